@@ -1,0 +1,37 @@
+"""Errors that a user can cause. Each message says what was wrong and what to do about it."""
+
+
+class AsecalcError(Exception):
+    """Base of all errors below; the command line prints its message and exits with status 2."""
+
+
+class ConfigError(AsecalcError):
+    """A YAML file or an option: unknown key, wrong type, wrong unit, broken syntax."""
+
+
+class PluginError(AsecalcError):
+    """An architecture, protocol, analysis or dataset reader that is not registered."""
+
+
+class StructureError(AsecalcError):
+    """A structure that no model can evaluate: empty, NaN, overlapping, element never seen."""
+
+
+class ModelError(AsecalcError):
+    """A model that is unknown, damaged, or not what its card says."""
+
+
+class DatasetError(AsecalcError):
+    """Data that cannot be read, downloaded, split or labelled."""
+
+
+class TrainingError(AsecalcError):
+    """A training that cannot start, go on or register its result."""
+
+
+class RunError(AsecalcError):
+    """A run directory or a run that cannot be started, resumed or read."""
+
+
+class AnalysisError(AsecalcError):
+    """An analysis that finds nothing to measure in a run."""
