@@ -1,0 +1,105 @@
+"""Architectures, protocols, analyses and dataset readers, found by name through entry points.
+
+Ours are declared in `setup.cfg` exactly as a third party's are in its own. A checkout reads its own `setup.cfg`, so
+that it needs no installation and never takes the plugins of an older installed copy for its own.
+"""
+
+import difflib
+from configparser import ConfigParser
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from asecalc_ml._checkout import ROOT, is_checkout
+from asecalc_ml.errors import PluginError
+
+GROUPS = {
+    "architectures": "architecture",
+    "protocols": "protocol",
+    "analyses": "analysis",
+    "datasets": "dataset reader",
+}
+
+
+def names(group: str) -> list[str]:
+    """Names of all plugins in a group, sorted.
+
+    Parameters
+    ----------
+    group : str
+        "architectures", "protocols", "analyses" or "datasets".
+    """
+    return sorted({point.name for point in _points(group)})
+
+
+def get(group: str, name: str) -> Any:
+    """Load a plugin.
+
+    Parameters
+    ----------
+    group : str
+        "architectures", "protocols", "analyses" or "datasets".
+    name : str
+        As registered, such as "nve".
+
+    Returns
+    -------
+    object
+        What the entry point refers to, usually a class.
+
+    Raises
+    ------
+    PluginError
+        If no plugin has this name (the message says the nearest), two packages claim it, or it cannot be imported.
+    """
+    found = {point.value: point for point in _points(group) if point.name == name}
+    if not found:
+        raise PluginError(_unknown(group, name))
+    if len(found) > 1:
+        raise PluginError(
+            f"{GROUPS[group]} {name!r} is registered twice, as {' and '.join(sorted(found))}: "
+            "uninstall one of the two packages"
+        )
+    return _load(group, *found.values())
+
+
+def _points(group: str) -> list[EntryPoint]:
+    if group not in GROUPS:
+        raise PluginError(f"no plugin group {group!r}: the groups are {', '.join(GROUPS)}")
+    full_name = f"asecalc_ml.{group}"
+    installed = list(entry_points(group=full_name))
+    if not is_checkout():
+        return installed
+    return _declared_in_checkout(full_name) + [point for point in installed if not _is_ours(point)]
+
+
+def _declared_in_checkout(full_name: str) -> list[EntryPoint]:
+    """Entry points of the `setup.cfg` beside the package."""
+    setup = ConfigParser(interpolation=None, delimiters=("=",))
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = setup.get("options.entry_points", full_name, fallback="").strip().splitlines()
+    pairs = (line.split("=", 1) for line in lines if "=" in line)
+    return [EntryPoint(name.strip(), value.strip(), full_name) for name, value in pairs]
+
+
+def _is_ours(point: EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name.lower().replace("_", "-") == "asecalc-ml"
+
+
+def _unknown(group: str, name: str) -> str:
+    known = names(group)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return (
+        f"no {GROUPS[group]} {name!r}{hint} Registered are {', '.join(known) or 'none'}. "
+        "A plugin that was just added to a package's setup.cfg is found after `pip install -e .` there."
+    )
+
+
+def _load(group: str, point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise PluginError(
+            f"{GROUPS[group]} {point.name!r} ({point.value}) cannot be loaded: {error}. "
+            "Its package may be half installed: try `pip install -e .` where it comes from."
+        ) from error

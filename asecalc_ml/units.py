@@ -1,0 +1,63 @@
+"""Units of data on the way in. Inside the package everything is eV, Å, amu and ASE's time."""
+
+import difflib
+
+from asecalc_ml.errors import ConfigError
+
+ENERGY_UNITS = ("eV", "meV", "kcal/mol", "kJ/mol", "Hartree")
+LENGTH_UNITS = ("Angstrom", "Bohr", "nm")
+
+
+def energy_unit(name: str) -> float:
+    """One unit of energy in eV, with the constants that ASE uses.
+
+    Parameters
+    ----------
+    name : str
+        "eV", "meV", "kcal/mol", "kJ/mol" or "Hartree". Spelled exactly so: "MeV" is not "meV".
+
+    Raises
+    ------
+    ConfigError
+        For any other name.
+
+    Examples
+    --------
+    >>> energy_unit("meV")
+    0.001
+    """
+    from ase import units  # numpy comes with it: too slow for --help
+
+    values = (1.0, 1e-3, units.kcal / units.mol, units.kJ / units.mol, units.Hartree)
+    return _value("energy", name, dict(zip(ENERGY_UNITS, values, strict=True)))
+
+
+def length_unit(name: str) -> float:
+    """One unit of length in Å, with the constants that ASE uses.
+
+    Parameters
+    ----------
+    name : str
+        "Angstrom", "Bohr" or "nm".
+
+    Raises
+    ------
+    ConfigError
+        For any other name.
+
+    Examples
+    --------
+    >>> length_unit("nm")
+    10.0
+    """
+    from ase import units
+
+    return _value("length", name, dict(zip(LENGTH_UNITS, (1.0, units.Bohr, units.nm), strict=True)))
+
+
+def _value(quantity: str, name: str, known: dict[str, float]) -> float:
+    if name in known:
+        return float(known[name])
+    nearest = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+    raise ConfigError(f"unknown unit of {quantity} {name!r}{hint} Allowed are {', '.join(known)}.")
