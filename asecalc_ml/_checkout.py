@@ -1,9 +1,9 @@
 """Makes the three rooms importable in a checkout, where they lie beside the package instead of inside it.
 
-`setup.cfg` maps the folder `potentials/` to the module `asecalc_ml.potentials`, and so on. In a wheel the rooms are
-inside the package and the finder below has nothing to say. In a checkout it answers for them, and it answers
+`setup.cfg` maps the folder `potentials/` to the module `asecalc_ml.potentials`, and so on. In a wheel the rooms
+are inside the package and the finder below has nothing to say. In a checkout it answers for them, and it answers
 first: an editable installation of another checkout has a finder of its own that would lend us that one's rooms.
-Extending `asecalc_ml.__path__` by the root instead would make `asecalc_ml.asecalc_ml` importable, without end.
+Extending `asecalc_ml.__path__` by the root instead makes `asecalc_ml.asecalc_ml` importable, without end.
 """
 
 import sys
@@ -22,7 +22,7 @@ def is_checkout() -> bool:
 
 
 class RoomFinder(MetaPathFinder):
-    """Answers for `asecalc_ml.potentials`, `asecalc_ml.md_protocols` and `asecalc_ml.analysis`, for nothing else."""
+    """Answers for `asecalc_ml.potentials`, `.md_protocols` and `.analysis`, and for nothing else."""
 
     modules = tuple(f"asecalc_ml.{room}" for room in ROOMS)
 

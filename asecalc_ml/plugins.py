@@ -1,7 +1,7 @@
 """Architectures, protocols, analyses and dataset readers, found by name through entry points.
 
-Ours are declared in `setup.cfg` exactly as a third party's are in its own. A checkout reads its own `setup.cfg`, so
-that it needs no installation and never takes the plugins of an older installed copy for its own.
+Ours are declared in `setup.cfg` exactly as a third party's are in its own. A checkout reads its own `setup.cfg`,
+so that it needs no installation and never takes the plugins of an older installed copy for its own.
 """
 
 import difflib
@@ -49,7 +49,8 @@ def get(group: str, name: str) -> Any:
     Raises
     ------
     PluginError
-        If no plugin has this name (the message says the nearest), two packages claim it, or it cannot be imported.
+        If no plugin has this name (the message says the nearest), if two packages claim it, or if it cannot
+        be imported.
     """
     found = {point.value: point for point in _points(group) if point.name == name}
     if not found:

@@ -1,0 +1,331 @@
+"""Options from YAML, checked by pydantic, with messages that name the line and the nearest key.
+
+Every option is written once, as a field of an :class:`Options` model. YAML, templates, schema and Python share it.
+YAML is read as version 1.2: `1e-3` is a number and `no` is the text "no".
+"""
+
+import difflib
+import io
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
+
+from asecalc_ml.errors import AsecalcError, ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+Steps = tuple[Any, ...]  # keys and indices that lead to a value
+
+
+class Options(BaseModel):
+    """Base of all option models: unknown keys are refused, instances do not change, numbers are finite.
+
+    Examples
+    --------
+    >>> from pydantic import Field
+    >>> class Heating(Options):
+    ...     temperature_K: float = Field(300.0, gt=0, description="target temperature")
+    >>> Heating(temperature_K=500).temperature_K
+    500.0
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_not_one(cls, data: Any) -> Any:
+        """Python takes True for 1. As text it gets the message of a wrong type, at its own line."""
+        if not isinstance(data, Mapping):
+            return data
+        numbers = {key for key, field in cls.model_fields.items() if _is_number(field)}
+        return {k: str(v) if isinstance(v, bool) and k in numbers else v for k, v in data.items()}
+
+
+def _is_number(field: FieldInfo) -> bool:
+    types = set(_flat(field.annotation))
+    return bool(types & {int, float}) and not types & {bool, str, Any}
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def load_options(path: str | Path, model: type[Model]) -> Model:
+    """Read a YAML file into an option model.
+
+    Parameters
+    ----------
+    path : str or Path
+    model : subclass of :class:`Options`
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or broken, or holds an unknown key, a wrong type or a value out of range.
+    """
+    return parse_options(read_yaml(path), model, source=str(path))
+
+
+def parse_options(data: Mapping, model: type[Model], source: str = "options") -> Model:
+    """Check a mapping against an option model.
+
+    Parameters
+    ----------
+    data : mapping
+        From :func:`read_yaml`, whose messages then carry line numbers, or any dict.
+    model : subclass of :class:`Options`
+    source : str
+        What messages call the data, usually the file's name.
+
+    Raises
+    ------
+    ConfigError
+        One line for each key that is unknown, missing, of a wrong type or out of range.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{source}: expected keys and values such as `name: value`, got {_show(data)}")
+    try:
+        return model.model_validate(_plain(data))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_messages(error, data, model, source))) from error
+    except AsecalcError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def read_yaml(path: str | Path) -> CommentedMap:
+    """Read a YAML 1.2 file whose top level is a mapping; the result remembers its line numbers.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, cannot be read, or is not valid YAML; the message says the line.
+    """
+    try:
+        data = YAML().load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file (looked in {Path.cwd()})") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path} is a directory, expected a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file in UTF-8, so it cannot be YAML") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(_broken_yaml(path, error)) from error
+    if data is None:
+        return CommentedMap()
+    if not isinstance(data, CommentedMap):
+        raise ConfigError(f"{path}: expected keys and values such as `name: value`, got {_show(data)}")
+    return data
+
+
+def _broken_yaml(path: str | Path, error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None) if isinstance(error, MarkedYAMLError) else None
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    where = f", line {mark.line + 1}" if mark else ""
+    return f"{path}{where}: this is not valid YAML: {problem}"
+
+
+def _plain(value: Any) -> Any:
+    """Plain Python values in place of ruamel's, which remember how they were written."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, TaggedScalar):
+        raise ConfigError(f"YAML tags such as {value.tag.value} are not supported: write the plain value")
+    if isinstance(value, bool | ScalarBoolean):
+        return bool(value)
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- messages
+
+
+def _messages(error: ValidationError, data: Mapping, model: type[BaseModel], source: str) -> list[str]:
+    """One line per place in the data, in the order of the lines; a union's many complaints become one."""
+    found: dict[Steps, list[str]] = {}
+    for item in error.errors(include_url=False):
+        path = _path_in(data, item["loc"], item["type"])
+        found.setdefault(path, []).append(_complaint(item, path, model))
+    merged = {path: " or ".join(dict.fromkeys(texts)) for path, texts in found.items()}
+    merged = {path: text.replace(" or should be", " or") for path, text in merged.items()}
+    ordered = sorted(merged, key=lambda path: _line(data, path) or 0)
+    return [f"{_where(source, _line(data, path))}: {_say(path, merged[path], data)}" for path in ordered]
+
+
+def _path_in(data: Any, loc: Steps, kind: str) -> Steps:
+    """The part of pydantic's location that exists in the data; the names of union members are left out."""
+    path: list[Any] = []
+    for step in loc:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            continue
+        path.append(step)
+    return (*path, loc[-1]) if kind == "missing" else tuple(path)
+
+
+def _complaint(item: Mapping, path: Steps, model: type[BaseModel]) -> str:
+    if item["type"] == "extra_forbidden":
+        return _unknown_key(path, model)
+    if item["type"] == "missing":
+        field = _fields(model, path[:-1]).get(path[-1])
+        meaning = f" ({field.description})" if field is not None and field.description else ""
+        return f"key {_dotted(path)!r} is missing{meaning}"
+    return item["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+
+
+def _say(path: Steps, complaint: str, data: Any) -> str:
+    """The complaint with the key and the value got in front, where it only says what is allowed."""
+    if not complaint.startswith("should be"):
+        named = not path or repr(path[-1]) in complaint or _dotted(path) in complaint
+        return complaint if named else f"{_dotted(path)!r}: {complaint}"
+    for step in path:
+        data = data[step]
+    return f"{_dotted(path)!r} is {_show(_plain(data))}, but {complaint}"
+
+
+def _unknown_key(path: Steps, model: type[BaseModel]) -> str:
+    known = list(_fields(model, path[:-1]))
+    nearest = nearest_name(str(path[-1]), known)
+    hint = f"; did you mean {nearest!r}?" if nearest else f"; the keys are {', '.join(known)}"
+    return f"unknown key {str(path[-1])!r}{hint}"
+
+
+def nearest_name(name: str, known: typing.Iterable[str]) -> str | None:
+    """The known name that is spelled most like the given one, capitals aside, or None."""
+    by_lower = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[found[0]] if found else None
+
+
+def _fields(model: type[BaseModel], path: Steps) -> dict[str, FieldInfo]:
+    """Fields of the model, or models, that stand at a path."""
+    models = [model]
+    for step in path:
+        if isinstance(step, int):
+            continue
+        fields = [one.model_fields[step] for one in models if step in one.model_fields]
+        models = [one for field in fields for one in _models(field)] or models
+    return {key: field for one in models for key, field in one.model_fields.items()}
+
+
+def _models(field: FieldInfo) -> list[type[BaseModel]]:
+    return [one for one in _flat(field.annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    """The alternatives of an annotation: `float | list[int] | None` gives float, int, NoneType."""
+    arguments = typing.get_args(annotation)
+    if not arguments or typing.get_origin(annotation) is typing.Literal:
+        yield annotation
+    for argument in () if typing.get_origin(annotation) is typing.Literal else arguments:
+        yield from _flat(argument)
+
+
+def _line(data: Any, path: Steps) -> int | None:
+    """Line of the key or item at a path, counted from 1; of the nearest one above it where it is missing."""
+    line = None
+    for step in path:
+        try:
+            if isinstance(data, CommentedMap):
+                line = data.lc.key(step)[0] + 1
+            elif isinstance(data, CommentedSeq):
+                line = data.lc.item(step)[0] + 1
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            break
+    return line
+
+
+def _where(source: str, line: int | None) -> str:
+    return f"{source}, line {line}" if line else source
+
+
+def _dotted(path: Steps) -> str:
+    return ".".join(str(step) for step in path)
+
+
+def _show(value: Any) -> str:
+    """A value as YAML would write it, shortened."""
+    if value is None or isinstance(value, bool):
+        return {None: "empty", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def dump_yaml(options: BaseModel | Mapping) -> str:
+    """YAML text of options or of a mapping of plain values, which :func:`read_yaml` reads back unchanged."""
+    data = options.model_dump(mode="json") if isinstance(options, BaseModel) else _plain(options)
+    return _dump(data)
+
+
+def _dump(data: Any) -> str:
+    yaml, text = YAML(), io.StringIO()
+    yaml.width = 1_000_000  # a folded line may not read back as it was
+    yaml.dump(data, text)
+    return text.getvalue()
+
+
+def schema(model: type[BaseModel]) -> dict:
+    """JSON schema of an option model, for editors that complete and check YAML."""
+    return model.model_json_schema()
+
+
+def template(model: type[BaseModel]) -> str:
+    """Commented YAML with every option at its default; required ones are left empty.
+
+    The first line of the model's docstring stands on top; a field's description above its key.
+    """
+    title = (model.__doc__ or model.__name__).strip().splitlines()[0]
+    return f"# {title}\n" + "".join(_template_lines(model, ""))
+
+
+def _template_lines(model: type[BaseModel], indent: str) -> Iterator[str]:
+    for key, field in model.model_fields.items():
+        notes = [field.description] + [
+            f"one of {', '.join(map(str, allowed))}" for allowed in _choices(field)
+        ]
+        yield f"\n{indent}# {'; '.join(filter(None, notes)) or key}\n"
+        yield from _template_value(key, field, indent)
+
+
+def _template_value(key: str, field: FieldInfo, indent: str) -> Iterator[str]:
+    inner = _models(field)
+    if field.is_required() and field.examples:
+        yield f"{indent}{_dump({key: field.examples[0]})}"
+    elif inner and (
+        field.is_required() or isinstance(field.get_default(call_default_factory=True), BaseModel)
+    ):
+        yield f"{indent}{key}:\n"
+        yield from _template_lines(inner[0], indent + "  ")
+    elif field.is_required():
+        yield f"{indent}{key}:  # required\n"
+    else:
+        default = field.get_default(call_default_factory=True)
+        text = dump_yaml(_Holder(value=default)).replace("value:", f"{key}:", 1)
+        yield "".join(f"{indent}{line}\n" for line in text.splitlines())
+
+
+class _Holder(BaseModel):
+    """Lets pydantic turn one default (a path, an enum, a tuple, a model) into plain values."""
+
+    value: typing.Any
+
+
+def _choices(field: FieldInfo) -> list[tuple]:
+    several = [
+        typing.get_args(one) for one in _flat(field.annotation) if typing.get_origin(one) is typing.Literal
+    ]
+    return [allowed for allowed in several if len(allowed) > 1]
