@@ -1,0 +1,130 @@
+"""Any ASE calculator by name: a registered model, GFN2-xTB, or a class of another package."""
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+
+from ase.calculators.calculator import BaseCalculator
+
+import asecalc_ml
+from asecalc_ml.errors import AsecalcError, ConfigError, ModelError
+
+CalculatorSpec = str | Mapping[str, Mapping | None]
+
+
+def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalculator:
+    """Build the calculator that a YAML or a command line names.
+
+    Parameters
+    ----------
+    spec : str, mapping or calculator
+        The name of a registered model ("torchmdnet-ethanol"), "gfn2-xtb", or "module:Class"
+        ("ase.calculators.emt:EMT"). With arguments: a mapping with one key,
+        ``{"ase.calculators.lj:LennardJones": {"epsilon": 0.01}}``. A calculator is returned as it is.
+    **kwargs
+        More arguments of the calculator; they win over those of the mapping.
+
+    Raises
+    ------
+    ConfigError
+        If the module, the class or an argument does not exist.
+    ModelError
+        If no model of that name is registered, or tblite is not installed.
+    """
+    if isinstance(spec, BaseCalculator):
+        return spec
+    name, arguments = _split(spec)
+    arguments.update(kwargs)
+    if name == "gfn2-xtb":
+        return _build(_gfn2(), name, arguments)
+    if ":" in name:
+        return _build(_import_class(name), name, arguments)
+    from asecalc_ml.calculator import MLCalculator
+
+    return MLCalculator(name, **arguments)
+
+
+def describe_calculator(calculator: BaseCalculator) -> dict:
+    """What a provenance file keeps of a calculator, ready for JSON.
+
+    Returns
+    -------
+    dict
+        ``name``, ``class`` ("module:Class"), ``model_hash`` (None without a model),
+        ``parameters`` and ``versions`` of the packages it rests on.
+    """
+    kind = type(calculator)
+    card = getattr(calculator, "card", None)
+    return {
+        "name": getattr(card, "name", None) or getattr(calculator, "name", None) or kind.__name__,
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "model_hash": getattr(calculator, "model_hash", None),
+        "parameters": _plain(getattr(calculator, "parameters", {})),
+        "versions": _versions(kind),
+    }
+
+
+def _split(spec: CalculatorSpec) -> tuple[str, dict]:
+    if isinstance(spec, str):
+        return spec, {}
+    if isinstance(spec, Mapping) and len(spec) == 1:
+        name, arguments = next(iter(spec.items()))
+        if isinstance(name, str) and (arguments is None or isinstance(arguments, Mapping)):
+            return name, dict(arguments or {})
+    raise ConfigError(
+        f"calculator is {spec!r}: give a model's name, 'gfn2-xtb', 'module:Class', or one of these with its "
+        "arguments as in {'ase.calculators.lj:LennardJones': {'epsilon': 0.01}}"
+    )
+
+
+def _gfn2() -> type:
+    try:
+        from asecalc_ml.xtb import GFN2
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "tblite":
+            raise
+        raise ModelError("gfn2-xtb needs tblite: pip install 'asecalc-ml[reference]'") from None
+    return GFN2
+
+
+def _import_class(name: str) -> type:
+    module_name, _, class_name = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except ImportError as error:
+        raise ConfigError(f"calculator '{name}': {error}. Is the package installed?") from None
+    except (AttributeError, ValueError):
+        raise ConfigError(f"calculator '{name}': '{module_name}' has no class '{class_name}'") from None
+    return found
+
+
+def _build(kind: type, name: str, arguments: dict) -> BaseCalculator:
+    try:
+        calculator = kind(**arguments)
+    except AsecalcError:
+        raise
+    except Exception as error:  # a foreign constructor: whatever it raises, its text is the message
+        raise ConfigError(f"calculator '{name}' cannot be made with {arguments}: {error}") from error
+    if not hasattr(calculator, "get_potential_energy"):
+        raise ConfigError(f"'{name}' is not an ASE calculator")
+    return calculator
+
+
+def _plain(parameters: Mapping) -> dict:
+    """Values that JSON knows, the others as text."""
+    simple = (str, int, float, bool, type(None))
+    items = dict(parameters).items()
+    return {str(key): value if isinstance(value, simple) else str(value) for key, value in items}
+
+
+def _versions(kind: type) -> dict[str, str]:
+    modules = {base.__module__.partition(".")[0] for base in kind.__mro__} - {"builtins", "abc", "asecalc_ml"}
+    versions = {package: _version(package) for package in sorted({"ase"} | modules)}
+    return {"asecalc-ml": asecalc_ml.__version__, **versions}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,183 @@
+"""Structures by name, SMILES or file, and the check every structure passes before it is used."""
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.errors import StructureError
+
+MOLECULES = Path(__file__).parent / "molecules"
+MIN_DISTANCE_A = 0.4  # below every bond length, H2 (0.74 Å) included
+EMBED_SEED = 7
+
+
+def load_structure(spec: str | Path | Atoms) -> Atoms:
+    """Read or build a structure.
+
+    Parameters
+    ----------
+    spec : str, Path or Atoms
+        In this order: a name of :func:`shipped_names` ("ethanol"), a name of ASE's g2 set
+        ("CH3CH2OH"), "smiles:CCO" (needs RDKit), a file that ASE reads ("start.xyz",
+        "run.traj@-1"). A file that is called like a molecule is meant by "./ethanol".
+
+    Returns
+    -------
+    Atoms
+        A new object, positions in Å. ``info["charge"]`` is the total charge in units of e and
+        ``info["spin"]`` the number of unpaired electrons (multiplicity - 1).
+
+    Raises
+    ------
+    StructureError
+        If nothing is found under the name (the nearest names are given), if a file or a SMILES
+        cannot be read, or if :func:`check_structure` objects.
+    """
+    atoms = spec.copy() if isinstance(spec, Atoms) else _find(str(spec))
+    _set_charge_and_spin(atoms)
+    check_structure(atoms)
+    return atoms
+
+
+def shipped_names() -> list[str]:
+    """Names of the molecules that the package ships, sorted."""
+    return sorted(path.stem for path in MOLECULES.glob("*.xyz"))
+
+
+def check_structure(atoms: Atoms) -> None:
+    """Refuse what no potential can evaluate.
+
+    Raises
+    ------
+    StructureError
+        For no atoms, positions or cell that are not finite, a periodic direction without a cell
+        vector, and two atoms (periodic images included) closer than 0.4 Å; the message names them.
+    """
+    if len(atoms) == 0:
+        raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")
+    if not np.isfinite(atoms.positions).all():
+        bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+        raise StructureError(f"positions of {_label(atoms, bad[0])} are not finite ({len(bad)} atoms in all)")
+    _check_cell(atoms)
+    _check_overlaps(atoms)
+
+
+def _check_cell(atoms: Atoms) -> None:
+    cell = np.asarray(atoms.cell)
+    if not np.isfinite(cell).all():
+        raise StructureError("the cell has entries that are not finite")
+    if np.linalg.matrix_rank(cell[atoms.pbc]) < atoms.pbc.sum():
+        raise StructureError(
+            f"pbc is {atoms.pbc.tolist()}, but the cell vectors of the periodic directions are missing or "
+            "parallel. Set atoms.cell, or atoms.pbc = False for a molecule."
+        )
+
+
+def _check_overlaps(atoms: Atoms) -> None:
+    from ase.neighborlist import neighbor_list
+
+    i, j, distances = neighbor_list("ijd", atoms, MIN_DISTANCE_A)
+    if len(i) == 0:
+        return
+    worst = int(np.argmin(distances))
+    raise StructureError(
+        f"{_label(atoms, i[worst])} and {_label(atoms, j[worst])} are {distances[worst]:.3f} Å apart "
+        f"(at least {MIN_DISTANCE_A} Å expected). Duplicate atoms, a wrong cell or a wrong length unit?"
+    )
+
+
+def _label(atoms: Atoms, index: int) -> str:
+    return f"atom {int(index)} ({atoms.symbols[int(index)]})"
+
+
+def _find(spec: str) -> Atoms:
+    from ase.collections import g2
+
+    if spec.startswith("smiles:"):
+        return _from_smiles(spec.removeprefix("smiles:").strip())
+    if spec in shipped_names():
+        return _read(MOLECULES / f"{spec}.xyz", "")
+    if spec in g2.names:
+        return g2[spec]
+    path, _, index = spec.rpartition("@") if "@" in spec else (spec, "", "")
+    if Path(path).is_file():
+        return _read(Path(path), index)
+    raise StructureError(_unknown(spec, g2.names))
+
+
+def _unknown(spec: str, g2_names: list[str]) -> str:
+    names = shipped_names()
+    near = difflib.get_close_matches(spec, names + list(g2_names), n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return (
+        f"no structure '{spec}': neither a name nor a file.{hint} Names: {', '.join(names)}, those of ASE's "
+        "g2 set ('CH3CH2OH'); or give 'smiles:CCO' or a file."
+    )
+
+
+def _read(path: Path, index: str) -> Atoms:
+    from ase.io import read
+
+    file_format = "extxyz" if path.suffix in (".xyz", ".extxyz") else None
+    try:
+        atoms = read(path, index=index or -1, format=file_format)
+    except Exception as error:  # ASE's readers raise whatever their parsing meets
+        reason = f"{type(error).__name__}: {error}"
+        raise StructureError(f"cannot read a structure from {path} ({reason})") from error
+    if not isinstance(atoms, Atoms):
+        raise StructureError(f"'{path}@{index}' names {len(atoms)} structures: give one, such as '{path}@-1'")
+    atoms.calc = None
+    return atoms
+
+
+def _set_charge_and_spin(atoms: Atoms) -> None:
+    charges, moments = atoms.get_initial_charges(), atoms.get_initial_magnetic_moments()
+    atoms.info["charge"] = _integer(atoms, "charge", charges.sum())
+    atoms.info["spin"] = _integer(atoms, "spin", moments.sum())
+
+
+def _integer(atoms: Atoms, key: str, default: float) -> int:
+    value = atoms.info.get(key, round(float(default)))
+    try:
+        if int(value) == float(value):
+            return int(value)
+    except (TypeError, ValueError):
+        pass
+    raise StructureError(f"{key} is {value!r}: a whole number is expected in atoms.info['{key}']")
+
+
+def _from_smiles(smiles: str) -> Atoms:
+    try:
+        from rdkit import Chem, rdBase
+        from rdkit.Chem import AllChem
+    except ImportError:
+        raise StructureError(
+            f"'smiles:{smiles}' needs RDKit: pip install 'asecalc-ml[molecules]', or give a name or a file"
+        ) from None
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        raise StructureError(f"'{smiles}' is not a SMILES that RDKit can read")
+    molecule = Chem.AddHs(molecule)
+    if AllChem.EmbedMolecule(molecule, randomSeed=EMBED_SEED) != 0:
+        raise StructureError(f"RDKit finds no three-dimensional geometry for '{smiles}': give a file instead")
+    _relax_with_force_field(AllChem, molecule)
+    return Atoms(
+        [atom.GetSymbol() for atom in molecule.GetAtoms()],
+        positions=molecule.GetConformer().GetPositions(),
+        info={
+            "charge": Chem.GetFormalCharge(molecule),
+            "spin": sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()),
+            "smiles": smiles,
+        },
+    )
+
+
+def _relax_with_force_field(chem, molecule) -> None:
+    """MMFF94 where it has parameters, else UFF, else the embedding as it is."""
+    if chem.MMFFHasAllMoleculeParams(molecule):
+        chem.MMFFOptimizeMolecule(molecule, maxIters=2000)
+    elif chem.UFFHasAllMoleculeParams(molecule):
+        chem.UFFOptimizeMolecule(molecule, maxIters=2000)

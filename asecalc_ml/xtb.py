@@ -1,0 +1,57 @@
+"""GFN2-xTB from tblite with the total charge and spin where the package keeps them: `atoms.info`."""
+
+from ase import Atoms
+from ase.calculators.calculator import all_changes
+from tblite.ase import TBLite
+
+from asecalc_ml.errors import StructureError
+
+
+class GFN2(TBLite):
+    """GFN2-xTB (C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019)).
+
+    ``atoms.info["charge"]`` (e) and ``atoms.info["spin"]`` (unpaired electrons) are read at every
+    calculation, 0 where absent, so that one calculator serves molecules of any charge.
+
+    Parameters
+    ----------
+    **kwargs
+        As of :class:`tblite.ase.TBLite` (``accuracy``, ``electronic_temperature``,
+        ``max_iterations``, ``solvation`` ...), without ``charge`` and ``multiplicity``.
+
+    Raises
+    ------
+    StructureError
+        If a molecule's number of electrons cannot have that number of unpaired ones.
+    """
+
+    name = "gfn2-xtb"
+
+    def __init__(self, **kwargs):
+        super().__init__(method="GFN2-xTB", **{"verbosity": 0, **kwargs})
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; a new charge or spin counts."""
+        changes = super().check_state(atoms, tol)
+        if charge_and_multiplicity(atoms) != (self.parameters.charge, self.parameters.multiplicity):
+            changes = [*changes, "initial_charges"]
+        return changes
+
+    def calculate(self, atoms: Atoms | None = None, properties=None, system_changes=all_changes) -> None:
+        """Energy (eV), forces (eV/Å), stress (eV/Å³) where periodic, charges (e), dipole (e Å)."""
+        charge, multiplicity = charge_and_multiplicity(atoms)
+        if (charge, multiplicity) != (self.parameters.charge, self.parameters.multiplicity):
+            self.set(charge=charge, multiplicity=multiplicity)
+        super().calculate(atoms, properties, system_changes)
+
+
+def charge_and_multiplicity(atoms: Atoms) -> tuple[int, int]:
+    """Total charge and multiplicity from `atoms.info`, refused where the electrons do not fit."""
+    charge, spin = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))
+    electrons = int(atoms.numbers.sum()) - charge
+    if not atoms.pbc.any() and (electrons - spin) % 2:
+        raise StructureError(
+            f"{atoms.get_chemical_formula()} with charge {charge:+d} has {electrons} electrons, of which "
+            f"{spin} cannot be unpaired: correct charge or spin (the number of unpaired electrons)"
+        )
+    return charge, spin + 1

@@ -1,0 +1,136 @@
+"""Labelled frames made on the spot: Langevin dynamics with GFN2-xTB, written as extended XYZ."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from asecalc_ml.config import Options
+from asecalc_ml.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+
+Temperature = Annotated[float, Field(gt=0)]
+
+
+class GenerateOptions(Options):
+    """Sample a molecule by Langevin dynamics and label the frames with energy and forces.
+
+    Every temperature is an independent run from the given structure, with random numbers of its own. The
+    centre of mass is held; the first velocities have no rotation, which the thermostat then warms like
+    every other motion, so the kinetic temperature counts 3N - 3 degrees of freedom.
+    """
+
+    structure: str = Field(
+        description="what to sample: a shipped molecule, a name of ASE's g2 set, smiles:CCO, or a file",
+        examples=["ethanol"],
+    )
+    charge: int | None = Field(None, description="total charge in e; empty: as the structure says")
+    spin: int | None = Field(None, ge=0, description="unpaired electrons; empty: as the structure says")
+    method: Literal["gfn2-xtb"] = Field("gfn2-xtb", description="what labels frames and drives the dynamics")
+    temperatures_K: list[Temperature] = Field(
+        [300.0, 500.0], min_length=1, description="sampling temperatures, which share the frames evenly"
+    )
+    n_frames: int = Field(1000, ge=1, description="frames in all")
+    timestep_fs: float = Field(0.5, gt=0, le=2, description="time step of the dynamics")
+    interval_fs: float = Field(100.0, gt=0, description="time between frames that are kept")
+    equilibration_ps: float = Field(1.0, ge=0, description="time before the first frame at each temperature")
+    friction_per_ps: float = Field(10.0, gt=0, description="Langevin friction")
+    seed: int = Field(0, ge=0, description="of velocities and thermostat: same seed, same frames")
+    output: Path = Field(description="file to write, extended XYZ", examples=["runs/data/ethanol.xyz"])
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> GenerateOptions:
+        steps = self.interval_fs / self.timestep_fs
+        if steps < 1 or abs(steps - round(steps)) > 1e-6:
+            raise ValueError(
+                f"interval_fs is {self.interval_fs:g}, but should be a whole multiple of timestep_fs "
+                f"({self.timestep_fs:g})"
+            )
+        return self
+
+    @property
+    def steps_between_frames(self) -> int:
+        """Time steps from one kept frame to the next."""
+        return round(self.interval_fs / self.timestep_fs)
+
+    @property
+    def equilibration_steps(self) -> int:
+        """Time steps before the first frame."""
+        return round(1000 * self.equilibration_ps / self.timestep_fs)
+
+    def frames_at(self, index: int) -> int:
+        """Frames at the temperature of that index: equal shares, the first ones take the remainder."""
+        share, remainder = divmod(self.n_frames, len(self.temperatures_K))
+        return share + (index < remainder)
+
+    def run(self, overwrite: bool = False, quiet: bool = False) -> Path:
+        """Sample, label and write; the file appears whole or not at all.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Replace ``output`` where it exists.
+        quiet : bool
+            Show no progress.
+
+        Returns
+        -------
+        Path
+            The file: energy in eV, forces in eV/Å, and in each frame's ``info`` charge, spin,
+            ``temperature_K``, ``time_fs``, method, program, structure and seed.
+
+        Raises
+        ------
+        DatasetError
+            If tblite is missing, the output exists or cannot be written, or the calculation breaks down.
+        StructureError
+            If the structure is not found, or charge and spin do not fit it.
+        """
+        self._check_output(overwrite)
+        frames = list(self.frames(quiet))
+        _write_whole(self.output, frames)
+        return self.output
+
+    def frames(self, quiet: bool = True) -> Iterator[Atoms]:
+        """Labelled frames one by one, all of the first temperature first."""
+        from asecalc_ml.potentials.datasets.progress import progress
+        from asecalc_ml.potentials.datasets.sampling import sample
+
+        steps = self.n_frames * self.steps_between_frames
+        steps += len(self.temperatures_K) * self.equilibration_steps
+        with progress(f"GFN2-xTB, {self.structure}", steps, quiet) as advance:
+            yield from sample(self, advance)
+
+    def _check_output(self, overwrite: bool) -> None:
+        if self.output.exists() and not overwrite:
+            raise DatasetError(f"{self.output} exists: give another output, or ask for it to be overwritten")
+        try:
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatasetError(f"cannot make the folder of {self.output}: {error}") from error
+        if self.output.is_dir() or not os.access(self.output.parent, os.W_OK):
+            raise DatasetError(f"cannot write {self.output}: it or its folder is write-protected")
+
+
+def _write_whole(path: Path, frames: list[Atoms]) -> None:
+    """Write beside the target, then rename: nobody ever sees half a file."""
+    from ase.io import write
+
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        write(name, frames, format="extxyz")
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        raise DatasetError(f"cannot write {path}: {error}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
