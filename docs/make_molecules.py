@@ -1,8 +1,8 @@
 """Make the molecules that the package ships: `python docs/make_molecules.py` from the root of the repository.
 
-Each starts from RDKit's embedding of its SMILES and is relaxed with GFN2-xTB until no force exceeds 1e-4 eV/Å;
-the Hessian by finite differences of the forces then shows that it is a minimum. The second line of each file
-says so, with charge and spin.
+Each starts from RDKit's embedding of its SMILES and is relaxed with GFN2-xTB until no force exceeds
+1e-4 eV/Å; the Hessian by finite differences of the forces then shows that it is a minimum. The second line
+of each file says so, with charge and spin.
 
 The pair of ethylammonium and nitrate is no minimum in the gas phase: from each of fourteen random contacts
 GFN2-xTB moves a proton to nitrate. So two files are made: the ion pair with its N-H bonds held at the length

@@ -1,0 +1,78 @@
+"""Labelled structures from any file that ASE reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from asecalc_ml.errors import DatasetError
+from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame
+from asecalc_ml.units import energy_unit, length_unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+
+class AseFile(DatasetOptions):
+    """Read a file that ASE reads (extended XYZ, .traj, VASP's and others) with energy and forces.
+
+    Positions, cell, energy and forces are converted once, with the units named here. ASE itself converts the
+    output of most programs to eV and Å: leave the units alone there, and name them where the file is plain
+    numbers, as extended XYZ is. ``info`` of each frame is kept.
+    """
+
+    format: Literal["ase"] = Field("ase", description="name of the reader")
+    file_format: str | None = Field(None, description="ASE's name of the format; empty: from the file's name")
+    energy_key: str = Field("energy", description="name of the energy in each frame's info or results")
+    forces_key: str = Field("forces", description="name of the forces among each frame's arrays or results")
+
+    def _read(self) -> list[Atoms]:
+        frames = self._frames()
+        return [self._converted(atoms, index) for index, atoms in enumerate(frames)]
+
+    def _frames(self) -> list[Atoms]:
+        from ase.io import read
+
+        self.check_file()
+        file_format = self.file_format
+        if file_format is None and self.path.suffix in (".xyz", ".extxyz"):
+            file_format = "extxyz"
+        try:
+            return read(self.path, index=self.frames or ":", format=file_format)
+        except Exception as error:  # ASE's readers raise whatever their parsing meets
+            raise DatasetError(
+                f"cannot read {self.path} ({type(error).__name__}: {error}): it is damaged, was cut short, "
+                "or needs `file_format`"
+            ) from error
+
+    def _converted(self, atoms: Atoms, index: int) -> Atoms:
+        energy = self._label(atoms, index, self.energy_key, atoms.info)
+        forces = self._label(atoms, index, self.forces_key, atoms.arrays)
+        per_energy, per_length = energy_unit(self.energy_unit), length_unit(self.length_unit)
+        if forces.shape != (len(atoms), 3) or energy.shape != ():
+            raise DatasetError(
+                f"{self.path}, frame {index}: energy of shape {energy.shape} and forces of shape "
+                f"{forces.shape}, expected one number and ({len(atoms)}, 3)"
+            )
+        atoms.set_constraint()
+        atoms.set_cell(atoms.cell[:] * per_length)
+        atoms.positions *= per_length
+        return make_frame(atoms, energy * per_energy, forces * (per_energy / per_length))
+
+    def _label(self, atoms: Atoms, index: int, key: str, stored: dict) -> np.ndarray:
+        import numpy as np
+
+        results = {} if atoms.calc is None else atoms.calc.results
+        value = results.get(key, stored.get(key))
+        if value is None:
+            known = sorted({*results, *atoms.info, *atoms.arrays} - {"numbers", "positions"})
+            raise DatasetError(
+                f"{self.path}, frame {index}: no '{key}'; the frame has {', '.join(known) or 'no labels'}. "
+                "Name the right ones with `energy_key` and `forces_key`."
+            )
+        try:
+            return np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DatasetError(f"{self.path}, frame {index}: '{key}' is not numbers: {value!r}") from None

@@ -1,0 +1,169 @@
+"""What every dataset reader shares: options with units and provenance, one conversion, one set of checks."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator
+
+from asecalc_ml.config import Options
+from asecalc_ml.errors import DatasetError
+from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from ase import Atoms
+
+EnergyUnit = Literal[ENERGY_UNITS]
+LengthUnit = Literal[LENGTH_UNITS]
+
+
+class DatasetOptions(Options):
+    """Where labelled structures lie, in which units, and where they come from."""
+
+    format: str = Field(description="name of the reader, as registered under asecalc_ml.datasets")
+    path: Path = Field(description="file to read", examples=["data/frames.xyz"])
+    energy_unit: EnergyUnit = Field("eV", description="unit of the file's energies")
+    length_unit: LengthUnit = Field("Angstrom", description="unit of the file's lengths")
+    frames: str | None = Field(None, description="which frames, as in Python: 0:950, -100:, ::10; empty: all")
+    charge: int | None = Field(None, description="total charge of each frame in e; empty: as the file, or 0")
+    spin: int | None = Field(None, ge=0, description="unpaired electrons; empty: as the file says, or 0")
+    name: str | None = Field(None, description="what cards and reports call the data; empty: the file's name")
+    licence: str | None = Field(None, description="licence of the data, an SPDX identifier where it has one")
+    citation: str | None = Field(None, description="what to cite for the data")
+    level_of_theory: str | None = Field(None, description="method and basis of the labels")
+    temperature_K: float | list[float] | None = Field(None, description="temperature of the sampling")
+
+    @field_validator("frames")
+    @classmethod
+    def _a_slice(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_slice(text)
+        return text
+
+    def read(self) -> list[Atoms]:
+        """Frames with energy (eV) and forces (eV/Å) in a ``SinglePointCalculator``, positions in Å.
+
+        ``info["charge"]`` and ``info["spin"]`` (unpaired electrons) are set in each frame.
+
+        Raises
+        ------
+        DatasetError
+            If the file is missing, damaged or incomplete, or a label is not finite.
+        """
+        frames = self._read()
+        if not frames:
+            raise DatasetError(f"{self.path} has no frames{self._selection()}")
+        for index, atoms in enumerate(frames):
+            self._complete(atoms)
+            check_labels(atoms, f"{self.path}, frame {index}{self._selection()}")
+        return frames
+
+    def _read(self) -> list[Atoms]:
+        """Selected frames in eV and Å; what a reader implements."""
+        raise NotImplementedError
+
+    def _complete(self, atoms: Atoms) -> None:
+        for key in ("charge", "spin"):
+            asked = getattr(self, key)
+            atoms.info[key] = int(atoms.info.get(key, 0)) if asked is None else asked
+
+    def _selection(self) -> str:
+        return "" if self.frames is None else f" of frames {self.frames}"
+
+    @property
+    def label(self) -> str:
+        """Name of the data for people."""
+        return self.name or self.path.stem
+
+    def check_file(self) -> None:
+        """Refuse a path that is no file.
+
+        Raises
+        ------
+        DatasetError
+            The message says where it was looked for.
+        """
+        if self.path.is_dir():
+            raise DatasetError(f"{self.path} is a folder; a file is expected")
+        if not self.path.is_file():
+            raise DatasetError(
+                f"{self.path} does not exist (looked in {Path.cwd()}): correct `path`, or make the file with "
+                "`asecalc-ml data fetch` or `asecalc-ml data generate`"
+            )
+
+
+def parse_slice(text: str) -> slice:
+    """A slice from text, as Python writes it between brackets.
+
+    Examples
+    --------
+    >>> parse_slice("0:950")
+    slice(0, 950, None)
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    parts = text.split(":")
+    try:
+        numbers = [int(part) if part.strip() else None for part in parts]
+    except ValueError:
+        numbers = []
+    if not 2 <= len(numbers) <= 3 or numbers[2:] == [0]:
+        raise ValueError(f"frames is {text!r}, but should look like 0:950, -100: or ::10")
+    return slice(*numbers)
+
+
+def make_frame(atoms: Atoms, energy: float, forces: np.ndarray) -> Atoms:
+    """Attach labels: energy in eV, forces (n_atoms, 3) in eV/Å."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=forces)
+    return atoms
+
+
+def check_labels(atoms: Atoms, where: str) -> None:
+    """Refuse a frame that would poison a training.
+
+    Raises
+    ------
+    DatasetError
+        For NaN or infinite positions, energy or forces, and for forces of the wrong shape.
+    """
+    import numpy as np
+
+    results = atoms.calc.results
+    if np.shape(results["forces"]) != (len(atoms), 3):
+        shape = np.shape(results["forces"])
+        raise DatasetError(f"{where}: forces of shape {shape}, expected ({len(atoms)}, 3)")
+    for what, values in (("positions", atoms.positions), *results.items()):
+        if what in ("positions", "energy", "forces") and not np.isfinite(values).all():
+            raise DatasetError(f"{where}: {what} not finite. Leave it out with `frames`, or label it anew.")
+
+
+def dataset_hash(frames: Sequence[Atoms]) -> str:
+    """SHA-256 of what a training sees: atomic numbers, positions, energies and forces, in their order.
+
+    Numbers enter as 64-bit little-endian values in eV and Å, so the hash does not depend on the file they
+    came from as long as that file keeps every digit.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for atoms in frames:
+        digest.update(np.array([len(atoms), *atoms.numbers], dtype="<i8").tobytes())
+        forces = atoms.get_forces(apply_constraint=False)
+        for values in (atoms.positions, atoms.get_potential_energy(), forces):
+            digest.update((np.asarray(values, dtype="<f8") + 0.0).tobytes())  # + 0.0: there is one zero
+    return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""Revised MD17: energies and forces of ten molecules, PBE/def2-SVP, sampled at 500 K."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from asecalc_ml.errors import DatasetError
+from asecalc_ml.potentials.datasets.options import (
+    DatasetOptions,
+    EnergyUnit,
+    LengthUnit,
+    make_frame,
+    parse_slice,
+)
+from asecalc_ml.units import energy_unit, length_unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+KEYS = ("nuclear_charges", "coords", "energies", "forces")
+NOT_AN_ARCHIVE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError)
+CITATION = (
+    "A. S. Christensen, O. A. von Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018 (2020), "
+    "arXiv:2007.09593; S. Chmiela et al., Sci. Adv. 3, e1603015 (2017)"
+)
+
+
+class RMD17(DatasetOptions):
+    """Read an npz file of the revised MD17 set: one molecule, many frames.
+
+    The file holds ``nuclear_charges (n_atoms,)``, ``coords (n_frames, n_atoms, 3)``, ``energies (n_frames,)``
+    and ``forces (n_frames, n_atoms, 3)``, in kcal/mol and Å unless the options say otherwise. Its authors
+    warn against training on more than 1000 frames, since they are correlated in time.
+    """
+
+    format: Literal["rmd17"] = Field("rmd17", description="name of the reader")
+    path: Path = Field(description="npz file to read", examples=["data/rmd17_ethanol_train_01.npz"])
+    energy_unit: EnergyUnit = Field("kcal/mol", description="unit of the file's energies")
+    length_unit: LengthUnit = Field("Angstrom", description="unit of the file's lengths")
+    licence: str | None = Field("CC0-1.0", description="licence of the data")
+    citation: str | None = Field(CITATION, description="what to cite for the data")
+    level_of_theory: str | None = Field("PBE/def2-SVP", description="method and basis of the labels")
+    temperature_K: float | list[float] | None = Field(500.0, description="temperature of the sampling")
+
+    def _read(self) -> list[Atoms]:
+        from ase import Atoms
+
+        numbers, coords, energies, forces = self._arrays()
+        per_energy, per_length = energy_unit(self.energy_unit), length_unit(self.length_unit)
+        chosen = range(len(energies))[parse_slice(self.frames or ":")]
+        return [
+            make_frame(
+                Atoms(numbers, positions=coords[i] * per_length),
+                energies[i] * per_energy,
+                forces[i] * (per_energy / per_length),
+            )
+            for i in chosen
+        ]
+
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        import numpy as np
+
+        self.check_file()
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                missing = [key for key in KEYS if key not in archive]
+                if missing:
+                    has = ", ".join(archive)
+                    raise DatasetError(f"{self.path} lacks {', '.join(missing)}; it has {has}. Is it rMD17?")
+                numbers, *labels = (archive[key] for key in KEYS)
+        except NOT_AN_ARCHIVE as error:
+            raise DatasetError(
+                f"{self.path} is not a whole npz file ({error}): damaged or cut short, fetch it again"
+            ) from error
+        arrays = (numbers.astype(int), *(label.astype(np.float64) for label in labels))
+        self._check_shapes(*arrays)
+        return arrays
+
+    def _check_shapes(self, numbers, coords, energies, forces) -> None:
+        n_frames, n_atoms = energies.size, numbers.size
+        per_atom = (n_frames, n_atoms, 3)
+        expected = {"coords": per_atom, "energies": (n_frames,), "forces": per_atom}
+        for key, array in (("coords", coords), ("energies", energies), ("forces", forces)):
+            if array.shape != expected[key]:
+                raise DatasetError(
+                    f"{self.path}: {key} has shape {array.shape}, but {n_atoms} nuclear charges and "
+                    f"{n_frames} energies need {expected[key]}"
+                )
