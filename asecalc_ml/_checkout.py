@@ -1,9 +1,10 @@
 """Makes the three rooms importable in a checkout, where they lie beside the package instead of inside it.
 
-`setup.cfg` maps the folder `potentials/` to the module `asecalc_ml.potentials`, and so on. In a wheel the rooms
-are inside the package and the finder below has nothing to say. In a checkout it answers for them, and it answers
-first: an editable installation of another checkout has a finder of its own that would lend us that one's rooms.
-Extending `asecalc_ml.__path__` by the root instead makes `asecalc_ml.asecalc_ml` importable, without end.
+`setup.cfg` maps the folder `potentials/` to the module `asecalc_ml.potentials`, and so on. In a wheel the
+rooms are inside the package and the finder below has nothing to say. In a checkout it answers for them, and
+it answers first: an editable installation of another checkout has a finder of its own that would lend us
+that one's rooms. Extending `asecalc_ml.__path__` by the root instead makes `asecalc_ml.asecalc_ml`
+importable, without end.
 """
 
 import sys

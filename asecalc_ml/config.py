@@ -1,10 +1,9 @@
 """Options from YAML, checked by pydantic, with messages that name the line and the nearest key.
 
-Every option is written once, as a field of an :class:`Options` model. YAML, templates, schema and Python share it.
-YAML is read as version 1.2: `1e-3` is a number and `no` is the text "no".
+Every option is written once, as a field of an :class:`Options` model; YAML, templates, schema and Python share
+it. YAML is read as version 1.2: `1e-3` is a number and `no` is the text "no".
 """
 
-import difflib
 import io
 import typing
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from asecalc_ml.errors import AsecalcError, ConfigError
+from asecalc_ml.nearest import nearest_name
 
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[Any, ...]  # keys and indices that lead to a value
@@ -123,6 +123,14 @@ def read_yaml(path: str | Path) -> CommentedMap:
     return data
 
 
+def parse_value(text: str) -> Any:
+    """Read one YAML value, such as "1e-3" or "[300, 500]", as a plain Python value."""
+    try:
+        return _plain(YAML().load(text))
+    except (YAMLError, ValueError) as error:
+        raise ConfigError(f"{text!r} is not a valid YAML value: {str(error).splitlines()[0]}") from error
+
+
 def _broken_yaml(path: str | Path, error: Exception) -> str:
     mark = getattr(error, "problem_mark", None) if isinstance(error, MarkedYAMLError) else None
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -180,7 +188,8 @@ def _complaint(item: Mapping, path: Steps, model: type[BaseModel]) -> str:
         field = _fields(model, path[:-1]).get(path[-1])
         meaning = f" ({field.description})" if field is not None and field.description else ""
         return f"key {_dotted(path)!r} is missing{meaning}"
-    return item["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    allowed = item["msg"].partition(", unable to parse")[0]
+    return allowed.removeprefix("Value error, ").replace("Input should be", "should be")
 
 
 def _say(path: Steps, complaint: str, data: Any) -> str:
@@ -200,13 +209,6 @@ def _unknown_key(path: Steps, model: type[BaseModel]) -> str:
     return f"unknown key {str(path[-1])!r}{hint}"
 
 
-def nearest_name(name: str, known: typing.Iterable[str]) -> str | None:
-    """The known name that is spelled most like the given one, capitals aside, or None."""
-    by_lower = {one.lower(): one for one in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[found[0]] if found else None
-
-
 def _fields(model: type[BaseModel], path: Steps) -> dict[str, FieldInfo]:
     """Fields of the model, or models, that stand at a path."""
     models = [model]
@@ -223,11 +225,12 @@ def _models(field: FieldInfo) -> list[type[BaseModel]]:
 
 
 def _flat(annotation: Any) -> Iterator[Any]:
-    """The alternatives of an annotation: `float | list[int] | None` gives float, int, NoneType."""
-    arguments = typing.get_args(annotation)
-    if not arguments or typing.get_origin(annotation) is typing.Literal:
+    """The types in an annotation: `float | list[int] | None` gives float, int, NoneType."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if not arguments or origin is typing.Literal:
         yield annotation
-    for argument in () if typing.get_origin(annotation) is typing.Literal else arguments:
+        return
+    for argument in arguments[:1] if origin is typing.Annotated else arguments:
         yield from _flat(argument)
 
 
@@ -244,6 +247,11 @@ def _line(data: Any, path: Steps) -> int | None:
         except (KeyError, IndexError, TypeError):
             break
     return line
+
+
+def locate(source: str, data: Any, *path: Any) -> str:
+    """Name a place for a message: "nve.yaml, line 4" where the data come from :func:`read_yaml`."""
+    return _where(source, _line(data, path))
 
 
 def _where(source: str, line: int | None) -> str:

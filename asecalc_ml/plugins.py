@@ -1,16 +1,17 @@
 """Architectures, protocols, analyses and dataset readers, found by name through entry points.
 
-Ours are declared in `setup.cfg` exactly as a third party's are in its own. A checkout reads its own `setup.cfg`,
-so that it needs no installation and never takes the plugins of an older installed copy for its own.
+Ours are declared in `setup.cfg` exactly as a third party's are in its own. A checkout reads its own
+`setup.cfg`, so that it needs no installation and never takes the plugins of an older installed copy for its
+own.
 """
 
-import difflib
 from configparser import ConfigParser
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from asecalc_ml._checkout import ROOT, is_checkout
 from asecalc_ml.errors import PluginError
+from asecalc_ml.nearest import nearest_name
 
 GROUPS = {
     "architectures": "architecture",
@@ -88,8 +89,8 @@ def _is_ours(point: EntryPoint) -> bool:
 
 def _unknown(group: str, name: str) -> str:
     known = names(group)
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    nearest = nearest_name(str(name), known)
+    hint = f"; did you mean {nearest!r}?" if nearest else "."
     return (
         f"no {GROUPS[group]} {name!r}{hint} Registered are {', '.join(known) or 'none'}. "
         "A plugin that was just added to a package's setup.cfg is found after `pip install -e .` there."

@@ -1,8 +1,7 @@
 """Units of data on the way in. Inside the package everything is eV, Å, amu and ASE's time."""
 
-import difflib
-
 from asecalc_ml.errors import ConfigError
+from asecalc_ml.nearest import nearest_name
 
 ENERGY_UNITS = ("eV", "meV", "kcal/mol", "kJ/mol", "Hartree")
 LENGTH_UNITS = ("Angstrom", "Bohr", "nm")
@@ -58,6 +57,6 @@ def length_unit(name: str) -> float:
 def _value(quantity: str, name: str, known: dict[str, float]) -> float:
     if name in known:
         return float(known[name])
-    nearest = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+    nearest = nearest_name(str(name), known)
+    hint = f"; did you mean {nearest!r}?" if nearest else "."
     raise ConfigError(f"unknown unit of {quantity} {name!r}{hint} Allowed are {', '.join(known)}.")

@@ -1,0 +1,41 @@
+"""Options of a YAML file given on the command line instead: `--steps 100` is `steps: 100`."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from asecalc_ml import __version__
+from asecalc_ml.config import parse_value
+from asecalc_ml.errors import ConfigError
+
+OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}  # context settings of such a command
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+
+
+def override(data: Mapping, arguments: list[str]) -> Mapping:
+    """Set keys of a mapping from `--key value` or `--key=value`; dashes in a key stand for underscores.
+
+    Raises
+    ------
+    ConfigError
+        If an argument has no value, or is none of the two.
+    """
+    rest = list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--") or not (equals or rest):
+            raise ConfigError(f"cannot understand {name!r}: options of the file are given as `--key value`")
+        data[name[2:].replace("-", "_")] = parse_value(value if equals else rest.pop(0))
+    return data

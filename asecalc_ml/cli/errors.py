@@ -1,0 +1,65 @@
+"""What a user can cause ends in one clear paragraph and exit status 2, never in a traceback."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from typer.core import TyperGroup
+
+from asecalc_ml.errors import AsecalcError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+class FriendlyGroup(TyperGroup):
+    """A typer application whose commands fail with a message."""
+
+    def invoke(self, ctx: typer.Context):
+        """Run the command that was asked for."""
+        with friendly():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def friendly() -> Iterator[None]:
+    """Turn an error that a user can cause, and Ctrl-C, into a message and an exit status."""
+    try:
+        yield
+    except AsecalcError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader of our output has left, as `head` does: typer knows
+            raise
+        _fail(_explain(error))
+    except KeyboardInterrupt:
+        _fail(
+            "interrupted. Files are whole up to the last checkpoint: `asecalc-md resume DIRECTORY` goes on with "
+            "a run, `asecalc-ml train FILE --resume` with a training.",
+            INTERRUPTED,
+        )
+
+
+def _explain(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    remedies = {
+        errno.EACCES: "check its permissions, or choose another place",
+        errno.EPERM: "check its permissions, or choose another place",
+        errno.EROFS: "choose a place that can be written to",
+        errno.ENOSPC: "free some space, or choose another disk",
+        errno.EDQUOT: "free some of your quota, or choose another disk",
+        errno.ENOENT: "check the name",
+    }
+    remedy = remedies.get(error.errno)
+    where = f"cannot use {error.filename}: " if error.filename else ""
+    return f"{where}{reason}" + (f"; {remedy}." if remedy else ".")
+
+
+def _fail(message: str, status: int = USER_ERROR) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    console.print(Text.assemble(("Error: ", "bold red"), message), soft_wrap=not console.is_terminal)
+    raise typer.Exit(status)

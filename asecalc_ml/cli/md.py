@@ -1,0 +1,146 @@
+"""`asecalc-md`: molecular dynamics from one YAML file, with its analyses and report."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asecalc_ml import config, plugins
+from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
+from asecalc_ml.cli.errors import FriendlyGroup
+from asecalc_ml.config import Options
+from asecalc_ml.errors import ConfigError, PluginError
+
+app = typer.Typer(
+    cls=FriendlyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(help="YAML file with `protocol: NAME` and that protocol's options.")]
+Directory = Annotated[Path, typer.Argument(help="Run directory.")]
+Protocol = Annotated[str, typer.Argument(help="Name of a protocol, such as nve.")]
+
+
+def main() -> None:
+    """Entry point of `asecalc-md`."""
+    app()
+
+
+@app.callback()
+def _common(version: Version = False) -> None:
+    """Molecular dynamics from one YAML file, with any ASE calculator."""
+
+
+@app.command(context_settings=OPEN)
+def run(
+    context: typer.Context,
+    file: File,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing run directory.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a protocol, analyse what it wrote, and write the report.
+
+    Options of the file can be given here too: `--steps 100` wins over `steps:`.
+    `asecalc-md template PROTOCOL` lists them all.
+    """
+    options = _check(override(config.read_yaml(file), context.args), str(file))
+    _set_threads(options.threads)
+    options.run(directory=options.directory, overwrite=overwrite, quiet=quiet)
+    _analyse(Path(options.directory), quiet)
+
+
+@app.command()
+def resume(
+    directory: Directory,
+    allow_different: Annotated[
+        bool,
+        typer.Option("--allow-different", help="Go on although model, versions or machine have changed."),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Continue a run that was interrupted from its last checkpoint, then analyse it."""
+    _set_threads(_stored(directory).get("threads"))
+    from asecalc_ml.md_protocols.resume import resume_run
+
+    resume_run(directory, allow_different=allow_different, quiet=quiet)
+    _analyse(directory, quiet)
+
+
+@app.command()
+def validate(file: File) -> None:
+    """Check a YAML file, its analyses included, without running it."""
+    options = _check(config.read_yaml(file), str(file))
+    typer.echo(f"{file} is valid: protocol {options.protocol}")
+
+
+@app.command()
+def schema(protocol: Protocol) -> None:
+    """Print the JSON schema of a protocol's YAML, for editors that complete and check it."""
+    typer.echo(json.dumps(config.schema(plugins.get("protocols", protocol)), indent=2))
+
+
+@app.command()
+def template(protocol: Protocol) -> None:
+    """Print a protocol's YAML with every option at its default, each with its meaning."""
+    typer.echo(config.template(plugins.get("protocols", protocol)), nl=False)
+
+
+@app.command()
+def report(directory: Directory, quiet: Quiet = False) -> None:
+    """Analyse a run directory (again) and write its report."""
+    _stored(directory)
+    _analyse(directory, quiet)
+
+
+def _check(data: Mapping, source: str) -> Options:
+    """Options of the protocol that the data name, with the options of its analyses checked too."""
+    options = config.parse_options(data, _protocol(data, source), source)
+    for name, parameters in (data.get("analyses") or {}).items():
+        analysis = _plugin("analyses", name, config.locate(source, data, "analyses", name))
+        config.parse_options(parameters or {}, analysis, source)
+    return options
+
+
+def _protocol(data: Mapping, source: str) -> type[Options]:
+    if "protocol" not in data:
+        known = ", ".join(plugins.names("protocols"))
+        raise ConfigError(f"{source}: key 'protocol' is missing; add `protocol: NAME` with one of {known}")
+    return _plugin("protocols", str(data["protocol"]), config.locate(source, data, "protocol"))
+
+
+def _plugin(group: str, name: str, place: str) -> type[Options]:
+    try:
+        return plugins.get(group, name)
+    except PluginError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def _set_threads(threads: int | None) -> None:
+    """Fix the number of threads before torch and its like are imported, in this process alone."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        if threads:
+            os.environ[variable] = str(threads)
+
+
+def _stored(directory: Path) -> Mapping:
+    """Options that a run directory was made with."""
+    from asecalc_ml.rundir import RunReader
+
+    return RunReader(directory).options
+
+
+def _analyse(directory: Path, quiet: bool) -> None:
+    from asecalc_ml.analysis.pipeline import run_analyses
+    from asecalc_ml.analysis.report import write_report
+
+    run_analyses(directory, _stored(directory).get("analyses"))
+    page = write_report(directory)
+    if not quiet:
+        typer.echo(f"Report: {page or directory / 'report.html'}")

@@ -1,0 +1,120 @@
+"""`asecalc-ml`: data, training and models."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asecalc_ml import config
+from asecalc_ml.cli import models
+from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
+from asecalc_ml.cli.errors import FriendlyGroup
+from asecalc_ml.config import Options
+from asecalc_ml.errors import ConfigError
+
+app = typer.Typer(
+    cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make or download labelled structures.")
+app.add_typer(data_app, name="data")
+app.add_typer(models.app, name="models")
+
+Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]
+
+
+def main() -> None:
+    """Entry point of `asecalc-ml`."""
+    app()
+
+
+@app.callback()
+def _common(version: Version = False) -> None:
+    """Train, test and keep interatomic potentials."""
+
+
+@app.command(context_settings=OPEN)
+def train(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="YAML file; `asecalc-ml template train` prints one.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Continue after the last finished epoch.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
+) -> None:
+    """Fit a model and register it under its name.
+
+    Options of the file can be given here too: `--seed 1` wins over `seed:`.
+    `asecalc-ml template train` lists them all.
+    """
+    options = config.parse_options(override(config.read_yaml(file), context.args), _model("train"), str(file))
+    from asecalc_ml.potentials.training import train as fit
+
+    fit(options, resume=resume, replace=replace)
+
+
+@app.command("eval")
+def evaluate(
+    name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a file.")],
+    data: Annotated[
+        str, typer.Argument(help="Labelled structures: a file that ASE or a dataset reader reads.")
+    ],
+) -> None:
+    """Measure a model's errors on labelled structures."""
+    from asecalc_ml.potentials.training.evaluate import evaluate_model
+
+    typer.echo(evaluate_model(name, data))
+
+
+@app.command()
+def schema(kind: Kind) -> None:
+    """Print the JSON schema of a YAML file, for editors that complete and check it."""
+    typer.echo(json.dumps(config.schema(_model(kind)), indent=2))
+
+
+@app.command()
+def template(kind: Kind) -> None:
+    """Print YAML with every option at its default, each with its meaning."""
+    typer.echo(config.template(_model(kind)), nl=False)
+
+
+@data_app.command(context_settings=OPEN)
+def generate(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(help="A structure (ethanol, smiles:CCO, file.xyz), or a YAML file.")
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sample a molecule with GFN2-xTB and write frames with energies and forces.
+
+    Options follow the structure: ethanol --temperatures-K "[300, 500]" --output x.xyz
+    `asecalc-ml template generate` lists them all.
+    """
+    from_file = source.endswith((".yaml", ".yml"))
+    data = override(config.read_yaml(source) if from_file else {"structure": source}, context.args)
+    options = config.parse_options(data, _model("generate"), source if from_file else "options")
+    typer.echo(f"Wrote {options.run(overwrite=overwrite, quiet=quiet)}")
+
+
+@data_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name of a data set, such as rmd17-ethanol.")],
+    directory: Annotated[Path, typer.Argument(help="Where to put it.")] = Path("data"),
+) -> None:
+    """Download a published data set and check its hash."""
+    from asecalc_ml.potentials.datasets.fetch import fetch as download
+
+    typer.echo(f"Wrote {download(name, directory)}")
+
+
+def _model(kind: str) -> type[Options]:
+    """Option model of a kind of YAML file; imports no torch."""
+    if kind == "train":
+        from asecalc_ml.potentials.training.options import TrainOptions
+
+        return TrainOptions
+    if kind == "generate":
+        from asecalc_ml.potentials.datasets.generate import GenerateOptions
+
+        return GenerateOptions
+    raise ConfigError(f"no options are called {kind!r}: give train or generate")
