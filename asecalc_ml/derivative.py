@@ -1,0 +1,70 @@
+"""The one derivative: of the energy with respect to edge vectors, and what follows from it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from asecalc_ml.model import Model
+from asecalc_ml.potential import PotentialInput
+from asecalc_ml.segments import segment_sum
+
+
+class EdgeDerivative(NamedTuple):
+    """Energies and their edge derivative, float64.
+
+    Parameters
+    ----------
+    atoms : Tensor, shape (n_atoms,), eV
+    systems : Tensor, shape (n_systems,), eV
+    gradient : Tensor, shape (n_edges, 3), eV/Å
+        g_ij = ∂E/∂r_ij, with r_ij from centre i to neighbor j.
+    """
+
+    atoms: Tensor
+    systems: Tensor
+    gradient: Tensor
+
+
+def edge_derivative(model: Model, inputs: PotentialInput, create_graph: bool = False) -> EdgeDerivative:
+    """Energies of a batch and ∂E/∂r_ij for every edge.
+
+    Parameters
+    ----------
+    create_graph : bool
+        Keep the graph of the derivative itself, as a loss on forces needs it.
+    """
+    with torch.enable_grad():
+        vectors = inputs.edge_vectors.detach().requires_grad_(True)
+        output = model(inputs._replace(edge_vectors=vectors))
+        gradient = _gradient(output.systems.sum(), vectors, create_graph)
+    return EdgeDerivative(output.atoms, output.systems, gradient)
+
+
+def _gradient(energy: Tensor, vectors: Tensor, create_graph: bool) -> Tensor:
+    if not energy.requires_grad:  # no edges reach the energy: a model of constants
+        return torch.zeros_like(vectors)
+    (gradient,) = torch.autograd.grad(energy, vectors, create_graph=create_graph, materialize_grads=True)
+    return gradient
+
+
+def forces(gradient: Tensor, edge_index: Tensor, n_atoms: int) -> Tensor:
+    """Forces F_i = Σ_j (g_ij − g_ji), shape (n_atoms, 3), eV/Å.
+
+    r_ij = x_j − x_i: an edge pulls its centre along +g and its neighbor along −g, so that the net
+    force is zero by construction.
+    """
+    on_centres = segment_sum(gradient, edge_index[0], n_atoms)
+    return on_centres - segment_sum(gradient, edge_index[1], n_atoms)
+
+
+def virials(gradient: Tensor, edge_vectors: Tensor, edge_index: Tensor, batch: Tensor, n_systems: int) -> Tensor:
+    """Strain derivative ∂E/∂ε = sym(Σ r_ij ⊗ g_ij) of each system, shape (n_systems, 3, 3), eV.
+
+    A strain moves every edge by ε r_ij. Divided by the volume this is ASE's stress, sign included.
+    """
+    products = edge_vectors[:, :, None] * gradient[:, None, :]
+    totals = segment_sum(products, batch[edge_index[0]], n_systems)
+    return 0.5 * (totals + totals.transpose(1, 2))

@@ -1,0 +1,98 @@
+"""A potential with what makes it a model: scales, shifts and reference energies, in float64."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.segments import segment_sum
+
+N_ELEMENTS = 119  # index is the atomic number; 0 is ASE's dummy atom X
+
+Pooling = Literal["sum", "mean"]
+
+
+class ModelOutput(NamedTuple):
+    """Values of a batch in eV (or the property's unit), float64.
+
+    Parameters
+    ----------
+    atoms : Tensor, shape (n_atoms,)
+        Scaled contributions with shifts; zero where the readout is not additive.
+    systems : Tensor, shape (n_systems,)
+    potential : AtomOutput
+        As the architecture returned it.
+    """
+
+    atoms: Tensor
+    systems: Tensor
+    potential: AtomOutput
+
+
+class Model(nn.Module):
+    """Scaled and shifted contributions of a potential, pooled over each system.
+
+    .. math:: E = \\sum_i \\left( s_{Z_i} \\, c_i + e_{Z_i} \\right)
+
+    with contributions c of the architecture, a scale s and a shift e per element. The sum runs in
+    float64: at -4210 eV, where rMD17 ethanol lies, float32 steps by 0.5 meV.
+
+    Parameters
+    ----------
+    potential : Potential
+    scale, shift : Tensor, shape (119,), float64
+        Per atomic number, in the unit of the property.
+    pooling : {"sum", "mean"}
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        scale: Tensor | None = None,
+        shift: Tensor | None = None,
+        pooling: Pooling = "sum",
+    ):
+        super().__init__()
+        self.potential = potential
+        self.pooling = pooling
+        self.register_buffer("scale", torch.ones(N_ELEMENTS, dtype=torch.float64) if scale is None else scale)
+        self.register_buffer("shift", torch.zeros(N_ELEMENTS, dtype=torch.float64) if shift is None else shift)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type the potential computes in; everything around it is float64."""
+        tensors = (*self.potential.parameters(), *self.potential.buffers())
+        return next((t.dtype for t in tensors if t.is_floating_point()), torch.float64)
+
+    @property
+    def device(self) -> torch.device:
+        return self.scale.device
+
+    def set_dtype(self, dtype: torch.dtype) -> Model:
+        """Change the potential's type; scales and shifts stay in float64."""
+        self.potential.to(dtype)
+        return self
+
+    def forward(self, inputs: PotentialInput) -> ModelOutput:
+        output = self.potential(
+            inputs._replace(
+                edge_vectors=inputs.edge_vectors.to(self.dtype),
+                charge=inputs.charge.to(self.dtype),
+                spin=inputs.spin.to(self.dtype),
+            )
+        )
+        shift = self.shift[inputs.atomic_numbers]
+        if output.contributions is None:
+            systems = output.system[:, 0].double() + self._pool(shift, inputs)
+            return ModelOutput(torch.zeros_like(shift), systems, output)
+        atoms = self.scale[inputs.atomic_numbers] * output.contributions[:, 0].double() + shift
+        return ModelOutput(atoms, self._pool(atoms, inputs), output)
+
+    def _pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:
+        total = segment_sum(atoms, inputs.batch, inputs.n_systems)
+        if self.pooling == "sum":
+            return total
+        return total / segment_sum(torch.ones_like(atoms), inputs.batch, inputs.n_systems)

@@ -1,0 +1,104 @@
+"""The contract that every architecture fulfils."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class PotentialInput(NamedTuple):
+    """What a potential sees: atoms and edge vectors, never positions.
+
+    Parameters
+    ----------
+    atomic_numbers : Tensor, shape (n_atoms,), int64
+    edge_index : Tensor, shape (2, n_edges), int64
+        Row 0 the centre i, row 1 the neighbor j.
+    edge_vectors : Tensor, shape (n_edges, 3), Å
+        From i to j, all inside the cutoff.
+    batch : Tensor, shape (n_atoms,), int64
+    charge, spin : Tensor, shape (n_systems,)
+        Total charge in e; number of unpaired electrons.
+    """
+
+    atomic_numbers: Tensor
+    edge_index: Tensor
+    edge_vectors: Tensor
+    batch: Tensor
+    charge: Tensor
+    spin: Tensor
+
+    @property
+    def n_atoms(self) -> int:
+        return self.atomic_numbers.shape[0]
+
+    @property
+    def n_systems(self) -> int:
+        return self.charge.shape[0]
+
+
+class AtomOutput(NamedTuple):
+    """What a potential returns.
+
+    Parameters
+    ----------
+    features : Tensor, shape (n_atoms, n_features)
+        The last hidden layer.
+    contributions : Tensor, shape (n_atoms, n_outputs), or None
+        ``features @ w + b``; pooled over a system's atoms they are its value.
+    vectors : Tensor, shape (n_atoms, 3, n_vectors), or None
+        Equivariant features, where the architecture has them.
+    system : Tensor, shape (n_systems, n_outputs), or None
+        The value itself, in place of contributions, where the published readout is not additive.
+    """
+
+    features: Tensor
+    contributions: Tensor | None = None
+    vectors: Tensor | None = None
+    system: Tensor | None = None
+
+
+class Potential(nn.Module, ABC):
+    """A function of atomic numbers, edges, charge and spin.
+
+    An architecture never sees positions, masks, or an edge beyond its cutoff, and never takes a
+    derivative: :mod:`asecalc_ml.derivative` does, in one place. Its parts have names, so that hooks
+    can record or replace hidden states for every architecture alike.
+
+    Attributes
+    ----------
+    cutoff : float, Å
+    continuous : bool
+        Whether the energy is continuous where an atom crosses the cutoff. Dynamics refuses a
+        potential for which it is not.
+    """
+
+    cutoff: float
+    continuous: bool = True
+
+    @abstractmethod
+    def forward(self, inputs: PotentialInput) -> AtomOutput:
+        """Contributions and features of each atom."""
+
+    @property
+    @abstractmethod
+    def embeddings(self) -> Sequence[nn.Module]:
+        """Modules that turn atomic numbers into vectors; empty where there are none."""
+
+    @property
+    @abstractmethod
+    def interactions(self) -> Sequence[nn.Module]:
+        """The message-passing blocks, in order."""
+
+    @property
+    @abstractmethod
+    def readout(self) -> nn.Module:
+        """The module that turns atom features into contributions."""
+
+    @property
+    @abstractmethod
+    def last_linear(self) -> tuple[Tensor, Tensor]:
+        """Weight (n_outputs, n_features) and bias (n_outputs,) of the last linear map."""

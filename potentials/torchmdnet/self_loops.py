@@ -1,0 +1,37 @@
+"""Self loops, which torchmd-net's layers expect: each atom attends to itself at distance zero."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from asecalc_ml.potential import PotentialInput
+
+
+class LoopedEdges(NamedTuple):
+    """Edges followed by one self loop per atom.
+
+    Parameters
+    ----------
+    index : Tensor, shape (2, n_edges + n_atoms)
+    distances : Tensor, shape (n_edges + n_atoms,), Å
+        Zero for the loops.
+    directions : Tensor, shape (n_edges + n_atoms, 3)
+        Unit vectors; zero for the loops.
+    """
+
+    index: Tensor
+    distances: Tensor
+    directions: Tensor
+
+
+def with_self_loops(inputs: PotentialInput) -> LoopedEdges:
+    """Append the loops. They are known by their place, so that an atom's own image is not one."""
+    atoms = torch.arange(inputs.n_atoms, device=inputs.edge_index.device)
+    distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
+    directions = inputs.edge_vectors / distances[:, None]
+    return LoopedEdges(
+        index=torch.cat([inputs.edge_index, atoms.expand(2, -1)], dim=1),
+        distances=torch.cat([distances, distances.new_zeros(inputs.n_atoms)]),
+        directions=torch.cat([directions, directions.new_zeros(inputs.n_atoms, 3)]),
+    )

@@ -1,0 +1,96 @@
+"""Labelled graphs and the batches made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from asecalc_ml.ghost import with_ghost
+from asecalc_ml.graph import AtomGraph, collate
+from asecalc_ml.potential import PotentialInput
+
+
+@dataclass(frozen=True)
+class LabelledGraph:
+    """A structure with its labels: energy in eV, forces (n_atoms, 3) in eV/Å, both float64."""
+
+    graph: AtomGraph
+    energy: Tensor
+    forces: Tensor
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms, cutoff: float) -> LabelledGraph:
+        return cls(
+            graph=AtomGraph.from_atoms(atoms, cutoff),
+            energy=torch.tensor([atoms.get_potential_energy()], dtype=torch.float64),
+            forces=torch.from_numpy(np.asarray(atoms.get_forces(), dtype=np.float64)),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded input and labels; the ghost system has none.
+
+    Parameters
+    ----------
+    inputs : PotentialInput
+    energies : Tensor, shape (n_systems,), eV
+    forces : Tensor, shape (n_atoms, 3), eV/Å
+    """
+
+    inputs: PotentialInput
+    energies: Tensor
+    forces: Tensor
+
+    @property
+    def atoms_per_system(self) -> Tensor:
+        return torch.bincount(self.inputs.batch)[:-1]
+
+    def to(self, device: torch.device) -> Batch:
+        inputs = PotentialInput(*(tensor.to(device) for tensor in self.inputs))
+        return Batch(inputs, self.energies.to(device), self.forces.to(device))
+
+
+class EpochShuffle(Sampler[int]):
+    """A new order in every epoch, that depends on seed and epoch alone: a resumed training sees the same."""
+
+    def __init__(self, n_frames: int, seed: int):
+        self.n_frames, self.seed, self.epoch = n_frames, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n_frames
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.n_frames).tolist())
+
+
+def loader(
+    frames: Sequence[LabelledGraph], cutoff: float, batch_size: int, shuffle_seed: int | None = None
+) -> DataLoader:
+    """Batches of frames: in order, or shuffled anew in each epoch and without an incomplete last batch."""
+
+    def join(part: list[LabelledGraph]) -> Batch:
+        graph = collate([frame.graph for frame in part])
+        energies = torch.cat([frame.energy for frame in part])
+        return Batch(with_ghost(graph, cutoff), energies, torch.cat([frame.forces for frame in part]))
+
+    if shuffle_seed is None:
+        return DataLoader(frames, batch_size, collate_fn=join)
+    sampler = EpochShuffle(len(frames), shuffle_seed)
+    full_batches = len(frames) >= batch_size
+    return DataLoader(frames, batch_size, sampler=sampler, collate_fn=join, drop_last=full_batches)
+
+
+def one_shape(frames: Sequence[LabelledGraph]) -> bool:
+    """Whether all frames have the same number of atoms and edges, so that all batches have one shape."""
+    return len({(frame.graph.n_atoms, frame.graph.n_edges) for frame in frames}) == 1

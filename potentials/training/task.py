@@ -1,0 +1,96 @@
+"""The Lightning module: loss on energies and forces, optimizer, schedule, validation errors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces
+from asecalc_ml.model import Model
+from asecalc_ml.potentials.training.batches import Batch
+from asecalc_ml.potentials.training.compiled import Forward, eager_forward
+from asecalc_ml.potentials.training.options import TrainOptions
+
+
+class EnergyForcesTask(lightning.LightningModule):
+    """Fits energies and forces of a model.
+
+    Parameters
+    ----------
+    model : Model
+    options : TrainOptions
+    """
+
+    def __init__(self, model: Model, options: TrainOptions):
+        super().__init__()
+        self.model = model
+        self.options = options
+        # In a list, out of reach of deepcopy's recursion into modules and of the state dict.
+        self._forward = _Uncopied(eager_forward(model))
+
+    def use_forward(self, forward: Forward) -> None:
+        """Compute training batches by another function of the same model, such as a compiled one."""
+        self._forward = _Uncopied(forward)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = self._loss(self._forward.function(batch.inputs), batch)
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(batch.energies))
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        derivative = edge_derivative(self.model, batch.inputs)
+        d_energy, d_forces = errors(derivative, batch)
+        values = {
+            "val_loss": self._loss(derivative, batch),
+            "val_energy_mae_meV": 1000 * d_energy.abs().mean(),
+            "val_forces_mae_meV_A": 1000 * d_forces.abs().mean(),
+        }
+        self.log_dict(values, batch_size=len(batch.energies))
+
+    def _loss(self, derivative: EdgeDerivative, batch: Batch) -> Tensor:
+        d_energy, d_forces = errors(derivative, batch)
+        weights = self.options.loss
+        energy_loss = (d_energy**2 / batch.atoms_per_system).mean()
+        return weights.energy_weight * energy_loss + weights.forces_weight * (d_forces**2).mean()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        options = self.options.optimizer
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
+        )
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, options.warmup_steps, n_steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)
+
+
+def learning_rate_factor(step: int, warmup_steps: int, n_steps: int) -> float:
+    """Rises linearly to 1 over the warm-up, then falls to 0 along half a cosine."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, n_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def errors(derivative: EdgeDerivative, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Energy errors (n_systems,), eV, and force errors (n_atoms, 3), eV/Å."""
+    predicted = forces(derivative.gradient, batch.inputs.edge_index, batch.inputs.n_atoms)[:-1]
+    return derivative.systems[:-1] - batch.energies, predicted - batch.forces
+
+
+class _Uncopied:
+    """Holds a function that copies of the module share: the average of weights is never run through it."""
+
+    def __init__(self, function: Forward):
+        self.function = function
+
+    def __deepcopy__(self, memo: dict) -> _Uncopied:
+        return self
