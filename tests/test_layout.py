@@ -1,0 +1,368 @@
+"""The rooms: what is packaged is what lies on the disk, and who may import whom."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from importlib.metadata import EntryPoint
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import asecalc_ml
+from asecalc_ml._checkout import PACKAGE, ROOMS, ROOT, is_checkout
+
+needs_checkout = pytest.mark.skipif(
+    not is_checkout(), reason="compares setup.cfg with the checkout's folders"
+)
+HEAVY = (
+    "torch",
+    "lightning",
+    "torchmdnet",
+    "ase",
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "MDAnalysis",
+    "rdkit",
+    "wandb",
+    "warp",
+)
+
+
+def setup_cfg() -> ConfigParser:
+    setup = ConfigParser(interpolation=None, delimiters=("=",))
+    setup.read(ROOT / "setup.cfg")
+    return setup
+
+
+def folder_of(package: str) -> Path:
+    """Where a package's files are in the checkout."""
+    first, *rest = package.split(".")
+    return ROOT.joinpath(*(rest if rest and rest[0] in ROOMS else [first, *rest]))
+
+
+def name_of(file: Path) -> str:
+    """Module name of a file in the checkout."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "asecalc_ml" else ("asecalc_ml", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def source_files() -> list[Path]:
+    return sorted(chain.from_iterable((ROOT / top).rglob("*.py") for top in ("asecalc_ml", *ROOMS)))
+
+
+def python(code: str, cwd: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess:
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, *flags, "-c", code]
+    return subprocess.run(
+        command, cwd=cwd, env=clean | environment, capture_output=True, text=True, check=False
+    )
+
+
+# ------------------------------------------------------------------------------------------- packaging
+
+
+@needs_checkout
+def test_every_package_on_the_disk_is_listed():
+    listed = setup_cfg()["options"]["packages"].split()
+    on_disk = {name_of(file) for file in source_files() if file.name == "__init__.py"}
+    assert set(listed) == on_disk
+    assert len(listed) == len(set(listed))
+
+
+@needs_checkout
+def test_every_module_lies_in_a_package():
+    assert not [file for file in source_files() if not (file.parent / "__init__.py").is_file()]
+
+
+@needs_checkout
+def test_every_data_file_is_packaged_and_every_pattern_finds_one():
+    patterns = setup_cfg()["options.package_data"]
+    packaged: set[Path] = set()
+    for package, lines in patterns.items():
+        for pattern in lines.split():
+            found = set(folder_of(package).glob(pattern))
+            assert found, f"{package}: {pattern} matches no file"
+            packaged |= found
+    files = chain.from_iterable((ROOT / top).rglob("*") for top in ("asecalc_ml", *ROOMS))
+    data = {f for f in files if f.is_file() and f.suffix not in (".py", ".pyc")}
+    assert not data - packaged
+
+
+def entry_points() -> list[EntryPoint]:
+    section = setup_cfg()["options.entry_points"] if is_checkout() else {}
+    lines = [(group, line) for group, text in section.items() for line in text.strip().splitlines()]
+    pairs = [(group, *map(str.strip, line.split("=", 1))) for group, line in lines]
+    return [EntryPoint(name, value, group) for group, name, value in pairs]
+
+
+@needs_checkout
+@pytest.mark.parametrize("point", entry_points(), ids=lambda point: f"{point.group}:{point.name}")
+def test_every_entry_point_can_be_imported(point):
+    assert callable(point.load())
+
+
+@needs_checkout
+def test_version_is_written_once():
+    assert setup_cfg()["metadata"]["version"] == "attr: asecalc_ml.__version__"
+    assert asecalc_ml.__version__.count(".") == 2
+
+
+# ------------------------------------------------------------------------------------------- who imports whom
+
+
+def room_of(module: str) -> str:
+    """ "potentials", "md_protocols", "analysis", "cli", or "ground" for the rest of the package."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in (*ROOMS, "cli") else "ground"
+
+
+def imported(source: str, module: str, is_package: bool) -> set[str]:
+    """Modules of this package that a source imports, at its top or inside functions."""
+    here = module.split(".") if is_package else module.split(".")[:-1]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *filter(None, [node.module])])
+            found |= {f"{stem}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in ("asecalc_ml", *ROOMS)}
+
+
+def forbidden(source: str, module: str, is_package: bool = False) -> set[str]:
+    """Imports against the rule: rooms and ground floor import the ground floor; the commands import all."""
+    own = room_of(module)
+    allowed = {"ground", own} if own != "cli" else {"ground", "cli", *ROOMS}
+    names = imported(source, module, is_package)
+    return {name for name in names if name.split(".")[0] in ROOMS or room_of(name) not in allowed}
+
+
+@needs_checkout
+@pytest.mark.parametrize("file", source_files(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_rooms_do_not_import_each_other(file):
+    assert not forbidden(file.read_text(encoding="utf-8"), name_of(file), file.name == "__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("asecalc_ml.analysis.angles", "import asecalc_ml.potentials"),
+        ("asecalc_ml.analysis.angles", "from asecalc_ml import md_protocols"),
+        ("asecalc_ml.analysis.angles", "def late():\n    from asecalc_ml.potentials.training import train"),
+        ("asecalc_ml.analysis.angles", "from ..potentials import training"),
+        ("asecalc_ml.analysis.angles", "from potentials import training"),
+        ("asecalc_ml.analysis.angles", "from asecalc_ml.cli.errors import friendly"),
+        ("asecalc_ml.registry", "from asecalc_ml.potentials import training"),
+    ],
+)
+def test_the_rule_fires(module, source):
+    assert forbidden(source, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("asecalc_ml.analysis.angles", "from asecalc_ml.analysis.result import Result\nfrom . import report"),
+        (
+            "asecalc_ml.potentials.schnet",
+            "from asecalc_ml import plugins\nfrom asecalc_ml.errors import ModelError",
+        ),
+        ("asecalc_ml.cli.ml", "from asecalc_ml.potentials.training import train"),
+    ],
+)
+def test_the_rule_lets_pass(module, source):
+    assert not forbidden(source, module)
+
+
+# ------------------------------------------------------------------------------------------- the commands are quick
+
+
+def modules_after(program: str, arguments: list[str], cwd: Path) -> set[str]:
+    """Top-level modules that are loaded when a command has answered."""
+    code = (
+        f"import sys; sys.argv = {[f'asecalc-{program}', *arguments]!r}\n"
+        f"from asecalc_ml.cli.{program} import main\n"
+        "try:\n    main()\n"
+        "finally:\n    print(*sorted({n.split('.')[0] for n in sys.modules}), file=sys.stderr)"
+    )
+    done = python(code, cwd, PYTHONPATH=str(PACKAGE.parent))
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("md", ["--help"]),
+        ("md", ["run", "--help"]),
+        ("md", ["schema", "nve"]),
+        ("md", ["template", "nve"]),
+        ("ml", ["--help"]),
+        ("ml", ["train", "--help"]),
+        ("ml", ["models", "--help"]),
+        ("ml", ["template", "train"]),
+        ("ml", ["template", "generate"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_command_answers_without_heavy_imports(program, arguments, tmp_path):
+    assert not modules_after(program, arguments, tmp_path) & set(HEAVY)
+
+
+def test_import_of_the_package_is_light(tmp_path):
+    code = "import asecalc_ml, sys; print(*{n.split('.')[0] for n in sys.modules})"
+    done = python(code, tmp_path, PYTHONPATH=str(PACKAGE.parent))
+    assert not set(done.stdout.split()) & set(HEAVY)
+
+
+# ------------------------------------------------------------------------------------------- rooms are found
+
+
+@pytest.fixture
+def trees(tmp_path):
+    """The package as a checkout and as a wheel, with little in it."""
+    for package in (tmp_path / "checkout" / "asecalc_ml", tmp_path / "wheel" / "asecalc_ml"):
+        package.mkdir(parents=True)
+        for name in ("__init__.py", "_checkout.py"):
+            shutil.copy(PACKAGE / name, package)
+    (tmp_path / "checkout" / "setup.cfg").touch()
+    for room in ROOMS:
+        for place in (tmp_path / "checkout" / room, tmp_path / "wheel" / "asecalc_ml" / room):
+            place.mkdir()
+            text = Path(sys.modules[f"asecalc_ml.{room}"].__file__).read_text(encoding="utf-8")
+            (place / "__init__.py").write_text(text, encoding="utf-8")
+            (place / "deeper.py").touch()
+    return tmp_path
+
+
+IMPORT_ALL = "import sys, asecalc_ml; from importlib import import_module as get\n" + "".join(
+    f"print(get('asecalc_ml.{room}').__file__, get('asecalc_ml.{room}.deeper').__name__)\n" for room in ROOMS
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _rooms_are_loaded():
+    for room in ROOMS:
+        __import__(f"asecalc_ml.{room}")
+
+
+@pytest.mark.parametrize("layout", ["checkout", "wheel"])
+@pytest.mark.parametrize("cwd", ["checkout", "elsewhere"])
+def test_rooms_are_found_from_anywhere(trees, layout, cwd):
+    """At the root of a checkout, `python -c` takes the package from there, whatever is installed."""
+    (trees / "elsewhere").mkdir()
+    done = python(IMPORT_ALL, trees / cwd, PYTHONPATH=str(trees / layout))
+    assert done.returncode == 0, done.stderr
+    taken = "checkout" if cwd == "checkout" else layout
+    assert all(line.startswith(str(trees / taken)) for line in done.stdout.splitlines())
+
+
+def test_checkout_beside_an_editable_installation_of_another(trees):
+    """The other checkout's finder offers its rooms; ours must win."""
+    other = (
+        "import sys\nfrom importlib.util import spec_from_file_location as spec\n"
+        "class Editable:\n    @staticmethod\n    def find_spec(name, path=None, target=None):\n"
+        f"        room = {str(trees / 'wheel' / 'asecalc_ml')!r} + '/' + name.rpartition('.')[2]\n"
+        "        return spec(name, room + '/__init__.py') if name.count('.') == 1 else None\n"
+        "sys.meta_path.append(Editable)\n"
+    )
+    done = python(other + IMPORT_ALL, trees / "checkout")
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith(str(trees / "checkout")) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("mode", [["pytest"], ["python", "-m", "pytest"]], ids=" ".join)
+def test_rooms_are_found_under_pytest(trees, mode):
+    root = trees / "checkout"
+    (root / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\npythonpath = .\n")
+    (root / "tests").mkdir()
+    checks = "".join(f"    import asecalc_ml.{room}.deeper\n" for room in ROOMS)
+    (root / "tests" / "test_rooms.py").write_text(f"def test_rooms():\n{checks}")
+    command = [str(Path(sys.executable).with_name(mode[0])), *mode[1:], "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_bare_import_of_a_room_is_refused(trees, room):
+    done = python(f"import {room}", trees / "checkout")
+    assert f"ImportError: import asecalc_ml.{room} instead of {room}" in done.stderr
+
+
+def test_users_own_analysis_is_left_alone(trees):
+    """A script beside its own analysis.py gets that one, and ours under our name."""
+    work = trees / "elsewhere"
+    work.mkdir()
+    (work / "analysis.py").write_text("mine = True\n")
+    code = "import asecalc_ml.analysis, analysis; print(analysis.mine, asecalc_ml.analysis.__file__)"
+    done = python(code, work, PYTHONPATH=str(trees / "checkout"))
+    assert done.stdout.startswith(f"True {trees / 'checkout' / 'analysis'}"), done.stderr
+
+
+# ------------------------------------------------------------------------------------------- ruff's rules fire
+
+BAD = """
+import os
+from numpy import *
+
+def many(a, b, c, d, e, f, g, h, i, unused=[]):
+    if a:
+        pass
+    elif b: x = 1
+    elif c: x = 2
+    elif d: x = 3
+    elif e: x = 4
+    elif f: x = 5
+    elif g: x = 6
+    elif h: x = 7
+    elif i and b and c: x = 8
+    for k in a:
+        if k and x:
+            pass
+    assert x == None
+    import numpy; numpy.random.seed(0)
+"""
+
+
+@needs_checkout
+@pytest.mark.parametrize(
+    ("rule", "what"),
+    [
+        ("C901", "too complex"),
+        ("PLR0913", "too many arguments"),
+        ("D103", "no docstring"),
+        ("B006", "mutable default"),
+        ("F401", "unused import"),
+        ("F403", "star import"),
+        ("E711", "comparison with None"),
+        ("NPY002", "numpy's global random state"),
+        ("PLR0912", "too many branches"),
+    ],
+)
+def test_ruff_rule_fires(rule, what, bad_code_findings):
+    assert rule in bad_code_findings, what
+
+
+@pytest.fixture(scope="module")
+def bad_code_findings():
+    pytest.importorskip("ruff")
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--output-format=json",
+        "--stdin-filename=analysis/bad.py",
+        "-",
+    ]
+    done = subprocess.run(command, cwd=ROOT, input=BAD, capture_output=True, text=True, check=False)
+    return {finding["code"] for finding in json.loads(done.stdout)}
