@@ -1,7 +1,7 @@
 """Options from YAML, checked by pydantic, with messages that name the line and the nearest key.
 
-Every option is written once, as a field of an :class:`Options` model; YAML, templates, schema and Python share
-it. YAML is read as version 1.2: `1e-3` is a number and `no` is the text "no".
+Every option is written once, as a field of an :class:`Options` model; YAML, templates, schema and Python
+share it. YAML is read as version 1.2: `1e-3` is a number and `no` is the text "no".
 """
 
 import io

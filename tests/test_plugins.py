@@ -16,7 +16,10 @@ from asecalc_ml.config import Options
 class Umbrella(Options):
     """Umbrella sampling."""
 '''
-ASK = "from asecalc_ml import plugins; print(plugins.get('protocols', 'umbrella').__doc__, plugins.names('protocols'))"
+ASK = (
+    "from asecalc_ml import plugins; "
+    "print(plugins.get('protocols', 'umbrella').__doc__, plugins.names('protocols'))"
+)
 
 
 def make_package(folder: Path, target: str = "umbrella_md:Umbrella", name: str = "umbrella") -> None:
@@ -95,7 +98,7 @@ def test_plugin_that_cannot_be_imported(tmp_path, monkeypatch, target):
 
 
 def test_checkout_wins_over_an_installed_copy(monkeypatch):
-    """The installed copy's entry points are not asked, so that ours come from this checkout's setup.cfg alone."""
+    """Ours come from this checkout's setup.cfg alone."""
     if not plugins.is_checkout():
         pytest.skip("runs against an installed wheel")
 

@@ -35,8 +35,8 @@ def friendly() -> Iterator[None]:
         _fail(_explain(error))
     except KeyboardInterrupt:
         _fail(
-            "interrupted. Files are whole up to the last checkpoint: `asecalc-md resume DIRECTORY` goes on with "
-            "a run, `asecalc-ml train FILE --resume` with a training.",
+            "interrupted. Files are whole up to the last checkpoint: `asecalc-md resume DIRECTORY` continues "
+            "a run, `asecalc-ml train FILE --resume` a training.",
             INTERRUPTED,
         )
 
