@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from itertools import chain
 from pathlib import Path
 
@@ -94,6 +94,14 @@ def entry_points() -> list[EntryPoint]:
 @pytest.mark.parametrize("point", entry_points(), ids=lambda point: f"{point.group}:{point.name}")
 def test_every_entry_point_can_be_imported(point):
     assert callable(point.load())
+
+
+@pytest.mark.smoke
+@pytest.mark.skipif("EXPECT_WHEEL" not in os.environ, reason="set by .ci/run, which installs the wheel")
+def test_the_installed_wheel_is_what_runs():
+    assert not is_checkout()
+    assert "site-packages" in asecalc_ml.__file__
+    assert version("asecalc-ml") == asecalc_ml.__version__
 
 
 @needs_checkout
