@@ -145,8 +145,51 @@ def test_generate_without_output():
     assert "key 'output' is missing" in says(ml, "data", "generate", "ethanol")
 
 
-def test_unknown_model(tmp_path):
-    assert "torchmdnet-ethanol" in says(ml, "models", "show", "torchmdnet-ethanl")
+# ---------------------------------------------------------------------- models
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A registry that holds one damaged model."""
+    monkeypatch.setenv("ASECALC_ML_HOME", str(tmp_path))
+    (tmp_path / "torn-ethanol.safetensors").write_bytes(b"not a model")
+    return tmp_path
+
+
+def test_unknown_model_says_the_nearest(home):
+    assert "did you mean 'torn-ethanol'?" in says(ml, "models", "show", "torn-ethanl")
+
+
+@pytest.mark.parametrize("command", ["show", "cite"])
+def test_damaged_model(home, command):
+    assert "the file is damaged" in says(ml, "models", command, "torn-ethanol")
+
+
+def test_damaged_model_does_not_hide_the_others(home):
+    result = CliRunner().invoke(ml, ["models", "list"])
+    assert result.exit_code == 0
+    assert "damaged" in next(line for line in result.stdout.splitlines() if "torn-ethanol" in line)
+
+
+def test_name_that_is_taken(home, tmp_path):
+    (tmp_path / "deeper").mkdir()
+    copy = tmp_path / "deeper" / "torn-ethanol.safetensors"
+    copy.write_bytes(b"neither")
+    assert "--replace" in says(ml, "models", "add", copy, "--name", "torn-ethanol")
+
+
+def test_export_does_not_overwrite(home, tmp_path):
+    target = tmp_path / "mine.safetensors"
+    target.write_bytes(b"precious")
+    assert "exists" in says(ml, "models", "export", "torn-ethanol", target)
+    assert target.read_bytes() == b"precious"
+
+
+def test_remove(home):
+    assert CliRunner().invoke(ml, ["models", "remove", "torn-ethanol"], input="n\n").exit_code == 0
+    assert (home / "torn-ethanol.safetensors").exists()
+    assert CliRunner().invoke(ml, ["models", "remove", "torn-ethanol", "--yes"]).exit_code == 0
+    assert not (home / "torn-ethanol.safetensors").exists()
 
 
 # ---------------------------------------------------------------------- what goes right

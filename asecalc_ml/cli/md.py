@@ -1,7 +1,6 @@
 """`asecalc-md`: molecular dynamics from one YAML file, with its analyses and report."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 from asecalc_ml import config, plugins
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.errors import FriendlyGroup
+from asecalc_ml.cli.process import set_threads
 from asecalc_ml.config import Options
 from asecalc_ml.errors import ConfigError, PluginError
 
@@ -51,7 +51,7 @@ def run(
     `asecalc-md template PROTOCOL` lists them all.
     """
     options = _check(override(config.read_yaml(file), context.args), str(file))
-    _set_threads(options.threads)
+    set_threads(options.threads)
     options.run(directory=options.directory, overwrite=overwrite, quiet=quiet)
     _analyse(Path(options.directory), quiet)
 
@@ -66,7 +66,7 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Continue a run that was interrupted from its last checkpoint, then analyse it."""
-    _set_threads(_stored(directory).get("threads"))
+    set_threads(_stored(directory).get("threads"))
     from asecalc_ml.md_protocols.resume import resume_run
 
     resume_run(directory, allow_different=allow_different, quiet=quiet)
@@ -120,13 +120,6 @@ def _plugin(group: str, name: str, place: str) -> type[Options]:
         return plugins.get(group, name)
     except PluginError as error:
         raise ConfigError(f"{place}: {error}") from error
-
-
-def _set_threads(threads: int | None) -> None:
-    """Fix the number of threads before torch and its like are imported, in this process alone."""
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        if threads:
-            os.environ[variable] = str(threads)
 
 
 def _stored(directory: Path) -> Mapping:

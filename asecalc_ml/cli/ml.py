@@ -10,6 +10,7 @@ from asecalc_ml import config
 from asecalc_ml.cli import models
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.errors import FriendlyGroup
+from asecalc_ml.cli.process import set_threads
 from asecalc_ml.config import Options
 from asecalc_ml.errors import ConfigError
 
@@ -45,7 +46,10 @@ def train(
     Options of the file can be given here too: `--seed 1` wins over `seed:`.
     `asecalc-ml template train` lists them all.
     """
-    options = config.parse_options(override(config.read_yaml(file), context.args), _model("train"), str(file))
+    options = config.parse_options(
+        override(config.read_yaml(file), context.args), option_model("train"), str(file)
+    )
+    set_threads(options.threads)
     from asecalc_ml.potentials.training import train as fit
 
     fit(options, resume=resume, replace=replace)
@@ -67,13 +71,13 @@ def evaluate(
 @app.command()
 def schema(kind: Kind) -> None:
     """Print the JSON schema of a YAML file, for editors that complete and check it."""
-    typer.echo(json.dumps(config.schema(_model(kind)), indent=2))
+    typer.echo(json.dumps(config.schema(option_model(kind)), indent=2))
 
 
 @app.command()
 def template(kind: Kind) -> None:
     """Print YAML with every option at its default, each with its meaning."""
-    typer.echo(config.template(_model(kind)), nl=False)
+    typer.echo(config.template(option_model(kind)), nl=False)
 
 
 @data_app.command(context_settings=OPEN)
@@ -92,7 +96,7 @@ def generate(
     """
     from_file = source.endswith((".yaml", ".yml"))
     data = override(config.read_yaml(source) if from_file else {"structure": source}, context.args)
-    options = config.parse_options(data, _model("generate"), source if from_file else "options")
+    options = config.parse_options(data, option_model("generate"), source if from_file else "options")
     typer.echo(f"Wrote {options.run(overwrite=overwrite, quiet=quiet)}")
 
 
@@ -107,7 +111,7 @@ def fetch(
     typer.echo(f"Wrote {download(name, directory)}")
 
 
-def _model(kind: str) -> type[Options]:
+def option_model(kind: str) -> type[Options]:
     """Option model of a kind of YAML file; imports no torch."""
     if kind == "train":
         from asecalc_ml.potentials.training.options import TrainOptions

@@ -1,10 +1,111 @@
 """`asecalc-ml models`: what the registry holds."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asecalc_ml import config
+from asecalc_ml.errors import ModelError
+
+if TYPE_CHECKING:
+    from asecalc_ml.card import ModelCard
+    from asecalc_ml.registry import Entry, Registry
+
 app = typer.Typer(no_args_is_help=True, help="List, inspect and share registered models.")
 
-Name = Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a file.")]
+Name = Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")]
+COLUMNS = ("name", "hash", "elements", "data", "forces MAE (meV/Å)", "where")
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the models that `MLCalculator(name)` and `calculator: name` find."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*COLUMNS, box=None)
+    for entry in _registry().list():
+        table.add_row(entry.name, entry.hash[:12], *_summary(entry), str(entry.path.parent))
+    console = Console()
+    console.width = console.width if console.is_terminal else 1000  # whole lines for grep
+    console.print(table)
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print a model's card, without the histograms of its domain."""
+    entry = _registry().find(name)
+    card = entry.card.model_dump(mode="json")
+    if card.get("domain"):
+        card["domain"] = {kind: _names(histograms) for kind, histograms in card["domain"].items()}
+    typer.echo(config.dump_yaml({"file": str(entry.path), "hash": entry.hash, **card}), nl=False)
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="Model file, as `models export` writes it.")],
+    name: Annotated[str | None, typer.Option(help="Another name than its card's.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
+) -> None:
+    """Register a model file."""
+    entry = _registry().add(file, name, replace=replace)
+    typer.echo(f"Registered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")
+
+
+@app.command()
+def export(
+    name: Name, target: Annotated[Path, typer.Argument(help="File or folder to copy it to.")] = Path()
+) -> None:
+    """Copy a model to a file that others can add."""
+    typer.echo(f"Wrote {_registry().export(name, target)}")
+
+
+@app.command()
+def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete a model of one's own from the registry."""
+    path = _registry().find(name).path
+    if yes or typer.confirm(f"Delete {path}?"):
+        typer.echo(f"Removed {_registry().remove(name)}")
+
+
+@app.command()
+def cite(name: Name) -> None:
+    """Say what to cite when a model was used: its method, its data, and this package."""
+    for line in _citations(_registry().find(name).card):
+        typer.echo(line)
+
+
+def _registry() -> Registry:
+    from asecalc_ml.registry import Registry
+
+    return Registry()
+
+
+def _summary(entry: Entry) -> tuple[str, str, str]:
+    """Elements, data and error; a damaged file is told, and does not keep the others from being listed."""
+    try:
+        card = entry.card
+    except ModelError:
+        return "", "damaged: `models show` says why", ""
+    error = f"{card.metrics.forces_mae_meV_A:.1f}" if card.metrics else ""
+    return " ".join(card.elements), card.dataset.name if card.dataset else "", error
+
+
+def _names(histograms: object) -> object:
+    return list(histograms) if isinstance(histograms, dict) else histograms
+
+
+def _citations(card: ModelCard) -> list[str]:
+    from asecalc_ml import plugins
+
+    method = getattr(plugins.get("architectures", card.architecture), "citation", None)
+    data = card.dataset
+    lines = [f"Model: {card.name}, {card.architecture}" + (f": {method}" if method else "")]
+    if data is not None:
+        theory = f" ({data.level_of_theory})" if data.level_of_theory else ""
+        lines.append(f"Data: {data.name}{theory}: {data.citation or 'no citation given'}")
+        lines.append(f"Licence of the data: {data.licence or 'not given'}")
+    return [*lines, "Software: asecalc-ml, CITATION.cff"]

@@ -1,0 +1,88 @@
+"""What the documentation shows is executed, or checked by the command that it is meant for."""
+
+import doctest
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from asecalc_ml import config
+from asecalc_ml._checkout import ROOMS, ROOT, is_checkout
+from asecalc_ml.cli import md, ml
+
+pytestmark = pytest.mark.skipif(
+    not is_checkout(), reason="README and examples are part of the checkout alone"
+)
+
+APPS = {"asecalc-md": md.app, "asecalc-ml": ml.app}
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+def modules_with_examples() -> list[str]:
+    files = [file for top in ("asecalc_ml", *ROOMS) for file in (ROOT / top).rglob("*.py")]
+    shown = [
+        file.relative_to(ROOT).with_suffix("") for file in files if ">>> " in file.read_text(encoding="utf-8")
+    ]
+    parts = [file.parts if file.parts[0] == "asecalc_ml" else ("asecalc_ml", *file.parts) for file in shown]
+    return sorted(".".join(one).removesuffix(".__init__") for one in parts)
+
+
+@pytest.mark.parametrize("module", modules_with_examples())
+def test_docstring_examples(module):
+    result = doctest.testmod(
+        import_module(module), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    assert result.failed == 0
+    assert result.attempted > 0
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_is_valid(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    data = config.read_yaml(path)
+    if "protocol" in data:
+        assert CliRunner().invoke(md.app, ["validate", str(path)]).exit_code == 0
+    else:
+        config.parse_options(data, ml.option_model("generate" if "output" in data else "train"), str(path))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every command of ours that a page shows, alone or at the end of a chain."""
+    lines = [line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
+    parts = [part.strip().removeprefix("$ ") for line in lines for part in line.split("&&")]
+    return sorted({part for part in parts if part.startswith(tuple(APPS))})
+
+
+def test_readme_shows_commands():
+    assert len(commands()) > 3
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command_exists_and_its_files_too(command):
+    program, *arguments = shlex.split(command, comments=True)
+    words = []
+    for argument in arguments:
+        if argument.startswith("-") or "/" in argument or argument.isupper():
+            break
+        words.append(argument)
+    result = CliRunner().invoke(APPS[program], [*words[:2], "--help"])
+    assert result.exit_code == 0, result.output
+    assert all((ROOT / argument).is_file() for argument in arguments if argument.startswith("examples/"))
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [(page, code) for page in PAGES for code in blocks(page, "python")],
+    ids=lambda value: getattr(value, "name", "block"),
+)
+def test_python_on_a_page_runs(page, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(page), "exec"), {})
