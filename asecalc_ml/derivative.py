@@ -40,7 +40,8 @@ def edge_derivative(model: Model, inputs: PotentialInput, create_graph: bool = F
         vectors = inputs.edge_vectors.detach().requires_grad_(True)
         output = model(inputs._replace(edge_vectors=vectors))
         gradient = _gradient(output.systems.sum(), vectors, create_graph)
-    return EdgeDerivative(output.atoms, output.systems, gradient)
+    derivative = EdgeDerivative(output.atoms, output.systems, gradient)
+    return derivative if create_graph else EdgeDerivative(*(tensor.detach() for tensor in derivative))
 
 
 def _gradient(energy: Tensor, vectors: Tensor, create_graph: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,11 +15,15 @@ from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
 from asecalc_ml.potential import PotentialInput
 
-Mode = Literal["eager", "traced"]
-MODES: tuple[Mode, ...] = ("eager", "traced")
+Mode = Literal["auto", "eager", "traced"]
 
-# Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
+#: Calls with one shape after which "auto" traces it: tracing costs about a second.
+TRACE_AFTER = 20
+
+#: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
 CAPACITY_FACTOR = 1.1
+
+Shape = tuple[int, int, int]  # atoms, systems, edges
 
 
 @dataclass(frozen=True)
@@ -46,17 +51,19 @@ class Evaluator:
     Parameters
     ----------
     model : Model
-    mode : {"eager", "traced"}
+    mode : {"auto", "eager", "traced"}
         "traced" records energy and derivative once per shape with ``make_fx`` and replays the plain
         tensor operations, without autograd. Shapes change rarely: edges are padded to a capacity
-        that grows and never shrinks.
+        that grows and never shrinks. "auto" traces a shape that comes again and again, as in
+        dynamics, and not one that is seen once, as when many molecules are screened.
     """
 
-    def __init__(self, model: Model, mode: Mode = "eager"):
+    def __init__(self, model: Model, mode: Mode = "auto"):
         self.model = model.eval().requires_grad_(False)
         self.mode = mode
         self.capacity = 0
-        self._traced: dict[tuple[int, int, int], torch.fx.GraphModule] = {}
+        self._calls: Counter[Shape] = Counter()
+        self._traced: dict[Shape, torch.fx.GraphModule] = {}
 
     @property
     def n_traces(self) -> int:
@@ -69,22 +76,35 @@ class Evaluator:
         derivative = self._derivative(inputs)
         return assemble(inputs, derivative)
 
+    def state(self) -> dict:
+        """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
+        calls = [[*shape, n] for shape, n in self._calls.items()]
+        return {"mode": self.mode, "capacity": self.capacity, "calls": calls}
+
+    def restore(self, state: dict) -> None:
+        """Go on as the evaluator did whose :meth:`state` this is."""
+        self.mode, self.capacity = state["mode"], state["capacity"]
+        self._calls = Counter({tuple(shape): n for *shape, n in state["calls"]})
+
     def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
-        if self.mode == "eager":
-            return edge_derivative(self.model, inputs)
         shape = (inputs.n_atoms, inputs.n_systems, inputs.edge_index.shape[1])
+        self._calls[shape] += 1
+        if not self._is_traced(shape):
+            return edge_derivative(self.model, inputs)
         if shape not in self._traced:
             self._traced[shape] = trace(self.model, inputs)
         with torch.no_grad():
             return EdgeDerivative(*self._traced[shape](*inputs))
 
+    def _is_traced(self, shape: Shape) -> bool:
+        return self.mode == "traced" or (self.mode == "auto" and self._calls[shape] > TRACE_AFTER)
+
     def _grown_capacity(self, graph: AtomGraph) -> int:
         """Enough edges for this graph: as they are for a molecule's static pairs, with room for a list."""
-        if self.mode == "eager":
+        if not bool(graph.pbc.any()):
             return graph.n_edges
         if graph.n_edges > self.capacity:
-            room = CAPACITY_FACTOR if bool(graph.pbc.any()) else 1.0
-            self.capacity = int(room * graph.n_edges)
+            self.capacity = int(CAPACITY_FACTOR * graph.n_edges)
         return self.capacity
 
 

@@ -1,8 +1,12 @@
-"""A line per epoch, at most one every few seconds, with errors and the time left."""
+"""What a training says while it runs: a line every few seconds, with errors and the time left."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
+import warnings
+from collections.abc import Iterator
 
 import lightning
 from rich.console import Console
@@ -25,7 +29,7 @@ class ProgressLines(lightning.Callback):
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or last:
             self.printed = time.monotonic()
-            self.console.print(self._line(trainer))
+            self.console.print(self._line(trainer), soft_wrap=True)
 
     def _line(self, trainer: lightning.Trainer) -> str:
         metrics = trainer.callback_metrics
@@ -36,3 +40,20 @@ class ProgressLines(lightning.Callback):
             f"epoch {done}/{trainer.max_epochs}   validation: forces {metrics['val_forces_mae_meV_A']:.1f} meV/Å, "
             f"energy {metrics['val_energy_mae_meV']:.1f} meV   {per_epoch:.1f} s an epoch, {left:.0f} min left"
         )
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and its remarks on our own choices out of the output."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for module in ("lightning", "pytorch_lightning", "torch"):
+                warnings.filterwarnings("ignore", module=rf"{module}\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

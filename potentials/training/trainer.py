@@ -1,8 +1,7 @@
-"""From options to a registered model."""
+"""Data, model and Lightning trainer from the options."""
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from asecalc_ml.plugins import get
 from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
 from asecalc_ml.potentials.training.compiled import compiled_forward
 from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.progress import ProgressLines
-from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
+from asecalc_ml.potentials.training.progress import ProgressLines, quiet_lightning
+from asecalc_ml.potentials.training.scaling import Scaling
 from asecalc_ml.potentials.training.split import Split
 from asecalc_ml.potentials.training.task import EnergyForcesTask
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 MONITOR = "val_forces_mae_meV_A"
+VALIDATION_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
     train_loader = loader(train, cutoff, options.batch_size, shuffle_seed=options.seed)
     if options.compile:
         _compile(task, train, train_loader)
-    trainer = _trainer(options, quiet)
-    trainer.fit(
-        task,
-        train_loader,
-        loader(validation, cutoff, 32),
-        ckpt_path=checkpoint if resume else None,
-        weights_only=True if resume else None,
-    )
+    with quiet_lightning():
+        _trainer(options, quiet).fit(
+            task,
+            train_loader,
+            loader(validation, cutoff, VALIDATION_BATCH),
+            ckpt_path=checkpoint if resume else None,
+            weights_only=True if resume else None,
+        )
     return directory / BEST
 
 

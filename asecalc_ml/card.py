@@ -1,0 +1,90 @@
+"""The model card: everything a model says about itself. It travels in the header of its weights."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from asecalc_ml.config import Options
+from asecalc_ml.histogram import Histogram
+
+SCHEMA_VERSION = 1
+
+
+class DatasetCard(Options):
+    """Where the training labels come from."""
+
+    name: str = Field(description="name of the data")
+    level_of_theory: str | None = Field(None, description="method and basis of the labels")
+    temperature_K: float | list[float] | None = Field(None, description="temperature of the sampling")
+    licence: str | None = Field(None, description="licence of the data")
+    citation: str | None = Field(None, description="what to cite for the data")
+    hash: str = Field(description="SHA-256 of the training frames")
+    n_train: int = Field(description="frames trained on")
+    n_validation: int = Field(description="frames the best epoch was chosen by")
+
+
+class Metrics(Options):
+    """Errors on frames that training never saw."""
+
+    n_frames: int = Field(description="test frames")
+    energy_mae_meV: float = Field(description="mean absolute error of the energy of a frame, meV")
+    energy_rmse_meV: float = Field(description="root mean square error of the energy of a frame, meV")
+    forces_mae_meV_A: float = Field(description="mean absolute error of a force component, meV/Å")
+    forces_rmse_meV_A: float = Field(description="root mean square error of a force component, meV/Å")
+
+
+class Domain(Options):
+    """What the training frames cover.
+
+    Distances are kept apart by topological class of the pair, since a range over all pairs cannot see a
+    broken bond: ethanol's C–O pairs run from 1.33 to 2.75 Å with nothing between 1.63 and 2.11 Å.
+    """
+
+    distances: dict[str, Histogram] = Field(description="Å, by 'C-O bonded', 'C-O 1-3', ...")
+    angles: dict[str, Histogram] = Field(description="degrees, bonded triples, by 'C-C-O', ...")
+    energy_eV: tuple[float, float] = Field(description="lowest and highest energy of a frame")
+    largest_force_eV_A: float = Field(description="largest norm of a force")
+
+
+class Golden(Options):
+    """One structure with its energy and forces, computed in float64 when the model was made."""
+
+    atomic_numbers: list[int] = Field(description="atomic numbers")
+    positions_A: list[list[float]] = Field(description="positions, Å")
+    cell_A: list[list[float]] = Field(description="cell vectors as rows, Å")
+    pbc: list[bool] = Field(description="periodic directions")
+    charge: int = Field(0, description="total charge, e")
+    spin: int = Field(0, description="unpaired electrons")
+    energy_eV: float = Field(description="energy")
+    forces_eV_A: list[list[float]] = Field(description="forces")
+
+
+class ModelCard(Options):
+    """A model's identity, origin, errors and domain."""
+
+    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="version of this schema")
+    name: str = Field(description="name in the registry")
+    architecture: str = Field(description="registered architecture")
+    hyperparameters: dict[str, Any] = Field(description="options of the architecture")
+    property: Literal["energy"] = Field("energy", description="what the model predicts")
+    unit: str = Field("eV", description="unit of the property")
+    pooling: Literal["sum", "mean"] = Field("sum", description="how contributions of atoms become the value")
+    cutoff_A: float = Field(description="distance beyond which atoms do not see each other, Å")
+    continuous: bool = Field(description="whether the energy is continuous where an atom crosses the cutoff")
+    n_parameters: int = Field(description="number of trained parameters")
+    elements: list[str] = Field(description="elements of the training data")
+    charges: list[int] = Field([0], description="total charges in the training data")
+    spins: list[int] = Field([0], description="numbers of unpaired electrons in the training data")
+    dtype: Literal["float32", "float64"] = Field(description="type the potential was trained in")
+    energies_degenerate: bool = Field(
+        description="whether energies compare only within one composition, because the data hold a single one"
+    )
+    dataset: DatasetCard | None = Field(None, description="training data")
+    metrics: Metrics | None = Field(None, description="errors on held-out frames")
+    domain: Domain | None = Field(None, description="what the training data cover")
+    golden: Golden = Field(description="a structure to check the model by")
+    versions: dict[str, str] = Field({}, description="packages the model was made with")
+    created: str = Field("", description="date, ISO 8601")
+    options: dict[str, Any] = Field({}, description="the training's options")

@@ -1,0 +1,104 @@
+"""Golden values: a model that does not reproduce its own card is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from ase import Atoms
+
+from asecalc_ml.card import Golden, ModelCard
+from asecalc_ml.errors import ModelError
+from asecalc_ml.evaluator import Evaluation, Evaluator
+from asecalc_ml.graph import AtomGraph
+from asecalc_ml.model import Model
+
+#: Largest deviation by type: eV per atom, and eV/Å.
+TOLERANCES = {torch.float64: (1e-8, 1e-7), torch.float32: (1e-6, 1e-4)}
+
+
+def make_golden(model: Model, atoms: Atoms) -> Golden:
+    """Energy and forces of a structure in float64; the model's type is left as it was."""
+    dtype = model.dtype
+    evaluation = _evaluate(model.set_dtype(torch.float64), atoms)
+    model.set_dtype(dtype)
+    return Golden(
+        atomic_numbers=atoms.numbers.tolist(),
+        positions_A=atoms.positions.tolist(),
+        cell_A=atoms.cell.array.tolist(),
+        pbc=atoms.pbc.tolist(),
+        charge=int(atoms.info.get("charge", 0)),
+        spin=int(atoms.info.get("spin", 0)),
+        energy_eV=float(evaluation.energy[0]),
+        forces_eV_A=evaluation.forces.tolist(),
+    )
+
+
+def check_golden(model: Model, card: ModelCard, model_hash: str) -> None:
+    """Compare with the card; once per weights, versions, hardware and type, as a stamp remembers.
+
+    Raises
+    ------
+    ModelError
+        If energy or forces deviate by more than :data:`TOLERANCES`.
+    """
+    stamp = _stamp(model, model_hash)
+    if stamp.exists():
+        return
+    golden = card.golden
+    evaluation = _evaluate(model, golden_atoms(golden))
+    energy_error = abs(float(evaluation.energy[0]) - golden.energy_eV)
+    forces_error = float(np.abs(evaluation.forces.cpu().numpy() - np.array(golden.forces_eV_A)).max())
+    energy_bound, forces_bound = TOLERANCES[model.dtype]
+    if model.dtype == torch.float32:
+        energy_bound *= len(golden.atomic_numbers)
+    if not (energy_error <= energy_bound and forces_error <= forces_bound):
+        raise ModelError(
+            f"model {card.name!r} does not reproduce its card: the energy is off by {energy_error:.1e} eV "
+            f"(at most {energy_bound:.0e}), a force by {forces_error:.1e} eV/Å (at most {forces_bound:.0e}). "
+            "Weights or a library differ from those it was made with: copy the model anew, or compare the "
+            f"versions in `asecalc-ml models show {card.name}` with the installed ones"
+        )
+    _leave(stamp)
+
+
+def golden_atoms(golden: Golden) -> Atoms:
+    """The structure of golden values."""
+    return Atoms(
+        golden.atomic_numbers,
+        positions=golden.positions_A,
+        cell=golden.cell_A,
+        pbc=golden.pbc,
+        info={"charge": golden.charge, "spin": golden.spin},
+    )
+
+
+def _evaluate(model: Model, atoms: Atoms) -> Evaluation:
+    return Evaluator(model)(AtomGraph.from_atoms(atoms, model.potential.cutoff))
+
+
+def _stamp(model: Model, model_hash: str) -> Path:
+    from asecalc_ml import __version__
+
+    facts = (model_hash, __version__, torch.__version__, _hardware(model.device), str(model.dtype))
+    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
+    return Path(platformdirs.user_cache_dir("asecalc-ml", appauthor=False)) / "golden" / key
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _leave(stamp: Path) -> None:
+    """Remember the pass; where nothing can be written the check runs again next time."""
+    try:
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+    except OSError:
+        pass

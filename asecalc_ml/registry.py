@@ -1,0 +1,161 @@
+"""Names of models, and the folders in which they are looked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import platformdirs
+
+from asecalc_ml.card import ModelCard
+from asecalc_ml.errors import ModelError
+from asecalc_ml.model_file import SUFFIX, file_hash, read_card, write_whole
+from asecalc_ml.nearest import nearest_name
+
+#: A list of folders, separated as in PATH; a group's read-only folder comes first, one's own last.
+HOME_VARIABLE = "ASECALC_ML_HOME"
+
+#: Models that ship with the package.
+SHIPPED = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered model."""
+
+    name: str
+    path: Path
+
+    @cached_property
+    def hash(self) -> str:
+        return file_hash(self.path)
+
+    @cached_property
+    def card(self) -> ModelCard:
+        return read_card(self.path)
+
+
+class Registry:
+    """Models by name, on the search path: ``$ASECALC_ML_HOME`` (else the user's data folder), then shipped ones.
+
+    Parameters
+    ----------
+    folders : list of Path, optional
+        Other folders in place of ``$ASECALC_ML_HOME``.
+    """
+
+    def __init__(self, folders: list[Path] | None = None):
+        self.folders = _home_folders() if folders is None else folders
+
+    def list(self) -> list[Entry]:
+        """Every name once, as :meth:`find` resolves it, sorted."""
+        found: dict[str, Entry] = {}
+        for entry in self._entries():
+            found.setdefault(entry.name, entry)
+        return sorted(found.values(), key=lambda entry: entry.name)
+
+    def find(self, spec: str | Path) -> Entry:
+        """Resolve ``name``, ``name@hash`` (the hash's first digits serve) or a path.
+
+        Raises
+        ------
+        ModelError
+            If nothing is registered under the name (the message names the nearest), or the hash differs.
+        """
+        text = str(spec)
+        if text.endswith(SUFFIX) or os.sep in text:
+            return _from_path(Path(text).expanduser())
+        name, _, wanted = text.partition("@")
+        candidates = [entry for entry in self._entries() if entry.name == name]
+        if not candidates:
+            raise ModelError(self._unknown(name))
+        matching = [entry for entry in candidates if entry.hash.startswith(wanted)]
+        if not matching:
+            held = ", ".join(f"{entry.hash[:12]} in {entry.path.parent}" for entry in candidates)
+            raise ModelError(f"model {name!r} with hash {wanted} is not registered; found {held}")
+        return matching[0]
+
+    def add(self, source: Path, name: str | None = None, replace: bool = False) -> Entry:
+        """Copy a model file into the registry, under its card's name unless another is given.
+
+        Raises
+        ------
+        ModelError
+            If the file is no model, the name is taken and ``replace`` is false, or no folder is writable.
+        """
+        name = name or read_card(source).name
+        self.check_free(name, replace)
+        target = self._writable_folder() / f"{name}{SUFFIX}"
+        write_whole(target, source.read_bytes())
+        return Entry(name, target)
+
+    def check_free(self, name: str, replace: bool = False) -> None:
+        """Refuse a name that is taken, unless it may be replaced."""
+        taken = [entry for entry in self._entries() if entry.name == name]
+        if taken and not replace:
+            raise ModelError(
+                f"a model named {name!r} exists ({taken[0].path}); choose another name, or replace it with --replace"
+            )
+
+    def export(self, spec: str, target: Path) -> Path:
+        """Copy a registered model to a file or into a folder."""
+        entry = self.find(spec)
+        target = target / f"{entry.name}{SUFFIX}" if target.is_dir() else target
+        if target.exists():
+            raise ModelError(f"{target} exists; remove it first, or name another file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(entry.path, target)
+        return target
+
+    def remove(self, name: str) -> Path:
+        """Delete a model that is the user's own.
+
+        Raises
+        ------
+        ModelError
+            If it is unknown, or shipped with the package.
+        """
+        entry = self.find(name)
+        if entry.path.parent == SHIPPED:
+            raise ModelError(f"{name!r} ships with the package and cannot be removed; only your own models can")
+        entry.path.unlink()
+        return entry.path
+
+    def _entries(self) -> Iterator[Entry]:
+        for folder in (*self.folders, SHIPPED):
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
+                yield Entry(path.stem, path)
+
+    def _unknown(self, name: str) -> str:
+        known = sorted({entry.name for entry in self._entries()})
+        close = nearest_name(name, known)
+        hint = f"; did you mean {close!r}?" if close else "."
+        return f"no model named {name!r}{hint} Known: {', '.join(known) or 'none'} (asecalc-ml models list)"
+
+    def _writable_folder(self) -> Path:
+        for folder in reversed(self.folders):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError:
+                continue
+            if os.access(folder, os.W_OK):
+                return folder
+        folders = ", ".join(map(str, self.folders))
+        raise ModelError(f"no folder to register models in is writable ({folders}); set {HOME_VARIABLE} to one that is")
+
+
+def _home_folders() -> list[Path]:
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return [Path(part).expanduser() for part in home.split(os.pathsep) if part]
+    return [Path(platformdirs.user_data_dir("asecalc-ml", appauthor=False)) / "models"]
+
+
+def _from_path(path: Path) -> Entry:
+    if not path.is_file():
+        raise ModelError(f"no model file {path} (looked in {Path.cwd()})")
+    return Entry(read_card(path).name, path)

@@ -1,0 +1,42 @@
+"""Training: from a YAML file, or the same options in Python, to a registered model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asecalc_ml.potentials.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from asecalc_ml.registry import Entry
+
+__all__ = ["TrainOptions", "train"]
+
+
+def train(options: TrainOptions, resume: bool = False, replace: bool = False, quiet: bool = False) -> Entry:
+    """Fit a model, test it on held-out frames, and register it.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    resume : bool
+        Go on after the last finished epoch in ``options.training_directory``.
+    replace : bool
+        Replace a registered model of the same name.
+    quiet : bool
+        Print nothing.
+
+    Returns
+    -------
+    Entry
+        The registered model: ``MLCalculator(entry.name)`` runs it.
+
+    Raises
+    ------
+    ModelError
+        If the name is taken and ``replace`` is false; known before the training starts.
+    TrainingError, DatasetError, ConfigError
+        For data that cannot be read or split, and options that do not fit together.
+    """
+    from asecalc_ml.potentials.training.run import run
+
+    return run(options, resume, replace, quiet)

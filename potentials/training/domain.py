@@ -1,0 +1,80 @@
+"""What training frames cover, for the model card."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.card import Domain
+from asecalc_ml.histogram import Histogram
+from asecalc_ml.neighbors import find_pairs
+from asecalc_ml.topology import BondGraph, angle_triples_and_shifts, bond_graph, canonical_pattern
+
+DISTANCE_WIDTH_A = 0.02
+ANGLE_WIDTH_DEG = 1.0
+
+
+def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
+    """Histograms of distances within the cutoff, by topological class, and of bonded angles.
+
+    Bonds are those of the first frame with the same atoms in the same order: a bond that breaks later
+    still counts as bonded, with its length.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        With energies (eV) and forces (eV/Å) in their calculators.
+    cutoff : float, Å
+    """
+    graphs: dict[tuple, BondGraph] = {}
+    distances, angles = defaultdict(list), defaultdict(list)
+    for atoms in frames:
+        graph = graphs.setdefault((*atoms.numbers, *atoms.pbc), bond_graph(atoms))
+        _add_distances(atoms, graph, cutoff, distances)
+        _add_angles(atoms, graph, angles)
+    energies = [atoms.get_potential_energy() for atoms in frames]
+    return Domain(
+        distances={key: _histogram(parts, DISTANCE_WIDTH_A) for key, parts in sorted(distances.items())},
+        angles={key: _histogram(parts, ANGLE_WIDTH_DEG) for key, parts in sorted(angles.items())},
+        energy_eV=(min(energies), max(energies)),
+        largest_force_eV_A=max(float(np.linalg.norm(atoms.get_forces(), axis=1).max()) for atoms in frames),
+    )
+
+
+def _histogram(parts: list[np.ndarray], width: float) -> Histogram:
+    return Histogram.from_samples(np.concatenate(parts), width)
+
+
+def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, found: dict[str, list]) -> None:
+    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    i, j = pairs.edge_index
+    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    lengths = np.linalg.norm(vectors, axis=1)
+    once = (lengths < cutoff) & (i <= j)
+    classes = graph.classes(pairs.edge_index.T[once], pairs.cell_shifts[once])
+    keys = _pair_names(atoms, i[once], j[once], classes)
+    for key in np.unique(keys):
+        found[str(key)].append(lengths[once][keys == key])
+
+
+def _pair_names(atoms: Atoms, i: np.ndarray, j: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    symbols = atoms.get_chemical_symbols()
+    pairs = [canonical_pattern((symbols[a], symbols[b])) for a, b in zip(i, j, strict=True)]
+    return np.array([f"{pair} {kind}" for pair, kind in zip(pairs, classes, strict=True)])
+
+
+def _add_angles(atoms: Atoms, graph: BondGraph, found: dict[str, list]) -> None:
+    triples, shifts = angle_triples_and_shifts(graph.bonds, graph.shifts)
+    if len(triples) == 0:
+        return
+    i, centre, k = triples.T
+    first = atoms.positions[i] + shifts[:, 0] @ atoms.cell.array - atoms.positions[centre]
+    second = atoms.positions[k] + shifts[:, 1] @ atoms.cell.array - atoms.positions[centre]
+    cosines = (first * second).sum(axis=1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    degrees = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+    symbols = atoms.get_chemical_symbols()
+    for triple, angle in zip(triples, degrees, strict=True):
+        found[canonical_pattern([symbols[atom] for atom in triple])].append(np.array([angle]))

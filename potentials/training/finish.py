@@ -1,0 +1,77 @@
+"""The end of a training: held-out errors, the card, the registry."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import torch
+
+from asecalc_ml.card import DatasetCard, ModelCard
+from asecalc_ml.golden import make_golden
+from asecalc_ml.model import Model
+from asecalc_ml.model_file import SUFFIX, save_model
+from asecalc_ml.potentials.datasets import dataset_hash
+from asecalc_ml.potentials.training.domain import measure_domain
+from asecalc_ml.potentials.training.evaluate import evaluate
+from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.scaling import Scaling
+from asecalc_ml.potentials.training.trainer import TrainingData
+from asecalc_ml.registry import Entry, Registry
+from asecalc_ml.versions import installed_versions
+
+PACKAGES = ("ase", "lightning", "numpy", "torch", "torchmd-net")
+
+
+def load_best(model: Model, checkpoint: Path) -> Model:
+    """Put the averaged weights of the best epoch into the model."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
+    return model.cpu()
+
+
+def register(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling, replace: bool) -> Entry:
+    """Test the model on the held-out frames, write its card, and register it."""
+    card = make_card(options, data, model, scaling)
+    path = options.training_directory / f"{options.name}{SUFFIX}"
+    save_model(path, model, card)
+    return Registry().add(path, options.name, replace)
+
+
+def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling) -> ModelCard:
+    """Everything the model will say about itself, measured here."""
+    frames = [*data.train, *data.validation]
+    return ModelCard(
+        name=options.name,
+        architecture=options.model["architecture"],
+        hyperparameters={key: value for key, value in options.model.items() if key != "architecture"},
+        cutoff_A=model.potential.cutoff,
+        continuous=model.potential.continuous,
+        n_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        elements=sorted({symbol for atoms in frames for symbol in atoms.symbols}),
+        charges=sorted({int(atoms.info.get("charge", 0)) for atoms in frames}),
+        spins=sorted({int(atoms.info.get("spin", 0)) for atoms in frames}),
+        dtype=options.precision,
+        energies_degenerate=scaling.degenerate,
+        dataset=_dataset_card(data),
+        metrics=evaluate(model, data.test).metrics(),
+        domain=measure_domain(data.train, model.potential.cutoff),
+        golden=make_golden(model, data.test[0]),
+        versions=installed_versions(PACKAGES),
+        created=datetime.date.today().isoformat(),
+        options=options.model_dump(mode="json"),
+    )
+
+
+def _dataset_card(data: TrainingData) -> DatasetCard:
+    source = data.source
+    return DatasetCard(
+        name=source.label,
+        level_of_theory=source.level_of_theory,
+        temperature_K=source.temperature_K,
+        licence=source.licence,
+        citation=source.citation,
+        hash=dataset_hash(data.train),
+        n_train=len(data.train),
+        n_validation=len(data.validation),
+    )
