@@ -17,6 +17,8 @@ import types
 import warnings
 from collections.abc import Iterator
 
+from asecalc_ml.segments import segment_sum
+
 _PACKAGE = "torchmdnet"
 _WARP_OPS = "torchmdnet.extensions.ops"
 _WARP_KERNELS = "torchmdnet.extensions.warp_ops"
@@ -24,15 +26,16 @@ _WARP_KERNELS = "torchmdnet.extensions.warp_ops"
 
 @functools.cache
 def layers() -> types.SimpleNamespace:
-    """The modules of torchmd-net that hold its layers: utils, et, tensornet, gn, output."""
+    """The modules of torchmd-net that hold its layers: utils, et, tensornet, gn."""
     with _without_warp():
-        return types.SimpleNamespace(
+        modules = types.SimpleNamespace(
             utils=importlib.import_module("torchmdnet.models.utils"),
             et=importlib.import_module("torchmdnet.models.torchmd_et"),
             tensornet=importlib.import_module("torchmdnet.models.tensornet"),
             gn=importlib.import_module("torchmdnet.models.torchmd_gn"),
-            output=importlib.import_module("torchmdnet.models.output_modules"),
         )
+    _use_segment_sums(modules)
+    return modules
 
 
 @contextlib.contextmanager
@@ -59,3 +62,35 @@ def _remove_torchmdnet() -> dict[str, types.ModuleType]:
 
 def _no_neighbor_search(*args, **kwargs):
     raise RuntimeError("torchmd-net's own neighbor search is not used here: edges come from asecalc_ml.neighbors")
+
+
+def _use_segment_sums(modules: types.SimpleNamespace) -> None:
+    """Replace upstream's sums over edges, in our copy of its modules, by ones that can be compiled.
+
+    ``index_add`` becomes atomic additions on the CPU; see :mod:`asecalc_ml.segments`.
+    """
+    modules.gn.scatter = _scatter
+    modules.tensornet.scalar_message_passing = _message_passing
+    modules.tensornet.vector_message_passing = _message_passing
+    modules.tensornet.tensor_message_passing = _message_passing
+    modules.tensornet.tensornet_embedding_message_passing = _embedding_message_passing
+
+
+def _scatter(src, index, dim=0, dim_size=None, reduce="add"):
+    if dim != 0 or reduce != "add":
+        raise ValueError(f"only sums over the first dimension are replaced, got {reduce!r} over {dim}")
+    return segment_sum(src, index, dim_size)
+
+
+def _message_passing(edge_index, factor, tensor, n_atoms):
+    return segment_sum(factor * tensor[edge_index[1]], edge_index[0], n_atoms)
+
+
+def _embedding_message_passing(directions, edge_features, edge_index, n_atoms):
+    """Scalar, vector and tensor parts of the embedding, summed over each atom's edges."""
+    tensornet = layers().tensornet
+    outer = directions[:, :, None] * directions[:, None, :]
+    scalars = segment_sum(edge_features[:, 0], edge_index[0], n_atoms)
+    vectors = segment_sum(edge_features[:, 1, None] * directions[..., None], edge_index[0], n_atoms)
+    tensors = segment_sum(edge_features[:, 2, None, None] * outer[..., None], edge_index[0], n_atoms)
+    return scalars, tensornet.vector_to_skewtensor(vectors), tensornet.outer_to_symtensor(tensors)

@@ -1,0 +1,41 @@
+"""Options of the analytic pair potentials: oracles for everything above them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from asecalc_ml.config import Options
+
+if TYPE_CHECKING:
+    from asecalc_ml.potential import Potential
+
+
+class LennardJones(Options):
+    """Lennard-Jones pairs, smooth at the cutoff."""
+
+    epsilon_eV: float = Field(0.0103, gt=0, description="depth of the well, eV; the default is argon's")
+    sigma_A: float = Field(3.40, gt=0, description="distance at which the pair energy is zero, Å")
+    cutoff_A: float = Field(10.0, gt=0, description="distance at which the pair energy ends, Å")
+
+    def build(self) -> Potential:
+        """The potential; nothing in it is trained."""
+        from asecalc_ml.pair_modules import LennardJonesPotential
+
+        return LennardJonesPotential(self)
+
+
+class Morse(Options):
+    """Morse pairs, smooth at the cutoff."""
+
+    depth_eV: float = Field(2.0, gt=0, description="depth of the well, eV")
+    steepness_per_A: float = Field(1.5, gt=0, description="width parameter of the well, 1/Å")
+    r0_A: float = Field(1.2, gt=0, description="distance at the bottom of the well, Å")
+    cutoff_A: float = Field(6.0, gt=0, description="distance at which the pair energy ends, Å")
+
+    def build(self) -> Potential:
+        """The potential; nothing in it is trained."""
+        from asecalc_ml.pair_modules import MorsePotential
+
+        return MorsePotential(self)

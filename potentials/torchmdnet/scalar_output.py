@@ -1,0 +1,26 @@
+"""torchmd-net's Scalar output, with the hidden layer kept as features."""
+
+from torch import Tensor, nn
+
+from asecalc_ml.potential import AtomOutput
+from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
+from asecalc_ml.potentials.torchmdnet.upstream import layers
+
+
+class ScalarOutput(nn.Module):
+    """A two-layer network from atom features to one number per atom."""
+
+    def __init__(self, options: TorchMDNetOptions):
+        super().__init__()
+        width = options.hidden_channels
+        self.output_network = layers().utils.MLP(width, 1, width // 2, options.activation)
+        self.output_network.reset_parameters()
+
+    def forward(self, x: Tensor) -> AtomOutput:
+        features = self.output_network.layers[:-1](x)
+        return AtomOutput(features=features, contributions=self.output_network.layers[-1](features))
+
+    @property
+    def last_linear(self) -> tuple[Tensor, Tensor]:
+        linear = self.output_network.layers[-1]
+        return linear.weight, linear.bias
