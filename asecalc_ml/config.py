@@ -5,6 +5,7 @@ share it. YAML is read as version 1.2: `1e-3` is a number and `no` is the text "
 """
 
 import io
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -189,12 +190,12 @@ def _complaint(item: Mapping, path: Steps, model: type[BaseModel]) -> str:
         meaning = f" ({field.description})" if field is not None and field.description else ""
         return f"key {_dotted(path)!r} is missing{meaning}"
     allowed = item["msg"].partition(", unable to parse")[0]
-    return allowed.removeprefix("Value error, ").replace("Input should be", "should be")
+    return re.sub(r"^\w+ should", "should", allowed).removeprefix("Value error, ")  # "Input should be ..."
 
 
 def _say(path: Steps, complaint: str, data: Any) -> str:
     """The complaint with the key and the value got in front, where it only says what is allowed."""
-    if not complaint.startswith("should be"):
+    if not complaint.startswith("should"):
         named = not path or repr(path[-1]) in complaint or _dotted(path) in complaint
         return complaint if named else f"{_dotted(path)!r}: {complaint}"
     for step in path:

@@ -145,6 +145,38 @@ def test_generate_without_output():
     assert "key 'output' is missing" in says(ml, "data", "generate", "ethanol")
 
 
+# ---------------------------------------------------------------------- trainings
+
+UNITS = "name: m\ndata: {format: ase, path: x,\n  energy_unit: kcal}\n"
+ARCHITECTURE = (
+    "name: m\ndata: {format: ase, path: x}\nmodel:\n  architecture: equivariant-transformer\n  n_layer: 3\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: m\ndata:\n  format: rmd71\n", "line 3: no dataset reader 'rmd71'; did you mean 'rmd17'?"),
+        ("name: m\ndata:\n  path: x\n", "line 2: key 'format' is missing; add `format: NAME` with one of"),
+        (UNITS, "line 3: 'energy_unit' is 'kcal', but should be 'eV', 'meV', 'kcal/mol'"),
+        ("name: My model\ndata: {}\n", "line 1: 'name' is 'My model', but"),
+        (ARCHITECTURE, "line 5: unknown key 'n_layer'; did you mean 'n_layers'?"),
+    ],
+)
+def test_wrong_training(tmp_path, text, message):
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    assert f"train.yaml, {message}" in says(ml, "train", path)
+
+
+def test_data_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASECALC_ML_HOME", str(tmp_path))
+    path = tmp_path / "train.yaml"
+    path.write_text("name: m\ndata: {format: ase, path: nowhere.xyz}\n")
+    assert "nowhere.xyz does not exist" in says(ml, "train", path)
+
+
 # ---------------------------------------------------------------------- models
 
 

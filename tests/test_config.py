@@ -42,7 +42,8 @@ class Cooking(Options):
     relax: bool = Field(True, description="relax first")
     cutoff_A: float | None = Field(None, description="cutoff")
     output: Path = Field(Path("out"), description="where")
-    weights: list[float] = Field([1.0, 2.0], description="one per pot")
+    name: str = Field("egg", pattern="^[a-z]+$", description="of the dish")
+    weights: list[float] = Field([1.0, 2.0], min_length=1, description="one per pot")
     sampling: Sampling = Field(Sampling(), description="sampling")
 
 
@@ -85,7 +86,7 @@ def test_yaml_reads_back_as_it_was(tmp_path_factory, data):
     steps=st.integers(1, 10**18),
     relax=st.booleans(),
     cutoff_A=st.none() | st.floats(allow_nan=False, allow_infinity=False),
-    weights=st.lists(st.floats(-1e6, 1e6), max_size=3),
+    weights=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=3),
     sampling=st.builds(
         Sampling, temperature_K=st.floats(1e-3, 1e5), element=st.sampled_from(["No", "N", "Y", "1e3"])
     ),
@@ -152,6 +153,8 @@ def test_unknown_key_deeper_down(tmp_path):
         ("steps: true", "'steps' is true, but should be a valid integer"),
         ("cutoff_A: true", "'cutoff_A' is true, but should be a valid number"),
         ("method: bake", "'method' is 'bake', but should be 'boil' or 'fry'"),
+        ("name: My Egg", "'name' is 'My Egg', but should match pattern '^[a-z]+$'"),
+        ("weights: []", "'weights' is [], but should have at least 1 item after validation, not 0"),
         ("weights: [1, two]", "'weights.1' is 'two', but should be a valid number"),
         ("sampling: hot", "'sampling' is 'hot', but should be a valid dictionary or instance of Sampling"),
     ],

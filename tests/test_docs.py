@@ -47,7 +47,8 @@ def test_example_is_valid(path, monkeypatch):
     if "protocol" in data:
         assert CliRunner().invoke(md.app, ["validate", str(path)]).exit_code == 0
     else:
-        config.parse_options(data, ml.option_model("generate" if "output" in data else "train"), str(path))
+        check = ml.check_training if "data" in data else ml.check_generation
+        check(data, str(path))
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config, plugins
+from asecalc_ml.cli import choices
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads
 from asecalc_ml.config import Options
-from asecalc_ml.errors import ConfigError, PluginError
 
 app = typer.Typer(
     cls=FriendlyGroup,
@@ -101,25 +101,10 @@ def report(directory: Directory, quiet: Quiet = False) -> None:
 
 def _check(data: Mapping, source: str) -> Options:
     """Options of the protocol that the data name, with the options of its analyses checked too."""
-    options = config.parse_options(data, _protocol(data, source), source)
-    for name, parameters in (data.get("analyses") or {}).items():
-        analysis = _plugin("analyses", name, config.locate(source, data, "analyses", name))
-        config.parse_options(parameters or {}, analysis, source)
+    protocol = choices.load_chosen("protocols", data, "protocol", source, source)
+    options = config.parse_options(data, protocol, source)
+    choices.check_analyses(data, source)
     return options
-
-
-def _protocol(data: Mapping, source: str) -> type[Options]:
-    if "protocol" not in data:
-        known = ", ".join(plugins.names("protocols"))
-        raise ConfigError(f"{source}: key 'protocol' is missing; add `protocol: NAME` with one of {known}")
-    return _plugin("protocols", str(data["protocol"]), config.locate(source, data, "protocol"))
-
-
-def _plugin(group: str, name: str, place: str) -> type[Options]:
-    try:
-        return plugins.get(group, name)
-    except PluginError as error:
-        raise ConfigError(f"{place}: {error}") from error
 
 
 def _stored(directory: Path) -> Mapping:

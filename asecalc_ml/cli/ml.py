@@ -1,13 +1,14 @@
 """`asecalc-ml`: data, training and models."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from asecalc_ml import config
-from asecalc_ml.cli import models
+from asecalc_ml import config, plugins
+from asecalc_ml.cli import choices, models
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads
@@ -21,6 +22,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Make or download labelled str
 app.add_typer(data_app, name="data")
 app.add_typer(models.app, name="models")
 
+FORMATS = {".npz": "rmd17"}  # reader by suffix, where --format does not say
 Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]
 
 
@@ -40,32 +42,37 @@ def train(
     file: Annotated[Path, typer.Argument(help="YAML file; `asecalc-ml template train` prints one.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue after the last finished epoch.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fit a model and register it under its name.
 
     Options of the file can be given here too: `--seed 1` wins over `seed:`.
     `asecalc-ml template train` lists them all.
     """
-    options = config.parse_options(
-        override(config.read_yaml(file), context.args), option_model("train"), str(file)
-    )
+    options = check_training(override(config.read_yaml(file), context.args), str(file))
     set_threads(options.threads)
     from asecalc_ml.potentials.training import train as fit
 
-    fit(options, resume=resume, replace=replace)
+    fit(options, resume=resume, replace=replace, quiet=quiet)
 
 
-@app.command("eval")
+@app.command("eval", context_settings=OPEN)
 def evaluate(
-    name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a file.")],
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
     data: Annotated[
-        str, typer.Argument(help="Labelled structures: a file that ASE or a dataset reader reads.")
+        str, typer.Argument(help="Labelled structures: rMD17's .npz, or any file that ASE reads.")
     ],
 ) -> None:
-    """Measure a model's errors on labelled structures."""
+    """Measure a model's errors on labelled structures.
+
+    Options of the dataset reader may follow: `--energy-unit kcal/mol --frames 0:100`.
+    """
+    options = override({"format": FORMATS.get(Path(data).suffix, "ase"), "path": data}, context.args)
+    dataset = config.parse_options(options, plugins.get("datasets", options["format"]))
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
-    typer.echo(evaluate_model(name, data))
+    typer.echo(config.dump_yaml(evaluate_model(name, dataset)), nl=False)
 
 
 @app.command()
@@ -96,7 +103,8 @@ def generate(
     """
     from_file = source.endswith((".yaml", ".yml"))
     data = override(config.read_yaml(source) if from_file else {"structure": source}, context.args)
-    options = config.parse_options(data, option_model("generate"), source if from_file else "options")
+    options = check_generation(data, source if from_file else "options")
+    set_threads(1)  # molecules are small
     typer.echo(f"Wrote {options.run(overwrite=overwrite, quiet=quiet)}")
 
 
@@ -104,11 +112,29 @@ def generate(
 def fetch(
     name: Annotated[str, typer.Argument(help="Name of a data set, such as rmd17-ethanol.")],
     directory: Annotated[Path, typer.Argument(help="Where to put it.")] = Path("data"),
+    quiet: Quiet = False,
 ) -> None:
     """Download a published data set and check its hash."""
     from asecalc_ml.potentials.datasets.fetch import fetch as download
 
-    typer.echo(f"Wrote {download(name, directory)}")
+    for path in download(name, directory, quiet=quiet):
+        typer.echo(f"Wrote {path}")
+
+
+def check_training(data: Mapping, source: str) -> Options:
+    """Options of a training, with those of its data and its architecture checked too."""
+    options = config.parse_options(data, option_model("train"), source)
+    for key in ("data", "test_data"):
+        if data.get(key) is not None:
+            choices.check_dataset(data, key, source)
+    if "model" in data:
+        choices.check_architecture(data, source)
+    return options
+
+
+def check_generation(data: Mapping, source: str) -> Options:
+    """Options of `data generate`."""
+    return config.parse_options(data, option_model("generate"), source)
 
 
 def option_model(kind: str) -> type[Options]:

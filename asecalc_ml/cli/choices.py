@@ -1,0 +1,45 @@
+"""Checks of options that name a plugin and hold its options, so that messages keep the line of the file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from asecalc_ml import config, plugins
+from asecalc_ml.config import Options
+from asecalc_ml.errors import ConfigError, PluginError
+
+
+def load(group: str, name: Any, place: str) -> type[Options]:
+    """Load a plugin that a file names; a ConfigError with the place if there is none."""
+    try:
+        return plugins.get(group, str(name))
+    except PluginError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def load_chosen(group: str, data: Mapping, key: str, place: str, source: str) -> type[Options]:
+    """Load the plugin that stands in `key: NAME`."""
+    if key not in data:
+        known = ", ".join(plugins.names(group))
+        raise ConfigError(f"{place}: key {key!r} is missing; add `{key}: NAME` with one of {known}")
+    return load(group, data[key], config.locate(source, data, key))
+
+
+def check_analyses(data: Mapping, source: str) -> None:
+    """Check `analyses: {NAME: {option: value}}`."""
+    for name, parameters in (data.get("analyses") or {}).items():
+        model = load("analyses", name, config.locate(source, data, "analyses", name))
+        config.parse_options(parameters or {}, model, source)
+
+
+def check_dataset(data: Mapping, key: str, source: str) -> None:
+    """Check `KEY: {format: NAME, option: value}`."""
+    model = load_chosen("datasets", data[key], "format", config.locate(source, data, key), source)
+    config.parse_options(data[key], model, source)
+
+
+def check_architecture(data: Mapping, source: str) -> None:
+    """Check `model: {architecture: NAME, option: value}`."""
+    chosen = data["model"].copy()  # ruamel's copy remembers the lines
+    model = load_chosen("architectures", chosen, "architecture", config.locate(source, data, "model"), source)
+    del chosen["architecture"]
+    config.parse_options(chosen, model, source)
