@@ -2,7 +2,8 @@
 
 A bond is a pair closer than 1.3 times the sum of its covalent radii (B. Cordero et al., Dalton Trans. 2008,
 2832, as ASE ships them). In 20,000 frames of ethanol, uracil, malonaldehyde and benzene at 500 K (rMD17)
-bonded pairs stay below 1.24 times that sum and all others above 1.42.
+bonded pairs stay below 1.24 times that sum and all others above 1.42. In salts of large cations the radii of
+neutral atoms are too generous: in NaCl two sodium atoms come out bonded.
 
 Conventions are those of the neighbor lists: the bond (i, j) with the integer cell shift s is the vector
 ``positions[j] - positions[i] + s @ cell``.

@@ -4,7 +4,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from tblite.ase import TBLite
 
-from asecalc_ml.errors import StructureError
+from asecalc_ml.errors import ConfigError, StructureError
 
 
 class GFN2(TBLite):
@@ -21,6 +21,8 @@ class GFN2(TBLite):
 
     Raises
     ------
+    ConfigError
+        For an argument that tblite does not know; tblite itself would ignore it.
     StructureError
         If a molecule's number of electrons cannot have that number of unpaired ones.
     """
@@ -28,6 +30,10 @@ class GFN2(TBLite):
     name = "gfn2-xtb"
 
     def __init__(self, **kwargs):
+        known = set(self.default_parameters) - {"method", "charge", "multiplicity"}
+        for key in kwargs:
+            if key not in known and not key.endswith("_solvation"):
+                raise ConfigError(f"gfn2-xtb has no argument {key!r}; it has {', '.join(sorted(known))}")
         super().__init__(method="GFN2-xTB", **{"verbosity": 0, **kwargs})
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:

@@ -73,12 +73,15 @@ class RMD17(DatasetOptions):
                 if missing:
                     has = ", ".join(archive)
                     raise DatasetError(f"{self.path} lacks {', '.join(missing)}; it has {has}. Is it rMD17?")
-                numbers, *labels = (archive[key] for key in KEYS)
+                stored = [archive[key] for key in KEYS]
         except NOT_AN_ARCHIVE as error:
             raise DatasetError(
                 f"{self.path} is not a whole npz file ({error}): damaged or cut short, fetch it again"
             ) from error
-        arrays = (numbers.astype(int), *(label.astype(np.float64) for label in labels))
+        for key, array in zip(KEYS, stored, strict=True):
+            if array.dtype.kind not in "iuf":
+                raise DatasetError(f"{self.path}: {key} holds {array.dtype}, numbers are expected")
+        arrays = (stored[0].astype(int), *(array.astype(np.float64) for array in stored[1:]))
         self._check_shapes(*arrays)
         return arrays
 

@@ -13,7 +13,7 @@ from ase.calculators.calculator import CalculationFailed, InputError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixCom
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary, ZeroRotation
+from ase.md.velocitydistribution import Stationary, ZeroRotation
 
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.errors import DatasetError, ModelError
@@ -65,7 +65,8 @@ def _dynamics(atoms: Atoms, options: GenerateOptions, temperature: float, rng) -
         atoms.calc = make_calculator(options.method)
     except ModelError as error:
         raise DatasetError(f"labelling with {options.method} failed: {error}") from None
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    thermal = np.sqrt(atoms.get_masses() * (units.kB * temperature))
+    atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * thermal[:, None])
     Stationary(atoms)
     ZeroRotation(atoms)
     atoms.set_constraint(FixCom())

@@ -1,0 +1,138 @@
+"""Calculators by name; GFN2-xTB takes charge and spin from the structure."""
+
+import json
+
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+
+from asecalc_ml.calculators import describe_calculator, make_calculator
+from asecalc_ml.errors import AsecalcError, ConfigError, StructureError
+from asecalc_ml.structures import load_structure
+
+
+@pytest.fixture
+def tblite():
+    return pytest.importorskip("tblite.ase", reason="needs tblite: pip install 'asecalc-ml[reference]'")
+
+
+def test_module_and_class():
+    assert isinstance(make_calculator("ase.calculators.emt:EMT"), EMT)
+
+
+def test_arguments_in_a_mapping_and_beside_it():
+    calculator = make_calculator({"ase.calculators.lj:LennardJones": {"epsilon": 0.5, "sigma": 2}}, sigma=3)
+    assert isinstance(calculator, LennardJones)
+    assert (calculator.parameters.epsilon, calculator.parameters.sigma) == (0.5, 3)
+
+
+def test_a_calculator_is_a_calculator():
+    calculator = EMT()
+    assert make_calculator(calculator) is calculator
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("no_such_module:EMT", "no_such_module.*Is the package installed"),
+        ("ase.calculators.emt:EMTT", "has no class 'EMTT'"),
+        (":EMT", "has no class"),
+        ("ase.units:kB", "cannot be made"),
+        ("builtins:dict", "not an ASE calculator"),
+        ("ase.calculators.singlepoint:SinglePointCalculator", "missing 1 required .*'atoms'"),
+        ({"a:B": {}, "c:D": {}}, "give a model's name"),
+        ({"a:B": 3}, "give a model's name"),
+        (7, "give a model's name"),
+    ],
+)
+def test_what_is_no_calculator(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        make_calculator(spec)
+
+
+def test_an_unknown_model_is_the_registrys_word():
+    with pytest.raises(AsecalcError, match="no-such-model"):
+        make_calculator("no-such-model")
+
+
+def test_description_is_plain_json():
+    calculator = make_calculator({"ase.calculators.lj:LennardJones": {"epsilon": 0.5}})
+    description = json.loads(json.dumps(describe_calculator(calculator)))
+    assert description["class"] == "ase.calculators.lj:LennardJones"
+    assert description["parameters"]["epsilon"] == 0.5
+    assert description["model_hash"] is None
+    assert set(description["versions"]) == {"ase", "asecalc-ml"}
+
+
+# --------------------------------------------------------------------------------------------- GFN2-xTB
+
+
+def gfn2_energy(atoms, **info) -> float:
+    atoms.info.update(info)
+    atoms.calc = make_calculator("gfn2-xtb")
+    return atoms.get_potential_energy()
+
+
+def test_charge_comes_from_the_structure(tblite):
+    nitrate = load_structure("nitrate")
+    nitrate.calc = make_calculator("gfn2-xtb")
+    assert nitrate.calc.get_charges(nitrate).sum() == pytest.approx(-1, abs=1e-6)
+    reference = nitrate.copy()
+    reference.calc = tblite.TBLite(method="GFN2-xTB", charge=-1, verbosity=0)
+    assert nitrate.get_potential_energy() == pytest.approx(reference.get_potential_energy(), abs=1e-6)
+
+
+def test_a_changed_charge_or_spin_is_noticed(tblite):
+    water = molecule("H2O")
+    neutral = gfn2_energy(water)
+    water.info["charge"], water.info["spin"] = 1, 1
+    cation = water.get_potential_energy()
+    assert cation == pytest.approx(gfn2_energy(molecule("H2O"), charge=1, spin=1), abs=1e-6)
+    assert cation - neutral > 5  # ionisation costs electronvolts
+    water.info["charge"], water.info["spin"] = 0, 0
+    assert water.get_potential_energy() == pytest.approx(neutral, abs=1e-6)
+
+
+def test_spin_counts_unpaired_electrons(tblite):
+    triplet, singlet = (gfn2_energy(molecule("O2"), spin=spin) for spin in (2, 0))
+    reference = molecule("O2")
+    reference.set_initial_magnetic_moments(None)
+    reference.calc = tblite.TBLite(method="GFN2-xTB", multiplicity=3, verbosity=0)
+    assert triplet == pytest.approx(reference.get_potential_energy(), abs=1e-6)
+    assert triplet != singlet
+
+
+def test_electrons_that_cannot_be_paired(tblite):
+    with pytest.raises(StructureError, match=r"H2O with charge \+1 has 9 electrons, of which 0 cannot"):
+        gfn2_energy(molecule("H2O"), charge=1)
+
+
+def test_forces_are_the_gradient(tblite):
+    atoms = load_structure("ethylammonium")
+    atoms.rattle(0.05, seed=2)
+    atoms.calc = make_calculator("gfn2-xtb", accuracy=0.01)
+    force, step, energies = atoms.get_forces()[2, 1], 1e-3, []
+    for move in (step, -2 * step):
+        atoms.positions[2, 1] += move
+        energies.append(atoms.get_potential_energy())
+    assert force == pytest.approx((energies[1] - energies[0]) / (2 * step), abs=1e-4)
+
+
+def test_the_description_names_the_program(tblite):
+    description = describe_calculator(make_calculator("gfn2-xtb"))
+    assert description["name"] == "gfn2-xtb"
+    assert "tblite" in description["versions"]
+    json.dumps(description)
+
+
+@pytest.mark.parametrize("key", ["acuracy", "charge", "multiplicity", "method"])
+def test_arguments_that_tblite_would_ignore_or_that_the_structure_decides(tblite, key):
+    with pytest.raises(ConfigError, match=f"no argument '{key}'; it has accuracy"):
+        make_calculator({"gfn2-xtb": {key: 1}})
+
+
+def test_a_crystal_has_stress(tblite):
+    silicon = bulk("Si")
+    silicon.calc = make_calculator("gfn2-xtb")
+    assert silicon.get_stress().shape == (6,)

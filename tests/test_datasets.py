@@ -1,0 +1,246 @@
+"""Readers: units converted once, against numbers converted by hand; damaged files answered in words."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+from ase.io import write
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asecalc_ml.config import parse_options
+from asecalc_ml.errors import ConfigError, DatasetError
+from asecalc_ml.plugins import get
+from asecalc_ml.potentials.datasets import RMD17, AseFile, dataset_hash
+from asecalc_ml.potentials.datasets.options import parse_slice
+
+KCAL_PER_MOL_IN_EV = 4184 / 1.602176634e-19 / 6.02214076e23  # SI, exact since 2019
+BOHR_IN_A = 0.529177210903  # CODATA 2018
+HARTREE_IN_EV = 27.211386245988  # CODATA 2018
+ASE_CONSTANTS = 1e-6  # ASE keeps CODATA 2014
+
+
+def arrays(n_frames: int = 4) -> dict[str, np.ndarray]:
+    """Carbon monoxide that moves along x, labels counted up."""
+    coords = np.zeros((n_frames, 2, 3))
+    coords[:, 1, 0] = 1.1 + 0.01 * np.arange(n_frames)
+    forces = np.zeros((n_frames, 2, 3))
+    forces[:, 0, 0], forces[:, 1, 0] = 1.0 + np.arange(n_frames), -1.0 - np.arange(n_frames)
+    energies = -10.0 * (1 + np.arange(n_frames))
+    numbers = np.array([6, 8], "u1")
+    return {"nuclear_charges": numbers, "coords": coords, "energies": energies, "forces": forces}
+
+
+@pytest.fixture
+def npz(tmp_path):
+    def save(**changes):
+        path = tmp_path / "co.npz"
+        np.savez(path, **{key: value for key, value in {**arrays(), **changes}.items() if value is not None})
+        return path
+
+    return save
+
+
+# ------------------------------------------------------------------------------------------------ rMD17
+
+
+def test_rmd17_in_kcal_per_mol(npz):
+    frame = RMD17(path=npz()).read()[2]
+    assert frame.get_potential_energy() == pytest.approx(-30 * KCAL_PER_MOL_IN_EV, rel=ASE_CONSTANTS)
+    assert frame.get_forces()[0, 0] == pytest.approx(3 * KCAL_PER_MOL_IN_EV, rel=ASE_CONSTANTS)
+    assert frame.get_distance(0, 1) == pytest.approx(1.12)
+    assert frame.get_chemical_symbols() == ["C", "O"]
+
+
+def test_units_named_in_the_options_win(npz):
+    frame = RMD17(path=npz(), energy_unit="Hartree", length_unit="Bohr").read()[0]
+    assert frame.get_potential_energy() == pytest.approx(-10 * HARTREE_IN_EV, rel=ASE_CONSTANTS)
+    assert frame.get_distance(0, 1) == pytest.approx(1.1 * BOHR_IN_A, rel=ASE_CONSTANTS)
+    assert frame.get_forces()[0, 0] == pytest.approx(HARTREE_IN_EV / BOHR_IN_A, rel=ASE_CONSTANTS)
+
+
+def test_frames_are_a_slice(npz):
+    frames = RMD17(path=npz(), frames="1:3", energy_unit="eV").read()
+    assert [frame.get_potential_energy() for frame in frames] == [-20, -30]
+
+
+def test_charge_and_spin_reach_every_frame(npz):
+    frames = RMD17(path=npz(), charge=1, spin=1).read()
+    assert all((frame.info["charge"], frame.info["spin"]) == (1, 1) for frame in frames)
+    assert RMD17(path=npz()).read()[0].info == {"charge": 0, "spin": 0}
+
+
+def test_provenance_comes_with_the_reader_and_can_be_overruled(npz):
+    options = parse_options({"path": str(npz()), "temperature_K": 300}, RMD17)
+    assert (options.licence, options.level_of_theory) == ("CC0-1.0", "PBE/def2-SVP")
+    assert options.temperature_K == 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"forces": None}, "lacks forces; it has nuclear_charges, coords, energies"),
+        ({"forces": np.zeros((4, 3, 3))}, r"forces has shape \(4, 3, 3\).*need \(4, 2, 3\)"),
+        ({"coords": np.zeros((3, 2, 3))}, r"coords has shape \(3, 2, 3\)"),
+        ({"energies": np.array([0, 1, np.nan, 3])}, "frame 2: energy not finite"),
+        ({"forces": np.full((4, 2, 3), np.inf)}, "frame 0: forces not finite"),
+        ({"coords": np.full((4, 2, 3), np.nan)}, "frame 0: positions not finite"),
+        ({"energies": np.array(["a", "b", "c", "d"])}, "energies holds <U1, numbers are"),
+        ({"energies": np.array([None] * 4)}, "not a whole npz file"),  # a pickle: never loaded
+    ],
+)
+def test_rmd17_with_a_fault(npz, changes, message):
+    with pytest.raises(DatasetError, match=message):
+        RMD17(path=npz(**changes)).read()
+
+
+def test_no_frames_left(npz):
+    with pytest.raises(DatasetError, match="no frames of frames 100:"):
+        RMD17(path=npz(), frames="100:").read()
+
+
+def test_missing_file_names_the_remedy(tmp_path):
+    with pytest.raises(DatasetError, match=r"does not exist.*data fetch"):
+        RMD17(path=tmp_path / "none.npz").read()
+    with pytest.raises(DatasetError, match="is a folder"):
+        RMD17(path=tmp_path).read()
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2, 0.5, 0.9, 0.99])
+def test_truncated_archive(npz, part):
+    path = npz()
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(DatasetError, match="not a whole npz file"):
+        RMD17(path=path).read()
+
+
+def test_a_damaged_byte_is_noticed(npz):
+    path = npz()
+    content = bytearray(path.read_bytes())
+    content[content.find(np.float64(-20.0).tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="not a whole npz file"):
+        RMD17(path=path).read()
+
+
+def test_real_rmd17(shared_data):
+    path = shared_data / "rmd17" / "rmd17_ethanol_test_01.npz"
+    frames = RMD17(path=path, frames=":50").read()
+    raw = np.load(path)
+    energies = np.array([frame.get_potential_energy() for frame in frames])
+    assert energies == pytest.approx(raw["energies"][:50] * KCAL_PER_MOL_IN_EV, rel=ASE_CONSTANTS)
+    assert frames[0].get_chemical_formula() == "C2H6O"
+    assert abs(np.sum([frame.get_forces() for frame in frames], axis=1)).max() < 1e-5
+
+
+# ------------------------------------------------------------------------------------- files of ASE's
+
+
+def labelled(energy: float = -1.5) -> Atoms:
+    atoms = Atoms("HF", [[0, 0, 0], [0, 0, 0.9]], cell=[5, 6, 7], pbc=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=[[0, 0, 0.25], [0, 0, -0.25]])
+    return atoms
+
+
+@pytest.mark.parametrize("name", ["frames.xyz", "frames.extxyz", "frames.traj"])
+def test_any_format_of_ase(tmp_path, name):
+    write(tmp_path / name, [labelled(-1.5), labelled(-2.5)])
+    frames = AseFile(path=tmp_path / name).read()
+    assert [frame.get_potential_energy() for frame in frames] == [-1.5, -2.5]
+    assert frames[1].get_forces()[0, 2] == 0.25
+    assert frames[1].cell.lengths() == pytest.approx([5, 6, 7])
+
+
+def test_every_length_is_converted_once(tmp_path):
+    write(tmp_path / "frames.xyz", labelled())
+    frame = AseFile(path=tmp_path / "frames.xyz", energy_unit="Hartree", length_unit="Bohr").read()[0]
+    assert frame.get_potential_energy() == pytest.approx(-1.5 * HARTREE_IN_EV, rel=ASE_CONSTANTS)
+    assert frame.get_forces()[0, 2] == pytest.approx(0.25 * HARTREE_IN_EV / BOHR_IN_A, rel=ASE_CONSTANTS)
+    assert frame.get_distance(0, 1) == pytest.approx(0.9 * BOHR_IN_A, rel=ASE_CONSTANTS)
+    assert frame.cell.lengths()[0] == pytest.approx(5 * BOHR_IN_A, rel=ASE_CONSTANTS)
+
+
+def test_labels_under_other_names(tmp_path):
+    atoms = labelled()
+    atoms.info.update(REF_energy=-7.0, charge=-1)
+    atoms.arrays["REF_forces"] = np.ones((2, 3))
+    atoms.calc = None
+    write(tmp_path / "frames.xyz", atoms)
+    with pytest.raises(DatasetError, match=r"no 'energy'; the frame has REF_energy, REF_forces.*energy_key"):
+        AseFile(path=tmp_path / "frames.xyz").read()
+    frame = AseFile(path=tmp_path / "frames.xyz", energy_key="REF_energy", forces_key="REF_forces").read()[0]
+    assert frame.get_potential_energy() == -7.0
+    assert frame.get_forces().tolist() == np.ones((2, 3)).tolist()
+    assert frame.info["charge"] == -1
+
+
+def test_a_file_without_forces(tmp_path):
+    atoms = labelled()
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    write(tmp_path / "frames.xyz", atoms)
+    with pytest.raises(DatasetError, match="frame 0: no 'forces'"):
+        AseFile(path=tmp_path / "frames.xyz").read()
+
+
+def test_constraints_do_not_hide_forces(tmp_path):
+    atoms = labelled()
+    atoms.set_constraint(FixAtoms([0]))
+    write(tmp_path / "frames.traj", atoms)
+    assert AseFile(path=tmp_path / "frames.traj").read()[0].get_forces()[0, 2] == 0.25
+
+
+@pytest.mark.parametrize("content", ["", "2\nbroken\nH 0 0\n", "not a structure"])
+def test_a_file_that_ase_cannot_read(tmp_path, content):
+    (tmp_path / "frames.xyz").write_text(content)
+    with pytest.raises(DatasetError, match=r"frames\.xyz"):
+        AseFile(path=tmp_path / "frames.xyz").read()
+
+
+# ---------------------------------------------------------------------------------------------- options
+
+
+def test_readers_are_plugins():
+    assert get("datasets", "rmd17") is RMD17
+    assert get("datasets", "ase") is AseFile
+
+
+def test_unknown_unit_is_answered_with_the_allowed_ones():
+    with pytest.raises(ConfigError, match=r"'energy_unit' is 'kcal', but should be .*'kcal/mol'"):
+        parse_options({"path": "x.npz", "energy_unit": "kcal"}, RMD17)
+
+
+@pytest.mark.parametrize("text", ["5", "a:b", "1:2:3:4", "::0", ""])
+def test_frames_that_are_no_slice(text):
+    with pytest.raises(ConfigError, match="should look like 0:950"):
+        parse_options({"path": "x.npz", "frames": text}, RMD17)
+
+
+@given(*[st.none() | st.integers(-20, 20)] * 2, st.none() | st.integers(-5, 5).filter(bool))
+def test_slices_are_pythons(start, stop, step):
+    numbers = list(range(10))
+    text = ":".join("" if value is None else str(value) for value in (start, stop, step))
+    assert numbers[parse_slice(text)] == numbers[start:stop:step]
+
+
+# ------------------------------------------------------------------------------------------------- hash
+
+
+def test_hash_sees_every_number_and_the_order(npz):
+    frames = RMD17(path=npz()).read()
+    hashes = {dataset_hash(frames), dataset_hash(frames[::-1]), dataset_hash(frames[:-1])}
+    for key, value in (("coords", 1e-9), ("energies", 1e-9), ("forces", 1e-9), ("nuclear_charges", 1)):
+        changed = arrays()[key].copy()
+        changed.flat[0] += value
+        hashes.add(dataset_hash(RMD17(path=npz(**{key: changed})).read()))
+    assert len(hashes) == 7
+
+
+def test_hash_does_not_see_the_file(npz, tmp_path):
+    frames = RMD17(path=npz(), energy_unit="eV").read()
+    write(tmp_path / "co.traj", frames)
+    assert dataset_hash(AseFile(path=tmp_path / "co.traj").read()) == dataset_hash(frames)
+    for frame in frames:
+        frame.positions[0] = -0.0
+    assert dataset_hash(AseFile(path=tmp_path / "co.traj").read()) == dataset_hash(frames)

@@ -1,0 +1,78 @@
+"""Histograms: counted by hand, against numpy, and adding up."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pydantic import ValidationError
+
+from asecalc_ml.histogram import Histogram
+
+samples = arrays(float, st.integers(1, 30), elements=st.floats(-1e3, 1e3))
+widths = st.floats(0.01, 100)
+
+
+def test_counted_by_hand():
+    histogram = Histogram.from_samples([0.1, 0.2, 0.9, 1.6], width=0.5)
+    assert histogram.counts == [2, 1, 0, 1]
+    assert histogram.edges.tolist() == [0, 0.5, 1, 1.5, 2]
+    assert histogram.centers.tolist() == [0.25, 0.75, 1.25, 1.75]
+    assert histogram.density.tolist() == [1, 0.5, 0, 0.5]
+    assert histogram.mean == pytest.approx(0.7)
+    assert histogram.total == 4
+
+
+@given(samples, widths)
+def test_nothing_is_lost(values, width):
+    histogram = Histogram.from_samples(values, width)
+    assert histogram.total == len(values)
+    assert histogram.density.sum() * width == pytest.approx(1)
+    assert (histogram.mean, histogram.std) == pytest.approx((values.mean(), values.std()))
+    assert histogram.covers(values).all()
+
+
+@given(samples, samples, widths)
+def test_sum_is_the_histogram_of_all(first, second, width):
+    both = Histogram.from_samples(first, width) + Histogram.from_samples(second, width)
+    together = Histogram.from_samples(np.concatenate([first, second]), width)
+    assert (both.start, both.counts) == (together.start, together.counts)
+    assert both.mean == pytest.approx(together.mean, abs=1e-9)
+    assert both.std == pytest.approx(together.std, rel=1e-6, abs=1e-4)
+
+
+@given(arrays(float, 20, elements=st.integers(-40, 40).map(lambda n: n / 4 + 0.1)))
+def test_numpy_counts_the_same(values):
+    histogram = Histogram.from_samples(values, 0.25)
+    assert np.histogram(values, histogram.edges)[0].tolist() == histogram.counts
+
+
+@given(samples, widths)
+def test_json_and_back(values, width):
+    histogram = Histogram.from_samples(values, width)
+    assert Histogram.model_validate_json(histogram.model_dump_json()) == histogram
+
+
+def test_a_gap_is_not_covered():
+    """The bonded and the 1-3 distances of C and O in ethanol leave a gap where a broken bond would be."""
+    histogram = Histogram.from_samples([1.41, 1.43, 2.37], 0.02)
+    values = np.array([[1.425, 1.80], [2.375, 9.0], [-1.0, np.nan]])
+    assert histogram.covers(values).tolist() == [[True, False], [True, False], [False, False]]
+
+
+def test_widths_must_agree():
+    with pytest.raises(ValueError, match="do not add up"):
+        Histogram.from_samples([1.0], 0.1) + Histogram.from_samples([1.0], 0.2)
+
+
+@pytest.mark.parametrize("values", [[], [np.nan], [1.0, np.inf]])
+def test_samples_that_cannot_be_counted(values):
+    with pytest.raises(ValueError, match="at least one sample"):
+        Histogram.from_samples(values, 0.1)
+
+
+def test_a_histogram_does_not_change():
+    with pytest.raises(ValidationError):
+        Histogram.from_samples([1.0], 0.1).width = 0.2
+    with pytest.raises(ValidationError, match="first and the last"):
+        Histogram(width=0.1, start=0, counts=[0, 1], mean=0.15, std=0)
