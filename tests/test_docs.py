@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 APPS = {"asecalc-md": md.app, "asecalc-ml": ml.app}
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/*.md")])
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 

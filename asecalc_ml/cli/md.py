@@ -51,7 +51,7 @@ def run(
     `asecalc-md template PROTOCOL` lists them all.
     """
     options = _check(override(config.read_yaml(file), context.args), str(file))
-    set_threads(options.threads)
+    set_threads(getattr(options, "threads", None))
     options.run(directory=options.directory, overwrite=overwrite, quiet=quiet)
     _analyse(Path(options.directory), quiet)
 
