@@ -134,7 +134,7 @@ class MLCalculator(Calculator):
 
     def _check(self, atoms: Atoms) -> None:
         check_structure(atoms)
-        _check_elements(atoms, self.card)
+        check_elements(atoms, self.card)
         for key, trained in (("charge", self.card.charges), ("spin", self.card.spins)):
             value = atoms.info.get(key, 0)
             if value not in trained:
@@ -144,7 +144,8 @@ class MLCalculator(Calculator):
                 )
 
 
-def _check_elements(atoms: Atoms, card: ModelCard) -> None:
+def check_elements(atoms: Atoms, card: ModelCard) -> None:
+    """Refuse elements that the model was not trained on, with a StructureError."""
     unknown = sorted(set(atoms.symbols) - set(card.elements))
     if unknown:
         raise StructureError(

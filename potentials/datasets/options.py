@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from asecalc_ml.config import Options
-from asecalc_ml.errors import DatasetError
+from asecalc_ml.config import Options, parse_options
+from asecalc_ml.errors import ConfigError, DatasetError
+from asecalc_ml.plugins import get, names
 from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from ase import Atoms
@@ -95,6 +96,19 @@ class DatasetOptions(Options):
                 f"{self.path} does not exist (looked in {Path.cwd()}): correct `path`, or make the file with "
                 "`asecalc-ml data fetch` or `asecalc-ml data generate`"
             )
+
+
+def dataset(data: Mapping) -> DatasetOptions:
+    """The reader that ``format`` names, with the other entries as its options.
+
+    Raises
+    ------
+    ConfigError, PluginError
+        If the format is missing or unknown, or an option does not fit.
+    """
+    if "format" not in data:
+        raise ConfigError(f"data: no `format` given; use one of: {', '.join(names('datasets'))}")
+    return parse_options(data, get("datasets", data["format"]), source="data")
 
 
 def parse_slice(text: str) -> slice:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asecalc_ml.potentials.torchmdnet.upstream import layers
-from asecalc_ml.segments import segment_sum
+from asecalc_ml.segments import segment_sum, take
 
 _upstream = layers()
 
@@ -24,7 +24,7 @@ class NeighborEmbedding(_upstream.utils.NeighborEmbedding):
     def forward(self, z: Tensor, x: Tensor, edge_index: Tensor, distances: Tensor, basis: Tensor) -> Tensor:
         centres, neighbors = edge_index
         filters = self.distance_proj(basis) * self.cutoff(distances)[:, None]
-        messages = filters * self.embedding(z)[neighbors]
+        messages = filters * take(self.embedding(z), neighbors)
         return self.combine(torch.cat([x, segment_sum(messages, centres, x.shape[0])], dim=1))
 
 
@@ -33,7 +33,8 @@ class Attention(_upstream.et.EquivariantMultiHeadAttention):
 
     def propagate(self, edge_index, q, k, v, vec, dk, dv, r_ij, d_ij, dim_size):
         centres, neighbors = edge_index
-        scalars, vectors = self.message(q[centres], k[neighbors], v[neighbors], vec[neighbors], dk, dv, r_ij, d_ij)
+        q_i, k_j, v_j, vec_j = take(q, centres), take(k, neighbors), take(v, neighbors), take(vec, neighbors)
+        scalars, vectors = self.message(q_i, k_j, v_j, vec_j, dk, dv, r_ij, d_ij)
         return segment_sum(scalars, centres, q.shape[0]), segment_sum(vectors, centres, q.shape[0])
 
 

@@ -17,7 +17,7 @@ import types
 import warnings
 from collections.abc import Iterator
 
-from asecalc_ml.segments import segment_sum
+from asecalc_ml.segments import segment_sum, take
 
 _PACKAGE = "torchmdnet"
 _WARP_OPS = "torchmdnet.extensions.ops"
@@ -67,23 +67,25 @@ def _no_neighbor_search(*args, **kwargs):
 def _use_segment_sums(modules: types.SimpleNamespace) -> None:
     """Replace upstream's sums over edges, in our copy of its modules, by ones that can be compiled.
 
-    ``index_add`` becomes atomic additions on the CPU; see :mod:`asecalc_ml.segments`.
+    ``index_add``, and the derivative of ``index_select``, become atomic additions on the CPU; see
+    :mod:`asecalc_ml.segments`.
     """
-    modules.gn.scatter = _scatter
+    modules.gn.CFConv.forward = _convolution
     modules.tensornet.scalar_message_passing = _message_passing
     modules.tensornet.vector_message_passing = _message_passing
     modules.tensornet.tensor_message_passing = _message_passing
     modules.tensornet.tensornet_embedding_message_passing = _embedding_message_passing
 
 
-def _scatter(src, index, dim=0, dim_size=None, reduce="add"):
-    if dim != 0 or reduce != "add":
-        raise ValueError(f"only sums over the first dimension are replaced, got {reduce!r} over {dim}")
-    return segment_sum(src, index, dim_size)
+def _convolution(self, x, edge_index, distances, basis, n_atoms):
+    """CFConv.forward: messages of the neighbors, filtered by distance, summed over each atom's edges."""
+    filters = self.net(basis) * self.cutoff(distances)[:, None]
+    messages = filters * take(self.lin1(x), edge_index[1])
+    return self.lin2(segment_sum(messages, edge_index[0], n_atoms))
 
 
 def _message_passing(edge_index, factor, tensor, n_atoms):
-    return segment_sum(factor * tensor[edge_index[1]], edge_index[0], n_atoms)
+    return segment_sum(factor * take(tensor, edge_index[1]), edge_index[0], n_atoms)
 
 
 def _embedding_message_passing(directions, edge_features, edge_index, n_atoms):

@@ -18,6 +18,7 @@ from asecalc_ml.config import dump_yaml, parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.plugins import get
+from asecalc_ml.potentials.datasets import DatasetOptions, dataset
 from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
 from asecalc_ml.potentials.training.compiled import compiled_forward
 from asecalc_ml.potentials.training.options import TrainOptions
@@ -38,7 +39,7 @@ class TrainingData:
     train: list[Atoms]
     validation: list[Atoms]
     test: list[Atoms]
-    source: object
+    source: DatasetOptions
 
 
 def read_data(options: TrainOptions) -> TrainingData:
@@ -54,11 +55,6 @@ def read_data(options: TrainOptions) -> TrainingData:
     if not test:
         raise TrainingError("nothing to test on: give `test_data`, or `split.n_test` above zero")
     return TrainingData([frames[k] for k in split.train], [frames[k] for k in split.validation], test, source)
-
-
-def dataset(data: dict):
-    """The reader named by `format`, with its options."""
-    return parse_options(data, get("datasets", data.get("format", "")), source="data")
 
 
 def build_model(options: TrainOptions, scaling: Scaling) -> Model:
