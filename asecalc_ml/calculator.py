@@ -119,7 +119,9 @@ class MLCalculator(Calculator):
         try:
             return model.to(parameters.device)
         except (RuntimeError, AssertionError) as error:
-            raise ModelError(f"device {parameters.device!r} cannot be used here ({error}); try 'cpu'") from error
+            raise ModelError(
+                f"device {parameters.device!r} cannot be used here ({error}); try 'cpu'"
+            ) from error
 
     def _updated_graph(self, atoms: Atoms, changes) -> AtomGraph:
         """A molecule's pairs never change; anything else is searched anew."""
@@ -149,15 +151,17 @@ def check_elements(atoms: Atoms, card: ModelCard) -> None:
     unknown = sorted(set(atoms.symbols) - set(card.elements))
     if unknown:
         raise StructureError(
-            f"model {card.name!r} was not trained on {', '.join(unknown)}; it knows {', '.join(card.elements)}. "
-            "Use another model, or train one with these elements (asecalc-ml models list, asecalc-ml train)"
+            f"model {card.name!r} was not trained on {', '.join(unknown)}, only on "
+            f"{', '.join(card.elements)}: use another model, or train one (asecalc-ml models list, asecalc-ml train)"
         )
 
 
 def _finite(positions: np.ndarray) -> np.ndarray:
     if not np.isfinite(positions).all():
         atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
-        raise StructureError(f"position of atom {atom} is not finite ({positions[atom]}); the structure is broken")
+        raise StructureError(
+            f"position of atom {atom} is not finite ({positions[atom]}); the structure is broken"
+        )
     return positions.copy()
 
 

@@ -33,9 +33,9 @@ class ModelOutput(NamedTuple):
 
 
 class Model(nn.Module):
-    """Scaled and shifted contributions of a potential, pooled over each system.
+    r"""Scaled and shifted contributions of a potential, pooled over each system.
 
-    .. math:: E = \\sum_i \\left( s_{Z_i} \\, c_i + e_{Z_i} \\right)
+    .. math:: E = \sum_i \left( s_{Z_i} \, c_i + e_{Z_i} \right)
 
     with contributions c of the architecture, a scale s and a shift e per element. The sum runs in
     float64: at -4210 eV, where rMD17 ethanol lies, float32 steps by 0.5 meV.
@@ -59,7 +59,9 @@ class Model(nn.Module):
         self.potential = potential
         self.pooling = pooling
         self.register_buffer("scale", torch.ones(N_ELEMENTS, dtype=torch.float64) if scale is None else scale)
-        self.register_buffer("shift", torch.zeros(N_ELEMENTS, dtype=torch.float64) if shift is None else shift)
+        self.register_buffer(
+            "shift", torch.zeros(N_ELEMENTS, dtype=torch.float64) if shift is None else shift
+        )
 
     @property
     def dtype(self) -> torch.dtype:

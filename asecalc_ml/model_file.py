@@ -59,8 +59,8 @@ def read_card(path: Path) -> ModelCard:
     header = _header(path)
     if _HEADER_KEY not in header:
         raise ModelError(
-            f"{path} holds no model card, so it is no model of this package; train one, or import it from the "
-            "package that wrote it"
+            f"{path} holds no model card, so it is no model of this package; train one, or get "
+            "the file that `asecalc-ml train` or `asecalc-ml models export` wrote"
         )
     try:
         data = json.loads(header[_HEADER_KEY])
@@ -86,7 +86,9 @@ def read_model(path: Path):
     from asecalc_ml.model import Model
 
     card = read_card(path)
-    architecture = parse_options(card.hyperparameters, get("architectures", card.architecture), source=str(path))
+    architecture = parse_options(
+        card.hyperparameters, get("architectures", card.architecture), source=str(path)
+    )
     model = Model(architecture.build(), pooling=card.pooling).set_dtype(getattr(torch, card.dtype))
     try:
         model.load_state_dict(load_file(path))

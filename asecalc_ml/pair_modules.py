@@ -14,9 +14,9 @@ from asecalc_ml.segments import segment_sum
 
 
 class PairPotential(Potential):
-    """Half of each pair's energy for each of its atoms.
+    r"""Half of each pair's energy for each of its atoms.
 
-    .. math:: E_i = \\tfrac12 \\sum_j v(r_{ij}) \\, f_c(r_{ij})
+    .. math:: E_i = \tfrac12 \sum_j v(r_{ij}) \, f_c(r_{ij})
 
     f_c is :func:`asecalc_ml.cutoffs.smooth_cutoff`. Features are the contributions themselves.
     """

@@ -40,7 +40,7 @@ class Entry:
 
 
 class Registry:
-    """Models by name, on the search path: ``$ASECALC_ML_HOME`` (else the user's data folder), then shipped ones.
+    """Models by name: in ``$ASECALC_ML_HOME`` (else the user's data folder), then those that ship.
 
     Parameters
     ----------
@@ -98,7 +98,8 @@ class Registry:
         taken = [entry for entry in self._entries() if entry.name == name]
         if taken and not replace:
             raise ModelError(
-                f"a model named {name!r} exists ({taken[0].path}); choose another name, or replace it with --replace"
+                f"a model named {name!r} exists ({taken[0].path}); choose another name, or replace it "
+                "with --replace"
             )
 
     def export(self, spec: str, target: Path) -> Path:
@@ -121,7 +122,9 @@ class Registry:
         """
         entry = self.find(name)
         if entry.path.parent == SHIPPED:
-            raise ModelError(f"{name!r} ships with the package and cannot be removed; only your own models can")
+            raise ModelError(
+                f"{name!r} ships with the package and cannot be removed; only your own models can"
+            )
         entry.path.unlink()
         return entry.path
 
@@ -145,7 +148,9 @@ class Registry:
             if os.access(folder, os.W_OK):
                 return folder
         folders = ", ".join(map(str, self.folders))
-        raise ModelError(f"no folder to register models in is writable ({folders}); set {HOME_VARIABLE} to one that is")
+        raise ModelError(
+            f"no folder to register models in is writable ({folders}); set {HOME_VARIABLE} to one that is"
+        )
 
 
 def _home_folders() -> list[Path]:

@@ -61,18 +61,21 @@ def evaluate(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
     data: Annotated[
-        str, typer.Argument(help="Labelled structures: rMD17's .npz, or any file that ASE reads.")
-    ],
+        str | None,
+        typer.Argument(help="Labelled structures, rMD17's .npz or any file that ASE reads [default: test data]"),
+    ] = None,
 ) -> None:
-    """Measure a model's errors on labelled structures.
+    """Measure a model's errors on labelled structures; by default on the test data its card names.
 
     Options of the dataset reader may follow: `--energy-unit kcal/mol --frames 0:100`.
     """
-    options = override({"format": FORMATS.get(Path(data).suffix, "ase"), "path": data}, context.args)
-    dataset = config.parse_options(options, plugins.get("datasets", options["format"]))
+    dataset = None
+    if data is not None:
+        options = override({"format": FORMATS.get(Path(data).suffix, "ase"), "path": data}, context.args)
+        dataset = config.parse_options(options, plugins.get("datasets", options["format"]))
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
-    typer.echo(config.dump_yaml(evaluate_model(name, dataset)), nl=False)
+    typer.echo(evaluate_model(name, dataset))
 
 
 @app.command()

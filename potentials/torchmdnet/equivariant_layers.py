@@ -31,7 +31,7 @@ class NeighborEmbedding(_upstream.utils.NeighborEmbedding):
 class Attention(_upstream.et.EquivariantMultiHeadAttention):
     """Equivariant attention; messages are summed over a number of atoms known from the shapes."""
 
-    def propagate(self, edge_index, q, k, v, vec, dk, dv, r_ij, d_ij, dim_size):
+    def propagate(self, edge_index, q, k, v, vec, dk, dv, r_ij, d_ij, dim_size):  # noqa: PLR0913, PLR0917
         centres, neighbors = edge_index
         q_i, k_j, v_j, vec_j = take(q, centres), take(k, neighbors), take(v, neighbors), take(vec, neighbors)
         scalars, vectors = self.message(q_i, k_j, v_j, vec_j, dk, dv, r_ij, d_ij)

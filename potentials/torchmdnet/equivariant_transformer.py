@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
@@ -73,7 +72,9 @@ class _Representation(nn.Module):
         width, n_basis, cutoff = options.hidden_channels, options.n_rbf, options.cutoff_A
         utils = layers().utils
         self.embedding = nn.Embedding(options.max_atomic_number + 1, width)
-        self.distance_expansion = utils.rbf_class_mapping[options.rbf](0.0, cutoff, n_basis, options.trainable_rbf)
+        self.distance_expansion = utils.rbf_class_mapping[options.rbf](
+            0.0, cutoff, n_basis, options.trainable_rbf
+        )
         self.neighbor_embedding = (
             NeighborEmbedding(width, n_basis, 0.0, cutoff, options.max_atomic_number + 1)
             if options.neighbor_embedding

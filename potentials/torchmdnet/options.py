@@ -25,7 +25,9 @@ class TorchMDNetOptions(Options):
     rbf: RadialBasis = Field("expnorm", description="radial basis")
     trainable_rbf: bool = Field(False, description="whether centres and widths of the basis are trained")
     activation: Activation = Field("silu", description="activation function")
-    max_atomic_number: int = Field(99, ge=1, le=118, description="heaviest element the embedding has room for")
+    max_atomic_number: int = Field(
+        99, ge=1, le=118, description="heaviest element the embedding has room for"
+    )
 
 
 class EquivariantTransformer(TorchMDNetOptions):
@@ -39,8 +41,8 @@ class EquivariantTransformer(TorchMDNetOptions):
     attention_activation: Activation = Field("silu", description="activation of the attention weights")
     envelope: bool = Field(
         True,
-        description="weight whole messages with the cutoff function (torchmd-net's vector_cutoff), so that the "
-        "energy is continuous; false reproduces the paper, and dynamics refuses it",
+        description="weight whole messages with the cutoff function (torchmd-net's vector_cutoff), so that "
+        "the energy is continuous; false reproduces the paper, and dynamics refuses it",
     )
 
     @model_validator(mode="after")

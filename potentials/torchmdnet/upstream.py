@@ -61,7 +61,9 @@ def _remove_torchmdnet() -> dict[str, types.ModuleType]:
 
 
 def _no_neighbor_search(*args, **kwargs):
-    raise RuntimeError("torchmd-net's own neighbor search is not used here: edges come from asecalc_ml.neighbors")
+    raise RuntimeError(
+        "torchmd-net's own neighbor search is not used here: edges come from asecalc_ml.neighbors"
+    )
 
 
 def _use_segment_sums(modules: types.SimpleNamespace) -> None:

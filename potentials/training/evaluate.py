@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
 from asecalc_ml.calculator import check_elements
 from asecalc_ml.card import Metrics, ModelCard
-from asecalc_ml.config import read_yaml
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.evaluator import Evaluator
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model
-from asecalc_ml.potentials.datasets import dataset
+from asecalc_ml.potentials.datasets import DatasetOptions, dataset
 from asecalc_ml.registry import Registry
 
 FRAMES_AT_ONCE = 50
@@ -57,7 +55,9 @@ def evaluate(model: Model, frames: Sequence[Atoms]) -> Errors:
         graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
         evaluation = evaluator(graph)
         energy.append(evaluation.energy.cpu().numpy() - [atoms.get_potential_energy() for atoms in part])
-        forces.append(evaluation.forces.cpu().numpy() - np.concatenate([atoms.get_forces() for atoms in part]))
+        forces.append(
+            evaluation.forces.cpu().numpy() - np.concatenate([atoms.get_forces() for atoms in part])
+        )
     return Errors(np.concatenate(energy), np.concatenate(forces).ravel())
 
 
@@ -74,46 +74,43 @@ class ModelEvaluation:
         lines = [f"{self.model} on {self.data}, {self.metrics.n_frames} frames"]
         for field, info in Metrics.model_fields.items():
             if field != "n_frames":
-                lines.append(f"  {info.description:<55} {getattr(self.metrics, field):9.2f}{self._stated(field)}")
+                lines.append(
+                    f"  {info.description:<55} {getattr(self.metrics, field):9.2f}{self._stated(field)}"
+                )
         return "\n".join(lines)
 
     def _stated(self, field: str) -> str:
         return "" if self.card_metrics is None else f"   (card: {getattr(self.card_metrics, field):.2f})"
 
 
-def evaluate_model(name: str, data: str | Path | None = None) -> ModelEvaluation:
+def evaluate_model(name: str, data: DatasetOptions | None = None) -> ModelEvaluation:
     """Measure a registered model's errors.
 
     Parameters
     ----------
     name : str
         As :meth:`asecalc_ml.registry.Registry.find` resolves it.
-    data : str or Path, optional
-        An rMD17 ``.npz``, a YAML file with a dataset reader's options, or anything ASE reads (eV, Å).
-        The test data of the model's training if not given.
+    data : DatasetOptions, optional
+        Labelled frames; the test data of the model's training if not given.
 
     Raises
     ------
-    ModelError, DatasetError
+    ModelError, DatasetError, StructureError
         If the model or the data are missing, or the data hold elements the model was not trained on.
     """
     entry = Registry().find(name)
     model, card = read_model(entry.path)
-    reader = _training_test_data(card) if data is None else _reader(Path(data))
+    reader = data or _training_test_data(card)
     frames = reader.read()
     for atoms in frames:
         check_elements(atoms, card)
     return ModelEvaluation(card.name, reader.label, evaluate(model, frames).metrics(), card.metrics)
 
 
-def _training_test_data(card: ModelCard):
+def _training_test_data(card: ModelCard) -> DatasetOptions:
     options = card.options.get("test_data")
     if options is None:
-        raise DatasetError(f"the card of {card.name!r} names no test data; give a file: asecalc-ml eval NAME DATA")
-    return dataset({key: value for key, value in options.items() if value is not None})
-
-
-def _reader(path: Path):
-    if path.suffix in (".yaml", ".yml"):
-        return dataset(dict(read_yaml(path)))
-    return dataset({"format": "rmd17" if path.suffix == ".npz" else "ase", "path": str(path)})
+        raise DatasetError(
+            f"the card of {card.name!r} names no test data; give a file: asecalc-ml eval NAME DATA"
+        )
+    return dataset(options)

@@ -30,7 +30,9 @@ def load_best(model: Model, checkpoint: Path) -> Model:
     return model.cpu()
 
 
-def register(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling, replace: bool) -> Entry:
+def register(
+    options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling, replace: bool
+) -> Entry:
     """Test the model on the held-out frames, write its card, and register it."""
     card = make_card(options, data, model, scaling)
     path = options.training_directory / f"{options.name}{SUFFIX}"

@@ -32,14 +32,18 @@ class OptimizerOptions(Options):
     warmup_steps: int = Field(500, ge=0, description="steps over which the learning rate rises linearly")
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
-    ema_decay: float = Field(0.999, gt=0, lt=1, description="decay of the exponential moving average of weights")
+    ema_decay: float = Field(
+        0.999, gt=0, lt=1, description="decay of the exponential moving average of weights"
+    )
 
 
 class WandbOptions(Options):
     """Weights & Biases; never needed, metrics go to a CSV file always."""
 
     project: str = Field("asecalc-ml", description="project")
-    mode: Literal["offline", "online"] = Field("offline", description="offline writes to the training directory")
+    mode: Literal["offline", "online"] = Field(
+        "offline", description="offline writes to the training directory"
+    )
 
 
 class TrainOptions(Options):
@@ -47,12 +51,16 @@ class TrainOptions(Options):
 
     name: str = Field(description="the model's name in the registry", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     data: dict[str, Any] = Field(description="dataset reader (`format`) and its options")
-    test_data: dict[str, Any] | None = Field(None, description="a second dataset to test on; none: `split.n_test`")
+    test_data: dict[str, Any] | None = Field(
+        None, description="a second dataset to test on; none: `split.n_test`"
+    )
     split: SplitOptions = Field(SplitOptions(), description="sizes of the parts")
     model: dict[str, Any] = Field(
         {"architecture": "equivariant-transformer"}, description="`architecture` and its hyperparameters"
     )
-    init_from: str | None = Field(None, description="registered model whose weights to start from (fine-tuning)")
+    init_from: str | None = Field(
+        None, description="registered model whose weights to start from (fine-tuning)"
+    )
     reference_energies_eV: dict[str, float] | None = Field(
         None, description="energies of isolated atoms by element symbol, eV, at the data's level of theory"
     )
@@ -60,17 +68,21 @@ class TrainOptions(Options):
     optimizer: OptimizerOptions = Field(OptimizerOptions(), description="optimizer and schedule")
     batch_size: int = Field(8, ge=1, description="frames per step")
     max_epochs: int = Field(500, ge=1, description="passes through the training frames")
-    patience_epochs: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
+    patience_epochs: int | None = Field(
+        None, ge=1, description="stop after so many epochs without improvement"
+    )
     precision: Literal["float32", "float64"] = Field("float32", description="the potential's numbers")
     device: str = Field("auto", description="auto, cpu or cuda")
     threads: int = Field(1, ge=1, description="CPU threads of torch")
     compile: bool = Field(
         False,
-        description="compile the training step where all batches have one shape; it costs a minute at the start "
-        "and needs a C++ compiler",
+        description="compile the training step where all batches have one shape; it costs a minute at the "
+        "start and needs a C++ compiler",
     )
     seed: int = Field(0, ge=0, description="seed of split, weights and shuffling")
-    directory: Path | None = Field(None, description="where checkpoints and metrics go; default training/NAME")
+    directory: Path | None = Field(
+        None, description="where checkpoints and metrics go; default training/NAME"
+    )
     wandb: WandbOptions | None = Field(None, description="log to Weights & Biases as well")
 
     @property

@@ -37,7 +37,8 @@ class ProgressLines(lightning.Callback):
         per_epoch = (time.monotonic() - self.started) / max(1, done - self.first_epoch)
         left = per_epoch * (trainer.max_epochs - done) / 60
         return (
-            f"epoch {done}/{trainer.max_epochs}   validation: forces {metrics['val_forces_mae_meV_A']:.1f} meV/Å, "
+            f"epoch {done}/{trainer.max_epochs}   "
+            f"validation: forces {metrics['val_forces_mae_meV_A']:.1f} meV/Å, "
             f"energy {metrics['val_energy_mae_meV']:.1f} meV   {per_epoch:.1f} s an epoch, {left:.0f} min left"
         )
 

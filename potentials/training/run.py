@@ -35,7 +35,7 @@ def _start(options: TrainOptions, scaling: Scaling) -> Model:
             model.potential.load_state_dict(source.potential.state_dict())
         except RuntimeError as error:
             raise TrainingError(
-                f"init_from: {card.name!r} is a {card.architecture} with {card.hyperparameters}; give `model` the "
-                "same architecture and hyperparameters to start from its weights"
+                f"init_from: {card.name!r} is a {card.architecture} with {card.hyperparameters}; give "
+                "`model` the same architecture and hyperparameters to start from its weights"
             ) from error
     return model

@@ -55,7 +55,7 @@ def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tens
     missing = sorted({symbol for atoms in frames for symbol in atoms.symbols} - set(energies))
     if missing:
         raise TrainingError(
-            f"reference_energies_eV has no entry for {', '.join(missing)}; give all elements of the data, or none"
+            f"reference_energies_eV has no entry for {', '.join(missing)}; give every element, or none"
         )
     shift = torch.zeros(N_ELEMENTS, dtype=torch.float64)
     for symbol, energy in energies.items():

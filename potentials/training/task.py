@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces
+from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.training.batches import Batch
 from asecalc_ml.potentials.training.compiled import Forward, eager_forward
@@ -29,7 +30,6 @@ class EnergyForcesTask(lightning.LightningModule):
         super().__init__()
         self.model = model
         self.options = options
-        # In a list, out of reach of deepcopy's recursion into modules and of the state dict.
         self._forward = _Uncopied(eager_forward(model))
 
     def use_forward(self, forward: Forward) -> None:
@@ -50,6 +50,14 @@ class EnergyForcesTask(lightning.LightningModule):
             "val_forces_mae_meV_A": 1000 * d_forces.abs().mean(),
         }
         self.log_dict(values, batch_size=len(batch.energies))
+
+    def on_train_epoch_end(self) -> None:
+        if not torch.isfinite(self.trainer.callback_metrics["train_loss"]):
+            raise TrainingError(
+                f"the loss is not finite after epoch {self.current_epoch + 1}: lower optimizer.learning_rate "
+                f"({self.options.optimizer.learning_rate}) or raise optimizer.warmup_steps, and look for "
+                "frames with huge forces in the data"
+            )
 
     def _loss(self, derivative: EdgeDerivative, batch: Batch) -> Tensor:
         d_energy, d_forces = errors(derivative, batch)

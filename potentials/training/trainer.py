@@ -104,7 +104,9 @@ def _trainer(options: TrainOptions, quiet: bool) -> lightning.Trainer:
     directory = options.training_directory
     callbacks = [
         WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(options.optimizer.ema_decay)),
-        ModelCheckpoint(directory, filename=BEST.removesuffix(".ckpt"), monitor=MONITOR, enable_version_counter=False),
+        ModelCheckpoint(
+            directory, filename=BEST.removesuffix(".ckpt"), monitor=MONITOR, enable_version_counter=False
+        ),
         ModelCheckpoint(directory, filename=LAST.removesuffix(".ckpt"), enable_version_counter=False),
         ProgressLines(quiet),
     ]
