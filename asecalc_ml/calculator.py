@@ -152,7 +152,7 @@ def check_elements(atoms: Atoms, card: ModelCard) -> None:
     if unknown:
         raise StructureError(
             f"model {card.name!r} was not trained on {', '.join(unknown)}, only on "
-            f"{', '.join(card.elements)}: use another model, or train one (asecalc-ml models list, asecalc-ml train)"
+            f"{', '.join(card.elements)}: use another model (asecalc-ml models list), or train one"
         )
 
 

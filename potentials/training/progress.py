@@ -39,7 +39,8 @@ class ProgressLines(lightning.Callback):
         return (
             f"epoch {done}/{trainer.max_epochs}   "
             f"validation: forces {metrics['val_forces_mae_meV_A']:.1f} meV/Å, "
-            f"energy {metrics['val_energy_mae_meV']:.1f} meV   {per_epoch:.1f} s an epoch, {left:.0f} min left"
+            f"energy {metrics['val_energy_mae_meV']:.1f} meV   "
+            f"{per_epoch:.1f} s an epoch, {left:.0f} min left"
         )
 
 
