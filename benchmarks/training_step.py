@@ -1,0 +1,62 @@
+"""Time of a training step, eager and compiled, for batches of rattled ethanol.
+
+python benchmarks/training_step.py [--channels 64] [--layers 4] [--batch 8] [--steps 30]
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from asecalc_ml.derivative import forces
+from asecalc_ml.ghost import with_ghost
+from asecalc_ml.graph import AtomGraph, collate
+from asecalc_ml.model import Model
+from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
+from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward
+from asecalc_ml.structures import load_structure
+
+
+def batch(n_frames: int, cutoff: float):
+    """Padded input of rattled ethanol."""
+    random = np.random.default_rng(0)
+    graphs = []
+    for _ in range(n_frames):
+        atoms = load_structure("ethanol")
+        atoms.positions += random.normal(scale=0.05, size=atoms.positions.shape)
+        graphs.append(AtomGraph.from_atoms(atoms, cutoff))
+    return with_ghost(collate(graphs), cutoff)
+
+
+def milliseconds_per_step(forward, model: Model, inputs, n_steps: int) -> float:
+    """Forward, backward and AdamW, after three steps to warm up."""
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    for step in range(n_steps + 3):
+        if step == 3:
+            start = time.perf_counter()
+        optimizer.zero_grad()
+        derivative = forward(inputs)
+        predicted = forces(derivative.gradient, inputs.edge_index, inputs.n_atoms)
+        (derivative.systems.square().mean() + predicted.square().mean()).backward()
+        optimizer.step()
+    return 1000 * (time.perf_counter() - start) / n_steps
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=30)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    options = EquivariantTransformer(hidden_channels=arguments.channels, n_layers=arguments.layers)
+    model = Model(options.build())
+    inputs = batch(arguments.batch, options.cutoff_A)
+    for name, forward in (("eager", eager_forward(model)), ("compiled", compiled_forward(model, inputs))):
+        print(f"{name:<10} {milliseconds_per_step(forward, model, inputs, arguments.steps):8.2f} ms a step")
+
+
+if __name__ == "__main__":
+    main()
