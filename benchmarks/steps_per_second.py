@@ -57,9 +57,8 @@ def main():
         "free calculator": Free(),
     }
     for name, calculator in calculators.items():
-        print(
-            f"{name:<40} {milliseconds_per_step(calculator, arguments.structure, arguments.steps):8.2f} ms a step"
-        )
+        milliseconds = milliseconds_per_step(calculator, arguments.structure, arguments.steps)
+        print(f"{name:<40} {milliseconds:8.2f} ms a step")
 
 
 if __name__ == "__main__":
