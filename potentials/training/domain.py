@@ -53,7 +53,8 @@ def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, found: dict[st
     i, j = pairs.edge_index
     vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
     lengths = np.linalg.norm(vectors, axis=1)
-    once = (lengths < cutoff) & (i <= j)
+    image_once = (i == j) & (np.sign(pairs.cell_shifts) @ [4, 2, 1] > 0)  # one of a shift and its opposite
+    once = (lengths < cutoff) & ((i < j) | image_once)
     classes = graph.classes(pairs.edge_index.T[once], pairs.cell_shifts[once])
     keys = _pair_names(atoms, i[once], j[once], classes)
     for key in np.unique(keys):

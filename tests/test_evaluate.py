@@ -1,0 +1,103 @@
+"""Errors on labelled frames, and what the card says the frames cover."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from asecalc_ml.evaluator import Evaluator
+from asecalc_ml.graph import AtomGraph
+from asecalc_ml.model import Model
+from asecalc_ml.pair_potentials import Morse
+from asecalc_ml.potentials.training.domain import measure_domain
+from asecalc_ml.potentials.training.evaluate import evaluate
+
+
+def morse() -> Model:
+    return Model(Morse().build())
+
+
+def labelled_by_morse(n_frames=60, energy_error=0.0, forces_error=0.0):
+    """Frames of methane and water whose labels are the model's own plus a known error."""
+    random = np.random.default_rng(0)
+    frames = []
+    for k in range(n_frames):
+        atoms = molecule(("CH4", "H2O")[k % 2])
+        atoms.positions += random.normal(scale=0.05, size=atoms.positions.shape)
+        evaluation = Evaluator(morse())(AtomGraph.from_atoms(atoms, 6.0))
+        atoms.calc = SinglePointCalculator(
+            atoms,
+            energy=float(evaluation.energy[0]) + energy_error * (-1) ** (k // 2),
+            forces=evaluation.forces.numpy() + forces_error,
+        )
+        frames.append(atoms)
+    return frames
+
+
+def test_a_model_has_no_error_on_its_own_labels():
+    metrics = evaluate(morse(), labelled_by_morse()).metrics()
+    assert metrics.n_frames == 60
+    assert metrics.energy_mae_meV == pytest.approx(0, abs=1e-9)
+    assert metrics.forces_rmse_meV_A == pytest.approx(0, abs=1e-9)
+
+
+def test_known_errors_are_measured_in_meV():
+    metrics = evaluate(morse(), labelled_by_morse(energy_error=0.005, forces_error=0.02)).metrics()
+    assert metrics.energy_mae_meV == pytest.approx(5.0)
+    assert metrics.energy_rmse_meV == pytest.approx(5.0)
+    assert metrics.forces_mae_meV_A == pytest.approx(20.0)
+    assert metrics.forces_rmse_meV_A == pytest.approx(20.0)
+
+
+def test_evaluation_leaves_the_model_on_its_type():
+    model = morse()
+    evaluate(model, labelled_by_morse(4))
+    assert model.dtype == torch.float64
+
+
+def labelled(atoms: Atoms) -> Atoms:
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.ones((len(atoms), 3)))
+    return atoms
+
+
+def test_distances_of_water_counted_by_hand():
+    water = labelled(molecule("H2O"))
+    domain = measure_domain([water, water], cutoff=5.0)
+    assert {key: sum(found.counts) for key, found in domain.distances.items()} == {
+        "H-H 1-3": 2,
+        "H-O bonded": 4,
+    }
+    assert domain.distances["H-O bonded"].mean == pytest.approx(water.get_distance(0, 1))
+    assert domain.angles["H-O-H"].mean == pytest.approx(water.get_angle(1, 0, 2))
+    assert domain.energy_eV == (-1.0, -1.0)
+    assert domain.largest_force_eV_A == pytest.approx(np.sqrt(3))
+
+
+def test_a_bond_that_breaks_later_still_counts_as_bonded():
+    start, torn = molecule("H2O"), molecule("H2O")
+    torn.positions[1] += 2.0
+    domain = measure_domain([labelled(start), labelled(torn)], cutoff=10.0)
+    assert sum(domain.distances["H-O bonded"].counts) == 4
+
+
+def test_two_molecules_are_told_apart():
+    pair = molecule("H2O")
+    other = molecule("H2O")
+    other.positions += [0, 0, 3.5]
+    domain = measure_domain([labelled(pair + other)], cutoff=10.0)
+    assert sum(domain.distances["O-O other molecule"].counts) == 1
+    assert sum(domain.distances["H-O other molecule"].counts) == 4
+
+
+@pytest.mark.parametrize("cubic", [True, False], ids=["cubic", "primitive: every neighbor is an own image"])
+def test_distances_of_a_crystal_are_those_of_its_supercell(cubic):
+    cell = bulk("Cu", cubic=cubic)
+    cell.calc = EMT()
+    supercell = cell * (2, 1, 1)
+    supercell.calc = EMT()
+    small, large = (measure_domain([atoms], cutoff=3.0) for atoms in (cell, supercell))
+    key = "Cu-Cu bonded"
+    assert large.distances[key].counts == [2 * count for count in small.distances[key].counts]
