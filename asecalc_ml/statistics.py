@@ -1,0 +1,215 @@
+r"""What a time series of correlated frames can say: correlation time, averages with an error, drift.
+
+Neighboring frames of a trajectory resemble each other, so ``std / sqrt(n_frames)`` is too small an error.
+Here an error is given only where the run is long enough to show it, and ``None`` ("too short") elsewhere.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+MIN_BLOCKS = 5
+MAX_BLOCKS = 20
+BLOCK_IN_CORRELATION_TIMES = 5
+WINDOW_IN_CORRELATION_TIMES = 5
+MIN_COARSE_POINTS = 200
+TOO_SHORT = "too short"
+
+
+class BlockAverage(NamedTuple):
+    """Mean of a time series with the error that the series itself supports, all in the series' unit.
+
+    ``error`` is ``None`` where the series is too short; ``note`` then says so. ``correlation_time`` and
+    ``block_length`` are in frames.
+    """
+
+    mean: float
+    std: float
+    error: float | None
+    note: str
+    n_frames: int
+    correlation_time: float
+    n_blocks: int
+    block_length: int
+
+
+class Drift(NamedTuple):
+    """Slope of a straight line and its standard error, ``None`` where the series is too short to tell."""
+
+    slope: float
+    error: float | None
+
+
+def autocorrelation(series: np.ndarray) -> np.ndarray:
+    r"""Normalised autocorrelation function of a series, by FFT.
+
+    .. math:: \rho(t) = c(t) / c(0), \quad c(t) = \tfrac1n \sum_{s=1}^{n-t} (x_s - \bar x)(x_{s+t} - \bar x)
+
+    Parameters
+    ----------
+    series : array, shape (n_frames,), any unit
+
+    Returns
+    -------
+    array, shape (n_frames,), dimensionless; 1 at lag 0. All zeros after lag 0 for a constant series.
+    """
+    if _is_constant(series):
+        return np.eye(1, len(series))[0]
+    deviations = np.asarray(series, dtype=float) - np.mean(series)
+    n_frames = len(deviations)
+    size = 1 << (2 * n_frames - 1).bit_length()  # padding keeps the end from meeting the beginning
+    spectrum = np.abs(np.fft.rfft(deviations, size)) ** 2
+    covariance = np.fft.irfft(spectrum, size)[:n_frames]
+    return covariance / covariance[0]
+
+
+def autocorrelation_time(series: np.ndarray) -> float:
+    r"""Integrated autocorrelation time in frames: how many frames are worth one independent one.
+
+    .. math:: \tau = 1 + 2 \sum_{t=1}^{M} \rho(t), \quad M \text{ the smallest with } M \ge 5 \, \tau(M)
+
+    White noise has τ = 1; a first-order autoregressive series with coefficient φ has
+    τ = (1 + φ) / (1 − φ). The window M keeps the noise of large lags out of the sum.
+
+    Parameters
+    ----------
+    series : array, shape (n_frames,), any unit
+
+    Returns
+    -------
+    float, frames. For a series with no window (shorter than ten τ), the value at the last lag tried.
+
+    Notes
+    -----
+    Sources: A. D. Sokal, *Monte Carlo Methods in Statistical Mechanics* (1996), automatic windowing, with
+    τ here twice Sokal's τ_int. Subtracting the mean of a short series makes every ρ(t) too low; the factor
+    1 + (2 M + 1) / n that corrects τ for it is from U. Wolff, Comput. Phys. Commun. 156, 143 (2004).
+    """
+    if len(series) < 2:
+        return 1.0
+    times = 2 * np.cumsum(autocorrelation(series)) - 1
+    half = max(len(times) // 2, 1)
+    enough = np.arange(half) >= WINDOW_IN_CORRELATION_TIMES * times[:half]
+    window = int(np.argmax(enough)) if enough.any() else half - 1
+    return float(times[window] * (1 + (2 * window + 1) / len(times)))
+
+
+def slowest_time(series: np.ndarray) -> float:
+    """Longest correlation time seen in a series or in its averages over 2, 4, 8… frames, in frames.
+
+    A bond vibrates fast and its amplitude changes slowly as modes exchange energy. The vibration alone
+    makes τ small, even below one frame; averaging it away shows the slow part. A level counts where its
+    own τ is above two, so that the noise of the estimate is not taken for a slow process.
+    """
+    times = [max(autocorrelation_time(series), 1.0)]
+    coarse, length = np.asarray(series, dtype=float), 1
+    while len(coarse) >= 2 * MIN_COARSE_POINTS:
+        coarse, length = coarse[: len(coarse) // 2 * 2].reshape(-1, 2).mean(axis=1), 2 * length
+        if (time := autocorrelation_time(coarse)) > 2:
+            times.append(length * time)
+    return max(times)
+
+
+def block_average(series: np.ndarray) -> BlockAverage:
+    r"""Mean, standard deviation and the standard error of the mean from averages over blocks of frames.
+
+    .. math:: \sigma_{\bar x} = \sqrt{\frac{1}{n_b (n_b - 1)} \sum_{b=1}^{n_b} (\bar x_b - \bar x)^2}
+
+    The blocks are five correlation times long where at least five such blocks fit, and longer in a long
+    series, so that there are never more than twenty. Where five of them do not fit, five shorter blocks
+    do as long as each is longer than the correlation time; else there is no error and the note says
+    "too short". With five blocks the error itself is uncertain by a third, with twenty by a sixth.
+
+    Parameters
+    ----------
+    series : array, shape (n_frames,), any unit
+
+    Notes
+    -----
+    Source: H. Flyvbjerg & H. G. Petersen, J. Chem. Phys. 91, 461 (1989).
+    """
+    values = np.asarray(series, dtype=float)
+    time = slowest_time(values)
+    n_blocks = _number_of_blocks(len(values), time)
+    mean, std = float(values.mean()), float(values.std())
+    if n_blocks == 0:
+        return BlockAverage(mean, std, None, TOO_SHORT, len(values), time, 0, 0)
+    means = block_means(values, n_blocks)
+    error = float(means.std(ddof=1) / np.sqrt(n_blocks))
+    return BlockAverage(mean, std, error, "", len(values), time, n_blocks, len(values) // n_blocks)
+
+
+def block_means(values: np.ndarray, n_blocks: int) -> np.ndarray:
+    """Averages over equal blocks, shape (n_blocks,); frames left over at the beginning are not used."""
+    length = len(values) // n_blocks
+    return values[len(values) - n_blocks * length :].reshape(n_blocks, length).mean(axis=1)
+
+
+def linear_drift(time: np.ndarray, values: np.ndarray) -> Drift:
+    r"""Slope of the least-squares line through a correlated series, with an honest error.
+
+    The slope is that of all points. Its error comes from the scatter of block averages around the line,
+    since the points themselves are not independent:
+
+    .. math:: \sigma_a^2 = \frac{\sum_b (\bar y_b - a \bar t_b - c)^2}{(n_b - 2) \sum_b (\bar t_b - \bar t)^2}
+
+    Parameters
+    ----------
+    time : array, shape (n_frames,)
+    values : array, shape (n_frames,)
+
+    Returns
+    -------
+    Drift
+        Slope and error in the unit of values over the unit of time; the error is ``None`` where fewer than
+        five blocks longer than the correlation time of the residuals fit. With fewer than two points in
+        time the slope is NaN.
+    """
+    time, values = np.asarray(time, dtype=float), np.asarray(values, dtype=float)
+    if len(time) < 2 or time[0] == time[-1]:
+        return Drift(float("nan"), None)
+    centred = time - time.mean()
+    slope = float(centred @ (values - values.mean()) / (centred @ centred))
+    residuals = values - values.mean() - slope * centred
+    n_blocks = _number_of_blocks(len(values), slowest_time(residuals))
+    if n_blocks == 0:
+        return Drift(slope, None)
+    times, scatter = block_means(centred, n_blocks), block_means(residuals, n_blocks)
+    times, scatter = times - times.mean(), scatter - scatter.mean()
+    return Drift(slope, float(np.sqrt((scatter @ scatter) / (n_blocks - 2) / (times @ times))))
+
+
+def wasserstein(
+    first: np.ndarray,
+    second: np.ndarray,
+    first_weights: np.ndarray | None = None,
+    second_weights: np.ndarray | None = None,
+) -> float:
+    """First Wasserstein distance between two distributions: how far values must move on average.
+
+    Parameters
+    ----------
+    first, second : array, shape (n,) and (m,), same unit
+        Samples, or bin centres where weights (counts) are given.
+    first_weights, second_weights : array, optional
+        As long as the samples, not negative, sum above zero.
+
+    Returns
+    -------
+    float, in the unit of the values. Source: ``scipy.stats.wasserstein_distance``.
+    """
+    from scipy.stats import wasserstein_distance
+
+    return float(wasserstein_distance(first, second, first_weights, second_weights))
+
+
+def _number_of_blocks(n_frames: int, time: float) -> int:
+    """Blocks to average over, or 0 where five blocks longer than the correlation time do not fit."""
+    if n_frames // MIN_BLOCKS <= time:
+        return 0
+    return int(np.clip(n_frames // (BLOCK_IN_CORRELATION_TIMES * time), MIN_BLOCKS, MAX_BLOCKS))
+
+
+def _is_constant(series: np.ndarray) -> bool:
+    """Whether nothing but rounding distinguishes the values."""
+    return float(np.ptp(series)) <= 8 * np.finfo(float).eps * float(np.abs(series).max())
