@@ -30,7 +30,8 @@ def save_model(path: Path, model, card: ModelCard) -> None:
     """
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # Cloned, since an architecture may have one layer under two names, which safetensors refuses.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     write_whole(path, save(tensors, metadata={_HEADER_KEY: card.model_dump_json()}))
 
 

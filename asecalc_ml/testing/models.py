@@ -1,0 +1,84 @@
+"""Models with random weights: enough to test everything around a model."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from ase import Atoms
+
+from asecalc_ml.card import ModelCard
+from asecalc_ml.config import Options
+from asecalc_ml.golden import make_golden
+from asecalc_ml.model import N_ELEMENTS, Model
+from asecalc_ml.model_file import SUFFIX, save_model
+from asecalc_ml.plugins import get, names
+from asecalc_ml.registry import Entry, Registry
+
+
+def untrained_model(options: Options, seed: int = 0, dtype: torch.dtype = torch.float64) -> Model:
+    """A model with random weights, and a scale and a shift that differ from element to element.
+
+    Biases are random too: where they start at zero, as in most networks, a jump at the cutoff or a
+    parameter without effect does not show. Torch's random state is left as it was found.
+
+    Parameters
+    ----------
+    options : Options
+        Of an architecture.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        potential = options.build()
+        for parameter in potential.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    numbers = torch.arange(N_ELEMENTS, dtype=torch.float64)
+    return Model(potential, scale=1 + numbers / 50, shift=-10 * numbers).set_dtype(dtype)
+
+
+def architecture_name(options: Options) -> str:
+    """The name under which the options' class is registered as an architecture."""
+    for name in names("architectures"):
+        if get("architectures", name) is type(options):
+            return name
+    raise LookupError(
+        f"{type(options).__name__} is no registered architecture: declare it in setup.cfg under "
+        "[options.entry_points], asecalc_ml.architectures"
+    )
+
+
+def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fields) -> ModelCard:
+    """The card of a model with random weights.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Gives the golden values; its elements are those that the model takes.
+    **fields
+        Of :class:`~asecalc_ml.card.ModelCard`, in place of what is found here.
+    """
+    found = {
+        "name": name,
+        "architecture": architecture_name(options),
+        "hyperparameters": options.model_dump(mode="json"),
+        "cutoff_A": model.potential.cutoff,
+        "continuous": model.potential.continuous,
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "elements": sorted(set(atoms.symbols)),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "energies_degenerate": False,
+        "golden": make_golden(model, atoms),
+    }
+    return ModelCard(**{**found, **fields})
+
+
+def register_untrained(
+    name: str, options: Options, atoms: Atoms, dtype: torch.dtype = torch.float32, **fields
+) -> Entry:
+    """Register a model with random weights, as a training would; see :func:`untrained_card`."""
+    model = untrained_model(options, dtype=dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}{SUFFIX}"
+        save_model(path, model, untrained_card(name, options, model, atoms, **fields))
+        return Registry().add(path)

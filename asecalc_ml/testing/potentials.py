@@ -1,0 +1,391 @@
+"""The laws that every architecture obeys, as a class to inherit.
+
+Nothing is compared with stored numbers: random weights obey the same laws as trained ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from asecalc_ml.config import Options, dump_yaml, load_options
+from asecalc_ml.derivative import edge_derivative, forces
+from asecalc_ml.evaluator import Evaluation, Evaluator, assemble
+from asecalc_ml.ghost import with_ghost
+from asecalc_ml.graph import AtomGraph, collate
+from asecalc_ml.model import Model
+from asecalc_ml.model_file import read_model, save_model
+from asecalc_ml.potential import AtomOutput
+from asecalc_ml.testing.models import untrained_card, untrained_model
+from asecalc_ml.testing.structures import cluster, random_rotation, small_crystal
+
+STEP_A = 1e-4  # of finite differences
+
+
+class PotentialChecks:
+    """Inherit, give ``options``, and pytest runs the checks.
+
+    All checks use random weights in float64 unless they say otherwise.
+
+    Attributes
+    ----------
+    options : Options
+        Of the architecture; a small network serves, since laws do not depend on size.
+    elements : sequence of str
+        Elements that the network takes.
+    spacing_A : float
+        Distance at which its atoms are happy, well below the cutoff.
+    mirror : bool
+        Whether energies are the same for mirror images.
+    unused_parameters : sequence of str
+        Patterns (as file names have them) of parameters that no energy depends on, such as those of an
+        output that is dropped. Every other parameter must receive a gradient.
+
+    Examples
+    --------
+    >>> from asecalc_ml.pair_potentials import Morse
+    >>> class TestMorse(PotentialChecks):
+    ...     options = Morse(r0_A=1.2)
+    """
+
+    options: ClassVar[Options]
+    elements: ClassVar[Sequence[str]] = ("H", "C", "O")
+    spacing_A: ClassVar[float] = 1.3
+    mirror: ClassVar[bool] = True
+    unused_parameters: ClassVar[Sequence[str]] = ()
+
+    # -------------------------------------------------------------------------------- what is checked
+
+    def model(self, seed: int = 0, dtype: torch.dtype = torch.float64) -> Model:
+        """A model with random weights."""
+        return untrained_model(self.options, seed, dtype)
+
+    def molecule(self, n_atoms: int = 6, seed: int = 0) -> Atoms:
+        """A molecule without symmetry."""
+        return cluster(self.elements, self.spacing_A, n_atoms, seed)
+
+    def crystal(self) -> Atoms:
+        """Three atoms in a cell that is smaller than the cutoff."""
+        return small_crystal(self.elements, self.spacing_A)
+
+    def evaluate(self, atoms: Atoms | Sequence[Atoms], model: Model | None = None, **options) -> Evaluation:
+        """Results for one structure or a batch."""
+        model = self.model() if model is None else model
+        structures = [atoms] if isinstance(atoms, Atoms) else atoms
+        graphs = [AtomGraph.from_atoms(one, model.potential.cutoff) for one in structures]
+        return Evaluator(model, options.get("mode", "eager"))(collate(graphs))
+
+    def raw_output(self, atoms: Atoms, model: Model) -> tuple[AtomOutput, torch.Tensor]:
+        """What the architecture itself returns, the ghost included, and each atom's system."""
+        inputs = with_ghost(AtomGraph.from_atoms(atoms, model.potential.cutoff), model.potential.cutoff)
+        return model(inputs).potential, inputs.batch
+
+    # ------------------------------------------------------------------------------------ derivatives
+
+    def test_forces_are_the_slope_of_the_energy(self):
+        atoms, model = self.molecule(), self.model()
+        numerical = np.zeros((len(atoms), 3))
+        for index in np.ndindex(numerical.shape):
+            energies = [self.evaluate(_moved(atoms, index, s * STEP_A), model).energy[0] for s in (1, -1)]
+            numerical[index] = -(energies[0] - energies[1]) / (2 * STEP_A)
+        _assert_close(self.evaluate(atoms, model).forces, numerical, 1e-5)
+
+    def test_forces_depend_on_positions(self):
+        """Zero forces would pass every other check."""
+        sizes = [self.evaluate(self.molecule(seed=seed)).forces.abs().max() for seed in (0, 1)]
+        assert sizes[0] > 0
+        assert sizes[0] != sizes[1]
+
+    def test_stress_is_the_slope_under_strain(self):
+        atoms, model = self.crystal(), self.model()
+        numerical = np.zeros((3, 3))
+        for a, b in np.ndindex(3, 3):
+            energies = [self.evaluate(_strained(atoms, a, b, s * STEP_A), model).energy[0] for s in (1, -1)]
+            numerical[a, b] = (energies[0] - energies[1]) / (2 * STEP_A)
+        _assert_close(self.evaluate(atoms, model).virial[0], numerical, 1e-5)
+
+    def test_net_force_is_zero(self):
+        for atoms in (self.molecule(), self.crystal()):
+            found = self.evaluate(atoms).forces
+            _assert_close(found.sum(dim=0), np.zeros(3), 1e-9, scale=found)
+
+    # ------------------------------------------------------------------------------------- symmetries
+
+    def test_rotation(self):
+        self._check_turned(random_rotation(1))
+
+    def test_reflection(self):
+        if not self.mirror:
+            pytest.skip("this architecture tells mirror images apart")
+        self._check_turned(-random_rotation(2))
+
+    def test_translation(self):
+        for atoms in (self.molecule(), self.crystal()):
+            moved = atoms.copy()
+            moved.translate([3.7, -41.3, 0.9])
+            _assert_same(self.evaluate(atoms), self.evaluate(moved))
+
+    def test_atoms_outside_their_cell(self):
+        atoms = self.crystal()
+        outside = atoms.copy()
+        outside.positions[1] += atoms.cell[0] - 2 * atoms.cell[2]
+        _assert_same(self.evaluate(atoms), self.evaluate(outside))
+
+    def test_permutation(self):
+        atoms = self.molecule()
+        order = np.random.default_rng(0).permutation(len(atoms))
+        before, after = self.evaluate(atoms), self.evaluate(atoms[order])
+        _assert_close(after.energy, before.energy, 1e-10)
+        _assert_close(after.forces, before.forces[order], 1e-9)
+        _assert_close(after.energies, before.energies[order], 1e-10)
+
+    def _check_turned(self, matrix: np.ndarray) -> None:
+        for atoms in (self.molecule(), self.crystal()):
+            turned = atoms.copy()
+            turned.set_cell(atoms.cell.array @ matrix.T)
+            turned.positions = atoms.positions @ matrix.T
+            before, after = self.evaluate(atoms), self.evaluate(turned)
+            _assert_close(after.energy, before.energy, 1e-10)
+            _assert_close(after.forces, before.forces.numpy() @ matrix.T, 1e-8)
+            _assert_close(after.virial[0], matrix @ before.virial[0].numpy() @ matrix.T, 1e-8)
+
+    # ------------------------------------------------------------------------------- batches and cells
+
+    def test_batch_is_one_by_one(self):
+        model = self.model()
+        structures = [self.molecule(4), self.crystal(), self.molecule(1), self.molecule(6, seed=1)]
+        batch, alone = self.evaluate(structures, model), [self.evaluate(one, model) for one in structures]
+        for name in ("energy", "energies", "forces", "virial"):
+            _assert_close(getattr(batch, name), torch.cat([getattr(one, name) for one in alone]), 1e-10)
+
+    def test_ghost_edges_change_nothing(self):
+        for atoms in (self.molecule(), self.crystal()):
+            for n_extra in (0, 1, 1000):
+                _assert_same(self.evaluate(atoms), self._padded(atoms, n_extra))
+
+    def test_pairs_beyond_the_cutoff_change_nothing(self):
+        """All pairs, as a molecule has them, and only those within the cutoff, as a list has them."""
+        model = self.model()
+        atoms = _stretched(self.molecule(), 0.8 * model.potential.cutoff)
+        cutoff = model.potential.cutoff
+        every, near = (AtomGraph.from_atoms(atoms, cutoff, backend) for backend in ("all-pairs", "vesin"))
+        assert every.n_edges > near.n_edges
+        evaluator = Evaluator(model, "eager")
+        _assert_same(evaluator(every), evaluator(near))
+
+    def test_small_cell_is_its_supercell(self):
+        atoms, model = self.crystal(), self.model()
+        self._skip_unless_additive(atoms, model)
+        small, large = self.evaluate(atoms, model), self.evaluate(atoms * (2, 1, 2), model)
+        _assert_close(large.energy, 4 * small.energy, 1e-10)
+        _assert_close(large.forces, small.forces.repeat(4, 1), 1e-8)
+        _assert_close(large.virial, 4 * small.virial, 1e-8)
+
+    def _padded(self, atoms: Atoms, n_extra: int) -> Evaluation:
+        model = self.model()
+        graph = AtomGraph.from_atoms(atoms, model.potential.cutoff)
+        inputs = with_ghost(graph, model.potential.cutoff, graph.n_edges + n_extra)
+        return assemble(inputs, edge_derivative(model, inputs))
+
+    # -------------------------------------------------------------------------------- few atoms, cutoff
+
+    def test_isolated_atom(self):
+        for symbol in self.elements:
+            for atoms in (Atoms(symbol), Atoms(symbol, cell=100 * np.eye(3), pbc=True)):
+                found = self.evaluate(atoms)
+                assert torch.isfinite(found.energy).all()
+                assert not found.forces.any()
+                assert not found.virial.any()
+
+    def test_far_atoms_do_not_see_each_other(self):
+        model = self.model()
+        far = Atoms([self.elements[0], self.elements[-1]], [[0, 0, 0], [0, 0, 3 * model.potential.cutoff]])
+        self._skip_unless_additive(far, model)
+        together, alone = self.evaluate(far, model), self.evaluate([far[:1], far[1:]], model)
+        assert not together.forces.any()
+        _assert_close(together.energy.sum(), alone.energy.sum(), 1e-12)
+
+    def test_continuous_where_an_atom_crosses_the_cutoff(self):
+        """The jump shrinks with the step, for a lone atom and for one with neighbors of its own."""
+        model = self.model()
+        if not model.potential.continuous:
+            pytest.skip("this architecture says itself that it is not continuous")
+        for group in (1, 2):
+            near, nearer = (self._jump(model, group, step) for step in (1e-3, 1e-6))
+            assert nearer <= 0.02 * near + 1e-9, f"a jump of {nearer:.1e} eV or eV/Å at the cutoff"
+
+    def _jump(self, model: Model, group: int, step: float) -> float:
+        """Largest change of energy and forces as a group of atoms crosses the cutoff by this step, Å."""
+        outside, inside = (self.evaluate(self._crossing(model, group, s * step), model) for s in (1, -1))
+        force = (outside.forces - inside.forces).abs().max()
+        return float(max(force, (outside.energy - inside.energy).abs().max()))
+
+    def _crossing(self, model: Model, group: int, offset: float) -> Atoms:
+        """A pair, and a group whose nearest atom is at the cutoff plus the offset from the pair's first."""
+        pair = np.array([[0, 0, 0], [-0.6, -0.8, 0.0]]) * self.spacing_A
+        along = np.array([0.36, 0.48, 0.80])
+        start = (model.potential.cutoff + offset) * along
+        others = start + self.spacing_A * np.arange(group)[:, None] * along
+        symbols = [self.elements[k % len(self.elements)] for k in range(2 + group)]
+        return Atoms(symbols, np.concatenate([pair, others]))
+
+    def test_perfect_symmetry_has_finite_gradients(self):
+        """Where vectors cancel, a norm has no derivative; training meets it in every linear molecule."""
+        d = self.spacing_A
+        symmetric = Atoms([self.elements[-1], *2 * [self.elements[0]]], [[0, 0, 0], [0, 0, d], [0, 0, -d]])
+        for atoms in (symmetric, self.molecule(1)):
+            for gradient in self._gradients(atoms).values():
+                assert gradient is None or torch.isfinite(gradient).all()
+
+    # ---------------------------------------------------------------------------------- ways of running
+
+    def test_traced_is_eager(self):
+        """The second structure has the first one's shape: nothing of the first may be baked in."""
+        model = self.model()
+        for pbc in (False, True):
+            structures = [self._in_box(seed, pbc) for seed in (0, 1)]
+            structures[1].numbers = structures[1].numbers[::-1]
+            evaluator = Evaluator(model, "traced")
+            for atoms in structures:
+                graph = AtomGraph.from_atoms(atoms, model.potential.cutoff)
+                _assert_same(evaluator(graph), self.evaluate(atoms, model), 1e-10)
+
+    def _in_box(self, seed: int, pbc: bool) -> Atoms:
+        atoms = self.molecule(5, seed)
+        atoms.set_cell(4 * self.spacing_A * np.eye(3))
+        atoms.pbc = pbc
+        return atoms
+
+    def test_twice_is_the_same(self):
+        model = self.model()
+        first, second = self.evaluate(self.molecule(), model), self.evaluate(self.molecule(), model)
+        assert torch.equal(first.energy, second.energy)
+        assert torch.equal(first.forces, second.forces)
+
+    def test_float32_is_close_to_float64(self):
+        atoms = self.molecule()
+        exact, single = self.evaluate(atoms), self.evaluate(atoms, self.model(dtype=torch.float32))
+        assert single.energy.dtype == single.forces.dtype == torch.float64
+        _assert_close(single.forces, exact.forces, 1e-4)
+        _assert_close(single.energies, exact.energies, 1e-5)
+
+    def test_same_seed_same_weights(self):
+        first, second, other = (self.model(seed).state_dict() for seed in (3, 3, 4))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        if list(self.model().parameters()):
+            assert any(not torch.equal(first[name], other[name]) for name in first)
+
+    def test_saved_is_loaded(self, tmp_path):
+        for dtype in (torch.float32, torch.float64):
+            model, atoms, path = self.model(dtype=dtype), self.molecule(), tmp_path / "saved.safetensors"
+            save_model(path, model, untrained_card("saved", self.options, model, atoms))
+            loaded, card = read_model(path)
+            assert card.hyperparameters == self.options.model_dump(mode="json")
+            assert loaded.dtype == dtype
+            assert torch.equal(self.evaluate(atoms, loaded).forces, self.evaluate(atoms, model).forces)
+
+    def test_options_survive_yaml(self, tmp_path):
+        path = tmp_path / "options.yaml"
+        path.write_text(dump_yaml(self.options), encoding="utf-8")
+        assert load_options(path, type(self.options)) == self.options
+
+    # -------------------------------------------------------------------------------------------- parts
+
+    def test_contributions_are_linear_in_features(self):
+        model = self.model()
+        output, batch = self.raw_output(self.molecule(), model)
+        assert output.features.shape[0] == len(batch)
+        weight, bias = model.potential.last_linear
+        linear = output.features @ weight.T + bias
+        if output.contributions is not None:
+            _assert_close(output.contributions.detach(), linear.detach(), 1e-12)
+
+    def test_vectors_turn_with_the_molecule(self):
+        model, matrix, atoms = self.model(), random_rotation(5), self.molecule()
+        before = self.raw_output(atoms, model)[0].vectors
+        if before is None:
+            pytest.skip("this architecture has no vectors")
+        atoms.positions = atoms.positions @ matrix.T
+        after = self.raw_output(atoms, model)[0].vectors[: len(atoms)].detach()
+        turned = torch.einsum("ab,ibf->iaf", torch.from_numpy(matrix), before[: len(atoms)].detach())
+        _assert_close(after, turned, 1e-9)
+
+    def test_named_parts_are_run(self):
+        """Hooks reach embeddings, interactions and readout, in this order."""
+        model = self.model()
+        potential = model.potential
+        parts = [*potential.embeddings, *potential.interactions, potential.readout]
+        known, calls = set(potential.modules()), []
+        assert all(part in known for part in parts)
+        handles = [part.register_forward_hook(lambda part, *_: calls.append(part)) for part in parts]
+        self.raw_output(self.molecule(), model)
+        for handle in handles:
+            handle.remove()
+        interactions = list(potential.interactions)
+        assert [part for part in calls if part in interactions] == interactions
+        assert set(calls) == set(parts)
+        assert calls[-1] is potential.readout
+
+    def test_every_parameter_is_trained(self):
+        gradients = self._gradients(self.molecule())
+        without = {name for name, gradient in gradients.items() if gradient is None or not gradient.any()}
+        expected = {name for name in gradients if any(fnmatch(name, one) for one in self.unused_parameters)}
+        assert without == expected
+
+    def _gradients(self, atoms: Atoms) -> dict[str, torch.Tensor | None]:
+        """Gradient of a loss on energy and forces with respect to each of the architecture's parameters."""
+        model = self.model()
+        inputs = with_ghost(AtomGraph.from_atoms(atoms, model.potential.cutoff), model.potential.cutoff)
+        derivative = edge_derivative(model, inputs, create_graph=True)
+        pull = forces(derivative.gradient, inputs.edge_index, inputs.n_atoms)
+        loss = derivative.systems[0] + (pull[:-1] ** 2).sum()
+        parameters = dict(model.potential.named_parameters())
+        if not parameters:
+            return {}
+        gradients = torch.autograd.grad(loss, parameters.values(), allow_unused=True)
+        return dict(zip(parameters, gradients, strict=True))
+
+    def _skip_unless_additive(self, atoms: Atoms, model: Model) -> None:
+        if self.raw_output(atoms, model)[0].contributions is None:
+            pytest.skip("the readout of this architecture is not a sum over atoms")
+
+
+def _moved(atoms: Atoms, index: tuple[int, ...], step: float) -> Atoms:
+    moved = atoms.copy()
+    moved.positions[index] += step
+    return moved
+
+
+def _strained(atoms: Atoms, a: int, b: int, step: float) -> Atoms:
+    """A symmetric strain, so that rotations, which cost nothing, stay out of it."""
+    strain = np.eye(3)
+    strain[a, b] += step / 2
+    strain[b, a] += step / 2
+    strained = atoms.copy()
+    strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+    return strained
+
+
+def _stretched(atoms: Atoms, length: float) -> Atoms:
+    """Neighbors along one line at this distance (Å), so that next neighbors are beyond the cutoff."""
+    stretched = atoms.copy()
+    stretched.positions = np.arange(len(atoms))[:, None] * length * np.array([0.36, 0.48, 0.80])
+    return stretched
+
+
+def _assert_same(first: Evaluation, second: Evaluation, tolerance: float = 1e-9) -> None:
+    for name in ("energy", "energies", "forces", "virial"):
+        _assert_close(getattr(first, name), getattr(second, name), tolerance)
+
+
+def _assert_close(found, expected, tolerance: float, scale=None) -> None:
+    """Agreement relative to the largest of all entries, or to one where all are smaller than 1e-3."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    largest = np.abs(np.asarray(expected if scale is None else scale)).max(initial=0.0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(largest, 1e-3))

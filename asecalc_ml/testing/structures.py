@@ -1,0 +1,31 @@
+"""Structures to check potentials on: no symmetry, no two distances alike, any elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle, islice, product
+
+import numpy as np
+from ase import Atoms
+
+
+def cluster(elements: Sequence[str], spacing: float, n_atoms: int = 6, seed: int = 0) -> Atoms:
+    """Atoms on a grid of the given spacing (Å), shaken by a tenth of it."""
+    random = np.random.default_rng(seed)
+    grid = np.array(list(islice(product(range(3), repeat=3), n_atoms)), dtype=float)
+    positions = spacing * (grid + random.uniform(-0.1, 0.1, grid.shape))
+    return Atoms(list(islice(cycle(elements), n_atoms)), positions)
+
+
+def small_crystal(elements: Sequence[str], spacing: float, seed: int = 0) -> Atoms:
+    """Three atoms in a triclinic cell about twice as long as the spacing: an atom sees its own images."""
+    random = np.random.default_rng(seed)
+    cell = spacing * (np.diag([1.9, 2.0, 2.1]) + random.uniform(-0.2, 0.2, (3, 3)))
+    fractional = [[0.05, 0.10, 0.00], [0.55, 0.50, 0.60], [0.15, 0.65, 0.45]]
+    return Atoms(list(islice(cycle(elements), 3)), scaled_positions=fractional, cell=cell, pbc=True)
+
+
+def random_rotation(seed: int) -> np.ndarray:
+    """A proper rotation matrix."""
+    orthogonal, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    return orthogonal * np.linalg.det(orthogonal)
