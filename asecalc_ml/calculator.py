@@ -17,13 +17,17 @@ from ase.calculators.calculator import (
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.card import ModelCard
-from asecalc_ml.errors import ModelError, StructureError
+from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model_file import read_model
+from asecalc_ml.nearest import nearest_name
 from asecalc_ml.registry import Registry
 from asecalc_ml.structures import check_structure
+
+#: A displacement from one call to the next that no step of dynamics makes: another structure, checked anew.
+JUMP_A = 0.3
 
 
 class MLCalculator(Calculator):
@@ -55,8 +59,11 @@ class MLCalculator(Calculator):
     ------
     ModelError
         If the model is unknown, damaged, or does not reproduce its card.
+    ConfigError
+        If a parameter is unknown.
     StructureError
-        At the first energy: an element or charge the model was not trained on, overlapping atoms, NaN.
+        At the first energy of a structure: an element or charge the model was not trained on, overlapping
+        atoms, NaN.
 
     Notes
     -----
@@ -78,18 +85,37 @@ class MLCalculator(Calculator):
     default_parameters = {"device": "cpu", "dtype": None, "mode": "auto", "neighbors": "auto"}  # noqa: RUF012
 
     def __init__(self, model: str | Path, **parameters):
+        self._evaluator: Evaluator | None = None
+        self._graph: AtomGraph | None = None
         super().__init__(model=str(model), **parameters)
-        self.parameters.pop("directory", None)
         entry = Registry().find(model)
         loaded, self.card = read_model(entry.path)
         self.model_hash = entry.hash
         self._evaluator = Evaluator(self._prepared(loaded), self.parameters.mode)
         check_golden(self._evaluator.model, self.card, self.model_hash)
-        self._graph: AtomGraph | None = None
 
     @property
     def continuous(self) -> bool:
         return self.card.continuous
+
+    def set(self, **parameters):
+        """Refuse unknown parameters, and changes once the model is loaded."""
+        known = ("model", *self.default_parameters)
+        for key in sorted(parameters.keys() - set(known)):
+            near = nearest_name(key, known)
+            hint = f"; did you mean {near!r}?" if near else "."
+            raise ConfigError(f"MLCalculator has no parameter {key!r}{hint} It has {', '.join(known)}")
+        changed = [key for key, value in parameters.items() if self.parameters.get(key) != value]
+        if changed and self._evaluator is not None:
+            raise ConfigError(f"{changed[0]} of a loaded model stays as it is; make a new MLCalculator")
+        return super().set(**parameters)
+
+    def check_state(self, atoms, tol=1e-15):
+        """What changed since the last call; ASE does not look at charge and spin in ``info``."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None and _charge_and_spin(atoms) != _charge_and_spin(self.atoms):
+            changes.append("info")
+        return changes
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
@@ -125,13 +151,16 @@ class MLCalculator(Calculator):
 
     def _updated_graph(self, atoms: Atoms, changes) -> AtomGraph:
         """A molecule's pairs never change; anything else is searched anew."""
-        known = self._graph is not None and "numbers" not in changes and "pbc" not in changes
-        if known and self._graph.n_edges == len(atoms) * (len(atoms) - 1) and not atoms.pbc.any():
-            return replace(self._graph, positions=torch.from_numpy(_finite(atoms.positions)))
-        if not known:
+        known, self._graph = self._graph, None  # forgotten if this structure turns out to be refused
+        if known is None or not {"numbers", "pbc", "info"}.isdisjoint(changes):
             self._check(atoms)
-        _finite(atoms.positions)
-        self._graph = AtomGraph.from_atoms(atoms, self.card.cutoff_A, self.parameters.neighbors)
+            known = None
+        elif not _is_next_step(atoms, known):
+            check_structure(atoms)
+        if known is not None and not atoms.pbc.any() and known.n_edges == len(atoms) * (len(atoms) - 1):
+            self._graph = replace(known, positions=torch.from_numpy(atoms.positions.copy()))
+        else:
+            self._graph = AtomGraph.from_atoms(atoms, self.card.cutoff_A, self.parameters.neighbors)
         return self._graph
 
     def _check(self, atoms: Atoms) -> None:
@@ -156,13 +185,14 @@ def check_elements(atoms: Atoms, card: ModelCard) -> None:
         )
 
 
-def _finite(positions: np.ndarray) -> np.ndarray:
-    if not np.isfinite(positions).all():
-        atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
-        raise StructureError(
-            f"position of atom {atom} is not finite ({positions[atom]}); the structure is broken"
-        )
-    return positions.copy()
+def _charge_and_spin(atoms: Atoms) -> tuple:
+    return atoms.info.get("charge", 0), atoms.info.get("spin", 0)
+
+
+def _is_next_step(atoms: Atoms, known: AtomGraph) -> bool:
+    """Whether everything is finite and near where it was, so that it need not be checked in full."""
+    moved = np.abs(atoms.positions - known.positions.numpy()).max()
+    return bool(moved <= JUMP_A and np.isfinite(atoms.cell.array).all())  # no NaN is <= anything
 
 
 def _results(evaluation: Evaluation, atoms: Atoms) -> dict:
@@ -174,6 +204,12 @@ def _results(evaluation: Evaluation, atoms: Atoms) -> dict:
         "energies": evaluation.energies.cpu().numpy(),
         "forces": evaluation.forces.cpu().numpy(),
     }
+    if not (np.isfinite(energy) and np.isfinite(results["forces"]).all()):
+        check_structure(atoms)  # knows the reason, where atoms have run into each other
+        raise StructureError(
+            f"the model gives energy {energy} eV or forces that are not finite: the structure is far from "
+            "anything it was trained on; look at its distances"
+        )
     if atoms.cell.rank == 3:
         stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
         results["stress"] = full_3x3_to_voigt_6_stress(stress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -51,6 +52,7 @@ class Evaluator:
     Parameters
     ----------
     model : Model
+        Is put into evaluation mode, and its parameters get no gradients from here on.
     mode : {"auto", "eager", "traced"}
         "traced" records energy and derivative once per shape with ``make_fx`` and replays the plain
         tensor operations, without autograd. Shapes change rarely: edges are padded to a capacity
@@ -71,8 +73,8 @@ class Evaluator:
         return len(self._traced)
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
-        graph = graph.to(self.model.device)
-        inputs = with_ghost(graph, self.model.potential.cutoff, self._grown_capacity(graph))
+        capacity = self._grown_capacity(graph)  # before the device would have to be waited for
+        inputs = with_ghost(graph.to(self.model.device), self.model.potential.cutoff, capacity)
         derivative = self._derivative(inputs)
         return assemble(inputs, derivative)
 
@@ -91,17 +93,31 @@ class Evaluator:
         self._calls[shape] += 1
         if not self._is_traced(shape):
             return edge_derivative(self.model, inputs)
-        if shape not in self._traced:
-            self._traced[shape] = trace(self.model, inputs)
+        if shape not in self._traced and not self._trace(shape, inputs):
+            return edge_derivative(self.model, inputs)
         with torch.no_grad():
             return EdgeDerivative(*self._traced[shape](*inputs))
+
+    def _trace(self, shape: Shape, inputs: PotentialInput) -> bool:
+        """Trace a shape; under "auto", an architecture that cannot be traced stays eager."""
+        try:
+            self._traced[shape] = trace(self.model, inputs)
+        except Exception as error:  # whatever an architecture's code meets under the tracer
+            if self.mode == "traced":
+                raise
+            warnings.warn(
+                f"this model cannot be traced and goes on in eager mode, slower: {error}", stacklevel=2
+            )
+            self.mode = "eager"
+        return shape in self._traced
 
     def _is_traced(self, shape: Shape) -> bool:
         return self.mode == "traced" or (self.mode == "auto" and self._calls[shape] > TRACE_AFTER)
 
     def _grown_capacity(self, graph: AtomGraph) -> int:
         """Enough edges for this graph: as they are for a molecule's static pairs, with room for a list."""
-        if not bool(graph.pbc.any()):
+        sizes = torch.bincount(graph.batch)
+        if graph.n_edges == int((sizes * (sizes - 1)).sum()) and not bool(graph.pbc.any()):
             return graph.n_edges
         if graph.n_edges > self.capacity:
             self.capacity = int(CAPACITY_FACTOR * graph.n_edges)

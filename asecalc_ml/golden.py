@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from asecalc_ml.errors import ModelError
 from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
+from asecalc_ml.versions import installed_versions
 
 #: Largest deviation by type: eV per atom, and eV/Å.
 TOLERANCES = {torch.float64: (1e-8, 1e-7), torch.float32: (1e-6, 1e-4)}
@@ -46,7 +48,7 @@ def check_golden(model: Model, card: ModelCard, model_hash: str) -> None:
     ModelError
         If energy or forces deviate by more than :data:`TOLERANCES`.
     """
-    stamp = _stamp(model, model_hash)
+    stamp = _stamp(model, card, model_hash)
     if stamp.exists():
         return
     golden = card.golden
@@ -81,11 +83,11 @@ def _evaluate(model: Model, atoms: Atoms) -> Evaluation:
     return Evaluator(model)(AtomGraph.from_atoms(atoms, model.potential.cutoff))
 
 
-def _stamp(model: Model, model_hash: str) -> Path:
-    from asecalc_ml import __version__
-
-    facts = (model_hash, __version__, torch.__version__, _hardware(model.device), str(model.dtype))
-    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
+def _stamp(model: Model, card: ModelCard, model_hash: str) -> Path:
+    """A file whose name says what was checked; the packages are those the model was made with."""
+    versions = installed_versions(["torch", *card.versions])
+    facts = [model_hash, sorted(versions.items()), _hardware(model.device), str(model.dtype)]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return Path(platformdirs.user_cache_dir("asecalc-ml", appauthor=False)) / "golden" / key
 
 

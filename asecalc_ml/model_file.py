@@ -31,7 +31,8 @@ def save_model(path: Path, model, card: ModelCard) -> None:
     from safetensors.torch import save
 
     # Cloned, since an architecture may have one layer under two names, which safetensors refuses.
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    state = model.state_dict().items()
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
     write_whole(path, save(tensors, metadata={_HEADER_KEY: card.model_dump_json()}))
 
 
@@ -68,7 +69,7 @@ def read_card(path: Path) -> ModelCard:
         if data.get("schema_version", 0) > SCHEMA_VERSION:
             raise ModelError(f"{path} was written by a newer asecalc-ml: pip install --upgrade asecalc-ml")
         return ModelCard.model_validate(data)
-    except (json.JSONDecodeError, ValidationError, AttributeError) as error:
+    except (json.JSONDecodeError, ValidationError, AttributeError, TypeError) as error:
         raise ModelError(f"the model card in {path} cannot be read ({error}); {_REMEDY}") from error
 
 
@@ -90,7 +91,9 @@ def read_model(path: Path):
     architecture = parse_options(
         card.hyperparameters, get("architectures", card.architecture), source=str(path)
     )
-    model = Model(architecture.build(), pooling=card.pooling).set_dtype(getattr(torch, card.dtype))
+    with torch.random.fork_rng(devices=[]):  # random weights, replaced below, must not use up a caller's seed
+        potential = architecture.build()
+    model = Model(potential, pooling=card.pooling).set_dtype(getattr(torch, card.dtype))
     try:
         model.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
@@ -114,5 +117,7 @@ def _header(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except FileNotFoundError as error:
         raise ModelError(f"no model file {path}") from error
+    except PermissionError as error:
+        raise ModelError(f"no permission to read {path}: ask its owner for it") from error
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read as a model ({error}); {_REMEDY}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,22 +86,30 @@ class Registry:
         Raises
         ------
         ModelError
-            If the file is no model, the name is taken and ``replace`` is false, or no folder is writable.
+            If the file is no model, or :meth:`check_free` objects to the name.
         """
-        name = name or read_card(source).name
-        self.check_free(name, replace)
-        target = self._writable_folder() / f"{name}{SUFFIX}"
+        card = read_card(source)
+        name = card.name if name is None else name
+        target = self.check_free(name, replace) / f"{name}{SUFFIX}"
         write_whole(target, source.read_bytes())
         return Entry(name, target)
 
-    def check_free(self, name: str, replace: bool = False) -> None:
-        """Refuse a name that is taken, unless it may be replaced."""
+    def check_free(self, name: str, replace: bool = False) -> Path:
+        """The folder in which a model of this name would be registered.
+
+        Raises
+        ------
+        ModelError
+            If the name cannot be a file's, is taken and ``replace`` is false, or if no folder is writable.
+        """
+        _check_name(name)
         taken = [entry for entry in self._entries() if entry.name == name]
         if taken and not replace:
             raise ModelError(
-                f"a model named {name!r} exists ({taken[0].path}); choose another name, or replace it "
-                "with --replace"
+                f"a model named {name!r} exists ({taken[0].path}); choose another name, or replace it with "
+                "--replace"
             )
+        return self._folder_for(name)
 
     def export(self, spec: str, target: Path) -> Path:
         """Copy a registered model to a file or into a folder."""
@@ -118,14 +127,19 @@ class Registry:
         Raises
         ------
         ModelError
-            If it is unknown, or shipped with the package.
+            If it is unknown, shipped with the package, or in a folder that cannot be written.
         """
         entry = self.find(name)
         if entry.path.parent == SHIPPED:
             raise ModelError(
                 f"{name!r} ships with the package and cannot be removed; only your own models can"
             )
-        entry.path.unlink()
+        if entry.path.parent not in self.folders:
+            raise ModelError(f"{entry.path} is not in the registry: delete the file yourself")
+        try:
+            entry.path.unlink()
+        except OSError as error:
+            raise ModelError(f"{entry.path} cannot be removed ({error}): ask the folder's owner") from error
         return entry.path
 
     def _entries(self) -> Iterator[Entry]:
@@ -138,6 +152,21 @@ class Registry:
         close = nearest_name(name, known)
         hint = f"; did you mean {close!r}?" if close else "."
         return f"no model named {name!r}{hint} Known: {', '.join(known) or 'none'} (asecalc-ml models list)"
+
+    def _folder_for(self, name: str) -> Path:
+        """The place of the model that is replaced, else the last writable folder.
+
+        Further along the search path than the old model, the new one would never be found.
+        """
+        taken = [folder for folder in self.folders if (folder / f"{name}{SUFFIX}").exists()]
+        if not taken:
+            return self._writable_folder()
+        if not os.access(taken[0], os.W_OK):
+            raise ModelError(
+                f"{name!r} is registered in {taken[0]}, which cannot be written, and would hide a new model "
+                "of this name: choose another"
+            )
+        return taken[0]
 
     def _writable_folder(self) -> Path:
         for folder in reversed(self.folders):
@@ -158,6 +187,14 @@ def _home_folders() -> list[Path]:
     if home:
         return [Path(part).expanduser() for part in home.split(os.pathsep) if part]
     return [Path(platformdirs.user_data_dir("asecalc-ml", appauthor=False)) / "models"]
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"\w[\w.+-]*", name) or name.endswith(SUFFIX):
+        raise ModelError(
+            f"{name!r} cannot be a model's name: use letters, digits, '-', '_', '+' and '.', "
+            "with a letter or a digit first"
+        )
 
 
 def _from_path(path: Path) -> Entry:
