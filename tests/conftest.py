@@ -1,5 +1,6 @@
 """Fixtures that several tests share."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
+def own_home(tmp_path, monkeypatch) -> Path:
     """Each test registers models, and stamps golden values, in a folder of its own."""
     monkeypatch.setenv("ASECALC_ML_HOME", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
 
 
 @pytest.fixture
@@ -20,3 +22,27 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no reference data at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_model_file(tmp_path_factory) -> Path:
+    """A model file: a small equivariant transformer with random weights, for H, C and O."""
+    from asecalc_ml.model_file import save_model
+    from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
+    from asecalc_ml.structures import load_structure
+    from asecalc_ml.testing import untrained_card, untrained_model
+
+    options = EquivariantTransformer(hidden_channels=16, n_layers=1, n_rbf=8, n_heads=2, max_atomic_number=20)
+    model = untrained_model(options).float()
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    save_model(path, model, untrained_card("tiny", options, model, load_structure("ethanol")))
+    return path
+
+
+@pytest.fixture
+def tiny_model(tiny_model_file, own_home) -> str:
+    """Name of that model, registered in this test's own folder."""
+    folder = own_home / "models"
+    folder.mkdir(parents=True)
+    shutil.copy(tiny_model_file, folder)
+    return "tiny"
