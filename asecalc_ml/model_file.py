@@ -97,7 +97,10 @@ def read_model(path: Path):
     try:
         model.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the weights in {path} do not fit its architecture ({error}); {_REMEDY}") from error
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"the weights in {path} do not fit its architecture ({reason}); {_REMEDY}"
+        ) from error
     return model, card
 
 

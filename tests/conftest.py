@@ -27,13 +27,15 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model_file(tmp_path_factory) -> Path:
     """A model file: a small equivariant transformer with random weights, for H, C and O."""
+    import torch
+
     from asecalc_ml.model_file import save_model
     from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
     from asecalc_ml.structures import load_structure
     from asecalc_ml.testing import untrained_card, untrained_model
 
     options = EquivariantTransformer(hidden_channels=16, n_layers=1, n_rbf=8, n_heads=2, max_atomic_number=20)
-    model = untrained_model(options).float()
+    model = untrained_model(options, dtype=torch.float32)
     path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
     save_model(path, model, untrained_card("tiny", options, model, load_structure("ethanol")))
     return path
