@@ -1,0 +1,222 @@
+"""What all analyses share: options apart from data apart from results.
+
+An :class:`Analysis` holds options only. Its :meth:`~Analysis.prepare` looks at a run and returns a fresh
+:class:`Measurement`, which takes the trajectory in chunks and concludes with a frozen :class:`Result`. So
+nothing can be read before it exists, and running an analysis twice gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from asecalc_ml.config import Options
+from asecalc_ml.errors import AnalysisError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+    from asecalc_ml.rundir import RunReader
+
+NO_FRAME = "the trajectory holds no frame: the run ended before its first one was written"
+
+Status = Literal["passed", "failed", "unclear"]
+Cell = str | float | int | None
+
+
+class Record(BaseModel):
+    """Base of everything in a result: frozen, numbers and text only, read back exactly as written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Verdict(Record):
+    """One check of a run and what came out."""
+
+    check: str = Field(description="what was checked, as a statement: 'the molecule stayed bound'")
+    status: Status = Field(description="whether the statement holds")
+    text: str = Field(description="the numbers behind it")
+
+
+class Panel(Record):
+    """A figure that a result can draw with ``result.plot(ax, panel.key)``."""
+
+    key: str
+    title: str
+    caption: str = Field(description="what to see in it")
+
+
+class Table(Record):
+    """Rows for the report and the CSV file; ``None`` is an empty cell."""
+
+    key: str
+    title: str
+    columns: list[str] = Field(description="with units")
+    rows: list[list[Cell]]
+    caption: str = ""
+
+
+class Result(Record):
+    """What an analysis found; base of all results.
+
+    A subclass adds fields with the unit in their names or descriptions and says how they are judged, drawn
+    and tabulated.
+    """
+
+    analysis: str = Field(description="registered name of the analysis")
+
+    def verdicts(self) -> list[Verdict]:
+        """Checks that this result decides."""
+        return []
+
+    def panels(self) -> list[Panel]:
+        """Figures that this result can draw, most telling first."""
+        return []
+
+    def tables(self) -> list[Table]:
+        """Tables for the report; each also becomes a CSV file."""
+        return []
+
+    def data(self) -> list[Table]:
+        """Longer tables, such as the points of a figure, that become CSV files only."""
+        return []
+
+    def plot(self, ax: Axes | None = None, panel: str | None = None) -> Axes:
+        """Draw a figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+        panel : str, optional
+            Key of one of :meth:`panels`; the first by default.
+
+        Returns
+        -------
+        matplotlib Axes, with title, labels and units.
+        """
+        from asecalc_ml.analysis.figures import new_axes
+
+        known = {one.key: one for one in self.panels()}
+        key = panel if panel is not None else next(iter(known), None)
+        if key not in known:
+            shown = ", ".join(known) or "none"
+            raise AnalysisError(f"{self.analysis} has no figure {panel!r}; its figures are: {shown}")
+        ax = ax if ax is not None else new_axes()
+        self._draw(ax, key)
+        ax.set_title(known[key].title)
+        return ax
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        raise NotImplementedError
+
+    def write(self, directory: str | Path) -> list[Path]:
+        """Write the result as JSON and its tables as CSV, each file whole or not at all.
+
+        Parameters
+        ----------
+        directory : str or Path
+            Created where it is missing; existing files of the same analysis are replaced.
+
+        Returns
+        -------
+        list of Path
+            The JSON file first.
+        """
+        from asecalc_ml.model_file import write_whole
+
+        folder = Path(directory)
+        contents = {folder / f"{self.analysis}.json": self.model_dump_json(indent=1) + "\n"}
+        for table in [*self.tables(), *self.data()]:
+            contents[folder / f"{self.analysis}_{table.key}.csv"] = csv_text(table)
+        for path, text in contents.items():
+            write_whole(path, text.encode())
+        return list(contents)
+
+
+class Measurement(Protocol):
+    """An analysis at work on one run."""
+
+    def frames(self, positions: np.ndarray) -> None:
+        """Take the next frames, positions of shape (n_frames, n_atoms, 3) in Å."""
+
+    def conclude(self) -> Result:
+        """Return the result of all frames taken."""
+
+
+class Analysis(Options):
+    """Base of all analyses: an option model whose fields are parameters.
+
+    A subclass defines :meth:`prepare`, or :meth:`run` where frames in chunks do not suit it, and
+    ``result``, the class that its JSON file is read back with.
+    """
+
+    result: ClassVar[type[Result]]
+
+    def prepare(self, run: RunReader) -> Measurement:
+        """Look at a run and return a measurement that awaits its frames.
+
+        Raises
+        ------
+        AnalysisError
+            If there is nothing to measure.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines neither prepare nor run")
+
+    def run(self, run: RunReader) -> Result:
+        """Measure a run.
+
+        Parameters
+        ----------
+        run : RunReader
+            Anything with its attributes will do.
+
+        Returns
+        -------
+        Result, frozen. Running again gives the same.
+
+        Raises
+        ------
+        AnalysisError
+            If there is nothing to measure, or no frame.
+        """
+        measurement = self.prepare(run)
+        for positions in run.chunks():
+            measurement.frames(positions)
+        return measurement.conclude()
+
+
+def csv_text(table: Table) -> str:
+    """A table as comma-separated text, its columns' names in the first line."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([table.columns, *([_cell(value) for value in row] for row in table.rows)])
+    return text.getvalue()
+
+
+def _cell(value: Cell) -> Any:
+    return "" if value is None else repr(value) if isinstance(value, float) else value
+
+
+def thermo_columns(run: RunReader, *names: str) -> dict[str, np.ndarray]:
+    """Columns of a run's thermo.csv.
+
+    Raises
+    ------
+    AnalysisError
+        If one is missing, or there are no rows.
+    """
+    thermo: Mapping = run.thermo
+    missing = [name for name in names if name not in thermo]
+    if missing:
+        raise AnalysisError(f"thermo.csv has no column {missing[0]!r}; it has {', '.join(thermo)}")
+    if len(thermo[names[0]]) == 0:
+        raise AnalysisError("thermo.csv has no rows: the run ended before its first step was written")
+    return {name: thermo[name] for name in names}

@@ -1,0 +1,106 @@
+"""The work behind the check of bonds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.data import covalent_radii
+
+from asecalc_ml.analysis.base import NO_FRAME
+from asecalc_ml.analysis.connectivity import BondChange, ConnectivityResult
+from asecalc_ml.analysis.internal_coordinates import Lengths
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.topology import (
+    BROKEN_TOLERANCE,
+    FORMED_TOLERANCE,
+    bond_changes,
+    canonical_pattern,
+    find_bonds_and_shifts,
+)
+
+if TYPE_CHECKING:
+    from asecalc_ml.rundir import RunReader
+
+PAIRS_AT_ONCE = 1_000_000  # about 32 MB
+
+
+class ConnectivityMeasurement:
+    """Looks for the first frame in which each bond is broken, and each other pair bonded."""
+
+    def __init__(self, run: RunReader, periodic_frames: int):
+        self._atoms, self._interval_fs = run.atoms.copy(), run.frame_interval_fs
+        self._bonds, shifts = find_bonds_and_shifts(self._atoms)
+        self._lengths = Lengths(run, self._bonds, shifts)
+        self._stretch, self._n_frames, self._n_looked = 0.0, 0, 0
+        self._periodic_frames, self._periodic = periodic_frames, bool(np.any(run.pbc))
+        self._others = self._pairs_not_bonded()
+        self._first: dict[tuple[int, int, str], int] = {}
+
+    def frames(self, positions: np.ndarray) -> None:
+        """Take the next frames, positions of shape (n_frames, n_atoms, 3) in Å."""
+        self._find_broken(positions)
+        if self._periodic:
+            self._find_formed_across_images(positions)
+        else:
+            self._find_formed(positions)
+        self._n_frames += len(positions)
+
+    def conclude(self) -> ConnectivityResult:
+        """Return the changes in the order of time."""
+        if self._n_frames == 0:
+            raise AnalysisError(NO_FRAME)
+        changes = sorted(self._first.items(), key=lambda item: (item[1], item[0]))
+        return ConnectivityResult(
+            n_frames=self._n_frames,
+            n_bonds=len(self._bonds),
+            n_frames_formed=self._n_looked,
+            largest_stretch=self._stretch if len(self._bonds) else None,
+            changes=[self._change(*key, frame) for key, frame in changes],
+        )
+
+    def _find_broken(self, positions: np.ndarray) -> None:
+        if len(self._bonds) == 0 or len(positions) == 0:
+            return
+        stretch = self._lengths(positions) / self._radii(self._bonds)
+        self._stretch = max(self._stretch, float(stretch.max()))
+        self._note(stretch > BROKEN_TOLERANCE, self._bonds, "broke")
+
+    def _find_formed(self, positions: np.ndarray) -> None:
+        first, second = self._others.T
+        limits = FORMED_TOLERANCE * self._radii(self._others)
+        step = max(1, PAIRS_AT_ONCE // max(1, len(self._others)))
+        for start in range(0, len(positions), step):
+            part = positions[start : start + step]
+            close = np.linalg.norm(part[:, second] - part[:, first], axis=-1) < limits
+            self._note(close, self._others, "formed", start)
+        self._n_looked += len(positions)
+
+    def _find_formed_across_images(self, positions: np.ndarray) -> None:
+        """In every n-th frame, each with a neighbor search."""
+        step = max(1, len(positions) // self._periodic_frames)
+        for frame in range(0, len(positions), step):
+            self._atoms.positions = positions[frame]
+            for i, j in bond_changes(self._bonds, self._atoms)[1]:
+                self._first.setdefault((i, j, "formed"), self._n_frames + frame)
+            self._n_looked += 1
+
+    def _note(self, changed: np.ndarray, pairs: np.ndarray, change: str, offset: int = 0) -> None:
+        """Remember the first frame of each pair that changed, boolean of shape (n_frames, n_pairs)."""
+        for column in np.flatnonzero(changed.any(axis=0)):
+            frame = self._n_frames + offset + int(changed[:, column].argmax())
+            self._first.setdefault((*map(int, pairs[column]), change), frame)
+
+    def _pairs_not_bonded(self) -> np.ndarray:
+        """Pairs i < j to watch, shape (n_pairs, 2); none in a periodic run, which has images to look at."""
+        pairs = np.stack(np.triu_indices(0 if self._periodic else len(self._atoms), 1), axis=1)
+        bonded = {tuple(pair) for pair in self._bonds.tolist()}
+        return np.array([pair for pair in pairs.tolist() if tuple(pair) not in bonded], int).reshape(-1, 2)
+
+    def _radii(self, pairs: np.ndarray) -> np.ndarray:
+        return covalent_radii[self._atoms.numbers[pairs]].sum(axis=1)
+
+    def _change(self, i: int, j: int, change: str, frame: int) -> BondChange:
+        symbols = self._atoms.get_chemical_symbols()
+        pattern = canonical_pattern((symbols[i], symbols[j]))
+        return BondChange(atoms=[i, j], pattern=pattern, change=change, time_fs=frame * self._interval_fs)

@@ -1,0 +1,231 @@
+"""Results of analyses that give the distribution of a coordinate per element pattern."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PrivateAttr
+
+from asecalc_ml.analysis.base import Panel, Record, Result, Table, Verdict
+from asecalc_ml.analysis.training_domain import TrainingDistribution
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.histogram import Histogram
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+OUTSIDE_LIMIT = 0.01  # of the values may lie where training saw none: the tails of any finite sample
+
+
+class Average(Record):
+    """Mean of a correlated series, see :func:`asecalc_ml.statistics.block_average`. Unit of the result."""
+
+    mean: float
+    std: float = Field(description="standard deviation of all values")
+    error: float | None = Field(description="standard error of the mean; null where the run is too short")
+    note: str = Field(description="'too short' where there is no error")
+    correlation_time_fs: float = Field(description="integrated autocorrelation time")
+    n_blocks: int = Field(description="blocks behind the error")
+
+
+class Member(Record):
+    """A single bond or angle."""
+
+    atoms: list[int] = Field(description="indices from 0, as in ASE")
+    average: Average
+
+
+class PatternDistribution(Record):
+    """All bonds or angles of one element pattern together, and each by itself."""
+
+    pattern: str
+    n_frames: int
+    average: Average
+    histogram: Histogram
+    members: list[Member]
+    training: TrainingDistribution | None = Field(None, description="null where no card tells")
+
+
+class Values:
+    """Values per frame, by pattern. Kept apart from the record, since they are not written."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        self.arrays = arrays
+        for array in arrays.values():
+            array.setflags(write=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all values are the same, bit for bit."""
+        if not isinstance(other, Values) or self.arrays.keys() != other.arrays.keys():
+            return False
+        return all((array == other.arrays[key]).all() for key, array in self.arrays.items())
+
+    __hash__ = None
+
+
+class DistributionResult(Result):
+    """Distributions of one kind of coordinate."""
+
+    quantity: ClassVar[str]
+    group: ClassVar[str]
+    unit: ClassVar[str]
+    digits: ClassVar[int]
+
+    patterns: list[PatternDistribution]
+    _values: Values | None = PrivateAttr(None)
+
+    @classmethod
+    def of(cls, patterns: list[PatternDistribution], values: dict[str, Any]):
+        """Make a result that knows its values per frame."""
+        result = cls(patterns=patterns)
+        result._values = Values(values)
+        return result
+
+    def __getitem__(self, pattern: str) -> PatternDistribution:
+        """Distribution of a pattern, read in either direction."""
+        from asecalc_ml.topology import canonical_pattern
+
+        known = {one.pattern: one for one in self.patterns}
+        if canonical_pattern(pattern) not in known:
+            raise AnalysisError(f"{self.analysis} measured {', '.join(known)}, not {pattern!r}")
+        return known[canonical_pattern(pattern)]
+
+    def values(self, pattern: str) -> np.ndarray:
+        """Value of each bond or angle in each frame, shape (n_frames, n_members), read-only.
+
+        Raises
+        ------
+        AnalysisError
+            If the result was read from its JSON file, which does not hold them.
+        """
+        if self._values is None:
+            raise AnalysisError(f"values per frame are not stored: run the {self.analysis} analysis again")
+        return self._values.arrays[self[pattern].pattern]
+
+    def verdicts(self) -> list[Verdict]:
+        """Whether every distribution lies inside the training data; nothing where no card tells."""
+        compared = [one for one in self.patterns if one.training is not None]
+        if not compared:
+            return []
+        worst = max(compared, key=lambda one: one.training.values_outside)
+        inside = worst.training.values_outside <= OUTSIDE_LIMIT
+        check = f"{self.quantity}s stayed inside the training data"
+        return [
+            Verdict(check=check, status="passed" if inside else "failed", text=self._outside_text(compared))
+        ]
+
+    def _outside_text(self, compared: list[PatternDistribution]) -> str:
+        parts = [
+            f"{one.pattern} {percent(one.training.frames_outside)} of frames "
+            f"({percent(one.training.values_outside)} of values)"
+            for one in compared
+        ]
+        unknown = [one.pattern for one in self.patterns if one.training is None]
+        more = f"; the card knows nothing about {', '.join(unknown)}" if unknown else ""
+        allowed = f"at most {percent(OUTSIDE_LIMIT)} of values may be"
+        return f"outside what training saw: {', '.join(parts)}; {allowed}{more}"
+
+    def panels(self) -> list[Panel]:
+        """One figure for each pattern."""
+        return [
+            Panel(key=one.pattern, title=f"{one.pattern} {self.quantity}", caption=self._caption(one))
+            for one in self.patterns
+        ]
+
+    def _caption(self, one: PatternDistribution) -> str:
+        members = f"{len(one.members)} {self.group}{'s' * (len(one.members) > 1)}"
+        text = (
+            f"Run (line): {members} in {one.n_frames:,} frames, mean {self.measured(one.average)}, "
+            f"standard deviation {one.average.std:.{self.digits}f} {self.unit}."
+        )
+        if one.training is None:
+            return f"{text} No training data to compare with."
+        seen = one.training
+        return (
+            f"{text} Training data (grey): {seen.dataset}, {seen.temperature}, mean "
+            f"{seen.histogram.mean:.{self.digits}f} {self.unit}. The run should lie within the grey, and be "
+            f"narrower where it is colder; {percent(seen.frames_outside)} of its frames have a value outside."
+        )
+
+    def measured(self, average: Average) -> str:
+        """Mean with its error and unit, or "too short"."""
+        if average.error is None:
+            return f"{average.mean:.{self.digits}f} {self.unit} (error: {average.note})"
+        return f"{average.mean:.{self.digits}f} ± {significant(average.error)} {self.unit}"
+
+    def tables(self) -> list[Table]:
+        """Statistics of patterns and members, and the histograms."""
+        unit = self.unit
+        columns = [self.group, "atoms", f"mean ({unit})", f"error ({unit})", f"std ({unit})"]
+        rows = [row for one in self.patterns for row in self._rows(one)]
+        statistics = Table(
+            key="statistics",
+            title=f"{self.quantity.capitalize()}s",
+            columns=[*columns, "correlation time (fs)", "frames"],
+            rows=rows,
+            caption="Each pattern, then each of its members; atoms are counted from 0. The error is the "
+            "standard error of the mean from block averages, given where the run is at least five times "
+            "longer than the correlation time.",
+        )
+        return [statistics]
+
+    def data(self) -> list[Table]:
+        """Each pattern's distribution and that of the training data, bin by bin."""
+        return [self._points(one) for one in self.patterns]
+
+    def _points(self, one: PatternDistribution) -> Table:
+        sources = {"run": one.histogram}
+        if one.training is not None:
+            sources["training data"] = one.training.histogram
+        rows = [
+            [source, float(center), float(density)]
+            for source, histogram in sources.items()
+            for center, density in zip(histogram.centers, histogram.density, strict=True)
+        ]
+        columns = ["source", f"{self.quantity} ({self.unit})", f"density (1/{self.unit})"]
+        return Table(key=one.pattern, title=f"{one.pattern} {self.quantity}", columns=columns, rows=rows)
+
+    def _rows(self, one: PatternDistribution) -> list[list]:
+        everything = [(one.pattern, f"all {len(one.members)}", one.average)]
+        single = [(one.pattern, "–".join(map(str, each.atoms)), each.average) for each in one.members]
+        listed = everything + single if len(single) > 1 else single
+        return [[*names, *_numbers(average), one.n_frames] for *names, average in listed]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        from asecalc_ml.analysis.figures import draw_distribution
+
+        draw_distribution(ax, self[panel], f"{self.quantity} ({self.unit})", self.unit)
+
+
+def _numbers(average: Average) -> list:
+    error = average.error if average.error is not None else average.note
+    return [average.mean, error, average.std, average.correlation_time_fs]
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent with two significant digits; what is not zero does not look like zero.
+
+    Examples
+    --------
+    >>> percent(0.0), percent(0.1234), percent(1e-6), percent(1.0)
+    ('0 %', '12 %', '< 0.01 %', '100 %')
+    """
+    if 0 < fraction < 1e-4:
+        return "< 0.01 %"
+    return f"{100 * fraction:.0f} %" if fraction >= 0.1 or fraction == 0 else f"{100 * fraction:.2g} %"
+
+
+def significant(error: float) -> str:
+    """An error with two significant digits, never in scientific notation.
+
+    Examples
+    --------
+    >>> significant(0.00123), significant(1.99), significant(0.0)
+    ('0.0012', '2.0', '0')
+    """
+    from math import floor, log10
+
+    if error == 0:
+        return "0"
+    return f"{error:.{max(0, 1 - floor(log10(abs(error))))}f}"

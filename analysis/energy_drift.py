@@ -1,0 +1,121 @@
+"""How well a run at constant energy conserved it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict, thermo_columns
+from asecalc_ml.analysis.distribution import significant
+from asecalc_ml.analysis.time_band import TimeBand
+from asecalc_ml.errors import AnalysisError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+    from asecalc_ml.rundir import RunReader
+
+UNIT = "meV/atom/ps"
+
+
+class EnergyDriftResult(Result):
+    """Drift and fluctuation of the total energy per atom."""
+
+    analysis: Literal["energy-drift"] = "energy-drift"
+    slope_meV_atom_ps: float = Field(description="slope of the least-squares line")
+    error_meV_atom_ps: float | None = Field(description="its standard error; null where the run is too short")
+    fluctuation_meV_atom: float = Field(description="root mean square deviation from the line")
+    limit_meV_atom_ps: float = Field(description="largest slope that passes")
+    duration_ps: float
+    n_points: int
+    band: TimeBand = Field(description="total energy per atom, its first value subtracted, meV")
+
+    @property
+    def status(self) -> str:
+        """Whether the slope is within the limit; "unclear" where two errors do not settle it."""
+        if self.error_meV_atom_ps is None:
+            return "unclear"
+        size, margin = abs(self.slope_meV_atom_ps), 2 * self.error_meV_atom_ps
+        if size + margin <= self.limit_meV_atom_ps:
+            return "passed"
+        return "failed" if size - margin > self.limit_meV_atom_ps else "unclear"
+
+    @property
+    def measured(self) -> str:
+        """Slope with error and unit, or "too short"."""
+        if self.error_meV_atom_ps is None:
+            return f"{self.slope_meV_atom_ps:.3g} {UNIT} (error: too short)"
+        digits = f".{decimals(self.error_meV_atom_ps)}f"
+        return f"{self.slope_meV_atom_ps:{digits}} ± {significant(self.error_meV_atom_ps)} {UNIT}"
+
+    def verdicts(self) -> list[Verdict]:
+        """Whether the drift lies within the limit."""
+        limit = f"{self.limit_meV_atom_ps:g} {UNIT}"
+        reason = {"unclear": "; twice the error reaches across the limit, so run longer"}
+        if self.error_meV_atom_ps is None:
+            reason = {"unclear": "; run longer to tell"}
+        text = f"{self.measured} over {self.duration_ps:.4g} ps, limit {limit}{reason.get(self.status, '')}"
+        return [Verdict(check="the total energy was conserved", status=self.status, text=text)]
+
+    def panels(self) -> list[Panel]:
+        """Total energy over time."""
+        caption = (
+            f"Total energy per atom since the start: mean (line) and extremes (band) of each of "
+            f"{len(self.band.mean)} intervals, and the straight line through all {self.n_points:,} points "
+            f"(dashed), slope {self.measured}. The fluctuation, {self.fluctuation_meV_atom:.2g} meV/atom "
+            "root mean square, is the integrator's regular error; what counts is that it does not climb."
+        )
+        return [Panel(key="energy", title="Total energy", caption=caption)]
+
+    def tables(self) -> list[Table]:
+        """One row of numbers."""
+        error = "too short" if self.error_meV_atom_ps is None else self.error_meV_atom_ps
+        columns = [f"slope ({UNIT})", f"error ({UNIT})", "fluctuation (meV/atom)", "duration (ps)", "points"]
+        row = [self.slope_meV_atom_ps, error, self.fluctuation_meV_atom, self.duration_ps, self.n_points]
+        return [Table(key="statistics", title="Drift of the total energy", columns=columns, rows=[row])]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        from asecalc_ml.analysis.figures import draw_band, draw_trend
+
+        draw_band(ax, self.band, "total energy − start (meV/atom)")
+        draw_trend(ax, self.band, self.slope_meV_atom_ps)
+
+
+class EnergyDrift(Analysis):
+    """Slope of the total energy over time, with its error, and the fluctuation around it."""
+
+    result: ClassVar = EnergyDriftResult
+
+    limit_meV_atom_ps: float = Field(0.1, gt=0, description="largest slope that passes, meV per atom per ps")
+
+    def run(self, run: RunReader) -> EnergyDriftResult:
+        """Fit a line to the total energy; AnalysisError where there are fewer than two points."""
+        columns = thermo_columns(run, "time_fs", "total_eV")
+        time_ps = columns["time_fs"] / 1000
+        if len(time_ps) < 2:
+            raise AnalysisError(
+                "a drift needs at least two rows in thermo.csv: run longer, or write more often"
+            )
+        return self._fit(time_ps, 1000 * (columns["total_eV"] - columns["total_eV"][0]) / len(run.atoms))
+
+    def _fit(self, time_ps: np.ndarray, energy: np.ndarray) -> EnergyDriftResult:
+        from asecalc_ml.statistics import linear_drift
+
+        drift = linear_drift(time_ps, energy)
+        residuals = energy - energy.mean() - drift.slope * (time_ps - time_ps.mean())
+        return EnergyDriftResult(
+            slope_meV_atom_ps=drift.slope,
+            error_meV_atom_ps=drift.error,
+            fluctuation_meV_atom=float(residuals.std()),
+            limit_meV_atom_ps=self.limit_meV_atom_ps,
+            duration_ps=float(time_ps[-1] - time_ps[0]),
+            n_points=len(time_ps),
+            band=TimeBand.from_series(time_ps, energy),
+        )
+
+
+def decimals(error: float) -> int:
+    """Decimal places that an error supports: those of its second significant digit."""
+    return len(significant(error).partition(".")[2]) if error > 0 else 4

@@ -1,0 +1,150 @@
+"""Figures in one style: colour-blind safe, readable at the width of a phone, light or dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from asecalc_ml.analysis.base import Result
+    from asecalc_ml.analysis.distribution import PatternDistribution
+    from asecalc_ml.analysis.time_band import TimeBand
+
+# Okabe & Ito, Color Universal Design (2008)
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+GREY = "#8C8C8C"  # visible on white and on black
+
+INK = "#1A2B3C"  # stands for the page's text colour, and is replaced by it
+RULE = "#1A2B3D"  # likewise for its thin lines
+
+SIZE_INCHES = (4.6, 3.1)
+STYLE = {
+    "figure.figsize": SIZE_INCHES,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": RULE,
+    "grid.alpha": 0.35,
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "asecalc-ml",  # the same data give the same file
+}
+
+
+def new_axes() -> Axes:
+    """Axes on a new figure, in matplotlib's current style."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=SIZE_INCHES, layout="constrained")[1]
+
+
+# ------------------------------------------------------------------------------------------------ drawing
+
+
+def draw_distribution(ax: Axes, one: PatternDistribution, label: str, unit: str) -> None:
+    """Density of a run's values as a line, the training data's behind it as a grey area."""
+    limits = [*one.histogram.edges[[0, -1]]]
+    if one.training is not None:
+        seen = one.training.histogram
+        name = f"training data, {one.training.temperature}"
+        ax.stairs(seen.density, seen.edges, fill=True, color=GREY, alpha=0.4, label=name)
+        limits += [*seen.edges[[0, -1]]]
+    ax.stairs(one.histogram.density, one.histogram.edges, color=BLUE, linewidth=1.6, label="this run")
+    margin = 0.04 * (max(limits) - min(limits))
+    ax.set(xlabel=label, ylabel=f"density (1/{unit})", xlim=(min(limits) - margin, max(limits) + margin))
+    ax.set_ylim(0, 1.25 * ax.get_ylim()[1])  # room for the legend
+    ax.legend(loc="upper left", ncols=2, borderaxespad=0.0, columnspacing=1.2, handlelength=1.4)
+
+
+def draw_band(ax: Axes, band: TimeBand, label: str) -> None:
+    """Mean over time as a line between the extremes."""
+    ax.fill_between(band.time_ps, band.low, band.high, color=BLUE, alpha=0.25, linewidth=0)
+    ax.plot(band.time_ps, band.mean, color=BLUE, linewidth=1.2)
+    ax.set(xlabel="time (ps)", ylabel=label)
+    ax.margins(x=0.01)
+
+
+def draw_trend(ax: Axes, band: TimeBand, slope: float) -> None:
+    """Straight line of a given slope through the middle of a band."""
+    middle_time, middle = sum(band.time_ps) / len(band.time_ps), sum(band.mean) / len(band.mean)
+    ends = [band.time_ps[0], band.time_ps[-1]]
+    ax.plot(ends, [middle + slope * (t - middle_time) for t in ends], color=VERMILION, dashes=(5, 3))
+
+
+def draw_level(ax: Axes, value: float, label: str) -> None:
+    """A horizontal line with its meaning written on it."""
+    ax.axhline(value, color=VERMILION, dashes=(5, 3), label=label)
+    ax.legend(loc="upper right", borderaxespad=0.0)
+
+
+# ------------------------------------------------------------------------------------------------- saving
+
+
+def svg(result: Result, panel: str, label: str) -> str:
+    """A figure of a result as an SVG element for an HTML page.
+
+    Text stays text. Colours of text and lines follow the page, so that the figure works on white and on
+    black.
+
+    Parameters
+    ----------
+    result : Result
+    panel : str
+        Key of one of its panels.
+    label : str
+        Read out in place of the figure.
+    """
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context(["default", STYLE]):  # whatever style the user has set
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        result.plot(figure.add_subplot(), panel)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return inline(text.getvalue(), f"{result.analysis}-{panel}", label)
+
+
+def inline(text: str, name: str, label: str) -> str:
+    """Turn an SVG file's text into an element whose ids and colours fit into a page."""
+    from html import escape
+
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{re.sub(r'[^A-Za-z0-9]', '-', name)}-", text)
+    text = text.replace(INK.lower(), "currentColor").replace(RULE.lower(), "var(--rule)")
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(r"font: bold ([\d.]+)px [^;\"]*", r"font-weight: bold; font-size: \1px", text)
+    return re.sub(
+        r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", _opening(escape(label, quote=True)), text, count=1
+    )
+
+
+def _opening(label: str) -> Any:
+    return lambda found: f'<svg {found[1]} role="img" aria-label="{label}">'
