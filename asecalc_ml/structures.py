@@ -76,11 +76,14 @@ def _check_cell(atoms: Atoms) -> None:
 
 
 def _check_overlaps(atoms: Atoms) -> None:
-    from ase.neighborlist import neighbor_list
+    from asecalc_ml.neighbors import find_pairs  # ASE's own takes seconds for a molecule in a large box
 
-    i, j, distances = neighbor_list("ijd", atoms, MIN_DISTANCE_A)
+    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, MIN_DISTANCE_A, "vesin")
+    i, j = pairs.edge_index
     if len(i) == 0:
         return
+    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    distances = np.linalg.norm(vectors, axis=1)
     worst = int(np.argmin(distances))
     raise StructureError(
         f"{_label(atoms, i[worst])} and {_label(atoms, j[worst])} are {distances[worst]:.3f} Å apart "
