@@ -13,7 +13,7 @@ from pathlib import Path
 
 from asecalc_ml.config import nearest_name
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.potentials.datasets.progress import Advance, progress
+from asecalc_ml.progress import Advance, progress
 
 CHUNK_BYTES = 64 * 1024
 TIMEOUT_S = 30

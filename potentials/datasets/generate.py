@@ -101,7 +101,7 @@ class GenerateOptions(Options):
 
     def frames(self, quiet: bool = True) -> Iterator[Atoms]:
         """Labelled frames one by one, all of the first temperature first."""
-        from asecalc_ml.potentials.datasets.progress import progress
+        from asecalc_ml.progress import progress
         from asecalc_ml.potentials.datasets.sampling import sample
 
         steps = self.n_frames * self.steps_between_frames
