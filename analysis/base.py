@@ -202,7 +202,7 @@ def csv_text(table: Table) -> str:
 
 
 def _cell(value: Cell) -> Any:
-    return "" if value is None else repr(value) if isinstance(value, float) else value
+    return "" if value is None else repr(float(value)) if isinstance(value, float) else value
 
 
 def thermo_columns(run: RunReader, *names: str) -> dict[str, np.ndarray]:
@@ -215,8 +215,8 @@ def thermo_columns(run: RunReader, *names: str) -> dict[str, np.ndarray]:
     """
     thermo: Mapping = run.thermo
     missing = [name for name in names if name not in thermo]
-    if missing:
+    if thermo and missing:
         raise AnalysisError(f"thermo.csv has no column {missing[0]!r}; it has {', '.join(thermo)}")
-    if len(thermo[names[0]]) == 0:
+    if not thermo or len(thermo[names[0]]) == 0:
         raise AnalysisError("thermo.csv has no rows: the run ended before its first step was written")
     return {name: thermo[name] for name in names}

@@ -11,6 +11,7 @@ from asecalc_ml.analysis.base import Analysis, Measurement, Record, Result, Tabl
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
+BOUND = "the molecule stayed bound"
 SHOWN = 5
 
 
@@ -40,7 +41,7 @@ class ConnectivityResult(Result):
     def verdicts(self) -> list[Verdict]:
         """Whether the molecule stayed as it was."""
         status, text = ("failed", self._changes_text()) if self.changes else ("passed", self._kept_text())
-        return [Verdict(check="the molecule stayed bound", status=status, text=text)]
+        return [Verdict(check=BOUND, status=status, text=text)]
 
     def _changes_text(self) -> str:
         more = len(self.changes) - SHOWN
@@ -53,7 +54,7 @@ class ConnectivityResult(Result):
             return f"no bonds at the start, none formed in {self.n_frames:,} frames{looked}"
         return (
             f"{self.n_bonds} bonds kept and none formed in {self.n_frames:,} frames{looked}; the longest "
-            f"reached {self.largest_stretch:.2f} times the sum of its covalent radii, and counts as broken beyond 1.6"
+            f"reached {self.largest_stretch:.2f} times the sum of its covalent radii (broken: 1.6)"
         )
 
     def tables(self) -> list[Table]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PrivateAttr
 
 from asecalc_ml.analysis.base import Panel, Record, Result, Table, Verdict
+from asecalc_ml.analysis.numbers import percent, with_error
 from asecalc_ml.analysis.training_domain import TrainingDistribution
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import Histogram
@@ -116,15 +117,20 @@ class DistributionResult(Result):
         ]
 
     def _outside_text(self, compared: list[PatternDistribution]) -> str:
-        parts = [
-            f"{one.pattern} {percent(one.training.frames_outside)} of frames "
-            f"({percent(one.training.values_outside)} of values)"
-            for one in compared
-        ]
         unknown = [one.pattern for one in self.patterns if one.training is None]
         more = f"; the card knows nothing about {', '.join(unknown)}" if unknown else ""
+        source = f"{compared[0].training.dataset}, {compared[0].training.temperature}"
+        beyond = [one for one in compared if one.training.values_outside > 0]
+        if not beyond:
+            patterns = ", ".join(one.pattern for one in compared)
+            return f"{patterns}: no value outside what training saw ({source}){more}"
+        parts = [
+            f"{one.pattern} in {percent(one.training.frames_outside)} of frames, "
+            f"{percent(one.training.values_outside)} of values"
+            for one in beyond
+        ]
         allowed = f"at most {percent(OUTSIDE_LIMIT)} of values may be"
-        return f"outside what training saw: {', '.join(parts)}; {allowed}{more}"
+        return f"outside what training saw ({source}): {'; '.join(parts)}; {allowed}{more}"
 
     def panels(self) -> list[Panel]:
         """One figure for each pattern."""
@@ -152,7 +158,7 @@ class DistributionResult(Result):
         """Mean with its error and unit, or "too short"."""
         if average.error is None:
             return f"{average.mean:.{self.digits}f} {self.unit} (error: {average.note})"
-        return f"{average.mean:.{self.digits}f} ± {significant(average.error)} {self.unit}"
+        return f"{with_error(average.mean, average.error)} {self.unit}"
 
     def tables(self) -> list[Table]:
         """Statistics of patterns and members, and the histograms."""
@@ -201,31 +207,3 @@ class DistributionResult(Result):
 def _numbers(average: Average) -> list:
     error = average.error if average.error is not None else average.note
     return [average.mean, error, average.std, average.correlation_time_fs]
-
-
-def percent(fraction: float) -> str:
-    """A fraction in percent with two significant digits; what is not zero does not look like zero.
-
-    Examples
-    --------
-    >>> percent(0.0), percent(0.1234), percent(1e-6), percent(1.0)
-    ('0 %', '12 %', '< 0.01 %', '100 %')
-    """
-    if 0 < fraction < 1e-4:
-        return "< 0.01 %"
-    return f"{100 * fraction:.0f} %" if fraction >= 0.1 or fraction == 0 else f"{100 * fraction:.2g} %"
-
-
-def significant(error: float) -> str:
-    """An error with two significant digits, never in scientific notation.
-
-    Examples
-    --------
-    >>> significant(0.00123), significant(1.99), significant(0.0)
-    ('0.0012', '2.0', '0')
-    """
-    from math import floor, log10
-
-    if error == 0:
-        return "0"
-    return f"{error:.{max(0, 1 - floor(log10(abs(error))))}f}"

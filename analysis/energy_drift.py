@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict, thermo_columns
-from asecalc_ml.analysis.distribution import significant
+from asecalc_ml.analysis.numbers import number_text, with_error
 from asecalc_ml.analysis.time_band import TimeBand
 from asecalc_ml.errors import AnalysisError
 
@@ -46,9 +46,8 @@ class EnergyDriftResult(Result):
     def measured(self) -> str:
         """Slope with error and unit, or "too short"."""
         if self.error_meV_atom_ps is None:
-            return f"{self.slope_meV_atom_ps:.3g} {UNIT} (error: too short)"
-        digits = f".{decimals(self.error_meV_atom_ps)}f"
-        return f"{self.slope_meV_atom_ps:{digits}} ± {significant(self.error_meV_atom_ps)} {UNIT}"
+            return f"{number_text(self.slope_meV_atom_ps)} {UNIT} (error: too short)"
+        return f"{with_error(self.slope_meV_atom_ps, self.error_meV_atom_ps)} {UNIT}"
 
     def verdicts(self) -> list[Verdict]:
         """Whether the drift lies within the limit."""
@@ -114,8 +113,3 @@ class EnergyDrift(Analysis):
             n_points=len(time_ps),
             band=TimeBand.from_series(time_ps, energy),
         )
-
-
-def decimals(error: float) -> int:
-    """Decimal places that an error supports: those of its second significant digit."""
-    return len(significant(error).partition(".")[2]) if error > 0 else 4

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from asecalc_ml.analysis.time_band import TimeBand
 
 # Okabe & Ito, Color Universal Design (2008)
-BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+BLUE, VERMILION = "#0072B2", "#D55E00"
 GREY = "#8C8C8C"  # visible on white and on black
 
 INK = "#1A2B3C"  # stands for the page's text colour, and is replaced by it
 RULE = "#1A2B3D"  # likewise for its thin lines
+
+PAGE_COLORS = {INK: "currentColor", RULE: "var(--rule)", BLUE: "var(--run)", VERMILION: "var(--aim)"}
 
 SIZE_INCHES = (4.6, 3.1)
 STYLE = {
@@ -94,12 +96,13 @@ def draw_trend(ax: Axes, band: TimeBand, slope: float) -> None:
     """Straight line of a given slope through the middle of a band."""
     middle_time, middle = sum(band.time_ps) / len(band.time_ps), sum(band.mean) / len(band.mean)
     ends = [band.time_ps[0], band.time_ps[-1]]
-    ax.plot(ends, [middle + slope * (t - middle_time) for t in ends], color=VERMILION, dashes=(5, 3))
+    line = [middle + slope * (time - middle_time) for time in ends]
+    ax.plot(ends, line, color=VERMILION, dashes=(5, 3), zorder=3)
 
 
 def draw_level(ax: Axes, value: float, label: str) -> None:
     """A horizontal line with its meaning written on it."""
-    ax.axhline(value, color=VERMILION, dashes=(5, 3), label=label)
+    ax.axhline(value, color=VERMILION, dashes=(5, 3), zorder=3, label=label)
     ax.legend(loc="upper right", borderaxespad=0.0)
 
 
@@ -138,7 +141,8 @@ def inline(text: str, name: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{re.sub(r'[^A-Za-z0-9]', '-', name)}-", text)
-    text = text.replace(INK.lower(), "currentColor").replace(RULE.lower(), "var(--rule)")
+    for color, of_page in PAGE_COLORS.items():
+        text = text.replace(color.lower(), of_page)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     text = re.sub(r"font: bold ([\d.]+)px [^;\"]*", r"font-weight: bold; font-size: \1px", text)
     return re.sub(

@@ -15,7 +15,7 @@ from asecalc_ml.errors import AnalysisError, RunError
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
-DEFAULT = ("bond-lengths", "angles", "energy-drift", "temperature", "connectivity")
+DEFAULT = ("connectivity", "energy-drift", "temperature", "bond-lengths", "angles")
 RESULTS = "results"
 
 
@@ -27,8 +27,8 @@ def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] |
     directory : str or Path
         A run directory.
     analyses : mapping, optional
-        Options by registered name. By default bond lengths and angles of all patterns without hydrogen,
-        energy drift, temperature and connectivity, as far as they find something to measure.
+        Options by registered name. By default connectivity, energy drift, temperature, and bond lengths and
+        angles of all patterns without hydrogen, as far as they find something to measure.
 
     Returns
     -------

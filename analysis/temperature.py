@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict, thermo_columns
+from asecalc_ml.analysis.numbers import minus
 from asecalc_ml.analysis.time_band import TimeBand
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class TemperatureResult(Result):
             return []
         status = "passed" if abs(self.deviation) <= self.tolerance else "failed"
         allowed = f"{100 * self.tolerance:g} %"
-        off = f"{100 * self.deviation:+.1f} % from the target of {self.target_K:g} K"
+        off = f"{minus(f'{100 * self.deviation:+.1f}')} % from the target of {self.target_K:g} K"
         text = f"mean {self.measured}, {off}, limit {allowed}"
         return [Verdict(check="the temperature was that asked for", status=status, text=text)]
 

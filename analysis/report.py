@@ -1,0 +1,282 @@
+"""One self-contained HTML page about a run, made only from what lies in its directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from asecalc_ml.analysis.base import Cell, Result, Verdict
+from asecalc_ml.analysis.connectivity import BOUND
+from asecalc_ml.analysis.numbers import number_text
+from asecalc_ml.analysis.pipeline import read_results
+
+if TYPE_CHECKING:
+    from asecalc_ml.rundir import RunReader
+
+TEMPLATES = Path(__file__).parent / "templates"
+ENDINGS = ("stopped", "interrupted", "resumed", "started over", "finished")
+BOND_EVENTS = ("bond broken", "bond formed")
+SHOWN_EVENTS = 5
+
+
+class Progress(NamedTuple):
+    """How far a run came."""
+
+    state: Literal["finished", "stopped", "unfinished"]
+    text: str
+
+
+class Row(NamedTuple):
+    """A fact with its name, and what the name means where that is known."""
+
+    name: str
+    value: Any
+    meaning: str = ""
+
+
+class Drawing(NamedTuple):
+    """A figure ready for the page."""
+
+    title: str
+    svg: str
+    caption: str
+
+
+def write_report(directory: str | Path) -> Path:
+    """Write ``report.html`` from the results in a run directory.
+
+    The page has its figures and styles inside, asks for nothing from a network and needs no JavaScript.
+
+    Parameters
+    ----------
+    directory : str or Path
+        A run directory, analysed or not, finished or not.
+
+    Returns
+    -------
+    Path of the page.
+    """
+    from asecalc_ml.model_file import write_whole
+    from asecalc_ml.rundir import REPORT, RunReader
+
+    run = RunReader(directory)
+    page = Path(directory) / REPORT
+    write_whole(page, render(run, read_results(directory)).encode())
+    return page
+
+
+def render(run: RunReader, results: list[Result]) -> str:
+    """The page as text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number_text, "is_number": is_number, "plain": plain_text}
+    return environment.get_template("report.html").render(
+        title=run_title(run),
+        progress=progress(run),
+        facts=list(key_facts(run)),
+        zip=zip,
+        verdicts=all_verdicts(run, results),
+        drawings=list(drawings(results)),
+        tables=[table for result in results for table in result.tables()],
+        options=list(option_rows(run.options)),
+        model=list(model_rows(run)),
+        provenance=list(flat_rows(run.provenance)),
+        events=[event_row(event) for event in run.events],
+        version=_version(),
+    )
+
+
+# ---------------------------------------------------------------------------------------------- the top
+
+
+def run_title(run: RunReader) -> str:
+    """Structure, protocol and calculator in one line."""
+    protocol = str(run.options.get("protocol", "run")).upper()
+    return f"{structure_name(run)}, {protocol}, {calculator_name(run.options.get('calculator'))}"
+
+
+def structure_name(run: RunReader) -> str:
+    """The structure as the options name it, its formula where they hold none."""
+    given = run.options.get("structure")
+    return str(given) if given else run.atoms.get_chemical_formula()
+
+
+def calculator_name(spec: Any) -> str:
+    """A calculator as its options name it: a model, or ``module:Class`` with its arguments."""
+    if isinstance(spec, Mapping):
+        return ", ".join(f"{name}({_arguments(arguments)})" for name, arguments in spec.items())
+    return str(spec) if spec else "calculator given in Python"
+
+
+def _arguments(arguments: Mapping | None) -> str:
+    return ", ".join(f"{key}={value}" for key, value in (arguments or {}).items())
+
+
+def progress(run: RunReader) -> Progress:
+    """Whether the run is complete, and if not where and why it ended."""
+    steps, done = run.options.get("steps"), _last_step(run)
+    of_all = f"{done:,} of {steps:,} steps" if steps else f"{done:,} steps"
+    last = next((event for event in reversed(run.events) if event.get("kind") in ENDINGS), {})
+    kind, message = last.get("kind"), last.get("message", "")
+    if kind == "finished":
+        return Progress("finished", f"The run is complete: {done:,} steps.")
+    if kind == "stopped":
+        return Progress("stopped", f"The run stopped early, after {of_all}: {message}")
+    how = "It was interrupted" if kind == "interrupted" else "It is still going, or was cut off"
+    text = f"The run is unfinished, {of_all}. {how}; what follows is about what has been written."
+    return Progress("unfinished", text)
+
+
+def bound_verdict(run: RunReader, results: list[Result]) -> list[Verdict]:
+    """Whether the molecule stayed bound by the run's events, where no analysis has looked at the frames."""
+    if any(result.analysis == "connectivity" for result in results) or not len(run.thermo.get("step", ())):
+        return []
+    changes = [event for event in run.events if event.get("kind") in BOND_EVENTS]
+    text = (
+        "; ".join(str(event.get("message")) for event in changes[:SHOWN_EVENTS])
+        or "the run recorded no bond that broke or formed"
+    )
+    return [Verdict(check=BOUND, status="failed" if changes else "passed", text=text)]
+
+
+def _last_step(run: RunReader) -> int:
+    steps = run.thermo.get("step", ())
+    return int(steps[-1]) if len(steps) else 0
+
+
+def key_facts(run: RunReader) -> Iterator[Row]:
+    """What one wants to know first."""
+    options = run.options
+    yield Row("atoms", f"{len(run.atoms)} ({run.atoms.get_chemical_formula(mode='hill')})")
+    if charge := run.atoms.info.get("charge"):
+        yield Row("charge", f"{charge:+d} e")
+    if "timestep_fs" in options:
+        yield Row("production", f"{_last_step(run) * options['timestep_fs'] / 1000:.4g} ps")
+        yield Row("time step", f"{options['timestep_fs']:g} fs")
+    if "temperature_K" in options:
+        yield Row("target temperature", f"{options['temperature_K']:g} K")
+    if run.pbc.any():
+        yield Row("cell", " × ".join(f"{length:.2f}" for length in run.atoms.cell.lengths()) + " Å")
+
+
+# ------------------------------------------------------------------------------------- figures and tables
+
+
+def all_verdicts(run: RunReader, results: list[Result]) -> list[Verdict]:
+    """Those of the run, then those of its results."""
+    return bound_verdict(run, results) + [verdict for result in results for verdict in result.verdicts()]
+
+
+def drawings(results: list[Result]) -> Iterator[Drawing]:
+    """Every figure of every result."""
+    from asecalc_ml.analysis.figures import svg
+
+    for result in results:
+        for panel in result.panels():
+            label = f"{panel.title}. {panel.caption}"
+            yield Drawing(panel.title, svg(result, panel.key, label), panel.caption)
+
+
+def is_number(value: Cell) -> bool:
+    """Whether a table's cell holds a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# ------------------------------------------------------------------------------------------ what was run
+
+
+def option_rows(options: Mapping) -> Iterator[Row]:
+    """The protocol's options with their meaning, as far as the protocol is installed."""
+    meanings = _meanings(options.get("protocol"))
+    for name, value in options.items():
+        yield Row(name, value, meanings.get(name, ""))
+
+
+def _meanings(protocol: str | None) -> dict[str, str]:
+    from asecalc_ml import plugins
+    from asecalc_ml.errors import PluginError
+
+    try:
+        fields = plugins.get("protocols", str(protocol)).model_fields
+    except PluginError:
+        return {}
+    return {name: field.description or "" for name, field in fields.items()}
+
+
+def model_rows(run: RunReader) -> Iterator[Row]:
+    """The model card in brief; nothing where the calculator has none."""
+    card = run.model_card
+    if card is None:
+        return
+    yield Row("name", card.get("name"))
+    yield Row("architecture", f"{card.get('architecture')}, {card.get('n_parameters', 0):,} parameters")
+    yield Row("cutoff", f"{card.get('cutoff_A')} Å")
+    yield Row("elements", ", ".join(card.get("elements", ())))
+    yield Row("precision", card.get("dtype"))
+    yield from _error_rows(card.get("metrics"))
+    yield from _dataset_rows(card.get("dataset"))
+
+
+def _error_rows(metrics: Mapping | None) -> Iterator[Row]:
+    if metrics is None:
+        yield Row("measured errors", "none in the card")
+        return
+    held_out = f"on {metrics['n_frames']:,} frames that training never saw"
+    for name, label, unit in (("energy", "energy", "meV"), ("forces", "force component", "meV/Å")):
+        suffix = unit.replace("/Å", "_A")
+        mean, root = (metrics[f"{name}_{kind}_{suffix}"] for kind in ("mae", "rmse"))
+        value = f"{mean:.3g} {unit} mean absolute, {root:.3g} {unit} root mean square, {held_out}"
+        yield Row(f"error of {'an' if label[0] in 'aeiou' else 'a'} {label}", value)
+
+
+def _dataset_rows(dataset: Mapping | None) -> Iterator[Row]:
+    from asecalc_ml.analysis.training_domain import temperature_text
+
+    if dataset is None:
+        return
+    frames = f"{dataset['n_train']:,} frames, {dataset['n_validation']:,} more to choose the best epoch"
+    yield Row("training data", f"{dataset['name']}: {frames}")
+    yield Row("sampled at", temperature_text(dataset.get("temperature_K")))
+    for key, name in (("level_of_theory", "level of theory"), ("citation", "cite"), ("licence", "licence")):
+        if dataset.get(key):
+            yield Row(name, dataset[key])
+
+
+def flat_rows(data: Mapping, prefix: str = "") -> Iterator[Row]:
+    """Nested mappings as one list, names joined with dots."""
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flat_rows(value, f"{name}.")
+        else:
+            yield Row(name, value)
+
+
+def plain_text(value: Any) -> str:
+    """A value as it would stand in YAML, on one line."""
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {plain_text(item)}" for key, item in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain_text, value)) or "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def event_row(event: Mapping) -> Row:
+    """An event's kind, its message, and when."""
+    return Row(str(event.get("kind", "event")), event.get("message", ""), str(event.get("time", "")))
+
+
+def _version() -> str:
+    from asecalc_ml import __version__
+
+    return __version__
