@@ -1,330 +1,469 @@
-"""The run directory: what a protocol writes and an analysis reads. Its layout is written down here alone."""
+"""The run directory: what a protocol writes and an analysis reads. Its layout is written down here, once.
+
+=================== =====================================================================================
+protocol.yaml       every option of the run
+provenance.json     versions, model and its hash, seed, machine, when it began and ended
+card.json           card of the model, where the calculator has one
+start.traj          structure before the first stage, as given
+relaxed.traj        structure after relaxation
+equilibration.csv   energies and temperature during equilibration
+thermo.csv          step, time_fs, potential_eV, kinetic_eV, total_eV, temperature_K of the production
+trajectory.traj     frames of the production: positions, momenta, energy, forces (ASE, float64)
+events.jsonl        what happened: stages, warnings, bonds broken and formed, why it stopped
+checkpoint.npz      everything that the rest of the run depends on; checkpoint.previous.npz the one before
+results/            what the analyses found, as JSON and CSV
+report.html         the report
+=================== =====================================================================================
+"""
 
 from __future__ import annotations
 
-import csv
+import functools
 import io
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
 
-from asecalc_ml.config import dump_yaml, read_yaml
-from asecalc_ml.errors import ConfigError, RunError
-from asecalc_ml.model_file import write_whole
+from asecalc_ml.errors import RunError
+from asecalc_ml.files import GrowingText, GrowingTrajectory, cut_back, mark, write_whole
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
+PROTOCOL = "protocol.yaml"
+PROVENANCE = "provenance.json"
+CARD = "card.json"
+START = "start.traj"
+RELAXED = "relaxed.traj"
+EQUILIBRATION = "equilibration.csv"
+THERMO = "thermo.csv"
+TRAJECTORY = "trajectory.traj"
+EVENTS = "events.jsonl"
+CHECKPOINT = "checkpoint.npz"
+PREVIOUS_CHECKPOINT = "checkpoint.previous.npz"
+RESULTS = "results"
+REPORT = "report.html"
+FLAGGED = "flagged.extxyz"
+LOCK = ".lock"
+
+GROWING = (EQUILIBRATION, THERMO, TRAJECTORY, EVENTS)
+WHOLE = (PROTOCOL, PROVENANCE, CARD, START, RELAXED, CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT, FLAGGED)
 THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
 
-# Where the number of frames stands in a file of ASE's Trajectory (ase.io.ulm).
-_ULM_N_ITEMS = 32
+
+def now() -> str:
+    """The moment in ISO format, to the second, with the time zone."""
+    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
 
 
-class RunDirectory:
-    """Paths of a run.
-
-    ==================== =================================================================
-    file                 holds
-    ==================== =================================================================
-    protocol.yaml        the resolved options
-    provenance.json      versions, model, seed, machine
-    card.json            the model's card, where the calculator has one
-    input.traj           the structure the run was given
-    start.traj           the structure dynamics began with: the input, relaxed if asked for
-    equilibration.csv    energies and temperature of the stages before production
-    trajectory.traj      production: positions, momenta, energy and forces in full precision
-    thermo.csv           production: energies and temperature
-    checkpoint.npz       the last good state
-    events.jsonl         what happened: stages, warnings, why it stopped
-    results/             what analyses found
-    report.html          the report
-    ==================== =================================================================
-    """
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.protocol_file = self.path / "protocol.yaml"
-        self.provenance_file = self.path / "provenance.json"
-        self.card_file = self.path / "card.json"
-        self.input_file = self.path / "input.traj"
-        self.start_file = self.path / "start.traj"
-        self.equilibration_file = self.path / "equilibration.csv"
-        self.trajectory_file = self.path / "trajectory.traj"
-        self.thermo_file = self.path / "thermo.csv"
-        self.checkpoint_file = self.path / "checkpoint.npz"
-        self.events_file = self.path / "events.jsonl"
-        self.results_directory = self.path / "results"
-        self.report_file = self.path / "report.html"
+# ---------------------------------------------------------------------------------------------- reading
 
 
-class RunWriter(RunDirectory):
-    """Writes a run. Whole files are replaced at once; growing ones are cut back to the checkpoint at resume."""
+class RunReader:
+    """Reads a run directory, also while the run goes on or after it was killed.
 
-    @classmethod
-    def create(cls, path: str | Path, overwrite: bool = False) -> RunWriter:
-        """Make a new run directory.
+    Parameters
+    ----------
+    directory : str or Path
 
-        Raises
-        ------
-        RunError
-            If it exists and ``overwrite`` is false, holds files that are no run, or cannot be written.
-        """
-        writer = cls(path)
-        writer._check_free(overwrite)
-        try:
-            if overwrite and writer.path.exists():
-                shutil.rmtree(writer.path)
-            writer.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"cannot make the run directory {writer.path}: {error.strerror or error}; choose another `directory`"
-            ) from error
-        return writer
-
-    def _check_free(self, overwrite: bool) -> None:
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-            return
-        if not self.path.is_dir():
-            raise RunError(f"{self.path} is a file; choose another `directory` for the run")
-        if not self.protocol_file.exists():
-            raise RunError(
-                f"{self.path} holds files, but no run; nothing was touched, choose another `directory`"
-            )
-        if not overwrite:
-            raise RunError(
-                f"the run directory {self.path} exists; choose another `directory`, replace it with --overwrite, or "
-                f"go on with `asecalc-md resume {self.path}`"
-            )
-
-    def write_options(self, options: Mapping) -> None:
-        """Store the resolved options."""
-        write_whole(self.protocol_file, dump_yaml(options).encode())
-
-    def write_provenance(self, facts: Mapping) -> None:
-        """Store versions, model, seed and machine."""
-        write_whole(self.provenance_file, (json.dumps(facts, indent=2) + "\n").encode())
-
-    def write_card(self, card) -> None:
-        """Store the model's card."""
-        write_whole(self.card_file, card.model_dump_json(indent=1).encode())
-
-    def write_structure(self, path: Path, atoms: Atoms) -> None:
-        """Store one structure with its momenta, charge and spin in full precision."""
-        from ase.io.trajectory import Trajectory
-
-        partial = path.with_suffix(".part")
-        with Trajectory(partial, "w") as trajectory:
-            trajectory.write(_bare(atoms))
-        os.replace(partial, path)
-
-    def event(self, kind: str, **details: Any) -> None:
-        """Append a line to events.jsonl."""
-        with self.events_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": kind, **details}) + "\n")
-
-    def cut_back(self, step: int, n_frames: int) -> None:
-        """Forget what was written after a checkpoint at this production step."""
-        if self.thermo_file.exists():
-            lines = self.thermo_file.read_text().splitlines()
-            kept = lines[:1] + [line for line in lines[1:] if _is_row_until(line, step)]
-            write_whole(self.thermo_file, ("\n".join(kept) + "\n").encode())
-        if self.trajectory_file.exists():
-            self._cut_trajectory(n_frames)
-
-    def _cut_trajectory(self, n_frames: int) -> None:
-        """Lower the number of frames in the file's header: one write of eight bytes."""
-        from ase.io.trajectory import Trajectory
-
-        with Trajectory(self.trajectory_file) as trajectory:
-            found = len(trajectory)
-        if found < n_frames:
-            raise RunError(
-                f"{self.trajectory_file} holds {found} frames, and the checkpoint was written after {n_frames}; the "
-                "file is damaged: start the run anew with --overwrite"
-            )
-        with self.trajectory_file.open("r+b") as file:
-            file.seek(_ULM_N_ITEMS)
-            file.write(np.array([n_frames], "<i8").tobytes())
-
-
-class ThermoFile:
-    """Appends rows of :data:`THERMO_COLUMNS`; ``flush`` before a checkpoint, so that no row is lost."""
-
-    def __init__(self, path: Path):
-        new = not path.exists()
-        self.file = path.open("a", encoding="utf-8")
-        if new:
-            self.file.write(",".join(THERMO_COLUMNS) + "\n")
-
-    def write(self, *row: float) -> None:
-        self.file.write(",".join(repr(value) for value in row) + "\n")
-
-    def flush(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-
-    def close(self) -> None:
-        self.file.close()
-
-
-class RunReader(RunDirectory):
-    """Reads a run, finished or not.
+    Attributes
+    ----------
+    options : dict
+        Every option of the run.
+    provenance : dict
+    atoms : Atoms
+        The structure the run was given, with charge and spin in ``atoms.info``.
+    bonds : ndarray of int, shape (n_bonds, 2)
+        Bonds of that structure.
+    cell : ndarray, shape (3, 3), Å
+    pbc : ndarray of bool, shape (3,)
+    n_frames : int
+    frame_interval_fs : float
+    thermo, equilibration : dict of ndarray, shape (n_rows,)
+        Columns by name.
+    events : list of dict
+    model_card : dict or None
 
     Raises
     ------
     RunError
-        If there is no run in the directory, or a file that is needed is missing or damaged.
+        If the directory holds no run, or one of its files is damaged.
     """
 
-    def __init__(self, path: str | Path):
-        super().__init__(path)
-        if not self.protocol_file.is_file():
-            raise RunError(f"no run in {self.path}: {self.protocol_file} does not exist")
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+        if not (self.directory / PROTOCOL).is_file():
+            what = "no run" if self.directory.is_dir() else "no directory"
+            raise RunError(f"{self.directory}: {what} there ({PROTOCOL} is missing)")
 
     @cached_property
-    def options(self) -> dict:
-        """The resolved options, as :func:`asecalc_ml.config.read_yaml` gives them."""
-        try:
-            return dict(read_yaml(self.protocol_file))
-        except ConfigError as error:
-            raise RunError(f"the run's options cannot be read: {error}") from error
+    def options(self) -> dict[str, Any]:
+        from asecalc_ml.config import read_yaml
 
-    @cached_property
-    def provenance(self) -> dict:
-        """Versions, model, seed and machine."""
-        return self._json(self.provenance_file)
+        return json.loads(json.dumps(read_yaml(self.directory / PROTOCOL)))
 
-    @cached_property
-    def model_card(self) -> dict | None:
-        """The model's card, or None where the calculator has none."""
-        return self._json(self.card_file) if self.card_file.exists() else None
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self._json(PROVENANCE)
+
+    @property
+    def model_card(self) -> dict[str, Any] | None:
+        return self._json(CARD) if (self.directory / CARD).is_file() else None
 
     @cached_property
     def atoms(self) -> Atoms:
-        """The structure dynamics began with; its bonds are what breaks and is measured."""
-        return self._structure(self.start_file)
-
-    @cached_property
-    def input(self) -> Atoms:
-        """The structure the run was given."""
-        return self._structure(self.input_file)
+        return self._structure(START)
 
     @cached_property
     def bonds(self) -> np.ndarray:
-        """Bonds of :attr:`atoms`, shape (n_bonds, 2)."""
         from asecalc_ml.topology import find_bonds
 
         return find_bonds(self.atoms)
 
     @property
     def cell(self) -> np.ndarray:
-        """Cell vectors as rows, shape (3, 3), Å."""
         return self.atoms.cell.array
 
     @property
     def pbc(self) -> np.ndarray:
-        """Periodic directions, shape (3,)."""
         return self.atoms.pbc
 
     @property
-    def n_frames(self) -> int:
-        """Frames of production."""
-        if not self.trajectory_file.exists() or self.trajectory_file.stat().st_size == 0:
-            return 0
-        with self._trajectory() as trajectory:
-            return len(trajectory)
-
-    @property
     def frame_interval_fs(self) -> float:
-        """Time between frames."""
-        return self.options["write_every"] * self.options["timestep_fs"]
+        return self.provenance["frame_interval_fs"]
 
-    def chunks(self, size: int = 1000) -> Iterator[np.ndarray]:
-        """Positions of production in pieces of shape (n_frames, n_atoms, 3), float64, Å."""
-        if self.n_frames == 0:
-            return
-        with self._trajectory() as trajectory:
-            for start in range(0, len(trajectory), size):
-                stop = min(start + size, len(trajectory))
-                yield np.array([trajectory.backend[k].positions for k in range(start, stop)])
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its planned end."""
+        return self.provenance.get("finished") is not None
 
-    @cached_property
+    @property
     def thermo(self) -> dict[str, np.ndarray]:
-        """Columns of thermo.csv by name; empty where production has not begun."""
-        return _read_columns(self.thermo_file)
+        return self._table(THERMO)
 
-    @cached_property
+    @property
     def equilibration(self) -> dict[str, np.ndarray]:
-        """Columns of equilibration.csv by name; empty where there was none."""
-        return _read_columns(self.equilibration_file)
+        return self._table(EQUILIBRATION)
 
     @property
-    def events(self) -> list[dict]:
-        """Lines of events.jsonl; one that a crash cut short is left out."""
-        if not self.events_file.exists():
-            return []
-        events = []
-        for line in self.events_file.read_text(encoding="utf-8").splitlines():
-            try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return events
+    def events(self) -> list[dict[str, Any]]:
+        path = self.directory / EVENTS
+        return [json.loads(line) for line in _whole_lines(path)] if path.is_file() else []
 
     @property
-    def is_finished(self) -> bool:
-        """Whether production reached its last step."""
-        return any(event["event"] == "finished" for event in self.events)
+    def n_frames(self) -> int:
+        with self._trajectory() as frames:
+            return len(frames)
+
+    def chunks(self, size: int = 1000, quantity: str = "positions") -> Iterator[np.ndarray]:
+        """Consecutive frames, at most ``size`` at once.
+
+        Parameters
+        ----------
+        size : int
+        quantity : {"positions", "momenta", "forces"}
+
+        Yields
+        ------
+        ndarray, shape (n_frames, n_atoms, 3)
+            In Å, ASE's momentum unit, or eV/Å.
+        """
+        with self._trajectory() as frames:
+            for start in range(0, len(frames), size):
+                stop = min(start + size, len(frames))
+                yield np.array([_array(frames[k], quantity) for k in range(start, stop)])
+
+    def frames(self) -> Iterator[Atoms]:
+        """Frames of the production as ASE structures with energy and forces."""
+        from ase.io.trajectory import TrajectoryReader
+
+        if self.n_frames:
+            with TrajectoryReader(self.directory / TRAJECTORY) as trajectory:
+                yield from trajectory
 
     def _trajectory(self):
-        from ase.io.trajectory import Trajectory
+        """The frames as ASE's file format knows them, quicker than through ``Atoms``."""
+        from contextlib import nullcontext
 
+        from ase.io import ulm
+
+        path = self.directory / TRAJECTORY
+        if not path.is_file() or path.stat().st_size == 0:
+            return nullcontext(())
         try:
-            return Trajectory(self.trajectory_file)
+            return ulm.open(path)
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.trajectory_file} cannot be read ({error}); it is damaged") from error
+            raise RunError(f"{path} is damaged: {error}") from error
 
-    def _structure(self, path: Path) -> Atoms:
-        from ase.io import read
-
+    def _table(self, name: str) -> dict[str, np.ndarray]:
+        path = self.directory / name
+        header, *rows = _whole_lines(path) if path.is_file() else [",".join(THERMO_COLUMNS)]
+        columns = header.split(",")
         try:
-            return read(path, format="traj")
-        except (OSError, ValueError, IndexError) as error:
-            raise RunError(
-                f"{path} cannot be read ({error}); the run ended before it began, or was damaged"
-            ) from error
+            values = np.array([[float(cell) for cell in row.split(",")] for row in rows])
+            values = values.reshape(-1, len(columns))
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+        return dict(zip(columns, values.T, strict=True))
 
-    def _json(self, path: Path) -> dict:
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.directory / name
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise RunError(f"{path} cannot be read ({error})") from error
+        except FileNotFoundError:
+            raise RunError(f"{path} is missing: the directory is not whole") from None
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+
+    def _structure(self, name: str) -> Atoms:
+        from ase.io import read
+
+        path = self.directory / name
+        try:
+            return read(path)
+        except Exception as error:  # ASE's readers raise whatever their parsing meets
+            raise RunError(f"{path} cannot be read: {error or type(error).__name__}") from error
 
 
-def _bare(atoms: Atoms) -> Atoms:
-    """A copy without its calculator."""
-    copy = atoms.copy()
-    copy.calc = None
-    return copy
+def _array(frame, quantity: str) -> np.ndarray:
+    return frame.calculator.forces if quantity == "forces" else frame.get(quantity)
 
 
-def _is_row_until(line: str, step: int) -> bool:
-    first = line.split(",", 1)[0]
-    return line.count(",") == len(THERMO_COLUMNS) - 1 and first.isdigit() and int(first) <= step
+def _whole_lines(path: Path) -> list[str]:
+    """Lines of a growing file; a last one without an end was cut by a kill or a full disk."""
+    text = path.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1].splitlines() or [""]
 
 
-def _read_columns(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        return {}
-    rows = list(csv.reader(io.StringIO(path.read_text())))
-    whole = [row for row in rows[1:] if len(row) == len(rows[0]) and all(row)]
-    try:
-        values = np.array(whole, dtype=float).reshape(-1, len(rows[0]))
-    except (ValueError, IndexError) as error:
-        raise RunError(f"{path} cannot be read ({error}); it is damaged") from error
-    return dict(zip(rows[0], values.T, strict=True))
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def _says_what_to_do(method: Callable) -> Callable:
+    """Turn an operating system's error while writing into a RunError."""
+
+    @functools.wraps(method)
+    def wrapped(self, *args, **kwargs):
+        try:
+            return method(self, *args, **kwargs)
+        except OSError as error:
+            raise RunError(_explain(self.directory, error)) from error
+
+    return wrapped
+
+
+def _explain(directory: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return (
+        f"cannot write to {directory}: {reason}. What was written before is kept: free space or mend "
+        f"permissions, or choose another directory; `asecalc-md resume {directory}` goes on with a run that had begun."
+    )
+
+
+def check_free(directory: str | Path, overwrite: bool = False) -> None:
+    """Refuse a directory that a new run cannot have, before anything is computed.
+
+    Raises
+    ------
+    RunError
+        If it holds a run that is not to be overwritten, or something that is no run.
+    """
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise RunError(f"{directory} is a file: choose another directory")
+    found = {path.name for path in directory.glob("*")} - {LOCK}
+    is_run = bool(found & {PROTOCOL, START, CHECKPOINT, EVENTS})
+    if is_run and not overwrite:
+        raise RunError(
+            f"{directory} holds a run already: `asecalc-md resume {directory}` goes on with it, "
+            "--overwrite (overwrite=True in Python) replaces it, or choose another directory"
+        )
+    if found and not is_run:
+        raise RunError(f"{directory} exists and holds no run but {min(found)}: choose another directory")
+
+
+class RunWriter:
+    """Writes a run directory; made by :meth:`create` or :meth:`open`.
+
+    Whole files appear at once or not at all. Growing files (tables, trajectory, events) are cut back to the
+    checkpoint when a run is resumed. A lock keeps two processes from writing to one directory.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self._texts: dict[str, GrowingText] = {}
+        self._trajectory: GrowingTrajectory | None = None
+        self._lock: io.FileIO | None = None
+
+    @classmethod
+    def create(cls, directory: str | Path, overwrite: bool = False) -> RunWriter:
+        """Make a new run directory. One that exists is taken if it is empty.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Remove the run that is there, and nothing that is not part of a run.
+
+        Raises
+        ------
+        RunError
+            If the directory holds something, cannot be written to, or another process writes to it.
+        """
+        writer = cls(Path(directory))
+        writer._make(overwrite)
+        return writer
+
+    @classmethod
+    def open(cls, directory: str | Path) -> RunWriter:
+        """Go on in a run directory; :meth:`cut_back` comes before anything is written.
+
+        Raises
+        ------
+        RunError
+            If another process writes to it.
+        """
+        writer = cls(Path(directory))
+        writer._take_lock()
+        return writer
+
+    @_says_what_to_do
+    def _make(self, overwrite: bool) -> None:
+        check_free(self.directory, overwrite)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        for name in (*WHOLE, *GROWING):
+            (self.directory / name).unlink(missing_ok=True)
+        for path in (self.directory / RESULTS).glob("*.*"):
+            if path.suffix in (".json", ".csv"):
+                path.unlink()
+
+    @_says_what_to_do
+    def _take_lock(self) -> None:
+        """A record lock: the system drops it with the process, however that ends."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        self._lock = (self.directory / LOCK).open("wb", buffering=0)
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            self._lock.close()
+            raise RunError(
+                f"{self.directory}: another process is writing this run; wait for it or stop it"
+            ) from None
+        except OSError:  # a file system without locks
+            return
+
+    @_says_what_to_do
+    def cut_back(self, marks: Mapping[str, dict]) -> None:
+        """Cut growing files back to where they stood when :meth:`sync` returned ``marks``; {}: to nothing."""
+        for name in GROWING:
+            if name in marks:
+                cut_back(self.directory / name, marks[name])
+            else:
+                (self.directory / name).unlink(missing_ok=True)
+
+    @_says_what_to_do
+    def write(self, name: str, content: str | bytes, sync: bool = False) -> None:
+        """Write a whole file."""
+        write_whole(self.directory / name, content, sync)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a whole JSON file."""
+        self.write(name, json.dumps(content, indent=2) + "\n")
+
+    def write_structure(self, name: str, atoms: Atoms) -> None:
+        """Write a structure in full precision, with momenta, constraints and ``info``."""
+        from ase.io.trajectory import TrajectoryWriter
+
+        content = _Kept()
+        with TrajectoryWriter(content) as trajectory:
+            trajectory.write(atoms.copy())
+        self.write(name, content.getvalue())
+
+    @_says_what_to_do
+    def write_checkpoint(self, content: bytes) -> None:
+        """Write a checkpoint to the disk itself, and keep the one before."""
+        path = self.directory / CHECKPOINT
+        if path.is_file():
+            path.replace(self.directory / PREVIOUS_CHECKPOINT)
+        write_whole(path, content, sync=True)
+        _sync_directory(self.directory)
+
+    @_says_what_to_do
+    def row(self, name: str, values: Sequence[float]) -> None:
+        """Append a row to :data:`THERMO` or :data:`EQUILIBRATION`, in full precision."""
+        self._text(name, ",".join(THERMO_COLUMNS)).append(",".join(map(repr, values)))
+
+    @_says_what_to_do
+    def frame(
+        self, atoms: Atoms, energy: float, forces: np.ndarray, calculator_name: str = "unknown"
+    ) -> None:
+        """Append a frame to the trajectory. Energy in eV, forces in eV/Å."""
+        if self._trajectory is None:
+            self._trajectory = GrowingTrajectory(self.directory / TRAJECTORY, calculator_name)
+        self._trajectory.append(atoms, energy, forces)
+
+    @_says_what_to_do
+    def event(self, kind: str, message: str, **fields: Any) -> None:
+        """Note what happened, at once."""
+        text = self._text(EVENTS)
+        text.append(json.dumps({"time": now(), "kind": kind, "message": message, **fields}))
+        text.flush()
+
+    @_says_what_to_do
+    def flush(self) -> None:
+        """Let readers see every row."""
+        for text in self._texts.values():
+            text.flush()
+
+    @_says_what_to_do
+    def sync(self) -> dict[str, dict]:
+        """Put growing files on the disk itself; where they stand, for :meth:`cut_back`."""
+        for text in self._texts.values():
+            text.flush()
+        paths = [self.directory / name for name in GROWING]
+        return {path.name: mark(path) for path in paths if path.is_file()}
+
+    @_says_what_to_do
+    def close(self) -> None:
+        """Close everything and let others write."""
+        files = [*self._texts.values(), self._trajectory, self._lock]
+        self._texts, self._trajectory, self._lock = {}, None, None
+        problems = []
+        for file in files:
+            try:
+                if file is not None:
+                    file.close()
+            except OSError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
+
+    def _text(self, name: str, first_line: str = "") -> GrowingText:
+        if name not in self._texts:
+            self._texts[name] = GrowingText(self.directory / name, first_line)
+        return self._texts[name]
+
+
+class _Kept(io.BytesIO):
+    """Bytes that stay when ASE closes the file it wrote."""
+
+    def close(self) -> None:
+        return
+
+
+def _sync_directory(directory: Path) -> None:
+    """Let a rename survive a power failure, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,77 +1,141 @@
-"""The last good state of a run, in one file that is replaced at once."""
+"""The state of a run, and its checkpoint: one file with everything that the rest of the run depends on."""
 
 from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from asecalc_ml.errors import RunError
-from asecalc_ml.model_file import write_whole
+from asecalc_ml.rundir import CHECKPOINT, PREVIOUS_CHECKPOINT
+
+SCHEMA = 1
+PLAIN = ("linear", "stage", "step", "begun", "energy", "changed_bonds")  # attributes that JSON knows
+
+
+@dataclass
+class State:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    atoms : Atoms
+        With its calculator.
+    rng : Generator
+        Source of every random number.
+    linear : bool
+        Whether the relaxed structure is a linear molecule.
+    stage, step : int
+        Number of the stage, and steps done in it.
+    begun : bool
+        Whether the stage has begun, with its first row and frame written.
+    forces : ndarray, shape (n_atoms, 3), eV/Å
+        At these positions; they are kept, so that resuming computes nothing a second time.
+    energy : float or None
+        Potential energy in eV where it is known.
+    changed_bonds : list
+        Bonds broken and bonds formed, as last noted.
+    """
+
+    atoms: Atoms
+    rng: np.random.Generator
+    linear: bool = False
+    stage: int = 0
+    step: int = 0
+    begun: bool = False
+    forces: np.ndarray | None = None
+    energy: float | None = None
+    changed_bonds: list = field(default_factory=lambda: [[], []])
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state of production.
+    """What a checkpoint file holds."""
 
-    Parameters
-    ----------
-    step : int
-        Steps of production done.
-    positions, momenta : array, shape (n_atoms, 3)
-        In float64, bit for bit.
-    cell : array, shape (3, 3)
-    calculator : dict or None
-        What the calculator wants to be given back.
+    arrays: dict[str, np.ndarray]
+    values: dict[str, Any]
+
+    @property
+    def marks(self) -> dict[str, dict]:
+        """Where the growing files stood."""
+        return self.values["marks"]
+
+    def restore(self, state: State) -> None:
+        """Put a state, made from the start structure, where the run stood."""
+        atoms = state.atoms
+        atoms.set_cell(self.arrays["cell"], scale_atoms=False, apply_constraint=False)
+        atoms.set_positions(self.arrays["positions"], apply_constraint=False)
+        atoms.set_momenta(self.arrays["momenta"], apply_constraint=False)
+        state.forces = self.arrays["forces"]
+        state.rng.bit_generator.state = self.values["rng"]
+        for name in PLAIN:
+            setattr(state, name, self.values[name])
+        if self.values["calculator"] is not None and hasattr(atoms.calc, "restore_state"):
+            atoms.calc.restore_state(self.values["calculator"])
+
+
+def pack(state: State, marks: dict[str, dict]) -> bytes:
+    """The bytes of a checkpoint file."""
+    atoms, calculator = state.atoms, state.atoms.calc
+    values = {name: getattr(state, name) for name in PLAIN} | {
+        "schema": SCHEMA,
+        "rng": state.rng.bit_generator.state,
+        "calculator": calculator.checkpoint_state() if hasattr(calculator, "checkpoint_state") else None,
+        "marks": marks,
+    }
+    content = io.BytesIO()
+    np.savez(
+        content,
+        positions=atoms.positions,
+        momenta=atoms.get_momenta(),
+        cell=atoms.cell.array,
+        forces=state.forces,
+        values=np.array(json.dumps(values)),
+    )
+    return content.getvalue()
+
+
+def load(directory: Path) -> tuple[Checkpoint | None, str | None]:
+    """The newest checkpoint that can be read.
+
+    Returns
+    -------
+    checkpoint : Checkpoint or None
+        None where none was ever written.
+    problem : str or None
+        What is wrong with the newest, where the one before it is taken.
+
+    Raises
+    ------
+    RunError
+        If there are checkpoints and none of them can be read.
     """
+    problems = []
+    for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
+        path = directory / name
+        if path.is_file():
+            try:
+                return _read(path), "; ".join(problems) or None
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                problems.append(f"{path} is damaged ({error})")
+    if problems:
+        raise RunError(
+            f"{'; '.join(problems)}: the run cannot be resumed. Its trajectory can still be read; "
+            "start it anew with --overwrite, or in another directory."
+        )
+    return None, None
 
-    step: int
-    positions: np.ndarray
-    momenta: np.ndarray
-    cell: np.ndarray
-    calculator: dict | None
 
-    @classmethod
-    def of(cls, atoms: Atoms, step: int) -> Checkpoint:
-        """The state of atoms and of their calculator."""
-        state = getattr(atoms.calc, "checkpoint_state", lambda: None)()
-        return cls(step, atoms.get_positions(), atoms.get_momenta(), atoms.cell.array, state)
-
-    def restore(self, atoms: Atoms) -> None:
-        """Put the state back."""
-        atoms.set_cell(self.cell)
-        atoms.positions[:] = self.positions
-        atoms.set_momenta(self.momenta, apply_constraint=False)
-        if self.calculator is not None and hasattr(atoms.calc, "restore_state"):
-            atoms.calc.restore_state(self.calculator)
-
-    def write(self, path: Path) -> None:
-        """Write the file whole or not at all."""
-        content = io.BytesIO()
-        about = json.dumps({"step": self.step, "calculator": self.calculator})
-        np.savez(content, positions=self.positions, momenta=self.momenta, cell=self.cell, about=about)
-        write_whole(path, content.getvalue())
-
-    @classmethod
-    def read(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint.
-
-        Raises
-        ------
-        RunError
-            If the file is damaged.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                about = json.loads(str(file["about"]))
-                arrays = {name: file[name] for name in ("positions", "momenta", "cell")}
-            return cls(step=about["step"], calculator=about["calculator"], **arrays)
-        except Exception as error:  # zipfile, numpy and json each raise their own
-            raise RunError(
-                f"the checkpoint {path} cannot be read ({error}); remove it, and `asecalc-md resume` starts the run "
-                "over from its first step, with the same result"
-            ) from error
+def _read(path: Path) -> Checkpoint:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    values = json.loads(str(arrays.pop("values")))
+    if values["schema"] != SCHEMA:
+        raise ValueError(f"schema {values['schema']} is not the {SCHEMA} that this version reads")
+    return Checkpoint(arrays, values)

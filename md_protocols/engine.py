@@ -1,86 +1,137 @@
-"""The stages of a run: set up, relax, equilibrate, produce."""
+"""Runs stages one after the other, and keeps what can be kept when something goes wrong."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ase import Atoms
+import numpy as np
 
-from asecalc_ml.calculators import make_calculator
-from asecalc_ml.errors import AsecalcError, RunError
-from asecalc_ml.md_protocols.equilibration import equilibrate, relax
-from asecalc_ml.md_protocols.production import Production
-from asecalc_ml.md_protocols.provenance import provenance
-from asecalc_ml.rundir import RunReader, RunWriter
-from asecalc_ml.structures import check_structure, load_structure
+from asecalc_ml.errors import RunError
+from asecalc_ml.md_protocols.checkpoint import State, pack
+from asecalc_ml.md_protocols.temperature import kinetic_energy, temperature
+from asecalc_ml.rundir import CHECKPOINT
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.nve import NVE
+    from asecalc_ml.md_protocols.options import ProtocolOptions
+    from asecalc_ml.md_protocols.progress import Progress
+    from asecalc_ml.rundir import RunWriter
+
+Step = Callable[[np.ndarray], np.ndarray]  # forces before a step to forces after it
+Observers = Sequence[tuple[int, Callable[[], None]]]  # every so many steps, what is done
 
 
-def start_run(options: NVE, atoms: Atoms | None, directory: Path, overwrite: bool, quiet: bool) -> RunReader:
-    """Make the run directory, and run all stages; see :meth:`ProtocolOptions.run`."""
-    atoms = load_structure(options.structure) if atoms is None else _copied(atoms)
-    if atoms.calc is None:
-        atoms.calc = make_calculator(options.calculator)
-    check_runnable(atoms)
-    writer = RunWriter.create(directory, overwrite)
-    writer.write_options({**options.model_dump(mode="json"), "directory": str(directory)})
-    writer.write_provenance(provenance(atoms.calc, options.seed))
-    if getattr(atoms.calc, "card", None) is not None:
-        writer.write_card(atoms.calc.card)
-    writer.write_structure(writer.input_file, atoms)
-    return run_stages(options, atoms, writer, quiet)
+class Engine:
+    """Carries a state through stages.
 
-
-def run_stages(options: NVE, atoms: Atoms, writer: RunWriter, quiet: bool) -> RunReader:
-    """Everything from the input structure on; the same seed gives the same trajectory."""
-    with stopping(writer):
-        relax(options, atoms, writer, quiet)
-        writer.write_structure(writer.start_file, atoms)
-        equilibrate(options, atoms, writer, quiet)
-        Production(options, atoms, writer).run(quiet)
-    return RunReader(writer.path)
-
-
-def check_runnable(atoms: Atoms) -> None:
-    """Refuse what dynamics cannot use: a broken structure, an energy that jumps at the cutoff.
-
-    Raises
-    ------
-    StructureError, RunError
+    Parameters
+    ----------
+    options : ProtocolOptions
+    state : State
+        From which the run goes on; its forces are known.
+    writer : RunWriter
+    progress : Progress
     """
-    check_structure(atoms)
-    if not getattr(atoms.calc, "continuous", True):
+
+    def __init__(self, options: ProtocolOptions, state: State, writer: RunWriter, progress: Progress):
+        self.options, self.state, self.writer, self.progress = options, state, writer, progress
+        self.atoms = state.atoms
+        self.masses = state.atoms.get_masses()
+
+    def run(self, stages: Sequence) -> None:
+        """Run what is left of the stages."""
+        while self.state.stage < len(stages):
+            stage = stages[self.state.stage]
+            self.progress.start(stage.name, stage.n_steps, self.state.step)
+            stage.run(self)
+            self.progress.end()
+            self.state.stage, self.state.step, self.state.begun = self.state.stage + 1, 0, False
+            self.checkpoint()
+
+    # ------------------------------------------------------------------------------------------ steps
+
+    def integrate(self, step: Step, n_steps: int, observers: Observers) -> None:
+        """Make steps up to ``n_steps``, and call each observer when it is due."""
+        state = self.state
+        observers = [*observers, (self.options.checkpoint_every, self.checkpoint)]
+        while state.step < n_steps:
+            due = min(every - state.step % every for every, _ in observers)
+            self._advance(step, min(due, n_steps - state.step))
+            for every, observe in observers:
+                if state.step % every == 0:
+                    observe()
+            self.progress.update(state.step)
+
+    def _advance(self, step: Step, n_steps: int) -> None:
+        """The inner loop; what it costs beside the step shows in every run."""
+        state, atoms, generator = self.state, self.atoms, self.state.rng.bit_generator
+        for _ in range(n_steps):
+            good = (atoms.get_positions(), atoms.get_momenta(), generator.state)
+            try:
+                forces = step(state.forces)
+            except Exception as error:  # a calculator may raise anything, and the run must not be lost
+                self._back_to(*good)
+                self.stop(f"the calculator failed: {error or type(error).__name__}", error)
+            if not math.isfinite(np.vdot(forces, forces) + self._known_energy()):
+                self._back_to(*good)
+                self.stop("energy or forces are not finite")
+            state.forces, state.energy = forces, None
+            state.step += 1
+
+    def _known_energy(self) -> float:
+        """Energy that the calculator has found with the forces; 0 where it did not."""
+        return getattr(self.atoms.calc, "results", {}).get("energy", 0.0)
+
+    def _back_to(self, positions: np.ndarray, momenta: np.ndarray, random_state: dict) -> None:
+        self.atoms.set_positions(positions, apply_constraint=False)
+        self.atoms.set_momenta(momenta, apply_constraint=False)
+        self.state.rng.bit_generator.state = random_state
+
+    # ------------------------------------------------------------------------------------------ values
+
+    def energy(self) -> float:
+        """Potential energy of the state, eV."""
+        if self.state.energy is None:
+            adds = any(hasattr(one, "adjust_potential_energy") for one in self.atoms.constraints)
+            found = None if adds else getattr(self.atoms.calc, "results", {}).get("energy")
+            self.state.energy = float(self.atoms.get_potential_energy() if found is None else found)
+        return self.state.energy
+
+    def write_row(self, table: str, timestep_fs: float, n_degrees: int) -> None:
+        """Append a row of step, time, energies and temperature."""
+        potential = self.energy()
+        kinetic = kinetic_energy(self.atoms.get_momenta(), self.masses)
+        step = self.state.step
+        values = (potential, kinetic, potential + kinetic, temperature(kinetic, n_degrees))
+        self.writer.row(table, (step, step * timestep_fs, *values))
+
+    # ------------------------------------------------------------------------------------------ keeping
+
+    def checkpoint(self) -> None:
+        """Put the state on disk."""
+        marks = self.writer.sync()
+        self.writer.write_checkpoint(pack(self.state, marks))
+
+    def note(self, kind: str, message: str, **fields) -> None:
+        """Put an event into events.jsonl, and a warning before the user's eyes."""
+        self.writer.event(kind, message, **{"stage": self.state.stage, "step": self.state.step, **fields})
+        if kind == "warning":
+            self.progress.warn(message)
+
+    def stop(self, reason: str, cause: Exception | None = None) -> None:
+        """End the run at the last good state, which is kept.
+
+        Raises
+        ------
+        RunError
+            Always.
+        """
+        self.note("stopped", reason)
+        self.checkpoint()
+        directory = self.writer.directory
         raise RunError(
-            "the model's energy is discontinuous where an atom crosses the cutoff, so dynamics would not conserve "
-            "it; use a model trained with `envelope: true`"
-        )
-
-
-@contextlib.contextmanager
-def stopping(writer: RunWriter) -> Iterator[None]:
-    """Record why a run stopped, and say where its last good state is."""
-    try:
-        yield
-    except AsecalcError as error:
-        writer.event("stopped", reason=str(error))
-        raise RunError(f"the run stopped: {error}. What it wrote is in {writer.path}") from error
-    except KeyboardInterrupt:
-        writer.event("interrupted")
-        raise
-    except OSError as error:
-        raise RunError(
-            f"the run stopped, since {writer.path} cannot be written ({error.strerror or error}); make room, then "
-            f"go on with `asecalc-md resume {writer.path}`"
-        ) from error
-
-
-def _copied(atoms: Atoms) -> Atoms:
-    """A copy with the same calculator, so that the caller's structure is left as it was."""
-    copy = atoms.copy()
-    copy.calc = atoms.calc
-    return copy
+            f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason}. The last "
+            f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. A smaller "
+            "timestep_fs, a structure without strain, or a calculator made for it may help."
+        ) from cause

@@ -1,58 +1,70 @@
-"""NVE: constant energy, after relaxation and an equilibration at temperature."""
+"""Dynamics at constant energy."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from asecalc_ml.md_protocols.options import ProtocolOptions
 
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from asecalc_ml.rundir import RunReader
-
 
 class NVE(ProtocolOptions):
-    """Relax, equilibrate with a Langevin thermostat, then run velocity Verlet at constant energy.
+    """Relax, equilibrate at a temperature, then run at constant energy with velocity Verlet.
 
-    A relaxed structure that is given velocities at T runs at about T/2, since half of the kinetic energy
-    goes into the bonds; so production follows an equilibration at T.
+    A relaxed structure has no potential energy to share, so that velocities drawn at T would run near T/2.
+    Langevin dynamics fill the vibrations first; the production then starts without translation and rotation,
+    at the mean total energy of the equilibration.
     """
 
-    protocol: Literal["nve"] = Field("nve", description="this protocol")
-    temperature_K: float = Field(300.0, gt=0, description="temperature of the equilibration")
-    timestep_fs: float = Field(0.1, gt=0, le=10, description="time step of production")
-    steps: int = Field(20_000, ge=1, description="steps of production")
-    relax: bool = Field(True, description="minimise the energy first")
-    relax_fmax_eV_A: float = Field(0.01, gt=0, description="relaxed when no force is larger")
-    relax_steps: int = Field(500, ge=1, description="stop relaxing after so many steps, relaxed or not")
-    equilibration_ps: float = Field(1.0, ge=0, description="Langevin dynamics before production; 0: none")
-    equilibration_timestep_fs: float = Field(0.5, gt=0, le=10, description="time step of the equilibration")
-    friction_per_ps: float = Field(10.0, gt=0, description="friction of the Langevin thermostat")
-    write_every: int = Field(10, ge=1, description="steps between frames of the trajectory")
-    thermo_every: int = Field(10, ge=1, description="steps between rows of thermo.csv")
-    checkpoint_every: int = Field(
-        1000, ge=1, description="steps between checkpoints; a multiple of both above"
+    protocol: Literal["nve"] = Field("nve", description="dynamics at constant energy")
+    temperature_K: float = Field(300.0, ge=0, description="temperature of equilibration and first velocities")
+    timestep_fs: float = Field(0.1, gt=0, le=20, description="time step of the production")
+    steps: int = Field(20_000, ge=1, description="steps of the production")
+    relax: bool = Field(True, description="relax the structure first")
+    relax_fmax_eV_A: float = Field(0.02, gt=0, description="largest force on any atom of a relaxed structure")
+    relax_steps: int = Field(500, ge=1, description="steps after which relaxation gives up")
+    velocities: Literal["thermal", "structure"] = Field(
+        "thermal", description="draw first velocities at temperature_K, or take those of the structure"
     )
+    equilibration_ps: float = Field(1.0, ge=0, description="length of the Langevin equilibration; 0 for none")
+    equilibration_timestep_fs: float = Field(0.5, gt=0, le=20, description="time step of the equilibration")
+    friction_per_fs: float = Field(0.02, gt=0, description="friction of the Langevin thermostat")
 
     @model_validator(mode="after")
-    def _checkpoints_meet_frames(self) -> NVE:
-        for name in ("write_every", "thermo_every"):
-            if self.checkpoint_every % getattr(self, name):
-                raise ValueError(f"checkpoint_every must be a multiple of {name} ({getattr(self, name)})")
+    def _own_velocities_are_those_of_this_structure(self) -> NVE:
+        if self.velocities == "structure" and self.relax:
+            raise ValueError(
+                "velocities: structure needs relax: false, since relaxation changes the structure"
+            )
         return self
 
-    def run(
-        self,
-        atoms: Atoms | None = None,
-        directory: str | Path | None = None,
-        overwrite: bool = False,
-        quiet: bool = False,
-    ) -> RunReader:
-        """Run the protocol; see :meth:`ProtocolOptions.run`."""
-        from asecalc_ml.md_protocols.engine import start_run
+    def stages(self) -> list:
+        """Relax, Equilibrate, Produce, as far as they are wanted."""
+        from asecalc_ml.md_protocols.stages import Equilibrate, Produce, Relax
 
-        return start_run(self, atoms, Path(directory or self.run_directory), overwrite, quiet)
+        n_equilibration = round(1000 * self.equilibration_ps / self.equilibration_timestep_fs)
+        draws = self.velocities == "thermal"
+        wanted = [
+            (self.relax, Relax(self.relax_fmax_eV_A, self.relax_steps)),
+            (
+                n_equilibration > 0,
+                Equilibrate(
+                    self.temperature_K,
+                    n_equilibration,
+                    self.equilibration_timestep_fs,
+                    self.friction_per_fs,
+                    draws,
+                ),
+            ),
+            (
+                True,
+                Produce(self.temperature_K, self.steps, self.timestep_fs, draws, n_equilibration > 0),
+            ),
+        ]
+        return [stage for is_wanted, stage in wanted if is_wanted]
+
+    @property
+    def frame_interval_fs(self) -> float:
+        """Time from frame to frame of the trajectory."""
+        return self.timestep_fs * self.write_every

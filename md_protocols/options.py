@@ -1,7 +1,8 @@
-"""Options that every protocol has."""
+"""What the options of every protocol have in common."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,29 +17,31 @@ if TYPE_CHECKING:
 
 
 class ProtocolOptions(Options):
-    """What to run, with which calculator, and where the run goes.
+    """Base of all protocols: what runs, with which calculator, and where to.
 
-    A protocol is an option model; :meth:`run` does it. YAML and Python share the options.
+    A protocol adds its own options and says in :meth:`stages` what is done with them.
     """
 
-    protocol: str = Field(description="name of the protocol, as registered under asecalc_ml.protocols")
-    structure: str = Field("ethanol", description="a name (ethanol, CH3CH2OH), smiles:CCO, or a file")
-    calculator: str | dict[str, dict[str, Any] | None] = Field(
-        "torchmdnet-ethanol",
-        description="a registered model, gfn2-xtb, or module:Class; or {one of them: {argument: value}}",
+    protocol: str = Field(description="name of the protocol")
+    structure: str | None = Field(
+        None,
+        description="a name (ethanol), 'smiles:CCO', or a file (frames.xyz, frames.xyz@-1)",
     )
-    directory: Path | None = Field(None, description="run directory; default runs/STRUCTURE-PROTOCOL")
-    seed: int = Field(0, ge=0, description="seed of velocities and thermostat")
-    threads: int = Field(1, ge=1, description="CPU threads of torch; a small molecule is fastest on one")
+    calculator: str | dict[str, dict[str, Any] | None] | None = Field(
+        None,
+        description="a registered model, gfn2-xtb, or 'module:Class' of any ASE calculator",
+    )
+    directory: str | None = Field(
+        None, description="run directory; by default runs/ and the name of the YAML file"
+    )
+    seed: int = Field(0, ge=0, description="seed of every random number")
+    threads: int = Field(1, ge=1, description="CPU threads; small molecules are fastest with one")
+    write_every: int = Field(10, ge=1, description="steps from frame to frame of the trajectory")
+    thermo_every: int = Field(10, ge=1, description="steps from row to row of thermo.csv")
+    checkpoint_every: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint")
     analyses: dict[str, dict[str, Any] | None] | None = Field(
-        None, description="analyses and their options by name; default: those that fit the run"
+        None, description="analyses by name, each with its options; by default those that always make sense"
     )
-
-    @property
-    def run_directory(self) -> Path:
-        """Where the run goes."""
-        name = "".join(c if c.isalnum() else "-" for c in Path(self.structure).stem).strip("-").lower()
-        return self.directory or Path("runs") / f"{name}-{self.protocol}"
 
     def run(
         self,
@@ -52,13 +55,14 @@ class ProtocolOptions(Options):
         Parameters
         ----------
         atoms : Atoms, optional
-            Start from these instead of ``structure``, and with their calculator where they have one.
+            In place of ``structure``; it is copied, and stays as it is. Its calculator is used where
+            ``calculator`` is not given.
         directory : str or Path, optional
-            Run directory, instead of ``directory`` of the options.
+            In place of ``directory``.
         overwrite : bool
             Replace a run that is there.
         quiet : bool
-            Show no progress.
+            Print nothing.
 
         Returns
         -------
@@ -66,9 +70,26 @@ class ProtocolOptions(Options):
 
         Raises
         ------
+        ConfigError
+            If structure or calculator are missing.
         RunError
-            If the directory exists or cannot be written, or the run had to stop; what it wrote stays.
-        StructureError, ModelError, ConfigError
-            If the structure or the calculator cannot be used.
+            If the directory cannot be used, or the run cannot go on; the last good state is kept.
         """
+        from asecalc_ml.md_protocols.launch import start_run
+
+        return start_run(self, atoms, directory, overwrite, quiet)
+
+    def stages(self) -> list:
+        """What is done, in order: objects of :mod:`asecalc_ml.md_protocols.stages`, or of that kind."""
         raise NotImplementedError
+
+    @property
+    def frame_interval_fs(self) -> float:
+        """Time from frame to frame of the trajectory."""
+        raise NotImplementedError
+
+    def default_directory(self) -> Path:
+        """Where a run goes that was not told: runs/nve-ethanol."""
+        text = self.structure or "atoms"
+        text = Path(text).stem if "/" in text else text
+        return Path("runs") / f"{self.protocol}-{re.sub(r'[^A-Za-z0-9._+-]+', '-', text)}"

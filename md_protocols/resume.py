@@ -1,67 +1,126 @@
-"""Going on with a run that was interrupted, bit for bit where the calculator is deterministic."""
+"""Going on with a run that was interrupted, bit for bit."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
-from asecalc_ml.calculators import make_calculator
+from asecalc_ml import plugins
+from asecalc_ml.calculators import describe_calculator
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunError
-from asecalc_ml.md_protocols.checkpoint import Checkpoint
-from asecalc_ml.md_protocols.engine import check_runnable, run_stages, stopping
-from asecalc_ml.md_protocols.production import Production
-from asecalc_ml.md_protocols.provenance import check_same
-from asecalc_ml.plugins import get
-from asecalc_ml.rundir import RunReader, RunWriter
+from asecalc_ml.md_protocols import launch
+from asecalc_ml.md_protocols.checkpoint import Checkpoint, State, load
+from asecalc_ml.md_protocols.options import ProtocolOptions
+from asecalc_ml.md_protocols.progress import make_progress
+from asecalc_ml.rundir import PROTOCOL, PROVENANCE, RunReader, RunWriter, now
 
 
 def resume_run(
-    directory: str | Path, allow_different: bool = False, quiet: bool = False, calculator=None
+    directory: str | Path, allow_different: bool = False, quiet: bool = False, calculator: Any = None
 ) -> RunReader:
-    """Go on after the last checkpoint; without one, from the first step with the same seed.
+    """Go on from the last checkpoint. On the same processor the trajectory comes out as if never interrupted.
 
     Parameters
     ----------
     directory : str or Path
+        A run directory.
     allow_different : bool
-        Go on although model or versions have changed.
+        Go on although the model or a version has changed since; it is noted in the run's events.
     quiet : bool
-        Show no progress.
-    calculator : ASE calculator, optional
-        For a run that was started in Python with a calculator no name stands for.
+        Print nothing.
+    calculator : ase Calculator, optional
+        For a run whose calculator was passed in Python, and cannot be made from its name.
+
+    Returns
+    -------
+    RunReader
 
     Raises
     ------
     RunError
-        If the run is finished, was made with another model or other versions, or is damaged.
+        If there is no run, if its checkpoints are damaged, if model or versions have changed, or if another
+        process is writing it.
     """
-    reader, writer = RunReader(directory), RunWriter(directory)
-    if reader.is_finished:
-        raise RunError(f"the run in {directory} is finished; start another with a new `directory`")
-    options = parse_options(
-        reader.options, get("protocols", reader.options.get("protocol", "")), source=str(reader.protocol_file)
+    run = RunReader(directory)
+    if run.finished:
+        text = f"{directory} finished at {run.provenance['finished']}: nothing is left to do"
+        make_progress(quiet).say(text)
+        return run
+    options = _options(run)
+    atoms = launch.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
+    differences = _differences(run.provenance, atoms)
+    if differences and not allow_different:
+        raise RunError(_refusal(run, differences))
+    with launch.threads(options):
+        return _go_on(run, options, atoms, differences, quiet)
+
+
+def _options(run: RunReader) -> ProtocolOptions:
+    model = plugins.get("protocols", run.options["protocol"])
+    return parse_options(run.options, model, source=str(run.directory / PROTOCOL))
+
+
+def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) -> ProtocolOptions:
+    if calculator is None and options.calculator is None:
+        name = run.provenance["calculator"]["name"]
+        raise RunError(
+            f"{run.directory}: its calculator ({name}) was passed in Python and cannot be made from its "
+            f"name; use resume_run({str(run.directory)!r}, calculator=...)"
+        )
+    return options
+
+
+def _go_on(run: RunReader, options: ProtocolOptions, atoms, differences: list[str], quiet: bool) -> RunReader:
+    # the lock comes first: a run that still lives writes checkpoints while we read
+    with contextlib.closing(RunWriter.open(run.directory)) as writer:
+        checkpoint, problem = load(run.directory)
+        state = _state(options, atoms, checkpoint)
+        writer.cut_back(checkpoint.marks if checkpoint else {})
+        if problem:
+            writer.event("warning", f"{problem}; the one before it was taken")
+        for difference in differences:
+            writer.event("warning", f"resumed with {difference}")
+        writer.event("resumed", "resumed", stage=state.stage, step=state.step)
+        writer.write_json(PROVENANCE, _resumed_provenance(run.provenance, atoms))
+        return launch.drive(options, state, writer, quiet)
+
+
+def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> State:
+    if checkpoint is None:  # killed before the first: begin again
+        return launch.first_state(options, atoms)
+    state = State(atoms, launch.generator(options))
+    checkpoint.restore(state)
+    return state
+
+
+def _differences(provenance: dict, atoms) -> list[str]:
+    """What has changed since the run began and may change its trajectory."""
+    calculator = describe_calculator(atoms.calc)
+    old_hash, new_hash = provenance["calculator"]["model_hash"], calculator["model_hash"]
+    found = [] if old_hash == new_hash else [f"model {_short(new_hash)} instead of {_short(old_hash)}"]
+    before = provenance["calculator"]["versions"] | provenance["versions"]
+    after = calculator["versions"] | launch.versions()
+    changed = [name for name in before if after.get(name, before[name]) != before[name]]
+    return found + [f"{name} {after[name]} instead of {before[name]}" for name in changed]
+
+
+def _short(model_hash: str | None) -> str:
+    return model_hash[:12] if model_hash else "none"
+
+
+def _refusal(run: RunReader, differences: list[str]) -> str:
+    name = run.provenance["calculator"]["name"]
+    return (
+        f"{run.directory} (calculator {name}) would go on with {'; '.join(differences)}, and its trajectory "
+        "would not be that of one run. Bring back what it began with, or start a new run; "
+        "--allow-different (allow_different=True in Python) goes on all the same."
     )
-    calculator = calculator or make_calculator(options.calculator)
-    if not allow_different:
-        check_same(reader.provenance, calculator)
-    if not reader.checkpoint_file.exists():
-        return _start_over(options, reader, writer, calculator, quiet)
-    checkpoint = Checkpoint.read(reader.checkpoint_file)
-    atoms = reader.atoms
-    atoms.calc = calculator
-    checkpoint.restore(atoms)
-    writer.cut_back(checkpoint.step, n_frames=checkpoint.step // options.write_every + 1)
-    writer.event("resumed", step=checkpoint.step)
-    with stopping(writer):
-        Production(options, atoms, writer, checkpoint.step).run(quiet)
-    return RunReader(directory)
 
 
-def _start_over(options, reader: RunReader, writer: RunWriter, calculator, quiet: bool) -> RunReader:
-    atoms = reader.input
-    atoms.calc = calculator
-    check_runnable(atoms)
-    writer.event("started over")
-    for file in (writer.thermo_file, writer.trajectory_file):
-        file.unlink(missing_ok=True)
-    return run_stages(options, atoms, writer, quiet)
+def _resumed_provenance(provenance: dict, atoms) -> dict:
+    """What the run rests on from here; machines and versions of each resumption are kept."""
+    here = {"time": now(), "versions": launch.versions(), "machine": launch.machine()}
+    here["calculator"] = describe_calculator(atoms.calc)
+    return provenance | {"resumed": [*provenance.get("resumed", []), here]}

@@ -1,0 +1,151 @@
+"""Files written whole or not at all, and files that grow and can be cut back to where they stood."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asecalc_ml.errors import RunError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+FLUSH_BYTES = 8192
+HEADER_BYTES = 48  # of ase.io.ulm: magic, tag, version, number of frames, place of their index
+
+
+def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
+    """Write a file under another name, then rename it: whoever reads it finds the old one or the new one.
+
+    Parameters
+    ----------
+    sync : bool
+        Wait until the disk has it, so that it also survives a power failure.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class GrowingText:
+    """A text file to which whole lines are appended.
+
+    Parameters
+    ----------
+    path : Path
+    first_line : str
+        Written where the file is new or empty.
+    """
+
+    def __init__(self, path: Path, first_line: str = ""):
+        self._file = path.open("ab", buffering=0)
+        self._waiting = bytearray()
+        if first_line and self._file.tell() == 0:
+            self.append(first_line)
+
+    def append(self, line: str) -> None:
+        """Add a line; it reaches the file when some have come together."""
+        self._waiting += line.encode() + b"\n"
+        if len(self._waiting) > FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what waits to the operating system."""
+        while self._waiting:
+            written = self._file.write(self._waiting)
+            del self._waiting[:written]
+
+    def close(self) -> None:
+        """Flush and close."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+
+class GrowingTrajectory:
+    """An ASE trajectory (.traj) with positions, momenta, energy and forces in full precision.
+
+    Parameters
+    ----------
+    path : Path
+    calculator_name : str
+        Kept with every frame, as ASE does.
+    """
+
+    def __init__(self, path: Path, calculator_name: str):
+        from ase.io.trajectory import TrajectoryWriter
+
+        self._writer = TrajectoryWriter(path, mode="a", properties=["energy", "forces"])
+        self._results = _Results(calculator_name)
+        self._frame: Atoms | None = None
+
+    def append(self, atoms: Atoms, energy: float, forces: np.ndarray) -> None:
+        """Add a frame of the same atoms. Energy in eV, forces in eV/Å with shape (n_atoms, 3)."""
+        if self._frame is None:  # a copy, since the calculator of the dynamics must not be touched
+            self._frame = atoms.copy()
+            self._frame.calc = self._results
+        self._frame.arrays["positions"][:] = atoms.positions
+        self._frame.set_momenta(atoms.get_momenta(), apply_constraint=False)
+        self._frame.cell[:] = atoms.cell
+        self._results.values = {"energy": energy, "forces": forces}
+        self._writer.write(self._frame)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+class _Results:
+    """What ASE's trajectory writer asks of a calculator, and nothing of what a real one would recompute."""
+
+    def __init__(self, name: str):
+        self.name, self.values = name, {}
+
+    def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True):
+        return self.values.get(name)
+
+
+def mark(path: Path) -> dict:
+    """Put a growing file, flushed before, on the disk itself; where it stands now, for :func:`cut_back`."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        found = {"bytes": file.seek(0, os.SEEK_END)}
+        if path.suffix == ".traj":
+            file.seek(0)
+            found["head"] = file.read(HEADER_BYTES).hex()
+        return found
+
+
+def cut_back(path: Path, mark: dict) -> None:
+    """Cut a growing file back to where it stood when :func:`mark` looked.
+
+    An .ulm file counts its frames in its first 48 bytes and only ever appends: with that header put back, the
+    frames after it are forgotten. Killed half-way, this can be done again.
+
+    Raises
+    ------
+    RunError
+        If the file is missing or shorter than it was.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if size < mark["bytes"]:
+        raise RunError(
+            f"{path} has {size} bytes, and had {mark['bytes']} at the last checkpoint: it was damaged or "
+            "replaced, and this run cannot be resumed. Start it anew with --overwrite."
+        )
+    with path.open("r+b") as file:
+        if "head" in mark:
+            file.write(bytes.fromhex(mark["head"]))
+        file.truncate(mark["bytes"])
+        os.fsync(file.fileno())

@@ -1,0 +1,163 @@
+"""From options to a running engine: a new run."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.calculators import describe_calculator, make_calculator
+from asecalc_ml.config import dump_yaml
+from asecalc_ml.errors import AsecalcError, ConfigError, StructureError
+from asecalc_ml.md_protocols.checkpoint import State
+from asecalc_ml.md_protocols.engine import Engine
+from asecalc_ml.md_protocols.progress import make_progress
+from asecalc_ml.md_protocols.temperature import is_linear
+from asecalc_ml.rundir import CARD, PROTOCOL, PROVENANCE, START, RunReader, RunWriter, check_free, now
+from asecalc_ml.structures import check_structure, load_structure
+from asecalc_ml.versions import installed_versions
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.options import ProtocolOptions
+
+
+def start_run(
+    options: ProtocolOptions, atoms: Atoms | None, directory: str | Path | None, overwrite: bool, quiet: bool
+) -> RunReader:
+    """Run a protocol from its beginning; see :meth:`ProtocolOptions.run`."""
+    directory = Path(directory or options.directory or options.default_directory())
+    check_free(directory, overwrite)
+    atoms = prepare(options, atoms)
+    with threads(options):
+        state = first_state(options, atoms)
+        writer = RunWriter.create(directory, overwrite)
+        with contextlib.closing(writer):
+            _write_beginning(options.model_copy(update={"directory": str(directory)}), state, writer)
+            return drive(options, state, writer, quiet)
+
+
+def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = None) -> Atoms:
+    """A checked copy of the structure with its calculator."""
+    if atoms is None and options.structure is None:
+        raise ConfigError(
+            "no structure: add `structure: NAME` (ethanol, smiles:CCO, a file), or pass atoms in Python"
+        )
+    given = load_structure(options.structure) if atoms is None else atoms
+    calculator = calculator or (make_calculator(options.calculator) if options.calculator else given.calc)
+    if calculator is None:
+        raise ConfigError("no calculator: add `calculator: NAME`, or pass atoms with one in Python")
+    if getattr(calculator, "continuous", True) is False:
+        raise ConfigError(
+            "the energy of this model jumps where an atom crosses the cutoff, and dynamics cannot conserve it: "
+            "train it with `envelope: true`"
+        )
+    check_structure(given)
+    copy = given.copy()
+    copy.calc = calculator
+    return copy
+
+
+@contextlib.contextmanager
+def threads(options: ProtocolOptions) -> Iterator[None]:
+    """Torch's threads as the options say, where the calculator has loaded torch; as found afterwards."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from asecalc_ml.threads import torch_threads
+
+    with torch_threads(options.threads):
+        yield
+
+
+def generator(options: ProtocolOptions) -> np.random.Generator:
+    """The source of every random number of a run."""
+    return np.random.Generator(np.random.PCG64(options.seed))
+
+
+def first_state(options: ProtocolOptions, atoms: Atoms) -> State:
+    """The state at the beginning, with energy and forces of the structure.
+
+    Raises
+    ------
+    StructureError
+        If the calculator cannot evaluate the structure, or what it finds is not finite.
+    """
+    state = State(atoms, generator(options), linear=is_linear(atoms))
+    try:
+        state.forces = atoms.get_forces(md=True)
+        state.energy = float(atoms.get_potential_energy())
+    except AsecalcError:
+        raise
+    except Exception as error:  # a calculator may raise anything
+        text = f"the calculator cannot evaluate the structure: {error or type(error).__name__}"
+        raise StructureError(text) from error
+    if not (np.isfinite(state.forces).all() and np.isfinite(state.energy)):
+        raise StructureError(
+            f"energy ({state.energy} eV) or forces of the starting structure are not finite: look at its "
+            "distances, and whether the calculator knows its elements"
+        )
+    return state
+
+
+def drive(options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool) -> RunReader:
+    """Run all stages that are left, and note the end."""
+    progress = make_progress(quiet)
+    try:
+        Engine(options, state, writer, progress).run(options.stages())
+    finally:
+        progress.close()
+    reader = RunReader(writer.directory)
+    writer.write_json(PROVENANCE, reader.provenance | {"finished": now()})
+    return reader
+
+
+def _write_beginning(options: ProtocolOptions, state: State, writer: RunWriter) -> None:
+    """Everything that a resumed run needs; protocol.yaml comes last and says that all is there."""
+    atoms = state.atoms
+    card = getattr(atoms.calc, "card", None)
+    writer.write_structure(START, atoms)
+    if card is not None:
+        writer.write_json(CARD, card.model_dump(mode="json"))
+    writer.write_json(PROVENANCE, provenance(options, atoms))
+    writer.write(PROTOCOL, dump_yaml(options), sync=True)
+
+
+def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
+    """What a run rests on."""
+    return {
+        "protocol": options.protocol,
+        "started": now(),
+        "finished": None,
+        "formula": atoms.get_chemical_formula(),
+        "calculator": describe_calculator(atoms.calc),
+        "versions": versions(),
+        "machine": machine(),
+        "seed": options.seed,
+        "threads": options.threads,
+        "frame_interval_fs": options.frame_interval_fs,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions that can change a trajectory; torch's where it is loaded."""
+    packages = ["ase", "numpy", *(["torch"] if "torch" in sys.modules else [])]
+    return {"python": platform.python_version(), **installed_versions(packages)}
+
+
+def machine() -> dict[str, str]:
+    """The platform and the name of its processor."""
+    return {"platform": platform.platform(), "cpu": _cpu()}
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

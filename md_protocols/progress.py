@@ -1,0 +1,138 @@
+"""What a user sees of a run: a bar with steps/s and time left, lines without a terminal, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+REDRAW_S = 0.2
+LINE_EVERY_S = 60.0
+
+
+class Progress:
+    """Shows nothing but warnings; base of the others."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+        self._n_steps = self._first = self._step = 0
+        self._began = self._shown = 0.0
+
+    def start(self, stage: str, n_steps: int, step: int = 0) -> None:
+        """A stage begins, or goes on, at a step."""
+        self.stage, self._n_steps, self._first, self._step = stage, n_steps, step, step
+        self._began = self._shown = time.monotonic()
+        self._draw_start()
+
+    def update(self, step: int) -> None:
+        """So many steps are done; costs next to nothing unless something is shown."""
+        self._step = step
+        if time.monotonic() - self._shown > self._interval:
+            self._shown = time.monotonic()
+            self._draw()
+
+    def end(self) -> None:
+        """The stage is over."""
+        self._draw_end()
+
+    def say(self, text: str) -> None:
+        """Tell a result."""
+
+    def warn(self, text: str) -> None:
+        """Tell something that the user should act upon."""
+        print(f"Warning: {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing more will be shown."""
+
+    @property
+    def rate(self) -> float:
+        """Steps a second of this stage, as far as this process made them."""
+        return (self._step - self._first) / max(time.monotonic() - self._began, 1e-9)
+
+    @property
+    def time_left(self) -> str:
+        """As h:mm:ss."""
+        if self._step == self._first:
+            return "?"
+        seconds = round((self._n_steps - self._step) / self.rate)
+        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+    _interval = float("inf")
+
+    def _draw_start(self) -> None: ...
+    def _draw(self) -> None: ...
+    def _draw_end(self) -> None: ...
+
+
+class LineProgress(Progress):
+    """A line a minute, for logs."""
+
+    _interval = LINE_EVERY_S
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def _draw_start(self) -> None:
+        self.say(f"{self.stage}: {self._n_steps} steps" + (f", from step {self._step}" if self._step else ""))
+
+    def _draw(self) -> None:
+        self.say(f"{self.stage}: step {self._step}, {self.rate:.0f} steps/s, {self.time_left} left")
+
+    def _draw_end(self) -> None:
+        seconds = time.monotonic() - self._began
+        self.say(f"{self.stage}: done, {self._step} steps in {seconds:.1f} s ({self.rate:.0f} steps/s)")
+
+
+class BarProgress(Progress):
+    """A bar, for terminals (rich)."""
+
+    _interval = REDRAW_S
+
+    def __init__(self, console: Console):
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        super().__init__()
+        columns = ["[progress.description]{task.description}", "{task.completed:.0f}/{task.total:.0f}"]
+        shown = [TextColumn(columns[0]), BarColumn(), TaskProgressColumn(), TextColumn(columns[1])]
+        self._bars = Bars(*shown, TextColumn("{task.fields[speed]}"), console=console, auto_refresh=False)
+        self._bars.start()
+        self._task = None
+
+    def say(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        self._bars.console.print(f"Warning: {text}", style="yellow", highlight=False, markup=False)
+
+    def close(self) -> None:
+        self._bars.stop()
+
+    def _draw_start(self) -> None:
+        self._task = self._bars.add_task(self.stage, total=self._n_steps, completed=self._step, speed="")
+        self._bars.refresh()
+
+    def _draw(self) -> None:
+        self._show(f"{self.rate:.0f} steps/s, {self.time_left} left")
+
+    def _draw_end(self) -> None:
+        self._bars.update(self._task, total=max(self._step, 1))
+        self._show(f"{self.rate:.0f} steps/s")
+
+    def _show(self, speed: str) -> None:
+        self._bars.update(self._task, completed=self._step, speed=speed)
+        self._bars.refresh()
+
+
+def make_progress(quiet: bool = False) -> Progress:
+    """A bar in a terminal or notebook, lines elsewhere, only warnings if quiet."""
+    if quiet:
+        return Progress()
+    from rich.console import Console
+
+    console = Console()
+    return BarProgress(console) if console.is_terminal or console.is_jupyter else LineProgress()
