@@ -139,6 +139,11 @@ class RunReader:
         return self.provenance["frame_interval_fs"]
 
     @property
+    def report_file(self) -> Path:
+        """Where the report is, or will be."""
+        return self.directory / REPORT
+
+    @property
     def finished(self) -> bool:
         """Whether the run came to its planned end."""
         return self.provenance.get("finished") is not None
@@ -260,8 +265,8 @@ def _says_what_to_do(method: Callable) -> Callable:
 def _explain(directory: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     return (
-        f"cannot write to {directory}: {reason}. What was written before is kept: free space or mend "
-        f"permissions, or choose another directory; `asecalc-md resume {directory}` goes on with a run that had begun."
+        f"cannot write to {directory}: {reason}. What was written before is kept: free space, mend permissions, "
+        f"or choose another directory. `asecalc-md resume {directory}` goes on with a run that had begun."
     )
 
 
@@ -414,7 +419,7 @@ class RunWriter:
     def event(self, kind: str, message: str, **fields: Any) -> None:
         """Note what happened, at once."""
         text = self._text(EVENTS)
-        text.append(json.dumps({"time": now(), "kind": kind, "message": message, **fields}))
+        text.append(json.dumps({"event": kind, "message": message, "time": now(), **fields}))
         text.flush()
 
     @_says_what_to_do

@@ -176,11 +176,13 @@ class Produce(Dynamics):
 
         The energy of one canonical sample scatters: a run at the energy of ethanol's would have a mean
         temperature off by 22 %, 1/sqrt(n) with n degrees of freedom. The mean kinetic energy is known,
-        n kB T / 2; the mean potential energy is the equilibration's.
+        n kB T / 2. The mean potential energy is the equilibration's, less what its kinetic energy was too
+        high: the two share slow fluctuations equally, exactly so in a harmonic molecule.
         """
         n_degrees = temperature.degrees_of_freedom(engine.atoms, engine.state.linear)
         thermal = 0.5 * n_degrees * units.kB * self.temperature_K
-        kinetic = thermal + settled(engine, "potential_eV") - engine.energy()
+        excess = 0.5 * n_degrees * units.kB * settled(engine, "temperature_K") - thermal
+        kinetic = thermal + settled(engine, "potential_eV") - excess - engine.energy()
         temperature.set_kinetic_energy(engine.atoms, kinetic if kinetic > 0 else thermal)
 
     def stepper(self, engine: Engine) -> Step:
