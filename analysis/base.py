@@ -127,14 +127,15 @@ class Result(Record):
         list of Path
             The JSON file first.
         """
-        from asecalc_ml.model_file import write_whole
+        from asecalc_ml.files import write_whole
 
         folder = Path(directory)
         contents = {folder / f"{self.analysis}.json": self.model_dump_json(indent=1) + "\n"}
         for table in [*self.tables(), *self.data()]:
             contents[folder / f"{self.analysis}_{table.key}.csv"] = csv_text(table)
+        folder.mkdir(parents=True, exist_ok=True)
         for path, text in contents.items():
-            write_whole(path, text.encode())
+            write_whole(path, text)
         return list(contents)
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
 DEFAULT = ("connectivity", "energy-drift", "temperature", "bond-lengths", "angles")
-RESULTS = "results"
 
 
 def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] | None = None) -> list[Result]:
@@ -41,7 +40,7 @@ def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] |
     PluginError
         If a name is unknown.
     """
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.rundir import RESULTS, RunReader
 
     run = RunReader(directory)
     results, problems = measure(run, chosen_analyses(analyses))
@@ -113,10 +112,13 @@ def read_results(directory: str | Path) -> list[Result]:
     RunError
         If a file is damaged, or was written by another version of its analysis.
     """
-    names = sorted(path.stem for path in (Path(directory) / RESULTS).glob("*.json"))
+    from asecalc_ml.rundir import RESULTS
+
+    folder = Path(directory) / RESULTS
+    names = sorted(path.stem for path in folder.glob("*.json"))
     names.sort(key=lambda name: DEFAULT.index(name) if name in DEFAULT else len(DEFAULT))
     registered = plugins.names("analyses")
-    return [_read(Path(directory) / RESULTS / f"{name}.json", name) for name in names if name in registered]
+    return [_read(folder / f"{name}.json", name) for name in names if name in registered]
 
 
 def _read(path: Path, name: str) -> Result:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
 TEMPLATES = Path(__file__).parent / "templates"
-ENDINGS = ("stopped", "interrupted", "resumed", "started over", "finished")
-BOND_EVENTS = ("bond broken", "bond formed")
+ENDINGS = ("stopped", "interrupted", "resumed", "finished")
+BOND_EVENT = "bonds"
 SHOWN_EVENTS = 5
 
 
@@ -57,12 +57,12 @@ def write_report(directory: str | Path) -> Path:
     -------
     Path of the page.
     """
-    from asecalc_ml.model_file import write_whole
+    from asecalc_ml.files import write_whole
     from asecalc_ml.rundir import REPORT, RunReader
 
     run = RunReader(directory)
     page = Path(directory) / REPORT
-    write_whole(page, render(run, read_results(directory)).encode())
+    write_whole(page, render(run, read_results(directory)))
     return page
 
 
@@ -125,7 +125,7 @@ def progress(run: RunReader) -> Progress:
     steps, done = run.options.get("steps"), _last_step(run)
     of_all = f"{done:,} of {steps:,} steps" if steps else f"{done:,} steps"
     last = next((event for event in reversed(run.events) if event.get("kind") in ENDINGS), {})
-    kind, message = last.get("kind"), last.get("message", "")
+    kind, message = last.get("kind"), last.get("message", "no reason was recorded")
     if kind == "finished":
         return Progress("finished", f"The run is complete: {done:,} steps.")
     if kind == "stopped":
@@ -139,11 +139,9 @@ def bound_verdict(run: RunReader, results: list[Result]) -> list[Verdict]:
     """Whether the molecule stayed bound by the run's events, where no analysis has looked at the frames."""
     if any(result.analysis == "connectivity" for result in results) or not len(run.thermo.get("step", ())):
         return []
-    changes = [event for event in run.events if event.get("kind") in BOND_EVENTS]
-    text = (
-        "; ".join(str(event.get("message")) for event in changes[:SHOWN_EVENTS])
-        or "the run recorded no bond that broke or formed"
-    )
+    changes = [event for event in run.events if event.get("kind") == BOND_EVENT]
+    listed = "; ".join(str(event.get("message")) for event in changes[:SHOWN_EVENTS])
+    text = listed or "the run recorded no bond that broke or formed"
     return [Verdict(check=BOUND, status="failed" if changes else "passed", text=text)]
 
 
@@ -273,7 +271,7 @@ def plain_text(value: Any) -> str:
 
 def event_row(event: Mapping) -> Row:
     """An event's kind, its message, and when."""
-    return Row(str(event.get("kind", "event")), event.get("message", ""), str(event.get("time", "")))
+    return Row(str(event.get("kind", "event")), event.get("message"), str(event.get("time", "")))
 
 
 def _version() -> str:
