@@ -11,7 +11,8 @@ from asecalc_ml.analysis.base import Record
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_INTERVALS = 300
+MAX_INTERVALS, POINTS_AN_INTERVAL = 300, 20
+MIN_INTERVALS = 50  # as far as there are points
 
 
 class TimeBand(Record):
@@ -27,7 +28,8 @@ class TimeBand(Record):
         """Condense a series, shape (n_points,) each."""
         import numpy as np
 
-        n_intervals = min(len(values), MAX_INTERVALS)
+        wanted = max(len(values) // POINTS_AN_INTERVAL, MIN_INTERVALS)
+        n_intervals = min(len(values), wanted, MAX_INTERVALS)
         times, parts = np.array_split(time_ps, n_intervals), np.array_split(values, n_intervals)
         return cls(
             time_ps=[float(one.mean()) for one in times],
