@@ -88,9 +88,9 @@ class Registry:
         ModelError
             If the file is no model, or :meth:`check_free` objects to the name.
         """
-        card = read_card(source)
-        name = card.name if name is None else name
+        name = read_card(source).name if name is None else name
         target = self.check_free(name, replace) / f"{name}{SUFFIX}"
+        read_card(source)  # under another name, too, nothing is registered that is no model
         write_whole(target, source.read_bytes())
         return Entry(name, target)
 
