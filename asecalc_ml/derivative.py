@@ -61,7 +61,9 @@ def forces(gradient: Tensor, edge_index: Tensor, n_atoms: int) -> Tensor:
     return on_centres - segment_sum(gradient, edge_index[1], n_atoms)
 
 
-def virials(gradient: Tensor, edge_vectors: Tensor, edge_index: Tensor, batch: Tensor, n_systems: int) -> Tensor:
+def virials(
+    gradient: Tensor, edge_vectors: Tensor, edge_index: Tensor, batch: Tensor, n_systems: int
+) -> Tensor:
     """Strain derivative ∂E/∂ε = sym(Σ r_ij ⊗ g_ij) of each system, shape (n_systems, 3, 3), eV.
 
     A strain moves every edge by ε r_ij. Divided by the volume this is ASE's stress, sign included.

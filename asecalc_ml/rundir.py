@@ -266,7 +266,7 @@ def _explain(directory: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     return (
         f"cannot write to {directory}: {reason}. What was written before is kept: free space, mend permissions, "
-        f"or choose another directory. `asecalc-md resume {directory}` goes on with a run that had begun."
+        f"or choose another directory; a run that had begun goes on with `asecalc-md resume {directory}`."
     )
 
 
@@ -419,7 +419,7 @@ class RunWriter:
     def event(self, kind: str, message: str, **fields: Any) -> None:
         """Note what happened, at once."""
         text = self._text(EVENTS)
-        text.append(json.dumps({"event": kind, "message": message, "time": now(), **fields}))
+        text.append(json.dumps({"time": now(), "kind": kind, "message": message, **fields}))
         text.flush()
 
     @_says_what_to_do
