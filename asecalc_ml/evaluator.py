@@ -63,7 +63,7 @@ class Evaluator:
     def __init__(self, model: Model, mode: Mode = "auto"):
         self.model = model.eval().requires_grad_(False)
         self.mode = mode
-        self.capacity = 0
+        self._capacities: dict[tuple[int, int], int] = {}
         self._calls: Counter[Shape] = Counter()
         self._traced: dict[Shape, torch.fx.GraphModule] = {}
 
@@ -81,11 +81,13 @@ class Evaluator:
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
         calls = [[*shape, n] for shape, n in self._calls.items()]
-        return {"mode": self.mode, "capacity": self.capacity, "calls": calls}
+        capacities = [[*sizes, capacity] for sizes, capacity in self._capacities.items()]
+        return {"mode": self.mode, "capacities": capacities, "calls": calls}
 
     def restore(self, state: dict) -> None:
         """Go on as the evaluator did whose :meth:`state` this is."""
-        self.mode, self.capacity = state["mode"], state["capacity"]
+        self.mode = state["mode"]
+        self._capacities = {tuple(sizes): capacity for *sizes, capacity in state["capacities"]}
         self._calls = Counter({tuple(shape): n for *shape, n in state["calls"]})
 
     def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
@@ -119,9 +121,10 @@ class Evaluator:
         sizes = torch.bincount(graph.batch)
         if graph.n_edges == int((sizes * (sizes - 1)).sum()) and not bool(graph.pbc.any()):
             return graph.n_edges
-        if graph.n_edges > self.capacity:
-            self.capacity = int(CAPACITY_FACTOR * graph.n_edges)
-        return self.capacity
+        key = (graph.n_atoms, graph.n_systems)
+        if graph.n_edges > self._capacities.get(key, -1):
+            self._capacities[key] = int(CAPACITY_FACTOR * graph.n_edges)
+        return self._capacities[key]
 
 
 def trace(model: Model, inputs: PotentialInput) -> torch.fx.GraphModule:

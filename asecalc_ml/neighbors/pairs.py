@@ -12,6 +12,9 @@ from asecalc_ml.neighbors.enclosing import enclosing_cell
 #: Molecules up to this size take all pairs: never rebuilt, and their shapes never change.
 ALL_PAIRS_LIMIT = 32
 
+#: Below this number of atoms matscipy is quicker than vesin, above it slower.
+MATSCIPY_LIMIT = 64
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -83,8 +86,9 @@ def find_pairs(
     pbc : array, shape (3,), bool
     cutoff : float, Å
     backend : {"auto", "vesin", "matscipy", "all-pairs"}
-        "auto" takes all pairs for molecules of up to 32 atoms and vesin otherwise. "all-pairs"
-        also returns pairs beyond the cutoff, which the ghost system absorbs.
+        "auto" takes all pairs for molecules of up to 32 atoms, matscipy for other structures below 64
+        atoms and vesin for the rest. "all-pairs" also returns pairs beyond the cutoff, which the ghost
+        system absorbs.
 
     Raises
     ------
@@ -94,11 +98,17 @@ def find_pairs(
     pbc = np.asarray(pbc, dtype=bool)
     _check_cell(cell, pbc)
     if backend == "auto":
-        backend = "all-pairs" if not pbc.any() and len(positions) <= ALL_PAIRS_LIMIT else "vesin"
+        backend = _quickest(len(positions), bool(pbc.any()))
     if backend not in BACKENDS:
         raise StructureError(f"unknown neighbor backend {backend!r}; use one of: auto, {', '.join(BACKENDS)}")
     search = BACKENDS[backend]
     return search(np.asarray(positions, dtype=float), np.asarray(cell, dtype=float), pbc, cutoff).sorted()
+
+
+def _quickest(n_atoms: int, periodic: bool) -> str:
+    if not periodic and n_atoms <= ALL_PAIRS_LIMIT:
+        return "all-pairs"
+    return "matscipy" if n_atoms < MATSCIPY_LIMIT else "vesin"
 
 
 def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
