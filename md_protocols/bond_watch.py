@@ -15,8 +15,9 @@ SEARCH_EVERY = 10  # frames
 class BondWatch:
     """Compares frames with the bonds of the starting structure.
 
-    For a molecule, distances of all pairs are compared with thresholds in every frame (some 10 µs), and bonds
-    are searched only where one is crossed. Larger and periodic systems are searched at every tenth frame.
+    Distances of all pairs of a molecule, in every frame, are compared with the thresholds of
+    :func:`~asecalc_ml.topology.bond_changes` (some 10 µs). Larger and periodic systems are searched at every
+    tenth frame.
     """
 
     def __init__(self, start: Atoms, bonds: np.ndarray):
@@ -32,13 +33,18 @@ class BondWatch:
 
     def changes(self, atoms: Atoms, frame: int) -> list[list[list[int]]] | None:
         """Bonds broken and formed since the start; None where this frame was not searched."""
-        if self._by_pairs and not self._crossed(atoms.positions):
-            return [[], []]
-        if not self._by_pairs and frame % SEARCH_EVERY:
+        if self._by_pairs:
+            return self._compare(atoms.positions)
+        if frame % SEARCH_EVERY:
             return None
         return [[list(pair) for pair in pairs] for pairs in bond_changes(self._bonds, atoms)]
 
-    def _crossed(self, positions: np.ndarray) -> bool:
+    def _compare(self, positions: np.ndarray) -> list[list[list[int]]]:
         vectors = positions[self._second] - positions[self._first]
-        is_near = np.einsum("ij,ij->i", vectors, vectors) < self._limits
-        return bool((is_near != self._is_bond).any())
+        crossed = (np.einsum("ij,ij->i", vectors, vectors) < self._limits) != self._is_bond
+        if not crossed.any():
+            return [[], []]
+        return [self._pairs(crossed & self._is_bond), self._pairs(crossed & ~self._is_bond)]
+
+    def _pairs(self, chosen: np.ndarray) -> list[list[int]]:
+        return np.stack([self._first[chosen], self._second[chosen]], axis=1).tolist()

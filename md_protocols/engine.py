@@ -47,14 +47,14 @@ class Engine:
             stage.run(self)
             self.progress.end()
             self.state.stage, self.state.step, self.state.begun = self.state.stage + 1, 0, False
-            self.checkpoint()
+            self._checkpoint_between()
 
     # ------------------------------------------------------------------------------------------ steps
 
     def integrate(self, step: Step, n_steps: int, observers: Observers) -> None:
         """Make steps up to ``n_steps``, and call each observer when it is due."""
         state = self.state
-        observers = [*observers, (self.options.checkpoint_every, self.checkpoint)]
+        observers = [*observers, (self.options.checkpoint_every, self._checkpoint_between)]
         while state.step < n_steps:
             due = min(every - state.step % every for every, _ in observers)
             self._advance(step, min(due, n_steps - state.step))
@@ -112,6 +112,11 @@ class Engine:
         """Put the state on disk."""
         marks = self.writer.sync()
         self.writer.write_checkpoint(pack(self.state, marks))
+
+    def _checkpoint_between(self) -> None:
+        """A checkpoint with the energy, which a resumed run then need not compute."""
+        self.energy()
+        self.checkpoint()
 
     def note(self, kind: str, message: str, **fields) -> None:
         """Put an event into events.jsonl, and a warning before the user's eyes."""

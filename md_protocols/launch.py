@@ -18,7 +18,7 @@ from asecalc_ml.errors import AsecalcError, ConfigError, StructureError
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
 from asecalc_ml.md_protocols.progress import make_progress
-from asecalc_ml.md_protocols.temperature import is_linear
+from asecalc_ml.md_protocols.temperature import degrees_of_freedom, is_linear
 from asecalc_ml.rundir import CARD, PROTOCOL, PROVENANCE, START, RunReader, RunWriter, check_free, now
 from asecalc_ml.structures import check_structure, load_structure
 from asecalc_ml.versions import installed_versions
@@ -54,8 +54,8 @@ def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = Non
         raise ConfigError("no calculator: add `calculator: NAME`, or pass atoms with one in Python")
     if getattr(calculator, "continuous", True) is False:
         raise ConfigError(
-            "the energy of this model jumps where an atom crosses the cutoff, and dynamics cannot conserve it: "
-            "train it with `envelope: true`"
+            "the energy of this model jumps where an atom crosses the cutoff, and dynamics cannot conserve "
+            "it: use a model trained with `envelope: true`"
         )
     check_structure(given)
     copy = given.copy()
@@ -89,6 +89,8 @@ def first_state(options: ProtocolOptions, atoms: Atoms) -> State:
         If the calculator cannot evaluate the structure, or what it finds is not finite.
     """
     state = State(atoms, generator(options), linear=is_linear(atoms))
+    if degrees_of_freedom(atoms, state.linear) == 0:
+        raise StructureError("nothing can move: dynamics need two atoms at least, and not all of them fixed")
     try:
         state.forces = atoms.get_forces(md=True)
         state.energy = float(atoms.get_potential_energy())

@@ -80,7 +80,7 @@ def _go_on(run: RunReader, options: ProtocolOptions, atoms, differences: list[st
         writer.cut_back(checkpoint.marks if checkpoint else {})
         if problem:
             writer.event("warning", f"{problem}; the one before it was taken")
-        for difference in differences:
+        for difference in [*differences, *_other_processor(run.provenance)]:
             writer.event("warning", f"resumed with {difference}")
         writer.event("resumed", "resumed", stage=state.stage, step=state.step)
         writer.write_json(PROVENANCE, _resumed_provenance(run.provenance, atoms))
@@ -104,6 +104,12 @@ def _differences(provenance: dict, atoms) -> list[str]:
     after = calculator["versions"] | launch.versions()
     changed = [name for name in before if after.get(name, before[name]) != before[name]]
     return found + [f"{name} {after[name]} instead of {before[name]}" for name in changed]
+
+
+def _other_processor(provenance: dict) -> list[str]:
+    """Another processor may round otherwise. On a cluster one takes what one gets: noted, not refused."""
+    before, here = provenance["machine"]["cpu"], launch.machine()["cpu"]
+    return [] if before == here else [f"processor {here} instead of {before}: the trajectory may differ"]
 
 
 def _short(model_hash: str | None) -> str:

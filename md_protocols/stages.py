@@ -74,7 +74,7 @@ class Dynamics:
             engine.state.begun = True
         engine.integrate(step, self.n_steps, observers)
         engine.writer.flush()
-        self.conclude(engine)
+        self.conclude(engine, step)
 
     def begin(self, engine: Engine) -> None:
         """Prepare momenta."""
@@ -87,7 +87,7 @@ class Dynamics:
         """What is written, and how often."""
         raise NotImplementedError
 
-    def conclude(self, engine: Engine) -> None:
+    def conclude(self, engine: Engine, step: Step) -> None:
         """Say what came out."""
 
 
@@ -138,8 +138,14 @@ class Equilibrate(Dynamics):
 
         return [(min(engine.options.thermo_every, 1 + self.n_steps // 100), row)]
 
-    def conclude(self, engine: Engine) -> None:
-        """Note the mean temperature."""
+    def conclude(self, engine: Engine, step: Step) -> None:
+        """Go on until the potential energy is not above its mean, note the mean temperature.
+
+        From there the production can have the mean total energy, whatever the size of the molecule.
+        """
+        potential = settled(engine, "potential_eV")
+        while engine.energy() > potential and engine.state.step < 2 * self.n_steps:
+            engine.integrate(step, engine.state.step + 1, [])
         mean = settled(engine, "temperature_K")
         engine.note("equilibrated", f"equilibration: mean temperature {mean:.1f} K", mean_temperature_K=mean)
 
@@ -199,7 +205,7 @@ class Produce(Dynamics):
 
         return [(engine.options.thermo_every, row), (engine.options.write_every, frame)]
 
-    def conclude(self, engine: Engine) -> None:
+    def conclude(self, engine: Engine, step: Step) -> None:
         """Say which temperature the run had, and warn where it is not the one asked for."""
         n_degrees = temperature.degrees_of_freedom(engine.atoms, engine.state.linear)
         mean = float(RunReader(engine.writer.directory).thermo["temperature_K"].mean())

@@ -52,8 +52,9 @@ def run(
     """
     options = _check(override(config.read_yaml(file), context.args), str(file))
     set_threads(getattr(options, "threads", None))
-    options.run(directory=options.directory, overwrite=overwrite, quiet=quiet)
-    _analyse(Path(options.directory), quiet)
+    directory = options.directory or Path("runs") / file.stem
+    options.run(directory=directory, overwrite=overwrite, quiet=quiet)
+    _analyse(Path(directory), quiet)
 
 
 @app.command()
@@ -61,7 +62,7 @@ def resume(
     directory: Directory,
     allow_different: Annotated[
         bool,
-        typer.Option("--allow-different", help="Go on although model, versions or machine have changed."),
+        typer.Option("--allow-different", help="Go on although model or versions have changed."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:

@@ -1,0 +1,89 @@
+"""Calculators for tests of dynamics, named in options as "toy_calculators:Springs"."""
+
+import os
+import time
+
+import numpy as np
+from ase.build import molecule
+from ase.calculators.calculator import Calculator, all_changes
+
+
+class Springs(Calculator):
+    """A spring between every two atoms, at rest in a molecule of ASE's g2: E = k/2 Σ (r − r₀)².
+
+    It remembers nothing, so that the same positions always give the same bits.
+    """
+
+    name = "springs"
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def __init__(self, molecule_name="H2O", stiffness=30.0):
+        super().__init__()
+        rest = molecule(molecule_name).positions
+        self.first, self.second = np.triu_indices(len(rest), 1)
+        self.lengths = np.linalg.norm(rest[self.second] - rest[self.first], axis=1)
+        self.stiffness, self.calls = stiffness, 0
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.calls += 1
+        vectors = atoms.positions[self.second] - atoms.positions[self.first]
+        distances = np.linalg.norm(vectors, axis=1)
+        pulls = (self.stiffness * (1 - self.lengths / distances))[:, None] * vectors
+        forces = np.zeros((len(atoms), 3))
+        np.add.at(forces, self.first, pulls)
+        np.subtract.at(forces, self.second, pulls)
+        energy = 0.5 * self.stiffness * float(((distances - self.lengths) ** 2).sum())
+        self.results = {"energy": energy, "forces": forces}
+
+
+class SlowSprings(Springs):
+    """Sleeps for $TOY_DELAY_S in every call, so that there is time to kill it."""
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        time.sleep(float(os.environ.get("TOY_DELAY_S", "0")))
+
+
+class BreakingSprings(Springs):
+    """Fails at call $TOY_BREAKS_AT, as $TOY_BREAKS_BY says: "nan", "infinite energy" or "error"."""
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        if self.calls != int(os.environ.get("TOY_BREAKS_AT", "-1")):
+            return
+        how = os.environ.get("TOY_BREAKS_BY", "nan")
+        if how == "error":
+            raise RuntimeError("no convergence")
+        if how == "infinite energy":
+            self.results["energy"] = np.inf
+        else:
+            self.results["forces"][0, 0] = np.nan
+
+
+class Model(Springs):
+    """Springs that pass for a registered model."""
+
+    @property
+    def model_hash(self):
+        return os.environ.get("TOY_HASH", "a" * 64)
+
+
+class Remembering(Springs):
+    """Its forces depend on how often it was called, so that a resumed run needs its state back."""
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results["forces"] *= 1 + 1e-6 * (self.calls % 7)
+
+    def checkpoint_state(self):
+        return {"calls": self.calls}
+
+    def restore_state(self, state):
+        self.calls = state["calls"]
+
+
+class Jumping(Springs):
+    """Passes for a model without an envelope."""
+
+    continuous = False
