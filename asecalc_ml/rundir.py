@@ -265,8 +265,9 @@ def _says_what_to_do(method: Callable) -> Callable:
 def _explain(directory: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     return (
-        f"cannot write to {directory}: {reason}. What was written before is kept: free space, mend permissions, "
-        f"or choose another directory; a run that had begun goes on with `asecalc-md resume {directory}`."
+        f"cannot write to {directory}: {reason}. What was written before is kept: mend permissions, free "
+        "space, or choose another directory. A run that had begun goes on with "
+        f"`asecalc-md resume {directory}`."
     )
 
 

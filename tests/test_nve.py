@@ -1,6 +1,9 @@
 """NVE against analytic answers, conservation laws and its own options."""
 
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from pydantic import ValidationError
 
+import asecalc_ml
 from asecalc_ml.config import load_options
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.rundir import RunReader
@@ -117,7 +121,7 @@ def test_relaxed_without_equilibration_gets_half_and_is_told(tmp_path, capsys):
 
 
 def test_total_energy_is_the_canonical_mean(tmp_path):
-    """n kB T / 2, and the mean potential energy of the equilibration less the excess of its kinetic energy."""
+    """n kB T / 2, and the mean potential energy of the equilibration less its excess of kinetic energy."""
     run = NVE(**WATER, steps=1, equilibration_ps=0.5).run(directory=tmp_path / "run", quiet=True)
     rows = run.equilibration
     settled = rows["step"] >= 250
@@ -235,13 +239,11 @@ def test_own_velocities_of_a_structure_that_is_relaxed_make_no_sense():
 
 
 def test_options_need_neither_torch_nor_dynamics():
-    import subprocess
-    import sys
-
     code = (
         "import sys; from asecalc_ml.md_protocols.nve import NVE; NVE.model_json_schema();"
         "print([m for m in ('torch', 'ase.md', 'scipy', 'matplotlib') if m in sys.modules])"
     )
-    root = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    environment = os.environ | {"PYTHONPATH": str(Path(asecalc_ml.__file__).parents[1])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "[]"
