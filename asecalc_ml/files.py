@@ -25,7 +25,8 @@ def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
         Wait until the disk has it, so that it also survives a power failure.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
             file.write(data)

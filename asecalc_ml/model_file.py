@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,6 +11,7 @@ from pydantic import ValidationError
 from asecalc_ml.card import SCHEMA_VERSION, ModelCard
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import ModelError
+from asecalc_ml.files import write_whole
 from asecalc_ml.plugins import get
 
 SUFFIX = ".safetensors"
@@ -34,20 +33,6 @@ def save_model(path: Path, model, card: ModelCard) -> None:
     state = model.state_dict().items()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
     write_whole(path, save(tensors, metadata={_HEADER_KEY: card.model_dump_json()}))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file through a temporary one beside it, so that no reader ever sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read_card(path: Path) -> ModelCard:

@@ -1,87 +1,145 @@
-"""Progress on stderr: a bar in a terminal, plain lines elsewhere, nothing when quiet."""
+"""What a user sees of long work: a bar with steps/s and time left, lines without a terminal, or nothing."""
+
+from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-SECONDS_BETWEEN_LINES = 60.0
-
-Advance = Callable[[float], None]
-
-
-@contextmanager
-def progress(label: str, total: float, quiet: bool = False, done: float = 0) -> Iterator[Advance]:
-    """Show how far a long task is, how many steps a second it takes, and the time left.
-
-    Parameters
-    ----------
-    label : str
-        What is being done.
-    total : float
-        Number of steps at which it is done.
-    quiet : bool
-        Show nothing.
-    done : float
-        Steps done before, of a task that goes on.
-
-    Yields
-    ------
-    callable
-        ``advance(n_steps)``, to be called after each piece of work.
-    """
-    if quiet:
-        yield lambda n_steps: None
-    elif sys.stderr.isatty():
-        with _bar() as bar:
-            task = bar.add_task(label, total=total, completed=done, rate="")
-            start = time.monotonic()
-
-            def advance(n_steps: float) -> None:
-                bar.advance(task, n_steps)
-                seconds = time.monotonic() - start
-                bar.update(task, rate=f"{(bar.tasks[task].completed - done) / seconds:.0f} steps/s")
-
-            yield advance
-    else:
-        lines = _Lines(label, total, done)
-        yield lines.advance
-        lines.end()
-
-
-def _bar():
+if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True))
+REDRAW_S = 0.2
+LINE_EVERY_S = 60.0
 
 
-class _Lines:
-    """One line a minute, and one at the end."""
+class Progress:
+    """Shows nothing but warnings; base of the others."""
 
-    def __init__(self, label: str, total: float, done: float):
-        self.label, self.total, self.done, self.before = label, total, done, done
-        self.start = self.last = time.monotonic()
+    def __init__(self) -> None:
+        self.stage = ""
+        self._n_steps = self._first = self._step = 0
+        self._began = self._shown = 0.0
 
-    def advance(self, n_steps: float) -> None:
-        self.done += n_steps
-        if time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
-            self.last = time.monotonic()
-            self._print(f"about {(self.total - self.done) / self._rate():.0f} s left")
+    def start(self, stage: str, n_steps: int, step: int = 0) -> None:
+        """A stage begins, or goes on, at a step."""
+        self.stage, self._n_steps, self._first, self._step = stage, n_steps, step, step
+        self._began = self._shown = time.monotonic()
+        self._draw_start()
+
+    def update(self, step: int) -> None:
+        """So many steps are done; costs next to nothing unless something is shown."""
+        self._step = step
+        if time.monotonic() - self._shown > self._interval:
+            self._shown = time.monotonic()
+            self._draw()
+
+    def advance(self, n_steps: int) -> None:
+        """So many more steps are done."""
+        self.update(self._step + n_steps)
 
     def end(self) -> None:
-        self._print(f"{time.monotonic() - self.start:.0f} s")
+        """The stage is over."""
+        self._draw_end()
 
-    def _rate(self) -> float:
-        return max(self.done - self.before, 1e-9) / max(time.monotonic() - self.start, 1e-9)
+    def say(self, text: str) -> None:
+        """Tell a result."""
 
-    def _print(self, note: str) -> None:
-        share = f"{100 * self.done / self.total:.0f} %" if self.total else "done"
-        print(f"{self.label}: {share}, {self._rate():.0f} steps/s, {note}", file=sys.stderr, flush=True)
+    def warn(self, text: str) -> None:
+        """Tell something that the user should act upon."""
+        print(f"Warning: {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing more will be shown."""
+
+    @property
+    def rate(self) -> float:
+        """Steps a second of this stage, as far as this process made them."""
+        return (self._step - self._first) / max(time.monotonic() - self._began, 1e-9)
+
+    @property
+    def time_left(self) -> str:
+        """As h:mm:ss."""
+        if self._step == self._first:
+            return "?"
+        seconds = round((self._n_steps - self._step) / self.rate)
+        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+    _interval = float("inf")
+
+    def _draw_start(self) -> None: ...
+    def _draw(self) -> None: ...
+    def _draw_end(self) -> None: ...
+
+
+class LineProgress(Progress):
+    """A line a minute on stderr, for logs; results on stdout."""
+
+    _interval = LINE_EVERY_S
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def _draw_start(self) -> None:
+        self._line(f"{self._n_steps} steps" + (f", from step {self._step}" if self._step else ""))
+
+    def _draw(self) -> None:
+        self._line(f"step {self._step}, {self.rate:.0f} steps/s, {self.time_left} left")
+
+    def _draw_end(self) -> None:
+        seconds = time.monotonic() - self._began
+        self._line(f"done, {self._step} steps in {seconds:.1f} s ({self.rate:.0f} steps/s)")
+
+    def _line(self, text: str) -> None:
+        print(f"{self.stage}: {text}", file=sys.stderr, flush=True)
+
+
+class BarProgress(Progress):
+    """A bar, for terminals (rich)."""
+
+    _interval = REDRAW_S
+
+    def __init__(self, console: Console):
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        super().__init__()
+        columns = ["[progress.description]{task.description}", "{task.completed:.0f}/{task.total:.0f}"]
+        shown = [TextColumn(columns[0]), BarColumn(), TaskProgressColumn(), TextColumn(columns[1])]
+        self._bars = Bars(*shown, TextColumn("{task.fields[speed]}"), console=console, auto_refresh=False)
+        self._bars.start()
+        self._task = None
+
+    def say(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        self._bars.console.print(f"Warning: {text}", style="yellow", highlight=False, markup=False)
+
+    def close(self) -> None:
+        self._bars.stop()
+
+    def _draw_start(self) -> None:
+        self._task = self._bars.add_task(self.stage, total=self._n_steps, completed=self._step, speed="")
+        self._bars.refresh()
+
+    def _draw(self) -> None:
+        self._show(f"{self.rate:.0f} steps/s, {self.time_left} left")
+
+    def _draw_end(self) -> None:
+        self._bars.update(self._task, total=max(self._step, 1))
+        self._show(f"{self.rate:.0f} steps/s")
+
+    def _show(self, speed: str) -> None:
+        self._bars.update(self._task, completed=self._step, speed=speed)
+        self._bars.refresh()
+
+
+def make_progress(quiet: bool = False) -> Progress:
+    """A bar in a terminal or notebook, lines elsewhere, only warnings if quiet."""
+    if quiet:
+        return Progress()
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return BarProgress(console) if console.is_terminal or console.is_jupyter else LineProgress()

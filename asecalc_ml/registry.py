@@ -14,7 +14,8 @@ import platformdirs
 
 from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import ModelError
-from asecalc_ml.model_file import SUFFIX, file_hash, read_card, write_whole
+from asecalc_ml.files import write_whole
+from asecalc_ml.model_file import SUFFIX, file_hash, read_card
 from asecalc_ml.nearest import nearest_name
 
 #: A list of folders, separated as in PATH; a group's read-only folder comes first, one's own last.

@@ -15,7 +15,7 @@ from asecalc_ml.rundir import CHECKPOINT
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.options import ProtocolOptions
-    from asecalc_ml.md_protocols.progress import Progress
+    from asecalc_ml.progress import Progress
     from asecalc_ml.rundir import RunWriter
 
 Step = Callable[[np.ndarray], np.ndarray]  # forces before a step to forces after it

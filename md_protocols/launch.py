@@ -17,8 +17,8 @@ from asecalc_ml.config import dump_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError, StructureError
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
-from asecalc_ml.md_protocols.progress import make_progress
 from asecalc_ml.md_protocols.temperature import degrees_of_freedom, is_linear
+from asecalc_ml.progress import make_progress
 from asecalc_ml.rundir import CARD, PROTOCOL, PROVENANCE, START, RunReader, RunWriter, check_free, now
 from asecalc_ml.structures import check_structure, load_structure
 from asecalc_ml.versions import installed_versions

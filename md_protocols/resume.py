@@ -13,7 +13,7 @@ from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols import launch
 from asecalc_ml.md_protocols.checkpoint import Checkpoint, State, load
 from asecalc_ml.md_protocols.options import ProtocolOptions
-from asecalc_ml.md_protocols.progress import make_progress
+from asecalc_ml.progress import make_progress
 from asecalc_ml.rundir import PROTOCOL, PROVENANCE, RunReader, RunWriter, now
 
 

@@ -1,9 +1,13 @@
 """Fixtures that several tests share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+# Before torch and tblite are loaded: sums over several threads differ from call to call in the last bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

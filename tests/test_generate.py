@@ -116,7 +116,7 @@ def test_a_molecule_that_explodes_is_an_error(tblite, tmp_path):
 def test_lines_on_stderr_without_a_terminal(tblite, tmp_path, capsys):
     short(tmp_path).run()
     captured = capsys.readouterr()
-    assert "GFN2-xTB, water: 100 %" in captured.err
+    assert "GFN2-xTB, water: done, 90 steps" in captured.err
     assert captured.out == ""
 
 

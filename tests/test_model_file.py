@@ -1,6 +1,7 @@
 """Model files that are damaged, foreign or altered are refused, with a remedy; golden values are checked."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from asecalc_ml import MLCalculator, golden, model_file
+from asecalc_ml import MLCalculator, golden
 from asecalc_ml.errors import ConfigError, ModelError, PluginError
-from asecalc_ml.model_file import file_hash, read_card, read_model, save_model, write_whole
+from asecalc_ml.files import write_whole
+from asecalc_ml.model_file import file_hash, read_card, read_model, save_model
 from asecalc_ml.structures import load_structure
 
 
@@ -145,7 +147,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_file.os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"

@@ -62,7 +62,7 @@ def evaluate(
     name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
     data: Annotated[
         str | None,
-        typer.Argument(help="Labelled structures, rMD17's .npz or any file that ASE reads [default: test data]"),
+        typer.Argument(help="rMD17's .npz or any file that ASE reads [default: the test data]"),
     ] = None,
 ) -> None:
     """Measure a model's errors on labelled structures; by default on the test data its card names.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
 from asecalc_ml.errors import DatasetError
+from asecalc_ml.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,18 +97,23 @@ class GenerateOptions(Options):
         """
         self._check_output(overwrite)
         frames = list(self.frames(quiet))
-        _write_whole(self.output, frames)
+        _write(self.output, frames)
         return self.output
 
     def frames(self, quiet: bool = True) -> Iterator[Atoms]:
         """Labelled frames one by one, all of the first temperature first."""
-        from asecalc_ml.progress import progress
         from asecalc_ml.potentials.datasets.sampling import sample
+        from asecalc_ml.progress import make_progress
 
         steps = self.n_frames * self.steps_between_frames
         steps += len(self.temperatures_K) * self.equilibration_steps
-        with progress(f"GFN2-xTB, {self.structure}", steps, quiet) as advance:
-            yield from sample(self, advance)
+        progress = make_progress(quiet)
+        progress.start(f"GFN2-xTB, {self.structure}", steps)
+        try:
+            yield from sample(self, progress.advance)
+            progress.end()
+        finally:
+            progress.close()
 
     def _check_output(self, overwrite: bool) -> None:
         if self.output.exists() and not overwrite:
@@ -120,17 +126,12 @@ class GenerateOptions(Options):
             raise DatasetError(f"cannot write {self.output}: it or its folder is write-protected")
 
 
-def _write_whole(path: Path, frames: list[Atoms]) -> None:
-    """Write beside the target, then rename: nobody ever sees half a file."""
+def _write(path: Path, frames: list[Atoms]) -> None:
     from ase.io import write
 
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
+    text = io.StringIO()
+    write(text, frames, format="extxyz")
     try:
-        write(name, frames, format="extxyz")
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        write_whole(path, text.getvalue())
     except OSError as error:
         raise DatasetError(f"cannot write {path}: {error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
