@@ -15,7 +15,7 @@ BONDS = {"C-O": (0, 2), "C-C": (0, 1)}  # in rMD17's order of atoms
 
 
 def zero_force_length(positions, forces, i: int, j: int) -> tuple[float, float, float]:
-    """Mean length, mean force along the bond, and the length at which a straight line through both is zero."""
+    """Mean length (Å), mean force along the bond (eV/Å), and the length at which a line through both is zero."""
     vectors = positions[:, j] - positions[:, i]
     lengths = np.linalg.norm(vectors, axis=1)
     along = ((forces[:, j] - forces[:, i]) * vectors).sum(axis=1) / (2 * lengths)
@@ -28,7 +28,7 @@ def main():
     for bond, (i, j) in BONDS.items():
         for labels, key in (("rMD17, PBE/def2-SVP", "forces"), ("MD17, as published first", "old_forces")):
             mean, force, zero = zero_force_length(data["coords"], data[key] * KCAL_MOL_IN_EV, i, j)
-            print(f"{bond}  mean {mean:.3f} Å  {labels:<26} mean force {force:+.2f} eV/Å, zero at {zero:.3f} Å")
+            print(f"{bond}  mean {mean:.3f} Å  {labels:<26} force {force:+.2f} eV/Å, zero at {zero:.3f} Å")
 
 
 if __name__ == "__main__":
