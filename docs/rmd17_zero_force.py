@@ -15,7 +15,7 @@ BONDS = {"C-O": (0, 2), "C-C": (0, 1)}  # in rMD17's order of atoms
 
 
 def zero_force_length(positions, forces, i: int, j: int) -> tuple[float, float, float]:
-    """Mean length (Å), mean force along the bond (eV/Å), and the length at which a line through both is zero."""
+    """Mean length (Å), mean force along the bond (eV/Å), and the length at which a line fit is zero."""
     vectors = positions[:, j] - positions[:, i]
     lengths = np.linalg.norm(vectors, axis=1)
     along = ((forces[:, j] - forces[:, i]) * vectors).sum(axis=1) / (2 * lengths)
