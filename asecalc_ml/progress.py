@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,12 +19,13 @@ class Progress:
     """Shows nothing but warnings; base of the others."""
 
     def __init__(self) -> None:
-        self.stage = ""
+        self.stage, self.unit = "", "steps"
         self._n_steps = self._first = self._step = 0
         self._began = self._shown = 0.0
 
-    def start(self, stage: str, n_steps: int, step: int = 0) -> None:
+    def start(self, stage: str, n_steps: int, step: int = 0, unit: str = "steps") -> None:
         """A stage begins, or goes on, at a step."""
+        self.unit = unit
         self.stage, self._n_steps, self._first, self._step = stage, n_steps, step, step
         self._began = self._shown = time.monotonic()
         self._draw_start()
@@ -81,14 +84,14 @@ class LineProgress(Progress):
         print(text, flush=True)
 
     def _draw_start(self) -> None:
-        self._line(f"{self._n_steps} steps" + (f", from step {self._step}" if self._step else ""))
+        self._line(f"{self._n_steps} {self.unit}" + (f", from step {self._step}" if self._step else ""))
 
     def _draw(self) -> None:
-        self._line(f"step {self._step}, {self.rate:.0f} steps/s, {self.time_left} left")
+        self._line(f"{self._step} {self.unit}, {self.rate:.0f} a second, {self.time_left} left")
 
     def _draw_end(self) -> None:
         seconds = time.monotonic() - self._began
-        self._line(f"done, {self._step} steps in {seconds:.1f} s ({self.rate:.0f} steps/s)")
+        self._line(f"done, {self._step} {self.unit} in {seconds:.1f} s ({self.rate:.0f} a second)")
 
     def _line(self, text: str) -> None:
         print(f"{self.stage}: {text}", file=sys.stderr, flush=True)
@@ -124,11 +127,11 @@ class BarProgress(Progress):
         self._bars.refresh()
 
     def _draw(self) -> None:
-        self._show(f"{self.rate:.0f} steps/s, {self.time_left} left")
+        self._show(f"{self.rate:.0f} {self.unit}/s, {self.time_left} left")
 
     def _draw_end(self) -> None:
         self._bars.update(self._task, total=max(self._step, 1))
-        self._show(f"{self.rate:.0f} steps/s")
+        self._show(f"{self.rate:.0f} {self.unit}/s")
 
     def _show(self, speed: str) -> None:
         self._bars.update(self._task, completed=self._step, speed=speed)
@@ -143,3 +146,24 @@ def make_progress(quiet: bool = False) -> Progress:
 
     console = Console(stderr=True)
     return BarProgress(console) if console.is_terminal or console.is_jupyter else LineProgress()
+
+
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def progress(label: str, total: int, quiet: bool = False, unit: str = "steps") -> Iterator[Advance]:
+    """Show how far one task is.
+
+    Yields
+    ------
+    callable
+        ``advance(n)``, to be called after each piece of work.
+    """
+    shown = make_progress(quiet)
+    shown.start(label, total, unit=unit)
+    try:
+        yield shown.advance
+        shown.end()
+    finally:
+        shown.close()

@@ -123,7 +123,7 @@ def _fetch_file(file: RemoteFile, directory: Path, folder: str, quiet: bool) -> 
     if target.exists():
         _check_hash(target, file, f"{target} exists with another content: move it away and fetch again.")
         return target
-    with progress(file.name, file.n_bytes, quiet) as advance:
+    with progress(file.name, file.n_bytes, quiet, unit="bytes") as advance:
         _download(url, part, file, advance)
     try:
         _check_hash(part, file, f"{url} is not the published file: it changed, or was altered on its way.")

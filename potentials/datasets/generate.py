@@ -103,17 +103,12 @@ class GenerateOptions(Options):
     def frames(self, quiet: bool = True) -> Iterator[Atoms]:
         """Labelled frames one by one, all of the first temperature first."""
         from asecalc_ml.potentials.datasets.sampling import sample
-        from asecalc_ml.progress import make_progress
+        from asecalc_ml.progress import progress
 
         steps = self.n_frames * self.steps_between_frames
         steps += len(self.temperatures_K) * self.equilibration_steps
-        progress = make_progress(quiet)
-        progress.start(f"GFN2-xTB, {self.structure}", steps)
-        try:
-            yield from sample(self, progress.advance)
-            progress.end()
-        finally:
-            progress.close()
+        with progress(f"GFN2-xTB, {self.structure}", steps, quiet) as advance:
+            yield from sample(self, advance)
 
     def _check_output(self, overwrite: bool) -> None:
         if self.output.exists() and not overwrite:
