@@ -87,11 +87,11 @@ class LineProgress(Progress):
         self._line(f"{self._n_steps} {self.unit}" + (f", from step {self._step}" if self._step else ""))
 
     def _draw(self) -> None:
-        self._line(f"{self._step} {self.unit}, {self.rate:.0f} a second, {self.time_left} left")
+        self._line(f"{self._step} {self.unit}, {self.rate:.0f} {self.unit}/s, {self.time_left} left")
 
     def _draw_end(self) -> None:
         seconds = time.monotonic() - self._began
-        self._line(f"done, {self._step} {self.unit} in {seconds:.1f} s ({self.rate:.0f} a second)")
+        self._line(f"done, {self._step} {self.unit} in {seconds:.1f} s ({self.rate:.0f} {self.unit}/s)")
 
     def _line(self, text: str) -> None:
         print(f"{self.stage}: {text}", file=sys.stderr, flush=True)

@@ -133,7 +133,7 @@ def test_a_directory_that_cannot_be_made(tmp_path):
 def test_plain_lines_without_a_terminal(server, tmp_path, capsys):
     fetch("tiny", tmp_path)
     captured = capsys.readouterr()
-    assert "tiny.bin: 100 %" in captured.err
+    assert "tiny.bin: done" in captured.err
     assert captured.out == ""
 
 
