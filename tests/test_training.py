@@ -15,7 +15,7 @@ from asecalc_ml.errors import ModelError, TrainingError
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training import task as task_module
 from asecalc_ml.potentials.training.batches import EpochShuffle, LabelledGraph, loader
-from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward
+from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward, traced_forward
 from asecalc_ml.potentials.training.options import SplitOptions
 from asecalc_ml.potentials.training.scaling import fit_scaling
 from asecalc_ml.potentials.training.split import Split
@@ -249,15 +249,39 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(options):
     assert math.isfinite(by_hand)
 
 
-@pytest.mark.slow
-def test_the_compiled_step_has_the_gradients_of_the_eager_one(options):
+def gradients(task, forward, batch) -> list[torch.Tensor]:
+    task.model.zero_grad()
+    task._loss(forward(batch.inputs), batch).backward()
+    return [p.grad.clone() for p in task.model.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize(
+    "make_forward", [traced_forward, pytest.param(compiled_forward, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("architecture", ["equivariant-transformer", "tensornet", "graph-network"])
+def test_a_traced_step_has_the_gradients_of_the_eager_one(options, make_forward, architecture):
+    small = {key: value for key, value in SMALL.items() if key != "n_heads"} | {"architecture": architecture}
+    options = changed(options, model=small)
     batch, model = batch_and_model(options)
     task = task_module.EnergyForcesTask(model, options)
-    gradients = []
-    for forward in (eager_forward(model), compiled_forward(model, batch.inputs)):
-        model.zero_grad()
-        task._loss(forward(batch.inputs), batch).backward()
-        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-    assert len(gradients[0]) == len(gradients[1])
-    for eager, compiled in zip(*gradients, strict=True):
-        torch.testing.assert_close(compiled, eager, rtol=1e-8, atol=1e-10)
+    eager = gradients(task, eager_forward(model), batch)
+    other = gradients(task, make_forward(model, batch.inputs), batch)
+    assert len(eager) == len(other) > 5
+    for expected, found in zip(eager, other, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_the_gradient_is_that_of_finite_differences(options):
+    """Of the loss, forces included: the derivative of a derivative."""
+    batch, model = batch_and_model(options)
+    task = task_module.EnergyForcesTask(model, options)
+    forward = traced_forward(model, batch.inputs)
+    gradients(task, forward, batch)
+    weight = model.potential.output_model.output_network[0].vec1_proj.weight
+    expected, step = weight.grad[3, 5].item(), 1e-5
+    losses = []
+    for shift in (step, -2 * step):
+        with torch.no_grad():
+            weight[3, 5] += shift
+        losses.append(task._loss(forward(batch.inputs), batch).item())
+    assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(expected, rel=1e-6)

@@ -17,6 +17,7 @@ from asecalc_ml.model import Model
 from asecalc_ml.potential import PotentialInput
 
 Forward = Callable[[PotentialInput], EdgeDerivative]
+Compiler = Callable[[torch.fx.GraphModule], Callable]
 
 
 def eager_forward(model: Model) -> Forward:
@@ -24,8 +25,10 @@ def eager_forward(model: Model) -> Forward:
     return lambda inputs: edge_derivative(model, inputs, create_graph=True)
 
 
-def compiled_forward(model: Model, example: PotentialInput) -> Forward:
-    """The same, traced and compiled for inputs of the example's shape."""
+def traced_forward(
+    model: Model, example: PotentialInput, compiler: Compiler = lambda graph: graph
+) -> Forward:
+    """The same as one graph of plain operations, for inputs of the example's shape."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     parameters = dict(model.named_parameters())
@@ -34,9 +37,26 @@ def compiled_forward(model: Model, example: PotentialInput) -> Forward:
         substituted = _Substituted(model, dict(zip(parameters, values, strict=True)))
         return tuple(edge_derivative(substituted, PotentialInput(*tensors), create_graph=True))
 
-    graph = make_fx(derivative)(list(parameters.values()), *example)
-    compiled = torch.compile(graph, dynamic=False)
-    return lambda inputs: EdgeDerivative(*compiled(list(parameters.values()), *inputs))
+    graph = _differentiable(make_fx(derivative)(list(parameters.values()), *example))
+    run = compiler(graph)
+    return lambda inputs: EdgeDerivative(*run(list(parameters.values()), *inputs))
+
+
+def compiled_forward(model: Model, example: PotentialInput) -> Forward:
+    """That graph compiled by Inductor, which needs a C++ compiler."""
+    return traced_forward(model, example, lambda graph: torch.compile(graph, dynamic=False))
+
+
+def _differentiable(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The graph without the ``detach`` that autograd puts around outputs it saved for a backward pass.
+
+    Left in, they cut what exp, sqrt and norms contribute to the derivative of the forces, silently.
+    """
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
+        node.replace_all_uses_with(node.args[0])
+        graph.graph.erase_node(node)
+    graph.recompile()
+    return graph
 
 
 class _Substituted:
