@@ -1,13 +1,13 @@
 """Any ASE calculator by name: a registered model, GFN2-xTB, or a class of another package."""
 
 import importlib
-import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from ase.calculators.calculator import BaseCalculator
 
-import asecalc_ml
 from asecalc_ml.errors import AsecalcError, ConfigError, ModelError
+from asecalc_ml.versions import installed_versions
 
 CalculatorSpec = str | Mapping[str, Mapping | None]
 
@@ -41,7 +41,7 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalc
         return _build(_import_class(name), name, arguments)
     from asecalc_ml.calculator import MLCalculator
 
-    return MLCalculator(name, **arguments)
+    return _build(partial(MLCalculator, name), name, arguments)
 
 
 def describe_calculator(calculator: BaseCalculator) -> dict:
@@ -60,8 +60,18 @@ def describe_calculator(calculator: BaseCalculator) -> dict:
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "model_hash": getattr(calculator, "model_hash", None),
         "parameters": _plain(getattr(calculator, "parameters", {})),
-        "versions": _versions(kind),
+        "versions": installed_versions(packages_of(calculator)),
     }
+
+
+def packages_of(calculator: BaseCalculator) -> list[str]:
+    """Packages whose versions may change what a calculator finds.
+
+    Those of its class and base classes, ASE, and those that a model was made with, by its card.
+    """
+    modules = {base.__module__.partition(".")[0] for base in type(calculator).__mro__}
+    card = getattr(calculator, "card", None)
+    return sorted({"ase", *modules, *getattr(card, "versions", ())} - {"builtins", "abc", "asecalc_ml"})
 
 
 def _split(spec: CalculatorSpec) -> tuple[str, dict]:
@@ -98,7 +108,7 @@ def _import_class(name: str) -> type:
     return found
 
 
-def _build(kind: type, name: str, arguments: dict) -> BaseCalculator:
+def _build(kind: Callable[..., BaseCalculator], name: str, arguments: dict) -> BaseCalculator:
     try:
         calculator = kind(**arguments)
     except AsecalcError:
@@ -115,16 +125,3 @@ def _plain(parameters: Mapping) -> dict:
     simple = (str, int, float, bool, type(None))
     items = dict(parameters).items()
     return {str(key): value if isinstance(value, simple) else str(value) for key, value in items}
-
-
-def _versions(kind: type) -> dict[str, str]:
-    modules = {base.__module__.partition(".")[0] for base in kind.__mro__} - {"builtins", "abc", "asecalc_ml"}
-    versions = {package: _version(package) for package in sorted({"ase"} | modules)}
-    return {"asecalc-ml": asecalc_ml.__version__, **versions}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.calculators import describe_calculator, make_calculator
+from asecalc_ml.calculators import describe_calculator, make_calculator, packages_of
 from asecalc_ml.config import dump_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError, StructureError
 from asecalc_ml.md_protocols.checkpoint import State
@@ -137,8 +137,8 @@ def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
         "started": now(),
         "finished": None,
         "formula": atoms.get_chemical_formula(),
-        "calculator": describe_calculator(atoms.calc),
-        "versions": versions(),
+        "calculator": describe(atoms.calc),
+        "versions": versions(atoms.calc),
         "machine": machine(),
         "seed": options.seed,
         "threads": options.threads,
@@ -146,9 +146,16 @@ def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Versions that can change a trajectory; torch's where it is loaded."""
-    packages = ["ase", "numpy", *(["torch"] if "torch" in sys.modules else [])]
+def describe(calculator: Any) -> dict[str, Any]:
+    """The calculator's description; its versions are among those of the run."""
+    description = describe_calculator(calculator)
+    del description["versions"]
+    return description
+
+
+def versions(calculator: Any) -> dict[str, str]:
+    """Versions that can change a trajectory: the calculator's, numpy's, torch's where it is loaded."""
+    packages = ["numpy", *packages_of(calculator), *(["torch"] if "torch" in sys.modules else [])]
     return {"python": platform.python_version(), **installed_versions(packages)}
 
 

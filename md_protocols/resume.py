@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from asecalc_ml import plugins
-from asecalc_ml.calculators import describe_calculator
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols import launch
@@ -97,11 +96,9 @@ def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> St
 
 def _differences(provenance: dict, atoms) -> list[str]:
     """What has changed since the run began and may change its trajectory."""
-    calculator = describe_calculator(atoms.calc)
-    old_hash, new_hash = provenance["calculator"]["model_hash"], calculator["model_hash"]
+    old_hash, new_hash = provenance["calculator"]["model_hash"], launch.describe(atoms.calc)["model_hash"]
     found = [] if old_hash == new_hash else [f"model {_short(new_hash)} instead of {_short(old_hash)}"]
-    before = provenance["calculator"]["versions"] | provenance["versions"]
-    after = calculator["versions"] | launch.versions()
+    before, after = provenance["versions"], launch.versions(atoms.calc)
     changed = [name for name in before if after.get(name, before[name]) != before[name]]
     return found + [f"{name} {after[name]} instead of {before[name]}" for name in changed]
 
@@ -127,6 +124,6 @@ def _refusal(run: RunReader, differences: list[str]) -> str:
 
 def _resumed_provenance(provenance: dict, atoms) -> dict:
     """What the run rests on from here; machines and versions of each resumption are kept."""
-    here = {"time": now(), "versions": launch.versions(), "machine": launch.machine()}
-    here["calculator"] = describe_calculator(atoms.calc)
+    here = {"time": now(), "versions": launch.versions(atoms.calc), "machine": launch.machine()}
+    here["calculator"] = launch.describe(atoms.calc)
     return provenance | {"resumed": [*provenance.get("resumed", []), here]}

@@ -1,12 +1,14 @@
 """Calculators by name; GFN2-xTB takes charge and spin from the structure."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
+import asecalc_ml
 from asecalc_ml.calculators import describe_calculator, make_calculator
 from asecalc_ml.errors import AsecalcError, ConfigError, StructureError
 from asecalc_ml.structures import load_structure
@@ -54,6 +56,20 @@ def test_what_is_no_calculator(spec, message):
 def test_an_unknown_model_is_the_registrys_word():
     with pytest.raises(AsecalcError, match="no-such-model"):
         make_calculator("no-such-model")
+
+
+@pytest.mark.parametrize("arguments", [{"model": "x"}, {"no_such_option": 1}])
+def test_arguments_that_a_model_does_not_take(arguments, tiny_model):
+    with pytest.raises(ConfigError, match=r"tiny|no_such_option"):
+        make_calculator({tiny_model: arguments})
+
+
+def test_the_description_of_a_model_names_what_it_rests_on(tiny_model):
+    calculator = make_calculator(tiny_model)
+    calculator.card = calculator.card.model_copy(update={"versions": {"torch": "1.0", "asecalc-ml": "0"}})
+    versions = describe_calculator(calculator)["versions"]
+    assert versions["torch"] == version("torch")
+    assert versions["asecalc-ml"] == asecalc_ml.__version__
 
 
 def test_description_is_plain_json():

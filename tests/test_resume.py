@@ -206,6 +206,17 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
     assert resume_run(tmp_path / "run", allow_different=True, quiet=True).finished
 
 
+def test_another_version_of_what_a_model_rests_on_is_refused(tmp_path, tiny_model, monkeypatch):
+    given = NVE(structure="ethanol", calculator=tiny_model, relax=False, equilibration_ps=0, steps=5)
+    monkeypatch.setattr("asecalc_ml.md_protocols.engine.Engine.run", lambda *_: None)
+    run = given.run(directory=tmp_path / "run", quiet=True)
+    provenance = run.provenance | {"finished": None}
+    provenance["versions"]["torch"] = "1.0"
+    (run.directory / "provenance.json").write_text(json.dumps(provenance))
+    with pytest.raises(RunError, match=r"torch .* instead of 1\.0"):
+        resume_run(run.directory, quiet=True)
+
+
 def test_another_processor_is_noted(tmp_path, monkeypatch):
     broken_off(tmp_path / "run", monkeypatch, "Springs")
     path = tmp_path / "run" / "provenance.json"
