@@ -83,6 +83,20 @@ def test_a_bond_that_breaks_later_still_counts_as_bonded():
     assert sum(domain.distances["H-O bonded"].counts) == 4
 
 
+def test_wrapped_frames_give_the_same_as_unwrapped_ones():
+    start = molecule("H2O", cell=[6.0, 6.0, 6.0], pbc=True)
+    moved = start.copy()
+    moved.positions += [0.0, 0.0, 5.9]
+    wrapped = moved.copy()
+    wrapped.wrap()
+    assert not np.allclose(wrapped.positions, moved.positions)
+    for cut in (moved, wrapped):
+        domain = measure_domain([labelled(start), labelled(cut)], cutoff=3.0)
+        assert domain.angles["H-O-H"].std == pytest.approx(0, abs=1e-5)
+        assert domain.distances["H-O bonded"].std == pytest.approx(0, abs=1e-9)
+        assert "H-O other molecule" not in domain.distances
+
+
 def test_two_molecules_are_told_apart():
     pair = molecule("H2O")
     other = molecule("H2O")

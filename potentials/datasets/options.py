@@ -162,7 +162,7 @@ def check_labels(atoms: Atoms, where: str) -> None:
 
 
 def dataset_hash(frames: Sequence[Atoms]) -> str:
-    """SHA-256 of what a training sees: atomic numbers, positions, energies and forces, in their order.
+    """SHA-256 of what a training sees: atoms, cell, charge, spin, energies and forces, in their order.
 
     Numbers enter as 64-bit little-endian values in eV and Å, so the hash does not depend on the file they
     came from as long as that file keeps every digit.
@@ -180,4 +180,9 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
         forces = atoms.get_forces(apply_constraint=False)
         for values in (atoms.positions, atoms.get_potential_energy(), forces):
             digest.update((np.asarray(values, dtype="<f8") + 0.0).tobytes())  # + 0.0: there is one zero
+        if atoms.pbc.any():
+            digest.update((np.asarray(atoms.cell.array, dtype="<f8") + 0.0).tobytes() + atoms.pbc.tobytes())
+        state = [int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))]
+        if any(state):
+            digest.update(np.array(state, dtype="<i8").tobytes())
     return digest.hexdigest()

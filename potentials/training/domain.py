@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import complete_cell
 
 from asecalc_ml.card import Domain
 from asecalc_ml.histogram import Histogram
@@ -29,10 +30,14 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
         With energies (eV) and forces (eV/Å) in their calculators.
     cutoff : float, Å
     """
+    first: dict[tuple, Atoms] = {}
     graphs: dict[tuple, BondGraph] = {}
     distances, angles = defaultdict(list), defaultdict(list)
     for atoms in frames:
-        graph = graphs.setdefault((*atoms.numbers, *atoms.pbc), bond_graph(atoms))
+        key = (*atoms.numbers, *atoms.pbc)
+        if key not in graphs:
+            first[key], graphs[key] = atoms, bond_graph(atoms)
+        graph = _with_images_of(atoms, first[key], graphs[key])
         _add_distances(atoms, graph, cutoff, distances)
         _add_angles(atoms, graph, angles)
     energies = [atoms.get_potential_energy() for atoms in frames]
@@ -42,6 +47,17 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
         energy_eV=(min(energies), max(energies)),
         largest_force_eV_A=max(float(np.linalg.norm(atoms.get_forces(), axis=1).max()) for atoms in frames),
     )
+
+
+def _with_images_of(atoms: Atoms, first: Atoms, graph: BondGraph) -> BondGraph:
+    """The first frame's bonds with this frame's cell shifts: an atom may have been put back into the cell."""
+    if not atoms.pbc.any() or len(graph.bonds) == 0:
+        return graph
+    i, j = graph.bonds.T
+    before, after = (frame.positions[j] - frame.positions[i] for frame in (first, atoms))
+    jumps = (after - before) @ np.linalg.inv(complete_cell(atoms.cell))
+    shifts = graph.shifts - np.rint(jumps).astype(int) * atoms.pbc
+    return BondGraph(len(atoms), graph.bonds, shifts)
 
 
 def _histogram(parts: list[np.ndarray], width: float) -> Histogram:
