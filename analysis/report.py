@@ -10,17 +10,17 @@ from asecalc_ml.analysis.base import Cell, Result, Verdict
 from asecalc_ml.analysis.connectivity import BOUND
 from asecalc_ml.analysis.numbers import number_text
 from asecalc_ml.analysis.pipeline import read_results
+from asecalc_ml.rundir import EventKind
 
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
 TEMPLATES = Path(__file__).parent / "templates"
-ENDINGS = ("stopped", "interrupted", "resumed", "finished")
-BOND_EVENT = "bonds"
+ENDINGS = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED, EventKind.FINISHED)
 SHOWN_EVENTS = 5
 
 
-class Progress(NamedTuple):
+class Completion(NamedTuple):
     """How far a run came."""
 
     state: Literal["finished", "stopped", "unfinished"]
@@ -80,7 +80,7 @@ def render(run: RunReader, results: list[Result]) -> str:
     environment.filters |= {"number": number_text, "is_number": is_number, "plain": plain_text}
     return environment.get_template("report.html").render(
         title=run_title(run),
-        progress=progress(run),
+        completion=completion(run),
         facts=list(key_facts(run)),
         zip=zip,
         verdicts=all_verdicts(run, results),
@@ -120,26 +120,26 @@ def _arguments(arguments: Mapping | None) -> str:
     return ", ".join(f"{key}={value}" for key, value in (arguments or {}).items())
 
 
-def progress(run: RunReader) -> Progress:
+def completion(run: RunReader) -> Completion:
     """Whether the run is complete, and if not where and why it ended."""
     steps, done = run.options.get("steps"), _last_step(run)
     of_all = f"{done:,} of {steps:,} steps" if steps else f"{done:,} steps"
     last = next((event for event in reversed(run.events) if event.get("kind") in ENDINGS), {})
     kind, message = last.get("kind"), last.get("message", "no reason was recorded")
-    if kind == "finished":
-        return Progress("finished", f"The run is complete: {done:,} steps.")
-    if kind == "stopped":
-        return Progress("stopped", f"The run stopped early, after {of_all}: {message}")
-    how = "It was interrupted" if kind == "interrupted" else "It is still going, or was cut off"
+    if kind == EventKind.FINISHED:
+        return Completion("finished", f"The run is complete: {done:,} steps.")
+    if kind == EventKind.STOPPED:
+        return Completion("stopped", f"The run stopped early, after {of_all}: {message}")
+    how = "It was interrupted" if kind == EventKind.INTERRUPTED else "It is still going, or was cut off"
     text = f"The run is unfinished, {of_all}. {how}; what follows is about what has been written."
-    return Progress("unfinished", text)
+    return Completion("unfinished", text)
 
 
 def bound_verdict(run: RunReader, results: list[Result]) -> list[Verdict]:
     """Whether the molecule stayed bound by the run's events, where no analysis has looked at the frames."""
     if any(result.analysis == "connectivity" for result in results) or not len(run.thermo.get("step", ())):
         return []
-    changes = [event for event in run.events if event.get("kind") == BOND_EVENT]
+    changes = [event for event in run.events if event.get("kind") == EventKind.BONDS]
     listed = "; ".join(str(event.get("message")) for event in changes[:SHOWN_EVENTS])
     text = listed or "the run recorded no bond that broke or formed"
     return [Verdict(check=BOUND, status="failed" if changes else "passed", text=text)]

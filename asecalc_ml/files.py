@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,11 @@ def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is what a kill left of :func:`write_whole`."""
+    return re.fullmatch(r"\..+\.\d+\.part", path.name) is not None and path.is_file()
 
 
 class GrowingText:

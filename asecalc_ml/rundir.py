@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asecalc_ml.errors import RunError
-from asecalc_ml.files import GrowingText, GrowingTrajectory, cut_back, mark, write_whole
+from asecalc_ml.files import GrowingText, GrowingTrajectory, cut_back, is_unfinished, mark, write_whole
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -49,12 +49,25 @@ CHECKPOINT = "checkpoint.npz"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.npz"
 RESULTS = "results"
 REPORT = "report.html"
-FLAGGED = "flagged.extxyz"
 LOCK = ".lock"
 
 GROWING = (EQUILIBRATION, THERMO, TRAJECTORY, EVENTS)
-WHOLE = (PROTOCOL, PROVENANCE, CARD, START, RELAXED, CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT, FLAGGED)
+WHOLE = (PROTOCOL, PROVENANCE, CARD, START, RELAXED, CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT)
+BEFORE_PROTOCOL = (START, CARD, PROVENANCE)  # what a new run writes first; without the rest it is no run
 THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
+
+
+class EventKind:
+    """What an event in :data:`EVENTS` tells of."""
+
+    RELAXED = "relaxed"
+    EQUILIBRATED = "equilibrated"
+    BONDS = "bonds"
+    WARNING = "warning"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    RESUMED = "resumed"
+    FINISHED = "finished"
 
 
 def now() -> str:
@@ -139,11 +152,6 @@ class RunReader:
         return self.provenance["frame_interval_fs"]
 
     @property
-    def report_file(self) -> Path:
-        """Where the report is, or will be."""
-        return self.directory / REPORT
-
-    @property
     def finished(self) -> bool:
         """Whether the run came to its planned end."""
         return self.provenance.get("finished") is not None
@@ -159,7 +167,10 @@ class RunReader:
     @property
     def events(self) -> list[dict[str, Any]]:
         path = self.directory / EVENTS
-        return [json.loads(line) for line in _whole_lines(path)] if path.is_file() else []
+        try:
+            return [json.loads(line) for line in _whole_lines(path)]
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
 
     @property
     def n_frames(self) -> int:
@@ -208,7 +219,7 @@ class RunReader:
 
     def _table(self, name: str) -> dict[str, np.ndarray]:
         path = self.directory / name
-        header, *rows = _whole_lines(path) if path.is_file() else [",".join(THERMO_COLUMNS)]
+        header, *rows = _whole_lines(path) or [",".join(THERMO_COLUMNS)]
         columns = header.split(",")
         try:
             values = np.array([[float(cell) for cell in row.split(",")] for row in rows])
@@ -241,9 +252,9 @@ def _array(frame, quantity: str) -> np.ndarray:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """Lines of a growing file; a last one without an end was cut by a kill or a full disk."""
-    text = path.read_text(encoding="utf-8")
-    return text[: text.rfind("\n") + 1].splitlines() or [""]
+    """Lines of a growing file, if it is there; a last one without an end was cut by a kill or a full disk."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 # ---------------------------------------------------------------------------------------------- writing
@@ -282,22 +293,32 @@ def check_free(directory: str | Path, overwrite: bool = False) -> None:
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise RunError(f"{directory} is a file: choose another directory")
-    found = {path.name for path in directory.glob("*")} - {LOCK}
-    is_run = bool(found & {PROTOCOL, START, CHECKPOINT, EVENTS})
-    if is_run and not overwrite:
+    if (directory / PROTOCOL).is_file():
+        _check_overwriting(directory, overwrite)
+    elif others := [path.name for path in directory.glob("*") if not _is_left_over(path)]:
+        raise RunError(f"{directory} exists and holds no run but {min(others)}: choose another directory")
+
+
+def _check_overwriting(directory: Path, overwrite: bool) -> None:
+    if not overwrite:
         raise RunError(
             f"{directory} holds a run already: `asecalc-md resume {directory}` goes on with it, "
             "--overwrite (overwrite=True in Python) replaces it, or choose another directory"
         )
-    if found and not is_run:
-        raise RunError(f"{directory} exists and holds no run but {min(found)}: choose another directory")
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a file or folder may come from a run that was killed before it had a :data:`PROTOCOL`."""
+    if path.is_dir():
+        return path.name == RESULTS and not any(path.iterdir())
+    return path.name in (LOCK, *BEFORE_PROTOCOL) or is_unfinished(path)
 
 
 class RunWriter:
     """Writes a run directory; made by :meth:`create` or :meth:`open`.
 
     Whole files appear at once or not at all. Growing files (tables, trajectory, events) are cut back to the
-    checkpoint when a run is resumed. A lock keeps two processes from writing to one directory.
+    checkpoint when a run is resumed. A lock keeps two writers from one directory.
     """
 
     def __init__(self, directory: Path):
@@ -342,22 +363,24 @@ class RunWriter:
         check_free(self.directory, overwrite)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._take_lock()
-        for name in (*WHOLE, *GROWING):
-            (self.directory / name).unlink(missing_ok=True)
         for path in (self.directory / RESULTS).glob("*.*"):
             if path.suffix in (".json", ".csv"):
                 path.unlink()
+        for path in filter(is_unfinished, list(self.directory.iterdir())):
+            path.unlink()
+        for name in (*GROWING, *reversed(WHOLE)):  # the protocol last: until then it is a run
+            (self.directory / name).unlink(missing_ok=True)
 
     @_says_what_to_do
     def _take_lock(self) -> None:
-        """A record lock: the system drops it with the process, however that ends."""
+        """Lock the directory, for this process too; the system lets go when the process ends, however."""
         try:
             import fcntl
         except ImportError:  # Windows
             return
         self._lock = (self.directory / LOCK).open("wb", buffering=0)
         try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             self._lock.close()
             raise RunError(
@@ -405,7 +428,8 @@ class RunWriter:
     @_says_what_to_do
     def row(self, name: str, values: Sequence[float]) -> None:
         """Append a row to :data:`THERMO` or :data:`EQUILIBRATION`, in full precision."""
-        self._text(name, ",".join(THERMO_COLUMNS)).append(",".join(map(repr, values)))
+        plain = (value.item() if isinstance(value, np.generic) else value for value in values)
+        self._text(name, ",".join(THERMO_COLUMNS)).append(",".join(map(repr, plain)))
 
     @_says_what_to_do
     def frame(

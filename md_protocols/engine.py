@@ -11,7 +11,7 @@ import numpy as np
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols.checkpoint import State, pack
 from asecalc_ml.md_protocols.temperature import kinetic_energy, temperature
-from asecalc_ml.rundir import CHECKPOINT
+from asecalc_ml.rundir import CHECKPOINT, EventKind
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.options import ProtocolOptions
@@ -121,22 +121,27 @@ class Engine:
     def note(self, kind: str, message: str, **fields) -> None:
         """Put an event into events.jsonl, and a warning before the user's eyes."""
         self.writer.event(kind, message, **{"stage": self.state.stage, "step": self.state.step, **fields})
-        if kind == "warning":
+        if kind == EventKind.WARNING:
             self.progress.warn(message)
 
-    def stop(self, reason: str, cause: Exception | None = None) -> None:
+    def stop(self, reason: str, cause: Exception | None = None, is_good: bool = True) -> None:
         """End the run at the last good state, which is kept.
+
+        Parameters
+        ----------
+        is_good : bool
+            Whether that is the present state; otherwise it is the one of the last checkpoint.
 
         Raises
         ------
         RunError
             Always.
         """
-        self.note("stopped", reason)
+        self.note(EventKind.STOPPED, reason)
         self.checkpoint()
         directory = self.writer.directory
         raise RunError(
-            f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason}. The last "
+            f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason}{'' if reason.endswith('?') else '.'} The last "
             f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. A smaller "
             "timestep_fs, a structure without strain, or a calculator made for it may help."
         ) from cause

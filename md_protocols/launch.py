@@ -14,12 +14,22 @@ from ase import Atoms
 
 from asecalc_ml.calculators import describe_calculator, make_calculator, packages_of
 from asecalc_ml.config import dump_yaml
-from asecalc_ml.errors import AsecalcError, ConfigError, StructureError
+from asecalc_ml.errors import AsecalcError, ConfigError, RunError, StructureError
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
 from asecalc_ml.md_protocols.temperature import degrees_of_freedom, is_linear
 from asecalc_ml.progress import make_progress
-from asecalc_ml.rundir import CARD, PROTOCOL, PROVENANCE, START, RunReader, RunWriter, check_free, now
+from asecalc_ml.rundir import (
+    CARD,
+    PROTOCOL,
+    PROVENANCE,
+    START,
+    EventKind,
+    RunReader,
+    RunWriter,
+    check_free,
+    now,
+)
 from asecalc_ml.structures import check_structure, load_structure
 from asecalc_ml.versions import installed_versions
 
@@ -34,6 +44,7 @@ def start_run(
     directory = Path(directory or options.directory or options.default_directory())
     check_free(directory, overwrite)
     atoms = prepare(options, atoms)
+    options.check_start(atoms)
     with threads(options):
         state = first_state(options, atoms)
         writer = RunWriter.create(directory, overwrite)
@@ -112,6 +123,10 @@ def drive(options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool
     progress = make_progress(quiet)
     try:
         Engine(options, state, writer, progress).run(options.stages())
+    except KeyboardInterrupt:
+        with contextlib.suppress(RunError):  # a full disk; that it was interrupted is known then all the same
+            writer.event(EventKind.INTERRUPTED, "interrupted", stage=state.stage, step=state.step)
+        raise
     finally:
         progress.close()
     reader = RunReader(writer.directory)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.options import ProtocolOptions
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 class NVE(ProtocolOptions):
@@ -25,11 +29,13 @@ class NVE(ProtocolOptions):
     relax_fmax_eV_A: float = Field(0.02, gt=0, description="largest force on any atom of a relaxed structure")
     relax_steps: int = Field(500, ge=1, description="steps after which relaxation gives up")
     velocities: Literal["thermal", "structure"] = Field(
-        "thermal", description="draw first velocities at temperature_K, or take those of the structure"
+        "thermal",
+        description="draw first velocities at temperature_K, or take those of the structure; production "
+        "starts without translation and rotation in either case",
     )
     equilibration_ps: float = Field(1.0, ge=0, description="length of the Langevin equilibration; 0 for none")
     equilibration_timestep_fs: float = Field(0.5, gt=0, le=20, description="time step of the equilibration")
-    friction_per_fs: float = Field(0.02, gt=0, description="friction of the Langevin thermostat")
+    friction_per_ps: float = Field(20.0, gt=0, description="friction of the Langevin thermostat")
 
     @model_validator(mode="after")
     def _own_velocities_are_those_of_this_structure(self) -> NVE:
@@ -38,6 +44,14 @@ class NVE(ProtocolOptions):
                 "velocities: structure needs relax: false, since relaxation changes the structure"
             )
         return self
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Own velocities have to be there."""
+        if self.velocities == "structure" and not atoms.has("momenta"):
+            raise StructureError(
+                "velocities: structure, and the structure has no momenta: give one that has (a frame of a "
+                "run, trajectory.traj@-1), or use velocities: thermal"
+            )
 
     def stages(self) -> list:
         """Relax, Equilibrate, Produce, as far as they are wanted."""
@@ -53,7 +67,7 @@ class NVE(ProtocolOptions):
                     self.temperature_K,
                     n_equilibration,
                     self.equilibration_timestep_fs,
-                    self.friction_per_fs,
+                    self.friction_per_ps,
                     draws,
                 ),
             ),

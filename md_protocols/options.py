@@ -32,7 +32,8 @@ class ProtocolOptions(Options):
         description="a registered model, gfn2-xtb, or 'module:Class' of any ASE calculator",
     )
     directory: str | None = Field(
-        None, description="run directory; by default runs/ and the name of the YAML file"
+        None,
+        description="run directory; by default runs/NAME for NAME.yaml, runs/PROTOCOL-STRUCTURE in Python",
     )
     seed: int = Field(0, ge=0, description="seed of every random number")
     threads: int = Field(1, ge=1, description="CPU threads; small molecules are fastest with one")
@@ -79,6 +80,9 @@ class ProtocolOptions(Options):
 
         return start_run(self, atoms, directory, overwrite, quiet)
 
+    def check_start(self, atoms: Atoms) -> None:
+        """Refuse a structure that the protocol cannot start from, with a StructureError."""
+
     def stages(self) -> list:
         """What is done, in order: objects of :mod:`asecalc_ml.md_protocols.stages`, or of that kind."""
         raise NotImplementedError
@@ -89,7 +93,7 @@ class ProtocolOptions(Options):
         raise NotImplementedError
 
     def default_directory(self) -> Path:
-        """Where a run goes that was not told: runs/nve-ethanol."""
+        """Where a run of Python goes that was not told: runs/nve-ethanol."""
         text = self.structure or "atoms"
         text = Path(text).stem if "/" in text else text
         return Path("runs") / f"{self.protocol}-{re.sub(r'[^A-Za-z0-9._+-]+', '-', text)}"

@@ -13,7 +13,7 @@ from asecalc_ml.md_protocols import launch
 from asecalc_ml.md_protocols.checkpoint import Checkpoint, State, load
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.progress import make_progress
-from asecalc_ml.rundir import PROTOCOL, PROVENANCE, RunReader, RunWriter, now
+from asecalc_ml.rundir import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now
 
 
 def resume_run(
@@ -78,10 +78,10 @@ def _go_on(run: RunReader, options: ProtocolOptions, atoms, differences: list[st
         state = _state(options, atoms, checkpoint)
         writer.cut_back(checkpoint.marks if checkpoint else {})
         if problem:
-            writer.event("warning", f"{problem}; the one before it was taken")
+            writer.event(EventKind.WARNING, f"{problem}; the one before it was taken")
         for difference in [*differences, *_other_processor(run.provenance)]:
-            writer.event("warning", f"resumed with {difference}")
-        writer.event("resumed", "resumed", stage=state.stage, step=state.step)
+            writer.event(EventKind.WARNING, f"resumed with {difference}")
+        writer.event(EventKind.RESUMED, "resumed", stage=state.stage, step=state.step)
         writer.write_json(PROVENANCE, _resumed_provenance(run.provenance, atoms))
         return launch.drive(options, state, writer, quiet)
 

@@ -11,7 +11,7 @@ from ase import units
 
 from asecalc_ml.md_protocols import temperature
 from asecalc_ml.md_protocols.bond_watch import BondWatch
-from asecalc_ml.rundir import EQUILIBRATION, RELAXED, THERMO, RunReader
+from asecalc_ml.rundir import EQUILIBRATION, RELAXED, THERMO, EventKind, RunReader
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine import Engine, Observers, Step
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WARN_BEYOND = 0.15  # of the target temperature
 BFGS_UP_TO = 100  # atoms; its matrices grow with the square
 UNSETTLED = 0.25  # part of an equilibration that is left out of its means
+BLOWN_UP_EV = 1.0  # per atom: no chemistry releases that much, and no sound integration drifts so far
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,12 @@ class Relax:
         state.forces, state.energy = atoms.get_forces(md=True), None
         state.linear = temperature.is_linear(atoms)
         engine.writer.write_structure(RELAXED, atoms)
-        kind = "relaxed" if largest <= self.fmax_eV_A else "warning"
+        converged = largest <= self.fmax_eV_A
         text = f"relaxation: {n_steps} steps, {engine.energy():.6f} eV, largest force {largest:.4f} eV/Å"
-        engine.note(kind, text if kind == "relaxed" else f"{text}: not converged to {self.fmax_eV_A}")
+        if converged:
+            engine.note(EventKind.RELAXED, text)
+        else:
+            engine.note(EventKind.WARNING, f"{text}: not converged to {self.fmax_eV_A}")
 
 
 class Dynamics:
@@ -98,7 +102,7 @@ class Equilibrate(Dynamics):
     temperature_K: float
     n_steps: int
     timestep_fs: float
-    friction_per_fs: float
+    friction_per_ps: float
     draws_velocities: bool
     name: ClassVar[str] = "equilibration"
 
@@ -125,7 +129,7 @@ class Equilibrate(Dynamics):
             atoms,
             self.timestep_fs * units.fs,
             temperature_K=self.temperature_K,
-            friction=self.friction_per_fs / units.fs,
+            friction=self.friction_per_ps / (1000 * units.fs),
             fixcm=False,  # FixCom samples the right distribution, fixcm does not quite
             rng=engine.state.rng,
         ).step
@@ -136,7 +140,13 @@ class Equilibrate(Dynamics):
         def row() -> None:
             engine.write_row(EQUILIBRATION, self.timestep_fs, n_degrees)
 
-        return [(min(engine.options.thermo_every, 1 + self.n_steps // 100), row)]
+        def watch() -> None:
+            kinetic = temperature.kinetic_energy(engine.atoms.get_momenta(), engine.masses)
+            thermal = 1.5 * units.kB * self.temperature_K * len(engine.atoms)
+            _stop_if_blown_up(engine, "kinetic energy", kinetic - 10 * thermal)
+
+        every = min(engine.options.thermo_every, 1 + self.n_steps // 100)
+        return [(every, row), (every, watch), (engine.options.checkpoint_every, watch)]
 
     def conclude(self, engine: Engine, step: Step) -> None:
         """Go on until the potential energy is not above its mean, note the mean temperature.
@@ -147,7 +157,15 @@ class Equilibrate(Dynamics):
         while engine.energy() > potential and engine.state.step < 2 * self.n_steps:
             engine.integrate(step, engine.state.step + 1, [])
         mean = settled(engine, "temperature_K")
-        engine.note("equilibrated", f"equilibration: mean temperature {mean:.1f} K", mean_temperature_K=mean)
+        text = f"equilibration: mean temperature {mean:.1f} K"
+        engine.note(EventKind.EQUILIBRATED, text, mean_temperature_K=mean)
+
+
+def _stop_if_blown_up(engine: Engine, what: str, excess: float) -> None:
+    """Stop where an energy, eV, went beyond all bounds; the last checkpoint is from before."""
+    per_atom = abs(excess) / len(engine.atoms)
+    if per_atom > BLOWN_UP_EV:
+        engine.stop(f"the {what} grew by {per_atom:.1f} eV per atom, the run has blown up", is_good=False)
 
 
 def settled(engine: Engine, column: str) -> float:
@@ -203,7 +221,9 @@ class Produce(Dynamics):
         def row() -> None:
             engine.write_row(THERMO, self.timestep_fs, n_degrees)
 
-        return [(engine.options.thermo_every, row), (engine.options.write_every, frame)]
+        watch, options = _TotalEnergyWatch(engine), engine.options
+        watched = [(options.thermo_every, watch), (options.checkpoint_every, watch)]
+        return [(options.thermo_every, row), (options.write_every, frame), *watched]
 
     def conclude(self, engine: Engine, step: Step) -> None:
         """Say which temperature the run had, and warn where it is not the one asked for."""
@@ -211,15 +231,31 @@ class Produce(Dynamics):
         mean = float(RunReader(engine.writer.directory).thermo["temperature_K"].mean())
         target = self.temperature_K
         text = f"mean temperature {mean:.1f} K (target {target:g} K, {n_degrees} degrees of freedom)"
-        engine.note("finished", text, mean_temperature_K=mean, degrees_of_freedom=n_degrees)
+        engine.note(EventKind.FINISHED, text, mean_temperature_K=mean, degrees_of_freedom=n_degrees)
         engine.progress.say(text)
         if target > 0 and abs(mean - target) > WARN_BEYOND * target:
-            engine.note("warning", f"{text}: more than {WARN_BEYOND:.0%} off. {self._advice()}")
+            engine.note(EventKind.WARNING, f"{text}: more than {WARN_BEYOND:.0%} off. {self._advice()}")
 
     def _advice(self) -> str:
         if self.is_equilibrated:
             return "A longer equilibration_ps, or another seed, comes nearer."
         return "Without equilibration a relaxed structure runs near half of it: set equilibration_ps."
+
+
+class _TotalEnergyWatch:
+    """Stops a run at constant energy whose energy is anything but constant, before a checkpoint keeps it."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        written = RunReader(engine.writer.directory).thermo["total_eV"]  # of a run that is resumed
+        self._first = float(written[0]) if len(written) else None
+
+    def __call__(self) -> None:
+        engine = self._engine
+        total = engine.energy() + temperature.kinetic_energy(engine.atoms.get_momenta(), engine.masses)
+        if self._first is None:
+            self._first = total
+        _stop_if_blown_up(engine, "total energy", total - self._first)
 
 
 class _FrameObserver:
@@ -237,7 +273,7 @@ class _FrameObserver:
         changed = self._watch.changes(engine.atoms, engine.state.step // self._every)
         if changed is not None and changed != engine.state.changed_bonds:
             engine.state.changed_bonds = changed
-            engine.note("bonds", self._say(*changed), broken=changed[0], formed=changed[1])
+            engine.note(EventKind.BONDS, self._say(*changed), broken=changed[0], formed=changed[1])
 
     @cached_property
     def _symbols(self) -> list[str]:

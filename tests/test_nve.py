@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 import asecalc_ml
 from asecalc_ml.config import load_options
+from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.rundir import RunReader
 
@@ -236,6 +238,19 @@ def test_default_directory_has_the_names_in_it(tmp_path, monkeypatch):
 def test_own_velocities_of_a_structure_that_is_relaxed_make_no_sense():
     with pytest.raises(ValidationError, match="needs relax: false"):
         NVE(velocities="structure")
+
+
+def test_own_velocities_have_to_be_there(tmp_path):
+    options = NVE(**WATER | PLAIN, velocities="structure", steps=1)
+    with pytest.raises(StructureError, match="the structure has no momenta"):
+        options.run(directory=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_friction_is_that_of_the_thermostat():
+    equilibrate = NVE(friction_per_ps=20, relax=False).stages()[0]
+    engine = SimpleNamespace(atoms=molecule("H2O"), state=SimpleNamespace(rng=np.random.default_rng(0)))
+    assert equilibrate.stepper(engine).__self__.fr == pytest.approx(0.02 / units.fs)
 
 
 def test_options_need_neither_torch_nor_dynamics():

@@ -184,6 +184,16 @@ def broken_off(directory: Path, monkeypatch, calculator: str, breaks_at: int = 1
     monkeypatch.syspath_prepend(HERE)
 
 
+def test_an_interruption_is_noted_and_told(tmp_path, monkeypatch):
+    from asecalc_ml.analysis.report import write_report
+
+    broken_off(tmp_path / "run", monkeypatch, "Springs")
+    assert RunReader(tmp_path / "run").events[-1]["kind"] == "interrupted"
+    assert "It was interrupted" in write_report(tmp_path / "run").read_text(encoding="utf-8")
+    resume_run(tmp_path / "run", quiet=True)
+    assert "The run is complete" in write_report(tmp_path / "run").read_text(encoding="utf-8")
+
+
 def test_another_model_under_the_name_is_refused(tmp_path, monkeypatch):
     broken_off(tmp_path / "run", monkeypatch, "Model")
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}

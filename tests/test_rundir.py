@@ -93,6 +93,25 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
     assert run.events == [{"kind": "a"}]
 
 
+@pytest.mark.parametrize("content", ["", '{"kin'])
+def test_files_without_a_whole_line_are_empty(tmp_path, content):
+    finished_setup(tmp_path / "run").close()
+    for name in ("events.jsonl", THERMO):
+        (tmp_path / "run" / name).write_text(content)
+    run = RunReader(tmp_path / "run")
+    assert run.events == []
+    assert run.thermo["step"].shape == (0,)
+
+
+def test_numpy_scalars_are_written_as_plain_numbers(tmp_path):
+    writer = finished_setup(tmp_path / "run")
+    writer.row(THERMO, tuple(np.array(ROW)))
+    writer.row(THERMO, (np.int64(1), np.float32(0.5), *ROW[2:]))
+    writer.close()
+    lines = (tmp_path / "run" / THERMO).read_text().splitlines()[1:]
+    assert lines == ["0.0,0.0,1.0,2.0,3.0,300.0", "1,0.5,1.0,2.0,3.0,300.0"]
+
+
 def test_before_the_first_frame_there_is_nothing(tmp_path):
     finished_setup(tmp_path / "run").close()
     run = RunReader(tmp_path / "run")
@@ -106,6 +125,7 @@ def test_before_the_first_frame_there_is_nothing(tmp_path):
         ("provenance.json", "{", "provenance.json is damaged"),
         (START, "x", "start.traj cannot be read"),
         (THERMO, "step,time_fs\n0,zero\n", "thermo.csv is damaged"),
+        ("events.jsonl", "{]\n", "events.jsonl is damaged"),
         (TRAJECTORY, "no trajectory", "trajectory.traj is damaged"),
     ],
 )
@@ -114,7 +134,7 @@ def test_a_damaged_file_is_named(tmp_path, name, content, message):
     (tmp_path / "run" / name).write_text(content)
     run = RunReader(tmp_path / "run")
     with pytest.raises(RunError, match=message):
-        [run.provenance, run.atoms, run.thermo, list(run.chunks())]
+        [run.provenance, run.atoms, run.thermo, run.events, list(run.chunks())]
 
 
 def test_no_run_no_reader(tmp_path):
@@ -232,6 +252,28 @@ def test_a_run_is_not_overwritten_unasked(tmp_path):
     assert RunReader(tmp_path / "run").options["steps"] == 10
 
 
+def test_what_a_kill_leaves_before_there_is_a_run_is_replaced(tmp_path):
+    directory = tmp_path / "run"
+    writer = RunWriter.create(directory)
+    writer.write_structure(START, frame(3))
+    (directory / ".provenance.json.4711.part").write_text("{")
+    (directory / RESULTS).mkdir()
+    writer.close()
+    with pytest.raises(RunError, match="no run there"):
+        RunReader(directory)
+    RunWriter.create(directory).close()
+    assert {path.name for path in directory.iterdir()} == {".lock", RESULTS}
+
+
+def test_frames_without_their_protocol_are_not_thrown_away(tmp_path):
+    writer = finished_setup(tmp_path / "run")
+    append(writer, 0)
+    writer.close()
+    (tmp_path / "run" / "protocol.yaml").unlink()
+    with pytest.raises(RunError, match=r"holds no run but thermo.csv"):
+        RunWriter.create(tmp_path / "run", overwrite=True)
+
+
 def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     writer = finished_setup(tmp_path)
     append(writer, 0)
@@ -266,7 +308,7 @@ def test_no_permission(tmp_path):
         RunWriter.create("/proc/run")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="record locks are POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are POSIX")
 def test_one_writer_at_a_time(tmp_path):
     writer = finished_setup(tmp_path / "run")
     code = f"from asecalc_ml.rundir import RunWriter; RunWriter.open({str(tmp_path / 'run')!r})"
@@ -277,8 +319,11 @@ def test_one_writer_at_a_time(tmp_path):
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert "another process is writing this run" in other().stderr
+    with pytest.raises(RunError, match="another process is writing this run"):
+        RunWriter.open(tmp_path / "run")  # nor a second writer of this one
     writer.close()
     assert other().returncode == 0
+    RunWriter.open(tmp_path / "run").close()
 
 
 def test_events_are_there_at_once(tmp_path):

@@ -122,4 +122,4 @@ def _analyse(directory: Path, quiet: bool) -> None:
     run_analyses(directory, _stored(directory).get("analyses"))
     page = write_report(directory)
     if not quiet:
-        typer.echo(f"Report: {page or directory / 'report.html'}")
+        typer.echo(f"Report: {page}")
