@@ -137,11 +137,13 @@ class Engine:
         RunError
             Always.
         """
+        reason = reason if reason.endswith("?") else reason.rstrip(".") + "."
         self.note(EventKind.STOPPED, reason)
-        self.checkpoint()
+        if is_good:
+            self.checkpoint()
         directory = self.writer.directory
         raise RunError(
-            f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason}{'' if reason.endswith('?') else '.'} The last "
+            f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} The last "
             f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. A smaller "
             "timestep_fs, a structure without strain, or a calculator made for it may help."
         ) from cause

@@ -163,9 +163,11 @@ class Equilibrate(Dynamics):
 
 def _stop_if_blown_up(engine: Engine, what: str, excess: float) -> None:
     """Stop where an energy, eV, went beyond all bounds; the last checkpoint is from before."""
-    per_atom = abs(excess) / len(engine.atoms)
+    per_atom = excess / len(engine.atoms)
     if per_atom > BLOWN_UP_EV:
-        engine.stop(f"the {what} grew by {per_atom:.1f} eV per atom, the run has blown up", is_good=False)
+        engine.stop(
+            f"the {what} is off by {per_atom:.1f} eV per atom, so the run has blown up", is_good=False
+        )
 
 
 def settled(engine: Engine, column: str) -> float:
@@ -255,7 +257,7 @@ class _TotalEnergyWatch:
         total = engine.energy() + temperature.kinetic_energy(engine.atoms.get_momenta(), engine.masses)
         if self._first is None:
             self._first = total
-        _stop_if_blown_up(engine, "total energy", total - self._first)
+        _stop_if_blown_up(engine, "total energy", abs(total - self._first))
 
 
 class _FrameObserver:
