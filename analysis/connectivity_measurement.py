@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.data import covalent_radii
 
 from asecalc_ml.analysis.base import NO_FRAME
 from asecalc_ml.analysis.connectivity import BondChange, ConnectivityResult
@@ -13,10 +12,11 @@ from asecalc_ml.analysis.internal_coordinates import Lengths
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.topology import (
     BROKEN_TOLERANCE,
-    FORMED_TOLERANCE,
+    MoleculePairs,
     bond_changes,
     canonical_pattern,
     find_bonds_and_shifts,
+    sums_of_radii,
 )
 
 if TYPE_CHECKING:
@@ -34,16 +34,17 @@ class ConnectivityMeasurement:
         self._lengths = Lengths(run, self._bonds, shifts)
         self._stretch, self._n_frames, self._n_looked = 0.0, 0, 0
         self._periodic_frames, self._periodic = periodic_frames, bool(np.any(run.pbc))
-        self._others = self._pairs_not_bonded()
+        self._molecule = None if self._periodic else MoleculePairs(self._atoms.numbers, self._bonds)
         self._first: dict[tuple[int, int, str], int] = {}
 
     def frames(self, positions: np.ndarray) -> None:
         """Take the next frames, positions of shape (n_frames, n_atoms, 3) in Å."""
-        self._find_broken(positions)
-        if self._periodic:
+        stretch = self._measure_stretch(positions)
+        if self._molecule is None:
+            self._note(stretch > BROKEN_TOLERANCE, self._bonds, "broke")
             self._find_formed_across_images(positions)
         else:
-            self._find_formed(positions)
+            self._find_changes(self._molecule, positions)
         self._n_frames += len(positions)
 
     def conclude(self) -> ConnectivityResult:
@@ -59,21 +60,18 @@ class ConnectivityMeasurement:
             changes=[self._change(*key, frame) for key, frame in changes],
         )
 
-    def _find_broken(self, positions: np.ndarray) -> None:
-        if len(self._bonds) == 0 or len(positions) == 0:
-            return
-        stretch = self._lengths(positions) / self._radii(self._bonds)
-        self._stretch = max(self._stretch, float(stretch.max()))
-        self._note(stretch > BROKEN_TOLERANCE, self._bonds, "broke")
+    def _measure_stretch(self, positions: np.ndarray) -> np.ndarray:
+        """Lengths of bonds, each with its own image, over sums of radii, shape (n_frames, n_bonds)."""
+        stretch = self._lengths(positions) / sums_of_radii(self._atoms.numbers, self._bonds)
+        self._stretch = max(self._stretch, float(stretch.max(initial=0.0)))
+        return stretch
 
-    def _find_formed(self, positions: np.ndarray) -> None:
-        first, second = self._others.T
-        limits = FORMED_TOLERANCE * self._radii(self._others)
-        step = max(1, PAIRS_AT_ONCE // max(1, len(self._others)))
+    def _find_changes(self, molecule: MoleculePairs, positions: np.ndarray) -> None:
+        step = max(1, PAIRS_AT_ONCE // max(1, len(molecule.pairs)))
         for start in range(0, len(positions), step):
-            part = positions[start : start + step]
-            close = np.linalg.norm(part[:, second] - part[:, first], axis=-1) < limits
-            self._note(close, self._others, "formed", start)
+            changed = molecule.changed(positions[start : start + step])
+            for which, change in ((molecule.bonded, "broke"), (~molecule.bonded, "formed")):
+                self._note(changed[:, which], molecule.pairs[which], change, start)
         self._n_looked += len(positions)
 
     def _find_formed_across_images(self, positions: np.ndarray) -> None:
@@ -90,15 +88,6 @@ class ConnectivityMeasurement:
         for column in np.flatnonzero(changed.any(axis=0)):
             frame = self._n_frames + offset + int(changed[:, column].argmax())
             self._first.setdefault((*map(int, pairs[column]), change), frame)
-
-    def _pairs_not_bonded(self) -> np.ndarray:
-        """Pairs i < j to watch, shape (n_pairs, 2); none in a periodic run, which has images to look at."""
-        pairs = np.stack(np.triu_indices(0 if self._periodic else len(self._atoms), 1), axis=1)
-        bonded = {tuple(pair) for pair in self._bonds.tolist()}
-        return np.array([pair for pair in pairs.tolist() if tuple(pair) not in bonded], int).reshape(-1, 2)
-
-    def _radii(self, pairs: np.ndarray) -> np.ndarray:
-        return covalent_radii[self._atoms.numbers[pairs]].sum(axis=1)
 
     def _change(self, i: int, j: int, change: str, frame: int) -> BondChange:
         symbols = self._atoms.get_chemical_symbols()

@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 
 from asecalc_ml.errors import ConfigError
 
@@ -100,6 +100,55 @@ def bond_changes(
     held = _pairs(find_bonds_and_shifts(atoms, BROKEN_TOLERANCE)[0])
     close = _pairs(find_bonds_and_shifts(atoms, FORMED_TOLERANCE)[0])
     return sorted(start - held), sorted(close - start)
+
+
+class MoleculePairs:
+    """Tells quickly, for any number of frames, which pairs of a molecule are no longer as at the start.
+
+    The rule is that of :func:`bond_changes`, which searches instead, and knows periodic images.
+
+    Parameters
+    ----------
+    numbers : array of int, shape (n_atoms,)
+        Atomic numbers.
+    bonds : array of int, shape (n_bonds, 2)
+        Bonds of the start.
+
+    Attributes
+    ----------
+    pairs : ndarray of int, shape (n_pairs, 2)
+        All pairs i < j.
+    bonded : ndarray of bool, shape (n_pairs,)
+        Whether they were bonded at the start.
+    """
+
+    def __init__(self, numbers: np.ndarray, bonds: np.ndarray):
+        self.pairs = np.stack(np.triu_indices(len(numbers), 1), axis=1)
+        self._first, self._second = np.ascontiguousarray(self.pairs.T)
+        matrix = np.zeros((len(numbers), len(numbers)), dtype=bool)
+        matrix[tuple(np.asarray(bonds, dtype=int).reshape(-1, 2).T)] = True
+        self.bonded = (matrix | matrix.T)[self._first, self._second]
+        tolerance = np.where(self.bonded, BROKEN_TOLERANCE, FORMED_TOLERANCE)
+        self._limits = (tolerance * sums_of_radii(numbers, self.pairs)) ** 2
+
+    def changed(self, positions: np.ndarray) -> np.ndarray:
+        """Whether bonded pairs have broken, and others formed a bond.
+
+        Parameters
+        ----------
+        positions : ndarray, shape (..., n_atoms, 3), Å
+
+        Returns
+        -------
+        ndarray of bool, shape (..., n_pairs)
+        """
+        vectors = positions[..., self._second, :] - positions[..., self._first, :]
+        return (np.einsum("...ij,...ij->...i", vectors, vectors) < self._limits) != self.bonded
+
+
+def sums_of_radii(numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Sums of covalent radii in Å, shape (n_pairs,), which all tolerances here are multiples of."""
+    return covalent_radii[numbers[pairs]].sum(axis=1)
 
 
 def _pairs(bonds: np.ndarray) -> set[tuple[int, int]]:

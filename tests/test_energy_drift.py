@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 
 from asecalc_ml.analysis.connectivity import Connectivity
@@ -119,3 +120,10 @@ def test_vibration_breaks_nothing(pbc):
     assert result.changes == []
     assert (result.n_bonds, result.n_frames, result.n_frames_formed) == (2, 50, 50)
     assert result.verdicts()[0].status == "passed"
+
+
+@pytest.mark.parametrize("pbc", [False, True])
+def test_atoms_without_bonds(pbc):
+    argon = Atoms("Ar2", [[1.0, 1, 1], [1, 1, 6]], cell=[9, 9, 9], pbc=pbc)
+    result = Connectivity().run(MemoryRun(argon, np.repeat(argon.positions[None], 5, axis=0)))
+    assert (result.n_bonds, result.largest_stretch, result.changes) == (0, None, [])

@@ -16,6 +16,7 @@ from asecalc_ml.structures import load_structure, shipped_names
 from asecalc_ml.topology import (
     BOND_TOLERANCE,
     BondGraph,
+    MoleculePairs,
     angle_triples,
     angle_triples_and_shifts,
     bond_changes,
@@ -297,3 +298,29 @@ def test_changes_across_the_cell_wall():
     silicon.rattle(0.05, seed=1)
     silicon.wrap()
     assert bond_changes(start, silicon) == ([], [])
+
+
+@pytest.mark.parametrize("amplitude", [0.05, 0.3, 1.0])
+def test_all_frames_at_once_find_what_the_search_finds(amplitude):
+    ethanol = load_structure("ethanol")
+    bonds = find_bonds(ethanol)
+    molecule_pairs = MoleculePairs(ethanol.numbers, bonds)
+    shaken = amplitude * np.random.default_rng(0).standard_normal((20, len(ethanol), 3))
+    changed = molecule_pairs.changed(ethanol.positions + shaken)
+    for positions, one in zip(ethanol.positions + shaken, changed, strict=True):
+        frame = ethanol.copy()
+        frame.positions = positions
+        found = [
+            molecule_pairs.pairs[one & which] for which in (molecule_pairs.bonded, ~molecule_pairs.bonded)
+        ]
+        assert [[tuple(pair) for pair in pairs.tolist()] for pairs in found] == list(
+            bond_changes(bonds, frame)
+        )
+
+
+def test_atoms_without_bonds_can_form_one():
+    argon = MoleculePairs(np.array([18, 18]), np.zeros((0, 2), dtype=int))
+    assert argon.changed(np.array([[[0.0, 0, 0], [0, 0, z]] for z in (5.0, 2.0)])).tolist() == [
+        [False],
+        [True],
+    ]
