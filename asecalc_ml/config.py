@@ -24,6 +24,23 @@ from asecalc_ml.nearest import nearest_name
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[Any, ...]  # keys and indices that lead to a value
 
+#: Pydantic's words for what a value should be, in those of YAML.
+PLAIN_WORDS = {
+    "dict_type": "should be keys and values, such as {name: value}",
+    "model_type": "should be keys and values, such as {name: value}",
+    "list_type": "should be a list, such as [a, b]",
+    "bool_parsing": "should be true or false",
+    "bool_type": "should be true or false",
+}
+
+#: What helps where YAML's own words do not.
+YAML_HINTS = {
+    r"'\t'": "indent with spaces, not tabs",
+    "mapping values are not allowed": "a text that holds ': ' needs quotes, and every key a line of its own",
+    "could not find expected ':'": "every line is `key: value`",
+    "another document": "one file holds one set of options, without `---` between them",
+}
+
 
 class Options(BaseModel):
     """Base of all option models: unknown keys are refused, instances do not change, numbers are finite.
@@ -125,9 +142,13 @@ def read_yaml(path: str | Path) -> CommentedMap:
 
 
 def parse_value(text: str) -> Any:
-    """Read one YAML value, such as "1e-3" or "[300, 500]", as a plain Python value."""
+    """Read one YAML value, such as "1e-3" or "[300, 500]", as a plain Python value.
+
+    Keys and values need their braces here: "smiles:" and "frames.xyz@:" are texts.
+    """
     try:
-        return _plain(YAML().load(text))
+        value = _plain(YAML().load(text))
+        return text if isinstance(value, dict) and not text.lstrip().startswith("{") else value
     except (YAMLError, ValueError) as error:
         raise ConfigError(f"{text!r} is not a valid YAML value: {str(error).splitlines()[0]}") from error
 
@@ -136,7 +157,8 @@ def _broken_yaml(path: str | Path, error: Exception) -> str:
     mark = getattr(error, "problem_mark", None) if isinstance(error, MarkedYAMLError) else None
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     where = f", line {mark.line + 1}" if mark else ""
-    return f"{path}{where}: this is not valid YAML: {problem}"
+    hints = [hint for words, hint in YAML_HINTS.items() if words in problem]
+    return f"{path}{where}: this is not valid YAML: {'; '.join([problem, *hints])}"
 
 
 def _plain(value: Any) -> Any:
@@ -189,6 +211,8 @@ def _complaint(item: Mapping, path: Steps, model: type[BaseModel]) -> str:
         field = _fields(model, path[:-1]).get(path[-1])
         meaning = f" ({field.description})" if field is not None and field.description else ""
         return f"key {_dotted(path)!r} is missing{meaning}"
+    if item["type"] in PLAIN_WORDS:
+        return PLAIN_WORDS[item["type"]]
     allowed = item["msg"].partition(", unable to parse")[0]
     return re.sub(r"^\w+ should", "should", allowed).removeprefix("Value error, ")  # "Input should be ..."
 

@@ -156,7 +156,7 @@ def test_unknown_key_deeper_down(tmp_path):
         ("name: My Egg", "'name' is 'My Egg', but should match pattern '^[a-z]+$'"),
         ("weights: []", "'weights' is [], but should have at least 1 item after validation, not 0"),
         ("weights: [1, two]", "'weights.1' is 'two', but should be a valid number"),
-        ("sampling: hot", "'sampling' is 'hot', but should be a valid dictionary or instance of Sampling"),
+        ("sampling: hot", "'sampling' is 'hot', but should be keys and values, such as {name: value}"),
     ],
 )
 def test_wrong_value_says_what_came_and_what_is_allowed(tmp_path, line, message):
@@ -164,7 +164,7 @@ def test_wrong_value_says_what_came_and_what_is_allowed(tmp_path, line, message)
 
 
 def test_union_gives_one_message(tmp_path):
-    message = "pot.yaml, line 1: 'structure' is 3, but should be a valid string or a valid dictionary"
+    message = "pot.yaml, line 1: 'structure' is 3, but should be a valid string or keys and values, such as {name: value}"
     assert complaint(tmp_path, "structure: 3\n") == message
 
 

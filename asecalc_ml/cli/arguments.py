@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
+from ruamel.yaml.comments import CommentedMap
 
 from asecalc_ml import __version__
 from asecalc_ml.config import parse_value
@@ -37,5 +38,13 @@ def override(data: Mapping, arguments: list[str]) -> Mapping:
         name, equals, value = rest.pop(0).partition("=")
         if not name.startswith("--") or not (equals or rest):
             raise ConfigError(f"cannot understand {name!r}: options of the file are given as `--key value`")
-        data[name[2:].replace("-", "_")] = parse_value(value if equals else rest.pop(0))
+        key = name[2:].replace("-", "_")
+        _forget_line(data, key)
+        data[key] = parse_value(value if equals else rest.pop(0))
     return data
+
+
+def _forget_line(data: Mapping, key: str) -> None:
+    """No message may blame the file's line for a value that does not come from there."""
+    if isinstance(data, CommentedMap) and key in data:
+        data.lc.data.pop(key, None)

@@ -21,7 +21,10 @@ def load_chosen(group: str, data: Mapping, key: str, place: str, source: str) ->
     if key not in data:
         known = ", ".join(plugins.names(group))
         raise ConfigError(f"{place}: key {key!r} is missing; add `{key}: NAME` with one of {known}")
-    return load(group, data[key], config.locate(source, data, key))
+    place = config.locate(source, data, key)
+    if not isinstance(data[key], str):
+        raise ConfigError(f"{place}: {key!r} should be one of {', '.join(plugins.names(group))}")
+    return load(group, data[key], place)
 
 
 def check_analyses(data: Mapping, source: str) -> None:

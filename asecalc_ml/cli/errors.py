@@ -35,8 +35,8 @@ def friendly() -> Iterator[None]:
         _fail(_explain(error))
     except KeyboardInterrupt:
         _fail(
-            "interrupted. Files are whole up to the last checkpoint: `asecalc-md resume DIRECTORY` continues "
-            "a run, `asecalc-ml train FILE --resume` a training.",
+            "interrupted. From its last checkpoint, `asecalc-md resume DIRECTORY` continues a run, and "
+            "`asecalc-ml train FILE --resume` a training; anything else begins anew, and left no half file.",
             INTERRUPTED,
         )
 
@@ -50,6 +50,8 @@ def _explain(error: OSError) -> str:
         errno.ENOSPC: "free some space, or choose another disk",
         errno.EDQUOT: "free some of your quota, or choose another disk",
         errno.ENOENT: "check the name",
+        errno.EEXIST: "a file is where a folder is needed: choose another name",
+        errno.ENOTDIR: "a file is where a folder is needed: choose another name",
     }
     remedy = remedies.get(error.errno)
     where = f"cannot use {error.filename}: " if error.filename else ""
