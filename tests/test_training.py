@@ -127,10 +127,7 @@ def test_a_resumed_training_ends_at_the_same_weights(options, monkeypatch):
     uninterrupted = weights(
         train(changed(options, name="whole", directory=options.directory / "whole"), quiet=True)
     )
-    with monkeypatch.context() as patch:
-        patch.setattr(task_module.EnergyForcesTask, "on_train_epoch_start", _fail_in_epoch_two)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(options, quiet=True)
+    interrupted(options, monkeypatch)
     resumed = weights(train(options, resume=True, quiet=True))
     for name, tensor in uninterrupted.items():
         assert torch.equal(tensor, resumed[name]), name
@@ -141,6 +138,64 @@ def _fail_in_epoch_two(task):
         raise RuntimeError("power cut")
 
 
+def interrupted(options, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(task_module.EnergyForcesTask, "on_train_epoch_start", _fail_in_epoch_two)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(options, quiet=True)
+
+
+def test_metrics_of_a_resumed_training_are_those_of_all_epochs(options, monkeypatch):
+    interrupted(options, monkeypatch)
+    train(options, resume=True, quiet=True)
+    lines = (options.directory / "metrics.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3", "4"]
+
+
+def test_an_interrupted_training_is_not_lost_by_a_forgotten_flag(options, monkeypatch):
+    interrupted(options, monkeypatch)
+    before = (options.directory / "last.ckpt").read_bytes()
+    with pytest.raises(TrainingError, match="--resume"):
+        train(options, quiet=True)
+    assert (options.directory / "last.ckpt").read_bytes() == before
+
+
+def test_other_options_are_not_resumed(options, monkeypatch):
+    interrupted(options, monkeypatch)
+    with pytest.raises(TrainingError, match="seed differ"):
+        train(changed(options, seed=5), resume=True, quiet=True)
+
+
+def test_other_data_are_not_resumed(options, monkeypatch, tmp_path):
+    interrupted(options, monkeypatch)
+    write(tmp_path / "frames.xyz", labelled(seed=1), format="extxyz")
+    with pytest.raises(TrainingError, match="the data have changed"):
+        train(options, resume=True, quiet=True)
+
+
+def test_the_card_has_every_hyperparameter(options):
+    from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
+
+    card = train(changed(options, max_epochs=1), quiet=True).card
+    assert set(card.hyperparameters) == set(EquivariantTransformer.model_fields)
+
+
+def test_an_element_without_room_is_named(options):
+    with pytest.raises(TrainingError, match=r"hold O .* raise model\.max_atomic_number"):
+        train(changed(options, model=SMALL | {"max_atomic_number": 6}), quiet=True)
+
+
+def test_a_step_that_cannot_be_compiled_runs_eagerly(options, monkeypatch):
+    from asecalc_ml.potentials.training import trainer
+
+    def no_compiler(*arguments):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(trainer, "compiled_forward", no_compiler)
+    with pytest.warns(UserWarning, match="runs slower: no C"):
+        train(changed(options, compile=True, max_epochs=1), quiet=True)
+
+
 def test_nothing_to_resume_says_so(options):
     with pytest.raises(TrainingError, match="nothing to resume"):
         train(options, resume=True, quiet=True)
@@ -148,7 +203,7 @@ def test_nothing_to_resume_says_so(options):
 
 def test_metrics_are_written_as_csv(options):
     train(options, quiet=True)
-    header = (options.directory / "metrics" / "metrics.csv").read_text().splitlines()[0]
+    header = (options.directory / "metrics.csv").read_text().splitlines()[0]
     assert {"epoch", "train_loss", "val_forces_mae_meV_A", "val_energy_mae_meV"} <= set(header.split(","))
 
 
@@ -161,7 +216,7 @@ def test_wandb_offline_writes_a_run_and_needs_no_network(options, monkeypatch):
 def test_patience_ends_a_training_that_does_not_improve(options):
     stuck = {**options.optimizer.model_dump(), "learning_rate": 1e-30}
     train(changed(options, optimizer=stuck, max_epochs=50, patience_epochs=2), quiet=True)
-    lines = (options.directory / "metrics" / "metrics.csv").read_text().splitlines()
+    lines = (options.directory / "metrics.csv").read_text().splitlines()
     assert len(lines) < 20
 
 

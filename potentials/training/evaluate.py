@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.calculator import check_elements
+from asecalc_ml.calculator import check_trained
 from asecalc_ml.card import Metrics, ModelCard
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.evaluator import Evaluator
+from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model
@@ -96,14 +98,16 @@ def evaluate_model(name: str, data: DatasetOptions | None = None) -> ModelEvalua
     Raises
     ------
     ModelError, DatasetError, StructureError
-        If the model or the data are missing, or the data hold elements the model was not trained on.
+        If the model or the data are missing or damaged, or the data hold elements, a charge or a spin that
+        the model was not trained on.
     """
     entry = Registry().find(name)
     model, card = read_model(entry.path)
+    check_golden(model, card, entry.hash)
     reader = data or _training_test_data(card)
     frames = reader.read()
     for atoms in frames:
-        check_elements(atoms, card)
+        check_trained(atoms, card)
     return ModelEvaluation(card.name, reader.label, evaluate(model, frames).metrics(), card.metrics)
 
 
@@ -113,4 +117,11 @@ def _training_test_data(card: ModelCard) -> DatasetOptions:
         raise DatasetError(
             f"the card of {card.name!r} names no test data; give a file: asecalc-ml eval NAME DATA"
         )
-    return dataset(options)
+    reader = dataset(options)
+    if not reader.path.is_file():
+        raise DatasetError(
+            f"the test data of {card.name!r}, {reader.path}, are not in {Path.cwd()}: give a file "
+            f"(asecalc-ml eval {card.name} DATA), or make this one with `asecalc-ml data fetch` or "
+            "`asecalc-ml data generate`"
+        )
+    return reader

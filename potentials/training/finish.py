@@ -12,11 +12,12 @@ from asecalc_ml.golden import make_golden
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import SUFFIX, save_model
 from asecalc_ml.potentials.datasets import dataset_hash
+from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.domain import measure_domain
 from asecalc_ml.potentials.training.evaluate import evaluate
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling
-from asecalc_ml.potentials.training.trainer import TrainingData
+from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.versions import installed_versions
 
@@ -46,7 +47,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
     return ModelCard(
         name=options.name,
         architecture=options.model["architecture"],
-        hyperparameters={key: value for key, value in options.model.items() if key != "architecture"},
+        hyperparameters=architecture(options).model_dump(mode="json"),
         cutoff_A=model.potential.cutoff,
         continuous=model.potential.continuous,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),

@@ -72,7 +72,9 @@ class TrainOptions(Options):
         None, ge=1, description="stop after so many epochs without improvement"
     )
     precision: Literal["float32", "float64"] = Field("float32", description="the potential's numbers")
-    device: str = Field("auto", description="auto, cpu or cuda")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a CUDA device where there is one"
+    )
     threads: int = Field(1, ge=1, description="CPU threads of torch")
     compile: bool = Field(
         False,

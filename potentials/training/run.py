@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import torch
+from ase.data import chemical_symbols
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model
+from asecalc_ml.potentials.training.data import TrainingData, read_data
+from asecalc_ml.potentials.training.directory import SPLIT, open_directory
 from asecalc_ml.potentials.training.finish import load_best, register
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
-from asecalc_ml.potentials.training.trainer import build_model, fit, read_data
+from asecalc_ml.potentials.training.trainer import architecture, build_model, fit
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.threads import torch_threads
 
@@ -18,12 +21,24 @@ from asecalc_ml.threads import torch_threads
 def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
     Registry().check_free(options.name, replace)
+    directory = open_directory(options, resume, replace)
     with torch_threads(options.threads), torch.random.fork_rng():
-        data = read_data(options)
+        data = read_data(options, directory / SPLIT)
+        _check_elements(options, data)
         scaling = fit_scaling(data.train, options.reference_energies_eV)
         model = _start(options, scaling)
         best = fit(options, data, model, resume, quiet)
         return register(options, data, load_best(model, best), scaling, replace)
+
+
+def _check_elements(options: TrainOptions, data: TrainingData) -> None:
+    heaviest = max(int(atoms.numbers.max()) for atoms in (*data.train, *data.validation, *data.test))
+    room = getattr(architecture(options), "max_atomic_number", heaviest)
+    if heaviest > room:
+        raise TrainingError(
+            f"the data hold {chemical_symbols[heaviest]} (atomic number {heaviest}), and the model has room "
+            f"up to {room}: raise model.max_atomic_number"
+        )
 
 
 def _start(options: TrainOptions, scaling: Scaling) -> Model:

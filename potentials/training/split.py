@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from asecalc_ml.errors import TrainingError
+from asecalc_ml.files import write_whole
 from asecalc_ml.potentials.training.options import SplitOptions
 
 
@@ -19,9 +20,10 @@ class Split:
     train: list[int]
     validation: list[int]
     test: list[int]
+    data_hash: str
 
     @classmethod
-    def draw(cls, n_frames: int, sizes: SplitOptions, seed: int) -> Split:
+    def draw(cls, n_frames: int, sizes: SplitOptions, seed: int, data_hash: str = "") -> Split:
         """Draw disjoint parts at random.
 
         Raises
@@ -37,7 +39,24 @@ class Split:
             )
         order = np.random.default_rng(seed).permutation(n_frames)
         ends = np.cumsum(parts)
-        return cls(*(sorted(part.tolist()) for part in np.split(order[: ends[-1]], ends[:-1])))
+        return cls(*(sorted(part.tolist()) for part in np.split(order[: ends[-1]], ends[:-1])), data_hash)
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self)) + "\n")
+        """Store the split as JSON."""
+        write_whole(path, json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Split:
+        """Read a stored split.
+
+        Raises
+        ------
+        TrainingError
+            If the file is damaged.
+        """
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise TrainingError(
+                f"{path} is damaged ({error}): start another training with a new `directory`"
+            ) from error

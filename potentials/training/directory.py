@@ -1,0 +1,53 @@
+"""The training directory: what a new training may overwrite, and what a resumed one must find unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asecalc_ml.config import dump_yaml, load_options
+from asecalc_ml.errors import TrainingError
+from asecalc_ml.files import write_whole
+from asecalc_ml.model_file import SUFFIX
+from asecalc_ml.potentials.training.options import TrainOptions
+
+OPTIONS, SPLIT, METRICS, BEST, LAST = "train.yaml", "split.json", "metrics.csv", "best.ckpt", "last.ckpt"
+
+#: Options that a resumed training may have otherwise: they change neither data nor model.
+FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "wandb", "directory"}
+
+
+def open_directory(options: TrainOptions, resume: bool, replace: bool) -> Path:
+    """Make the directory, or check the one that is there, and store the options.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing to resume, the options have changed, or an unfinished training would be lost.
+    """
+    directory = options.training_directory
+    begun, finished = (directory / LAST).exists(), list(directory.glob(f"*{SUFFIX}"))
+    if resume:
+        _check_resumable(directory, begun, options)
+    elif begun and not finished and not replace:
+        raise TrainingError(
+            f"{directory} holds a training that has not finished: go on with --resume, start over with "
+            "--replace, or choose another `directory`"
+        )
+    else:
+        for path in (*(directory / name for name in (LAST, BEST, METRICS, SPLIT)), *finished):
+            path.unlink(missing_ok=True)
+    write_whole(directory / OPTIONS, dump_yaml(options))
+    return directory
+
+
+def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> None:
+    if not begun:
+        raise TrainingError(f"nothing to resume: {directory / LAST} does not exist; start without --resume")
+    before = load_options(directory / OPTIONS, TrainOptions).model_dump()
+    changed = [key for key, value in options.model_dump().items() if value != before[key]]
+    changed = sorted(set(changed) - FREE_AT_RESUME)
+    if changed:
+        raise TrainingError(
+            f"{', '.join(changed)} differ from the training that began in {directory} (see {OPTIONS} "
+            "there): put them back to resume it, or start another training with a new `directory`"
+        )
