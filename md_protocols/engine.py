@@ -137,11 +137,11 @@ class Engine:
         RunError
             Always.
         """
-        reason = reason if reason.endswith("?") else reason.rstrip(".") + "."
         self.note(EventKind.STOPPED, reason)
         if is_good:
             self.checkpoint()
         directory = self.writer.directory
+        reason = reason if reason.endswith("?") else reason.rstrip(".") + "."
         raise RunError(
             f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} The last "
             f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. A smaller "
