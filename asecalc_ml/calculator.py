@@ -165,24 +165,24 @@ class MLCalculator(Calculator):
 
     def _check(self, atoms: Atoms) -> None:
         check_structure(atoms)
-        check_elements(atoms, self.card)
-        for key, trained in (("charge", self.card.charges), ("spin", self.card.spins)):
-            value = atoms.info.get(key, 0)
-            if value not in trained:
-                raise StructureError(
-                    f"atoms.info[{key!r}] is {value}, and model {self.card.name!r} was trained on {key} "
-                    f"{', '.join(map(str, trained))} only; correct it, or use a model trained for it"
-                )
+        check_trained(atoms, self.card)
 
 
-def check_elements(atoms: Atoms, card: ModelCard) -> None:
-    """Refuse elements that the model was not trained on, with a StructureError."""
+def check_trained(atoms: Atoms, card: ModelCard) -> None:
+    """Refuse elements, charge or spin that the model was not trained on, with a StructureError."""
     unknown = sorted(set(atoms.symbols) - set(card.elements))
     if unknown:
         raise StructureError(
             f"model {card.name!r} was not trained on {', '.join(unknown)}, only on "
             f"{', '.join(card.elements)}: use another model (asecalc-ml models list), or train one"
         )
+    for key, trained in (("charge", card.charges), ("spin", card.spins)):
+        value = atoms.info.get(key, 0)
+        if value not in trained:
+            raise StructureError(
+                f"atoms.info[{key!r}] is {value}, and model {card.name!r} was trained on {key} "
+                f"{', '.join(map(str, trained))} only; correct it, or use a model trained for it"
+            )
 
 
 def _charge_and_spin(atoms: Atoms) -> tuple:

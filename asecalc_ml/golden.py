@@ -17,6 +17,7 @@ from asecalc_ml.errors import ModelError
 from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
+from asecalc_ml.model_file import file_hash, read_model
 from asecalc_ml.versions import installed_versions
 
 #: Largest deviation by type: eV per atom, and eV/Å.
@@ -66,6 +67,18 @@ def check_golden(model: Model, card: ModelCard, model_hash: str) -> None:
             f"versions in `asecalc-ml models show {card.name}` with the installed ones"
         )
     _leave(stamp)
+
+
+def check_file(path: Path) -> None:
+    """Compare a model file with the card it carries.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or as :func:`check_golden`.
+    """
+    model, card = read_model(path)
+    check_golden(model, card, file_hash(path))
 
 
 def golden_atoms(golden: Golden) -> Atoms:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from textwrap import shorten
 
 from pydantic import ValidationError
 
@@ -54,7 +55,13 @@ def read_card(path: Path) -> ModelCard:
         if data.get("schema_version", 0) > SCHEMA_VERSION:
             raise ModelError(f"{path} was written by a newer asecalc-ml: pip install --upgrade asecalc-ml")
         return ModelCard.model_validate(data)
-    except (json.JSONDecodeError, ValidationError, AttributeError, TypeError) as error:
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "card"
+        raise ModelError(
+            f"the model card in {path} cannot be read ({place}: {first['msg']}); {_REMEDY}"
+        ) from error
+    except (json.JSONDecodeError, AttributeError, TypeError) as error:
         raise ModelError(f"the model card in {path} cannot be read ({error}); {_REMEDY}") from error
 
 
@@ -82,7 +89,7 @@ def read_model(path: Path):
     try:
         model.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = shorten(str(error), 200)
         raise ModelError(
             f"the weights in {path} do not fit its architecture ({reason}); {_REMEDY}"
         ) from error
@@ -100,6 +107,8 @@ _REMEDY = "the file is damaged: copy it again from where it came, or train the m
 def _header(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder; a model is one file, NAME{SUFFIX}")
     try:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}

@@ -111,8 +111,13 @@ def _find(spec: str) -> Atoms:
 
 
 def _unknown(spec: str, g2_names: list[str]) -> str:
+    path = Path(spec.rpartition("@")[0] or spec)
+    if path.is_dir():
+        return f"{path} is a folder: name a file in it"
     names = shipped_names()
     near = difflib.get_close_matches(spec, names + list(g2_names), n=3)
+    if not near and (path.suffix or len(path.parts) > 1):
+        return f"no structure file {path} (looked in {Path.cwd()}): correct its name"
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return (
         f"no structure '{spec}': neither a name nor a file.{hint} Names: {', '.join(names)}, those of ASE's "
@@ -127,8 +132,11 @@ def _read(path: Path, index: str) -> Atoms:
     try:
         atoms = read(path, index=index or -1, format=file_format)
     except Exception as error:  # ASE's readers raise whatever their parsing meets
-        reason = f"{type(error).__name__}: {error}"
-        raise StructureError(f"cannot read a structure from {path} ({reason})") from error
+        reason = "it has no such frame" if isinstance(error, StopIteration | IndexError) else repr(error)
+        raise StructureError(
+            f"cannot read a structure from {path} ({reason}): look whether it is whole, and in a format that "
+            "ASE knows by its name (.xyz, .traj, .cif, POSCAR ...)"
+        ) from error
     if not isinstance(atoms, Atoms):
         raise StructureError(f"'{path}@{index}' names {len(atoms)} structures: give one, such as '{path}@-1'")
     atoms.calc = None
@@ -163,6 +171,10 @@ def _from_smiles(smiles: str) -> Atoms:
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise StructureError(f"'{smiles}' is not a SMILES that RDKit can read")
+    if len(Chem.GetMolFrags(molecule)) > 1:
+        raise StructureError(
+            f"'{smiles}' holds several molecules, and a SMILES does not say where they are: give a file"
+        )
     molecule = Chem.AddHs(molecule)
     if AllChem.EmbedMolecule(molecule, randomSeed=EMBED_SEED) != 0:
         raise StructureError(f"RDKit finds no three-dimensional geometry for '{smiles}': give a file instead")

@@ -1,5 +1,6 @@
 """GFN2-xTB from tblite with the total charge and spin where the package keeps them: `atoms.info`."""
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_changes
 from tblite.ase import TBLite
@@ -55,9 +56,20 @@ def charge_and_multiplicity(atoms: Atoms) -> tuple[int, int]:
     """Total charge and multiplicity from `atoms.info`, refused where the electrons do not fit."""
     charge, spin = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))
     electrons = int(atoms.numbers.sum()) - charge
+    if charge > valence_electrons(atoms):
+        raise StructureError(
+            f"{atoms.get_chemical_formula()} has {valence_electrons(atoms)} valence electrons, so its charge "
+            f"cannot be {charge:+d}: correct it"
+        )
     if not atoms.pbc.any() and (electrons - spin) % 2:
         raise StructureError(
             f"{atoms.get_chemical_formula()} with charge {charge:+d} has {electrons} electrons, of which "
             f"{spin} cannot be unpaired: correct charge or spin (the number of unpaired electrons)"
         )
     return charge, spin + 1
+
+
+def valence_electrons(atoms: Atoms) -> int:
+    """Electrons outside noble-gas cores."""
+    cores = np.array([0, 2, 10, 18, 36, 54, 86])
+    return int(sum(z - cores[cores < z].max() for z in atoms.numbers))

@@ -1,15 +1,25 @@
 """What users do wrong, and what goes wrong around them: a clear word, exit status 2, and nothing lost."""
 
+import json
 import re
 
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from safetensors import safe_open
 from typer.testing import CliRunner
 
+from asecalc_ml.calculators import make_calculator
 from asecalc_ml.cli.md import app as md
-from asecalc_ml.errors import RunError
+from asecalc_ml.cli.ml import app as ml
+from asecalc_ml.errors import DatasetError, RunError, StructureError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.resume import resume_run
+from asecalc_ml.model_file import read_card
+from asecalc_ml.potentials.training.evaluate import _training_test_data
+from asecalc_ml.registry import Registry
 from asecalc_ml.rundir import RunReader
+from asecalc_ml.structures import load_structure
 
 EMT = {"structure": "ethanol", "calculator": "ase.calculators.emt:EMT", "relax": False}
 
@@ -96,3 +106,111 @@ def test_a_wrong_value_on_the_command_line_is_not_blamed_on_a_line_of_the_file(n
 
 def test_texts_with_colons_on_the_command_line_stay_texts(nve):
     assert "is not a SMILES" in says(md, "run", nve, "--structure", "smiles:")
+
+
+# ---------------------------------------------------------------------- structures
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.xyz", b"", "it has no such frame"),
+        ("cut.xyz", b"3\n\nO 0 0 0\n", "look whether it is whole"),
+        ("commas.xyz", b"1\n\nO 0,0 0,0 0,0\n", "could not convert string to float"),
+        ("noise.xyz", bytes(range(256)), "cannot read a structure"),
+    ],
+)
+def test_a_damaged_structure_file(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StructureError, match=said):
+        load_structure(tmp_path / name)
+
+
+def test_a_structure_that_is_not_there(tmp_path):
+    with pytest.raises(StructureError, match=r"no structure file .*start\.xyz \(looked in"):
+        load_structure(tmp_path / "start.xyz")
+    with pytest.raises(StructureError, match="is a folder: name a file in it"):
+        load_structure(tmp_path)
+
+
+def test_a_smiles_of_two_molecules_asks_for_a_file():
+    pytest.importorskip("rdkit")
+    with pytest.raises(StructureError, match="holds several molecules"):
+        load_structure("smiles:C.C")
+
+
+def test_a_charge_beyond_the_valence_electrons():
+    pytest.importorskip("tblite")
+    atoms = load_structure("ethanol")
+    atoms.info["charge"] = 22
+    atoms.calc = make_calculator("gfn2-xtb")
+    with pytest.raises(StructureError, match="20 valence electrons, so its charge cannot be \\+22"):
+        atoms.get_potential_energy()
+
+
+# ---------------------------------------------------------------------- models
+
+
+def flipped(source, target):
+    """A copy whose last weight's exponent is another."""
+    content = bytearray(source.read_bytes())
+    content[-1] ^= 0x40
+    target.write_bytes(content)
+    return target
+
+
+def test_a_model_with_damaged_weights_is_neither_added_nor_evaluated(tmp_path, tiny_model_file):
+    bad = flipped(tiny_model_file, tmp_path / "bad.safetensors")
+    assert "does not reproduce its card" in says(ml, "models", "add", bad)
+    assert Registry([tmp_path / "models"]).folders[0].exists() is False
+    assert "does not reproduce its card" in says(ml, "eval", bad, "frames.xyz")
+
+
+def test_a_card_without_a_field_is_one_sentence(tmp_path, tiny_model_file):
+    from safetensors.numpy import load_file, save
+
+    with safe_open(tiny_model_file, framework="numpy") as file:
+        card = json.loads(file.metadata()["card"])
+    del card["elements"]
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(save(load_file(tiny_model_file), metadata={"card": json.dumps(card)}))
+    said = says(ml, "models", "show", path)
+    assert "cannot be read (elements: Field required); the file is damaged" in said
+    assert "pydantic" not in said
+
+
+def test_a_folder_is_no_model(tmp_path):
+    assert "is a folder; a model is one file" in says(ml, "models", "add", tmp_path)
+
+
+def test_test_data_that_are_elsewhere(tmp_path, monkeypatch, tiny_model_file):
+    monkeypatch.chdir(tmp_path)
+    card = read_card(tiny_model_file)
+    options = {"test_data": {"format": "ase", "path": "data/test.xyz"}}
+    with pytest.raises(
+        DatasetError, match=r"test data of 'tiny', data/test\.xyz, are not in .*asecalc-ml eval tiny DATA"
+    ):
+        _training_test_data(card.model_copy(update={"options": options}))
+
+
+def test_evaluating_on_ions_a_model_never_saw(tmp_path, tiny_model):
+    atoms = load_structure("ethanol")
+    atoms.info["charge"] = 1
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=atoms.positions)
+    write(tmp_path / "ion.xyz", atoms, format="extxyz")
+    assert "was trained on charge 0 only" in says(ml, "eval", tiny_model, tmp_path / "ion.xyz")
+
+
+# ---------------------------------------------------------------------- data
+
+
+def test_no_sampling_begins_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    said = says(ml, "data", "generate", "ethanol", "--output", tmp_path / "file" / "x.xyz")
+    assert "cannot write" in said
+    assert "Choose another folder" in said
+
+
+def test_an_output_that_exists_names_the_option(tmp_path):
+    (tmp_path / "x.xyz").touch()
+    assert "--overwrite" in says(ml, "data", "generate", "ethanol", "--output", tmp_path / "x.xyz")

@@ -115,7 +115,7 @@ def test_results_of_a_file_are_left_behind(tmp_path):
 def test_unknown_names_get_the_nearest():
     with pytest.raises(StructureError, match="Did you mean ethanol"):
         load_structure("ethanl")
-    with pytest.raises(StructureError, match=r"no structure 'missing\.xyz': neither a name nor a file"):
+    with pytest.raises(StructureError, match=r"no structure file missing\.xyz \(looked in"):
         load_structure("missing.xyz")
 
 

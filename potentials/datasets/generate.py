@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -112,13 +112,18 @@ class GenerateOptions(Options):
 
     def _check_output(self, overwrite: bool) -> None:
         if self.output.exists() and not overwrite:
-            raise DatasetError(f"{self.output} exists: give another output, or ask for it to be overwritten")
+            raise DatasetError(
+                f"{self.output} exists: give another output, or replace it with --overwrite "
+                "(overwrite=True in Python)"
+            )
         try:
             self.output.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.output.parent).close()  # before hours of sampling are lost
         except OSError as error:
-            raise DatasetError(f"cannot make the folder of {self.output}: {error}") from error
-        if self.output.is_dir() or not os.access(self.output.parent, os.W_OK):
-            raise DatasetError(f"cannot write {self.output}: it or its folder is write-protected")
+            reason = error.strerror or error
+            raise DatasetError(f"cannot write {self.output}: {reason}. Choose another folder.") from error
+        if self.output.is_dir():
+            raise DatasetError(f"{self.output} is a folder: add a file's name, such as frames.xyz")
 
 
 def _write(path: Path, frames: list[Atoms]) -> None:
