@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 class LennardJones(Options):
     """Lennard-Jones pairs, smooth at the cutoff."""
+
+    citation: ClassVar[str] = "J. E. Jones, Proc. R. Soc. Lond. A 106, 463 (1924)"
 
     epsilon_eV: float = Field(0.0103, gt=0, description="depth of the well, eV; the default is argon's")
     sigma_A: float = Field(3.40, gt=0, description="distance at which the pair energy is zero, Å")
@@ -28,6 +30,8 @@ class LennardJones(Options):
 
 class Morse(Options):
     """Morse pairs, smooth at the cutoff."""
+
+    citation: ClassVar[str] = "P. M. Morse, Phys. Rev. 34, 57 (1929)"
 
     depth_eV: float = Field(2.0, gt=0, description="depth of the well, eV")
     steepness_per_A: float = Field(1.5, gt=0, description="width parameter of the well, 1/Å")

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from ase.build import molecule
 from ase.calculators.calculator import all_changes
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.calculators import make_calculator
+from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.potentials.datasets import RMD17
+from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
 from asecalc_ml.potentials.training.evaluate import evaluate_model
 from asecalc_ml.registry import SHIPPED, Registry
 from asecalc_ml.statistics import linear_drift
@@ -40,6 +43,7 @@ def test_reproduces_its_golden_values(name, dtype):
 
 def test_says_where_it_comes_from(name):
     card = Registry().find(name).card
+    assert set(card.hyperparameters) == set(EquivariantTransformer.model_fields)
     assert card.dataset.licence
     assert card.dataset.citation
     assert card.dataset.level_of_theory
@@ -98,7 +102,7 @@ def test_the_total_energy_is_conserved(name, tmp_path):
 
 
 def test_an_untrained_element_is_named(name):
-    atoms = load_structure("smiles:CCl")
+    atoms = molecule("CH3Cl")
     atoms.calc = MLCalculator(name)
-    with pytest.raises(Exception, match="Cl"):
+    with pytest.raises(StructureError, match="Cl"):
         atoms.get_potential_energy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 Activation = Literal["silu", "ssp", "tanh", "sigmoid"]
 RadialBasis = Literal["expnorm", "gauss"]
+
+TORCHMD_NET = (
+    "R. P. Pelaez et al., TorchMD-Net 2.0, J. Chem. Theory Comput. 20, 4076 (2024), arXiv:2402.17660"
+)
 
 
 class TorchMDNetOptions(Options):
@@ -32,6 +36,8 @@ class TorchMDNetOptions(Options):
 
 class EquivariantTransformer(TorchMDNetOptions):
     """TorchMD-NET's equivariant transformer (arXiv:2202.02541)."""
+
+    citation: ClassVar[str] = f"P. Thölke, G. De Fabritiis, ICLR (2022), arXiv:2202.02541; {TORCHMD_NET}"
 
     n_heads: int = Field(8, ge=1, description="attention heads; hidden_channels is a multiple of it")
     neighbor_embedding: bool = Field(True, description="embed each atom's neighbors before the first layer")
@@ -64,6 +70,8 @@ class EquivariantTransformer(TorchMDNetOptions):
 class TensorNet(TorchMDNetOptions):
     """TorchMD-NET's TensorNet (arXiv:2306.06482)."""
 
+    citation: ClassVar[str] = f"G. Simeon, G. De Fabritiis, NeurIPS (2023), arXiv:2306.06482; {TORCHMD_NET}"
+
     n_layers: int = Field(2, ge=0, description="number of interaction layers")
     group: Literal["O(3)", "SO(3)"] = Field(
         "O(3)", description="O(3): energies are the same for mirror images; SO(3): they need not be"
@@ -78,6 +86,8 @@ class TensorNet(TorchMDNetOptions):
 
 class GraphNetwork(TorchMDNetOptions):
     """TorchMD-NET's graph network: continuous-filter convolutions as in SchNet."""
+
+    citation: ClassVar[str] = f"M. Majewski et al., Nat. Commun. 14, 5739 (2023); {TORCHMD_NET}"
 
     neighbor_embedding: bool = Field(True, description="embed each atom's neighbors before the first layer")
 
