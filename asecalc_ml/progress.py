@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +50,7 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """Tell something that the user should act upon."""
-        print(f"Warning: {text}", file=sys.stderr, flush=True)
+        _print(f"Warning: {text}", sys.stderr)
 
     def close(self) -> None:
         """Nothing more will be shown."""
@@ -81,7 +81,7 @@ class LineProgress(Progress):
     _interval = LINE_EVERY_S
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        _print(text, sys.stdout)
 
     def _draw_start(self) -> None:
         self._line(f"{self._n_steps} {self.unit}" + (f", from step {self._step}" if self._step else ""))
@@ -94,7 +94,7 @@ class LineProgress(Progress):
         self._line(f"done, {self._step} {self.unit} in {seconds:.1f} s ({self.rate:.0f} {self.unit}/s)")
 
     def _line(self, text: str) -> None:
-        print(f"{self.stage}: {text}", file=sys.stderr, flush=True)
+        _print(f"{self.stage}: {text}", sys.stderr)
 
 
 class BarProgress(Progress):
@@ -167,3 +167,9 @@ def progress(label: str, total: int, quiet: bool = False, unit: str = "steps") -
         shown.end()
     finally:
         shown.close()
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    """Print, unless nobody reads any more: a run of days must not end with its log."""
+    with suppress(OSError, ValueError):
+        print(text, file=stream, flush=True)

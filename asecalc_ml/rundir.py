@@ -23,6 +23,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -190,7 +191,7 @@ class RunReader:
         ndarray, shape (n_frames, n_atoms, 3)
             In Å, ASE's momentum unit, or eV/Å.
         """
-        with self._trajectory() as frames:
+        with self._trajectory() as frames, _damage_told(self.directory / TRAJECTORY):
             for start in range(0, len(frames), size):
                 stop = min(start + size, len(frames))
                 yield np.array([_array(frames[k], quantity) for k in range(start, stop)])
@@ -199,8 +200,9 @@ class RunReader:
         """Frames of the production as ASE structures with energy and forces."""
         from ase.io.trajectory import TrajectoryReader
 
+        path = self.directory / TRAJECTORY
         if self.n_frames:
-            with TrajectoryReader(self.directory / TRAJECTORY) as trajectory:
+            with _damage_told(path), TrajectoryReader(path) as trajectory:
                 yield from trajectory
 
     def _trajectory(self):
@@ -212,10 +214,8 @@ class RunReader:
         path = self.directory / TRAJECTORY
         if not path.is_file() or path.stat().st_size == 0:
             return nullcontext(())
-        try:
+        with _damage_told(path):
             return ulm.open(path)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} is damaged: {error}") from error
 
     def _table(self, name: str) -> dict[str, np.ndarray]:
         path = self.directory / name
@@ -245,6 +245,18 @@ class RunReader:
             return read(path)
         except Exception as error:  # ASE's readers raise whatever their parsing meets
             raise RunError(f"{path} cannot be read: {error or type(error).__name__}") from error
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Turn what a reader meets in a cut or altered file into a RunError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}): copy it again from where it was whole, or start the run anew with "
+            "--overwrite"
+        ) from error
 
 
 def _array(frame, quantity: str) -> np.ndarray:

@@ -133,6 +133,8 @@ def load(directory: Path) -> tuple[Checkpoint | None, str | None]:
 
 
 def _read(path: Path) -> Checkpoint:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("not whole")
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     values = json.loads(str(arrays.pop("values")))

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from ase.calculators import emt
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from safetensors import safe_open
@@ -12,11 +13,14 @@ from typer.testing import CliRunner
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.cli.md import app as md
 from asecalc_ml.cli.ml import app as ml
-from asecalc_ml.errors import DatasetError, RunError, StructureError
+from asecalc_ml.errors import DatasetError, RunError, StructureError, TrainingError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.resume import resume_run
 from asecalc_ml.model_file import read_card
+from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training.evaluate import _training_test_data
+from asecalc_ml.potentials.training.task import EnergyForcesTask
+from asecalc_ml.progress import LineProgress
 from asecalc_ml.registry import Registry
 from asecalc_ml.rundir import RunReader
 from asecalc_ml.structures import load_structure
@@ -214,3 +218,100 @@ def test_no_sampling_begins_where_nothing_can_be_written(tmp_path):
 def test_an_output_that_exists_names_the_option(tmp_path):
     (tmp_path / "x.xyz").touch()
     assert "--overwrite" in says(ml, "data", "generate", "ethanol", "--output", tmp_path / "x.xyz")
+
+
+# ---------------------------------------------------------------------- run directories
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Directory of a short run."""
+    NVE(**EMT, equilibration_ps=0, steps=50, write_every=1).run(directory=tmp_path / "run", quiet=True)
+    return tmp_path / "run"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_cut_trajectory_is_told(finished):
+    cut(finished / "trajectory.traj")
+    assert "trajectory.traj is damaged" in says(md, "report", finished)
+    with pytest.raises(RunError, match="copy it again"):
+        list(RunReader(finished).frames())
+
+
+def test_cut_checkpoints_are_told_without_advice_to_unpickle(finished):
+    provenance = json.loads((finished / "provenance.json").read_text())
+    (finished / "provenance.json").write_text(json.dumps(provenance | {"finished": None}))
+    for path in finished.glob("checkpoint*.npz"):
+        path.write_text("junk")
+    with pytest.raises(
+        RunError, match=r"checkpoint\.npz is damaged \(not whole\).*cannot be resumed"
+    ) as error:
+        resume_run(finished, quiet=True)
+    assert "pickle" not in str(error.value)
+
+
+class Unread:
+    """A stream whose reader has left, or whose disk is full."""
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    flush = isatty = fileno = lambda self: None
+
+
+def test_a_run_does_not_end_with_its_log(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr", Unread())
+    monkeypatch.setattr("sys.stdout", Unread())
+    run = NVE(**EMT, equilibration_ps=0, steps=50)
+    monkeypatch.setattr("asecalc_ml.md_protocols.launch.make_progress", lambda quiet: LineProgress())
+    assert run.run(directory=tmp_path / "run").finished
+
+
+# ---------------------------------------------------------------------- training
+
+
+@pytest.fixture
+def training(tmp_path):
+    """Options of a small training; frames are labelled with EMT."""
+    frames = []
+    for seed in range(12):
+        atoms = load_structure("water")
+        atoms.rattle(0.05, seed=seed)
+        atoms.calc = emt.EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    write(tmp_path / "frames.xyz", frames, format="extxyz")
+    small = {"hidden_channels": 8, "n_layers": 1, "n_rbf": 4, "n_heads": 2}
+    return TrainOptions(
+        name="small",
+        data={"format": "ase", "path": str(tmp_path / "frames.xyz")},
+        split={"n_train": 8, "n_validation": 2, "n_test": 2},
+        model={"architecture": "equivariant-transformer", **small},
+        directory=tmp_path / "training",
+        max_epochs=2,
+    )
+
+
+def test_an_element_that_is_none_among_reference_energies(training):
+    options = training.model_copy(update={"reference_energies_eV": {"H": 1.0, "O": 1.0, "Q": 1.0}})
+    with pytest.raises(TrainingError, match="names Q: no element symbol"):
+        train(options, quiet=True)
+
+
+def test_a_cut_training_checkpoint_is_told(training):
+    train(training, quiet=True)
+    cut(training.directory / "last.ckpt")
+    with pytest.raises(TrainingError, match=r"last\.ckpt is damaged or cut short: copy best\.ckpt over it"):
+        train(training, resume=True, replace=True, quiet=True)
+
+
+def test_ctrl_c_stays_ctrl_c_in_a_training(training, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EnergyForcesTask, "validation_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(training, quiet=True)

@@ -29,7 +29,8 @@ class ProgressLines(lightning.Callback):
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or last:
             self.printed = time.monotonic()
-            self.console.print(self._line(trainer), soft_wrap=True)
+            with contextlib.suppress(OSError, SystemExit):  # rich exits where nobody reads any more
+                self.console.print(self._line(trainer), soft_wrap=True)
 
     def _line(self, trainer: lightning.Trainer) -> str:
         metrics = trainer.callback_metrics

@@ -57,6 +57,9 @@ def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tens
         raise TrainingError(
             f"reference_energies_eV has no entry for {', '.join(missing)}; give every element, or none"
         )
+    unknown = sorted(set(energies) - set(number_of))
+    if unknown:
+        raise TrainingError(f"reference_energies_eV names {', '.join(unknown)}: no element symbol")
     shift = torch.zeros(N_ELEMENTS, dtype=torch.float64)
     for symbol, energy in energies.items():
         shift[number_of[symbol]] = energy

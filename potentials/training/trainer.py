@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lightning
@@ -52,7 +53,9 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
     train_loader = loader(train, cutoff, options.batch_size, shuffle_seed=options.seed)
     if options.compile:
         _compile(task, train, train_loader)
-    with quiet_lightning():
+    if resume:
+        _check_checkpoint(directory)
+    with quiet_lightning(), _told_plainly():
         _trainer(options, quiet).fit(
             task,
             train_loader,
@@ -61,6 +64,31 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
             weights_only=True if resume else None,
         )
     return directory / BEST
+
+
+def _check_checkpoint(directory: Path) -> None:
+    try:
+        torch.load(directory / LAST, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever unpickling meets in a file that a kill or a full disk cut
+        raise TrainingError(
+            f"{directory / LAST} is damaged or cut short: copy {BEST} over it to go on from the best epoch, "
+            "or start over with --replace"
+        ) from error
+
+
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Ctrl-C, which Lightning turns into an exit, stays Ctrl-C; what Weights & Biases lacks is told."""
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    except Exception as error:
+        if not type(error).__module__.startswith("wandb"):
+            raise
+        raise TrainingError(
+            f"Weights & Biases: {error} Or set `wandb.mode: offline`, or leave `wandb` out."
+        ) from error
 
 
 def _compile(task: EnergyForcesTask, train: Sequence[LabelledGraph], train_loader) -> None:
