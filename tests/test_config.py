@@ -164,7 +164,10 @@ def test_wrong_value_says_what_came_and_what_is_allowed(tmp_path, line, message)
 
 
 def test_union_gives_one_message(tmp_path):
-    message = "pot.yaml, line 1: 'structure' is 3, but should be a valid string or keys and values, such as {name: value}"
+    message = (
+        "pot.yaml, line 1: 'structure' is 3, but should be a valid string or keys and values, such as "
+        "{name: value}"
+    )
     assert complaint(tmp_path, "structure: 3\n") == message
 
 
