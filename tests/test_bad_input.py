@@ -315,3 +315,10 @@ def test_ctrl_c_stays_ctrl_c_in_a_training(training, monkeypatch):
     monkeypatch.setattr(EnergyForcesTask, "validation_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(training, quiet=True)
+
+
+def test_fewer_epochs_than_are_done(training):
+    train(training, quiet=True)
+    fewer = training.model_copy(update={"max_epochs": 1})
+    with pytest.raises(TrainingError, match="max_epochs is 1, and 2 epochs are done already"):
+        train(fewer, resume=True, replace=True, quiet=True)

@@ -54,7 +54,7 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
     if options.compile:
         _compile(task, train, train_loader)
     if resume:
-        _check_checkpoint(directory)
+        _check_checkpoint(directory, options.max_epochs)
     with quiet_lightning(), _told_plainly():
         _trainer(options, quiet).fit(
             task,
@@ -66,14 +66,16 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
     return directory / BEST
 
 
-def _check_checkpoint(directory: Path) -> None:
+def _check_checkpoint(directory: Path, max_epochs: int) -> None:
     try:
-        torch.load(directory / LAST, map_location="cpu", weights_only=True)
+        done = torch.load(directory / LAST, map_location="cpu", weights_only=True)["epoch"] + 1
     except Exception as error:  # whatever unpickling meets in a file that a kill or a full disk cut
         raise TrainingError(
             f"{directory / LAST} is damaged or cut short: copy {BEST} over it to go on from the best epoch, "
             "or start over with --replace"
         ) from error
+    if done > max_epochs:
+        raise TrainingError(f"max_epochs is {max_epochs}, and {done} epochs are done already: raise it")
 
 
 @contextlib.contextmanager
