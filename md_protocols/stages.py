@@ -12,6 +12,7 @@ from ase import units
 from asecalc_ml.md_protocols import temperature
 from asecalc_ml.md_protocols.bond_watch import BondWatch
 from asecalc_ml.rundir import EQUILIBRATION, RELAXED, THERMO, EventKind, RunReader
+from asecalc_ml.topology import bond_changes
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine import Engine, Observers, Step
@@ -60,6 +61,17 @@ class Relax:
             engine.note(EventKind.RELAXED, text)
         else:
             engine.note(EventKind.WARNING, f"{text}: not converged to {self.fmax_eV_A}")
+        self._compare_bonds(engine)
+
+    def _compare_bonds(self, engine: Engine) -> None:
+        """Warn where relaxing made another molecule: a strained start, or lengths in a wrong unit."""
+        broken, formed = bond_changes(RunReader(engine.writer.directory).bonds, engine.atoms)
+        if broken or formed:
+            engine.note(
+                EventKind.WARNING,
+                f"relaxing broke {len(broken)} bonds of the structure and formed {len(formed)}; the analyses "
+                "take the bonds of the structure as it was given: check it, and the unit of its lengths",
+            )
 
 
 class Dynamics:

@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 from pydantic import ValidationError
 
@@ -262,3 +263,12 @@ def test_options_need_neither_torch_nor_dynamics():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_relaxing_into_another_molecule_is_told(tmp_path):
+    """Two argon atoms so close that they count as bonded, as if their distance were in another unit."""
+    atoms = Atoms("Ar2", [[0, 0, 0], [2.6, 0, 0]])
+    atoms.calc = LennardJones(sigma=3.4, epsilon=0.0103, rc=20.0)
+    run = NVE(steps=1, equilibration_ps=0, temperature_K=1).run(atoms, tmp_path / "run", quiet=True)
+    messages = [event["message"] for event in run.events if event["kind"] == "warning"]
+    assert any("relaxing broke 1 bonds" in message for message in messages)

@@ -11,7 +11,7 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from asecalc_ml import MLCalculator
-from asecalc_ml.errors import ModelError, TrainingError
+from asecalc_ml.errors import DatasetError, ModelError, TrainingError
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training import task as task_module
 from asecalc_ml.potentials.training.batches import EpochShuffle, LabelledGraph, loader
@@ -158,6 +158,14 @@ def test_an_interrupted_training_is_not_lost_by_a_forgotten_flag(options, monkey
     with pytest.raises(TrainingError, match="--resume"):
         train(options, quiet=True)
     assert (options.directory / "last.ckpt").read_bytes() == before
+
+
+def test_a_wrong_path_loses_no_former_training(options):
+    train(options, quiet=True)
+    before = {path: path.read_bytes() for path in options.directory.iterdir() if path.is_file()}
+    with pytest.raises(DatasetError, match="does not exist"):
+        train(changed(options, data={"format": "ase", "path": "mistyped.xyz"}), replace=True, quiet=True)
+    assert {path: path.read_bytes() for path in options.directory.iterdir() if path.is_file()} == before
 
 
 def test_other_options_are_not_resumed(options, monkeypatch):

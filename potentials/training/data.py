@@ -15,21 +15,22 @@ from asecalc_ml.potentials.training.split import Split
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Frames of each part, and the reader they came from."""
+    """Frames of each part, the reader they came from, and their numbers there."""
 
     train: list[Atoms]
     validation: list[Atoms]
     test: list[Atoms]
     source: DatasetOptions
+    split: Split
 
 
-def read_data(options: TrainOptions, split_file: Path) -> TrainingData:
-    """Read the frames, and split them as is stored; a first time draw the split and store it.
+def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
+    """Read the frames, and split them as is stored in a file, or anew.
 
     Raises
     ------
     TrainingError
-        If there is nothing to test on, or the data are not those the split was drawn for.
+        If there is nothing to test on, or the data are not those the stored split was drawn for.
     """
     source = dataset(options.data)
     frames = source.read()
@@ -39,15 +40,14 @@ def read_data(options: TrainOptions, split_file: Path) -> TrainingData:
         test += dataset(options.test_data).read()
     if not test:
         raise TrainingError("nothing to test on: give `test_data`, or `split.n_test` above zero")
-    return TrainingData([frames[k] for k in split.train], [frames[k] for k in split.validation], test, source)
+    train, validation = ([frames[k] for k in part] for part in (split.train, split.validation))
+    return TrainingData(train, validation, test, source, split)
 
 
-def _split(frames: list[Atoms], options: TrainOptions, split_file: Path) -> Split:
+def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None) -> Split:
     data_hash = dataset_hash(frames)
-    if not split_file.exists():
-        split = Split.draw(len(frames), options.split, options.seed, data_hash)
-        split.write(split_file)
-        return split
+    if split_file is None:
+        return Split.draw(len(frames), options.split, options.seed, data_hash)
     split = Split.read(split_file)
     if split.data_hash != data_hash:
         raise TrainingError(

@@ -9,6 +9,7 @@ from asecalc_ml.errors import TrainingError
 from asecalc_ml.files import write_whole
 from asecalc_ml.model_file import SUFFIX
 from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.split import Split
 
 OPTIONS, SPLIT, METRICS, BEST, LAST = "train.yaml", "split.json", "metrics.csv", "best.ckpt", "last.ckpt"
 
@@ -16,8 +17,8 @@ OPTIONS, SPLIT, METRICS, BEST, LAST = "train.yaml", "split.json", "metrics.csv",
 FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "wandb", "directory"}
 
 
-def open_directory(options: TrainOptions, resume: bool, replace: bool) -> Path:
-    """Make the directory, or check the one that is there, and store the options.
+def check_directory(options: TrainOptions, resume: bool, replace: bool) -> None:
+    """Look whether the training may begin or go on; nothing is touched.
 
     Raises
     ------
@@ -25,7 +26,7 @@ def open_directory(options: TrainOptions, resume: bool, replace: bool) -> Path:
         If there is nothing to resume, the options have changed, or an unfinished training would be lost.
     """
     directory = options.training_directory
-    begun, finished = (directory / LAST).exists(), list(directory.glob(f"*{SUFFIX}"))
+    begun, finished = (directory / LAST).exists(), any(directory.glob(f"*{SUFFIX}"))
     if resume:
         _check_resumable(directory, begun, options)
     elif begun and not finished and not replace:
@@ -33,11 +34,16 @@ def open_directory(options: TrainOptions, resume: bool, replace: bool) -> Path:
             f"{directory} holds a training that has not finished: go on with --resume, start over with "
             "--replace, or choose another `directory`"
         )
-    else:
-        for path in (*(directory / name for name in (LAST, BEST, METRICS, SPLIT)), *finished):
+
+
+def begin(options: TrainOptions, split: Split, resume: bool) -> None:
+    """Store options and split; of a former training nothing is left unless it is resumed."""
+    directory = options.training_directory
+    if not resume:
+        for path in (*(directory / name for name in (LAST, BEST, METRICS)), *directory.glob(f"*{SUFFIX}")):
             path.unlink(missing_ok=True)
     write_whole(directory / OPTIONS, dump_yaml(options))
-    return directory
+    split.write(directory / SPLIT)
 
 
 def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> None:

@@ -9,7 +9,7 @@ from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model
 from asecalc_ml.potentials.training.data import TrainingData, read_data
-from asecalc_ml.potentials.training.directory import SPLIT, open_directory
+from asecalc_ml.potentials.training.directory import SPLIT, begin, check_directory
 from asecalc_ml.potentials.training.finish import load_best, register
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
@@ -21,12 +21,13 @@ from asecalc_ml.threads import torch_threads
 def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
     Registry().check_free(options.name, replace)
-    directory = open_directory(options, resume, replace)
+    check_directory(options, resume, replace)
     with torch_threads(options.threads), torch.random.fork_rng():
-        data = read_data(options, directory / SPLIT)
+        data = read_data(options, options.training_directory / SPLIT if resume else None)
         _check_elements(options, data)
         scaling = fit_scaling(data.train, options.reference_energies_eV)
         model = _start(options, scaling)
+        begin(options, data.split, resume)
         best = fit(options, data, model, resume, quiet)
         return register(options, data, load_best(model, best), scaling, replace)
 
