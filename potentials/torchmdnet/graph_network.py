@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.potential import PotentialInput
 from asecalc_ml.potentials.torchmdnet.equivariant_layers import NeighborEmbedding
 from asecalc_ml.potentials.torchmdnet.options import GraphNetwork
-from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarOutput
+from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarPotential
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
 
-class GraphNetworkPotential(Potential):
+class GraphNetworkPotential(ScalarPotential):
     """Graph network: continuous-filter convolutions, invariant, as in SchNet.
 
     ============================================ ============================================
@@ -32,13 +32,8 @@ class GraphNetworkPotential(Potential):
     """
 
     def __init__(self, options: GraphNetwork):
-        super().__init__()
-        self.cutoff = options.cutoff_A
+        super().__init__(options)
         self.representation_model = _Representation(options)
-        self.output_model = ScalarOutput(options)
-
-    def forward(self, inputs: PotentialInput) -> AtomOutput:
-        return self.output_model(self.representation_model(inputs))
 
     @property
     def embeddings(self) -> list[nn.Module]:
@@ -48,14 +43,6 @@ class GraphNetworkPotential(Potential):
     @property
     def interactions(self) -> nn.ModuleList:
         return self.representation_model.interactions
-
-    @property
-    def readout(self) -> nn.Module:
-        return self.output_model
-
-    @property
-    def last_linear(self) -> tuple[Tensor, Tensor]:
-        return self.output_model.last_linear
 
 
 class _Representation(nn.Module):

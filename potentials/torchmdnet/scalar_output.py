@@ -1,8 +1,8 @@
-"""torchmd-net's Scalar output, with the hidden layer kept as features."""
+"""torchmd-net's Scalar output, with the hidden layer kept as features, and potentials that end in it."""
 
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput
+from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
@@ -24,3 +24,28 @@ class ScalarOutput(nn.Module):
     def last_linear(self) -> tuple[Tensor, Tensor]:
         linear = self.output_network.layers[-1]
         return linear.weight, linear.bias
+
+
+class ScalarPotential(Potential):
+    """A representation of torchmd-net's followed by its Scalar output.
+
+    A subclass sets ``representation_model``, and names its embeddings and interactions.
+    """
+
+    representation_model: nn.Module
+
+    def __init__(self, options: TorchMDNetOptions):
+        super().__init__()
+        self.cutoff = options.cutoff_A
+        self.output_model = ScalarOutput(options)
+
+    def forward(self, inputs: PotentialInput) -> AtomOutput:
+        return self.output_model(self.representation_model(inputs))
+
+    @property
+    def readout(self) -> nn.Module:
+        return self.output_model
+
+    @property
+    def last_linear(self) -> tuple[Tensor, Tensor]:
+        return self.output_model.last_linear

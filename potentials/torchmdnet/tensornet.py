@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.potential import PotentialInput
 from asecalc_ml.potentials.torchmdnet.options import TensorNet
-from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarOutput
+from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarPotential
 from asecalc_ml.potentials.torchmdnet.self_loops import with_self_loops
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
 
-class TensorNetPotential(Potential):
+class TensorNetPotential(ScalarPotential):
     """TensorNet of Simeon and De Fabritiis, NeurIPS 2023, arXiv:2306.06482.
 
     ==================================== ==============================================
@@ -32,13 +32,8 @@ class TensorNetPotential(Potential):
     """
 
     def __init__(self, options: TensorNet):
-        super().__init__()
-        self.cutoff = options.cutoff_A
+        super().__init__(options)
         self.representation_model = _Representation(options)
-        self.output_model = ScalarOutput(options)
-
-    def forward(self, inputs: PotentialInput) -> AtomOutput:
-        return self.output_model(self.representation_model(inputs))
 
     @property
     def embeddings(self) -> list[nn.Module]:
@@ -47,14 +42,6 @@ class TensorNetPotential(Potential):
     @property
     def interactions(self) -> nn.ModuleList:
         return self.representation_model.layers
-
-    @property
-    def readout(self) -> nn.Module:
-        return self.output_model
-
-    @property
-    def last_linear(self) -> tuple[Tensor, Tensor]:
-        return self.output_model.last_linear
 
 
 class _Representation(nn.Module):
