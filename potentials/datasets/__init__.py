@@ -1,7 +1,8 @@
 """Data to train on: readers, one a file, and what makes or fetches it."""
 
 from asecalc_ml.potentials.datasets.ase_file import AseFile
+from asecalc_ml.potentials.datasets.mlearn import Mlearn
 from asecalc_ml.potentials.datasets.options import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.rmd17 import RMD17
 
-__all__ = ["RMD17", "AseFile", "DatasetOptions", "dataset", "dataset_hash"]
+__all__ = ["RMD17", "AseFile", "Mlearn", "DatasetOptions", "dataset", "dataset_hash"]

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 class AseFile(DatasetOptions):
     """Read a file that ASE reads (extended XYZ, .traj, VASP's and others) with energy and forces.
 
-    Positions, cell, energy and forces are converted once, with the units named here. ASE itself converts the
-    output of most programs to eV and Å: leave the units alone there, and name them where the file is plain
-    numbers, as extended XYZ is. ``info`` of each frame is kept.
+    Positions, cell, energy, forces and stress are converted once, with the units named here; stress is energy
+    per cubed length, with ASE's sign. ASE itself converts the output of most programs to eV and Å: leave the
+    units alone there, and name them where the file is plain numbers, as extended XYZ is. Stress is read where
+    a frame has it; one whose cell has no volume has none. ``info`` of each frame is kept.
     """
 
     format: Literal["ase"] = Field("ase", description="name of the reader")
     file_format: str | None = Field(None, description="ASE's name of the format; empty: from the file's name")
     energy_key: str = Field("energy", description="name of the energy in each frame's info or results")
     forces_key: str = Field("forces", description="name of the forces among each frame's arrays or results")
+    stress_key: str = Field("stress", description="name of the stress in each frame's info or results")
 
     def _read(self) -> list[Atoms]:
         frames = self._frames()
@@ -56,18 +58,29 @@ class AseFile(DatasetOptions):
                 f"{self.path}, frame {index}: energy of shape {energy.shape} and forces of shape "
                 f"{forces.shape}, expected one number and ({len(atoms)}, 3)"
             )
+        stress = self._stress(atoms, index)
         atoms.set_constraint()
         atoms.set_cell(atoms.cell[:] * per_length)
         atoms.positions *= per_length
-        return make_frame(atoms, energy * per_energy, forces * (per_energy / per_length))
+        if stress is not None:
+            stress = stress * (per_energy / per_length**3)
+        return make_frame(atoms, energy * per_energy, forces * (per_energy / per_length), stress)
+
+    def _stress(self, atoms: Atoms, index: int) -> np.ndarray | None:
+        """Stress (6,) in the file's units, from Voigt components or a matrix; None where there is none."""
+        from ase.stress import full_3x3_to_voigt_6_stress
+
+        if atoms.cell.rank < 3 or _value(atoms, self.stress_key, atoms.info) is None:
+            return None
+        stress = self._label(atoms, index, self.stress_key, atoms.info)
+        return full_3x3_to_voigt_6_stress(stress.reshape(3, 3)) if stress.size == 9 else stress
 
     def _label(self, atoms: Atoms, index: int, key: str, stored: dict) -> np.ndarray:
         import numpy as np
 
-        results = {} if atoms.calc is None else atoms.calc.results
-        value = results.get(key, stored.get(key))
+        value = _value(atoms, key, stored)
         if value is None:
-            known = sorted({*results, *atoms.info, *atoms.arrays} - {"numbers", "positions"})
+            known = sorted({*_results(atoms), *atoms.info, *atoms.arrays} - {"numbers", "positions"})
             raise DatasetError(
                 f"{self.path}, frame {index}: no '{key}'; the frame has {', '.join(known) or 'no labels'}. "
                 "Name the right ones with `energy_key` and `forces_key`."
@@ -76,3 +89,11 @@ class AseFile(DatasetOptions):
             return np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError):
             raise DatasetError(f"{self.path}, frame {index}: '{key}' is not numbers: {value!r}") from None
+
+
+def _value(atoms: Atoms, key: str, stored: dict) -> object:
+    return _results(atoms).get(key, stored.get(key))
+
+
+def _results(atoms: Atoms) -> dict:
+    return {} if atoms.calc is None else atoms.calc.results

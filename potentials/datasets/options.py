@@ -49,6 +49,7 @@ class DatasetOptions(Options):
     def read(self) -> list[Atoms]:
         """Frames with energy (eV) and forces (eV/Å) in a ``SinglePointCalculator``, positions in Å.
 
+        Where the data have it, stress (Voigt, eV/Å³, ASE's sign) is there too.
         ``info["charge"]`` and ``info["spin"]`` (unpaired electrons) are set in each frame.
 
         Raises
@@ -134,11 +135,13 @@ def parse_slice(text: str) -> slice:
     return slice(*numbers)
 
 
-def make_frame(atoms: Atoms, energy: float, forces: np.ndarray) -> Atoms:
-    """Attach labels: energy in eV, forces (n_atoms, 3) in eV/Å."""
+def make_frame(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray | None = None) -> Atoms:
+    """Attach labels: energy in eV, forces (n_atoms, 3) in eV/Å, stress (6,) as ASE has it, in eV/Å³."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=forces)
+    if stress is not None:
+        atoms.calc.results["stress"] = stress
     return atoms
 
 
@@ -148,21 +151,22 @@ def check_labels(atoms: Atoms, where: str) -> None:
     Raises
     ------
     DatasetError
-        For NaN or infinite positions, energy or forces, and for forces of the wrong shape.
+        For NaN or infinite positions, energy, forces or stress, and for a label of the wrong shape.
     """
     import numpy as np
 
     results = atoms.calc.results
-    if np.shape(results["forces"]) != (len(atoms), 3):
-        shape = np.shape(results["forces"])
-        raise DatasetError(f"{where}: forces of shape {shape}, expected ({len(atoms)}, 3)")
+    for what, expected in (("forces", (len(atoms), 3)), ("stress", (6,))):
+        shape = np.shape(results.get(what, np.zeros(expected)))
+        if shape != expected:
+            raise DatasetError(f"{where}: {what} of shape {shape}, expected {expected}")
     for what, values in (("positions", atoms.positions), *results.items()):
-        if what in ("positions", "energy", "forces") and not np.isfinite(values).all():
+        if what in ("positions", "energy", "forces", "stress") and not np.isfinite(values).all():
             raise DatasetError(f"{where}: {what} not finite. Leave it out with `frames`, or label it anew.")
 
 
 def dataset_hash(frames: Sequence[Atoms]) -> str:
-    """SHA-256 of what a training sees: atoms, cell, charge, spin, energies and forces, in their order.
+    """SHA-256 of what a training sees: atoms, cell, charge, spin, energies, forces and stress, in their order.
 
     Numbers enter as 64-bit little-endian values in eV and Å, so the hash does not depend on the file they
     came from as long as that file keeps every digit.
@@ -182,6 +186,8 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
             digest.update((np.asarray(values, dtype="<f8") + 0.0).tobytes())  # + 0.0: there is one zero
         if atoms.pbc.any():
             digest.update((np.asarray(atoms.cell.array, dtype="<f8") + 0.0).tobytes() + atoms.pbc.tobytes())
+        if "stress" in atoms.calc.results:
+            digest.update((np.asarray(atoms.calc.results["stress"], dtype="<f8") + 0.0).tobytes())
         state = [int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))]
         if any(state):
             digest.update(np.array(state, dtype="<i8").tobytes())
