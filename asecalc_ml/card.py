@@ -33,6 +33,16 @@ class Metrics(Options):
     energy_rmse_meV: float = Field(description="root mean square error of the energy of a frame, meV")
     forces_mae_meV_A: float = Field(description="mean absolute error of a force component, meV/Å")
     forces_rmse_meV_A: float = Field(description="root mean square error of a force component, meV/Å")
+    energy_mae_meV_atom: float | None = Field(
+        None, description="mean absolute error of the energy per atom, meV"
+    )
+    energy_rmse_meV_atom: float | None = Field(
+        None, description="root mean square error of the energy per atom, meV"
+    )
+    stress_mae_GPa: float | None = Field(None, description="mean absolute error of a stress component, GPa")
+    stress_rmse_GPa: float | None = Field(
+        None, description="root mean square error of a stress component, GPa"
+    )
 
 
 class Domain(Options):

@@ -5,4 +5,4 @@ from asecalc_ml.potentials.datasets.mlearn import Mlearn
 from asecalc_ml.potentials.datasets.options import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.rmd17 import RMD17
 
-__all__ = ["RMD17", "AseFile", "Mlearn", "DatasetOptions", "dataset", "dataset_hash"]
+__all__ = ["RMD17", "AseFile", "DatasetOptions", "Mlearn", "dataset", "dataset_hash"]

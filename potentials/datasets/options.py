@@ -166,7 +166,7 @@ def check_labels(atoms: Atoms, where: str) -> None:
 
 
 def dataset_hash(frames: Sequence[Atoms]) -> str:
-    """SHA-256 of what a training sees: atoms, cell, charge, spin, energies, forces and stress, in their order.
+    """SHA-256 of what a training sees: atoms, cell, charge, spin and labels, in their order.
 
     Numbers enter as 64-bit little-endian values in eV and Å, so the hash does not depend on the file they
     came from as long as that file keeps every digit.

@@ -18,19 +18,51 @@ from asecalc_ml.potential import PotentialInput
 
 @dataclass(frozen=True)
 class LabelledGraph:
-    """A structure with its labels: energy in eV, forces (n_atoms, 3) in eV/Å, both float64."""
+    """A structure with its labels, float64.
+
+    Parameters
+    ----------
+    graph : AtomGraph
+    energy : Tensor, shape (1,), eV
+    forces : Tensor, shape (n_atoms, 3), eV/Å
+    stress : Tensor, shape (1, 3, 3), eV/Å³, or None
+    """
 
     graph: AtomGraph
     energy: Tensor
     forces: Tensor
+    stress: Tensor | None = None
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, cutoff: float) -> LabelledGraph:
+    def from_atoms(cls, atoms: Atoms, cutoff: float, with_stress: bool = False) -> LabelledGraph:
         return cls(
             graph=AtomGraph.from_atoms(atoms, cutoff),
             energy=torch.tensor([atoms.get_potential_energy()], dtype=torch.float64),
             forces=torch.from_numpy(np.asarray(atoms.get_forces(), dtype=np.float64)),
+            stress=torch.from_numpy(atoms.get_stress(voigt=False))[None] if with_stress else None,
         )
+
+
+@dataclass(frozen=True)
+class StressLabels:
+    """Stress of each frame, and the volume that makes it an energy.
+
+    Parameters
+    ----------
+    stress : Tensor, shape (n_systems, 3, 3), eV/Å³
+    volume : Tensor, shape (n_systems, 1, 1), Å³
+    """
+
+    stress: Tensor
+    volume: Tensor
+
+    @classmethod
+    def of(cls, frames: Sequence[LabelledGraph]) -> StressLabels | None:
+        """Labels of frames that have stress; None for frames that were read without."""
+        if any(frame.stress is None for frame in frames):
+            return None
+        volume = torch.cat([torch.linalg.det(frame.graph.cell).abs() for frame in frames])
+        return cls(torch.cat([frame.stress for frame in frames]), volume[:, None, None])
 
 
 @dataclass(frozen=True)
@@ -42,11 +74,13 @@ class Batch:
     inputs : PotentialInput
     energies : Tensor, shape (n_systems,), eV
     forces : Tensor, shape (n_atoms, 3), eV/Å
+    stress : StressLabels or None
     """
 
     inputs: PotentialInput
     energies: Tensor
     forces: Tensor
+    stress: StressLabels | None = None
 
     @property
     def atoms_per_system(self) -> Tensor:
@@ -54,7 +88,27 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         inputs = PotentialInput(*(tensor.to(device) for tensor in self.inputs))
-        return Batch(inputs, self.energies.to(device), self.forces.to(device))
+        stress = self.stress
+        if stress is not None:
+            stress = StressLabels(stress.stress.to(device), stress.volume.to(device))
+        return Batch(inputs, self.energies.to(device), self.forces.to(device), stress)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Atoms and edges after padding, so that batches of different frames have one shape."""
+
+    n_atoms: int
+    n_edges: int
+
+    @classmethod
+    def of(cls, frames: Sequence[LabelledGraph], batch_size: int) -> Capacity:
+        """What the largest frames that can meet in a batch need; the ghost comes on top."""
+        n_atoms, n_edges = (
+            sum(sorted(sizes)[-batch_size:])
+            for sizes in zip(*((frame.graph.n_atoms, frame.graph.n_edges) for frame in frames), strict=True)
+        )
+        return cls(n_atoms, n_edges)
 
 
 class EpochShuffle(Sampler[int]):
@@ -75,14 +129,24 @@ class EpochShuffle(Sampler[int]):
 
 
 def loader(
-    frames: Sequence[LabelledGraph], cutoff: float, batch_size: int, shuffle_seed: int | None = None
+    frames: Sequence[LabelledGraph],
+    cutoff: float,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    capacity: Capacity | None = None,
 ) -> DataLoader:
-    """Batches of frames: in order, or shuffled anew in each epoch and without an incomplete last batch."""
+    """Batches of frames: in order, or shuffled anew in each epoch and without an incomplete last batch.
+
+    With a capacity all batches are padded to it.
+    """
 
     def join(part: list[LabelledGraph]) -> Batch:
-        graph = collate([frame.graph for frame in part])
-        energies = torch.cat([frame.energy for frame in part])
-        return Batch(with_ghost(graph, cutoff), energies, torch.cat([frame.forces for frame in part]))
+        return Batch(
+            _inputs(collate([frame.graph for frame in part]), cutoff, capacity),
+            torch.cat([frame.energy for frame in part]),
+            torch.cat([frame.forces for frame in part]),
+            StressLabels.of(part),
+        )
 
     if shuffle_seed is None:
         return DataLoader(frames, batch_size, collate_fn=join)
@@ -91,6 +155,16 @@ def loader(
     return DataLoader(frames, batch_size, sampler=sampler, collate_fn=join, drop_last=full_batches)
 
 
-def one_shape(frames: Sequence[LabelledGraph]) -> bool:
-    """Whether all frames have the same number of atoms and edges, so that all batches have one shape."""
-    return len({(frame.graph.n_atoms, frame.graph.n_edges) for frame in frames}) == 1
+def _inputs(graph: AtomGraph, cutoff: float, capacity: Capacity | None) -> PotentialInput:
+    """The graph with its ghost system, to which padding adds edges and lonely atoms."""
+    if capacity is None:
+        return with_ghost(graph, cutoff)
+    inputs, n_missing = with_ghost(graph, cutoff, capacity.n_edges), capacity.n_atoms - graph.n_atoms
+    return inputs._replace(
+        atomic_numbers=_repeat_last(inputs.atomic_numbers, n_missing),
+        batch=_repeat_last(inputs.batch, n_missing),
+    )
+
+
+def _repeat_last(values: Tensor, times: int) -> Tensor:
+    return torch.cat([values, values[-1:].expand(times)])

@@ -30,7 +30,8 @@ def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
     Raises
     ------
     TrainingError
-        If there is nothing to test on, or the data are not those the stored split was drawn for.
+        If there is nothing to test on, stress has a weight and a frame has none, or the data are not those
+        the stored split was drawn for.
     """
     source = dataset(options.data)
     frames = source.read()
@@ -41,7 +42,18 @@ def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
     if not test:
         raise TrainingError("nothing to test on: give `test_data`, or `split.n_test` above zero")
     train, validation = ([frames[k] for k in part] for part in (split.train, split.validation))
+    if options.loss.stress_weight > 0:
+        _check_stress([*train, *validation], source)
     return TrainingData(train, validation, test, source, split)
+
+
+def _check_stress(frames: list[Atoms], source: DatasetOptions) -> None:
+    without = sum("stress" not in atoms.calc.results for atoms in frames)
+    if without:
+        raise TrainingError(
+            f"loss.stress_weight is above 0, and {without} of the {len(frames)} frames of {source.path} that "
+            "train and validate have no stress: set it to 0, or give data in which every frame has a stress"
+        )
 
 
 def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None) -> Split:

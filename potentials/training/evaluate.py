@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.calculator import check_trained
 from asecalc_ml.card import Metrics, ModelCard
@@ -20,25 +21,50 @@ from asecalc_ml.model_file import read_model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset
 from asecalc_ml.registry import Registry
 
-FRAMES_AT_ONCE = 50
+ATOMS_AT_ONCE = 450
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Predicted minus labelled: energies (n_frames,), eV, and all force components, eV/Å."""
+    """Predicted minus labelled.
+
+    Parameters
+    ----------
+    energy : ndarray, shape (n_frames,), eV
+    n_atoms : ndarray, shape (n_frames,)
+    forces : ndarray, eV/Å
+        All components.
+    stress : ndarray, eV/Å³
+        The six components of each frame that has a stress; empty where none has.
+    """
 
     energy: np.ndarray
+    n_atoms: np.ndarray
     forces: np.ndarray
+    stress: np.ndarray
 
     def metrics(self) -> Metrics:
-        """Mean absolute and root mean square errors, in meV and meV/Å."""
+        """Mean absolute and root mean square errors, in meV, meV/Å and GPa."""
+        per_atom, in_GPa = 1000 * self.energy / self.n_atoms, self.stress / units.GPa
         return Metrics(
             n_frames=len(self.energy),
-            energy_mae_meV=1000 * float(np.abs(self.energy).mean()),
-            energy_rmse_meV=1000 * float(np.sqrt((self.energy**2).mean())),
-            forces_mae_meV_A=1000 * float(np.abs(self.forces).mean()),
-            forces_rmse_meV_A=1000 * float(np.sqrt((self.forces**2).mean())),
+            energy_mae_meV=_mae(1000 * self.energy),
+            energy_rmse_meV=_rmse(1000 * self.energy),
+            forces_mae_meV_A=_mae(1000 * self.forces),
+            forces_rmse_meV_A=_rmse(1000 * self.forces),
+            energy_mae_meV_atom=_mae(per_atom),
+            energy_rmse_meV_atom=_rmse(per_atom),
+            stress_mae_GPa=_mae(in_GPa) if len(in_GPa) else None,
+            stress_rmse_GPa=_rmse(in_GPa) if len(in_GPa) else None,
         )
+
+
+def _mae(values: np.ndarray) -> float:
+    return float(np.abs(values).mean())
+
+
+def _rmse(values: np.ndarray) -> float:
+    return float(np.sqrt((values**2).mean()))
 
 
 def evaluate(model: Model, frames: Sequence[Atoms]) -> Errors:
@@ -48,19 +74,40 @@ def evaluate(model: Model, frames: Sequence[Atoms]) -> Errors:
     ----------
     model : Model
     frames : sequence of Atoms
-        With energies (eV) and forces (eV/Å) in their calculators.
+        With energies (eV) and forces (eV/Å) in their calculators; where a frame has stress (eV/Å³), it is
+        compared too.
     """
     evaluator = Evaluator(model, "eager")
-    energy, forces = [], []
-    for start in range(0, len(frames), FRAMES_AT_ONCE):
-        part = frames[start : start + FRAMES_AT_ONCE]
+    energy, forces, stress = [], [], []
+    for part in _parts(frames):
         graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
         evaluation = evaluator(graph)
         energy.append(evaluation.energy.cpu().numpy() - [atoms.get_potential_energy() for atoms in part])
         forces.append(
             evaluation.forces.cpu().numpy() - np.concatenate([atoms.get_forces() for atoms in part])
         )
-    return Errors(np.concatenate(energy), np.concatenate(forces).ravel())
+        stress += _stress_errors(evaluation.virial.cpu().numpy(), part)
+    n_atoms = np.array([len(atoms) for atoms in frames])
+    return Errors(np.concatenate(energy), n_atoms, np.concatenate(forces).ravel(), np.ravel(stress))
+
+
+def _parts(frames: Sequence[Atoms]) -> Iterator[Sequence[Atoms]]:
+    """Frames in order, at most so many atoms at once as fit into memory with any architecture."""
+    start, n_atoms = 0, 0
+    for index, atoms in enumerate(frames):
+        if index > start and n_atoms + len(atoms) > ATOMS_AT_ONCE:
+            yield frames[start:index]
+            start, n_atoms = index, 0
+        n_atoms += len(atoms)
+    yield frames[start:]
+
+
+def _stress_errors(virials: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
+    return [
+        full_3x3_to_voigt_6_stress(virial) / atoms.get_volume() - atoms.calc.results["stress"]
+        for virial, atoms in zip(virials, frames, strict=True)
+        if "stress" in atoms.calc.results and atoms.cell.rank == 3
+    ]
 
 
 @dataclass(frozen=True)
@@ -75,14 +122,14 @@ class ModelEvaluation:
     def __str__(self) -> str:
         lines = [f"{self.model} on {self.data}, {self.metrics.n_frames} frames"]
         for field, info in Metrics.model_fields.items():
-            if field != "n_frames":
-                lines.append(
-                    f"  {info.description:<55} {getattr(self.metrics, field):9.2f}{self._stated(field)}"
-                )
+            value = getattr(self.metrics, field)
+            if field != "n_frames" and value is not None:
+                lines.append(f"  {info.description:<55} {value:9.2f}{self._stated(field)}")
         return "\n".join(lines)
 
     def _stated(self, field: str) -> str:
-        return "" if self.card_metrics is None else f"   (card: {getattr(self.card_metrics, field):.2f})"
+        stated = getattr(self.card_metrics, field, None)
+        return "" if stated is None else f"   (card: {stated:.2f})"
 
 
 def evaluate_model(name: str, data: DatasetOptions | None = None) -> ModelEvaluation:

@@ -19,10 +19,16 @@ class SplitOptions(Options):
 
 
 class LossOptions(Options):
-    """Weighted squared errors: w_E ⟨(ΔE)²/N⟩ + w_F ⟨ΔF²⟩, in eV² and (eV/Å)²."""
+    """Weighted squared errors: w_E ⟨(ΔE)²/N⟩ + w_F ⟨ΔF²⟩ + w_S ⟨(VΔσ/N)²⟩, in eV², (eV/Å)² and eV²."""
 
     energy_weight: float = Field(0.1, ge=0, description="weight of the squared energy error per atom number")
     forces_weight: float = Field(1.0, ge=0, description="weight of the squared force component error")
+    stress_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the squared error of the virial per atom, eV: a stress component times volume "
+        "over number of atoms; above 0 every frame needs a stress",
+    )
 
 
 class OptimizerOptions(Options):
@@ -78,8 +84,8 @@ class TrainOptions(Options):
     threads: int = Field(1, ge=1, description="CPU threads of torch")
     compile: bool = Field(
         False,
-        description="compile the training step where all batches have one shape; it costs a minute at the "
-        "start and needs a C++ compiler",
+        description="compile the training step, with batches padded to one shape; it costs a minute or more "
+        "at the start and needs a C++ compiler",
     )
     seed: int = Field(0, ge=0, description="seed of split, weights and shuffling")
     directory: Path | None = Field(

@@ -1,4 +1,4 @@
-"""The Lightning module: loss on energies and forces, optimizer, schedule, validation errors."""
+"""The Lightning module: loss on energies, forces and stress, optimizer, schedule, validation errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import lightning
 import torch
+from ase import units
 from torch import Tensor
 
-from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces
+from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces, virials
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.training.batches import Batch
@@ -18,7 +19,7 @@ from asecalc_ml.potentials.training.options import TrainOptions
 
 
 class EnergyForcesTask(lightning.LightningModule):
-    """Fits energies and forces of a model.
+    """Fits energies and forces of a model, and stress where it has a weight.
 
     Parameters
     ----------
@@ -44,12 +45,13 @@ class EnergyForcesTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         derivative = edge_derivative(self.model, batch.inputs)
         d_energy, d_forces = errors(derivative, batch)
-        values = {
-            "val_loss": self._loss(derivative, batch),
-            "val_energy_mae_meV": 1000 * d_energy.abs().mean(),
-            "val_forces_mae_meV_A": 1000 * d_forces.abs().mean(),
-        }
-        self.log_dict(values, batch_size=len(batch.energies))
+        n_systems, n_atoms = len(batch.energies), len(batch.forces)
+        self.log("val_loss", self._loss(derivative, batch), batch_size=n_systems)
+        self.log("val_energy_mae_meV", 1000 * d_energy.abs().mean(), batch_size=n_systems)
+        self.log("val_forces_mae_meV_A", 1000 * d_forces.abs().mean(), batch_size=n_atoms)
+        if batch.stress is not None:
+            d_stress = virial_errors(derivative, batch) / batch.stress.volume
+            self.log("val_stress_mae_GPa", d_stress.abs().mean() / units.GPa, batch_size=n_systems)
 
     def on_train_epoch_end(self) -> None:
         if not torch.isfinite(self.trainer.callback_metrics["train_loss"]):
@@ -63,7 +65,11 @@ class EnergyForcesTask(lightning.LightningModule):
         d_energy, d_forces = errors(derivative, batch)
         weights = self.options.loss
         energy_loss = (d_energy**2 / batch.atoms_per_system).mean()
-        return weights.energy_weight * energy_loss + weights.forces_weight * (d_forces**2).mean()
+        loss = weights.energy_weight * energy_loss + weights.forces_weight * (d_forces**2).mean()
+        if batch.stress is None:
+            return loss
+        per_atom = virial_errors(derivative, batch) / batch.atoms_per_system[:, None, None]
+        return loss + weights.stress_weight * (per_atom**2).mean()
 
     def configure_optimizers(self) -> dict[str, Any]:
         options = self.options.optimizer
@@ -90,8 +96,17 @@ def learning_rate_factor(step: int, warmup_steps: int, n_steps: int) -> float:
 
 def errors(derivative: EdgeDerivative, batch: Batch) -> tuple[Tensor, Tensor]:
     """Energy errors (n_systems,), eV, and force errors (n_atoms, 3), eV/Å."""
-    predicted = forces(derivative.gradient, batch.inputs.edge_index, batch.inputs.n_atoms)[:-1]
-    return derivative.systems[:-1] - batch.energies, predicted - batch.forces
+    predicted = forces(derivative.gradient, batch.inputs.edge_index, batch.inputs.n_atoms)
+    return derivative.systems[:-1] - batch.energies, predicted[: len(batch.forces)] - batch.forces
+
+
+def virial_errors(derivative: EdgeDerivative, batch: Batch) -> Tensor:
+    """Errors of stress times volume, shape (n_systems, 3, 3), eV."""
+    inputs = batch.inputs
+    predicted = virials(
+        derivative.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems
+    )
+    return predicted[:-1] - batch.stress.stress * batch.stress.volume
 
 
 class _Uncopied:

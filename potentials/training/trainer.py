@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.plugins import get
-from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
+from asecalc_ml.potentials.training.batches import Capacity, LabelledGraph, loader
 from asecalc_ml.potentials.training.compiled import compiled_forward
 from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
@@ -27,7 +28,6 @@ from asecalc_ml.potentials.training.scaling import Scaling
 from asecalc_ml.potentials.training.task import EnergyForcesTask
 
 MONITOR = "val_forces_mae_meV_A"
-VALIDATION_BATCH = 32
 
 
 def build_model(options: TrainOptions, scaling: Scaling) -> Model:
@@ -47,19 +47,23 @@ def architecture(options: TrainOptions):
 def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, quiet: bool) -> Path:
     """Train and return the checkpoint of the best epoch; its weights are the averaged ones."""
     directory, cutoff = options.training_directory, model.potential.cutoff
-    train = [LabelledGraph.from_atoms(atoms, cutoff) for atoms in data.train]
-    validation = [LabelledGraph.from_atoms(atoms, cutoff) for atoms in data.validation]
+    with_stress = options.loss.stress_weight > 0
+    train, validation = (
+        [LabelledGraph.from_atoms(atoms, cutoff, with_stress) for atoms in part]
+        for part in (data.train, data.validation)
+    )
     task = EnergyForcesTask(model, options)
-    train_loader = loader(train, cutoff, options.batch_size, shuffle_seed=options.seed)
+    capacity = Capacity.of(train, options.batch_size) if options.compile else None
+    train_loader = loader(train, cutoff, options.batch_size, options.seed, capacity)
     if options.compile:
-        _compile(task, train, train_loader)
+        _compile(task, train_loader)
     if resume:
         _check_checkpoint(directory, options.max_epochs)
     with quiet_lightning(), _told_plainly():
         _trainer(options, quiet).fit(
             task,
             train_loader,
-            loader(validation, cutoff, VALIDATION_BATCH),
+            loader(validation, cutoff, options.batch_size),
             ckpt_path=directory / LAST if resume else None,
             weights_only=True if resume else None,
         )
@@ -93,11 +97,8 @@ def _told_plainly() -> Iterator[None]:
         ) from error
 
 
-def _compile(task: EnergyForcesTask, train: Sequence[LabelledGraph], train_loader) -> None:
+def _compile(task: EnergyForcesTask, train_loader: DataLoader) -> None:
     """Compile the training step, or say why not and go on without."""
-    if not one_shape(train) or len(train) < train_loader.batch_size:
-        warnings.warn("frames differ in size, so the training step is not compiled", stacklevel=2)
-        return
     inputs = next(iter(train_loader)).inputs
     try:
         forward = compiled_forward(task.model, inputs)
@@ -117,7 +118,7 @@ def _trainer(options: TrainOptions, quiet: bool) -> lightning.Trainer:
         WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(options.optimizer.ema_decay)),
         ModelCheckpoint(directory, BEST.removesuffix(".ckpt"), monitor=MONITOR, enable_version_counter=False),
         ModelCheckpoint(directory, LAST.removesuffix(".ckpt"), enable_version_counter=False),
-        MetricsFile(directory / METRICS),
+        MetricsFile(directory / METRICS, with_stress=options.loss.stress_weight > 0),
         ProgressLines(quiet),
     ]
     if options.patience_epochs is not None:
