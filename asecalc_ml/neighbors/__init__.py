@@ -1,5 +1,13 @@
-"""Pairs of atoms within a cutoff, by three backends that agree with ASE's neighbor list."""
+"""Pairs of atoms within a cutoff, found anew or kept from step to step with a skin."""
 
-from asecalc_ml.neighbors.pairs import BACKENDS, Pairs, find_pairs
+from asecalc_ml.neighbors.pairs import BACKENDS, Pairs, find_batch_pairs, find_pairs, find_tensor_pairs
+from asecalc_ml.neighbors.skin import SkinNeighborList
 
-__all__ = ["BACKENDS", "Pairs", "find_pairs"]
+__all__ = [
+    "BACKENDS",
+    "Pairs",
+    "SkinNeighborList",
+    "find_batch_pairs",
+    "find_pairs",
+    "find_tensor_pairs",
+]

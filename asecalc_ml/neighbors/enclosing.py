@@ -1,37 +1,126 @@
-"""A cell of full rank around any structure, so that cell-based backends take molecules and slabs."""
+"""A cell in which any structure can be searched: of full rank, compact, periodic in all directions."""
+
+from __future__ import annotations
+
+import math
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from asecalc_ml.errors import StructureError
+
+#: Smallest singular value of the periodic vectors, each divided by its length, below which they count as
+#: dependent: no crystal's angles are within 0.006 degrees of it, and lattice sums lose digits beyond.
+FLATTEST = 1e-4
+
+#: The same for cells that are reduced before a search, which visits more images the flatter the cell is.
+SKEWED = 0.4
+
+#: Neighbors of one atom above which a cell is taken for a mistake of units; at 6 Å, 1100 atoms per Å³.
+MOST_NEIGHBORS = 1e6
+
+
+def check_geometry(positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> None:
+    """Refuse what has no neighbors: NaN, and periodic directions without a cell vector of their own.
+
+    Raises
+    ------
+    StructureError
+    """
+    if not bool(torch.isfinite(positions).all()):
+        raise StructureError(
+            "positions are not finite (NaN or infinite): look where they come from; if from dynamics, start "
+            "it again from an earlier frame with a shorter time step"
+        )
+    periodic = cell[pbc]
+    if not np.isfinite(periodic).all():
+        raise StructureError(
+            f"the cell is not finite ({cell.tolist()}): set it anew with atoms.set_cell(...); if it comes "
+            "from dynamics at constant pressure, use a slower barostat or a shorter time step"
+        )
+    if len(periodic) and flatness(periodic) < FLATTEST:
+        raise StructureError(
+            f"pbc is {pbc.tolist()}, but the cell vectors along these directions are zero or parallel; "
+            "set a cell with atoms.set_cell(...), or atoms.pbc = False for a molecule"
+        )
+
+
+def flatness(vectors: np.ndarray) -> float:
+    """Smallest singular value of the vectors at unit length: 1 if orthogonal, 0 if dependent."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not lengths.all():
+        return 0.0
+    return float(np.linalg.svd(vectors / lengths, compute_uv=False)[-1])
+
+
+def complete(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """The cell with orthonormal vectors along the directions that are not periodic.
+
+    What a cell says about directions that are not periodic means nothing: vectors there may be zero
+    (a molecule, ASE's bare slabs), parallel, or too short for the structure.
+    """
+    completed = np.array(cell, dtype=float)
+    completed[~pbc] = _normals(completed[pbc])
+    return completed
 
 
 def enclosing_cell(
-    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keep the periodic cell vectors and replace the others by wide orthogonal ones.
+    positions: Tensor, cell: np.ndarray, pbc: np.ndarray, radius: float
+) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """A cell that is periodic in all directions and has the same pairs within the radius.
 
-    Cell vectors along directions that are not periodic say nothing about neighbors; they may be
-    zero (a molecule, ASE's bare slabs) or too short for the structure, and both make backends fail.
+    Directions that are not periodic get vectors so long that no image comes near; skewed cells are
+    replaced by the reduced cell of the same lattice.
 
     Parameters
     ----------
-    positions : array, shape (n_atoms, 3), Å
+    positions : Tensor, shape (n_atoms, 3), Å
     cell : array, shape (3, 3), Å
     pbc : array, shape (3,), bool
-    cutoff : float, Å
+    radius : float, Å
 
     Returns
     -------
-    positions : array, shape (n_atoms, 3), Å
-        Moved into the new cell along the directions that are not periodic.
-    cell : array, shape (3, 3), Å
+    positions : Tensor, shape (n_atoms, 3), Å
+        Moved into the box along the directions that are not periodic.
+    box : array, shape (3, 3), Å
+    operation : array, shape (3, 3)
+        Whole numbers: a shift in the box is ``shift @ operation`` in the given cell.
+
+    Raises
+    ------
+    StructureError
+        If atoms are so dense that the cell must be in another unit.
     """
-    if pbc.all():
-        return positions, cell
-    cell = np.where(pbc[:, None], cell, 0.0)
-    normals = _normals(cell[pbc])
-    inside = positions @ normals.T
-    low, high = inside.min(axis=0), inside.max(axis=0)
-    cell[~pbc] = normals * (high - low + 3 * cutoff + 1.0)[:, None]
-    return positions + (cutoff - low) @ normals, cell
+    box = complete(cell, pbc)
+    if not pbc.all():
+        normals = positions.new_tensor(box[~pbc])
+        inside = positions @ normals.T
+        low, high = inside.amin(dim=0), inside.amax(dim=0)
+        box[~pbc] *= (high - low + 3 * radius + 1.0).cpu().numpy()[:, None]
+        positions = positions + (radius - low) @ normals
+    _check_density(len(positions), box, radius)
+    box, operation = _reduced(box)
+    return positions, box, operation
+
+
+def _check_density(n_atoms: int, box: np.ndarray, radius: float) -> None:
+    n_neighbors = 4 / 3 * math.pi * radius**3 * n_atoms / abs(np.linalg.det(box))
+    if n_neighbors > MOST_NEIGHBORS:
+        raise StructureError(
+            f"an atom would have {n_neighbors:.1e} neighbors within {radius:.2f} Å: the cell is too small "
+            "for its atoms; lengths are in Å, so convert it if it is in another unit"
+        )
+
+
+def _reduced(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if flatness(box) > SKEWED:
+        return box, np.eye(3)
+    from ase.geometry import minkowski_reduce
+
+    reduced, operation = minkowski_reduce(box)
+    return np.asarray(reduced), operation.astype(float)
 
 
 def _normals(vectors: np.ndarray) -> np.ndarray:

@@ -1,13 +1,19 @@
-"""One function that finds pairs, whatever does the search."""
+"""Pairs within a cutoff: one function for tensors on any device, one for arrays, one for a batch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from asecalc_ml.errors import StructureError
-from asecalc_ml.neighbors.enclosing import enclosing_cell
+from asecalc_ml.neighbors import backends
+from asecalc_ml.neighbors.enclosing import check_geometry, enclosing_cell
+
+ALL_PAIRS = "all-pairs"
+BACKENDS = (ALL_PAIRS, *backends.BACKENDS)
 
 #: Molecules up to this size take all pairs: never rebuilt, and their shapes never change.
 ALL_PAIRS_LIMIT = 32
@@ -15,67 +21,29 @@ ALL_PAIRS_LIMIT = 32
 #: Below this number of atoms matscipy is quicker than vesin, above it slower.
 MATSCIPY_LIMIT = 64
 
+#: Libraries search this much further and the one equation decides, so that rounding in how they wrap atoms
+#: cannot make two of them differ.
+MARGIN_A = 1e-6
 
-@dataclass(frozen=True)
-class Pairs:
-    """Directed pairs (i, j) with the lattice translation of j.
+
+class Pairs(NamedTuple):
+    """Directed pairs (i, j) with the lattice translation of j, in the order of i, then j, then shift.
 
     Parameters
     ----------
-    edge_index : array, shape (2, n_edges), int64
-    cell_shifts : array, shape (n_edges, 3), int64
+    edge_index : Tensor or array, shape (2, n_edges), int64
+    cell_shifts : Tensor (float64) or array (int64), shape (n_edges, 3)
+        Whole numbers.
     """
 
-    edge_index: np.ndarray
-    cell_shifts: np.ndarray
-
-    def sorted(self) -> Pairs:
-        """The same pairs in the canonical order: by i, then j, then shift."""
-        keys = (*self.cell_shifts.T[::-1], self.edge_index[1], self.edge_index[0])
-        order = np.lexsort(keys)
-        return Pairs(np.ascontiguousarray(self.edge_index[:, order]), self.cell_shifts[order])
-
-
-def all_pairs(positions, cell, pbc, cutoff) -> Pairs:
-    """Every pair of a structure that is not periodic, near or far; pairs beyond the cutoff included."""
-    if np.any(pbc):
-        raise StructureError(
-            "neighbor backend 'all-pairs' is for structures without periodic boundaries; "
-            "use 'vesin' or 'matscipy' (or 'auto') for this one"
-        )
-    n_atoms = len(positions)
-    i, j = np.nonzero(~np.eye(n_atoms, dtype=bool))
-    return Pairs(np.stack([i, j]).astype(np.int64), np.zeros((len(i), 3), dtype=np.int64))
-
-
-def vesin_pairs(positions, cell, pbc, cutoff) -> Pairs:
-    """Pairs within the cutoff from vesin (https://luthaf.fr/vesin)."""
-    import vesin
-
-    positions, box = enclosing_cell(positions, cell, pbc, cutoff)
-    search = vesin.NeighborList(cutoff=cutoff, full_list=True)
-    i, j, shifts = search.compute(
-        points=positions, box=box, periodic=[bool(p) for p in pbc], quantities="ijS"
-    )
-    return Pairs(np.stack([i, j]).astype(np.int64), shifts.astype(np.int64).reshape(-1, 3))
-
-
-def matscipy_pairs(positions, cell, pbc, cutoff) -> Pairs:
-    """Pairs within the cutoff from matscipy."""
-    from matscipy.neighbours import neighbour_list
-
-    positions, box = enclosing_cell(positions, cell, pbc, cutoff)
-    i, j, shifts = neighbour_list("ijS", positions=positions, cell=box, pbc=pbc, cutoff=float(cutoff))
-    return Pairs(np.stack([i, j]).astype(np.int64), shifts.astype(np.int64).reshape(-1, 3))
-
-
-BACKENDS = {"all-pairs": all_pairs, "vesin": vesin_pairs, "matscipy": matscipy_pairs}
+    edge_index: Tensor
+    cell_shifts: Tensor
 
 
 def find_pairs(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float, backend: str = "auto"
 ) -> Pairs:
-    """Directed pairs of atoms and images closer than the cutoff.
+    """Directed pairs of atoms and images closer than the cutoff, as arrays.
 
     Parameters
     ----------
@@ -93,28 +61,132 @@ def find_pairs(
     Raises
     ------
     StructureError
-        If the backend is unknown, or a periodic direction has no cell vector.
+        If the backend is unknown, positions or cell are not finite, a periodic direction has no cell
+        vector, or atoms are so dense that the cell must be in another unit.
     """
-    pbc = np.asarray(pbc, dtype=bool)
-    _check_cell(cell, pbc)
-    if backend == "auto":
-        backend = _quickest(len(positions), bool(pbc.any()))
-    if backend not in BACKENDS:
-        raise StructureError(f"unknown neighbor backend {backend!r}; use one of: auto, {', '.join(BACKENDS)}")
-    search = BACKENDS[backend]
-    return search(np.asarray(positions, dtype=float), np.asarray(cell, dtype=float), pbc, cutoff).sorted()
+    edge_index, cell_shifts = find_tensor_pairs(
+        torch.from_numpy(np.array(positions, dtype=np.float64)), cell, pbc, cutoff, backend
+    )
+    return Pairs(edge_index.numpy(), cell_shifts.numpy().astype(np.int64))
 
 
-def _quickest(n_atoms: int, periodic: bool) -> str:
-    if not periodic and n_atoms <= ALL_PAIRS_LIMIT:
-        return "all-pairs"
-    return "matscipy" if n_atoms < MATSCIPY_LIMIT else "vesin"
+def find_tensor_pairs(
+    positions: Tensor,
+    cell: Tensor | np.ndarray,
+    pbc: Tensor | np.ndarray,
+    cutoff: float,
+    backend: str = "auto",
+) -> Pairs:
+    """The pairs of :func:`find_pairs` as tensors, found on the device where the positions lie.
+
+    Parameters
+    ----------
+    positions : Tensor, shape (n_atoms, 3), Å
+    cell : Tensor or array, shape (3, 3), Å
+    pbc : Tensor or array, shape (3,), bool
+    cutoff : float, Å
+    backend : {"auto", "vesin", "matscipy", "all-pairs"}
+        On a CUDA device "auto" takes vesin for everything but small molecules.
+    """
+    positions, cell, pbc = as_geometry(positions, cell, pbc)
+    if takes_all_pairs(len(positions), pbc, backend):
+        check_geometry(positions, cell, pbc)
+        return all_pairs(len(positions), positions.device)
+    return within(pairs_around(positions, cell, pbc, cutoff, backend), positions, cell, cutoff)
 
 
-def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
-    periodic = np.asarray(cell)[pbc]
-    if len(periodic) and np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
+def find_batch_pairs(
+    positions: Tensor, cell: Tensor, pbc: Tensor, batch: Tensor, cutoff: float, backend: str = "auto"
+) -> Pairs:
+    """Pairs of several structures, found on the device where they lie.
+
+    Parameters
+    ----------
+    positions : Tensor, shape (n_atoms, 3), Å
+    cell : Tensor, shape (n_systems, 3, 3), Å
+    pbc : Tensor, shape (n_systems, 3), bool
+    batch : Tensor, shape (n_atoms,), int64
+        The system of each atom, ascending.
+    cutoff : float, Å
+    backend : {"auto", "vesin", "matscipy", "all-pairs"}
+    """
+    sizes = torch.bincount(batch, minlength=len(cell)).tolist()
+    first = np.cumsum([0, *sizes])
+    systems = zip(positions.split(sizes), cell.cpu(), pbc.cpu(), strict=True)
+    found = [find_tensor_pairs(*system, cutoff, backend) for system in systems]
+    edges = [pairs.edge_index + int(n) for pairs, n in zip(found, first, strict=False)]
+    return Pairs(torch.cat(edges, dim=1), torch.cat([pairs.cell_shifts for pairs in found]))
+
+
+def as_geometry(positions: Tensor, cell, pbc) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """Positions in float64 without gradient, where they are; cell and pbc as arrays on the host."""
+    cell, pbc = (x.detach().cpu().numpy() if isinstance(x, Tensor) else x for x in (cell, pbc))
+    return positions.detach().to(torch.float64), np.asarray(cell, dtype=float), np.asarray(pbc, dtype=bool)
+
+
+def takes_all_pairs(n_atoms: int, pbc: np.ndarray, backend: str) -> bool:
+    """Whether every pair is taken, near or far, whatever the positions."""
+    if backend == ALL_PAIRS and pbc.any():
         raise StructureError(
-            f"pbc is {pbc.tolist()}, but the cell vectors along these directions are zero or parallel; "
-            "set a cell with atoms.set_cell(...), or atoms.pbc = False for a molecule"
+            "neighbor backend 'all-pairs' is for structures without periodic boundaries; "
+            "use 'vesin' or 'matscipy' (or 'auto') for this one"
         )
+    small_molecule = not pbc.any() and n_atoms <= ALL_PAIRS_LIMIT
+    return backend == ALL_PAIRS or (backend == "auto" and small_molecule)
+
+
+def all_pairs(n_atoms: int, device: torch.device) -> Pairs:
+    """Every pair of a structure that is not periodic."""
+    edge_index = (~torch.eye(n_atoms, dtype=torch.bool, device=device)).nonzero().T.contiguous()
+    return Pairs(edge_index, torch.zeros(edge_index.shape[1], 3, dtype=torch.float64, device=device))
+
+
+def pairs_around(positions: Tensor, cell: np.ndarray, pbc: np.ndarray, radius: float, backend: str) -> Pairs:
+    """All pairs within the radius, and perhaps some further ones."""
+    check_geometry(positions, cell, pbc)
+    search = backends.BACKENDS[_chosen(backend, positions)]
+    points, box, operation = enclosing_cell(positions, cell, pbc, radius + MARGIN_A)
+    edge_index, shifts = search(points, box, radius + MARGIN_A)
+    return _in_order(Pairs(edge_index, shifts @ shifts.new_tensor(operation)), len(positions))
+
+
+def within(pairs: Pairs, positions: Tensor, cell: np.ndarray, cutoff: float) -> Pairs:
+    """Those of the pairs that are closer than the cutoff, in the same order."""
+    i, j = pairs.edge_index
+    # Component by component: each row is rounded alike, however many there are, and this is quickest.
+    squared = torch.zeros(len(i), dtype=torch.float64, device=positions.device)
+    for x, column in zip(positions.T.contiguous(), cell.T, strict=True):
+        vectors = x[j] - x[i]
+        for shift, length in zip(pairs.cell_shifts.T, column, strict=True):
+            vectors += float(length) * shift
+        squared += vectors * vectors
+    kept = (squared < cutoff**2).nonzero()[:, 0]
+    return Pairs(pairs.edge_index.index_select(1, kept), pairs.cell_shifts.index_select(0, kept))
+
+
+def _chosen(backend: str, positions: Tensor) -> str:
+    if backend == "auto":
+        small = len(positions) < MATSCIPY_LIMIT and positions.device.type == "cpu"
+        return "matscipy" if small else "vesin"
+    if backend not in backends.BACKENDS:
+        raise StructureError(f"unknown neighbor backend {backend!r}; use one of: auto, {', '.join(BACKENDS)}")
+    return backend
+
+
+def _in_order(pairs: Pairs, n_atoms: int) -> Pairs:
+    """The pairs sorted by i, j and shift, which are the digits of one number."""
+    (i, j), shifts = pairs.edge_index, pairs.cell_shifts.to(torch.int64)
+    if len(i) == 0:
+        return pairs
+    low = shifts.amin(dim=0)
+    spans = (shifts.amax(dim=0) - low + 1).tolist()
+    if n_atoms**2 * spans[0] * spans[1] * spans[2] >= 2**63:
+        raise StructureError(
+            "atoms lie so many cells from each other that their images cannot be numbered: put them back "
+            "into the cell with atoms.wrap()"
+        )
+    key = i * n_atoms + j
+    for digit, span in zip((shifts - low).T, spans, strict=True):
+        key = key * span + digit
+    order = torch.argsort(key)
+    return Pairs(pairs.edge_index[:, order], pairs.cell_shifts[order])
