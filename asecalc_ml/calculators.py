@@ -1,4 +1,4 @@
-"""Any ASE calculator by name: a registered model, GFN2-xTB, or a class of another package."""
+"""Any ASE calculator by name: a registered model, a committee, GFN2-xTB, or a class of another package."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -20,9 +20,17 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalc
     spec : str, mapping or calculator
         The name of a registered model ("torchmdnet-ethanol"), "gfn2-xtb", or "module:Class"
         ("ase.calculators.emt:EMT"). With arguments: a mapping with one key,
-        ``{"ase.calculators.lj:LennardJones": {"epsilon": 0.01}}``. A calculator is returned as it is.
+        ``{"ase.calculators.lj:LennardJones": {"epsilon": 0.01}}``. Several models as one:
+        ``{"committee": {"members": ["first", "second"]}}``, see :class:`asecalc_ml.committee.Committee`.
+        A calculator is returned as it is.
     **kwargs
         More arguments of the calculator; they win over those of the mapping.
+
+    Notes
+    -----
+    The argument ``corrections`` adds analytic terms to any of them, as in
+    ``{"torchmdnet-ethanol": {"corrections": ["zbl", {"d3": {"functional": "PBE"}}]}}``; see
+    :class:`asecalc_ml.corrections.Corrected`.
 
     Raises
     ------
@@ -35,13 +43,13 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalc
         return spec
     name, arguments = _split(spec)
     arguments.update(kwargs)
-    if name == "gfn2-xtb":
-        return _build(_gfn2(), name, arguments)
-    if ":" in name:
-        return _build(_import_class(name), name, arguments)
-    from asecalc_ml.calculator import MLCalculator
+    corrections = arguments.pop("corrections", None)
+    calculator = _build(_kind(name), name, arguments)
+    if not corrections:
+        return calculator
+    from asecalc_ml.corrections import Corrected
 
-    return _build(partial(MLCalculator, name), name, arguments)
+    return Corrected(calculator, corrections)
 
 
 def describe_calculator(calculator: BaseCalculator) -> dict:
@@ -51,27 +59,54 @@ def describe_calculator(calculator: BaseCalculator) -> dict:
     -------
     dict
         ``name``, ``class`` ("module:Class"), ``model_hash`` (None without a model),
-        ``parameters`` and ``versions`` of the packages it rests on.
+        ``parameters`` and ``versions`` of the packages it rests on; ``members`` (descriptions like this one)
+        of a committee, ``corrections`` with all their options, where there are any.
     """
     kind = type(calculator)
     card = getattr(calculator, "card", None)
-    return {
+    description = {
         "name": getattr(card, "name", None) or getattr(calculator, "name", None) or kind.__name__,
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "model_hash": getattr(calculator, "model_hash", None),
         "parameters": _plain(getattr(calculator, "parameters", {})),
         "versions": installed_versions(packages_of(calculator)),
     }
+    parts = {
+        "members": [_without_versions(member) for member in getattr(calculator, "members", ())],
+        "corrections": getattr(calculator, "corrections", None) or getattr(card, "corrections", []),
+    }
+    return description | {key: value for key, value in parts.items() if value}
 
 
 def packages_of(calculator: BaseCalculator) -> list[str]:
     """Packages whose versions may change what a calculator finds.
 
-    Those of its class and base classes, ASE, and those that a model was made with, by its card.
+    Those of its class and base classes, ASE, those that a model was made with, by its card, those that it
+    names itself, and those of its parts.
     """
     modules = {base.__module__.partition(".")[0] for base in type(calculator).__mro__}
     card = getattr(calculator, "card", None)
-    return sorted({"ase", *modules, *getattr(card, "versions", ())} - {"builtins", "abc", "asecalc_ml"})
+    named = {"ase", *modules, *getattr(card, "versions", ()), *getattr(calculator, "packages", ())}
+    of_parts = {name for part in getattr(calculator, "parts", ()) for name in packages_of(part)}
+    return sorted((named | of_parts) - {"builtins", "abc", "asecalc_ml"})
+
+
+def _without_versions(calculator: BaseCalculator) -> dict:
+    return {key: value for key, value in describe_calculator(calculator).items() if key != "versions"}
+
+
+def _kind(name: str) -> Callable[..., BaseCalculator]:
+    if name == "gfn2-xtb":
+        return _gfn2()
+    if name == "committee":
+        from asecalc_ml.committee import Committee
+
+        return Committee
+    if ":" in name:
+        return _import_class(name)
+    from asecalc_ml.calculator import MLCalculator
+
+    return partial(MLCalculator, name)
 
 
 def _split(spec: CalculatorSpec) -> tuple[str, dict]:
@@ -82,8 +117,8 @@ def _split(spec: CalculatorSpec) -> tuple[str, dict]:
         if isinstance(name, str) and (arguments is None or isinstance(arguments, Mapping)):
             return name, dict(arguments or {})
     raise ConfigError(
-        f"calculator is {spec!r}: give a model's name, 'gfn2-xtb', 'module:Class', or one of these with its "
-        "arguments as in {'ase.calculators.lj:LennardJones': {'epsilon': 0.01}}"
+        f"calculator is {spec!r}: give a model's name, 'gfn2-xtb', 'module:Class', 'committee', or one of "
+        "these with its arguments as in {'ase.calculators.lj:LennardJones': {'epsilon': 0.01}}"
     )
 
 

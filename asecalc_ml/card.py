@@ -81,6 +81,9 @@ class ModelCard(Options):
     property: Literal["energy"] = Field("energy", description="what the model predicts")
     unit: str = Field("eV", description="unit of the property")
     pooling: Literal["sum", "mean"] = Field("sum", description="how contributions of atoms become the value")
+    corrections: list[dict[str, dict[str, Any]]] = Field(
+        [], description="analytic terms that belong to every energy of the model, with all their options"
+    )
     cutoff_A: float = Field(description="distance beyond which atoms do not see each other, Å")
     continuous: bool = Field(description="whether the energy is continuous where an atom crosses the cutoff")
     n_parameters: int = Field(description="number of trained parameters")

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 
-def smooth_cutoff(distances: Tensor, cutoff: float) -> Tensor:
+def smooth_cutoff(distances: Tensor, cutoff: float | Tensor) -> Tensor:
     """Weight that goes from 1 at zero to 0 at the cutoff with two continuous derivatives.
 
     1 - 6 x^5 + 15 x^4 - 10 x^3 with x = r / r_cut: PhysNet, Unke and Meuwly, J. Chem. Theory
@@ -12,7 +12,7 @@ def smooth_cutoff(distances: Tensor, cutoff: float) -> Tensor:
     Parameters
     ----------
     distances : Tensor, shape (n_edges,), Å
-    cutoff : float, Å
+    cutoff : float, or Tensor of shape (n_edges,), Å
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Options of the analytic pair potentials: oracles for everything above them."""
+"""Options of the analytic pair potentials: oracles for everything above them, and a repulsive core."""
 
 from __future__ import annotations
 
@@ -43,3 +43,25 @@ class Morse(Options):
         from asecalc_ml.pair_modules import MorsePotential
 
         return MorsePotential(self)
+
+
+class ZBL(Options):
+    """The universal screened repulsion of nuclei, for distances that no training data hold."""
+
+    citation: ClassVar[str] = (
+        "J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in Solids (1985), "
+        "doi:10.1007/978-3-642-68779-2_5"
+    )
+
+    reach: float = Field(
+        0.7,
+        gt=0,
+        description="distance at which the repulsion of a pair ends, as a multiple of the sum of covalent "
+        "radii; at 0.7 bonds, triple bonds included, do not feel it",
+    )
+
+    def build(self) -> Potential:
+        """The potential; nothing in it is trained."""
+        from asecalc_ml.pair_modules import ZBLPotential
+
+        return ZBLPotential(self)
