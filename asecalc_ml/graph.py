@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from asecalc_ml.neighbors import find_pairs
+from asecalc_ml.neighbors import find_batch_pairs, find_tensor_pairs
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,18 @@ class AtomGraph:
         """The same graph on another device."""
         return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
+    def with_pairs(self, cutoff: float, backend: str = "auto") -> AtomGraph:
+        """The same atoms with their pairs found anew, on the device where they lie.
+
+        Parameters
+        ----------
+        cutoff : float, Å
+        backend : {"auto", "vesin", "matscipy", "all-pairs"}
+            See :func:`asecalc_ml.neighbors.find_pairs`.
+        """
+        pairs = find_batch_pairs(self.positions, self.cell, self.pbc, self.batch, cutoff, backend)
+        return replace(self, edge_index=pairs.edge_index, cell_shifts=pairs.cell_shifts)
+
     @classmethod
     def from_atoms(cls, atoms: Atoms, cutoff: float, backend: str = "auto") -> AtomGraph:
         """Graph of one structure.
@@ -82,14 +94,15 @@ class AtomGraph:
         backend : {"auto", "vesin", "matscipy", "all-pairs"}
             See :func:`asecalc_ml.neighbors.find_pairs`.
         """
-        pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff, backend)
+        positions = torch.from_numpy(atoms.positions.astype(np.float64))
+        pairs = find_tensor_pairs(positions, atoms.cell.array, atoms.pbc, cutoff, backend)
         return cls(
             atomic_numbers=torch.from_numpy(atoms.numbers.astype(np.int64)),
-            positions=torch.from_numpy(atoms.positions.astype(np.float64)),
+            positions=positions,
             cell=torch.from_numpy(atoms.cell.array.astype(np.float64))[None],
             pbc=torch.from_numpy(atoms.pbc.copy())[None],
-            edge_index=torch.from_numpy(pairs.edge_index),
-            cell_shifts=torch.from_numpy(pairs.cell_shifts.astype(np.float64)),
+            edge_index=pairs.edge_index,
+            cell_shifts=pairs.cell_shifts,
             batch=torch.zeros(len(atoms), dtype=torch.int64),
             charge=torch.tensor([atoms.info.get("charge", 0)], dtype=torch.float64),
             spin=torch.tensor([atoms.info.get("spin", 0)], dtype=torch.float64),

@@ -11,9 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: matscipy's bins are as many as the box is large; an empty one is searched with wider bins instead.
-MOST_BINS = 1e5
-
 #: vesin takes the room for pairs on a CUDA device from this variable, and refuses where it is too small.
 ROOM_VARIABLE = "VESIN_CUDA_MAX_PAIRS_PER_POINT"
 
@@ -48,7 +45,6 @@ def matscipy_pairs(positions: Tensor, box: np.ndarray, radius: float) -> tuple[T
     """Pairs from matscipy, found on the CPU; see :func:`vesin_pairs`."""
     from matscipy.neighbours import neighbour_list
 
-    radius = max(radius, (abs(np.linalg.det(box)) / MOST_BINS) ** (1 / 3))
     i, j, shifts = neighbour_list(
         "ijS", positions=positions.cpu().numpy(), cell=box, pbc=np.ones(3, dtype=bool), cutoff=float(radius)
     )

@@ -20,6 +20,13 @@ SKEWED = 0.4
 #: Neighbors of one atom above which a cell is taken for a mistake of units; at 6 Å, 1100 atoms per Å³.
 MOST_NEIGHBORS = 1e6
 
+#: Cells between an atom and the one at the origin; libraries number bins with 32 bits.
+FARTHEST = 1e4
+
+#: Bins of a search. Wide empty boxes would have more than are worth a visit, and vesin, which thins out its
+#: bins beyond this number, divides by zero where the box is flat: a process killed by SIGFPE.
+MOST_BINS = 1e5
+
 
 def check_geometry(positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> None:
     """Refuse what has no neighbors: NaN, and periodic directions without a cell vector of their own.
@@ -91,7 +98,7 @@ def enclosing_cell(
     Raises
     ------
     StructureError
-        If atoms are so dense that the cell must be in another unit.
+        If atoms are so dense that the cell must be in another unit, or too many cells apart.
     """
     box = complete(cell, pbc)
     if not pbc.all():
@@ -102,7 +109,21 @@ def enclosing_cell(
         positions = positions + (radius - low) @ normals
     _check_density(len(positions), box, radius)
     box, operation = _reduced(box)
+    _check_far_atoms(positions, box)
     return positions, box, operation
+
+
+def widened(radius: float, box: np.ndarray) -> float:
+    """The radius, or a larger one where the box would be divided into too many bins of it."""
+    while n_bins(radius, box) > MOST_BINS:
+        radius *= 1.2
+    return radius
+
+
+def n_bins(radius: float, box: np.ndarray) -> float:
+    """Bins, at least as wide as the radius, that fit into the box."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    return float(np.prod(np.maximum(1, heights // radius)))
 
 
 def _check_density(n_atoms: int, box: np.ndarray, radius: float) -> None:
@@ -111,6 +132,13 @@ def _check_density(n_atoms: int, box: np.ndarray, radius: float) -> None:
         raise StructureError(
             f"an atom would have {n_neighbors:.1e} neighbors within {radius:.2f} Å: the cell is too small "
             "for its atoms; lengths are in Å, so convert it if it is in another unit"
+        )
+
+
+def _check_far_atoms(positions: Tensor, box: np.ndarray) -> None:
+    if bool(((positions @ positions.new_tensor(np.linalg.inv(box))).abs() > FARTHEST).any()):
+        raise StructureError(
+            f"atoms lie more than {FARTHEST:.0f} cells outside of theirs: put them back with atoms.wrap()"
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.neighbors import backends
-from asecalc_ml.neighbors.enclosing import check_geometry, enclosing_cell
+from asecalc_ml.neighbors.enclosing import check_geometry, enclosing_cell, n_bins, widened
 
 ALL_PAIRS = "all-pairs"
 BACKENDS = (ALL_PAIRS, *backends.BACKENDS)
@@ -18,8 +18,11 @@ BACKENDS = (ALL_PAIRS, *backends.BACKENDS)
 #: Molecules up to this size take all pairs: never rebuilt, and their shapes never change.
 ALL_PAIRS_LIMIT = 32
 
-#: Below this number of atoms matscipy is quicker than vesin, above it slower.
+#: Below this number of atoms matscipy is quicker than vesin, above it slower ...
 MATSCIPY_LIMIT = 64
+
+#: ... unless there are so many more bins than atoms: vesin visits the empty ones too.
+BINS_PER_ATOM = 10
 
 #: Libraries search this much further and the one equation decides, so that rounding in how they wrap atoms
 #: cannot make two of them differ.
@@ -55,8 +58,8 @@ def find_pairs(
     cutoff : float, Å
     backend : {"auto", "vesin", "matscipy", "all-pairs"}
         "auto" takes all pairs for molecules of up to 32 atoms, matscipy for other structures below 64
-        atoms and vesin for the rest. "all-pairs" also returns pairs beyond the cutoff, which the ghost
-        system absorbs.
+        atoms or in mostly empty boxes, and vesin for the rest. "all-pairs" also returns pairs beyond the
+        cutoff, which the ghost system absorbs.
 
     Raises
     ------
@@ -126,6 +129,8 @@ def as_geometry(positions: Tensor, cell, pbc) -> tuple[Tensor, np.ndarray, np.nd
 
 def takes_all_pairs(n_atoms: int, pbc: np.ndarray, backend: str) -> bool:
     """Whether every pair is taken, near or far, whatever the positions."""
+    if backend not in ("auto", *BACKENDS):
+        raise StructureError(f"unknown neighbor backend {backend!r}; use one of: auto, {', '.join(BACKENDS)}")
     if backend == ALL_PAIRS and pbc.any():
         raise StructureError(
             "neighbor backend 'all-pairs' is for structures without periodic boundaries; "
@@ -144,33 +149,30 @@ def all_pairs(n_atoms: int, device: torch.device) -> Pairs:
 def pairs_around(positions: Tensor, cell: np.ndarray, pbc: np.ndarray, radius: float, backend: str) -> Pairs:
     """All pairs within the radius, and perhaps some further ones."""
     check_geometry(positions, cell, pbc)
-    search = backends.BACKENDS[_chosen(backend, positions)]
     points, box, operation = enclosing_cell(positions, cell, pbc, radius + MARGIN_A)
-    edge_index, shifts = search(points, box, radius + MARGIN_A)
+    radius = widened(radius + MARGIN_A, box)
+    search = backends.BACKENDS[_quickest(points, box, radius) if backend == "auto" else backend]
+    edge_index, shifts = search(points, box, radius)
     return _in_order(Pairs(edge_index, shifts @ shifts.new_tensor(operation)), len(positions))
 
 
 def within(pairs: Pairs, positions: Tensor, cell: np.ndarray, cutoff: float) -> Pairs:
     """Those of the pairs that are closer than the cutoff, in the same order."""
-    i, j = pairs.edge_index
-    # Component by component: each row is rounded alike, however many there are, and this is quickest.
-    squared = torch.zeros(len(i), dtype=torch.float64, device=positions.device)
-    for x, column in zip(positions.T.contiguous(), cell.T, strict=True):
-        vectors = x[j] - x[i]
-        for shift, length in zip(pairs.cell_shifts.T, column, strict=True):
-            vectors += float(length) * shift
-        squared += vectors * vectors
-    kept = (squared < cutoff**2).nonzero()[:, 0]
-    return Pairs(pairs.edge_index.index_select(1, kept), pairs.cell_shifts.index_select(0, kept))
+    (i, j), shifts = pairs.edge_index, pairs.cell_shifts
+    vectors = positions.index_select(0, j) - positions.index_select(0, i)
+    # No matrix product and no sum over rows: they round a pair's last bit by how many pairs there are.
+    for k, vector in enumerate(positions.new_tensor(cell)):
+        vectors += shifts[:, k : k + 1] * vector
+    vectors *= vectors
+    kept = (vectors[:, 0] + vectors[:, 1] + vectors[:, 2] < cutoff**2).nonzero()[:, 0]
+    return Pairs(pairs.edge_index.index_select(1, kept), shifts.index_select(0, kept))
 
 
-def _chosen(backend: str, positions: Tensor) -> str:
-    if backend == "auto":
-        small = len(positions) < MATSCIPY_LIMIT and positions.device.type == "cpu"
-        return "matscipy" if small else "vesin"
-    if backend not in backends.BACKENDS:
-        raise StructureError(f"unknown neighbor backend {backend!r}; use one of: auto, {', '.join(BACKENDS)}")
-    return backend
+def _quickest(positions: Tensor, box: np.ndarray, radius: float) -> str:
+    if positions.device.type != "cpu":
+        return "vesin"
+    few = len(positions) < MATSCIPY_LIMIT or n_bins(radius, box) > BINS_PER_ATOM * len(positions)
+    return "matscipy" if few else "vesin"
 
 
 def _in_order(pairs: Pairs, n_atoms: int) -> Pairs:
