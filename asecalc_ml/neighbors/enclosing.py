@@ -40,13 +40,12 @@ def check_geometry(positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> None
             "positions are not finite (NaN or infinite): look where they come from; if from dynamics, start "
             "it again from an earlier frame with a shorter time step"
         )
-    periodic = cell[pbc]
-    if not np.isfinite(periodic).all():
+    if not np.isfinite(cell).all():
         raise StructureError(
             f"the cell is not finite ({cell.tolist()}): set it anew with atoms.set_cell(...); if it comes "
             "from dynamics at constant pressure, use a slower barostat or a shorter time step"
         )
-    if len(periodic) and flatness(periodic) < FLATTEST:
+    if pbc.any() and flatness(cell[pbc]) < FLATTEST:
         raise StructureError(
             f"pbc is {pbc.tolist()}, but the cell vectors along these directions are zero or parallel; "
             "set a cell with atoms.set_cell(...), or atoms.pbc = False for a molecule"

@@ -118,7 +118,7 @@ class SkinNeighborList:
             return False
         if self._is_static:
             return bool(torch.isfinite(positions).all())
-        if not np.isfinite(cell[pbc]).all():
+        if not np.isfinite(cell).all():
             return False
         return self._reach(positions, np.where(pbc[:, None], cell, self._cell)) <= self.cutoff + self.skin
 
