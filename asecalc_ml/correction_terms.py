@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, Hartree
 
 from asecalc_ml.errors import ConfigError, ModelError
-from asecalc_ml.neighbors.enclosing import enclosing_cell
 
 if TYPE_CHECKING:
     from asecalc_ml.corrections import Dispersion, Repulsion
@@ -46,7 +46,7 @@ class PotentialCalculator(Term):
         from asecalc_ml.model import Model
 
         super().__init__()
-        self._evaluator = Evaluator(Model(options.build()), "eager")
+        self._evaluator = Evaluator(Model(options.build()))
 
     def _evaluate(self, with_energies: bool) -> tuple[dict, np.ndarray]:
         from asecalc_ml.graph import AtomGraph
@@ -65,8 +65,8 @@ class D3Calculator(Term):
 
     Its own ASE calculator is not used: in cells with both periodic and other directions the library
     moves atoms into the cell along all of them, which takes molecules and slabs apart
-    (version 1.7.0), and ASE's bare slabs have no cell there. The missing directions get cell vectors
-    longer than the library's cutoffs, as for neighbor lists, which changes nothing else.
+    (version 1.7.0), and ASE's bare slabs have no cell there. These directions get a vacuum wider than the
+    library's cutoffs, which changes nothing else.
     """
 
     packages = ("dftd3",)
@@ -94,8 +94,19 @@ class D3Calculator(Term):
         atoms = self.atoms
         if not atoms.pbc.any():
             return DispersionModel(atoms.numbers, atoms.positions / Bohr)
-        positions, cell = enclosing_cell(atoms.positions, atoms.cell.array, atoms.pbc, D3_CUTOFF_A)
-        return DispersionModel(atoms.numbers, positions / Bohr, cell / Bohr, np.ones(3, dtype=bool))
+        if not atoms.pbc.all():
+            atoms = _with_vacuum(atoms)
+        return DispersionModel(
+            atoms.numbers, atoms.positions / Bohr, atoms.cell.array / Bohr, np.ones(3, dtype=bool)
+        )
+
+
+def _with_vacuum(atoms: Atoms) -> Atoms:
+    """A copy in a cell that is wide along the directions that are not periodic."""
+    wide, axes = atoms.copy(), np.flatnonzero(~atoms.pbc)
+    wide.cell[axes] = 0.0
+    wide.center(vacuum=D3_CUTOFF_A, axis=axes)
+    return wide
 
 
 def _damping(options: Dispersion):

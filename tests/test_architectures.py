@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from asecalc_ml.pair_potentials import LennardJones, Morse
+from asecalc_ml.pair_potentials import ZBL, LennardJones, Morse
 from asecalc_ml.plugins import get, names
 from asecalc_ml.potentials.torchmdnet import EquivariantTransformer, GraphNetwork, TensorNet
 from asecalc_ml.testing import PotentialChecks
@@ -24,6 +24,10 @@ class TestLennardJones(PotentialChecks):
 @pytest.mark.smoke
 class TestMorse(PotentialChecks):
     options = Morse(cutoff_A=4.0)
+
+
+class TestZBL(PotentialChecks):
+    options = ZBL(reach=2.0)
 
 
 @pytest.mark.smoke

@@ -1,12 +1,15 @@
-"""Lennard-Jones and Morse: the answers of pencil and paper, and of ASE."""
+"""Lennard-Jones, Morse and ZBL: the answers of pencil and paper, of ASE and of other libraries."""
+
+import importlib
 
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones as AseLennardJones
 from ase.calculators.morse import MorsePotential as AseMorse
+from ase.data import covalent_radii
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +18,8 @@ from asecalc_ml.errors import ConfigError
 from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
-from asecalc_ml.pair_potentials import LennardJones, Morse
+from asecalc_ml.pair_potentials import ZBL, LennardJones, Morse
+from asecalc_ml.potentials.torchmdnet import upstream
 
 FAR = 1000.0  # a cutoff at which the cutoff function is 1 to 1e-7 for all that happens here
 LJ = LennardJones(epsilon_eV=0.3, sigma_A=1.1, cutoff_A=FAR)
@@ -28,7 +32,7 @@ both = pytest.mark.parametrize("options", [LJ, MORSE], ids=["lennard-jones", "mo
 
 
 def evaluate(options, atoms: Atoms) -> Evaluation:
-    return Evaluator(Model(options.build()), "eager")(AtomGraph.from_atoms(atoms, options.cutoff_A))
+    return Evaluator(Model(options.build()))(AtomGraph.from_atoms(atoms, options.cutoff_A))
 
 
 def dimer(distance: float) -> Atoms:
@@ -154,3 +158,84 @@ def test_single_precision(options):
 def test_options_must_make_sense(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
         parse_options(bad, LennardJones)
+
+
+# --------------------------------------------------------------------------------------------------- ZBL
+
+UNENDED = ZBL(reach=1000.0)  # the cutoff function is one
+PAIRS = [("C2", 0.5), ("OH", 0.6), ("Au2", 1.0), ("SiC", 1.7)]
+
+
+def repulsion(options: ZBL, symbols: str, distance: float) -> float:
+    atoms = Atoms(symbols, [[0, 0, 0], [0, 0, distance]])
+    return float(evaluate_within(options, atoms).energy[0])
+
+
+def evaluate_within(options: ZBL, atoms: Atoms) -> Evaluation:
+    model = Model(options.build())
+    return Evaluator(model)(AtomGraph.from_atoms(atoms, model.potential.cutoff))
+
+
+def test_zbl_by_hand():
+    """Two protons at one Bohr radius: a = 0.8854 a₀ / 2, so x = 2 / 0.8854, in Hartree."""
+    x = 2 / 0.8854
+    screening = sum(
+        c * np.exp(-d * x)
+        for c, d in [(0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162)]
+    )
+    assert repulsion(UNENDED, "H2", 0.529177210544) == pytest.approx(27.211386246 * screening, rel=1e-7)
+
+
+def test_zbl_is_coulombs_law_where_nuclei_meet():
+    """14.4 eV Å / r between two charges e."""
+    assert repulsion(UNENDED, "OC", 1e-5) == pytest.approx(48 * 14.39964548 / 1e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("symbols", "distance"), PAIRS)
+def test_torchmd_nets_zbl(symbols, distance):
+    """It rounds coefficients to four digits, which do not quite sum to one."""
+    with upstream._without_warp():
+        module = importlib.import_module("torchmdnet.priors.zbl")
+    si = {"distance_scale": 1e-10, "energy_scale": 1 / units.J}
+    prior = module.ZBL(5.0, 10, atomic_number=torch.arange(100), **si)
+    both = torch.tensor([[0, 1], [1, 0]]), torch.full((2,), distance, dtype=torch.float64), None
+    prior.distance.forward = lambda *_: both
+    prior.cutoff.forward = torch.ones_like
+    numbers = torch.from_numpy(Atoms(symbols).numbers).long()
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    theirs = prior.post_reduce(zero, numbers, None, torch.zeros(2, dtype=torch.int64))
+    assert repulsion(UNENDED, symbols, distance) == pytest.approx(float(theirs), rel=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("symbols", "distance"), PAIRS)
+def test_schnetpacks_zbl(symbols, distance, monkeypatch):
+    """It keeps its constants in single precision."""
+    from torch.utils.data import dataloader
+
+    monkeypatch.setattr(dataloader, "T_co", None, raising=False)  # schnetpack 2.0 looks for it
+    module = pytest.importorskip("schnetpack.atomistic.nuclear_repulsion")
+    theirs = module.ZBLRepulsionEnergy("eV", "Angstrom", "energy", trainable=False).double()
+    found = theirs(
+        {
+            "_atomic_numbers": torch.from_numpy(Atoms(symbols).numbers).long(),
+            "_Rij": torch.tensor([[0, 0, distance], [0, 0, -distance]], dtype=torch.float64),
+            "_idx_i": torch.tensor([0, 1]),
+            "_idx_j": torch.tensor([1, 0]),
+            "_idx_m": torch.zeros(2, dtype=torch.int64),
+        }
+    )
+    assert repulsion(UNENDED, symbols, distance) == pytest.approx(float(found["energy"]), rel=1e-6)
+
+
+def test_zbl_ends_at_each_pairs_own_distance():
+    """Energy and force are zero there, and small before it."""
+    options = ZBL(reach=0.7)
+    for symbols in ("C2", "OH", "Au2"):
+        numbers = Atoms(symbols).numbers
+        end = 0.7 * covalent_radii[numbers].sum()
+        assert repulsion(options, symbols, end) == 0
+        assert 0 < repulsion(options, symbols, end - 1e-3) < 1e-4
+        assert repulsion(options, symbols, 0.9 * end) < repulsion(UNENDED, symbols, 0.9 * end)
+        edge = Atoms(symbols, [[0, 0, 0], [0, 0, end - 1e-4]])
+        assert evaluate_within(options, edge).forces.abs().max() < 1e-2
