@@ -94,23 +94,6 @@ class Batch:
         return Batch(inputs, self.energies.to(device), self.forces.to(device), stress)
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """Atoms and edges after padding, so that batches of different frames have one shape."""
-
-    n_atoms: int
-    n_edges: int
-
-    @classmethod
-    def of(cls, frames: Sequence[LabelledGraph], batch_size: int) -> Capacity:
-        """What the largest frames that can meet in a batch need; the ghost comes on top."""
-        n_atoms, n_edges = (
-            sum(sorted(sizes)[-batch_size:])
-            for sizes in zip(*((frame.graph.n_atoms, frame.graph.n_edges) for frame in frames), strict=True)
-        )
-        return cls(n_atoms, n_edges)
-
-
 class EpochShuffle(Sampler[int]):
     """A new order in every epoch, that depends on seed and epoch alone: a resumed training sees the same."""
 
@@ -129,20 +112,13 @@ class EpochShuffle(Sampler[int]):
 
 
 def loader(
-    frames: Sequence[LabelledGraph],
-    cutoff: float,
-    batch_size: int,
-    shuffle_seed: int | None = None,
-    capacity: Capacity | None = None,
+    frames: Sequence[LabelledGraph], cutoff: float, batch_size: int, shuffle_seed: int | None = None
 ) -> DataLoader:
-    """Batches of frames: in order, or shuffled anew in each epoch and without an incomplete last batch.
-
-    With a capacity all batches are padded to it.
-    """
+    """Batches of frames: in order, or shuffled anew in each epoch and without an incomplete last batch."""
 
     def join(part: list[LabelledGraph]) -> Batch:
         return Batch(
-            _inputs(collate([frame.graph for frame in part]), cutoff, capacity),
+            with_ghost(collate([frame.graph for frame in part]), cutoff),
             torch.cat([frame.energy for frame in part]),
             torch.cat([frame.forces for frame in part]),
             StressLabels.of(part),
@@ -155,16 +131,6 @@ def loader(
     return DataLoader(frames, batch_size, sampler=sampler, collate_fn=join, drop_last=full_batches)
 
 
-def _inputs(graph: AtomGraph, cutoff: float, capacity: Capacity | None) -> PotentialInput:
-    """The graph with its ghost system, to which padding adds edges and lonely atoms."""
-    if capacity is None:
-        return with_ghost(graph, cutoff)
-    inputs, n_missing = with_ghost(graph, cutoff, capacity.n_edges), capacity.n_atoms - graph.n_atoms
-    return inputs._replace(
-        atomic_numbers=_repeat_last(inputs.atomic_numbers, n_missing),
-        batch=_repeat_last(inputs.batch, n_missing),
-    )
-
-
-def _repeat_last(values: Tensor, times: int) -> Tensor:
-    return torch.cat([values, values[-1:].expand(times)])
+def one_shape(frames: Sequence[LabelledGraph]) -> bool:
+    """Whether all frames have the same number of atoms and edges, so that all batches have one shape."""
+    return len({(frame.graph.n_atoms, frame.graph.n_edges) for frame in frames}) == 1

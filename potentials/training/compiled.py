@@ -7,7 +7,8 @@ differentiated once more like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from asecalc_ml.model import Model
 from asecalc_ml.potential import PotentialInput
 
 Forward = Callable[[PotentialInput], EdgeDerivative]
+#: Relative; float32 rounds to some 1e-6, and a part of the derivative that is missing is no small part.
+LARGEST_DEVIATION = 1e-3
+
 Compiler = Callable[[torch.fx.GraphModule], Callable]
 
 
@@ -26,25 +30,60 @@ def eager_forward(model: Model) -> Forward:
 
 
 def traced_forward(
-    model: Model, example: PotentialInput, compiler: Compiler = lambda graph: graph
+    model: Model, example: PotentialInput, dynamic: bool = False, compiler: Compiler = lambda graph: graph
 ) -> Forward:
-    """The same as one graph of plain operations, for inputs of the example's shape."""
+    """The same as one graph of plain operations, for inputs of the example's shape.
+
+    Parameters
+    ----------
+    dynamic : bool
+        Keep the numbers of atoms and edges open; the number of systems is the example's.
+    """
     from torch.fx.experimental.proxy_tensor import make_fx
 
     parameters = dict(model.named_parameters())
 
+    traced = copy.deepcopy(model)  # functional_call leaves its tensors in a module that has two names
+
     def derivative(values: list[Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
-        substituted = _Substituted(model, dict(zip(parameters, values, strict=True)))
+        substituted = _Substituted(traced, dict(zip(parameters, values, strict=True)))
         return tuple(edge_derivative(substituted, PotentialInput(*tensors), create_graph=True))
 
-    graph = _differentiable(make_fx(derivative)(list(parameters.values()), *example))
+    tracing_mode = "symbolic" if dynamic else "real"
+    trace = make_fx(derivative, tracing_mode=tracing_mode, _allow_non_fake_inputs=dynamic)
+    graph = _differentiable(trace(list(parameters.values()), *example))
     run = compiler(graph)
     return lambda inputs: EdgeDerivative(*run(list(parameters.values()), *inputs))
 
 
-def compiled_forward(model: Model, example: PotentialInput) -> Forward:
+def compiled_forward(model: Model, example: PotentialInput, dynamic: bool = False) -> Forward:
     """That graph compiled by Inductor, which needs a C++ compiler."""
-    return traced_forward(model, example, lambda graph: torch.compile(graph, dynamic=False))
+    return traced_forward(model, example, dynamic, lambda graph: torch.compile(graph, dynamic=dynamic))
+
+
+def check_forward(forward: Forward, model: Model, batches: Sequence[PotentialInput]) -> None:
+    """Compare what a loss sees with the eager model: edge derivative, and its derivative by the parameters.
+
+    A trace that took one batch's sizes for every batch's would show here.
+
+    Raises
+    ------
+    RuntimeError
+        If they differ by more than rounding explains.
+    """
+    for inputs in batches:
+        found, expected = (_flat_gradient(f, model, inputs) for f in (forward, eager_forward(model)))
+        deviation = float((found - expected).norm() / expected.norm())
+        if not deviation <= LARGEST_DEVIATION:
+            raise RuntimeError(f"gradients of the compiled and the eager step differ by {deviation:.0e}")
+
+
+def _flat_gradient(forward: Forward, model: Model, inputs: PotentialInput) -> Tensor:
+    """Derivative of the sum of squares of an edge derivative by all parameters."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    loss = forward(inputs).gradient.square().sum()
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
 
 
 def _differentiable(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:

@@ -84,8 +84,8 @@ class TrainOptions(Options):
     threads: int = Field(1, ge=1, description="CPU threads of torch")
     compile: bool = Field(
         False,
-        description="compile the training step, with batches padded to one shape; it costs a minute or more "
-        "at the start and needs a C++ compiler",
+        description="compile the training step; it costs a minute at the start, several where frames differ "
+        "in size, and needs a C++ compiler",
     )
     seed: int = Field(0, ge=0, description="seed of split, weights and shuffling")
     directory: Path | None = Field(

@@ -96,8 +96,8 @@ def learning_rate_factor(step: int, warmup_steps: int, n_steps: int) -> float:
 
 def errors(derivative: EdgeDerivative, batch: Batch) -> tuple[Tensor, Tensor]:
     """Energy errors (n_systems,), eV, and force errors (n_atoms, 3), eV/Å."""
-    predicted = forces(derivative.gradient, batch.inputs.edge_index, batch.inputs.n_atoms)
-    return derivative.systems[:-1] - batch.energies, predicted[: len(batch.forces)] - batch.forces
+    predicted = forces(derivative.gradient, batch.inputs.edge_index, batch.inputs.n_atoms)[:-1]
+    return derivative.systems[:-1] - batch.energies, predicted - batch.forces
 
 
 def virial_errors(derivative: EdgeDerivative, batch: Batch) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ from asecalc_ml.config import parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.plugins import get
-from asecalc_ml.potentials.training.batches import Capacity, LabelledGraph, loader
-from asecalc_ml.potentials.training.compiled import compiled_forward
+from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
+from asecalc_ml.potentials.training.compiled import check_forward, compiled_forward
 from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
@@ -28,6 +29,7 @@ from asecalc_ml.potentials.training.scaling import Scaling
 from asecalc_ml.potentials.training.task import EnergyForcesTask
 
 MONITOR = "val_forces_mae_meV_A"
+BATCHES_COMPARED = 3
 
 
 def build_model(options: TrainOptions, scaling: Scaling) -> Model:
@@ -53,10 +55,9 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
         for part in (data.train, data.validation)
     )
     task = EnergyForcesTask(model, options)
-    capacity = Capacity.of(train, options.batch_size) if options.compile else None
-    train_loader = loader(train, cutoff, options.batch_size, options.seed, capacity)
+    train_loader = loader(train, cutoff, options.batch_size, shuffle_seed=options.seed)
     if options.compile:
-        _compile(task, train_loader)
+        _compile(task, train_loader, dynamic=not one_shape(train))
     if resume:
         _check_checkpoint(directory, options.max_epochs)
     with quiet_lightning(), _told_plainly():
@@ -97,12 +98,12 @@ def _told_plainly() -> Iterator[None]:
         ) from error
 
 
-def _compile(task: EnergyForcesTask, train_loader: DataLoader) -> None:
+def _compile(task: EnergyForcesTask, train_loader: DataLoader, dynamic: bool) -> None:
     """Compile the training step, or say why not and go on without."""
-    inputs = next(iter(train_loader)).inputs
+    batches = [batch.inputs for batch in itertools.islice(train_loader, BATCHES_COMPARED)]
     try:
-        forward = compiled_forward(task.model, inputs)
-        forward(inputs).gradient.sum().backward()
+        forward = compiled_forward(task.model, batches[0], dynamic)
+        check_forward(forward, task.model, batches)
     except Exception as error:  # no C++ compiler, or whatever Inductor meets in it
         reason = str(error).strip().splitlines()[0]
         warnings.warn(f"the training step cannot be compiled and runs slower: {reason}", stacklevel=2)
