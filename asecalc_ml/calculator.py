@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import (
     Calculator,
@@ -20,11 +19,17 @@ from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.golden import check_golden
-from asecalc_ml.graph import AtomGraph
-from asecalc_ml.model_file import read_model
+from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.nearest import nearest_name
-from asecalc_ml.registry import Registry
+from asecalc_ml.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
+from asecalc_ml.stored_model import StoredModel
 from asecalc_ml.structures import check_structure
+
+#: Atoms that are computed together by :meth:`MLCalculator.calculate_many`.
+BATCH_ATOMS = 512
+
+#: Digits of a model's hash that files carry.
+HASH_DIGITS = 16
 
 #: A displacement from one call to the next that no step of dynamics makes: another structure, checked anew.
 JUMP_A = 0.3
@@ -42,10 +47,13 @@ class MLCalculator(Calculator):
     dtype : {"float32", "float64"}, optional
         Type of the potential's arithmetic; the one it was trained in if not given. Geometry and sums
         are float64 in either case.
-    mode : {"auto", "eager", "traced"}
+    compile : {"auto", "never", "always"}
         See :class:`asecalc_ml.evaluator.Evaluator`.
     neighbors : {"auto", "vesin", "matscipy", "all-pairs"}
         See :func:`asecalc_ml.neighbors.find_pairs`.
+    skin_A : float, Å
+        How much further than the cutoff pairs are searched for, so that they serve for many steps. It
+        changes the time a step takes and no result: :class:`asecalc_ml.neighbors.SkinNeighborList`.
 
     Attributes
     ----------
@@ -82,17 +90,26 @@ class MLCalculator(Calculator):
 
     name = "asecalc-ml"
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
-    default_parameters = {"device": "cpu", "dtype": None, "mode": "auto", "neighbors": "auto"}  # noqa: RUF012
+    default_parameters = {  # noqa: RUF012
+        "device": "cpu",
+        "dtype": None,
+        "compile": "auto",
+        "neighbors": "auto",
+        "skin_A": DEFAULT_SKIN_A,
+    }
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
     def __init__(self, model: str | Path, **parameters):
         self._evaluator: Evaluator | None = None
-        self._graph: AtomGraph | None = None
+        self._known: Atoms | None = None  # the last structure that was found to be in order
         super().__init__(model=str(model), **parameters)
-        entry = Registry().find(model)
-        loaded, self.card = read_model(entry.path)
-        self.model_hash = entry.hash
-        self._evaluator = Evaluator(self._prepared(loaded), self.parameters.mode)
-        check_golden(self._evaluator.model, self.card, self.model_hash)
+        stored = self._stored()
+        check_golden(stored)
+        self.card, self.model_hash = stored.card, stored.hash
+        self._pairs = SkinNeighborList(
+            self.card.cutoff_A, self.parameters.skin_A, self.parameters.neighbors, stored.device
+        )
+        self._evaluator = Evaluator(stored, self.parameters.compile)
 
     @property
     def continuous(self) -> bool:
@@ -110,6 +127,13 @@ class MLCalculator(Calculator):
             raise ConfigError(f"{changed[0]} of a loaded model stays as it is; make a new MLCalculator")
         return super().set(**parameters)
 
+    def todict(self, skip_default=True):
+        """Parameters that make the same calculator, the model with its hash: files name the weights."""
+        return {**super().todict(skip_default), "model": self._identity()}
+
+    def __reduce__(self):
+        return _remade, (type(self), self.todict())
+
     def check_state(self, atoms, tol=1e-15):
         """What changed since the last call; ASE does not look at charge and spin in ``info``."""
         changes = super().check_state(atoms, tol)
@@ -124,8 +148,53 @@ class MLCalculator(Calculator):
                 f"stress needs a cell of rank 3; this one has rank {self.atoms.cell.rank}: "
                 "give the cell a vector along every direction, or do not ask for stress"
             )
-        graph = self._updated_graph(self.atoms, system_changes)
-        self.results = _results(self._evaluator(graph), self.atoms)
+        self.results = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
+
+    def calculate_many(self, structures: Iterable[Atoms]) -> list[dict]:
+        """Results of many structures, computed in batches.
+
+        Parameters
+        ----------
+        structures : iterable of Atoms
+            They may differ in everything. They are left as they are, and so are the calculator's results.
+
+        Returns
+        -------
+        list of dict
+            Each as ``results`` after a calculation; with ``stress`` where the cell has rank 3.
+
+        Raises
+        ------
+        StructureError
+            As for a single structure.
+        """
+        found = []
+        for batch in _batches(structures):
+            graph = collate([self._new_graph(atoms) for atoms in batch])
+            parts = self._evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
+            found += [results_of(part, atoms) for part, atoms in zip(parts, batch, strict=True)]
+        return found
+
+    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Second derivatives of the energy by automatic differentiation.
+
+        Returns
+        -------
+        array, shape (3 n_atoms, 3 n_atoms), eV/Å²
+            As :meth:`ase.vibrations.VibrationsData.from_2d` takes it.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        return self._evaluator.hessian(self._new_graph(atoms)).cpu().numpy()
+
+    def prepare(self, atoms: Atoms) -> None:
+        """Compile the model for structures of this one's size now, unless a package lies in the cache.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be compiled here.
+        """
+        self._evaluator.prepare(self._next_graph(atoms.copy()))
 
     def checkpoint_state(self) -> dict:
         """What a resumed run needs to go on bit for bit, ready for JSON."""
@@ -135,33 +204,29 @@ class MLCalculator(Calculator):
         """Go on as the calculator did whose :meth:`checkpoint_state` this is."""
         self._evaluator.restore(state)
 
-    def _prepared(self, model):
+    def _stored(self) -> StoredModel:
         parameters = self.parameters
-        if parameters.dtype not in (None, "float32", "float64"):
-            raise ModelError(f"dtype is {parameters.dtype!r}; use 'float32' or 'float64'")
-        if parameters.mode not in ("auto", "eager", "traced"):
-            raise ModelError(f"mode is {parameters.mode!r}; use 'auto', 'eager' or 'traced'")
-        model.set_dtype(getattr(torch, parameters.dtype or self.card.dtype))
-        try:
-            return model.to(parameters.device)
-        except (RuntimeError, AssertionError) as error:
-            raise ModelError(
-                f"device {parameters.device!r} cannot be used here ({error}); try 'cpu'"
-            ) from error
+        if parameters.compile not in ("auto", "never", "always"):
+            raise ModelError(f"compile is {parameters.compile!r}; use 'auto', 'never' or 'always'")
+        return StoredModel.find(parameters.model, parameters.dtype, parameters.device)
 
-    def _updated_graph(self, atoms: Atoms, changes) -> AtomGraph:
-        """A molecule's pairs never change; anything else is searched anew."""
-        known, self._graph = self._graph, None  # forgotten if this structure turns out to be refused
-        if known is None or not {"numbers", "pbc", "info"}.isdisjoint(changes):
+    def _identity(self) -> str:
+        name = self.parameters.model
+        return name if "@" in name else f"{name}@{self.model_hash[:HASH_DIGITS]}"
+
+    def _next_graph(self, atoms: Atoms) -> AtomGraph:
+        """Graph of a structure whose pairs are those of the step before where these are still good."""
+        known, self._known = self._known, None  # forgotten if this structure turns out to be refused
+        if known is None or not _same_composition(atoms, known) or not _is_next_step(atoms, known):
             self._check(atoms)
-            known = None
-        elif not _is_next_step(atoms, known):
-            check_structure(atoms)
-        if known is not None and not atoms.pbc.any() and known.n_edges == len(atoms) * (len(atoms) - 1):
-            self._graph = replace(known, positions=torch.from_numpy(atoms.positions.copy()))
-        else:
-            self._graph = AtomGraph.from_atoms(atoms, self.card.cutoff_A, self.parameters.neighbors)
-        return self._graph
+        pairs = self._pairs.update(atoms.positions, atoms.cell.array, atoms.pbc)
+        self._known = atoms
+        return AtomGraph.from_pairs(atoms, pairs)
+
+    def _new_graph(self, atoms: Atoms) -> AtomGraph:
+        """Graph of a structure that has nothing to do with the others."""
+        self._check(atoms)
+        return AtomGraph.from_atoms(atoms, self.card.cutoff_A, self.parameters.neighbors)
 
     def _check(self, atoms: Atoms) -> None:
         check_structure(atoms)
@@ -185,18 +250,14 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
             )
 
 
-def _charge_and_spin(atoms: Atoms) -> tuple:
-    return atoms.info.get("charge", 0), atoms.info.get("spin", 0)
+def results_of(evaluation: Evaluation, atoms: Atoms) -> dict:
+    """ASE's results of one structure from tensors; the one conversion out.
 
-
-def _is_next_step(atoms: Atoms, known: AtomGraph) -> bool:
-    """Whether everything is finite and near where it was, so that it need not be checked in full."""
-    moved = np.abs(atoms.positions - known.positions.numpy()).max()
-    return bool(moved <= JUMP_A and np.isfinite(atoms.cell.array).all())  # no NaN is <= anything
-
-
-def _results(evaluation: Evaluation, atoms: Atoms) -> dict:
-    """ASE's results from tensors; the one conversion out."""
+    Raises
+    ------
+    StructureError
+        If they are not finite.
+    """
     energy = float(evaluation.energy[0])
     results = {
         "energy": energy,
@@ -214,6 +275,40 @@ def _results(evaluation: Evaluation, atoms: Atoms) -> dict:
         stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
     return results
+
+
+def _batches(structures: Iterable[Atoms]) -> Iterator[list[Atoms]]:
+    """Consecutive structures with :data:`BATCH_ATOMS` atoms together, or one that is larger."""
+    batch: list[Atoms] = []
+    for atoms in structures:
+        if batch and sum(map(len, batch)) + len(atoms) > BATCH_ATOMS:
+            yield batch
+            batch = []
+        batch.append(atoms)
+    if batch:
+        yield batch
+
+
+def _remade(kind: type[MLCalculator], parameters: dict) -> MLCalculator:
+    return kind(**parameters)
+
+
+def _charge_and_spin(atoms: Atoms) -> tuple:
+    return atoms.info.get("charge", 0), atoms.info.get("spin", 0)
+
+
+def _same_composition(atoms: Atoms, known: Atoms) -> bool:
+    return (
+        np.array_equal(atoms.numbers, known.numbers)
+        and bool((atoms.pbc == known.pbc).all())
+        and _charge_and_spin(atoms) == _charge_and_spin(known)
+    )
+
+
+def _is_next_step(atoms: Atoms, known: Atoms) -> bool:
+    """Whether everything is finite and near where it was, so that it need not be checked in full."""
+    moved = np.abs(atoms.positions - known.positions).max()
+    return bool(moved <= JUMP_A and np.isfinite(atoms.cell.array).all())  # no NaN is <= anything
 
 
 register_calculator_class(MLCalculator.name, MLCalculator)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from asecalc_ml.ghost import with_ghost
+from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
 from asecalc_ml.potential import PotentialInput
 from asecalc_ml.segments import segment_sum
@@ -71,3 +74,20 @@ def virials(
     products = edge_vectors[:, :, None] * gradient[:, None, :]
     totals = segment_sum(products, batch[edge_index[0]], n_systems)
     return 0.5 * (totals + totals.transpose(1, 2))
+
+
+def hessian(model: Model, graph: AtomGraph) -> Tensor:
+    """Second derivatives of the summed energy with respect to positions, by differentiating the forces.
+
+    Returns
+    -------
+    Tensor, shape (3 n_atoms, 3 n_atoms), float64, eV/Å²
+        Symmetric.
+    """
+    with torch.enable_grad():
+        positions = graph.positions.detach().requires_grad_(True)
+        inputs = with_ghost(replace(graph, positions=positions), model.cutoff)
+        gradient = _gradient(model(inputs).systems[:-1].sum(), positions, create_graph=True)
+        rows = [_gradient(component, positions, create_graph=True) for component in gradient.flatten()]
+    found = torch.stack([row.detach().flatten() for row in rows])
+    return 0.5 * (found + found.T)

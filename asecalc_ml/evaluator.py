@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces, virials
+from asecalc_ml.compiled import Runner
+from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces, hessian, virials
+from asecalc_ml.errors import ModelError
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
+from asecalc_ml.package_cache import CompilationError, PackageCache, Shape
 from asecalc_ml.potential import PotentialInput
+from asecalc_ml.stored_model import StoredModel
 
-Mode = Literal["auto", "eager", "traced"]
+Compile = Literal["auto", "never", "always"]
 
-#: Calls with one shape after which "auto" traces it: tracing costs about a second.
-TRACE_AFTER = 20
+#: Calls with one shape after which "auto" compiles for it: compiling takes as long as some 10,000 steps.
+COMPILE_AFTER = 1000
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
 CAPACITY_FACTOR = 1.1
 
-Shape = tuple[int, int, int]  # atoms, systems, edges
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,76 +52,135 @@ class Evaluation:
     forces: Tensor
     virial: Tensor
 
+    def split(self, sizes: Sequence[int]) -> list[Evaluation]:
+        """One for each system, whose numbers of atoms are given."""
+        ones = [1] * len(sizes)
+        parts = (self.energies.split(list(sizes)), self.energy.split(ones), self.forces.split(list(sizes)))
+        return [Evaluation(*one) for one in zip(*parts, self.virial.split(ones), strict=True)]
+
 
 class Evaluator:
-    """Runs a model on graphs, eagerly or as one traced graph of energy and edge derivative.
+    """Runs a model on graphs, eagerly or as machine code compiled for the graph's shape.
 
     Parameters
     ----------
-    model : Model
-        Is put into evaluation mode, and its parameters get no gradients from here on.
-    mode : {"auto", "eager", "traced"}
-        "traced" records energy and derivative once per shape with ``make_fx`` and replays the plain
-        tensor operations, without autograd. Shapes change rarely: edges are padded to a capacity
-        that grows and never shrinks. "auto" traces a shape that comes again and again, as in
-        dynamics, and not one that is seen once, as when many molecules are screened.
+    model : Model or StoredModel
+        A model in memory is put into evaluation mode, its parameters get no gradients from here on, and
+        it runs eagerly. A stored one is read when it is first needed.
+    compile : {"auto", "never", "always"}
+        Whether a stored model is compiled. "auto" takes a package that was compiled before, and
+        compiles a shape that comes again and again, as in dynamics, at its :data:`COMPILE_AFTER`-th
+        call. Shapes change rarely: edges are padded to a capacity that grows and never shrinks.
     """
 
-    def __init__(self, model: Model, mode: Mode = "auto"):
-        self.model = model.eval().requires_grad_(False)
-        self.mode = mode
+    def __init__(self, model: Model | StoredModel, compile: Compile = "never"):
+        self._source = model if isinstance(model, StoredModel) else model.eval().requires_grad_(False)
+        self.compile = compile
+        self._packages = PackageCache(model) if isinstance(model, StoredModel) else None
         self._capacities: dict[tuple[int, int], int] = {}
         self._calls: Counter[Shape] = Counter()
-        self._traced: dict[Shape, torch.fx.GraphModule] = {}
+        self._runners: dict[Shape, Runner] = {}
+        self._promised: set[Shape] = set()  # compiled in the run that is resumed
+        self.n_compilations = 0
 
     @property
-    def n_traces(self) -> int:
-        """How many shapes have been traced so far."""
-        return len(self._traced)
+    def model(self) -> Model:
+        """The model in memory."""
+        return self._source.model if isinstance(self._source, StoredModel) else self._source
+
+    @property
+    def compiled_shapes(self) -> list[Shape]:
+        """Numbers of atoms, systems and edges, the ghost's included, that run as machine code."""
+        return sorted(self._runners)
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
-        capacity = self._grown_capacity(graph)  # before the device would have to be waited for
-        inputs = with_ghost(graph.to(self.model.device), self.model.potential.cutoff, capacity)
-        derivative = self._derivative(inputs)
-        return assemble(inputs, derivative)
+        inputs = self._padded(graph)
+        return assemble(inputs, self._derivative(inputs))
+
+    def eagerly(self, graph: AtomGraph) -> Evaluation:
+        """Without padding or compiling, as suits shapes that do not come again."""
+        inputs = with_ghost(graph.to(self._source.device), self._source.cutoff)
+        return assemble(inputs, edge_derivative(self.model, inputs))
+
+    def hessian(self, graph: AtomGraph) -> Tensor:
+        """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
+        return hessian(self.model, graph.to(self._source.device))
+
+    def prepare(self, graph: AtomGraph) -> None:
+        """Compile for the shape of this graph now, or load what was compiled before.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be compiled here.
+        """
+        inputs = self._padded(graph)
+        shape = _shape(inputs)
+        try:
+            self._runners[shape] = self._packages.load(shape) or self._built(shape, inputs)
+        except CompilationError as error:
+            raise ModelError(f"model {self._source.card.name!r} cannot be compiled here: {error}") from error
 
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
-        calls = [[*shape, n] for shape, n in self._calls.items()]
-        capacities = [[*sizes, capacity] for sizes, capacity in self._capacities.items()]
-        return {"mode": self.mode, "capacities": capacities, "calls": calls}
+        return {
+            "compile": self.compile,
+            "capacities": [[*sizes, capacity] for sizes, capacity in self._capacities.items()],
+            "calls": [[*shape, n] for shape, n in self._calls.items()],
+            "compiled": [list(shape) for shape in self.compiled_shapes],
+        }
 
     def restore(self, state: dict) -> None:
         """Go on as the evaluator did whose :meth:`state` this is."""
-        self.mode = state["mode"]
+        self.compile = state["compile"]
         self._capacities = {tuple(sizes): capacity for *sizes, capacity in state["capacities"]}
         self._calls = Counter({tuple(shape): n for *shape, n in state["calls"]})
+        self._promised = {tuple(shape) for shape in state["compiled"]}
 
     def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
-        shape = (inputs.n_atoms, inputs.n_systems, inputs.edge_index.shape[1])
+        shape = _shape(inputs)
         self._calls[shape] += 1
-        if not self._is_traced(shape):
-            return edge_derivative(self.model, inputs)
-        if shape not in self._traced and not self._trace(shape, inputs):
-            return edge_derivative(self.model, inputs)
-        with torch.no_grad():
-            return EdgeDerivative(*self._traced[shape](*inputs))
+        if shape not in self._runners and self._is_due(shape):
+            self._compile(shape, inputs)
+        run = self._runners.get(shape)
+        return edge_derivative(self.model, inputs) if run is None else run(inputs)
 
-    def _trace(self, shape: Shape, inputs: PotentialInput) -> bool:
-        """Trace a shape; under "auto", an architecture that cannot be traced stays eager."""
+    def _is_due(self, shape: Shape) -> bool:
+        """Whether a shape is compiled now.
+
+        A package is looked for once: what another process compiles while a run goes on must not change it.
+        """
+        if self._packages is None or self.compile == "never":
+            return False
+        if self.compile == "always" or shape in self._promised:
+            return True
+        calls = self._calls[shape]
+        return calls == COMPILE_AFTER or (calls == 1 and self._packages.has(shape))
+
+    def _compile(self, shape: Shape, inputs: PotentialInput) -> None:
+        """Load the shape's package or build it; what cannot be compiled stays eager, and says so once."""
         try:
-            self._traced[shape] = trace(self.model, inputs)
-        except Exception as error:  # whatever an architecture's code meets under the tracer
-            if self.mode == "traced":
-                raise
+            self._runners[shape] = self._packages.load(shape) or self._built(shape, inputs)
+        except CompilationError as error:
             warnings.warn(
-                f"this model cannot be traced and goes on in eager mode, slower: {error}", stacklevel=2
+                f"model {self._source.card.name!r} cannot be compiled here and goes on in eager mode, "
+                f"several times slower: {error}",
+                stacklevel=2,
             )
-            self.mode = "eager"
-        return shape in self._traced
+            self.compile = "never"
 
-    def _is_traced(self, shape: Shape) -> bool:
-        return self.mode == "traced" or (self.mode == "auto" and self._calls[shape] > TRACE_AFTER)
+    def _built(self, shape: Shape, inputs: PotentialInput) -> Runner:
+        name, n_atoms = self._source.card.name, shape[0] - 1
+        log.info("compiling %s for %d atoms, once on this machine; it takes about a minute", name, n_atoms)
+        start = time.monotonic()
+        runner = self._packages.build(shape, inputs)
+        self.n_compilations += 1
+        log.info("compiled %s in %.0f s", name, time.monotonic() - start)
+        return runner
+
+    def _padded(self, graph: AtomGraph) -> PotentialInput:
+        capacity = self._grown_capacity(graph)  # before the device would have to be waited for
+        return with_ghost(graph.to(self._source.device), self._source.cutoff, capacity)
 
     def _grown_capacity(self, graph: AtomGraph) -> int:
         """Enough edges for this graph: as they are for a molecule's static pairs, with room for a list."""
@@ -127,17 +193,8 @@ class Evaluator:
         return self._capacities[key]
 
 
-def trace(model: Model, inputs: PotentialInput) -> torch.fx.GraphModule:
-    """One graph of plain tensor operations for energy and edge derivative, for inputs of one shape."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    def energy_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(edge_derivative(model, PotentialInput(*tensors)))
-
-    graph = make_fx(energy_and_gradient)(*inputs)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
+def _shape(inputs: PotentialInput) -> Shape:
+    return inputs.n_atoms, inputs.n_systems, inputs.edge_index.shape[1]
 
 
 def assemble(inputs: PotentialInput, derivative: EdgeDerivative) -> Evaluation:

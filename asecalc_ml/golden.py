@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from ase import Atoms
 
-from asecalc_ml.card import Golden, ModelCard
+from asecalc_ml.card import Golden
 from asecalc_ml.errors import ModelError
 from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
-from asecalc_ml.model_file import file_hash, read_model
+from asecalc_ml.stored_model import StoredModel
+from asecalc_ml.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.versions import installed_versions
 
 #: Largest deviation by type: eV per atom, and eV/Å.
@@ -41,7 +38,7 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
     )
 
 
-def check_golden(model: Model, card: ModelCard, model_hash: str) -> None:
+def check_golden(stored: StoredModel) -> None:
     """Compare with the card; once per weights, versions, hardware and type, as a stamp remembers.
 
     Raises
@@ -49,36 +46,25 @@ def check_golden(model: Model, card: ModelCard, model_hash: str) -> None:
     ModelError
         If energy or forces deviate by more than :data:`TOLERANCES`.
     """
-    stamp = _stamp(model, card, model_hash)
+    stamp = _stamp(stored)
     if stamp.exists():
         return
-    golden = card.golden
-    evaluation = _evaluate(model, golden_atoms(golden))
+    golden = stored.card.golden
+    evaluation = _evaluate(stored.model, golden_atoms(golden))
     energy_error = abs(float(evaluation.energy[0]) - golden.energy_eV)
     forces_error = float(np.abs(evaluation.forces.cpu().numpy() - np.array(golden.forces_eV_A)).max())
-    energy_bound, forces_bound = TOLERANCES[model.dtype]
-    if model.dtype == torch.float32:
+    energy_bound, forces_bound = TOLERANCES[stored.dtype]
+    if stored.dtype == torch.float32:
         energy_bound *= len(golden.atomic_numbers)
     if not (energy_error <= energy_bound and forces_error <= forces_bound):
+        name = stored.card.name
         raise ModelError(
-            f"model {card.name!r} does not reproduce its card: the energy is off by {energy_error:.1e} eV "
+            f"model {name!r} does not reproduce its card: the energy is off by {energy_error:.1e} eV "
             f"(at most {energy_bound:.0e}), a force by {forces_error:.1e} eV/Å (at most {forces_bound:.0e}). "
             "Weights or a library differ from those it was made with: copy the model anew, or compare the "
-            f"versions in `asecalc-ml models show {card.name}` with the installed ones"
+            f"versions in `asecalc-ml models show {name}` with the installed ones"
         )
     _leave(stamp)
-
-
-def check_file(path: Path) -> None:
-    """Compare a model file with the card it carries.
-
-    Raises
-    ------
-    ModelError
-        If it cannot be read, or as :func:`check_golden`.
-    """
-    model, card = read_model(path)
-    check_golden(model, card, file_hash(path))
 
 
 def golden_atoms(golden: Golden) -> Atoms:
@@ -96,18 +82,11 @@ def _evaluate(model: Model, atoms: Atoms) -> Evaluation:
     return Evaluator(model)(AtomGraph.from_atoms(atoms, model.potential.cutoff))
 
 
-def _stamp(model: Model, card: ModelCard, model_hash: str) -> Path:
+def _stamp(stored: StoredModel) -> Path:
     """A file whose name says what was checked; the packages are those the model was made with."""
-    versions = installed_versions(["torch", *card.versions])
-    facts = [model_hash, sorted(versions.items()), _hardware(model.device), str(model.dtype)]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    return Path(platformdirs.user_cache_dir("asecalc-ml", appauthor=False)) / "golden" / key
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+    versions = installed_versions(["torch", *stored.card.versions])
+    facts = [stored.hash, sorted(versions.items()), hardware(stored.device), str(stored.dtype)]
+    return cache_folder("golden") / fingerprint(facts)
 
 
 def _leave(stamp: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from asecalc_ml.neighbors import find_batch_pairs, find_tensor_pairs
+from asecalc_ml.neighbors import Pairs, find_batch_pairs, find_tensor_pairs
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,25 @@ class AtomGraph:
             See :func:`asecalc_ml.neighbors.find_pairs`.
         """
         positions = torch.from_numpy(atoms.positions.astype(np.float64))
-        pairs = find_tensor_pairs(positions, atoms.cell.array, atoms.pbc, cutoff, backend)
+        return cls.from_pairs(
+            atoms, find_tensor_pairs(positions, atoms.cell.array, atoms.pbc, cutoff, backend)
+        )
+
+    @classmethod
+    def from_pairs(cls, atoms: Atoms, pairs: Pairs) -> AtomGraph:
+        """Graph of one structure whose pairs are known, on their device."""
+        device = pairs.edge_index.device
+        charge, spin = (atoms.info.get(key, 0) for key in ("charge", "spin"))
         return cls(
-            atomic_numbers=torch.from_numpy(atoms.numbers.astype(np.int64)),
-            positions=positions,
-            cell=torch.from_numpy(atoms.cell.array.astype(np.float64))[None],
-            pbc=torch.from_numpy(atoms.pbc.copy())[None],
+            atomic_numbers=torch.tensor(atoms.numbers, dtype=torch.int64, device=device),
+            positions=torch.tensor(atoms.positions, dtype=torch.float64, device=device),
+            cell=torch.tensor(atoms.cell.array, dtype=torch.float64, device=device)[None],
+            pbc=torch.tensor(atoms.pbc, device=device)[None],
             edge_index=pairs.edge_index,
             cell_shifts=pairs.cell_shifts,
-            batch=torch.zeros(len(atoms), dtype=torch.int64),
-            charge=torch.tensor([atoms.info.get("charge", 0)], dtype=torch.float64),
-            spin=torch.tensor([atoms.info.get("spin", 0)], dtype=torch.float64),
+            batch=torch.zeros(len(atoms), dtype=torch.int64, device=device),
+            charge=torch.tensor([charge], dtype=torch.float64, device=device),
+            spin=torch.tensor([spin], dtype=torch.float64, device=device),
         )
 
 

@@ -70,6 +70,11 @@ class Model(nn.Module):
         return next((t.dtype for t in tensors if t.is_floating_point()), torch.float64)
 
     @property
+    def cutoff(self) -> float:
+        """Distance beyond which atoms do not see each other, Å."""
+        return self.potential.cutoff
+
+    @property
     def device(self) -> torch.device:
         return self.scale.device
 

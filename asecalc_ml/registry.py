@@ -61,18 +61,18 @@ class Registry:
         return sorted(found.values(), key=lambda entry: entry.name)
 
     def find(self, spec: str | Path) -> Entry:
-        """Resolve ``name``, ``name@hash`` (the hash's first digits serve) or a path.
+        """Resolve a name or a path, or one of these with ``@hash`` (the hash's first digits serve).
 
         Raises
         ------
         ModelError
             If nothing is registered under the name (the message names the nearest), or the hash differs.
         """
-        text = str(spec)
-        if text.endswith(SUFFIX) or os.sep in text:
-            return _from_path(Path(text).expanduser())
-        name, _, wanted = text.partition("@")
-        candidates = [entry for entry in self._entries() if entry.name == name]
+        name, wanted = _name_and_hash(str(spec))
+        if name.endswith(SUFFIX) or os.sep in name:
+            candidates = [_from_path(Path(name).expanduser())]
+        else:
+            candidates = [entry for entry in self._entries() if entry.name == name]
         if not candidates:
             raise ModelError(self._unknown(name))
         matching = [entry for entry in candidates if entry.hash.startswith(wanted)]
@@ -181,6 +181,12 @@ class Registry:
         raise ModelError(
             f"no folder to register models in is writable ({folders}); set {HOME_VARIABLE} to one that is"
         )
+
+
+def _name_and_hash(text: str) -> tuple[str, str]:
+    """Both parts of ``name@hash``; a folder's name may hold an @ of its own."""
+    name, _, wanted = text.rpartition("@")
+    return (name, wanted) if name and os.sep not in wanted and not wanted.endswith(SUFFIX) else (text, "")
 
 
 def _home_folders() -> list[Path]:

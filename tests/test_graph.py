@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asecalc_ml.cutoffs import smooth_cutoff
 from asecalc_ml.derivative import edge_derivative, forces, virials
-from asecalc_ml.evaluator import CAPACITY_FACTOR, TRACE_AFTER, Evaluator
+from asecalc_ml.evaluator import CAPACITY_FACTOR, Evaluator
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
@@ -214,7 +214,7 @@ def capacity(evaluator: Evaluator) -> int:
 
 
 def test_capacity_grows_and_never_shrinks():
-    evaluator = Evaluator(Model(Morse(cutoff_A=4.0).build()), "eager")
+    evaluator = Evaluator(Model(Morse(cutoff_A=4.0).build()))
     loose, tight = (graph_of(bulk("Si", a=a)) for a in (6.0, 4.5))
     evaluator(loose)
     assert capacity(evaluator) == int(CAPACITY_FACTOR * loose.n_edges)
@@ -226,28 +226,8 @@ def test_capacity_grows_and_never_shrinks():
 
 def test_capacity_changes_no_result():
     model = Model(Morse(cutoff_A=4.0).build())
-    used, fresh = Evaluator(model, "eager"), Evaluator(model, "eager")
+    used, fresh = Evaluator(model), Evaluator(model)
     used(graph_of(bulk("Si", a=4.0) * 2))
     first, second = (evaluator(graph_of(bulk("Si"))) for evaluator in (used, fresh))
     assert torch.allclose(first.energy, second.energy, rtol=1e-14)
     assert torch.allclose(first.forces, second.forces, rtol=0, atol=1e-13)
-
-
-def test_auto_traces_what_comes_again_and_nothing_else():
-    evaluator = Evaluator(Model(Morse(cutoff_A=4.0).build()))
-    for n_atoms in range(1, 6):
-        evaluator(graph_of(Atoms(f"H{n_atoms}", np.arange(n_atoms)[:, None] * np.ones(3))))
-    assert evaluator.n_traces == 0
-    for _ in range(TRACE_AFTER + 1):
-        evaluator(graph_of(molecule("H2O")))
-    assert evaluator.n_traces == 1
-
-
-def test_one_trace_serves_other_elements_and_charges():
-    evaluator = Evaluator(Model(Morse(cutoff_A=4.0).build()), "traced")
-    first, second = molecule("H2O"), molecule("CO2")
-    second.info["charge"] = 1
-    for atoms in (first, second):
-        expected = Evaluator(Model(Morse(cutoff_A=4.0).build()), "eager")(graph_of(atoms))
-        assert torch.allclose(evaluator(graph_of(atoms)).forces, expected.forces)
-    assert evaluator.n_traces == 1

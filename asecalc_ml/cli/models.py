@@ -51,12 +51,13 @@ def add(
     replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
 ) -> None:
     """Register a model file."""
-    from asecalc_ml.golden import check_file
+    from asecalc_ml.golden import check_golden
+    from asecalc_ml.stored_model import StoredModel
 
     registry = _registry()
     if name is not None:
         registry.check_free(name, replace)
-    check_file(file)
+    check_golden(StoredModel.find(file.absolute()))
     entry = registry.add(file, name, replace=replace)
     typer.echo(f"Registered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")
 

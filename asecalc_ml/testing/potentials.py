@@ -14,8 +14,9 @@ import pytest
 import torch
 from ase import Atoms
 
+from asecalc_ml.compiled import trace
 from asecalc_ml.config import Options, dump_yaml, load_options
-from asecalc_ml.derivative import edge_derivative, forces
+from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces
 from asecalc_ml.evaluator import Evaluation, Evaluator, assemble
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph, collate
@@ -74,12 +75,12 @@ class PotentialChecks:
         """Three atoms in a cell that is smaller than the cutoff."""
         return small_crystal(self.elements, self.spacing_A)
 
-    def evaluate(self, atoms: Atoms | Sequence[Atoms], model: Model | None = None, **options) -> Evaluation:
+    def evaluate(self, atoms: Atoms | Sequence[Atoms], model: Model | None = None) -> Evaluation:
         """Results for one structure or a batch."""
         model = self.model() if model is None else model
         structures = [atoms] if isinstance(atoms, Atoms) else atoms
         graphs = [AtomGraph.from_atoms(one, model.potential.cutoff) for one in structures]
-        return Evaluator(model, options.get("mode", "eager"))(collate(graphs))
+        return Evaluator(model)(collate(graphs))
 
     def raw_output(self, atoms: Atoms, model: Model) -> tuple[AtomOutput, torch.Tensor]:
         """What the architecture itself returns, the ghost included, and each atom's system."""
@@ -176,7 +177,7 @@ class PotentialChecks:
         cutoff = model.potential.cutoff
         every, near = (AtomGraph.from_atoms(atoms, cutoff, backend) for backend in ("all-pairs", "vesin"))
         assert every.n_edges > near.n_edges
-        evaluator = Evaluator(model, "eager")
+        evaluator = Evaluator(model)
         _assert_same(evaluator(every), evaluator(near))
 
     def test_small_cell_is_its_supercell(self):
@@ -251,10 +252,13 @@ class PotentialChecks:
         for pbc in (False, True):
             structures = [self._in_box(seed, pbc) for seed in (0, 1)]
             structures[1].numbers = structures[1].numbers[::-1]
-            evaluator = Evaluator(model, "traced")
-            for atoms in structures:
-                graph = AtomGraph.from_atoms(atoms, model.potential.cutoff)
-                _assert_same(evaluator(graph), self.evaluate(atoms, model), 1e-10)
+            graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures]
+            capacity = max(graph.n_edges for graph in graphs)
+            first, second = (with_ghost(graph, model.cutoff, capacity) for graph in graphs)
+            traced = trace(model.requires_grad_(False), first)
+            for inputs, atoms in zip((first, second), structures, strict=True):
+                found = assemble(inputs, EdgeDerivative(*traced(*inputs)))
+                _assert_same(found, self.evaluate(atoms, model), 1e-10)
 
     def _in_box(self, seed: int, pbc: bool) -> Atoms:
         atoms = self.molecule(5, seed)

@@ -17,9 +17,8 @@ from asecalc_ml.evaluator import Evaluator
 from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
-from asecalc_ml.model_file import read_model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset
-from asecalc_ml.registry import Registry
+from asecalc_ml.stored_model import StoredModel
 
 ATOMS_AT_ONCE = 450
 
@@ -148,14 +147,14 @@ def evaluate_model(name: str, data: DatasetOptions | None = None) -> ModelEvalua
         If the model or the data are missing or damaged, or the data hold elements, a charge or a spin that
         the model was not trained on.
     """
-    entry = Registry().find(name)
-    model, card = read_model(entry.path)
-    check_golden(model, card, entry.hash)
+    stored = StoredModel.find(name)
+    check_golden(stored)
+    card = stored.card
     reader = data or _training_test_data(card)
     frames = reader.read()
     for atoms in frames:
         check_trained(atoms, card)
-    return ModelEvaluation(card.name, reader.label, evaluate(model, frames).metrics(), card.metrics)
+    return ModelEvaluation(card.name, reader.label, evaluate(stored.model, frames).metrics(), card.metrics)
 
 
 def _training_test_data(card: ModelCard) -> DatasetOptions:

@@ -1,0 +1,165 @@
+"""Compiled models on disk: found again by everything their machine code depends on, and never trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+import asecalc_ml
+from asecalc_ml import plugins
+from asecalc_ml.compiled import Runner, agrees, load_package, write_package
+from asecalc_ml.derivative import EdgeDerivative, edge_derivative
+from asecalc_ml.errors import ModelError
+from asecalc_ml.model_file import file_hash
+from asecalc_ml.potential import PotentialInput
+from asecalc_ml.stored_model import StoredModel
+from asecalc_ml.user_cache import cache_folder, fingerprint, hardware
+from asecalc_ml.versions import installed_versions
+
+PACKAGE, CHECK, MANIFEST = "package.pt2", "check.safetensors", "manifest.json"
+
+#: What the code of every model builds upon.
+CORE_SOURCES = ("compiled.py", "cutoffs.py", "derivative.py", "model.py", "potential.py", "segments.py")
+
+Shape = tuple[int, int, int]  # atoms, systems, edges, the ghost's included
+
+
+class CompilationError(Exception):
+    """A model that cannot be compiled here; the message says why."""
+
+
+class PackageCache:
+    """Packages of one model in one type on one device, a folder for each shape.
+
+    A folder holds the package, inputs with what eager mode finds for them, and the hashes of both. A
+    package is used after its hash is confirmed and its own answers agree with eager mode's.
+
+    Parameters
+    ----------
+    stored : StoredModel
+    """
+
+    def __init__(self, stored: StoredModel):
+        self.stored = stored
+
+    def folder(self, shape: Shape) -> Path:
+        """Where the package of a shape lies, or would lie."""
+        stored = self.stored
+        versions = sorted(installed_versions(["torch", *stored.card.versions]).items())
+        code = [stored.hash, versions, _sources(stored.card.architecture)]
+        machine = [hardware(stored.device), stored.device.type, torch.get_num_threads()]
+        return cache_folder("compiled") / fingerprint([*code, *machine, str(stored.dtype), *shape])
+
+    def has(self, shape: Shape) -> bool:
+        """Whether there is something to load."""
+        return (self.folder(shape) / MANIFEST).is_file()
+
+    def load(self, shape: Shape) -> Runner | None:
+        """The compiled function; a package that is damaged or wrong is removed, and None comes back."""
+        folder = self.folder(shape)
+        try:
+            return _verified(folder, self.stored)
+        except Exception:  # whatever a damaged file makes torch, json or safetensors raise
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    def build(self, shape: Shape, inputs: PotentialInput) -> Runner:
+        """Compile for the shape of these inputs, compare with eager mode, and keep the package.
+
+        Raises
+        ------
+        CompilationError
+            If the model cannot be traced or compiled, or compiled code finds something else.
+        """
+        folder = self.folder(shape)
+        with tempfile.TemporaryDirectory(dir=_writable(folder.parent)) as temporary:
+            made = Path(temporary) / "made"
+            made.mkdir()
+            runner = self._built(made, inputs)
+            _move(made, folder)
+        return runner
+
+    def _built(self, folder: Path, inputs: PotentialInput) -> Runner:
+        model = self.stored.model
+        expected = edge_derivative(model, inputs)
+        try:
+            write_package(model, inputs, folder / PACKAGE)
+            runner = load_package(folder / PACKAGE, self.stored.device)
+            found = runner(inputs)
+        except Exception as error:  # whatever an architecture's code or the compiler meets
+            raise CompilationError(_reason(error)) from error
+        if not agrees(found, expected, self.stored.dtype):
+            raise CompilationError("compiled code does not find what eager mode finds")
+        _write_check(folder, inputs, expected)
+        hashes = {name: file_hash(folder / name) for name in (PACKAGE, CHECK)}
+        (folder / MANIFEST).write_text(json.dumps({"model": self.stored.card.name, "sha256": hashes}))
+        return runner
+
+
+def _verified(folder: Path, stored: StoredModel) -> Runner:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for name, expected_hash in manifest["sha256"].items():
+        if file_hash(folder / name) != expected_hash:
+            raise ModelError(f"{folder / name} is damaged")
+    runner = load_package(folder / PACKAGE, stored.device)
+    inputs, expected = _read_check(folder, stored.device)
+    if not agrees(runner(inputs), expected, stored.dtype):
+        raise ModelError(f"{folder} does not find what eager mode found")
+    return runner
+
+
+def _write_check(folder: Path, inputs: PotentialInput, expected: EdgeDerivative) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {**inputs._asdict(), **expected._asdict()}
+    save_file({name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / CHECK)
+
+
+def _read_check(folder: Path, device: torch.device) -> tuple[PotentialInput, EdgeDerivative]:
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / CHECK, device=str(device))
+    inputs = PotentialInput(*(tensors[name] for name in PotentialInput._fields))
+    return inputs, EdgeDerivative(*(tensors[name] for name in EdgeDerivative._fields))
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Put a whole folder in its place at once; where nothing can be written it is made again next time."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(made, folder)
+    except OSError:
+        pass
+
+
+def _writable(folder: Path) -> Path | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what may be a compiler's long output."""
+    if type(error).__name__ == "InvalidCxxCompiler":
+        return "there is no C++ compiler; install one, such as g++"
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@cache
+def _sources(architecture: str) -> str:
+    """A hash of the code that a model runs: in a checkout it changes while the version stays."""
+    options = plugins.get("architectures", architecture)
+    own_folder = Path(sys.modules[options.__module__].__file__).parent
+    core = [Path(asecalc_ml.__file__).with_name(name) for name in CORE_SOURCES]
+    files = [*core, *own_folder.glob("*.py")]
+    return fingerprint([file_hash(path) for path in sorted(files)])
