@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config, plugins
-from asecalc_ml.cli import choices, models
+from asecalc_ml.cli import check, choices, models
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads
@@ -21,6 +21,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Make or download labelled structures.")
 app.add_typer(data_app, name="data")
 app.add_typer(models.app, name="models")
+app.command("check", context_settings=OPEN)(check.check)
 
 FORMATS = {".npz": "rmd17"}  # reader by suffix, where --format does not say
 Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]

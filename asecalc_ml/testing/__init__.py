@@ -1,9 +1,30 @@
-"""Checks that a test class inherits, so that every plugin is held to the same laws as ours.
+"""Checks that others inherit or call, so that every plugin and every calculator is held to the same laws.
 
-Nothing here is imported by the package itself; it needs pytest (``pip install 'asecalc-ml[test]'``).
+:func:`check_calculator` needs no test tool; :class:`PotentialChecks` needs pytest
+(``pip install 'asecalc-ml[test]'``), and both are imported when asked for.
 """
 
-from asecalc_ml.testing.models import register_untrained, untrained_card, untrained_model
-from asecalc_ml.testing.potentials import PotentialChecks
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["PotentialChecks", "register_untrained", "untrained_card", "untrained_model"]
+if TYPE_CHECKING:
+    from asecalc_ml.conformance import check_calculator
+    from asecalc_ml.testing.models import register_untrained, untrained_card, untrained_model
+    from asecalc_ml.testing.potentials import PotentialChecks
+
+__all__ = ["PotentialChecks", "check_calculator", "register_untrained", "untrained_card", "untrained_model"]
+
+_MODULES = {
+    "PotentialChecks": "asecalc_ml.testing.potentials",
+    "check_calculator": "asecalc_ml.conformance",
+    "register_untrained": "asecalc_ml.testing.models",
+    "untrained_card": "asecalc_ml.testing.models",
+    "untrained_model": "asecalc_ml.testing.models",
+}
+
+
+def __getattr__(name: str):
+    """Import what is asked for, and nothing else."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

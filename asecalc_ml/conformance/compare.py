@@ -1,0 +1,39 @@
+"""Deviations between two answers that should be one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from asecalc_ml.conformance.bounds import Bounds
+from asecalc_ml.conformance.result import Measured
+from asecalc_ml.conformance.subject import Results
+
+
+def deviations(
+    found: Results, expected: Results, bounds: Bounds, n_atoms: int, note: str = ""
+) -> Iterator[Measured]:
+    """Of energy (per atom), forces, and stress where both have one, each with its bound."""
+    yield energy_deviation(found["energy"] - expected["energy"], bounds, n_atoms, note)
+    yield array_deviation(found["forces"], expected["forces"], bounds.forces, "eV/Å", _add(note, "forces"))
+    if "stress" in found and "stress" in expected:
+        yield array_deviation(
+            found["stress"], expected["stress"], bounds.stress, "eV/Å³", _add(note, "stress")
+        )
+
+
+def energy_deviation(difference: float, bounds: Bounds, n_atoms: int, note: str = "") -> Measured:
+    """Of an energy, per atom."""
+    return Measured(abs(difference) / n_atoms, bounds.energy_eV_atom, "eV/atom", note)
+
+
+def array_deviation(found, expected, part: float, unit: str, note: str = "") -> Measured:
+    """Of the worst component; the bound is a part of the largest one, or of 1 if that is larger."""
+    found, expected = np.asarray(found, float), np.asarray(expected, float)
+    bound = part * max(1.0, np.abs(expected).max(initial=0.0))
+    return Measured(float(np.abs(found - expected).max(initial=0.0)), bound, unit, note)
+
+
+def _add(note: str, word: str) -> str:
+    return f"{note}, {word}" if note else word

@@ -1,0 +1,101 @@
+"""Continuity: no jump of energy or force where an atom crosses a cutoff, known or found by looking for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.conformance.result import Measured
+from asecalc_ml.conformance.structures import even_element, extent, nearest_distance, with_info
+from asecalc_ml.conformance.subject import Subject
+
+STEP_A, LONGEST_A = 0.05, 13.0
+WIDTH_A = 1e-9  # interval in which a jump is enclosed
+SUSPECTS = 3  # intervals that are looked into, for energy and for forces each
+WINDOW = 4  # intervals on either side that say what is smooth
+AXIS, ACROSS = np.array([0.36, 0.48, 0.80]), np.array([-0.6, -0.8, 0.0])
+
+
+class Point(NamedTuple):
+    """Energy (eV) and forces (eV/Å) at a distance, and the force along the axis on what is moved."""
+
+    distance: float
+    energy: float
+    forces: np.ndarray
+    pull: float
+
+
+def continuity(subject: Subject) -> Iterator[Measured]:
+    """An atom drawn away from two others that are not in line with it, and a molecule from its like.
+
+    Three atoms in a line are no test of a cutoff: a network's vectors all point along that line, change their
+    sign somewhere, and their lengths have a kink there.
+    """
+    molecule = subject.molecule
+    length = 1.2 * nearest_distance(molecule)
+    pair = with_info(Atoms([even_element(molecule)] * 2, [np.zeros(3), length * ACROSS]), molecule)
+    yield from _largest_jumps(subject, pair, pair[:1], length, "three atoms")
+    yield from _largest_jumps(subject, molecule, molecule, 1.7 * extent(molecule) + 1.5, "two molecules")
+
+
+def _largest_jumps(
+    subject: Subject, standing: Atoms, moving: Atoms, start: float, what: str
+) -> Iterator[Measured]:
+    def at(distance: float) -> Point:
+        atoms = standing + moving
+        atoms.info = dict(standing.info)
+        atoms.positions[len(standing) :] += distance * AXIS
+        found = subject.evaluate(atoms)
+        forces = np.asarray(found["forces"], float)
+        return Point(distance, found["energy"], forces, float((forces[len(standing) :] @ AXIS).sum()))
+
+    points = [at(distance) for distance in np.arange(start, start + LONGEST_A, STEP_A)]
+    enclosed = [
+        _enclose(at, points[k], points[k + 1], jump)
+        for jump in (_energy_jump, _force_jump)
+        for k in _suspects(subject, points, jump)
+    ]
+    n_atoms = len(standing) + len(moving)
+    for first, second in enclosed:
+        where = f"{what} at {first.distance:.4f} Å"
+        yield Measured(_energy_jump(first, second), subject.bounds.energy_eV_atom * n_atoms, "eV", where)
+        bound = subject.bounds.forces * max(1.0, np.abs(second.forces).max())
+        yield Measured(_force_jump(first, second), bound, "eV/Å", f"{where}, force")
+
+
+def _suspects(subject: Subject, points: list[Point], jump: Callable[[Point, Point], float]) -> list[int]:
+    """Intervals whose jump stands out among their neighbors, and that of the cutoff the card names."""
+    jumps = np.array([jump(*pair) for pair in pairwise(points)])
+    padded = np.pad(jumps, WINDOW, mode="edge")
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * WINDOW + 1)
+    floor = max(subject.noise_eV, 1e-12)
+    found = list(np.argsort(jumps / (np.median(around, axis=1) + floor))[-SUSPECTS:])
+    cutoff = getattr(getattr(subject.calculator, "card", None), "cutoff_A", None)
+    if cutoff is not None:
+        found += [k for k in range(len(jumps)) if points[k].distance <= cutoff < points[k + 1].distance]
+    return found
+
+
+def _enclose(
+    at: Callable[[float], Point], first: Point, second: Point, jump: Callable
+) -> tuple[Point, Point]:
+    """Halve an interval around its larger jump until only a jump is left."""
+    while second.distance - first.distance > WIDTH_A:
+        middle = at((first.distance + second.distance) / 2)
+        left = jump(first, middle) >= jump(middle, second)
+        first, second = (first, middle) if left else (middle, second)
+    return first, second
+
+
+def _energy_jump(first: Point, second: Point) -> float:
+    """What the forces at both ends do not explain of the energy's change, eV."""
+    work = (first.pull + second.pull) / 2 * (second.distance - first.distance)
+    return abs(second.energy - first.energy + work)
+
+
+def _force_jump(first: Point, second: Point) -> float:
+    return float(np.abs(second.forces - first.forces).max())

@@ -1,0 +1,90 @@
+"""Constant-energy dynamics: what the laws add up to over many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import BaseCalculator
+
+from asecalc_ml.conformance.bounds import DRIFT_OF_PRECISION, DRIFT_meV_ATOM_PS
+from asecalc_ml.conformance.result import Measured, NotApplicableError
+from asecalc_ml.conformance.structures import SEED
+from asecalc_ml.conformance.subject import Subject
+from asecalc_ml.statistics import Drift, linear_drift
+
+TEMPERATURE_K = 300.0
+SIGMAS = 3.0
+UNIT = "meV/atom/ps"
+
+
+def drift_short_step(subject: Subject) -> Iterator[Measured]:
+    """Velocity Verlet, 0.1 fs."""
+    yield _judged(subject, 0.1)
+
+
+def drift_long_step(subject: Subject) -> Iterator[Measured]:
+    """Velocity Verlet, 0.5 fs."""
+    yield _judged(subject, 0.5)
+
+
+def precision_of_dynamics(subject: Subject) -> Iterator[Measured]:
+    """The same trajectory in float32 and in float64, and what single precision adds to the drift."""
+    single, double = (_in_precision(subject, dtype) for dtype in ("float32", "float64"))
+    first, second = (_total_energies(subject, one, 0.5) for one in (single, double))
+    slope, error = _drift(first - second, 0.5)
+    enough = abs(slope) <= DRIFT_OF_PRECISION + SIGMAS * error
+    note = f"float32 adds {slope:+.4f} ± {error:.4f}: {'float32 is enough' if enough else 'use float64'}"
+    bound = DRIFT_OF_PRECISION + SIGMAS * error if subject.dtype == "float32" else None
+    yield Measured(abs(slope), bound, UNIT, note)
+
+
+def _judged(subject: Subject, timestep_fs: float) -> Measured:
+    energies = _total_energies(subject, subject.another(), timestep_fs)
+    slope, error = _drift(energies, timestep_fs)
+    return Measured(abs(slope), DRIFT_meV_ATOM_PS + SIGMAS * error, UNIT, f"{slope:+.4f} ± {error:.4f}")
+
+
+def _total_energies(subject: Subject, calculator: BaseCalculator, timestep_fs: float) -> np.ndarray:
+    """Total energy at each step, meV per atom, from the given structure at 300 K."""
+    from ase.md.verlet import VelocityVerlet
+
+    atoms = warm(subject.structures.given)
+    atoms.calc = calculator
+    energies = []
+    dynamics = VelocityVerlet(atoms, timestep_fs * units.fs)
+    dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
+    dynamics.run(subject.effort.dynamics_steps)
+    return 1000 * np.array(energies) / len(atoms)
+
+
+def warm(atoms: Atoms) -> Atoms:
+    """A copy with velocities at 300 K, at rest as a whole."""
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+
+    found = atoms.copy()
+    found.set_constraint()
+    MaxwellBoltzmannDistribution(found, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(SEED))
+    Stationary(found)
+    return found
+
+
+def _drift(energies: np.ndarray, timestep_fs: float) -> Drift:
+    """Slope per ps with an error; that of a run too short for blocks is what one slow wave could feign."""
+    time = np.arange(len(energies)) * timestep_fs / 1000
+    slope, error = linear_drift(time, energies)
+    if error is None:
+        residuals = energies - np.polyval(np.polyfit(time, energies, 1), time)
+        error = float(np.std(residuals) * np.sqrt(12) / time[-1])
+    return Drift(slope, error)
+
+
+def _in_precision(subject: Subject, dtype: str) -> BaseCalculator:
+    if subject.make is None:
+        raise NotApplicableError(
+            "only one object is at hand; name the calculator to have it in both precisions"
+        )
+    if "dtype" not in getattr(subject.calculator, "default_parameters", {}):
+        raise NotApplicableError("no parameter dtype")
+    return subject.make(dtype=dtype)

@@ -1,0 +1,137 @@
+"""What a check measures, and what the suite concludes from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from asecalc_ml.conformance.subject import Subject
+
+Verdict = Literal["pass", "fail", "n.a."]
+
+
+class NotApplicableError(Exception):
+    """A check that this calculator cannot be asked; the message says why."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One figure of a check.
+
+    Parameters
+    ----------
+    figure : float
+    bound : float or None
+        Largest figure that passes; None where a figure is only told.
+    unit : str
+    note : str
+        What was measured, or what the figure hints at.
+    """
+
+    figure: float
+    bound: float | None
+    unit: str
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """NaN does not pass."""
+        return self.bound is None or self.figure <= self.bound
+
+    @property
+    def badness(self) -> float:
+        """The figure in units of its bound, so that the worst of several can be told."""
+        if self.bound is None:
+            return 0.0
+        if math.isnan(self.figure):
+            return math.inf
+        return self.figure / self.bound if self.bound else math.inf * self.figure if self.figure else 0.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """A property that a calculator must have, and the function that measures it.
+
+    Parameters
+    ----------
+    name : str
+    meaning : str
+        The law, in one line.
+    measure : callable
+        Takes the subject and gives figures; the worst of them, in units of its bound, is the result.
+    """
+
+    name: str
+    meaning: str
+    measure: Callable[[Subject], Iterable[Measured]]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Outcome of one check. ``figure`` is None where nothing was measured; ``note`` then says why."""
+
+    name: str
+    meaning: str
+    verdict: Verdict
+    figure: float | None = None
+    bound: float | None = None
+    unit: str = ""
+    note: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Outcome of all checks.
+
+    Parameters
+    ----------
+    calculator : dict
+        See :func:`asecalc_ml.calculators.describe_calculator`.
+    structure : str
+        Chemical formula of the structure that was asked about.
+    dtype : {"float32", "float64"}
+        Precision whose bounds were applied.
+    noise_eV : float or None
+        Rounding of the energy, as measured.
+    results : tuple of CheckResult
+    """
+
+    calculator: dict[str, Any]
+    structure: str
+    dtype: str
+    noise_eV: float | None
+    results: tuple[CheckResult, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [result.name for result in self.results if result.verdict == "fail"]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failed
+
+    def __getitem__(self, name: str) -> CheckResult:
+        return next(result for result in self.results if result.name == name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON, which knows neither NaN nor infinity."""
+        checks = [
+            {key: value if _is_plain(value) else str(value) for key, value in asdict(result).items()}
+            for result in self.results
+        ]
+        head = {key: getattr(self, key) for key in ("calculator", "structure", "dtype", "noise_eV")}
+        return {**head, "passed": self.passed, "failed": self.failed, "checks": checks}
+
+    def __str__(self) -> str:
+        from asecalc_ml.conformance.table import as_text
+
+        return as_text(self)
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

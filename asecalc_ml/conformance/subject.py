@@ -1,0 +1,183 @@
+"""The calculator under test: made anew or reset, and asked about copies, so that nothing is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+
+from asecalc_ml.conformance.bounds import BOUNDS, Bounds
+from asecalc_ml.conformance.process import ProcessState
+from asecalc_ml.conformance.result import NotApplicableError
+from asecalc_ml.conformance.structures import Structures
+
+Results = dict[str, float | np.ndarray]
+NOISE_POINTS = 24
+NOISE_STEP_A = 1e-3
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long the long checks are.
+
+    Parameters
+    ----------
+    memory_calls : int
+        Calls over which the process's memory is watched.
+    dynamics_steps : int
+        Steps of each run of dynamics.
+    """
+
+    memory_calls: int = 2000
+    dynamics_steps: int = 1000
+
+
+class Subject:
+    """A calculator, how to make another like it, and the structures it is asked about.
+
+    Parameters
+    ----------
+    calculator : BaseCalculator
+    structures : Structures
+    make : callable, optional
+        Makes another such calculator, with keyword arguments that win over the former; None where only the
+        object is at hand.
+    before : ProcessState
+        The process before the first calculator was made.
+    """
+
+    def __init__(
+        self,
+        calculator: BaseCalculator,
+        structures: Structures,
+        make: Callable[..., BaseCalculator] | None,
+        before: ProcessState,
+        effort: Effort,
+    ):
+        self.calculator, self.structures, self.make = calculator, structures, make
+        self.before, self.effort = before, effort
+
+    @property
+    def molecule(self) -> Atoms:
+        return self.structures.molecule.copy()
+
+    @property
+    def bulk(self) -> Atoms:
+        return self.structures.bulk.copy()
+
+    @property
+    def slab(self) -> Atoms:
+        return self.structures.slab.copy()
+
+    def another(self) -> BaseCalculator:
+        """A calculator that remembers nothing: a new one, or this one reset."""
+        if self.make is not None:
+            return self.make()
+        reset(self.calculator)
+        return self.calculator
+
+    def evaluate(self, atoms: Atoms, *properties: str) -> Results:
+        """Energy and forces, or what is named, of a copy of the atoms and after a reset."""
+        reset(self.calculator)
+        return ask(self.calculator, atoms.copy(), *properties)
+
+    def energy(self, atoms: Atoms) -> float:
+        """The energy whose derivative the forces are: ASE's free energy where there is one, eV."""
+        return self.evaluate(atoms, self._energy_name)[self._energy_name]
+
+    def everything(self, atoms: Atoms) -> Results:
+        """Energy and forces, and stress where the calculator gives one for such a cell."""
+        found = self.evaluate(atoms)
+        if self.has("stress") and atoms.pbc.any() and atoms.cell.rank == 3:
+            with suppress(NotImplementedError):
+                found |= self.evaluate(atoms, "stress")
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether the calculator says that it implements a property."""
+        return name in self.calculator.implemented_properties
+
+    def need(self, name: str) -> None:
+        """Leave a check that a calculator without this property cannot be asked."""
+        if not self.has(name):
+            raise NotApplicableError(f"no {name}")
+
+    def bodies(self) -> Iterator[Atoms]:
+        """The molecule, and the bulk for calculators that take one."""
+        yield self.molecule
+        if self.takes_bulk:
+            yield self.bulk
+
+    @cached_property
+    def takes_bulk(self) -> bool:
+        """Whether the bulk is evaluated at all; the checks of periodic structures say why not."""
+        try:
+            self.evaluate(self.bulk)
+        except Exception:  # whatever a foreign calculator raises
+            return False
+        return True
+
+    @cached_property
+    def _energy_name(self) -> str:
+        return "free_energy" if self.has("free_energy") else "energy"
+
+    # ------------------------------------------------------------------------------------- precision
+
+    @cached_property
+    def noise_eV(self) -> float:  # noqa: N802 - a unit
+        """Rounding of the molecule's energy, eV."""
+        return self.noise_of(self.molecule)
+
+    def noise_of(self, atoms: Atoms) -> float:
+        """Rounding of an energy: its scatter around a polynomial along a short line, eV."""
+        direction = np.random.default_rng(1).normal(size=atoms.positions.shape)
+        offsets = np.linspace(-1, 1, NOISE_POINTS)
+        energies = []
+        for offset in offsets:
+            moved = atoms.copy()
+            moved.positions += NOISE_STEP_A * offset * direction / np.linalg.norm(direction)
+            energies.append(self.energy(moved))
+        values = np.array(energies) - energies[0]
+        fitted = np.polynomial.Polynomial.fit(offsets, values, 5)(offsets)
+        return float(np.std(values - fitted))
+
+    @cached_property
+    def declared_dtype(self) -> str | None:
+        """The precision that the calculator itself names, in its parameters or its card."""
+        found = getattr(self.calculator, "parameters", {}).get("dtype")
+        found = found or getattr(getattr(self.calculator, "card", None), "dtype", None)
+        name = str(found).removeprefix("torch.")
+        return name if name in BOUNDS else None
+
+    @cached_property
+    def dtype(self) -> str:
+        """The precision whose bounds apply: what is declared, else what the rounding looks like."""
+        if self.declared_dtype:
+            return self.declared_dtype
+        limit = BOUNDS["float64"].noise_eV_atom * len(self.structures.molecule)
+        return "float64" if self.noise_eV <= limit else "float32"
+
+    @property
+    def bounds(self) -> Bounds:
+        return BOUNDS[self.dtype]
+
+
+def reset(calculator: BaseCalculator) -> None:
+    """Forget results, as ASE does it."""
+    if hasattr(calculator, "reset"):
+        calculator.reset()
+
+
+def ask(calculator: BaseCalculator, atoms: Atoms, *properties: str) -> Results:
+    """Properties of atoms: energy and forces, or those named. Not-finite answers are errors."""
+    names: Sequence[str] = properties or ("energy", "forces")
+    found = {name: calculator.get_property(name, atoms) for name in names}
+    for name, value in found.items():
+        if value is None or not np.isfinite(value).all():
+            raise ValueError(f"{name} is {value}")
+    return found

@@ -1,0 +1,62 @@
+"""The report as a table."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from asecalc_ml.conformance.result import CheckResult, Report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+COLOURS = {"pass": "green", "fail": "bold red", "n.a.": "dim"}
+WIDTH = 150  # of a page without a terminal
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print table and verdict."""
+    console.print(_headline(report), highlight=False, markup=False)
+    console.print(_table(report), highlight=False)
+    console.print(_conclusion(report), highlight=False, markup=False)
+
+
+def as_text(report: Report) -> str:
+    """The same without colours."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    print_report(report, Console(file=text, width=WIDTH))
+    return text.getvalue()
+
+
+def _table(report: Report) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("property", "measured", "bound", "verdict", "", box=None, pad_edge=False)
+    for result in report.results:
+        verdict = Text(result.verdict, COLOURS[result.verdict])
+        note = (
+            result.note if result.verdict != "fail" else f"{result.meaning}: {result.note}".removesuffix(": ")
+        )
+        table.add_row(result.name, *_numbers(result), verdict, Text(note))
+    return table
+
+
+def _numbers(result: CheckResult) -> tuple[str, str]:
+    if result.figure is None:
+        return "", ""
+    return f"{result.figure:.2g} {result.unit}".strip(), "" if result.bound is None else f"{result.bound:.1e}"
+
+
+def _headline(report: Report) -> str:
+    noise = "" if report.noise_eV is None else f", energies round at {report.noise_eV:.1e} eV"
+    return f"{report.calculator['name']} on {report.structure}: bounds of {report.dtype}{noise}"
+
+
+def _conclusion(report: Report) -> str:
+    if report.passed:
+        return "All checks passed that apply."
+    return f"{len(report.failed)} failed: {', '.join(report.failed)}."
