@@ -118,6 +118,10 @@ class Committee(Composite):
             }
         return found
 
+    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Second derivatives of the mean energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
+        return np.mean(self.hessians(atoms), axis=0)
+
     def spec(self) -> dict[str, dict]:
         """What :func:`asecalc_ml.calculators.make_calculator` makes the same calculator from."""
         return {"committee": self.todict()}

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError, all_changes
 from ase.outputs import Properties, all_outputs
 
 #: Results that are combined, where all parts have them.
@@ -54,7 +55,7 @@ class Composite(Calculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
-        found = [_results(part, self.atoms, (*properties, "forces", "energy")) for part in self.parts]
+        found = [results_of_part(part, self.atoms, (*properties, "forces", "energy")) for part in self.parts]
         self.results = self.combine(found, self.atoms)
 
     def calculate_many(self, structures: Sequence[Atoms]) -> list[Results]:
@@ -63,6 +64,22 @@ class Composite(Calculator):
         by_part = [_results_of_many(part, structures) for part in self.parts]
         by_structure = zip(*by_part, strict=True)
         return [self.combine(found, atoms) for found, atoms in zip(by_structure, structures, strict=True)]
+
+    def hessians(self, atoms: Atoms | None = None) -> list[np.ndarray]:
+        """Second derivatives of the energy of each part, shape (3 n_atoms, 3 n_atoms), eV/Å².
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If a part has none.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        for part in self.parts:
+            if not hasattr(part, "get_hessian"):
+                raise PropertyNotImplementedError(
+                    f"{type(part).__name__} gives no Hessian: use finite differences, as ase.vibrations does"
+                )
+        return [part.get_hessian(atoms) for part in self.parts]
 
     def export_properties(self) -> Properties:
         """The results that ASE has names for."""
@@ -86,18 +103,17 @@ def calculator_spec(calculator: BaseCalculator) -> str | dict[str, dict]:
     """
     if isinstance(calculator, Composite):
         return calculator.spec()
-    arguments = dict(calculator.todict())
-    if getattr(calculator, "model_hash", None) is None:
-        kind = type(calculator)
-        return {f"{kind.__module__}:{kind.__qualname__}": arguments}
-    model = str(arguments.pop("model"))
-    arguments.pop("model_hash", None)
-    if "@" not in model:
-        model = f"{calculator.card.name}@{calculator.model_hash}"
-    return {model: arguments} if arguments else model
+    kind, arguments = type(calculator), dict(calculator.todict())
+    name = (
+        arguments.pop("model")
+        if hasattr(calculator, "model_hash")
+        else f"{kind.__module__}:{kind.__qualname__}"
+    )
+    return {name: arguments} if arguments else name
 
 
-def _results(part: BaseCalculator, atoms: Atoms, properties: Sequence[str]) -> Results:
+def results_of_part(part: BaseCalculator, atoms: Atoms, properties: Sequence[str]) -> Results:
+    """All that a calculator finds when it is asked for some properties."""
     for name in properties:  # the first computes, the others are there already
         part.get_property(name, atoms)
     return dict(part.results)
@@ -106,7 +122,7 @@ def _results(part: BaseCalculator, atoms: Atoms, properties: Sequence[str]) -> R
 def _results_of_many(part: BaseCalculator, structures: list[Atoms]) -> list[Results]:
     if hasattr(part, "calculate_many"):
         return part.calculate_many(structures)
-    return [_results(part, atoms, ("forces", "energy")) for atoms in structures]
+    return [results_of_part(part, atoms, ("forces", "energy")) for atoms in structures]
 
 
 def _checkpoint_state(part: BaseCalculator) -> dict | None:

@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, register_calculator_class
 from pydantic import Field
 
 from asecalc_ml.card import ModelCard
-from asecalc_ml.composite import Composite, Results, calculator_spec
+from asecalc_ml.composite import PROPERTIES, Composite, Results, calculator_spec, results_of_part
 from asecalc_ml.config import Options, parse_options
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.nearest import nearest_name
@@ -30,9 +31,9 @@ class Repulsion(ZBL):
 
     def calculator(self) -> Calculator:
         """An ASE calculator of this term alone."""
-        from asecalc_ml.correction_terms import PotentialCalculator
+        from asecalc_ml.correction_terms import RepulsionCalculator
 
-        return PotentialCalculator(self)
+        return RepulsionCalculator(self)
 
 
 class Dispersion(Options):
@@ -49,9 +50,9 @@ class Dispersion(Options):
 
     def calculator(self) -> Calculator:
         """An ASE calculator of this term alone."""
-        from asecalc_ml.correction_terms import D3Calculator
+        from asecalc_ml.correction_terms import DispersionCalculator
 
-        return D3Calculator(self)
+        return DispersionCalculator(self)
 
 
 CORRECTIONS: dict[str, type[Repulsion | Dispersion]] = {"zbl": Repulsion, "d3": Dispersion}
@@ -121,6 +122,10 @@ class Corrected(Composite):
     def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
         return add_results(results)
 
+    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
+        return sum(self.hessians(atoms))
+
     def spec(self) -> dict[str, dict]:
         """What :func:`asecalc_ml.calculators.make_calculator` makes the same calculator from."""
         spec = calculator_spec(self.base)
@@ -134,17 +139,28 @@ class Corrected(Composite):
         return type(self), (self.base, self.corrections)
 
 
+def with_terms(results: Results, terms: Sequence[Calculator], atoms: Atoms) -> Results:
+    """Results of a model with those of the terms that its card names.
+
+    Parameters
+    ----------
+    results : dict
+        Of the model alone.
+    terms : sequence of calculators
+        From :func:`correction_calculators`.
+    """
+    wanted = ("energies", "forces", "energy")
+    return add_results([results, *(results_of_part(term, atoms, wanted) for term in terms)])
+
+
 def add_results(results: Sequence[Results]) -> Results:
     """Sums of what all parts have; what else the first has, as standard deviations, stays as it is."""
     first, *others = results
-    found = {name: value for name, value in first.items() if name not in _SUMMED}
-    for name in _SUMMED:
+    found = {name: value for name, value in first.items() if name not in PROPERTIES}
+    for name in PROPERTIES:
         if all(name in one for one in results):
             found[name] = first[name] + sum(one[name] for one in others)
     return found
-
-
-_SUMMED = ("energy", "free_energy", "energies", "forces", "stress")
 
 
 def correction_calculators(corrections: Sequence[CorrectionSpec]) -> list[Calculator]:

@@ -138,6 +138,11 @@ def test_each_member_runs_once(members, crystal, monkeypatch):
     assert len(calls) == 3
 
 
+def test_the_hessian_is_the_mean(members, ethanol):
+    alone = [MLCalculator(name).get_hessian(ethanol) for name in members]
+    assert Committee(members).get_hessian(ethanol) == pytest.approx(sum(alone) / 3, abs=1e-10)
+
+
 def test_many_at_once(members, ethanol, crystal):
     structures = [ethanol, crystal, load_structure("1-propanol")]
     for atoms, found in zip(structures, Committee(members).calculate_many(structures), strict=True):
