@@ -66,7 +66,7 @@ class SkinNeighborList:
     ):
         if not 0 <= skin < np.inf:
             raise ConfigError(
-                f"skin is {skin} Å; use 0 (no skin) or a positive length, such as {DEFAULT_SKIN_A}"
+                f"skin is {skin} Å; use 0 (none) or a positive length, such as {DEFAULT_SKIN_A}"
             )
         self.cutoff, self.skin, self.backend = float(cutoff), float(skin), backend
         self.device = torch.device(device)
