@@ -16,6 +16,7 @@ from ase.calculators.calculator import (
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.card import ModelCard
+from asecalc_ml.corrections import correction_calculators, with_terms
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.golden import check_golden
@@ -106,10 +107,16 @@ class MLCalculator(Calculator):
         stored = self._stored()
         check_golden(stored)
         self.card, self.model_hash = stored.card, stored.hash
+        self._terms = correction_calculators(self.card.corrections)
         self._pairs = SkinNeighborList(
             self.card.cutoff_A, self.parameters.skin_A, self.parameters.neighbors, stored.device
         )
         self._evaluator = Evaluator(stored, self.parameters.compile)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages that the card's corrections rest on."""
+        return tuple(package for term in self._terms for package in getattr(term, "packages", ()))
 
     @property
     def continuous(self) -> bool:
@@ -148,7 +155,8 @@ class MLCalculator(Calculator):
                 f"stress needs a cell of rank 3; this one has rank {self.atoms.cell.rank}: "
                 "give the cell a vector along every direction, or do not ask for stress"
             )
-        self.results = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
+        found = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
+        self.results = with_terms(found, self._terms, self.atoms)
 
     def calculate_many(self, structures: Iterable[Atoms]) -> list[dict]:
         """Results of many structures, computed in batches.
@@ -172,7 +180,8 @@ class MLCalculator(Calculator):
         for batch in _batches(structures):
             graph = collate([self._new_graph(atoms) for atoms in batch])
             parts = self._evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
-            found += [results_of(part, atoms) for part, atoms in zip(parts, batch, strict=True)]
+            for part, atoms in zip(parts, batch, strict=True):
+                found.append(with_terms(results_of(part, atoms), self._terms, atoms))
         return found
 
     def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
@@ -184,7 +193,8 @@ class MLCalculator(Calculator):
             As :meth:`ase.vibrations.VibrationsData.from_2d` takes it.
         """
         atoms = self.atoms if atoms is None else atoms
-        return self._evaluator.hessian(self._new_graph(atoms)).cpu().numpy()
+        hessian = self._evaluator.hessian(self._new_graph(atoms)).cpu().numpy()
+        return hessian + sum(term.get_hessian(atoms) for term in self._terms)
 
     def prepare(self, atoms: Atoms) -> None:
         """Compile the model for structures of this one's size now, unless a package lies in the cache.

@@ -104,9 +104,9 @@ class PackageCache:
 
 
 def _verified(folder: Path, stored: StoredModel) -> Runner:
-    manifest = json.loads((folder / MANIFEST).read_text())
-    for name, expected_hash in manifest["sha256"].items():
-        if file_hash(folder / name) != expected_hash:
+    hashes = json.loads((folder / MANIFEST).read_text())["sha256"]
+    for name in (PACKAGE, CHECK):
+        if file_hash(folder / name) != hashes[name]:
             raise ModelError(f"{folder / name} is damaged")
     runner = load_package(folder / PACKAGE, stored.device)
     inputs, expected = _read_check(folder, stored.device)

@@ -11,7 +11,7 @@ from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.errors import FriendlyGroup
-from asecalc_ml.cli.process import set_threads
+from asecalc_ml.cli.process import set_threads, show_messages
 from asecalc_ml.config import Options
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ def run(
     """
     options = _check(override(config.read_yaml(file), context.args), str(file))
     set_threads(getattr(options, "threads", None))
+    show_messages(quiet)
     directory = options.directory or Path("runs") / file.stem
     options.run(directory=directory, overwrite=overwrite, quiet=quiet)
     _analyse(Path(directory), quiet)
@@ -68,6 +69,7 @@ def resume(
 ) -> None:
     """Continue a run that was interrupted from its last checkpoint, then analyse it."""
     set_threads(_stored(directory).get("threads"))
+    show_messages(quiet)
     from asecalc_ml.md_protocols.resume import resume_run
 
     resume_run(directory, allow_different=allow_different, quiet=quiet)

@@ -10,6 +10,7 @@ import typer
 from asecalc_ml import config, plugins
 from asecalc_ml.cli import check, choices, models
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
+from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads
 from asecalc_ml.config import Options
@@ -21,6 +22,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Make or download labelled structures.")
 app.add_typer(data_app, name="data")
 app.add_typer(models.app, name="models")
+app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 
 FORMATS = {".npz": "rmd17"}  # reader by suffix, where --format does not say

@@ -1,6 +1,8 @@
 """What a command may do to its own process, and the library never does."""
 
+import logging
 import os
+import sys
 
 
 def set_threads(threads: int | None) -> None:
@@ -8,3 +10,17 @@ def set_threads(threads: int | None) -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         if threads:
             os.environ[variable] = str(threads)
+
+
+def show_messages(quiet: bool) -> None:
+    """Print what the package logs, such as that a model is being compiled, among the progress."""
+    logger = logging.getLogger("asecalc_ml")
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.addHandler(_StandardError())
+
+
+class _StandardError(logging.Handler):
+    """Writes to what stderr is at the time: a progress bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr, flush=True)
