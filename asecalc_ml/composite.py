@@ -46,6 +46,15 @@ class Composite(Calculator):
         """Whether the energies of all parts are continuous where an atom crosses a cutoff."""
         return all(getattr(part, "continuous", True) is not False for part in self.parts)
 
+    def get_property(self, name, atoms=None, allow_calculation=True):
+        """As ASE's, with a message that says what there is."""
+        if name not in self.implemented_properties:
+            raise PropertyNotImplementedError(
+                f"no {name}: all parts of this calculator give {', '.join(self.implemented_properties)}; ask "
+                "for one of these, or use another calculator"
+            )
+        return super().get_property(name, atoms, allow_calculation)
+
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last call; ASE does not look at charge and spin in ``info``."""
         changes = super().check_state(atoms, tol)
