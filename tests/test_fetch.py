@@ -59,6 +59,13 @@ def test_the_right_file_arrives_whole_and_once(server, tmp_path):
     assert server.asked == [0]  # the second call found it
 
 
+def test_a_file_may_have_another_name_where_it_is_published(server, tmp_path, monkeypatch):
+    file = RemoteFile("set_tiny.bin", server.url, len(CONTENT), SHA256, published_name="tiny.bin")
+    monkeypatch.setitem(module.SOURCES, "tiny", (file,))
+    (path,) = fetch("tiny", tmp_path, quiet=True)
+    assert (path.name, path.read_bytes()) == ("set_tiny.bin", CONTENT)
+
+
 def test_a_cut_connection_is_resumed_where_it_broke(server, tmp_path):
     server.cuts = [100_000, 50_000]
     (path,) = fetch("tiny", tmp_path, quiet=True)
@@ -139,5 +146,6 @@ def test_plain_lines_without_a_terminal(server, tmp_path, capsys):
 
 def test_published_hashes_are_those_of_the_real_files(shared_data):
     for file in (file for files in module.SOURCES.values() for file in files):
-        content = (shared_data / "rmd17" / file.name).read_bytes()
+        folder = "mlearn/Si" if file.published_name else "rmd17"
+        content = (shared_data / folder / (file.published_name or file.name)).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file.n_bytes, file.sha256)

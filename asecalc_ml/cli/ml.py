@@ -25,7 +25,7 @@ app.add_typer(models.app, name="models")
 app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 
-FORMATS = {".npz": "rmd17"}  # reader by suffix, where --format does not say
+FORMATS = {".npz": "rmd17", ".json": "mlearn"}  # reader by suffix, where --format does not say
 Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]
 
 
@@ -65,7 +65,9 @@ def evaluate(
     name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
     data: Annotated[
         str | None,
-        typer.Argument(help="rMD17's .npz or any file that ASE reads [default: the test data]"),
+        typer.Argument(
+            help="rMD17's .npz, mlearn's .json, or any file that ASE reads [default: the test data]"
+        ),
     ] = None,
 ) -> None:
     """Measure a model's errors on labelled structures; by default on the test data its card names.

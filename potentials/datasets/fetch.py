@@ -26,15 +26,22 @@ RMD17_URL = (
     "https://raw.githubusercontent.com/andersx/rmd17-npz/4f6bb0a186822c90d47cd98b7a27991fe0b3173b/rmd17-npz"
 )
 
+# The Materials Virtual Lab's repository, pinned to one commit. Licence BSD-3-Clause.
+MLEARN_URL = (
+    "https://raw.githubusercontent.com/materialsvirtuallab/mlearn/"
+    "10c427a5480c6281c15c64efaf869b03be04818f/data"
+)
+
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file, the folder it is published in, its size and its SHA-256."""
+    """A file, the folder it is published in, its size, its SHA-256, and its name there if it has another."""
 
     name: str
     folder: str
     n_bytes: int
     sha256: str
+    published_name: str | None = None
 
 
 def _rmd17(molecule: str, n_bytes: int, train: str, test: str) -> tuple[RemoteFile, RemoteFile]:
@@ -70,6 +77,22 @@ SOURCES: dict[str, tuple[RemoteFile, ...]] = {
         "e1d450430362e3bebdeea96b24501f5e56a5a8af1eb02d50cb763f48b51523cf",
         "ceda757f7670d97080ec3c28dfb559aeb8ca54f49e7f0da0682fa1eb5ac00907",
     ),
+    "mlearn-si": (
+        RemoteFile(
+            "mlearn_si_training.json",
+            f"{MLEARN_URL}/Si",
+            2669946,
+            "ae6d4b0a65b00e0fcf7ba0a6fad366716710d2f0d21d70199203089c6866b500",
+            published_name="training.json",
+        ),
+        RemoteFile(
+            "mlearn_si_test.json",
+            f"{MLEARN_URL}/Si",
+            309803,
+            "d452b30a89f23bff76f7cc529b7b6c2d159ea81ccd5a4599fb1a18207654fa91",
+            published_name="test.json",
+        ),
+    ),
 }
 
 
@@ -82,7 +105,7 @@ def fetch(name: str, directory: str | Path, url: str | None = None, quiet: bool 
     Parameters
     ----------
     name : str
-        Of :data:`SOURCES`, such as "rmd17-ethanol": 1000 frames to train on and 1000 to test.
+        Of :data:`SOURCES`, such as "rmd17-ethanol": 1000 frames to train on and 1000 to test; or "mlearn-si".
     directory : str or Path
         Made where it does not exist.
     url : str, optional
@@ -119,7 +142,7 @@ def _files(name: str) -> tuple[RemoteFile, ...]:
 
 def _fetch_file(file: RemoteFile, directory: Path, folder: str, quiet: bool) -> Path:
     target, part = directory / file.name, directory / f".{file.name}.part"
-    url = f"{folder.rstrip('/')}/{file.name}"
+    url = f"{folder.rstrip('/')}/{file.published_name or file.name}"
     if target.exists():
         _check_hash(target, file, f"{target} exists with another content: move it away and fetch again.")
         return target
