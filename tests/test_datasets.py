@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import ConfigError, DatasetError
 from asecalc_ml.plugins import get
-from asecalc_ml.potentials.datasets import RMD17, AseFile, dataset_hash
+from asecalc_ml.potentials.datasets import RMD17, AseFile, Mlearn, dataset_hash
 from asecalc_ml.potentials.datasets.options import parse_slice
 
 KCAL_PER_MOL_IN_EV = 4184 / 1.602176634e-19 / 6.02214076e23  # SI, exact since 2019
@@ -162,6 +162,56 @@ def test_every_length_is_converted_once(tmp_path):
     assert frame.cell.lengths()[0] == pytest.approx(5 * BOHR_IN_A, rel=ASE_CONSTANTS)
 
 
+STRESS = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]  # xx yy zz yz xz xy
+
+
+def with_stress(**changes) -> Atoms:
+    atoms = labelled()
+    atoms.calc.results.update(stress=np.array(STRESS))
+    atoms.info.update(changes)
+    return atoms
+
+
+@pytest.mark.parametrize("name", ["frames.xyz", "frames.traj"])
+def test_stress_is_read_where_a_frame_has_it(tmp_path, name):
+    write(tmp_path / name, [with_stress(), labelled()])
+    first, second = AseFile(path=tmp_path / name).read()
+    assert first.get_stress() == pytest.approx(STRESS)
+    assert "stress" not in second.calc.results
+
+
+def test_stress_is_energy_per_cubed_length(tmp_path):
+    write(tmp_path / "frames.xyz", with_stress())
+    frame = AseFile(path=tmp_path / "frames.xyz", energy_unit="Hartree", length_unit="Bohr").read()[0]
+    expected = np.array(STRESS) * HARTREE_IN_EV / BOHR_IN_A**3
+    assert frame.get_stress() == pytest.approx(expected, rel=ASE_CONSTANTS)
+
+
+def test_stress_under_another_name_and_as_a_matrix(tmp_path):
+    matrix = np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3]]) / 100
+    write(tmp_path / "frames.xyz", with_stress(REF_stress=2 * matrix))
+    frame = AseFile(path=tmp_path / "frames.xyz", stress_key="REF_stress").read()[0]
+    assert frame.get_stress() == pytest.approx(2 * np.array(STRESS))
+
+
+def test_a_molecule_has_no_stress(tmp_path):
+    atoms, calculator = Atoms("HF", [[0, 0, 0], [0, 0, 0.9]]), with_stress().calc
+    calculator.atoms = atoms.copy()
+    atoms.calc = calculator
+    write(tmp_path / "frames.traj", atoms)
+    assert "stress" not in AseFile(path=tmp_path / "frames.traj").read()[0].calc.results
+
+
+@pytest.mark.parametrize(
+    ("stress", "message"),
+    [(np.zeros(3), r"stress of shape \(3,\), expected \(6,\)"), (np.full(6, np.nan), "stress not finite")],
+)
+def test_a_stress_with_a_fault(tmp_path, stress, message):
+    write(tmp_path / "frames.traj", with_stress(wrong=stress))
+    with pytest.raises(DatasetError, match=message):
+        AseFile(path=tmp_path / "frames.traj", stress_key="wrong").read()
+
+
 def test_labels_under_other_names(tmp_path):
     atoms = labelled()
     atoms.info.update(REF_energy=-7.0, charge=-1)
@@ -204,6 +254,7 @@ def test_a_file_that_ase_cannot_read(tmp_path, content):
 def test_readers_are_plugins():
     assert get("datasets", "rmd17") is RMD17
     assert get("datasets", "ase") is AseFile
+    assert get("datasets", "mlearn") is Mlearn
 
 
 def test_unknown_unit_is_answered_with_the_allowed_ones():

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.evaluator import Evaluator
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
 from asecalc_ml.pair_potentials import Morse
+from asecalc_ml.potentials.training import evaluate as evaluate_module
 from asecalc_ml.potentials.training.domain import measure_domain
 from asecalc_ml.potentials.training.evaluate import evaluate
 
@@ -50,6 +52,37 @@ def test_known_errors_are_measured_in_meV():
     assert metrics.energy_rmse_meV == pytest.approx(5.0)
     assert metrics.forces_mae_meV_A == pytest.approx(20.0)
     assert metrics.forces_rmse_meV_A == pytest.approx(20.0)
+
+
+def test_energies_per_atom_weigh_small_and_large_frames_alike():
+    """5 meV too much in methane (5 atoms) and in water (3 atoms)."""
+    metrics = evaluate(morse(), labelled_by_morse(energy_error=0.005)).metrics()
+    assert metrics.energy_mae_meV_atom == pytest.approx((5 / 5 + 5 / 3) / 2)
+    assert metrics.stress_mae_GPa is None  # molecules
+
+
+def test_errors_of_stress_are_those_put_in():
+    """0.5 GPa on every component of one crystal, and a frame without stress that does not count."""
+    crystal = bulk("Cu", cubic=True)
+    evaluation = Evaluator(morse())(AtomGraph.from_atoms(crystal, 6.0))
+    stress = full_3x3_to_voigt_6_stress(evaluation.virial[0].numpy()) / crystal.get_volume()
+    labels = {"energy": 0.0, "forces": np.zeros((4, 3))}
+    with_stress, without = crystal.copy(), crystal.copy()
+    with_stress.calc = SinglePointCalculator(with_stress, **labels, stress=stress + 0.5 * units.GPa)
+    without.calc = SinglePointCalculator(without, **labels)
+    metrics = evaluate(morse(), [with_stress, without]).metrics()
+    assert metrics.stress_mae_GPa == pytest.approx(0.5)
+    assert metrics.stress_rmse_GPa == pytest.approx(0.5)
+
+
+def test_frames_are_evaluated_in_parts_of_a_bounded_size(monkeypatch):
+    """Whatever the parts, the errors are the same, frame by frame."""
+    frames = labelled_by_morse(10, energy_error=0.1)
+    whole = evaluate(morse(), frames)
+    monkeypatch.setattr(evaluate_module, "ATOMS_AT_ONCE", 9)
+    sizes = [[len(atoms) for atoms in part] for part in evaluate_module._parts(frames)]
+    assert sizes == [[5, 3]] * 5
+    np.testing.assert_allclose(evaluate(morse(), frames).energy, whole.energy, atol=1e-12)
 
 
 def test_evaluation_leaves_the_model_on_its_type():
