@@ -61,8 +61,8 @@ def row(frames, cell, pbc, skin: float, name: str, device: str) -> str:
     per_step = sum(updates + searches) / len(frames)
     update = f"{median(updates):.2f}" if updates else "-"
     return (
-        f"{len(frames[0]):6}  {name:>10}  {skin:6.2f}  {per_step:7.2f}  {update:>9}  {median(searches):9.2f}  "
-        f"{len(frames) / len(searches):12.1f}"
+        f"{len(frames[0]):6}  {name:>10}  {skin:6.2f}  {per_step:7.2f}  {update:>9}  {median(searches):9.2f} "
+        f"{len(frames) / len(searches):13.1f}"
     )
 
 

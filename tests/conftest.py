@@ -12,6 +12,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_runtest_setup(item) -> None:
+    """Tests marked "gpu" need a CUDA device."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no CUDA device here")
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch) -> Path:
     """Each test registers models, and stamps golden values, in a folder of its own."""
