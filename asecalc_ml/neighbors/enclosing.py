@@ -67,7 +67,8 @@ def complete(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     (a molecule, ASE's bare slabs), parallel, or too short for the structure.
     """
     completed = np.array(cell, dtype=float)
-    completed[~pbc] = _normals(completed[pbc])
+    if not pbc.all():
+        completed[~pbc] = _normals(completed[pbc])
     return completed
 
 

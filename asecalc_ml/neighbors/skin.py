@@ -116,17 +116,19 @@ class SkinNeighborList:
     def _are_good(self, positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> bool:
         if self._pairs is None or len(positions) != len(self._positions) or (pbc != self._pbc).any():
             return False
-        if self._is_static:
-            return bool(torch.isfinite(positions).all())
         if not np.isfinite(cell).all():
             return False
+        if self._is_static:
+            return bool(torch.isfinite(positions).all())
         return self._reach(positions, np.where(pbc[:, None], cell, self._cell)) <= self.cutoff + self.skin
 
     def _reach(self, positions: Tensor, cell: np.ndarray) -> float:
         """How far apart a pair within the cutoff can have been at the last search; NaN for NaN."""
-        strain = np.linalg.solve(self._cell, cell)
-        moved = positions - self._positions @ positions.new_tensor(strain)
+        expected, shrunk = self._positions, np.float64(1.0)
+        if (cell != self._cell).any():
+            strain = np.linalg.solve(self._cell, cell)
+            expected, shrunk = expected @ positions.new_tensor(strain), np.linalg.svd(strain).S[-1]
+        moved = positions - expected
         moved = torch.linalg.vector_norm(moved - moved.mean(dim=0), dim=1)  # all together count for nothing
-        shrunk = np.linalg.svd(strain, compute_uv=False)[-1]
         with np.errstate(divide="ignore"):
             return (self.cutoff + moved.topk(min(2, len(moved))).values.sum().item()) / shrunk
