@@ -116,6 +116,16 @@ def test_a_bond_that_breaks_later_still_counts_as_bonded():
     assert sum(domain.distances["H-O bonded"].counts) == 4
 
 
+def test_a_crystal_listed_in_another_order_has_bonds_of_its_own():
+    first = bulk("Si", cubic=True) * (2, 2, 2)
+    other = first[np.random.default_rng(0).permutation(len(first))]
+    domain = measure_domain([labelled(first), labelled(other)], cutoff=3.0)
+    assert domain.distances["Si-Si bonded"].std == pytest.approx(0, abs=1e-6)
+    assert sum(domain.distances["Si-Si bonded"].counts) == 2 * 2 * 64
+    assert set(domain.distances) == {"Si-Si bonded"}
+    assert domain.angles["Si-Si-Si"].std == pytest.approx(0, abs=1e-4)
+
+
 def test_wrapped_frames_give_the_same_as_unwrapped_ones():
     start = molecule("H2O", cell=[6.0, 6.0, 6.0], pbc=True)
     moved = start.copy()

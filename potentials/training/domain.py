@@ -17,12 +17,19 @@ from asecalc_ml.topology import BondGraph, angle_triples_and_shifts, bond_graph,
 DISTANCE_WIDTH_A = 0.02
 ANGLE_WIDTH_DEG = 1.0
 
+#: A bond that has grown by this factor is broken.
+STRETCHED = 1.5
+
+#: A frame, and its bonds.
+Reference = tuple[Atoms, BondGraph]
+
 
 def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
     """Histograms of distances within the cutoff, by topological class, and of bonded angles.
 
-    Bonds are those of the first frame with the same atoms in the same order: a bond that breaks later
-    still counts as bonded, with its length.
+    Bonds are those of the first frame with the same atoms in the same order, as long as a frame keeps at
+    least half of them: a bond that breaks later still counts as bonded, with its length. Another arrangement,
+    such as a crystal whose atoms are listed in another order, or a melt, has bonds of its own.
 
     Parameters
     ----------
@@ -30,14 +37,10 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
         With energies (eV) and forces (eV/Å) in their calculators.
     cutoff : float, Å
     """
-    first: dict[tuple, Atoms] = {}
-    graphs: dict[tuple, BondGraph] = {}
+    references: dict[tuple, list[Reference]] = defaultdict(list)
     distances, angles = defaultdict(list), defaultdict(list)
     for atoms in frames:
-        key = (*atoms.numbers, *atoms.pbc)
-        if key not in graphs:
-            first[key], graphs[key] = atoms, bond_graph(atoms)
-        graph = _with_images_of(atoms, first[key], graphs[key])
+        graph = _bonds_of(atoms, references[(*atoms.numbers, *atoms.pbc)])
         _add_distances(atoms, graph, cutoff, distances)
         _add_angles(atoms, graph, angles)
     energies = [atoms.get_potential_energy() for atoms in frames]
@@ -47,6 +50,22 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
         energy_eV=(min(energies), max(energies)),
         largest_force_eV_A=max(float(np.linalg.norm(atoms.get_forces(), axis=1).max()) for atoms in frames),
     )
+
+
+def _bonds_of(atoms: Atoms, references: list[Reference]) -> BondGraph:
+    """Bonds of the first arrangement that the frame still resembles; its own, as a new one, if of none."""
+    for first, graph in references:
+        found = _with_images_of(atoms, first, graph)
+        stretched = _lengths(atoms, found) > STRETCHED * _lengths(first, graph)
+        if stretched.sum() <= len(stretched) / 2:
+            return found
+    references.append((atoms, bond_graph(atoms)))
+    return references[-1][1]
+
+
+def _lengths(atoms: Atoms, graph: BondGraph) -> np.ndarray:
+    i, j = graph.bonds.T
+    return np.linalg.norm(atoms.positions[j] - atoms.positions[i] + graph.shifts @ atoms.cell.array, axis=1)
 
 
 def _with_images_of(atoms: Atoms, first: Atoms, graph: BondGraph) -> BondGraph:
