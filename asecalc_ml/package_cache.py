@@ -149,7 +149,7 @@ def _writable(folder: Path) -> Path | None:
 
 def _reason(error: Exception) -> str:
     """The first line of what may be a compiler's long output."""
-    if type(error).__name__ == "InvalidCxxCompiler":
+    if "InvalidCxxCompiler" in str(error):
         return "there is no C++ compiler; install one, such as g++"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

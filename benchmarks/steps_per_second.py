@@ -30,7 +30,7 @@ class Free(Calculator):
 
 
 def milliseconds_per_step(calculator, structure: str, n_steps: int) -> float:
-    """Median over repetitions, after a warm-up that includes tracing."""
+    """Median over repetitions, after a warm-up that includes compiling."""
     atoms = load_structure(structure)
     atoms.calc = calculator
     dynamics = VelocityVerlet(atoms, 0.1 * units.fs)
@@ -52,8 +52,8 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     calculators = {
-        f"{arguments.model}, traced": MLCalculator(arguments.model, mode="traced"),
-        f"{arguments.model}, eager": MLCalculator(arguments.model, mode="eager"),
+        f"{arguments.model}, compiled": MLCalculator(arguments.model, compile="always"),
+        f"{arguments.model}, eager": MLCalculator(arguments.model, compile="never"),
         "free calculator": Free(),
     }
     for name, calculator in calculators.items():
