@@ -100,7 +100,9 @@ def _told_plainly() -> Iterator[None]:
 
 def _compile(task: EnergyForcesTask, train_loader: DataLoader, dynamic: bool) -> None:
     """Compile the training step, or say why not and go on without."""
-    batches = [batch.inputs for batch in itertools.islice(train_loader, BATCHES_COMPARED)]
+    device = torch.device("cuda" if _accelerator(task.options.device) == "gpu" else "cpu")
+    task.to(device)  # a trace keeps the model's buffers where they are now
+    batches = [batch.to(device).inputs for batch in itertools.islice(train_loader, BATCHES_COMPARED)]
     try:
         forward = compiled_forward(task.model, batches[0], dynamic)
         check_forward(forward, task.model, batches)
