@@ -15,8 +15,9 @@ class Bounds:
         The same for forces and stress, as a part of the largest component (of 1 eV/Å and 1 eV/Å³ at least).
     noise_eV_atom : float
         Rounding of the energy, per atom.
-    step_A, strain : float
-        Steps of finite differences: smaller ones drown in rounding, larger ones meet anharmonicity.
+    step_A, strain, hessian_step_A : float
+        Steps of finite differences: smaller ones drown in rounding, larger ones meet anharmonicity. Forces
+        change faster than energies where a network has nearly a kink, so the Hessian takes smaller steps.
     """
 
     energy_eV_atom: float
@@ -25,15 +26,16 @@ class Bounds:
     noise_eV_atom: float
     step_A: float
     strain: float
+    hessian_step_A: float
 
 
 BOUNDS = {
     # Sums of some thousand terms of 10 eV round at 1e-12 eV, forces at 1e-11 eV/Å: these leave room for
     # 1e-3 of conditioning, and no physics hides below them.
-    "float64": Bounds(1e-9, 1e-7, 1e-8, noise_eV_atom=1e-10, step_A=0.005, strain=0.002),
+    "float64": Bounds(1e-9, 1e-7, 1e-8, noise_eV_atom=1e-10, step_A=0.005, strain=0.002, hessian_step_A=3e-4),
     # A float32 holds 1 eV to 6e-8; ten of them, added, stay within 1e-6 eV, and the slope over an atom's
     # own length scale, 0.01 Å, within 1e-4 eV/Å.
-    "float32": Bounds(1e-6, 1e-4, 1e-5, noise_eV_atom=1e-6, step_A=0.01, strain=0.005),
+    "float32": Bounds(1e-6, 1e-4, 1e-5, noise_eV_atom=1e-6, step_A=0.01, strain=0.005, hessian_step_A=1e-3),
 }
 
 #: Forces and stress against finite differences, relative to the largest component: the four-point formula at
@@ -45,6 +47,9 @@ NOISE_FACTOR = 5.0
 
 #: At 1 meV an atom and ps a structure warms by some 4 K in a ps, which ends every run worth its name.
 DRIFT_meV_ATOM_PS = 1.0
+
+#: Most that the total energy may wander at 300 K: a third of kT. Stiff bonds at 0.5 fs take a tenth of it.
+SPREAD_meV_ATOM = 10.0
 
 #: Part of that which float32 may add to what float64 drifts.
 DRIFT_OF_PRECISION = 0.1

@@ -23,9 +23,11 @@ def deviations(
         )
 
 
-def energy_deviation(difference: float, bounds: Bounds, n_atoms: int, note: str = "") -> Measured:
-    """Of an energy, per atom."""
-    return Measured(abs(difference) / n_atoms, bounds.energy_eV_atom, "eV/atom", note)
+def energy_deviation(
+    difference: float | np.ndarray, bounds: Bounds, n_atoms: int, note: str = ""
+) -> Measured:
+    """Of an energy, per atom; some calculators give it as an array of one."""
+    return Measured(abs(float(np.squeeze(difference))) / n_atoms, bounds.energy_eV_atom, "eV/atom", note)
 
 
 def array_deviation(found, expected, part: float, unit: str, note: str = "") -> Measured:

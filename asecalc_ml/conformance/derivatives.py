@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.conformance.bounds import NOISE_FACTOR, SLOPE
+from asecalc_ml.conformance.noise import rounding
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import SEED, strained
 from asecalc_ml.conformance.subject import Subject
@@ -47,18 +48,15 @@ def stress_of_slab(subject: Subject) -> Iterator[Measured]:
 
 def hessian(subject: Subject) -> Iterator[Measured]:
     """The slope of force i along coordinate j is that of force j along i."""
-    atoms, step = subject.molecule, subject.bounds.step_A
+    atoms, step = subject.molecule, subject.bounds.hessian_step_A
     chosen = _chosen(atoms, HESSIAN_ATOMS)
 
-    def forces_at(index: tuple[int, int], offset: float) -> np.ndarray:
-        return np.asarray(subject.evaluate(_moved(atoms, index, offset))["forces"])[chosen].ravel()
+    def forces_of(moved: Atoms) -> np.ndarray:
+        return np.asarray(subject.evaluate(moved)["forces"], float)[chosen].ravel()
 
-    rows = [slope(lambda x, i=i, k=k: forces_at((i, k), x), step) for i in chosen for k in range(3)]
-    found = -np.array(rows)
-    noise = (
-        10 * subject.noise_eV / step**2
-    )  # forces round more coarsely than the energy, by the step at least
-    yield _relative(found, found.T, noise, "")
+    indices = [(i, k) for i in chosen for k in range(3)]
+    rows = [slope(lambda x, index=index: forces_of(_moved(atoms, index, x)), step) for index in indices]
+    yield _relative(np.array(rows), np.transpose(rows), rounding(forces_of, atoms) / step, "")
 
 
 def _stress(subject: Subject, atoms: Atoms) -> Measured:

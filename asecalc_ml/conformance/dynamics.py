@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import BaseCalculator
 
-from asecalc_ml.conformance.bounds import DRIFT_OF_PRECISION, DRIFT_meV_ATOM_PS
+from asecalc_ml.conformance.bounds import DRIFT_OF_PRECISION, DRIFT_meV_ATOM_PS, SPREAD_meV_ATOM
 from asecalc_ml.conformance.result import Measured, NotApplicableError
 from asecalc_ml.conformance.structures import SEED
 from asecalc_ml.conformance.subject import Subject
@@ -21,12 +21,12 @@ UNIT = "meV/atom/ps"
 
 def drift_short_step(subject: Subject) -> Iterator[Measured]:
     """Velocity Verlet, 0.1 fs."""
-    yield _judged(subject, 0.1)
+    yield from _judged(subject, 0.1)
 
 
 def drift_long_step(subject: Subject) -> Iterator[Measured]:
     """Velocity Verlet, 0.5 fs."""
-    yield _judged(subject, 0.5)
+    yield from _judged(subject, 0.5)
 
 
 def precision_of_dynamics(subject: Subject) -> Iterator[Measured]:
@@ -40,10 +40,13 @@ def precision_of_dynamics(subject: Subject) -> Iterator[Measured]:
     yield Measured(abs(slope), bound, UNIT, note)
 
 
-def _judged(subject: Subject, timestep_fs: float) -> Measured:
+def _judged(subject: Subject, timestep_fs: float) -> Iterator[Measured]:
     energies = _total_energies(subject, subject.another(), timestep_fs)
     slope, error = _drift(energies, timestep_fs)
-    return Measured(abs(slope), DRIFT_meV_ATOM_PS + SIGMAS * error, UNIT, f"{slope:+.4f} ± {error:.4f}")
+    yield Measured(abs(slope), DRIFT_meV_ATOM_PS + SIGMAS * error, UNIT, f"{slope:+.4f} ± {error:.4f}")
+    spread = float(np.ptp(energies))
+    if spread > SPREAD_meV_ATOM:  # told where it is the trouble
+        yield Measured(spread, SPREAD_meV_ATOM, "meV/atom", "the total energy wanders")
 
 
 def _total_energies(subject: Subject, calculator: BaseCalculator, timestep_fs: float) -> np.ndarray:
@@ -54,7 +57,7 @@ def _total_energies(subject: Subject, calculator: BaseCalculator, timestep_fs: f
     atoms.calc = calculator
     energies = []
     dynamics = VelocityVerlet(atoms, timestep_fs * units.fs)
-    dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
+    dynamics.attach(lambda: energies.append(float(np.squeeze(atoms.get_total_energy()))))
     dynamics.run(subject.effort.dynamics_steps)
     return 1000 * np.array(energies) / len(atoms)
 

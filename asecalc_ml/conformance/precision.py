@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from asecalc_ml.conformance.bounds import BOUNDS
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.subject import Subject
 
@@ -11,5 +12,6 @@ from asecalc_ml.conformance.subject import Subject
 def rounding(subject: Subject) -> Iterator[Measured]:
     """Scatter of the energy along a short line; a float32 on the way of a float64 shows here."""
     n_atoms = len(subject.molecule)
-    declared = f"{subject.declared_dtype}, as declared" if subject.declared_dtype else subject.dtype
-    yield Measured(subject.noise_eV / n_atoms, subject.bounds.noise_eV_atom, "eV/atom", declared)
+    dtype = subject.declared_dtype or subject.dtype
+    note = f"{dtype}, as {'declared' if subject.declared_dtype else 'measured'}"
+    yield Measured(subject.noise_eV / n_atoms, BOUNDS[dtype].noise_eV_atom, "eV/atom", note)

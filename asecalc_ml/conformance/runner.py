@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from ase import Atoms
@@ -99,19 +99,18 @@ def _run(subject: Subject, check: Check) -> CheckResult:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of others' calculators; what counts is measured
-            measured = list(check.measure(subject))
+            worst = _worst(check.measure(subject))
     except (NotApplicableError, NotImplementedError) as error:
         return ended("n.a.", note=_one_line(error))
     except Exception as error:  # whatever a foreign calculator raises is its failure, not the suite's
         return ended("fail", note=f"raised {type(error).__name__}: {_one_line(error)}")
-    return _concluded(ended, measured)
-
-
-def _concluded(ended: Callable[..., CheckResult], measured: Iterable[Measured]) -> CheckResult:
-    """The worst figure stands for the check."""
-    worst = max(measured, key=lambda one: (not one.passed, one.badness))
     verdict = "pass" if worst.passed else "fail"
     return ended(verdict, worst.figure, worst.bound, worst.unit, note=worst.note)
+
+
+def _worst(measured: Iterable[Measured]) -> Measured:
+    """The figure that stands for its check."""
+    return max(measured, key=lambda one: (not one.passed, one.badness))
 
 
 def _report(subject: Subject, results: tuple[CheckResult, ...]) -> Report:

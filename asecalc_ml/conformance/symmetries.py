@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from ase import Atoms
@@ -14,7 +14,7 @@ from asecalc_ml.conformance.structures import SEED, random_rotation, turned
 from asecalc_ml.conformance.subject import Results, Subject
 
 FAR_A = 50.0 * np.array([0.6, -0.48, 0.64])  # 50 Å from the origin
-UNEVEN_A = np.array([0.123456789, -0.987654321, 0.555555555])  # fits no grid of float32
+N_PLACES = 5
 
 
 def rotation(subject: Subject) -> Iterator[Measured]:
@@ -28,13 +28,14 @@ def reflection(subject: Subject) -> Iterator[Measured]:
 
 
 def translation(subject: Subject) -> Iterator[Measured]:
-    """Near the origin and 50 Å from it."""
-
-    def shifted(atoms: Atoms) -> Atoms:
-        atoms.positions += FAR_A + UNEVEN_A
-        return atoms
-
-    yield from _same(subject, shifted)
+    """At several places some 50 Å from the origin, since rounding differs from place to place."""
+    places = FAR_A + np.random.default_rng(SEED).normal(size=(N_PLACES, 3))
+    for atoms in subject.bodies():
+        before = subject.everything(atoms)
+        for place in places:
+            moved = atoms.copy()
+            moved.positions += place
+            yield from deviations(subject.everything(moved), before, subject.bounds, len(atoms), _kind(atoms))
 
 
 def permutation(subject: Subject) -> Iterator[Measured]:
@@ -79,12 +80,6 @@ def _turned_results(results: Results, matrix: np.ndarray) -> Results:
         stress = matrix @ voigt_6_to_full_3x3_stress(results["stress"]) @ matrix.T
         found["stress"] = full_3x3_to_voigt_6_stress(stress)
     return found
-
-
-def _same(subject: Subject, change: Callable[[Atoms], Atoms]) -> Iterator[Measured]:
-    for atoms in subject.bodies():
-        before, after = subject.everything(atoms), subject.everything(change(atoms.copy()))
-        yield from deviations(after, before, subject.bounds, len(atoms), _kind(atoms))
 
 
 def _kind(atoms: Atoms) -> str:
