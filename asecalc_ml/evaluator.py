@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from asecalc_ml.compiled import Runner
@@ -179,13 +178,11 @@ class Evaluator:
         return runner
 
     def _padded(self, graph: AtomGraph) -> PotentialInput:
-        capacity = self._grown_capacity(graph)  # before the device would have to be waited for
-        return with_ghost(graph.to(self._source.device), self._source.cutoff, capacity)
+        return with_ghost(graph.to(self._source.device), self._source.cutoff, self._grown_capacity(graph))
 
     def _grown_capacity(self, graph: AtomGraph) -> int:
         """Enough edges for this graph: as they are for a molecule's static pairs, with room for a list."""
-        sizes = torch.bincount(graph.batch)
-        if graph.n_edges == int((sizes * (sizes - 1)).sum()) and not bool(graph.pbc.any()):
+        if graph.n_systems == 1 and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1):
             return graph.n_edges
         key = (graph.n_atoms, graph.n_systems)
         if graph.n_edges > self._capacities.get(key, -1):

@@ -390,3 +390,49 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(compiled, tiny_model, et
     calculator = MLCalculator(tiny_model, compile="always")
     assert np.array_equal(calculator.get_forces(ethanol), compiled.get_forces(ethanol))
     assert calculator._evaluator.n_compilations == 1
+
+
+# ------------------------------------------------------------------------------------------------ on a GPU
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compile", ["never", "always"])
+@pytest.mark.parametrize("pbc", [False, True])
+def test_cuda_finds_what_the_cpu_finds(tiny_model, ethanol, compile, pbc):
+    """One structure after another through the same shape: a recorded graph must see each of them."""
+    ethanol.set_cell([[5.5, 0, 0], [0.8, 5.0, 0], [-0.4, 0.6, 5.2]])
+    ethanol.pbc = pbc
+    on_cpu = MLCalculator(tiny_model, dtype="float64", compile="never")
+    on_gpu = MLCalculator(tiny_model, dtype="float64", compile=compile, device="cuda")
+    for seed in range(4):
+        ethanol.rattle(0.05, seed=seed)
+        assert on_gpu.get_potential_energy(ethanol) == pytest.approx(
+            on_cpu.get_potential_energy(ethanol), abs=1e-8
+        )
+        assert on_gpu.get_forces(ethanol) == pytest.approx(on_cpu.get_forces(ethanol), abs=1e-7)
+        assert on_gpu.get_stress(ethanol) == pytest.approx(on_cpu.get_stress(ethanol), abs=1e-9)
+
+
+@pytest.mark.gpu
+def test_a_cuda_package_is_found_again(tiny_model, ethanol):
+    expected = MLCalculator(tiny_model, compile="always", device="cuda").get_forces(ethanol)
+    again = MLCalculator(tiny_model, device="cuda")
+    assert np.array_equal(again.get_forces(ethanol), expected)
+    assert again._evaluator.n_compilations == 0
+
+
+@pytest.mark.gpu
+def test_a_cuda_graph_is_recorded(tiny_model, ethanol):
+    """Without the warning that it could not be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MLCalculator(tiny_model, compile="always", device="cuda").get_forces(ethanol)
+
+
+@pytest.mark.gpu
+def test_many_structures_on_cuda(tiny_model, ethanol):
+    structures = [ethanol, ethanol[:4], ethanol]
+    found = MLCalculator(tiny_model, dtype="float64", device="cuda").calculate_many(structures)
+    expected = MLCalculator(tiny_model, dtype="float64").calculate_many(structures)
+    for one, other in zip(found, expected, strict=True):
+        assert one["forces"] == pytest.approx(other["forces"], abs=1e-7)
