@@ -70,12 +70,6 @@ class Committee(Composite):
     Energies of models whose card says ``energies_degenerate`` compare only within the composition that
     they were trained on; for other structures ``energy_std`` and ``energies_std`` are left out, while
     forces and stress, and what is said about them, hold.
-
-    Examples
-    --------
-    >>> committee = Committee(["first", "second"], dtype="float64")  # doctest: +SKIP
-    >>> atoms.calc = committee  # doctest: +SKIP
-    >>> atoms.get_forces(), committee.results["forces_deviation"]  # doctest: +SKIP
     """
 
     name = "asecalc-ml-committee"

@@ -29,7 +29,8 @@ class ProtocolOptions(Options):
     )
     calculator: str | dict[str, dict[str, Any] | None] | None = Field(
         None,
-        description="a registered model, gfn2-xtb, or 'module:Class' of any ASE calculator",
+        description="a registered model, committee, gfn2-xtb, or 'module:Class' of any ASE calculator; with "
+        "arguments as in {NAME: {dtype: float64, corrections: [zbl]}}",
     )
     directory: str | None = Field(
         None,

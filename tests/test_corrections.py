@@ -15,10 +15,12 @@ from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.mixing import SumCalculator
 from ase.collections import g2
+from typer.testing import CliRunner
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.calculators import describe_calculator, make_calculator
 from asecalc_ml.card import DatasetCard
+from asecalc_ml.cli import ml
 from asecalc_ml.corrections import Corrected, correction_calculators, explicit, with_terms
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.md_protocols.nve import NVE
@@ -227,12 +229,24 @@ def test_the_hessian_is_the_slope_of_the_forces(dftd3, morse, crystal, correctio
     assert calculator.get_hessian(crystal) == pytest.approx(numerical, abs=1e-4)
 
 
-def test_a_card_s_terms_are_added_as_those_of_yaml(dftd3, morse, crystal):
-    results = MLCalculator(morse).calculate_many([crystal])[0]
-    found = with_terms(results, correction_calculators(explicit(BOTH)), crystal)
-    expected = Corrected(morse, BOTH)
+def test_terms_of_the_card_are_added_as_those_of_yaml(dftd3, morse, crystal):
+    register_untrained("complete", MORSE, crystal, dtype=torch.float64, corrections=explicit(BOTH))
+    by_card, by_yaml = MLCalculator("complete"), Corrected(morse, BOTH)
+    batch = by_card.calculate_many([crystal])[0]
     for name in ("energy", "free_energy", "energies", "forces", "stress"):
-        assert found[name] == pytest.approx(expected.get_property(name, crystal), abs=1e-12)
+        expected = by_yaml.get_property(name, crystal)
+        assert by_card.get_property(name, crystal) == pytest.approx(expected, abs=1e-12)
+        assert batch[name] == pytest.approx(expected, abs=1e-12)
+    assert by_card.get_hessian(crystal) == pytest.approx(by_yaml.get_hessian(crystal), abs=1e-12)
+    description = describe_calculator(by_card)
+    assert description["corrections"] == explicit(BOTH)
+    assert "dftd3" in description["versions"]
+
+
+def test_a_card_without_terms_changes_no_bit(morse, crystal):
+    results = MLCalculator(morse).calculate_many([crystal])[0]
+    again = with_terms(results, [], crystal)
+    assert all(np.array_equal(again[name], results[name]) for name in results)
 
 
 def test_many_at_once(dftd3, morse, crystal):
@@ -294,6 +308,13 @@ def test_it_can_be_made_again(dftd3, morse, crystal, way):
     assert again.get_potential_energy(crystal) == calculator.get_potential_energy(crystal)
     assert again.todict() == calculator.todict()
     assert calculator.model_hash[:16] in json.dumps(calculator.todict())
+
+
+def test_what_to_cite_for_a_model_with_terms(crystal):
+    register_untrained("complete", MORSE, crystal, corrections=explicit(["zbl"]))
+    shown = CliRunner().invoke(ml.app, ["models", "cite", "complete"]).output
+    assert "Added to it: zbl: J. F. Ziegler" in shown
+    assert "reach: 0.7" in CliRunner().invoke(ml.app, ["models", "show", "complete"]).output
 
 
 def test_as_a_card_holds_them():

@@ -107,6 +107,7 @@ def _names(histograms: object) -> object:
 
 def _citations(card: ModelCard) -> list[str]:
     from asecalc_ml import plugins
+    from asecalc_ml.corrections import CORRECTIONS
 
     method = getattr(plugins.get("architectures", card.architecture), "citation", None)
     data = card.dataset
@@ -115,4 +116,6 @@ def _citations(card: ModelCard) -> list[str]:
         theory = f" ({data.level_of_theory})" if data.level_of_theory else ""
         lines.append(f"Data: {data.name}{theory}: {data.citation or 'no citation given'}")
         lines.append(f"Licence of the data: {data.licence or 'not given'}")
+    terms = [name for one in card.corrections for name in one]
+    lines += [f"Added to it: {name}: {CORRECTIONS[name].citation}" for name in terms]
     return [*lines, "Software: asecalc-ml, CITATION.cff"]
