@@ -156,6 +156,15 @@ class MLCalculator(Calculator):
         ]
         return changes if _charge_and_spin(atoms) == _charge_and_spin(known) else [*changes, "info"]
 
+    def get_property(self, name, atoms=None, allow_calculation=True):
+        """As ASE's, with a message that says what there is."""
+        if name not in self.implemented_properties:
+            raise PropertyNotImplementedError(
+                f"no {name}: model {self.card.name!r} gives {', '.join(self.implemented_properties)}; ask for "
+                "one of these, or use another calculator"
+            )
+        return super().get_property(name, atoms, allow_calculation)
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         if "stress" in properties and self.atoms.cell.rank < 3:
