@@ -160,8 +160,8 @@ class MLCalculator(Calculator):
         """As ASE's, with a message that says what there is."""
         if name not in self.implemented_properties:
             raise PropertyNotImplementedError(
-                f"no {name}: model {self.card.name!r} gives {', '.join(self.implemented_properties)}; ask for "
-                "one of these, or use another calculator"
+                f"no {name}: model {self.card.name!r} gives {', '.join(self.implemented_properties)}; "
+                "ask for one of these, or use another calculator"
             )
         return super().get_property(name, atoms, allow_calculation)
 
