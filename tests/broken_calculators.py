@@ -433,6 +433,22 @@ class ChangesProcess(Honest):
         return super().answer(atoms)
 
 
+class NeedsInfo(Honest):
+    """Takes the charge from the info of the atoms, without asking whether it is there."""
+
+    def answer(self, atoms):
+        return super().answer(atoms) | {"charge": atoms.info["charge"]}
+
+
+class WrongHessian(Honest):
+    """Second derivatives of half the energy."""
+
+    def get_hessian(self, atoms):
+        steps = 1e-4 * np.eye(3 * len(atoms)).reshape(-1, len(atoms), 3)
+        moved = [[self.answer(_at(atoms, sign * step))["forces"] for sign in (1, -1)] for step in steps]
+        return np.array([(minus - plus).ravel() / 4e-4 for plus, minus in moved])
+
+
 class PaddingLeak(Honest):
     """In a batch, smaller structures feel the atoms they are padded with."""
 
@@ -454,6 +470,12 @@ class Leak(Honest):
     def answer(self, atoms):
         self.kept.append(np.ones(2000))
         return super().answer(atoms)
+
+
+def _at(atoms, displacement):
+    moved = atoms.copy()
+    moved.positions += displacement
+    return moved
 
 
 # ----------------------------------------------------------------------------- for tests of the suite itself

@@ -62,6 +62,8 @@ EXPECTED = {
     "Tolerant": {"nothing stale"},
     "FirstQuestion": {"order of questions"},
     "Random": {"determinism"},
+    "NeedsInfo": {"plain atoms"},
+    "WrongHessian": {"hessian"},
     "WrongType": {"types"},
     "SinglePrecisionArrays": {"types"},
     "SharedBuffer": {"results are kept"},

@@ -45,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
         state.order_of_questions,
     ),
     Check("determinism", "30 identical calls give the same bits", state.determinism),
+    Check("plain atoms", "atoms.info may be empty", state.plain_atoms),
     Check("types", "results have ASE's types and shapes", state.types),
     Check("results are kept", "returned arrays belong to the caller", state.results_are_kept),
     Check("input untouched", "the structure comes back as it was", state.input_untouched),

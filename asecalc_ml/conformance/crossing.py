@@ -1,4 +1,4 @@
-"""Continuity: no jump of energy or force where an atom crosses a cutoff, known or found by looking for it."""
+"""Continuity: no jump of energy or force where an atom crosses a cutoff, found by looking for it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import even_element, extent, nearest_distance, with_info
 from asecalc_ml.conformance.subject import Subject
 
-STEP_A, LONGEST_A = 0.05, 13.0
+STEP_A, LONGEST_A = 0.1, 13.0
 WIDTH_A = 1e-9  # interval in which a jump is enclosed
 SUSPECTS = 3  # intervals that are looked into, for energy and for forces each
-WINDOW = 4  # intervals on either side that say what is smooth
+ORDER = 4  # of differences; a jump shows in five of them
+WINDOW = 6  # intervals on either side that say what is smooth, more than a jump shows in
 AXIS, ACROSS = np.array([0.36, 0.48, 0.80]), np.array([-0.6, -0.8, 0.0])
 
 
@@ -27,6 +28,9 @@ class Point(NamedTuple):
     energy: float
     forces: np.ndarray
     pull: float
+
+
+Jump = Callable[[Point, Point], float | np.ndarray]
 
 
 def continuity(subject: Subject) -> Iterator[Measured]:
@@ -54,39 +58,51 @@ def _largest_jumps(
         return Point(distance, found["energy"], forces, float((forces[len(standing) :] @ AXIS).sum()))
 
     points = [at(distance) for distance in np.arange(start, start + LONGEST_A, STEP_A)]
+    floor = max(subject.noise_eV, 1e-13)
+
+    def ends(first: Point, second: Point) -> float:
+        """Whether the energy stops to change between two points: the outermost cutoff."""
+        before, after = (abs(point.energy - points[-1].energy) > 4 * floor for point in (first, second))
+        return float(before != after)
+
     enclosed = [
         _enclose(at, points[k], points[k + 1], jump)
-        for jump in (_energy_jump, _force_jump)
-        for k in _suspects(subject, points, jump)
+        for jump in (ends, _energy_jump, _force_jump)
+        for k in _suspects(points, jump, floor)
     ]
     n_atoms = len(standing) + len(moving)
     for first, second in enclosed:
-        where = f"{what} at {first.distance:.4f} Å"
-        yield Measured(_energy_jump(first, second), subject.bounds.energy_eV_atom * n_atoms, "eV", where)
+        where = f"{what}, moved by {first.distance:.4f} Å"
+        yield Measured(
+            _size(_energy_jump(first, second)), subject.bounds.energy_eV_atom * n_atoms, "eV", where
+        )
         bound = subject.bounds.forces * max(1.0, np.abs(second.forces).max())
-        yield Measured(_force_jump(first, second), bound, "eV/Å", f"{where}, force")
+        yield Measured(_size(_force_jump(first, second)), bound, "eV/Å", f"{where}, force")
 
 
-def _suspects(subject: Subject, points: list[Point], jump: Callable[[Point, Point], float]) -> list[int]:
-    """Intervals whose jump stands out among their neighbors, and that of the cutoff the card names."""
-    jumps = np.array([jump(*pair) for pair in pairwise(points)])
-    padded = np.pad(jumps, WINDOW, mode="edge")
-    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * WINDOW + 1)
-    floor = max(subject.noise_eV, 1e-12)
-    found = list(np.argsort(jumps / (np.median(around, axis=1) + floor))[-SUSPECTS:])
-    cutoff = getattr(getattr(subject.calculator, "card", None), "cutoff_A", None)
-    if cutoff is not None:
-        found += [k for k in range(len(jumps)) if points[k].distance <= cutoff < points[k + 1].distance]
+def _suspects(points: list[Point], jump: Jump, floor: float) -> list[int]:
+    """Intervals whose jump stands out among their neighbors, the most suspect first."""
+    spikes = _spikes(np.array([np.ravel(jump(*pair)) for pair in pairwise(points)], float), floor)
+    found = []
+    while len(found) < SUSPECTS and spikes.any():
+        found.append(int(np.argmax(spikes)))
+        spikes[max(0, found[-1] - ORDER // 2) : found[-1] + ORDER // 2 + 1] = 0.0
     return found
 
 
-def _enclose(
-    at: Callable[[float], Point], first: Point, second: Point, jump: Callable
-) -> tuple[Point, Point]:
+def _spikes(jumps: np.ndarray, floor: float) -> np.ndarray:
+    """How far the fourth differences, which leave little of what is smooth, exceed those around."""
+    differences = np.abs(np.diff(jumps, ORDER, axis=0)).max(axis=1)
+    padded = np.pad(differences, WINDOW, mode="edge")
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * WINDOW + 1)
+    return np.pad(differences / (np.median(around, axis=1) + floor), ORDER // 2)
+
+
+def _enclose(at: Callable[[float], Point], first: Point, second: Point, jump: Jump) -> tuple[Point, Point]:
     """Halve an interval around its larger jump until only a jump is left."""
     while second.distance - first.distance > WIDTH_A:
         middle = at((first.distance + second.distance) / 2)
-        left = jump(first, middle) >= jump(middle, second)
+        left = _size(jump(first, middle)) >= _size(jump(middle, second))
         first, second = (first, middle) if left else (middle, second)
     return first, second
 
@@ -94,8 +110,12 @@ def _enclose(
 def _energy_jump(first: Point, second: Point) -> float:
     """What the forces at both ends do not explain of the energy's change, eV."""
     work = (first.pull + second.pull) / 2 * (second.distance - first.distance)
-    return abs(second.energy - first.energy + work)
+    return second.energy - first.energy + work
 
 
-def _force_jump(first: Point, second: Point) -> float:
-    return float(np.abs(second.forces - first.forces).max())
+def _force_jump(first: Point, second: Point) -> np.ndarray:
+    return second.forces - first.forces
+
+
+def _size(jump: float | np.ndarray) -> float:
+    return float(np.abs(jump).max())

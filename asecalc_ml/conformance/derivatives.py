@@ -47,7 +47,10 @@ def stress_of_slab(subject: Subject) -> Iterator[Measured]:
 
 
 def hessian(subject: Subject) -> Iterator[Measured]:
-    """The slope of force i along coordinate j is that of force j along i."""
+    """The slope of force i along coordinate j is that of force j along i.
+
+    Where the calculator gives second derivatives itself, they are compared with those slopes.
+    """
     atoms, step = subject.molecule, subject.bounds.hessian_step_A
     chosen = _chosen(atoms, HESSIAN_ATOMS)
 
@@ -56,7 +59,12 @@ def hessian(subject: Subject) -> Iterator[Measured]:
 
     indices = [(i, k) for i in chosen for k in range(3)]
     rows = [slope(lambda x, index=index: forces_of(_moved(atoms, index, x)), step) for index in indices]
-    yield _relative(np.array(rows), np.transpose(rows), rounding(forces_of, atoms) / step, "")
+    noise = rounding(forces_of, atoms) / step
+    yield _relative(np.array(rows), np.transpose(rows), noise, "")
+    if hasattr(subject.calculator, "get_hessian"):
+        own = np.asarray(subject.calculator.get_hessian(atoms)).reshape(3 * len(atoms), -1)
+        of_chosen = (3 * chosen[:, None] + np.arange(3)).ravel()
+        yield _relative(own[np.ix_(of_chosen, of_chosen)], -np.array(rows), noise, "get_hessian")
 
 
 def _stress(subject: Subject, atoms: Atoms) -> Measured:

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from asecalc_ml.conformance.compare import deviations
 from asecalc_ml.conformance.process import ProcessState
-from asecalc_ml.conformance.result import Measured
+from asecalc_ml.conformance.result import Measured, NotApplicableError
 from asecalc_ml.conformance.structures import SEED
 from asecalc_ml.conformance.subject import Subject, ask, ask_raw, reset
 
@@ -47,6 +47,16 @@ def order_of_questions(subject: Subject) -> Iterator[Measured]:
     yield from deviations(alone, together, subject.bounds, len(atoms), "alone")
     other = subject.evaluate(atoms, "forces", "energy")
     yield from deviations(other, together, subject.bounds, len(atoms), "forces first")
+
+
+def plain_atoms(subject: Subject) -> Iterator[Measured]:
+    """Atoms that say nothing of charge and spin are neutral and have none unpaired."""
+    atoms = subject.molecule
+    if any(atoms.info.get(key, 0) for key in ("charge", "spin")):
+        raise NotApplicableError("the structure has a charge or a spin")
+    plain = atoms.copy()
+    plain.info = {}
+    yield from deviations(subject.evaluate(plain), subject.evaluate(atoms), subject.bounds, len(atoms))
 
 
 def results_are_kept(subject: Subject) -> Iterator[Measured]:
