@@ -177,18 +177,15 @@ def _quickest(positions: Tensor, box: np.ndarray, radius: float) -> str:
 
 def _in_order(pairs: Pairs, n_atoms: int) -> Pairs:
     """The pairs sorted by i, j and shift, which are the digits of one number."""
-    (i, j), shifts = pairs.edge_index, pairs.cell_shifts.to(torch.int64)
+    (i, j), shifts = pairs.edge_index, pairs.cell_shifts
     if len(i) == 0:
         return pairs
-    low = shifts.amin(dim=0)
-    spans = (shifts.amax(dim=0) - low + 1).tolist()
-    if n_atoms**2 * spans[0] * spans[1] * spans[2] >= 2**63:
+    base = 2 * int(shifts.abs().max()) + 1
+    if n_atoms**2 * base**3 >= 2**63 or base**3 >= 2**53:
         raise StructureError(
             "atoms lie so many cells from each other that their images cannot be numbered: put them back "
             "into the cell with atoms.wrap()"
         )
-    key = i * n_atoms + j
-    for digit, span in zip((shifts - low).T, spans, strict=True):
-        key = key * span + digit
-    order = torch.argsort(key)
-    return Pairs(pairs.edge_index[:, order], pairs.cell_shifts[order])
+    digits = shifts @ shifts.new_tensor([base**2, base, 1.0])  # from -base³/2 to base³/2, exactly
+    order = torch.argsort((i * n_atoms + j) * base**3 + digits.to(torch.int64))
+    return Pairs(pairs.edge_index.index_select(1, order), shifts.index_select(0, order))
