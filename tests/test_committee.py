@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.calculators.calculator import get_calculator_class
+from ase.calculators.calculator import PropertyNotImplementedError, get_calculator_class
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.io import read, write
 
@@ -164,6 +164,31 @@ def test_what_all_members_take(ethanol):
     assert np.isfinite(committee.get_potential_energy(ethanol))
 
 
+def test_a_changed_charge_is_seen(ethanol):
+    from asecalc_ml.potentials.torchmdnet import TensorNet
+
+    for seed, name in enumerate(("first", "second")):
+        options = TensorNet(hidden_channels=8, n_layers=1, n_rbf=8 + seed, max_atomic_number=20)
+        register_untrained(name, options, ethanol, charges=[0, 1], dtype=torch.float64)
+    committee = Committee(["first", "second"])
+    neutral = committee.get_potential_energy(ethanol)
+    ethanol.info["charge"] = 1
+    charged = committee.get_potential_energy(ethanol)
+    assert charged != neutral
+    assert charged == Committee(["first", "second"]).get_potential_energy(ethanol)
+    ethanol.info["charge"] = 2
+    for _ in range(2):
+        with pytest.raises(StructureError, match=r"'charge'.*is 2"):
+            committee.get_potential_energy(ethanol)
+    ethanol.info["charge"] = 0
+    assert committee.get_potential_energy(ethanol) == neutral
+
+
+def test_a_property_that_not_all_have(members, ethanol):
+    with pytest.raises(PropertyNotImplementedError, match=r"no dipole: .* give energy, .*stress; ask"):
+        Committee(members).get_property("dipole", ethanol)
+
+
 def test_continuous_only_if_all_are(ethanol):
     register("first", 1.1, ethanol)
     register("second", 1.2, ethanol, continuous=False)
@@ -261,6 +286,14 @@ def test_a_run_names_all_members_and_resumes_bit_for_bit(water_members, tmp_path
     resumed = resume_run(tmp_path / "cut", quiet=True)
     assert same_bytes(straight.directory, resumed.directory, "trajectory.traj")
     assert same_bytes(straight.directory, resumed.directory, "thermo.csv")
+
+
+def test_every_part_gets_its_state_back(members, crystal):
+    committee, again = Committee(members), Committee(members)
+    untouched = again.checkpoint_state()
+    committee.get_stress(crystal)
+    again.restore_state(json.loads(json.dumps(committee.checkpoint_state())))
+    assert again.checkpoint_state() == committee.checkpoint_state() != untouched
 
 
 def interrupt(monkeypatch, at_call: int) -> None:
