@@ -55,30 +55,28 @@ def check_structure(atoms: Atoms) -> None:
         For no atoms, positions or cell that are not finite, a periodic direction without a cell
         vector, and two atoms (periodic images included) closer than 0.4 Å; the message names them.
     """
+    from asecalc_ml.neighbors.enclosing import check_cell
+
     if len(atoms) == 0:
         raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")
     if not np.isfinite(atoms.positions).all():
         bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-        raise StructureError(f"positions of {_label(atoms, bad[0])} are not finite ({len(bad)} atoms in all)")
-    _check_cell(atoms)
-    _check_overlaps(atoms)
-
-
-def _check_cell(atoms: Atoms) -> None:
-    cell = np.asarray(atoms.cell)
-    if not np.isfinite(cell).all():
-        raise StructureError("the cell has entries that are not finite")
-    if np.linalg.matrix_rank(cell[atoms.pbc]) < atoms.pbc.sum():
         raise StructureError(
-            f"pbc is {atoms.pbc.tolist()}, but the cell vectors of the periodic directions are missing or "
-            "parallel. Set atoms.cell, or atoms.pbc = False for a molecule."
+            f"positions of {_label(atoms, bad[0])} are not finite ({len(bad)} atoms in all): look where they "
+            "come from; if from dynamics, start it again from an earlier frame with a shorter time step"
         )
+    check_cell(atoms.cell.array, atoms.pbc)
+    _check_overlaps(atoms)
 
 
 def _check_overlaps(atoms: Atoms) -> None:
     from asecalc_ml.neighbors import find_pairs  # ASE's own takes seconds for a molecule in a large box
+    from asecalc_ml.neighbors.pairs import ALL_PAIRS_LIMIT
 
-    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, MIN_DISTANCE_A, "vesin")
+    backend = (
+        "matscipy" if len(atoms) <= ALL_PAIRS_LIMIT else "auto"
+    )  # which would take all pairs, near or far
+    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, MIN_DISTANCE_A, backend)
     i, j = pairs.edge_index
     if len(i) == 0:
         return

@@ -173,7 +173,7 @@ def test_a_cell_so_small_that_an_atom_meets_itself():
 
 
 def test_periodic_without_a_cell():
-    with pytest.raises(StructureError, match="missing or parallel"):
+    with pytest.raises(StructureError, match="zero or parallel"):
         check_structure(Atoms("He", pbc=True))
     check_structure(Atoms("He", cell=[[3, 0, 0], [0, 3, 0], [0, 0, 0]], pbc=[True, True, False]))
 

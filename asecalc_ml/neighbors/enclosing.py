@@ -40,6 +40,16 @@ def check_geometry(positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> None
             "positions are not finite (NaN or infinite): look where they come from; if from dynamics, start "
             "it again from an earlier frame with a shorter time step"
         )
+    check_cell(cell, pbc)
+
+
+def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
+    """Refuse NaN, and periodic directions without a cell vector of their own.
+
+    Raises
+    ------
+    StructureError
+    """
     if not np.isfinite(cell).all():
         raise StructureError(
             f"the cell is not finite ({cell.tolist()}): set it anew with atoms.set_cell(...); if it comes "
