@@ -205,6 +205,6 @@ def _check_name(name: str) -> None:
 
 
 def _from_path(path: Path) -> Entry:
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"no model file {path} (looked in {Path.cwd()})")
     return Entry(read_card(path).name, path)
