@@ -133,7 +133,7 @@ class Torque(Honest):
         np.add.at(crowd, i, weight * vectors)
         across = np.cross(vectors, np.cross(vectors, crowd[i] - crowd[j]))
         forces = results["forces"].copy()
-        np.add.at(forces, i, 0.05 * weight * across)
+        np.add.at(forces, i, 0.15 * weight * across)
         return results | {"forces": forces}
 
 

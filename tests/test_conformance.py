@@ -23,7 +23,7 @@ from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.testing import check_calculator
 
 NAMES = [check.name for check in CHECKS]
-EFFORT = Effort(memory_calls=300, dynamics_steps=300)
+EFFORT = Effort(memory_calls=160, dynamics_steps=200)
 DYNAMICS = {"NVE 0.1 fs", "NVE 0.5 fs"}
 LONG = {*DYNAMICS, "memory", "speed", "continuity"}  # seconds; looked at by default where they should fail
 STRESS = {"stress of bulk", "stress of slab"}
@@ -179,18 +179,25 @@ def test_unknown_check():
 # ------------------------------------------------------------------------------- others' calculators
 
 
-def test_emt_jumps_at_its_cutoff_alone():
-    names = ["forces", *STRESS, "supercell", "slab height", "nothing stale", "continuity"]
-    assert check_calculator(EMT(), bulk("Cu", cubic=True), only=names).failed == ["continuity"]
+def test_emt_jumps_at_its_cutoff():
+    """Its cutoff function is a Fermi function, which is not zero where the list of neighbors ends."""
+    dimer = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])
+    result = check_calculator(EMT(), dimer, only=["continuity"])["continuity"]
+    assert result.verdict == "fail"
+    assert 1e-6 < result.figure < 1e-4
+    assert result.unit == "eV"
 
 
 @pytest.mark.parametrize("smooth", [True, False])
 def test_lennard_jones_of_ase_is_continuous_where_it_is_asked_to_be(smooth):
-    """Without smooth=True the energy is shifted and the force jumps by 24 ε/r (σ/r)⁶, 2e-3 of ε/Å here."""
+    """Without smooth=True the energy is shifted and the force jumps, by 24 ε/r [2 (σ/r)¹² − (σ/r)⁶]."""
     calculator = LennardJones(epsilon=1.0, sigma=1.0, rc=4.0, smooth=smooth)
     atoms = Atoms("Ar2", [[0, 0, 0], [0, 0, 1.2]])
     report = check_calculator(calculator, atoms, only=["forces", "continuity"])
     assert report.failed == ([] if smooth else ["continuity"])
+    if not smooth:
+        largest_component = 0.8 * 24 / 4 * (4.0**-6 - 2 * 4.0**-12)  # the axis is 0.36, 0.48, 0.80
+        assert report["continuity"].figure == pytest.approx(largest_component, rel=1e-6)
 
 
 def test_a_model_of_ours(tiny_model):

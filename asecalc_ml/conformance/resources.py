@@ -17,7 +17,7 @@ from asecalc_ml.conformance.subject import Subject, ask
 
 WARM_UP = 0.25  # part of the calls in which caches fill
 TRACED = 0.25  # part of the calls that Python's own counting watches, which makes them slower
-SAMPLES = 12
+SAMPLES = 8
 SPEED_STEPS = 200
 
 
