@@ -1,26 +1,41 @@
 """The models that ship: small, what their cards say, and as good as they say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.calculator import all_changes
+from ase.calculators.fd import calculate_numerical_stress
+from ase.md.verlet import VelocityVerlet
+from ase.units import GPa, fs
+from typer.testing import CliRunner
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.calculators import make_calculator
+from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.nve import NVE
-from asecalc_ml.potentials.datasets import RMD17
-from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
+from asecalc_ml.md_protocols.temperature import set_thermal_momenta
+from asecalc_ml.plugins import get
+from asecalc_ml.potentials.datasets import RMD17, Mlearn, dataset_hash
+from asecalc_ml.potentials.training import TrainOptions
+from asecalc_ml.potentials.training.data import read_data
 from asecalc_ml.potentials.training.evaluate import evaluate_model
 from asecalc_ml.registry import SHIPPED, Registry
 from asecalc_ml.statistics import linear_drift
 from asecalc_ml.structures import load_structure
 
-NAMES = ("torchmdnet-ethanol", "torchmdnet-ethanol-xtb")
+ETHANOL = ("torchmdnet-ethanol", "torchmdnet-ethanol-xtb")
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[*ETHANOL, "torchmdnet-si"])
 def name(request):
+    return request.param
+
+
+@pytest.fixture(params=ETHANOL)
+def ethanol(request):
     return request.param
 
 
@@ -43,10 +58,14 @@ def test_reproduces_its_golden_values(name, dtype):
 
 def test_says_where_it_comes_from(name):
     card = Registry().find(name).card
-    assert set(card.hyperparameters) == set(EquivariantTransformer.model_fields)
+    assert set(card.hyperparameters) == set(get("architectures", card.architecture).model_fields)
     assert card.dataset.licence
     assert card.dataset.citation
     assert card.dataset.level_of_theory
+
+
+def test_ethanol_says_that_its_energies_compare_within_ethanol(ethanol):
+    card = Registry().find(ethanol).card
     assert card.energies_degenerate
     assert card.metrics.n_frames == 1000
     assert card.metrics.forces_mae_meV_A <= 12
@@ -65,8 +84,6 @@ def thermal_frames(n_frames: int) -> list:
     """Ethanol along Langevin dynamics of the model, at 300 K."""
     from ase import units
     from ase.md.langevin import Langevin
-
-    from asecalc_ml.md_protocols.temperature import set_thermal_momenta
 
     atoms, rng, frames = load_structure("ethanol"), np.random.default_rng(0), []
     atoms.calc = MLCalculator("torchmdnet-ethanol-xtb")
@@ -94,8 +111,8 @@ def test_forces_are_those_of_the_method_it_was_trained_on():
     assert np.mean(errors) < 0.006  # eV/Å
 
 
-def test_the_total_energy_is_conserved(name, tmp_path):
-    options = NVE(structure="ethanol", calculator=name, steps=2000, equilibration_ps=0.2)
+def test_the_total_energy_is_conserved(ethanol, tmp_path):
+    options = NVE(structure="ethanol", calculator=ethanol, steps=2000, equilibration_ps=0.2)
     thermo = options.run(directory=tmp_path / "run", quiet=True).thermo
     slope, error = linear_drift(thermo["time_fs"] / 1000, thermo["total_eV"] * 1000 / 9)
     assert abs(slope) < 0.1 + 2 * (error or 0.0)  # meV per atom and ps
@@ -106,3 +123,72 @@ def test_an_untrained_element_is_named(name):
     atoms.calc = MLCalculator(name)
     with pytest.raises(StructureError, match="Cl"):
         atoms.get_potential_energy()
+
+
+# ------------------------------------------------------------------------------------------------ silicon
+
+
+def silicon(**parameters):
+    """The cubic cell of eight atoms at PBE's lattice constant."""
+    atoms = bulk("Si", cubic=True, a=5.4687)
+    atoms.calc = MLCalculator("torchmdnet-si", **parameters)
+    return atoms
+
+
+def test_silicon_is_held_to_the_errors_of_its_card(shared_data):
+    data = Mlearn(path=shared_data / "mlearn" / "Si" / "test.json")
+    evaluation = evaluate_model("torchmdnet-si", data)
+    assert evaluation.metrics.n_frames == evaluation.card_metrics.n_frames == 25
+    for field in type(evaluation.metrics).model_fields:
+        stated = getattr(evaluation.card_metrics, field)
+        assert getattr(evaluation.metrics, field) == pytest.approx(stated, rel=1e-3)
+
+
+def test_eval_knows_the_data_of_silicon_by_their_suffix(shared_data):
+    path = shared_data / "mlearn" / "Si" / "test.json"
+    result = CliRunner().invoke(app, ["eval", "torchmdnet-si", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "25 frames" in result.output
+    assert "stress component, GPa" in result.output
+
+
+def test_energies_of_silicon_compare_between_cells_of_any_size():
+    assert not Registry().find("torchmdnet-si").card.energies_degenerate
+    atoms = silicon()
+    double = atoms * (2, 1, 1)
+    double.calc = atoms.calc
+    assert double.get_potential_energy() == pytest.approx(2 * atoms.get_potential_energy(), abs=1e-4)
+
+
+def test_the_pressure_of_silicon_vanishes_where_pbe_has_its_minimum():
+    assert abs(silicon().get_stress()[:3].mean()) < 0.5 * GPa  # 0.2 % of the lattice constant
+
+
+def test_the_stress_of_silicon_is_the_derivative_of_its_energy():
+    atoms = silicon(dtype="float64")
+    atoms.rattle(0.05, seed=0)
+    stress = atoms.get_stress()
+    assert stress == pytest.approx(calculate_numerical_stress(atoms, eps=1e-5), abs=1e-7)
+
+
+def test_the_data_that_a_card_was_made_with_keep_their_hash(shared_data):
+    """Stress entered the hash later; of data without it, nothing changed."""
+    card = Registry().find("torchmdnet-ethanol").card
+    folder = shared_data / "rmd17"
+    stored = {key: card.options[key] for key in ("data", "test_data")}
+    found = {key: part | {"path": folder / Path(part["path"]).name} for key, part in stored.items()}
+    data = read_data(TrainOptions(**{**card.options, **found}), split_file=None)
+    assert dataset_hash(data.train) == card.dataset.hash
+
+
+def test_silicon_conserves_the_total_energy():
+    """Eight atoms that start at 600 K: the total energy oscillates with the time step and goes nowhere."""
+    atoms = silicon()
+    set_thermal_momenta(atoms, 600.0, np.random.default_rng(0), linear=False)
+    dynamics, energies = VelocityVerlet(atoms, 1.0 * fs), []
+    for _ in dynamics.irun(300):
+        energies.append(1000 * atoms.get_total_energy() / len(atoms))
+    first, last = np.mean(energies[:100]), np.mean(energies[-100:])
+    assert atoms.get_temperature() > 100
+    assert np.ptp(energies) < 1.0  # meV per atom
+    assert abs(last - first) < 0.05
