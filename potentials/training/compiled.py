@@ -18,10 +18,10 @@ from asecalc_ml.model import Model
 from asecalc_ml.potential import PotentialInput
 
 Forward = Callable[[PotentialInput], EdgeDerivative]
+Compiler = Callable[[torch.fx.GraphModule], Callable]
+
 #: Relative; float32 rounds to some 1e-6, and a part of the derivative that is missing is no small part.
 LARGEST_DEVIATION = 1e-3
-
-Compiler = Callable[[torch.fx.GraphModule], Callable]
 
 
 def eager_forward(model: Model) -> Forward:
@@ -42,7 +42,6 @@ def traced_forward(
     from torch.fx.experimental.proxy_tensor import make_fx
 
     parameters = dict(model.named_parameters())
-
     traced = copy.deepcopy(model)  # functional_call leaves its tensors in a module that has two names
 
     def derivative(values: list[Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
