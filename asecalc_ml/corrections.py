@@ -151,8 +151,6 @@ def with_terms(results: Results, terms: Sequence[Calculator], atoms: Atoms) -> R
     """
     if not terms:
         return results
-    if not terms:
-        return results
     wanted = ("energies", "forces", "energy")
     return add_results([results, *(results_of_part(term, atoms, wanted) for term in terms)])
 
