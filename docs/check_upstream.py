@@ -9,7 +9,10 @@ PYTHONPATH=docs asecalc-ml check check_upstream:schnetpack_calculator --atoms et
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 MODEL = "torchmdnet-ethanol"
 CUTOFF_A = 5.0
@@ -61,7 +64,8 @@ def torchmdnet(precision: int = 32, **arguments):
     from torchmdnet.calculators import TMDNETCalculator
     from torchmdnet.models.model import create_model
 
-    theirs = create_model(args, std=ours.scale[6])
+    with torch.random.fork_rng(devices=[]):
+        theirs = create_model(args, std=ours.scale[6])
     theirs.load_state_dict(ours.potential.state_dict(), strict=False)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "ethanol.ckpt")
@@ -71,59 +75,73 @@ def torchmdnet(precision: int = 32, **arguments):
         return TMDNETCalculator(path, dtype=dtype, **arguments)
 
 
-def schnetpack_calculator(stress: bool = True, units: str = "eV", as_it_is: bool = False):
+def schnetpack_calculator(stress: bool = True, define_name: bool = True, unpickle: bool = True):
     """schnetpack's own ASE calculator with a PaiNN of random weights.
 
     Parameters
     ----------
     stress : bool
         Whether the network computes a stress.
-    units : str
-        "eV", or "kcal/mol", its default.
-    as_it_is : bool
-        Without the two repairs that it needs beside a current torch.
+    define_name, unpickle : bool
+        The two repairs that it needs beside a current torch: a name that is gone from torch and that its
+        import looks for, and a load of a pickled network, which torch refuses by default.
     """
-    if not as_it_is:
-        _repair()
     import torch
-    from schnetpack import atomistic, model, representation
+
+    if define_name:
+        _define_name()
     from schnetpack.interfaces import SpkCalculator
-    from schnetpack.nn import CosineCutoff, GaussianRBF
     from schnetpack.transform import ASENeighborList
 
-    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _unpickling(unpickle):
+        torch.manual_seed(0)
+        path = str(Path(folder) / "model")
+        torch.save(_painn(stress), path)
+        neighbors = ASENeighborList(CUTOFF_A)
+        return SpkCalculator(path, neighbors, stress_key="stress" if stress else None, energy_unit="eV")
+
+
+def _painn(stress: bool):
+    from schnetpack import atomistic, model, representation
+    from schnetpack.nn import CosineCutoff, GaussianRBF
+
     forces = atomistic.Forces(calc_stress=stress)
-    network = model.NeuralNetworkPotential(
+    return model.NeuralNetworkPotential(
         representation=representation.PaiNN(32, 2, GaussianRBF(16, CUTOFF_A), CosineCutoff(CUTOFF_A)),
         input_modules=[atomistic.PairwiseDistances()],
         output_modules=[atomistic.Atomwise(n_in=32, output_key="energy"), forces],
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "model")
-        torch.save(network, path)
-        return SpkCalculator(
-            path, ASENeighborList(CUTOFF_A), stress_key="stress" if stress else None, energy_unit=units
-        )
 
 
-def _repair() -> None:
-    """A name that is gone from torch, and a load that torch refuses by default."""
+def _define_name() -> None:
+    from typing import TypeVar
+
     from torch.utils.data import dataloader
 
     if not hasattr(dataloader, "T_co"):
-        from typing import TypeVar
-
         dataloader.T_co = TypeVar("T_co", covariant=True)
-    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
+
+
+@contextmanager
+def _unpickling(allowed: bool) -> Iterator[None]:
+    """Let torch load what it would refuse, and leave the environment as it was."""
+    with patch.dict(os.environ, {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1" if allowed else "0"}):
+        yield
 
 
 def write_crystals(folder: Path) -> None:
-    """Copper, and argon in a cell that is smaller than twice the usual cutoff."""
+    """Copper and argon, and ethanol in a box as wide as torchmd-net wants it: twice the cutoff."""
     from ase.build import bulk
+
+    from asecalc_ml.structures import load_structure
 
     folder.mkdir(parents=True, exist_ok=True)
     bulk("Cu", cubic=True).write(folder / "copper.xyz")
     bulk("Ar", "fcc", 5.26, cubic=True).write(folder / "argon.xyz")
+    ethanol = load_structure("ethanol")
+    ethanol.set_cell([11.0, 11.5, 12.0])
+    ethanol.pbc = True
+    ethanol.write(folder / "ethanol-box.xyz")
 
 
 if __name__ == "__main__":

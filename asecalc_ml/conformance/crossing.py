@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import CalculatorError
 
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import even_element, extent, nearest_distance, with_info
@@ -37,12 +39,14 @@ def continuity(subject: Subject) -> Iterator[Measured]:
     """An atom drawn away from two others that are not in line with it, and a molecule from its like.
 
     Three atoms in a line are no test of a cutoff: a network's vectors all point along that line, change their
-    sign somewhere, and their lengths have a kink there.
+    sign somewhere, and their lengths have a kink there. Three atoms with open valences are no molecule, and a
+    quantum-chemical calculator may refuse them.
     """
     molecule = subject.molecule
     length = 1.2 * nearest_distance(molecule)
     pair = with_info(Atoms([even_element(molecule)] * 2, [np.zeros(3), length * ACROSS]), molecule)
-    yield from _largest_jumps(subject, pair, pair[:1], length, "three atoms")
+    with suppress(CalculatorError):
+        yield from _largest_jumps(subject, pair, pair[:1], length, "three atoms")
     yield from _largest_jumps(subject, molecule, molecule, 1.7 * extent(molecule) + 1.5, "two molecules")
 
 

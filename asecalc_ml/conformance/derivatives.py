@@ -125,6 +125,7 @@ def _explained(measured: Measured, found: np.ndarray, expected: np.ndarray) -> M
         name for name, guess in guesses.items() if np.allclose(found, guess, rtol=1e-2, atol=1e-2 * abs(x))
     ]
     factor = float(found @ expected / (expected @ expected))
-    if not close and np.allclose(found, factor * expected, atol=1e-2 * np.abs(found).max()):
+    parallel = np.allclose(found, factor * expected, atol=1e-2 * np.abs(found).max())
+    if not close and parallel and abs(factor - 1) > 0.01:
         close = [f"{factor:.4g} times what it should be (volume or unit?)"]
     return Measured(measured.figure, measured.bound, measured.unit, close[0].strip() if close else "")

@@ -16,8 +16,7 @@ from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.subject import Subject, ask
 
 WARM_UP = 0.25  # part of the calls in which caches fill
-TRACED = 0.25  # part of the calls that Python's own counting watches, which makes them slower
-SAMPLES = 8
+SAMPLES = 16
 SPEED_STEPS = 200
 
 
@@ -27,21 +26,15 @@ def memory(subject: Subject) -> Iterator[Measured]:
     The process's size sees everything, unless a leak fills what was free before; what Python counts sees
     every object and array, but not what a library takes for itself.
     """
-    import psutil
-
-    call = _wandering(subject)
-    n_calls = subject.effort.memory_calls
-    for _ in range(round(WARM_UP * n_calls)):
-        call()
-    process = psutil.Process()
-    yield _growth(call, n_calls, lambda: process.memory_info().rss, "process")
-    tracemalloc.start()
+    tracemalloc.start()  # from the beginning: what was there before would look new when it is replaced
     try:
-        yield _growth(
-            call, round(TRACED * n_calls), lambda: tracemalloc.get_traced_memory()[0], "Python's objects"
-        )
+        samples = _samples(_wandering(subject), subject.effort.memory_calls)
     finally:
         tracemalloc.stop()
+    for column, what in ((1, "the process"), (2, "Python's objects")):
+        grown = _slope(samples[:, (0, column)]) * MEMORY_CALLS
+        note = f"{what}, {subject.effort.memory_calls} calls as 10,000"
+        yield Measured(max(grown, 0.0) / 1e6, MEMORY_BYTES / 1e6, "MB", note)
 
 
 def speed(subject: Subject) -> Iterator[Measured]:
@@ -70,16 +63,17 @@ def _wandering(subject: Subject) -> Callable[[], None]:
     return call
 
 
-def _growth(call: Callable[[], None], n_calls: int, size: Callable[[], int], what: str) -> Measured:
-    samples = []
-    every = max(1, n_calls // SAMPLES)
+def _samples(call: Callable[[], None], n_calls: int) -> np.ndarray:
+    """Calls made, bytes of the process, bytes of Python's objects; shape (n_samples, 3)."""
+    import psutil
+
+    process, found = psutil.Process(), []
     for n in range(n_calls):
-        if n % every == 0:
+        if n >= WARM_UP * n_calls and n % max(1, n_calls // SAMPLES) == 0:
             gc.collect()
-            samples.append((n, size()))
+            found.append((n, process.memory_info().rss, tracemalloc.get_traced_memory()[0]))
         call()
-    grown = _slope(np.array(samples, float)) * MEMORY_CALLS
-    return Measured(max(grown, 0.0) / 1e6, MEMORY_BYTES / 1e6, "MB", f"{what}, {n_calls} calls as 10,000")
+    return np.array(found, float)
 
 
 def _slope(points: np.ndarray) -> float:

@@ -13,7 +13,7 @@ SEED = 0
 RATTLE_A = 0.05  # no force vanishes, nothing breaks
 GAP_A = 2.6  # between a molecule and its images: nearer than any cutoff, further than any bond
 CLUSTER = 13  # atoms of a molecule cut out of a crystal: an atom and its shell
-SHEAR = np.array([[1.0, 0.02, 0.01], [0.0, 1.01, 0.03], [0.0, 0.0, 0.99]])
+SHEAR = np.array([[1.0, 0.0, 0.0], [0.02, 1.01, 0.0], [0.01, 0.03, 0.99]])  # a stays along x, b in the plane
 
 
 @dataclass(frozen=True)
