@@ -219,6 +219,8 @@ def model_rows(run: RunReader) -> Iterator[Row]:
     yield Row("cutoff", f"{card.get('cutoff_A')} Å")
     yield Row("elements", ", ".join(card.get("elements", ())))
     yield Row("precision", card.get("dtype"))
+    if card.get("corrections"):
+        yield Row("added terms", ", ".join(calculator_name(one) for one in card["corrections"]))
     yield from _error_rows(card.get("metrics"))
     yield from _dataset_rows(card.get("dataset"))
 

@@ -102,6 +102,8 @@ class MLCalculator(Calculator):
         "skin_A": DEFAULT_SKIN_A,
     }
 
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
+
     def __init__(self, model: str | Path, **parameters):
         self._evaluator: Evaluator | None = None
         self._known: Atoms | None = None  # the last structure that was found to be in order

@@ -78,6 +78,15 @@ def describe_calculator(calculator: BaseCalculator) -> dict:
     return description | {key: value for key, value in parts.items() if value}
 
 
+def identity(calculator: BaseCalculator) -> dict:
+    """What a file of frames keeps of a model, a committee or corrections, ready for JSON: names and hashes.
+
+    Arguments that make the same calculator; nothing for calculators of other packages, whose parameters may
+    be anything.
+    """
+    return calculator.todict() if hasattr(calculator, "model_hash") else {}
+
+
 def packages_of(calculator: BaseCalculator) -> list[str]:
     """Packages whose versions may change what a calculator finds.
 

@@ -87,14 +87,15 @@ class GrowingTrajectory:
     ----------
     path : Path
     calculator_name : str
-        Kept with every frame, as ASE does.
+    calculator_parameters : dict, optional
+        Both are kept with every frame, as ASE does.
     """
 
-    def __init__(self, path: Path, calculator_name: str):
+    def __init__(self, path: Path, calculator_name: str, calculator_parameters: dict | None = None):
         from ase.io.trajectory import TrajectoryWriter
 
         self._writer = TrajectoryWriter(path, mode="a", properties=["energy", "forces"])
-        self._results = _Results(calculator_name)
+        self._results = _Results(calculator_name, calculator_parameters or {})
         self._frame: Atoms | None = None
 
     def append(self, atoms: Atoms, energy: float, forces: np.ndarray) -> None:
@@ -116,8 +117,11 @@ class GrowingTrajectory:
 class _Results:
     """What ASE's trajectory writer asks of a calculator, and nothing of what a real one would recompute."""
 
-    def __init__(self, name: str):
-        self.name, self.values = name, {}
+    def __init__(self, name: str, parameters: dict):
+        self.name, self.parameters, self.values = name, parameters, {}
+
+    def todict(self) -> dict:
+        return self.parameters
 
     def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True):
         return self.values.get(name)

@@ -17,7 +17,7 @@ from asecalc_ml.stored_model import StoredModel
 from asecalc_ml.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.versions import installed_versions
 
-#: Largest deviation by type: eV per atom, and eV/Å; relative to the largest force where that is above 1 eV/Å.
+#: Largest deviation by type: eV per atom, and eV/Å; times the largest force where that is above 1 eV/Å.
 TOLERANCES = {torch.float64: (1e-8, 1e-7), torch.float32: (1e-6, 1e-4)}
 
 
@@ -55,7 +55,8 @@ def check_golden(stored: StoredModel) -> None:
     expected_forces = np.array(golden.forces_eV_A)
     forces_error = float(np.abs(evaluation.forces.cpu().numpy() - expected_forces).max())
     energy_bound, forces_bound = TOLERANCES[stored.dtype]
-    forces_bound *= max(1.0, float(np.abs(expected_forces).max()))
+    size = max(1.0, float(np.abs(expected_forces).max()))
+    energy_bound, forces_bound = energy_bound * size, forces_bound * size
     if stored.dtype == torch.float32:
         energy_bound *= len(golden.atomic_numbers)
     if not (energy_error <= energy_bound and forces_error <= forces_bound):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -74,10 +74,14 @@ class Potential(nn.Module, ABC):
     continuous : bool
         Whether the energy is continuous where an atom crosses the cutoff. Dynamics refuses a
         potential for which it is not.
+    takes : frozenset of {"charge", "spin"}
+        Which of the two the energy depends on. A training on one composition in several charges refuses
+        an architecture that does not take the charge.
     """
 
     cutoff: float
     continuous: bool = True
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def forward(self, inputs: PotentialInput) -> AtomOutput:

@@ -445,11 +445,17 @@ class RunWriter:
 
     @_says_what_to_do
     def frame(
-        self, atoms: Atoms, energy: float, forces: np.ndarray, calculator_name: str = "unknown"
+        self,
+        atoms: Atoms,
+        energy: float,
+        forces: np.ndarray,
+        calculator_name: str = "unknown",
+        calculator_parameters: dict | None = None,
     ) -> None:
         """Append a frame to the trajectory. Energy in eV, forces in eV/Å."""
         if self._trajectory is None:
-            self._trajectory = GrowingTrajectory(self.directory / TRAJECTORY, calculator_name)
+            path = self.directory / TRAJECTORY
+            self._trajectory = GrowingTrajectory(path, calculator_name, calculator_parameters)
         self._trajectory.append(atoms, energy, forces)
 
     @_says_what_to_do

@@ -96,8 +96,11 @@ def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> St
 
 def _differences(provenance: dict, atoms) -> list[str]:
     """What has changed since the run began and may change its trajectory."""
-    old_hash, new_hash = provenance["calculator"]["model_hash"], launch.describe(atoms.calc)["model_hash"]
+    here = launch.describe(atoms.calc)
+    old_hash, new_hash = provenance["calculator"]["model_hash"], here["model_hash"]
     found = [] if old_hash == new_hash else [f"model {_short(new_hash)} instead of {_short(old_hash)}"]
+    terms = [described.get("corrections", []) for described in (provenance["calculator"], here)]
+    found += [] if terms[0] == terms[1] else [f"added terms {terms[1]} instead of {terms[0]}"]
     before, after = provenance["versions"], launch.versions(atoms.calc)
     changed = [name for name in before if after.get(name, before[name]) != before[name]]
     return found + [f"{name} {after[name]} instead of {before[name]}" for name in changed]

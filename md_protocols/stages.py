@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from ase import units
 
+from asecalc_ml.calculators import identity
 from asecalc_ml.md_protocols import temperature
 from asecalc_ml.md_protocols.bond_watch import BondWatch
 from asecalc_ml.rundir import EQUILIBRATION, RELAXED, THERMO, EventKind, RunReader
@@ -279,11 +280,13 @@ class _FrameObserver:
         start = RunReader(engine.writer.directory)
         self._engine, self._every = engine, engine.options.write_every
         self._watch = BondWatch(start.atoms, start.bonds)
-        self._name = getattr(engine.atoms.calc, "name", None) or type(engine.atoms.calc).__name__
+        calculator = engine.atoms.calc
+        self._name = getattr(calculator, "name", None) or type(calculator).__name__
+        self._parameters = identity(calculator)
 
     def __call__(self) -> None:
         engine = self._engine
-        engine.writer.frame(engine.atoms, engine.energy(), engine.state.forces, self._name)
+        engine.writer.frame(engine.atoms, engine.energy(), engine.state.forces, self._name, self._parameters)
         changed = self._watch.changes(engine.atoms, engine.state.step // self._every)
         if changed is not None and changed != engine.state.changed_bonds:
             engine.state.changed_bonds = changed

@@ -138,6 +138,13 @@ class PotentialChecks:
         outside.positions[1] += atoms.cell[0] - 2 * atoms.cell[2]
         _assert_same(self.evaluate(atoms), self.evaluate(outside))
 
+    def test_charge_and_spin_count_where_they_are_taken(self):
+        for key in ("charge", "spin"):
+            atoms, other = self.molecule(), self.molecule()
+            other.info[key] = 2
+            same = torch.equal(self.evaluate(atoms).energies, self.evaluate(other).energies)
+            assert same == (key not in self.model().potential.takes)
+
     def test_permutation(self):
         atoms = self.molecule()
         order = np.random.default_rng(0).permutation(len(atoms))

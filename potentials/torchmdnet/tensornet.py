@@ -31,6 +31,8 @@ class TensorNetPotential(ScalarPotential):
     options : TensorNet
     """
 
+    takes = frozenset({"charge"})
+
     def __init__(self, options: TensorNet):
         super().__init__(options)
         self.representation_model = _Representation(options)

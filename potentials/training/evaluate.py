@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -18,6 +19,7 @@ from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset
+from asecalc_ml.potentials.training.terms import less_terms
 from asecalc_ml.stored_model import StoredModel
 
 ATOMS_AT_ONCE = 450
@@ -66,7 +68,7 @@ def _rmse(values: np.ndarray) -> float:
     return float(np.sqrt((values**2).mean()))
 
 
-def evaluate(model: Model, frames: Sequence[Atoms]) -> Errors:
+def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] = ()) -> Errors:
     """Errors on labelled frames, as dynamics would see them: the evaluator, float64 sums, no averaging.
 
     Parameters
@@ -75,12 +77,14 @@ def evaluate(model: Model, frames: Sequence[Atoms]) -> Errors:
     frames : sequence of Atoms
         With energies (eV) and forces (eV/Å) in their calculators; where a frame has stress (eV/Å³), it is
         compared too.
+    corrections : sequence
+        Terms that the model was trained on top of.
     """
-    evaluator = Evaluator(model, "eager")
+    evaluator, frames = Evaluator(model), less_terms(frames, corrections)
     energy, forces, stress = [], [], []
     for part in _parts(frames):
         graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
-        evaluation = evaluator(graph)
+        evaluation = evaluator.eagerly(graph)
         energy.append(evaluation.energy.cpu().numpy() - [atoms.get_potential_energy() for atoms in part])
         forces.append(
             evaluation.forces.cpu().numpy() - np.concatenate([atoms.get_forces() for atoms in part])
@@ -154,7 +158,8 @@ def evaluate_model(name: str, data: DatasetOptions | None = None) -> ModelEvalua
     frames = reader.read()
     for atoms in frames:
         check_trained(atoms, card)
-    return ModelEvaluation(card.name, reader.label, evaluate(stored.model, frames).metrics(), card.metrics)
+    found = evaluate(stored.model, frames, card.corrections)
+    return ModelEvaluation(card.name, reader.label, found.metrics(), card.metrics)
 
 
 def _training_test_data(card: ModelCard) -> DatasetOptions:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from asecalc_ml.card import DatasetCard, ModelCard
+from asecalc_ml.corrections import explicit
 from asecalc_ml.golden import make_golden
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import SUFFIX, save_model
@@ -57,7 +58,8 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         dtype=options.precision,
         energies_degenerate=scaling.degenerate,
         dataset=_dataset_card(data),
-        metrics=evaluate(model, data.test).metrics(),
+        corrections=explicit(options.corrections),
+        metrics=evaluate(model, data.test, options.corrections).metrics(),
         domain=measure_domain(data.train, model.potential.cutoff),
         golden=make_golden(model, data.test[0]),
         versions=installed_versions(PACKAGES),

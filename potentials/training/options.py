@@ -70,6 +70,11 @@ class TrainOptions(Options):
     reference_energies_eV: dict[str, float] | None = Field(
         None, description="energies of isolated atoms by element symbol, eV, at the data's level of theory"
     )
+    corrections: list[str | dict[str, dict[str, Any] | None]] = Field(
+        [],
+        description="analytic terms that the model is trained on top of, and that stay part of it, "
+        "as in [zbl, {d3: {functional: PBE}}]",
+    )
     loss: LossOptions = Field(LossOptions(), description="weights of the errors")
     optimizer: OptimizerOptions = Field(OptimizerOptions(), description="optimizer and schedule")
     batch_size: int = Field(8, ge=1, description="frames per step")

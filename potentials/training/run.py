@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import defaultdict
+
 import torch
 from ase.data import chemical_symbols
 
@@ -13,6 +16,7 @@ from asecalc_ml.potentials.training.directory import SPLIT, begin, check_directo
 from asecalc_ml.potentials.training.finish import load_best, register
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
+from asecalc_ml.potentials.training.terms import less_terms
 from asecalc_ml.potentials.training.trainer import architecture, build_model, fit
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.threads import torch_threads
@@ -25,10 +29,12 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entr
     with torch_threads(options.threads), torch.random.fork_rng():
         data = read_data(options, options.training_directory / SPLIT if resume else None)
         _check_elements(options, data)
-        scaling = fit_scaling(data.train, options.reference_energies_eV)
+        learned = _learned(options, data)
+        scaling = fit_scaling(learned.train, options.reference_energies_eV)
         model = _start(options, scaling)
+        _check_states(model, data)
         begin(options, data.split, resume)
-        best = fit(options, data, model, resume, quiet)
+        best = fit(options, learned, model, resume, quiet)
         return register(options, data, load_best(model, best), scaling, replace)
 
 
@@ -40,6 +46,27 @@ def _check_elements(options: TrainOptions, data: TrainingData) -> None:
             f"the data hold {chemical_symbols[heaviest]} (atomic number {heaviest}), and the model has room "
             f"up to {room}: raise model.max_atomic_number"
         )
+
+
+def _check_states(model: Model, data: TrainingData) -> None:
+    """Refuse one composition in several charges (or spins) where the architecture cannot tell them apart."""
+    for key in sorted({"charge", "spin"} - model.potential.takes):
+        states = defaultdict(set)
+        for atoms in (*data.train, *data.validation, *data.test):
+            states[atoms.get_chemical_formula()].add(int(atoms.info.get(key, 0)))
+        for formula, found in states.items():
+            if len(found) > 1:
+                raise TrainingError(
+                    f"the data hold {formula} with {key} {', '.join(map(str, sorted(found)))}, and this "
+                    f"architecture does not take the {key}: it would learn a mean of them. Use one that does "
+                    f"(tensornet takes charge), or data of one {key}"
+                )
+
+
+def _learned(options: TrainOptions, data: TrainingData) -> TrainingData:
+    """The frames to fit, with labels less the terms that the model is trained on top of."""
+    train, validation = (less_terms(part, options.corrections) for part in (data.train, data.validation))
+    return dataclasses.replace(data, train=train, validation=validation)
 
 
 def _start(options: TrainOptions, scaling: Scaling) -> Model:

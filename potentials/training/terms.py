@@ -1,0 +1,40 @@
+"""Analytic terms that a model is trained on top of: it learns what they leave of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from asecalc_ml.composite import results_of_part
+from asecalc_ml.corrections import correction_calculators
+
+
+def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atoms]:
+    """Frames with labels less the terms.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        With energy (eV), forces (eV/Å), and stress (eV/Å³) where they have one, in their calculators; they
+        are left as they are.
+    corrections : sequence
+        As a card names them; see :class:`asecalc_ml.corrections.Corrected`.
+    """
+    terms = correction_calculators(corrections)
+    return [_less(atoms, terms) for atoms in frames] if terms else list(frames)
+
+
+def _less(atoms: Atoms, terms: Sequence) -> Atoms:
+    labels = dict(atoms.calc.results)
+    for term in terms:
+        found = results_of_part(term, atoms, ("forces", "energy"))
+        labels = {name: value - found[name] for name, value in labels.items() if name in _LABELS}
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **labels)
+    return copy
+
+
+_LABELS = ("energy", "forces", "stress")
