@@ -240,7 +240,7 @@ class SinglePositions(Honest):
     """Positions go through float32; the potential is as stiff as real bonds are."""
 
     def depth(self, atoms):
-        return 2 * super().depth(atoms)
+        return 1.5 * super().depth(atoms)
 
     def answer(self, atoms):
         copy = atoms.copy()
