@@ -28,7 +28,7 @@ class Effort:
     Parameters
     ----------
     memory_calls : int
-        Calls over which the process's memory is watched.
+        Calls over which the process's memory is watched; below some 1000, caches that fill look like a leak.
     dynamics_steps : int
         Steps of each run of dynamics.
     """
