@@ -23,7 +23,7 @@ def check(
         Path | None, typer.Option("--json", help="Where to write the results [default: check-TARGET.json]")
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Name of a check; may be repeated.")] = None,
-    memory_calls: Annotated[int, typer.Option(min=1000, help="Calls over which memory is watched.")] = 2000,
+    memory_calls: Annotated[int, typer.Option(min=1000, help="Calls over which memory is watched.")] = 3000,
     quiet: Quiet = False,
 ) -> None:
     """Measure whether an ASE calculator keeps the laws: forces, stress, symmetries, state, dynamics.

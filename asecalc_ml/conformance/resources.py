@@ -15,7 +15,7 @@ from asecalc_ml.conformance.dynamics import warm
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.subject import Subject, ask
 
-WARM_UP = 0.25  # part of the calls in which caches fill
+WARM_UP = 0.5  # part of the calls in which caches and the allocator fill
 SAMPLES = 16
 SPEED_STEPS = 200
 

@@ -33,7 +33,7 @@ class Effort:
         Steps of each run of dynamics.
     """
 
-    memory_calls: int = 2000
+    memory_calls: int = 3000
     dynamics_steps: int = 1000
 
 
