@@ -26,15 +26,15 @@ def memory(subject: Subject) -> Iterator[Measured]:
     The process's size sees everything, unless a leak fills what was free before; what Python counts sees
     every object and array, but not what a library takes for itself.
     """
-    tracemalloc.start()  # from the beginning: what was there before would look new when it is replaced
+    import psutil
+
+    call, process, n_calls = _wandering(subject), psutil.Process(), subject.effort.memory_calls
+    yield _growth(call, n_calls, lambda: process.memory_info().rss, "the process")
+    tracemalloc.start()  # not before: its own tables make the process grow
     try:
-        samples = _samples(_wandering(subject), subject.effort.memory_calls)
+        yield _growth(call, n_calls // 2, lambda: tracemalloc.get_traced_memory()[0], "Python's objects")
     finally:
         tracemalloc.stop()
-    for column, what in ((1, "the process"), (2, "Python's objects")):
-        grown = _slope(samples[:, (0, column)]) * MEMORY_CALLS
-        note = f"{what}, {subject.effort.memory_calls} calls as 10,000"
-        yield Measured(max(grown, 0.0) / 1e6, MEMORY_BYTES / 1e6, "MB", note)
 
 
 def speed(subject: Subject) -> Iterator[Measured]:
@@ -63,17 +63,15 @@ def _wandering(subject: Subject) -> Callable[[], None]:
     return call
 
 
-def _samples(call: Callable[[], None], n_calls: int) -> np.ndarray:
-    """Calls made, bytes of the process, bytes of Python's objects; shape (n_samples, 3)."""
-    import psutil
-
-    process, found = psutil.Process(), []
+def _growth(call: Callable[[], None], n_calls: int, size: Callable[[], int], what: str) -> Measured:
+    samples = []
     for n in range(n_calls):
         if n >= WARM_UP * n_calls and n % max(1, n_calls // SAMPLES) == 0:
             gc.collect()
-            found.append((n, process.memory_info().rss, tracemalloc.get_traced_memory()[0]))
+            samples.append((n, size()))
         call()
-    return np.array(found, float)
+    grown = _slope(np.array(samples, float)) * MEMORY_CALLS
+    return Measured(max(grown, 0.0) / 1e6, MEMORY_BYTES / 1e6, "MB", f"{what}, {n_calls} calls as 10,000")
 
 
 def _slope(points: np.ndarray) -> float:
