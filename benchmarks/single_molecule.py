@@ -94,7 +94,7 @@ def main():
     torch.set_num_threads(arguments.threads)
     atoms = load_structure(arguments.structure)
     options = EquivariantTransformer(
-        hidden_channels=arguments.channels, n_layers=arguments.layers, n_rbf=64, max_atomic_number=20
+        hidden_channels=arguments.channels, n_layers=arguments.layers, max_atomic_number=20
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "benchmark.safetensors"
