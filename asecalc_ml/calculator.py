@@ -225,6 +225,13 @@ class MLCalculator(Calculator):
         """
         self._evaluator.prepare(self._next_graph(atoms.copy()))
 
+    def expect(self, atoms: Atoms, n_calls: int) -> None:
+        """Announce how often structures of this one's size will be computed.
+
+        With ``compile="auto"`` a long run is then compiled before its first step and not in its midst.
+        """
+        self._evaluator.expect(self._next_graph(atoms.copy()), n_calls)
+
     def checkpoint_state(self) -> dict:
         """What a resumed run needs to go on bit for bit, ready for JSON."""
         return self._evaluator.state()

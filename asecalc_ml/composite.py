@@ -74,6 +74,12 @@ class Composite(Calculator):
         by_structure = zip(*by_part, strict=True)
         return [self.combine(found, atoms) for found, atoms in zip(by_structure, structures, strict=True)]
 
+    def expect(self, atoms: Atoms, n_calls: int) -> None:
+        """Announce to the parts how often structures like this will be computed."""
+        for part in self.parts:
+            if hasattr(part, "expect"):
+                part.expect(atoms, n_calls)
+
     def hessians(self, atoms: Atoms | None = None) -> list[np.ndarray]:
         """Second derivatives of the energy of each part, shape (3 n_atoms, 3 n_atoms), eV/Å².
 

@@ -24,8 +24,12 @@ from asecalc_ml.stored_model import StoredModel
 
 Compile = Literal["auto", "never", "always"]
 
-#: Calls with one shape after which "auto" compiles for it: compiling takes as long as some 10,000 steps.
-COMPILE_AFTER = 1000
+#: Edges of one shape, over all calls, after which "auto" compiles for it: what compiling takes, some 40 s, is
+#: saved in as many. Counted and not timed, so that a run goes the same way each time.
+EDGES_BEFORE_COMPILING = 5_000_000
+
+#: A call with fewer edges takes no less time than one with these.
+FEWEST_EDGES = 200
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
 CAPACITY_FACTOR = 1.1
@@ -68,8 +72,9 @@ class Evaluator:
         it runs eagerly. A stored one is read when it is first needed.
     compile : {"auto", "never", "always"}
         Whether a stored model is compiled. "auto" takes a package that was compiled before, and
-        compiles a shape that comes again and again, as in dynamics, at its :data:`COMPILE_AFTER`-th
-        call. Shapes change rarely: edges are padded to a capacity that grows and never shrinks.
+        compiles a shape that comes again and again, as in long dynamics: after
+        :data:`EDGES_BEFORE_COMPILING`, or at once where :meth:`expect` has announced as many. Shapes
+        change rarely: edges are padded to a capacity that grows and never shrinks.
     """
 
     def __init__(self, model: Model | StoredModel, compile: Compile = "never"):
@@ -79,6 +84,7 @@ class Evaluator:
         self._capacities: dict[tuple[int, int], int] = {}
         self._calls: Counter[Shape] = Counter()
         self._runners: dict[Shape, Runner] = {}
+        self._seen: set[Shape] = set()  # for which a package was looked for
         self._promised: set[Shape] = set()  # compiled in the run that is resumed
         self.n_compilations = 0
 
@@ -120,6 +126,10 @@ class Evaluator:
         except CompilationError as error:
             raise ModelError(f"model {self._source.card.name!r} cannot be compiled here: {error}") from error
 
+    def expect(self, graph: AtomGraph, n_calls: int) -> None:
+        """Count calls that will come, so that compiling for them comes first and not in their midst."""
+        self._calls[_shape(self._padded(graph))] += n_calls
+
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
         return {
@@ -134,6 +144,7 @@ class Evaluator:
         self.compile = state["compile"]
         self._capacities = {tuple(sizes): capacity for *sizes, capacity in state["capacities"]}
         self._calls = Counter({tuple(shape): n for *shape, n in state["calls"]})
+        self._seen = set(self._calls)
         self._promised = {tuple(shape) for shape in state["compiled"]}
 
     def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
@@ -153,8 +164,11 @@ class Evaluator:
             return False
         if self.compile == "always" or shape in self._promised:
             return True
-        calls = self._calls[shape]
-        return calls == COMPILE_AFTER or (calls == 1 and self._packages.has(shape))
+        if self._calls[shape] * max(shape[2], FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
+            return True
+        first = shape not in self._seen
+        self._seen.add(shape)
+        return first and self._packages.has(shape)
 
     def _compile(self, shape: Shape, inputs: PotentialInput) -> None:
         """Load the shape's package or build it; what cannot be compiled stays eager, and says so once."""

@@ -46,6 +46,7 @@ def start_run(
     atoms = prepare(options, atoms)
     options.check_start(atoms)
     with threads(options):
+        _announce(options, atoms)
         state = first_state(options, atoms)
         writer = RunWriter.create(directory, overwrite)
         with contextlib.closing(writer):
@@ -89,6 +90,12 @@ def threads(options: ProtocolOptions) -> Iterator[None]:
 def generator(options: ProtocolOptions) -> np.random.Generator:
     """The source of every random number of a run."""
     return np.random.Generator(np.random.PCG64(options.seed))
+
+
+def _announce(options: ProtocolOptions, atoms: Atoms) -> None:
+    """Tell the calculator how many steps will come: one that compiles does so before a long run."""
+    if hasattr(atoms.calc, "expect"):
+        atoms.calc.expect(atoms, sum(stage.n_steps for stage in options.stages()))
 
 
 def first_state(options: ProtocolOptions, atoms: Atoms) -> State:

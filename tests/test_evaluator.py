@@ -279,7 +279,7 @@ def builds(monkeypatch) -> list:
 
     monkeypatch.setattr(PackageCache, "build", build)
     monkeypatch.setattr(PackageCache, "load", lambda self, shape: None)
-    monkeypatch.setattr(evaluator, "COMPILE_AFTER", 5)
+    monkeypatch.setattr(evaluator, "EDGES_BEFORE_COMPILING", 5 * evaluator.FEWEST_EDGES)
     return shapes
 
 
@@ -316,6 +316,23 @@ def test_a_package_that_appears_during_a_run_is_left_alone(tiny_model, ethanol, 
     assert first._evaluator.compiled_shapes == []
     assert resumed._evaluator.compiled_shapes == [ETHANOL_SHAPE]  # at its fifth call
     assert len(builds) == 2
+
+
+def test_large_structures_are_compiled_sooner(morse, builds):
+    """In proportion to their edges."""
+    calculator, atoms = MLCalculator(morse), bulk("Si", cubic=True) * 2
+    steps(calculator, atoms, 1)
+    assert builds == [calculator._evaluator.compiled_shapes[0]]
+
+
+def test_an_announced_run_is_compiled_before_its_first_step(tiny_model, ethanol, builds):
+    short, long = MLCalculator(tiny_model), MLCalculator(tiny_model)
+    short.expect(ethanol, 3)
+    long.expect(ethanol, 4)
+    steps(short, ethanol, 1)
+    assert builds == []
+    steps(long, ethanol, 1)
+    assert builds == [ETHANOL_SHAPE]
 
 
 @pytest.mark.parametrize("compile", ["never", "always"])
