@@ -205,6 +205,8 @@ def modules_after(program: str, arguments: list[str], cwd: Path) -> set[str]:
         ("ml", ["--help"]),
         ("ml", ["train", "--help"]),
         ("ml", ["models", "--help"]),
+        ("ml", ["check", "--help"]),
+        ("ml", ["compile", "--help"]),
         ("ml", ["template", "train"]),
         ("ml", ["template", "generate"]),
     ],
