@@ -203,7 +203,7 @@ class MLCalculator(Calculator):
                 found.append(with_terms(results_of(part, atoms), self._terms, atoms))
         return found
 
-    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy by automatic differentiation.
 
         Returns
@@ -211,7 +211,6 @@ class MLCalculator(Calculator):
         array, shape (3 n_atoms, 3 n_atoms), eV/Å²
             As :meth:`ase.vibrations.VibrationsData.from_2d` takes it.
         """
-        atoms = self.atoms if atoms is None else atoms
         hessian = self._evaluator.hessian(self._new_graph(atoms)).cpu().numpy()
         return hessian + sum(term.get_hessian(atoms) for term in self._terms)
 

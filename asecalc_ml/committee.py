@@ -112,7 +112,7 @@ class Committee(Composite):
             }
         return found
 
-    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the mean energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
         return np.mean(self.hessians(atoms), axis=0)
 

@@ -80,7 +80,7 @@ class Composite(Calculator):
             if hasattr(part, "expect"):
                 part.expect(atoms, n_calls)
 
-    def hessians(self, atoms: Atoms | None = None) -> list[np.ndarray]:
+    def hessians(self, atoms: Atoms) -> list[np.ndarray]:
         """Second derivatives of the energy of each part, shape (3 n_atoms, 3 n_atoms), eV/Å².
 
         Raises
@@ -88,7 +88,6 @@ class Composite(Calculator):
         PropertyNotImplementedError
             If a part has none.
         """
-        atoms = self.atoms if atoms is None else atoms
         for part in self.parts:
             if not hasattr(part, "get_hessian"):
                 raise PropertyNotImplementedError(

@@ -34,7 +34,7 @@ class Term(Calculator):
         """Results, with stress for a cell of rank 3; energies of atoms may be left out."""
         raise NotImplementedError
 
-    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
         raise NotImplementedError
 
@@ -54,8 +54,8 @@ class RepulsionCalculator(Term):
 
         return results_of(self._evaluator(self._graph(atoms)), atoms)
 
-    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
-        return self._evaluator.hessian(self._graph(self.atoms if atoms is None else atoms)).numpy()
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        return self._evaluator.hessian(self._graph(atoms)).numpy()
 
     def _graph(self, atoms: Atoms):
         from asecalc_ml.graph import AtomGraph
@@ -95,8 +95,8 @@ class DispersionCalculator(Term):
             results["energies"] = sum(terms.sum(axis=1) for terms in pairs.values()) * Hartree
         return results
 
-    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
-        model = _dispersion_model(self.atoms if atoms is None else atoms)
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        model = _dispersion_model(atoms)
         return model.get_hessian(self._damping)["hessian"] * (Hartree / Bohr**2)
 
 

@@ -122,7 +122,7 @@ class Corrected(Composite):
     def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
         return add_results(results)
 
-    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
         return sum(self.hessians(atoms))
 
