@@ -146,6 +146,7 @@ class Evaluator:
         self._calls = Counter({tuple(shape): n for *shape, n in state["calls"]})
         self._seen = set(self._calls)
         self._promised = {tuple(shape) for shape in state["compiled"]}
+        self._runners.clear()
 
     def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
         shape = _shape(inputs)
@@ -184,7 +185,8 @@ class Evaluator:
 
     def _built(self, shape: Shape, inputs: PotentialInput) -> Runner:
         name, n_atoms = self._source.card.name, shape[0] - 1
-        log.info("compiling %s for %d atoms, once on this machine; it takes about a minute", name, n_atoms)
+        # A warning, since Python shows it to who has set up no logging, and would wonder why nothing happens.
+        log.warning("compiling %s for %d atoms, once on this machine: it takes about a minute", name, n_atoms)
         start = time.monotonic()
         runner = self._packages.build(shape, inputs)
         self.n_compilations += 1

@@ -15,7 +15,7 @@ def set_threads(threads: int | None) -> None:
 def show_messages(quiet: bool) -> None:
     """Print what the package logs, such as that a model is being compiled, among the progress."""
     logger = logging.getLogger("asecalc_ml")
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.addHandler(_StandardError())
 
 
