@@ -4,7 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples in every run; `pytest --hypothesis-profile=default` draws new ones.
+hypothesis.settings.register_profile("fixed", derandomize=True)
+hypothesis.settings.load_profile("fixed")
 
 # Before torch and tblite are loaded: sums over several threads differ from call to call in the last bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

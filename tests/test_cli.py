@@ -306,7 +306,8 @@ def test_a_bug_of_ours_is_not_hidden():
 
 def test_ctrl_c_in_a_real_process():
     code = (
-        "import time, typer; from asecalc_ml.cli.errors import FriendlyGroup\n"
+        "import signal, time, typer; from asecalc_ml.cli.errors import FriendlyGroup\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
         "app = typer.Typer(cls=FriendlyGroup, pretty_exceptions_enable=False)\n"
         "@app.callback()\ndef common(): pass\n"
         "@app.command()\ndef wait():\n    print('ready', flush=True)\n    time.sleep(30)\n"

@@ -55,7 +55,7 @@ def breathed(atoms: Atoms, random: np.random.Generator) -> None:
 
 
 def wrapped(atoms: Atoms, random: np.random.Generator) -> None:
-    if atoms.cell.rank == 3:
+    if abs(np.linalg.det(atoms.cell.array)) > 1e-6:  # ASE cannot wrap into a flat cell
         atoms.wrap(eps=0)
 
 
