@@ -24,7 +24,7 @@ from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.nearest import nearest_name
 from asecalc_ml.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.stored_model import StoredModel
-from asecalc_ml.structures import check_structure
+from asecalc_ml.structures import charge_and_spin, check_structure
 
 #: Atoms that are computed together by :meth:`MLCalculator.calculate_many`.
 BATCH_ATOMS = 512
@@ -156,7 +156,7 @@ class MLCalculator(Calculator):
         changes = [
             name for name in CONSUMED if not np.array_equal(getattr(known, name), getattr(atoms, name))
         ]
-        return changes if _charge_and_spin(atoms) == _charge_and_spin(known) else [*changes, "info"]
+        return changes if charge_and_spin(atoms) == charge_and_spin(known) else [*changes, "info"]
 
     def get_property(self, name, atoms=None, allow_calculation=True):
         """As ASE's, with a message that says what there is."""
@@ -328,15 +328,11 @@ def _remade(kind: type[MLCalculator], parameters: dict) -> MLCalculator:
     return kind(**parameters)
 
 
-def _charge_and_spin(atoms: Atoms) -> tuple:
-    return atoms.info.get("charge", 0), atoms.info.get("spin", 0)
-
-
 def _same_composition(atoms: Atoms, known: Atoms) -> bool:
     return (
         np.array_equal(atoms.numbers, known.numbers)
         and bool((atoms.pbc == known.pbc).all())
-        and _charge_and_spin(atoms) == _charge_and_spin(known)
+        and charge_and_spin(atoms) == charge_and_spin(known)
     )
 
 

@@ -11,6 +11,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError, all_changes
 from ase.outputs import Properties, all_outputs
 
+from asecalc_ml.structures import charge_and_spin
+
 #: Results that are combined, where all parts have them.
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 
@@ -58,7 +60,7 @@ class Composite(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last call; ASE does not look at charge and spin in ``info``."""
         changes = super().check_state(atoms, tol)
-        if self.atoms is not None and _charge_and_spin(atoms) != _charge_and_spin(self.atoms):
+        if self.atoms is not None and charge_and_spin(atoms) != charge_and_spin(self.atoms):
             changes.append("info")
         return changes
 
@@ -145,7 +147,3 @@ def _checkpoint_state(part: BaseCalculator) -> dict | None:
 
 def _ignored(part: BaseCalculator) -> set[str]:
     return getattr(part, "ignored_changes", set())
-
-
-def _charge_and_spin(atoms: Atoms) -> tuple:
-    return atoms.info.get("charge", 0), atoms.info.get("spin", 0)

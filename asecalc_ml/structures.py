@@ -46,6 +46,11 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in MOLECULES.glob("*.xyz"))
 
 
+def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
+    """Total charge (e) and number of unpaired electrons, 0 where a structure does not say."""
+    return atoms.info.get("charge", 0), atoms.info.get("spin", 0)
+
+
 def check_structure(atoms: Atoms) -> None:
     """Refuse what no potential can evaluate.
 

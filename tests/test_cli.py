@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 import typer
@@ -17,6 +18,7 @@ from asecalc_ml.cli.arguments import override
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.md import app as md
 from asecalc_ml.cli.ml import app as ml
+from asecalc_ml.cli.process import show_messages
 from asecalc_ml.config import read_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError
 
@@ -322,3 +324,11 @@ def test_ctrl_c_in_a_real_process():
     assert process.returncode == 130
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
+
+
+def test_warnings_of_a_command_are_one_line_for_its_user(monkeypatch):
+    """The place in our code helps nobody; where a programmer is warned, Python's own form stays."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    show_messages(quiet=True)
+    assert warnings.formatwarning("no compiler", UserWarning, "here.py", 7) == "Warning: no compiler\n"
+    assert "here.py:7" in warnings.formatwarning("old", DeprecationWarning, "here.py", 7)

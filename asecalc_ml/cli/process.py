@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 
 
 def set_threads(threads: int | None) -> None:
@@ -13,10 +14,19 @@ def set_threads(threads: int | None) -> None:
 
 
 def show_messages(quiet: bool) -> None:
-    """Print what the package logs, such as that a model is being compiled, among the progress."""
+    """Print what the package logs and warns of among the progress, such as that a model is compiled."""
     logger = logging.getLogger("asecalc_ml")
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
-    logger.addHandler(_StandardError())
+    logger.handlers = [_StandardError()]
+    warnings.formatwarning = _one_line
+
+
+def _one_line(message: Warning | str, category: type[Warning], *place) -> str:
+    """Without file and line for what a user should read; with them for what concerns programmers."""
+    return f"Warning: {message}\n" if category is UserWarning else _as_python_does(message, category, *place)
+
+
+_as_python_does = warnings.formatwarning
 
 
 class _StandardError(logging.Handler):
