@@ -309,6 +309,9 @@ def test_parameters_that_do_not_exist(tiny_model):
         MLCalculator(tiny_model, dtype="float16")
     with pytest.raises(ModelError, match="compile is 'fast'; use 'auto'"):
         MLCalculator(tiny_model, compile="fast")
+    for skin in (-1, "thick"):
+        with pytest.raises(ConfigError, match=f"skin is {skin} Å; use 0"):
+            MLCalculator(tiny_model, skin_A=skin)
     with pytest.raises(ModelError, match=r"device 'abacus' cannot be used here.*try 'cpu'"):
         MLCalculator(tiny_model, device="abacus")
 

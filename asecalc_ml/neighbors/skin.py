@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -64,7 +66,7 @@ class SkinNeighborList:
         backend: str = "auto",
         device: str | torch.device = "cpu",
     ):
-        if not 0 <= skin < np.inf:
+        if not (isinstance(skin, Real) and 0 <= skin < np.inf):
             raise ConfigError(
                 f"skin is {skin} Å; use 0 (none) or a positive length, such as {DEFAULT_SKIN_A}"
             )
