@@ -98,6 +98,14 @@ class Potential(nn.Module, ABC):
         """The message-passing blocks, in order."""
 
     @property
+    def attentions(self) -> Sequence[nn.Module]:
+        """Modules whose output is the attention weights, one for each layer that has attention.
+
+        Of shape (n_edges, n_heads); where atoms attend to themselves, n_atoms more rows follow.
+        """
+        return ()
+
+    @property
     @abstractmethod
     def readout(self) -> nn.Module:
         """The module that turns atom features into contributions."""

@@ -343,6 +343,20 @@ class PotentialChecks:
         assert set(calls) == set(parts)
         assert calls[-1] is potential.readout
 
+    def test_attention_weights_are_reached(self):
+        """Each module gives a weight for every edge and head, and then for every atom that attends to itself."""
+        model = self.model()
+        if not model.potential.attentions:
+            pytest.skip("this architecture has no attention")
+        rows = []
+        for part in model.potential.attentions:
+            part.register_forward_hook(lambda part, inputs, weights: rows.append(weights.shape))
+        self.raw_output(self.molecule(), model)
+        graph = AtomGraph.from_atoms(self.molecule(), model.cutoff)
+        assert len(rows) == len(model.potential.attentions)
+        assert {len(shape) for shape in rows} == {2}
+        assert {n for n, _ in rows} <= {graph.n_edges, graph.n_edges + graph.n_atoms + 1}
+
     def test_every_parameter_is_trained(self):
         gradients = self._gradients(self.molecule())
         without = {name for name, gradient in gradients.items() if gradient is None or not gradient.any()}

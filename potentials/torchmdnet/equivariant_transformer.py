@@ -55,6 +55,10 @@ class EquivariantTransformerPotential(Potential):
         return self.representation_model.attention_layers
 
     @property
+    def attentions(self) -> list[nn.Module]:
+        return [layer.attn_activation for layer in self.representation_model.attention_layers]
+
+    @property
     def readout(self) -> nn.Module:
         return self.output_model
 
