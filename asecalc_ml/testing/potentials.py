@@ -344,7 +344,7 @@ class PotentialChecks:
         assert calls[-1] is potential.readout
 
     def test_attention_weights_are_reached(self):
-        """Each module gives a weight for every edge and head, and then for every atom that attends to itself."""
+        """Each gives a weight for every edge and head, and then for every atom that attends to itself."""
         model = self.model()
         if not model.potential.attentions:
             pytest.skip("this architecture has no attention")
