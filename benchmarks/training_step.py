@@ -1,6 +1,8 @@
-"""Time of a training step, eager and compiled, for batches of rattled ethanol.
+"""Time of a training step of any architecture, eager and compiled, for batches of a rattled molecule.
 
-python benchmarks/training_step.py [--channels 64] [--layers 4] [--batch 8] [--steps 30]
+python benchmarks/training_step.py [ARCHITECTURE [OPTION=VALUE ...]] [--structure ethanol] [--batch 8]
+
+As in: python benchmarks/training_step.py tensornet hidden_channels=32 n_layers=1
 """
 
 import argparse
@@ -9,21 +11,22 @@ import time
 import numpy as np
 import torch
 
+from asecalc_ml.config import parse_options
 from asecalc_ml.derivative import forces
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
-from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
+from asecalc_ml.plugins import get
 from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward
 from asecalc_ml.structures import load_structure
 
 
-def batch(n_frames: int, cutoff: float):
-    """Padded input of rattled ethanol."""
+def batch(structure: str, n_frames: int, cutoff: float):
+    """Padded input of a rattled molecule."""
     random = np.random.default_rng(0)
     graphs = []
     for _ in range(n_frames):
-        atoms = load_structure("ethanol")
+        atoms = load_structure(structure)
         atoms.positions += random.normal(scale=0.05, size=atoms.positions.shape)
         graphs.append(AtomGraph.from_atoms(atoms, cutoff))
     return with_ghost(collate(graphs), cutoff)
@@ -43,17 +46,26 @@ def milliseconds_per_step(forward, model: Model, inputs, n_steps: int) -> float:
     return 1000 * (time.perf_counter() - start) / n_steps
 
 
+def architecture(name: str, settings: list[str]):
+    """Options of an architecture with values as YAML would have them."""
+    values = dict(setting.split("=", 1) for setting in settings)
+    return parse_options(values, get("architectures", name), source="command line")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("architecture", nargs="?", default="equivariant-transformer")
+    parser.add_argument("settings", nargs="*", metavar="OPTION=VALUE")
+    parser.add_argument("--structure", default="ethanol")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    options = EquivariantTransformer(hidden_channels=arguments.channels, n_layers=arguments.layers)
+    options = architecture(arguments.architecture, arguments.settings)
     model = Model(options.build())
-    inputs = batch(arguments.batch, options.cutoff_A)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{arguments.architecture}, {n_parameters} parameters, {arguments.batch} × {arguments.structure}")
+    inputs = batch(arguments.structure, arguments.batch, model.cutoff)
     for name, forward in (("eager", eager_forward(model)), ("compiled", compiled_forward(model, inputs))):
         print(f"{name:<10} {milliseconds_per_step(forward, model, inputs, arguments.steps):8.2f} ms a step")
 
