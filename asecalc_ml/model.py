@@ -35,10 +35,11 @@ class ModelOutput(NamedTuple):
 class Model(nn.Module):
     r"""Scaled and shifted contributions of a potential, pooled over each system.
 
-    .. math:: E = \sum_i \left( s_{Z_i} \, c_i + e_{Z_i} \right)
+    .. math:: E = \sum_i \left( s_{Z_i} \, c_i + e_{Z_i} + v_i \right)
 
-    with contributions c of the architecture, a scale s and a shift e per element. The sum runs in
-    float64: at -4210 eV, where rMD17 ethanol lies, float32 steps by 0.5 meV.
+    with contributions c of the architecture, a scale s and a shift e per element, and electrostatic energies
+    v where the architecture has them, which are in eV already. The sum runs in float64: at -4210 eV, where
+    rMD17 ethanol lies, float32 steps by 0.5 meV.
 
     Parameters
     ----------
@@ -96,6 +97,8 @@ class Model(nn.Module):
             systems = output.system[:, 0].double() + self._pool(shift, inputs)
             return ModelOutput(torch.zeros_like(shift), systems, output)
         atoms = self.scale[inputs.atomic_numbers] * output.contributions[:, 0].double() + shift
+        if output.electrostatics is not None:
+            atoms = atoms + output.electrostatics.double()
         return ModelOutput(atoms, self._pool(atoms, inputs), output)
 
     def _pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:

@@ -53,12 +53,21 @@ class AtomOutput(NamedTuple):
         Equivariant features, where the architecture has them.
     system : Tensor, shape (n_systems, n_outputs), or None
         The value itself, in place of contributions, where the published readout is not additive.
+    charges : Tensor, shape (n_atoms,), e, or None
+        Partial charges that sum to the system's total charge, where the architecture has them.
+    electrostatics : Tensor, shape (n_atoms,), eV, or None
+        Energy on top of the contributions, which no scale is fitted to.
+    penalty : Tensor, shape (n_systems,), or None
+        What the architecture adds to the loss of a training.
     """
 
     features: Tensor
     contributions: Tensor | None = None
     vectors: Tensor | None = None
     system: Tensor | None = None
+    charges: Tensor | None = None
+    electrostatics: Tensor | None = None
+    penalty: Tensor | None = None
 
 
 class Potential(nn.Module, ABC):
@@ -77,11 +86,14 @@ class Potential(nn.Module, ABC):
     takes : frozenset of {"charge", "spin"}
         Which of the two the energy depends on. A training on one composition in several charges refuses
         an architecture that does not take the charge.
+    partial_charges : bool
+        Whether the output holds charges of atoms.
     """
 
     cutoff: float
     continuous: bool = True
     takes: ClassVar[frozenset[str]] = frozenset()
+    partial_charges: bool = False
 
     @abstractmethod
     def forward(self, inputs: PotentialInput) -> AtomOutput:
