@@ -20,9 +20,9 @@ class DatasetCard(Options):
     temperature_K: float | list[float] | None = Field(None, description="temperature of the sampling")
     licence: str | None = Field(None, description="licence of the data")
     citation: str | None = Field(None, description="what to cite for the data")
-    hash: str = Field(description="SHA-256 of the training frames")
-    n_train: int = Field(description="frames trained on")
-    n_validation: int = Field(description="frames the best epoch was chosen by")
+    hash: str | None = Field(None, description="SHA-256 of the training frames")
+    n_train: int | None = Field(None, description="frames trained on")
+    n_validation: int | None = Field(None, description="frames the best epoch was chosen by")
 
 
 class Metrics(Options):
@@ -85,6 +85,9 @@ class ModelCard(Options):
         [], description="analytic terms that belong to every energy of the model, with all their options"
     )
     cutoff_A: float = Field(description="distance beyond which atoms do not see each other, Å")
+    triplet_cutoff_A: float | None = Field(
+        None, description="length of edges up to which the architecture needs triplets, Å"
+    )
     continuous: bool = Field(description="whether the energy is continuous where an atom crosses the cutoff")
     n_parameters: int = Field(description="number of trained parameters")
     elements: list[str] = Field(description="elements of the training data")
