@@ -29,7 +29,7 @@ def trace(model: Model, inputs: PotentialInput) -> torch.fx.GraphModule:
     def energy_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(edge_derivative(model, PotentialInput(*tensors)))
 
-    graph = make_fx(energy_and_gradient)(*inputs)
+    graph = make_fx(energy_and_gradient)(*inputs.tensors)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
@@ -87,7 +87,7 @@ def _environment_as_found() -> Iterator[None]:
 
 def _plain(inputs: PotentialInput) -> list[Tensor]:
     """Compiled code takes the layout of its example for granted, and reads rubbish from any other."""
-    return [tensor.contiguous() for tensor in inputs]
+    return [tensor.contiguous() for tensor in inputs.tensors]
 
 
 def agrees(found: EdgeDerivative, expected: EdgeDerivative, dtype: torch.dtype) -> bool:

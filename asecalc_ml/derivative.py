@@ -86,7 +86,8 @@ def hessian(model: Model, graph: AtomGraph) -> Tensor:
     """
     with torch.enable_grad():
         positions = graph.positions.detach().requires_grad_(True)
-        inputs = with_ghost(replace(graph, positions=positions), model.cutoff)
+        moved = replace(graph, positions=positions)
+        inputs = with_ghost(moved, model.cutoff, triplet_cutoff=model.triplet_cutoff)
         gradient = _gradient(model(inputs).systems[:-1].sum(), positions, create_graph=True)
         rows = [_gradient(component, positions, create_graph=True) for component in gradient.flatten()]
     found = torch.stack([row.detach().flatten() for row in rows])

@@ -21,11 +21,12 @@ from asecalc_ml.model import Model
 from asecalc_ml.package_cache import CompilationError, PackageCache, Shape
 from asecalc_ml.potential import PotentialInput
 from asecalc_ml.stored_model import StoredModel
+from asecalc_ml.triplets import pad_triplets
 
 Compile = Literal["auto", "never", "always"]
 
-#: Edges of one shape, over all calls, after which "auto" compiles for it: what compiling takes, some 40 s, is
-#: saved in as many. Counted and not timed, so that a run goes the same way each time.
+#: Edges (or triplets, where there are more) of one shape, over all calls, after which "auto" compiles for it:
+#: what compiling takes, some 40 s, is saved in as many. Counted and not timed, so that a run goes the same way each time.
 EDGES_BEFORE_COMPILING = 2_000_000
 
 #: A call with fewer edges takes no less time than one with these.
@@ -33,6 +34,7 @@ FEWEST_EDGES = 200
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
 CAPACITY_FACTOR = 1.1
+TRIPLET_CAPACITY_FACTOR = CAPACITY_FACTOR**2  # there are as many as pairs of pairs
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ class Evaluator:
         self._source = model if isinstance(model, StoredModel) else model.eval().requires_grad_(False)
         self.compile = compile
         self._packages = PackageCache(model) if isinstance(model, StoredModel) else None
-        self._capacities: dict[tuple[int, int], int] = {}
+        self._capacities: dict[tuple, int] = {}
         self._calls: Counter[Shape] = Counter()
         self._runners: dict[Shape, Runner] = {}
         self._seen: set[Shape] = set()  # for which a package was looked for
@@ -95,7 +97,7 @@ class Evaluator:
 
     @property
     def compiled_shapes(self) -> list[Shape]:
-        """Numbers of atoms, systems and edges, the ghost's included, that run as machine code."""
+        """Numbers of atoms, systems, edges (and triplets), the ghost's included, that run as machine code."""
         return sorted(self._runners)
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
@@ -104,7 +106,8 @@ class Evaluator:
 
     def eagerly(self, graph: AtomGraph) -> Evaluation:
         """Without padding or compiling, as suits shapes that do not come again."""
-        inputs = with_ghost(graph.to(self._source.device), self._source.cutoff)
+        source = self._source
+        inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
         return assemble(inputs, edge_derivative(self.model, inputs))
 
     def hessian(self, graph: AtomGraph) -> Tensor:
@@ -165,7 +168,7 @@ class Evaluator:
             return False
         if self.compile == "always" or shape in self._promised:
             return True
-        if self._calls[shape] * max(shape[2], FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
+        if self._calls[shape] * max(*shape[2:], FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
             return True
         first = shape not in self._seen
         self._seen.add(shape)
@@ -194,20 +197,40 @@ class Evaluator:
         return runner
 
     def _padded(self, graph: AtomGraph) -> PotentialInput:
-        return with_ghost(graph.to(self._source.device), self._source.cutoff, self._grown_capacity(graph))
+        source = self._source
+        capacity = self._edge_capacity(graph)
+        inputs = with_ghost(graph.to(source.device), source.cutoff, capacity, source.triplet_cutoff)
+        if inputs.triplets is None:
+            return inputs
+        return pad_triplets(inputs, self._triplet_capacity(graph, inputs.triplets.shape[1]))
 
-    def _grown_capacity(self, graph: AtomGraph) -> int:
+    def _edge_capacity(self, graph: AtomGraph) -> int:
         """Enough edges for this graph: as they are for a molecule's static pairs, with room for a list."""
-        if graph.n_systems == 1 and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1):
+        if _is_static(graph):
             return graph.n_edges
-        key = (graph.n_atoms, graph.n_systems)
-        if graph.n_edges > self._capacities.get(key, -1):
-            self._capacities[key] = int(CAPACITY_FACTOR * graph.n_edges)
+        return self._grown((graph.n_atoms, graph.n_systems), graph.n_edges, CAPACITY_FACTOR)
+
+    def _triplet_capacity(self, graph: AtomGraph, n_triplets: int) -> int:
+        """The same for triplets: never more than a molecule can have."""
+        key = (graph.n_atoms, graph.n_systems, "triplets")
+        capacity = self._grown(key, n_triplets, TRIPLET_CAPACITY_FACTOR)
+        most = graph.n_edges * (graph.n_atoms - 2) // 2 if _is_static(graph) else capacity
+        return max(1, min(capacity, most))
+
+    def _grown(self, key: tuple, n_needed: int, factor: float) -> int:
+        if n_needed > self._capacities.get(key, -1):
+            self._capacities[key] = int(factor * n_needed)
         return self._capacities[key]
 
 
+def _is_static(graph: AtomGraph) -> bool:
+    """Whether these are all pairs of one molecule, which never change."""
+    return graph.n_systems == 1 and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1)
+
+
 def _shape(inputs: PotentialInput) -> Shape:
-    return inputs.n_atoms, inputs.n_systems, inputs.edge_index.shape[1]
+    n_triplets = () if inputs.triplets is None else (inputs.triplets.shape[1],)
+    return inputs.n_atoms, inputs.n_systems, inputs.edge_index.shape[1], *n_triplets
 
 
 def assemble(inputs: PotentialInput, derivative: EdgeDerivative) -> Evaluation:

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.potential import PotentialInput
+from asecalc_ml.triplets import with_triplets
 
 # A direction that is parallel to no axis, so that no component of it is a special case.
 GHOST_DIRECTION = (0.36, 0.48, 0.80)
 
 
-def with_ghost(graph: AtomGraph, cutoff: float, capacity: int | None = None) -> PotentialInput:
+def with_ghost(
+    graph: AtomGraph, cutoff: float, capacity: int | None = None, triplet_cutoff: float | None = None
+) -> PotentialInput:
     """Add the ghost system, and send it the edges beyond the cutoff and the padding.
 
     Parameters
@@ -24,15 +27,19 @@ def with_ghost(graph: AtomGraph, cutoff: float, capacity: int | None = None) -> 
     cutoff : float, Å
     capacity : int, optional
         Number of edges after padding; the graph's own number if not given.
+    triplet_cutoff : float, Å, optional
+        Add triplets of edges up to this length, and one more edge, the last one, for padding them.
 
     Returns
     -------
     PotentialInput
         With n_atoms + 1 atoms and n_systems + 1 systems, the ghost last; edge_vectors in float64.
     """
+    if triplet_cutoff is not None:
+        capacity = max(graph.n_edges, capacity or 0) + 1
     edge_index, edge_vectors = _redirect(graph, cutoff)
     edge_index, edge_vectors = _pad(edge_index, edge_vectors, graph.n_atoms, cutoff, capacity)
-    return PotentialInput(
+    inputs = PotentialInput(
         atomic_numbers=torch.cat([graph.atomic_numbers, graph.atomic_numbers[:1]]),
         edge_index=edge_index,
         edge_vectors=edge_vectors,
@@ -40,6 +47,7 @@ def with_ghost(graph: AtomGraph, cutoff: float, capacity: int | None = None) -> 
         charge=torch.cat([graph.charge, graph.charge.new_zeros(1)]),
         spin=torch.cat([graph.spin, graph.spin.new_zeros(1)]),
     )
+    return inputs if triplet_cutoff is None else with_triplets(inputs, triplet_cutoff)
 
 
 def _redirect(graph: AtomGraph, cutoff: float) -> tuple[Tensor, Tensor]:

@@ -76,6 +76,11 @@ class Model(nn.Module):
         return self.potential.cutoff
 
     @property
+    def triplet_cutoff(self) -> float | None:
+        """Length of edges up to which the potential needs triplets, Å."""
+        return self.potential.triplet_cutoff
+
+    @property
     def device(self) -> torch.device:
         return self.scale.device
 

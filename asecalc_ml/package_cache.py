@@ -28,7 +28,8 @@ PACKAGE, CHECK, MANIFEST = "package.pt2", "check.safetensors", "manifest.json"
 #: What the code of every model builds upon.
 CORE_SOURCES = ("compiled.py", "cutoffs.py", "derivative.py", "model.py", "potential.py", "segments.py")
 
-Shape = tuple[int, int, int]  # atoms, systems, edges, the ghost's included
+#: Numbers of atoms, systems, edges, and triplets where the potential needs them, the ghost's included.
+Shape = tuple[int, ...]
 
 
 class CompilationError(Exception):
@@ -118,7 +119,8 @@ def _verified(folder: Path, stored: StoredModel) -> Runner:
 def _write_check(folder: Path, inputs: PotentialInput, expected: EdgeDerivative) -> None:
     from safetensors.torch import save_file
 
-    tensors = {**inputs._asdict(), **expected._asdict()}
+    given = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None}
+    tensors = {**given, **expected._asdict()}
     save_file({name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / CHECK)
 
 
@@ -126,7 +128,7 @@ def _read_check(folder: Path, device: torch.device) -> tuple[PotentialInput, Edg
     from safetensors.torch import load_file
 
     tensors = load_file(folder / CHECK, device=str(device))
-    inputs = PotentialInput(*(tensors[name] for name in PotentialInput._fields))
+    inputs = PotentialInput(*(tensors[name] for name in PotentialInput._fields if name in tensors))
     return inputs, EdgeDerivative(*(tensors[name] for name in EdgeDerivative._fields))
 
 

@@ -22,6 +22,11 @@ class PotentialInput(NamedTuple):
     batch : Tensor, shape (n_atoms,), int64
     charge, spin : Tensor, shape (n_systems,)
         Total charge in e; number of unpaired electrons.
+    triplets : Tensor, shape (2, n_triplets), int64, or None
+        Numbers of two different edges of one centre, each pair once, for a potential with a
+        ``triplet_cutoff``; None for others. An edge with itself is padding, and a ghost's.
+    reverse_edges : Tensor, shape (n_edges,), int64, or None
+        Number of the edge from j back to i, beside triplets.
     """
 
     atomic_numbers: Tensor
@@ -30,6 +35,13 @@ class PotentialInput(NamedTuple):
     batch: Tensor
     charge: Tensor
     spin: Tensor
+    triplets: Tensor | None = None
+    reverse_edges: Tensor | None = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Those that are there, in order: ``PotentialInput(*tensors)`` is the input again."""
+        return [tensor for tensor in self if tensor is not None]
 
     @property
     def n_atoms(self) -> int:
@@ -80,6 +92,8 @@ class Potential(nn.Module, ABC):
     Attributes
     ----------
     cutoff : float, Å
+    triplet_cutoff : float, Å, or None
+        Edges up to this length come with triplets; None where the potential needs no angles.
     continuous : bool
         Whether the energy is continuous where an atom crosses the cutoff. Dynamics refuses a
         potential for which it is not.
@@ -91,6 +105,7 @@ class Potential(nn.Module, ABC):
     """
 
     cutoff: float
+    triplet_cutoff: float | None = None
     continuous: bool = True
     takes: ClassVar[frozenset[str]] = frozenset()
     partial_charges: bool = False

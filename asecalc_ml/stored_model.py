@@ -53,6 +53,10 @@ class StoredModel:
     def cutoff(self) -> float:
         return self.card.cutoff_A
 
+    @property
+    def triplet_cutoff(self) -> float | None:
+        return self.card.triplet_cutoff_A
+
     @cached_property
     def model(self) -> Model:
         """The model itself, ready to be evaluated; importing its architecture takes a second."""

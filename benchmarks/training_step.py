@@ -21,15 +21,15 @@ from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forw
 from asecalc_ml.structures import load_structure
 
 
-def batch(structure: str, n_frames: int, cutoff: float):
+def batch(structure: str, n_frames: int, model: Model):
     """Padded input of a rattled molecule."""
     random = np.random.default_rng(0)
     graphs = []
     for _ in range(n_frames):
         atoms = load_structure(structure)
         atoms.positions += random.normal(scale=0.05, size=atoms.positions.shape)
-        graphs.append(AtomGraph.from_atoms(atoms, cutoff))
-    return with_ghost(collate(graphs), cutoff)
+        graphs.append(AtomGraph.from_atoms(atoms, model.cutoff))
+    return with_ghost(collate(graphs), model.cutoff, triplet_cutoff=model.triplet_cutoff)
 
 
 def milliseconds_per_step(forward, model: Model, inputs, n_steps: int) -> float:
@@ -65,7 +65,7 @@ def main():
     model = Model(options.build())
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{arguments.architecture}, {n_parameters} parameters, {arguments.batch} × {arguments.structure}")
-    inputs = batch(arguments.structure, arguments.batch, model.cutoff)
+    inputs = batch(arguments.structure, arguments.batch, model)
     for name, forward in (("eager", eager_forward(model)), ("compiled", compiled_forward(model, inputs))):
         print(f"{name:<10} {milliseconds_per_step(forward, model, inputs, arguments.steps):8.2f} ms a step")
 

@@ -63,6 +63,7 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
         "architecture": architecture_name(options),
         "hyperparameters": options.model_dump(mode="json"),
         "cutoff_A": model.potential.cutoff,
+        "triplet_cutoff_A": model.triplet_cutoff,
         "continuous": model.potential.continuous,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "elements": sorted(set(atoms.symbols)),

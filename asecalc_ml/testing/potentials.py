@@ -22,9 +22,10 @@ from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model, save_model
-from asecalc_ml.potential import AtomOutput
+from asecalc_ml.potential import AtomOutput, PotentialInput
 from asecalc_ml.testing.models import untrained_card, untrained_model
 from asecalc_ml.testing.structures import cluster, random_rotation, small_crystal
+from asecalc_ml.triplets import pad_triplets
 
 STEP_A = 1e-4  # of finite differences
 
@@ -84,8 +85,14 @@ class PotentialChecks:
 
     def raw_output(self, atoms: Atoms, model: Model) -> tuple[AtomOutput, torch.Tensor]:
         """What the architecture itself returns, the ghost included, and each atom's system."""
-        inputs = with_ghost(AtomGraph.from_atoms(atoms, model.potential.cutoff), model.potential.cutoff)
+        inputs = self.inputs(atoms, model)
         return model(inputs).potential, inputs.batch
+
+    def inputs(self, atoms: Atoms, model: Model, n_extra: int = 0) -> PotentialInput:
+        """What the architecture is given, with so many more edges and triplets of the ghost."""
+        graph = AtomGraph.from_atoms(atoms, model.cutoff)
+        inputs = with_ghost(graph, model.cutoff, graph.n_edges + n_extra, model.triplet_cutoff)
+        return inputs if inputs.triplets is None else pad_triplets(inputs, inputs.triplets.shape[1] + n_extra)
 
     # ------------------------------------------------------------------------------------ derivatives
 
@@ -197,8 +204,7 @@ class PotentialChecks:
 
     def _padded(self, atoms: Atoms, n_extra: int) -> Evaluation:
         model = self.model()
-        graph = AtomGraph.from_atoms(atoms, model.potential.cutoff)
-        inputs = with_ghost(graph, model.potential.cutoff, graph.n_edges + n_extra)
+        inputs = self.inputs(atoms, model, n_extra)
         return assemble(inputs, edge_derivative(model, inputs))
 
     # -------------------------------------------------------------------------------- few atoms, cutoff
@@ -259,13 +265,20 @@ class PotentialChecks:
         for pbc in (False, True):
             structures = [self._in_box(seed, pbc) for seed in (0, 1)]
             structures[1].numbers = structures[1].numbers[::-1]
-            graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures]
-            capacity = max(graph.n_edges for graph in graphs)
-            first, second = (with_ghost(graph, model.cutoff, capacity) for graph in graphs)
+            first, second = self._of_one_shape(structures, model)
             traced = trace(model.requires_grad_(False), first)
             for inputs, atoms in zip((first, second), structures, strict=True):
-                found = assemble(inputs, EdgeDerivative(*traced(*inputs)))
+                found = assemble(inputs, EdgeDerivative(*traced(*inputs.tensors)))
                 _assert_same(found, self.evaluate(atoms, model), 1e-10)
+
+    def _of_one_shape(self, structures: Sequence[Atoms], model: Model) -> list[PotentialInput]:
+        graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures]
+        capacity = max(graph.n_edges for graph in graphs)
+        inputs = [with_ghost(graph, model.cutoff, capacity, model.triplet_cutoff) for graph in graphs]
+        if model.triplet_cutoff is None:
+            return inputs
+        n_triplets = max(one.triplets.shape[1] for one in inputs)
+        return [pad_triplets(one, n_triplets) for one in inputs]
 
     def _in_box(self, seed: int, pbc: bool) -> Atoms:
         atoms = self.molecule(5, seed)
@@ -366,7 +379,7 @@ class PotentialChecks:
     def _gradients(self, atoms: Atoms) -> dict[str, torch.Tensor | None]:
         """Gradient of a loss on energy and forces with respect to each of the architecture's parameters."""
         model = self.model()
-        inputs = with_ghost(AtomGraph.from_atoms(atoms, model.potential.cutoff), model.potential.cutoff)
+        inputs = self.inputs(atoms, model)
         derivative = edge_derivative(model, inputs, create_graph=True)
         pull = forces(derivative.gradient, inputs.edge_index, inputs.n_atoms)
         loss = derivative.systems[0] + (pull[:-1] ** 2).sum()

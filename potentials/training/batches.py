@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.potential import PotentialInput
+from asecalc_ml.triplets import pad_triplets
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Batch:
         return torch.bincount(self.inputs.batch)[:-1]
 
     def to(self, device: torch.device) -> Batch:
-        inputs = PotentialInput(*(tensor.to(device) for tensor in self.inputs))
+        inputs = PotentialInput(*(tensor.to(device) for tensor in self.inputs.tensors))
         stress = self.stress
         if stress is not None:
             stress = StressLabels(stress.stress.to(device), stress.volume.to(device))
@@ -112,13 +113,19 @@ class EpochShuffle(Sampler[int]):
 
 
 def loader(
-    frames: Sequence[LabelledGraph], cutoff: float, batch_size: int, shuffle_seed: int | None = None
+    frames: Sequence[LabelledGraph],
+    cutoff: float,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    triplet_cutoff: float | None = None,
 ) -> DataLoader:
     """Batches of frames: in order, or shuffled anew in each epoch and without an incomplete last batch."""
+    most_triplets = _most_triplets(frames, cutoff, triplet_cutoff)
 
     def join(part: list[LabelledGraph]) -> Batch:
+        inputs = with_ghost(collate([frame.graph for frame in part]), cutoff, triplet_cutoff=triplet_cutoff)
         return Batch(
-            with_ghost(collate([frame.graph for frame in part]), cutoff),
+            inputs if most_triplets is None else pad_triplets(inputs, len(part) * most_triplets),
             torch.cat([frame.energy for frame in part]),
             torch.cat([frame.forces for frame in part]),
             StressLabels.of(part),
@@ -129,6 +136,16 @@ def loader(
     sampler = EpochShuffle(len(frames), shuffle_seed)
     full_batches = len(frames) >= batch_size
     return DataLoader(frames, batch_size, sampler=sampler, collate_fn=join, drop_last=full_batches)
+
+
+def _most_triplets(
+    frames: Sequence[LabelledGraph], cutoff: float, triplet_cutoff: float | None
+) -> int | None:
+    """Room for triplets that frames of one shape need for batches of one shape; None for others."""
+    if triplet_cutoff is None or not one_shape(frames):
+        return None
+    inputs = (with_ghost(frame.graph, cutoff, triplet_cutoff=triplet_cutoff) for frame in frames)
+    return max(one.triplets.shape[1] for one in inputs)
 
 
 def one_shape(frames: Sequence[LabelledGraph]) -> bool:

@@ -50,9 +50,9 @@ def traced_forward(
 
     tracing_mode = "symbolic" if dynamic else "real"
     trace = make_fx(derivative, tracing_mode=tracing_mode, _allow_non_fake_inputs=dynamic)
-    graph = _differentiable(trace(list(parameters.values()), *example))
+    graph = _differentiable(trace(list(parameters.values()), *example.tensors))
     run = compiler(graph)
-    return lambda inputs: EdgeDerivative(*run(list(parameters.values()), *inputs))
+    return lambda inputs: EdgeDerivative(*run(list(parameters.values()), *inputs.tensors))
 
 
 def compiled_forward(model: Model, example: PotentialInput, dynamic: bool = False) -> Forward:

@@ -50,6 +50,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         architecture=options.model["architecture"],
         hyperparameters=architecture(options).model_dump(mode="json"),
         cutoff_A=model.potential.cutoff,
+        triplet_cutoff_A=model.triplet_cutoff,
         continuous=model.potential.continuous,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         elements=sorted({symbol for atoms in frames for symbol in atoms.symbols}),

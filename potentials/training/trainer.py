@@ -55,7 +55,8 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
         for part in (data.train, data.validation)
     )
     task = EnergyForcesTask(model, options)
-    train_loader = loader(train, cutoff, options.batch_size, shuffle_seed=options.seed)
+    triplet_cutoff = model.triplet_cutoff
+    train_loader = loader(train, cutoff, options.batch_size, options.seed, triplet_cutoff)
     if options.compile:
         _compile(task, train_loader, dynamic=not one_shape(train))
     if resume:
@@ -64,7 +65,7 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
         _trainer(options, quiet).fit(
             task,
             train_loader,
-            loader(validation, cutoff, options.batch_size),
+            loader(validation, cutoff, options.batch_size, triplet_cutoff=triplet_cutoff),
             ckpt_path=directory / LAST if resume else None,
             weights_only=True if resume else None,
         )
