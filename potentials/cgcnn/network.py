@@ -1,0 +1,131 @@
+"""The crystal graph convolutional neural network."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.conv import CGConv
+
+from asecalc_ml.cutoffs import smooth_cutoff
+from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.potentials.cgcnn.options import CGCNN
+from asecalc_ml.potentials.geometric import OwnEdges
+from asecalc_ml.potentials.radial_basis import GaussianBasis
+from asecalc_ml.segments import segment_sum, take
+
+
+class CGCNNPotential(Potential):
+    r"""Crystal graph convolutional neural network of Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018).
+
+    =============================================== =============================================
+    paper                                           code
+    =============================================== =============================================
+    atom feature vectors v_i                        ``embedding``
+    bond feature vectors u_ij                       ``basis``
+    convolution, eq. (5)                            ``convolutions``
+    pooling v_c = Pool(v_0, ..., v_N), eq. (2)      the mean in :class:`Readout`
+    hidden layer L1 and output L2                   ``readout_network.hidden``, ``.output``
+    =============================================== =============================================
+
+    What differs from the paper and its code:
+
+    - Atoms start from a learned vector per element, in place of a table of groups, periods and radii.
+    - All atoms within the cutoff are neighbors. The nearest 12, as there, change abruptly.
+    - No batch normalisation: it would make an energy depend on the structures it is computed with.
+      Equation (5) stands as it is printed.
+    - The hidden layer works on atoms, whose contributions are summed; ``readout: crystal`` averages
+      first, as published.
+    - Gates are weighted with a cutoff function, unless ``envelope`` is false.
+
+    Parameters
+    ----------
+    options : CGCNN
+    """
+
+    def __init__(self, options: CGCNN):
+        super().__init__()
+        self.cutoff = options.cutoff_A
+        self.continuous = options.envelope
+        width, spacing = options.hidden_channels, options.basis_spacing_A
+        self.embedding = nn.Embedding(options.max_atomic_number + 1, width)
+        # The paper's code has no factor 1/2 in the exponent.
+        self.basis = GaussianBasis(0.0, self.cutoff, spacing, width_A=spacing / math.sqrt(2))
+        self.convolutions = nn.ModuleList(
+            CrystalConvolution(width, self.basis.n_functions) for _ in range(options.n_layers)
+        )
+        self.readout_network = Readout(options)
+
+    def forward(self, inputs: PotentialInput) -> AtomOutput:
+        distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
+        weights = smooth_cutoff(distances, self.cutoff) if self.continuous else torch.ones_like(distances)
+        bonds = self.basis(distances)
+        x = self.embedding(inputs.atomic_numbers)
+        for convolution in self.convolutions:
+            x = convolution(x, inputs.edge_index, bonds, weights)
+        return self.readout_network(x, inputs)
+
+    @property
+    def embeddings(self) -> list[nn.Module]:
+        return [self.embedding]
+
+    @property
+    def interactions(self) -> nn.ModuleList:
+        return self.convolutions
+
+    @property
+    def readout(self) -> nn.Module:
+        return self.readout_network
+
+    @property
+    def last_linear(self) -> tuple[Tensor, Tensor]:
+        output = self.readout_network.output
+        return output.weight, output.bias
+
+
+class CrystalConvolution(OwnEdges, CGConv):
+    r"""Equation (5): :math:`v_i + \sum_j w_{ij} \, \sigma(z_{ij} W_f + b_f) \odot g(z_{ij} W_s + b_s)`.
+
+    z is the concatenation of v_i, v_j and u_ij, g the softplus, and w the cutoff function, or 1.
+    Parameters and their names are those of torch-geometric's ``CGConv``.
+    """
+
+    def __init__(self, width: int, n_bond_features: int):
+        super().__init__(width, dim=n_bond_features)
+        self.gate, self.core = nn.Sigmoid(), nn.Softplus()
+
+    def forward(self, x: Tensor, edge_index: Tensor, bonds: Tensor, weights: Tensor) -> Tensor:
+        centres, neighbors = edge_index
+        messages = self.message(take(x, centres), take(x, neighbors), bonds)
+        return x + segment_sum(weights[:, None] * messages, centres, x.shape[0])
+
+    def message(self, x_i: Tensor, x_j: Tensor, edge_attr: Tensor) -> Tensor:
+        z = torch.cat([x_i, x_j, edge_attr], dim=-1)
+        return self.gate(self.lin_f(z)) * self.core(self.lin_s(z))
+
+
+class Readout(nn.Module):
+    """Softplus, a hidden layer and the output, on each atom or on the mean over a structure's atoms."""
+
+    def __init__(self, options: CGCNN):
+        super().__init__()
+        self.of_crystal = options.readout == "crystal"
+        self.hidden = nn.Sequential(
+            nn.Softplus(), nn.Linear(options.hidden_channels, options.readout_channels), nn.Softplus()
+        )
+        self.output = nn.Linear(options.readout_channels, 1)
+
+    def forward(self, x: Tensor, inputs: PotentialInput) -> AtomOutput:
+        if not self.of_crystal:
+            features = self.hidden(x)
+            return AtomOutput(features=features, contributions=self.output(features))
+        hidden = self.hidden(_mean(x, inputs))
+        # The last hidden layer is the structure's, and so the same for all of its atoms.
+        return AtomOutput(features=take(hidden, inputs.batch), system=self.output(hidden))
+
+
+def _mean(x: Tensor, inputs: PotentialInput) -> Tensor:
+    """Mean of the atom features of each system, shape (n_systems, width)."""
+    n_atoms = segment_sum(torch.ones_like(x[:, :1]), inputs.batch, inputs.n_systems)
+    return segment_sum(x, inputs.batch, inputs.n_systems) / n_atoms
