@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config, plugins
-from asecalc_ml.cli import check, choices, models
+from asecalc_ml.cli import check, choices, import_models, models
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -22,6 +22,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Make or download labelled structures.")
 app.add_typer(data_app, name="data")
 app.add_typer(models.app, name="models")
+app.add_typer(import_models.app, name="import")
 app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 

@@ -1,0 +1,101 @@
+"""A model of another package in our terms, whichever package it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from asecalc_ml.config import Options
+from asecalc_ml.errors import ModelError
+from asecalc_ml.model import Model, Pooling
+
+SHOWN = 3  # names of weights in a message
+
+
+@dataclass(frozen=True)
+class UpstreamModel:
+    r"""An architecture of ours with weights, and what turns its contributions into energies.
+
+    .. math:: E = \sum_i \left( s_{Z_i} \, c_i + e_{Z_i} \right) + k
+
+    Parameters
+    ----------
+    architecture : str
+        Registered name.
+    hyperparameters : Options
+        Of this architecture.
+    weights : mapping of str to Tensor
+        By the names of our potential.
+    scale, shift : Tensor, shape (119,), float64, eV
+        s and e, by atomic number.
+    constant_eV : float
+        k, which belongs to a structure and not to an atom.
+    pooling : {"sum", "mean"}
+    notes : list of str
+        What a user should know of the imported model.
+    """
+
+    architecture: str
+    hyperparameters: Options
+    weights: Mapping[str, Tensor]
+    scale: Tensor
+    shift: Tensor
+    constant_eV: float = 0.0
+    pooling: Pooling = "sum"
+    notes: list[str] = field(default_factory=list)
+
+    def shifted(self, energy_eV: float) -> UpstreamModel:
+        """The same model with this energy on every atom in place of the constant."""
+        return replace(self, shift=self.shift + energy_eV, constant_eV=0.0)
+
+    def build(self, source: str) -> Model:
+        """The model with its weights, in their type.
+
+        Raises
+        ------
+        ModelError
+            If they are not those of the architecture; the message begins with the source.
+        """
+        with torch.random.fork_rng(devices=[]):
+            potential = self.hyperparameters.build()
+        _check_weights(potential.state_dict(), self.weights, f"{source}: {self.architecture}")
+        potential.to(_dtype(self.weights, source)).load_state_dict(self.weights)
+        return Model(potential, self.scale, self.shift, self.pooling)
+
+
+def _check_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
+    """Names and shapes, told before torch does in its own words."""
+    complaints = {
+        "lacks": sorted(expected.keys() - found.keys()),
+        "has unknown": sorted(found.keys() - expected.keys()),
+        "has of another shape": [
+            f"{name} {tuple(found[name].shape)}, not {tuple(expected[name].shape)},"
+            for name in sorted(expected.keys() & found.keys())
+            if found[name].shape != expected[name].shape
+        ],
+    }
+    told = [f"it {what} {_some(names)}" for what, names in complaints.items() if names]
+    if told:
+        raise ModelError(
+            f"{source} with these hyper-parameters has other weights than the checkpoint: {'; '.join(told)}. "
+            "The checkpoint is of another architecture or version: this one cannot be imported"
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]).rstrip(",") + more
+
+
+def _dtype(weights: Mapping[str, Tensor], source: str) -> torch.dtype:
+    found = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    if len(found) == 1 and found <= {torch.float32, torch.float64}:
+        return found.pop()
+    names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found)) or "no numbers"
+    raise ModelError(
+        f"{source} holds weights in {names}; models here are float32 or float64: convert the checkpoint to "
+        "one of them"
+    )
