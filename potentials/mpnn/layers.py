@@ -1,0 +1,113 @@
+"""Messages, update and attention, on torch-geometric's layers."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.conv import NNConv, TransformerConv
+
+from asecalc_ml.potentials.geometric import OwnEdges
+from asecalc_ml.potentials.shared_pass import SharedPass
+from asecalc_ml.segments import segment_softmax, segment_sum, take
+
+
+class Edges(NamedTuple):
+    """What the layers see of a structure.
+
+    Parameters
+    ----------
+    index : Tensor, shape (2, n_edges), int64
+        Row 0 the centre, which collects messages, row 1 the neighbor.
+    features : Tensor, shape (n_edges, n_features)
+    matrices : Tensor, shape (n_edges, width, width)
+        What the edge network makes of the features.
+    weights : Tensor, shape (n_edges,), or None
+        Cutoff function; None where the paper is reproduced.
+    """
+
+    index: Tensor
+    features: Tensor
+    matrices: Tensor
+    weights: Tensor | None
+
+
+class Messages(OwnEdges, NNConv):
+    """Edge network messages m_i = Σ_j A(e_ij) h_j, where A is a network that makes matrices of edges.
+
+    Parameters and their names are those of torch-geometric's ``NNConv``, without its root weight and
+    bias, which the paper does not have. Its matrices are transposed: h_j stands on their left.
+    """
+
+    def __init__(self, width: int, n_edge_features: int, n_hidden: int):
+        network = nn.Sequential(
+            nn.Linear(n_edge_features, n_hidden), nn.SiLU(), nn.Linear(n_hidden, width * width)
+        )
+        super().__init__(width, width, network, root_weight=False, bias=False)
+
+    def matrices(self, features: Tensor) -> Tensor:
+        """Of each edge, the same in every pass, shape (n_edges, width, width)."""
+        return self.nn(features).view(-1, self.in_channels, self.out_channels)
+
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        centres, neighbors = edges.index
+        messages = torch.matmul(take(x, neighbors)[:, None, :], edges.matrices)[:, 0]
+        if edges.weights is not None:
+            messages = edges.weights[:, None] * messages
+        return segment_sum(messages, centres, x.shape[0])
+
+
+class MessageUpdate(nn.Module):
+    """One pass, eqs. (1) and (2): messages of the neighbors, then h_i ← GRU(h_i, m_i)."""
+
+    def __init__(self, width: int, n_edge_features: int, n_hidden: int):
+        super().__init__()
+        self.messages = Messages(width, n_edge_features, n_hidden)
+        self.update = nn.GRUCell(width, width)
+
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        return self.update(self.messages(x, edges), x)
+
+
+class Attention(OwnEdges, TransformerConv):
+    r"""Attention over the neighbors with a gated residual, arXiv:2009.03509.
+
+    The coefficients α are :func:`asecalc_ml.segments.segment_softmax`, weighted with the cutoff
+    function, of :math:`q_i \cdot (k_j + e_{ij}) / \sqrt d`; what is gathered is
+    :math:`\sum_j \alpha_{ij} (v_j + e_{ij})`. Parameters and their names are those of torch-geometric's
+    ``TransformerConv`` with ``beta=True``. The weights pass through the module ``attention``.
+    """
+
+    def __init__(self, width: int, n_heads: int, n_edge_features: int):
+        super().__init__(width, width // n_heads, heads=n_heads, beta=True, edge_dim=n_edge_features)
+        self.attention, self.gate = nn.Identity(), nn.Sigmoid()
+
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        centres, neighbors = edges.index
+        bonds = self._by_head(self.lin_edge(edges.features))
+        queries = self._by_head(take(self.lin_query(x), centres))
+        keys = self._by_head(take(self.lin_key(x), neighbors)) + bonds
+        values = self._by_head(take(self.lin_value(x), neighbors)) + bonds
+        scores = (queries * keys).sum(dim=-1) / math.sqrt(self.out_channels)
+        weights = self.attention(segment_softmax(scores, centres, x.shape[0], edges.weights))
+        gathered = segment_sum(weights[:, :, None] * values, centres, x.shape[0])
+        return self._mixed(self.lin_skip(x), gathered.flatten(1))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.view(-1, self.heads, self.out_channels)
+
+    def _mixed(self, own: Tensor, gathered: Tensor) -> Tensor:
+        """The gated residual β r + (1 − β) m of what the atom has and what it gathered."""
+        beta = self.gate(self.lin_beta(torch.cat([gathered, own, gathered - own], dim=-1)))
+        return beta * own + (1 - beta) * gathered
+
+
+class AttentionPass(SharedPass):
+    """A pass through the shared layer, then attention with weights of its own."""
+
+    def __init__(self, width: int, n_heads: int, n_edge_features: int):
+        super().__init__()
+        self.attention_layer = Attention(width, n_heads, n_edge_features)
+
+    def forward(self, x: Tensor, layer: nn.Module, edges: Edges) -> Tensor:
+        return self.attention_layer(super().forward(x, layer, edges), edges)
