@@ -24,9 +24,7 @@ class ImportOptions(Options):
     length_unit: Literal[LENGTH_UNITS] = Field(
         description=f"unit of the positions it was trained on: {', '.join(LENGTH_UNITS)}"
     )
-    elements: list[str] = Field(
-        min_length=1, description="elements of the training data, such as H C O"
-    )
+    elements: list[str] = Field(min_length=1, description="elements of the training data, such as H C O")
     charges: list[int] = Field([0], min_length=1, description="total charges in the training data, e")
     spins: list[int] = Field([0], min_length=1, description="numbers of unpaired electrons there")
     composition: str | None = Field(

@@ -11,6 +11,9 @@ import torch
 
 from asecalc_ml.errors import ModelError
 
+#: How files of torch.save begin, today and before torch 1.6.
+BEGINNINGS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19")
+
 #: What a damaged or shortened file, or one of another format, raises in torch.load.
 UNREADABLE = (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, pickle.UnpicklingError)
 
@@ -31,6 +34,9 @@ def load_torch(file: Path, trust: bool) -> Any:
     """
     if not file.is_file():
         raise ModelError(f"no checkpoint {file}: correct its name (looked in {Path.cwd()})")
+    with file.open("rb") as stream:
+        if not stream.read(20).startswith(BEGINNINGS):
+            raise ModelError(damaged(file, ValueError("it does not begin as one")))
     try:
         return _load(file, weights_only=True)
     except UNREADABLE as error:

@@ -16,7 +16,6 @@ from asecalc_ml.potentials.importing.options import TorchMDNetImport
 from asecalc_ml.potentials.importing.pickles import load_torch
 from asecalc_ml.potentials.importing.torchmdnet_arguments import (
     architecture_options,
-    pooling,
     prior_arguments,
 )
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
@@ -71,7 +70,7 @@ def read_torchmdnet(file: Path, options: TorchMDNetImport, trust: bool) -> Upstr
 
     .. math:: E = \sum_i \left( \sigma \, c_i + \mathrm{atomref}_{Z_i} \right) + \mu
 
-    with its ``std`` σ and ``mean`` μ; with ``reduce_op: mean`` the sum is a mean.
+    with its ``std`` σ and ``mean`` μ.
 
     Parameters
     ----------
@@ -102,7 +101,6 @@ def read_torchmdnet(file: Path, options: TorchMDNetImport, trust: bool) -> Upstr
         scale=torch.full((N_ELEMENTS,), energy_eV * _number(checkpoint, "std", 1.0), dtype=torch.float64),
         shift=energy_eV * references,
         constant_eV=energy_eV * _number(checkpoint, "mean", 0.0),
-        pooling=pooling(checkpoint.arguments, source),
         notes=[*notes, *_remarks(checkpoint.arguments)],
     )
 

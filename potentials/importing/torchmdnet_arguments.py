@@ -38,7 +38,7 @@ OWN = {
     "graph-network": {"neighbor_embedding": "neighbor_embedding"},
 }
 
-POOLING = {"add": "sum", "sum": "sum", "mean": "mean"}
+SUMS = ("add", "sum")  # of reduce_op
 
 
 class Fixed(NamedTuple):
@@ -105,6 +105,7 @@ def architecture_options(
     name = _architecture(arguments, source)
     _check_known(arguments, ignore, source)
     _check_fixed(arguments, name, source)
+    _check_sum(arguments, source)
     translated = {
         ours: _required(arguments, theirs, source)
         for theirs, ours in {**SHARED, **OWN[name]}.items()
@@ -121,17 +122,6 @@ def architecture_options(
         ARCHITECTURES[name],
         f"{source}, hyper_parameters",
     )
-
-
-def pooling(arguments: Mapping[str, Any], source: str) -> str:
-    """How contributions of atoms become the energy: "sum" or "mean"."""
-    operation = _required(arguments, "reduce_op", source)
-    if operation not in POOLING:
-        raise ModelError(
-            f"{source}: reduce_op is {operation!r}; energies here are sums or means over atoms "
-            f"({', '.join(POOLING)}), so that this model cannot be imported"
-        )
-    return POOLING[operation]
 
 
 def prior_arguments(arguments: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -177,6 +167,16 @@ def _check_fixed(arguments: Mapping[str, Any], name: str, source: str) -> None:
                 f"{source}: {entry} is {arguments[entry]!r} ({fixed.meaning}); only {entry} {fixed.value!r} "
                 "can be represented here, so that this model cannot be imported"
             )
+
+
+def _check_sum(arguments: Mapping[str, Any], source: str) -> None:
+    """A mean over n atoms is the sum over n in early versions, and over n + 1 in 3.1, which counts a zero."""
+    operation = _required(arguments, "reduce_op", source)
+    if operation not in SUMS:
+        raise ModelError(
+            f"{source}: reduce_op is {operation!r}; only energies that are sums over atoms "
+            f"({' or '.join(SUMS)}) can be imported. Means are taken differently by versions of torchmd-net"
+        )
 
 
 def _required(arguments: Mapping[str, Any], entry: str, source: str) -> Any:
