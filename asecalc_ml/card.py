@@ -31,8 +31,12 @@ class Metrics(Options):
     n_frames: int = Field(description="test frames")
     energy_mae_meV: float = Field(description="mean absolute error of the energy of a frame, meV")
     energy_rmse_meV: float = Field(description="root mean square error of the energy of a frame, meV")
-    forces_mae_meV_A: float = Field(description="mean absolute error of a force component, meV/Å")
-    forces_rmse_meV_A: float = Field(description="root mean square error of a force component, meV/Å")
+    forces_mae_meV_A: float | None = Field(
+        None, description="mean absolute error of a force component, meV/Å"
+    )
+    forces_rmse_meV_A: float | None = Field(
+        None, description="root mean square error of a force component, meV/Å"
+    )
     energy_mae_meV_atom: float | None = Field(
         None, description="mean absolute error of the energy per atom, meV"
     )
@@ -55,7 +59,7 @@ class Domain(Options):
     distances: dict[str, Histogram] = Field(description="Å, by 'C-O bonded', 'C-O 1-3', ...")
     angles: dict[str, Histogram] = Field(description="degrees, bonded triples, by 'C-C-O', ...")
     energy_eV: tuple[float, float] = Field(description="lowest and highest energy of a frame")
-    largest_force_eV_A: float = Field(description="largest norm of a force")
+    largest_force_eV_A: float | None = Field(None, description="largest norm of a force")
 
 
 class Golden(Options):
@@ -94,6 +98,11 @@ class ModelCard(Options):
     charges: list[int] = Field([0], description="total charges in the training data")
     spins: list[int] = Field([0], description="numbers of unpaired electrons in the training data")
     dtype: Literal["float32", "float64"] = Field(description="type the potential was trained in")
+    fitted: list[str] = Field(
+        ["energy", "forces"],
+        description="labels that the loss had; an energy that is not among them follows from forces, with a "
+        "constant per element fitted to the training energies",
+    )
     energies_degenerate: bool = Field(
         description="whether energies compare only within one composition, because the data hold a single one"
     )

@@ -31,18 +31,23 @@ class EdgeDerivative(NamedTuple):
     gradient: Tensor
 
 
-def edge_derivative(model: Model, inputs: PotentialInput, create_graph: bool = False) -> EdgeDerivative:
+def edge_derivative(
+    model: Model, inputs: PotentialInput, create_graph: bool = False, with_gradient: bool = True
+) -> EdgeDerivative:
     """Energies of a batch and ∂E/∂r_ij for every edge.
 
     Parameters
     ----------
     create_graph : bool
         Keep the graph of the derivative itself, as a loss on forces needs it.
+    with_gradient : bool
+        False takes no derivative, for a loss on energies alone; the gradient is empty.
     """
     with torch.enable_grad():
-        vectors = inputs.edge_vectors.detach().requires_grad_(True)
+        vectors = inputs.edge_vectors.detach().requires_grad_(with_gradient)
         output = model(inputs._replace(edge_vectors=vectors))
-        gradient = _gradient(output.systems.sum(), vectors, create_graph)
+        energy = output.systems.sum()
+        gradient = _gradient(energy, vectors, create_graph) if with_gradient else vectors.new_empty(0)
     derivative = EdgeDerivative(output.atoms, output.systems, gradient)
     return derivative if create_graph else EdgeDerivative(*(tensor.detach() for tensor in derivative))
 

@@ -16,10 +16,11 @@ from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training import task as task_module
 from asecalc_ml.potentials.training.batches import EpochShuffle, LabelledGraph, loader
 from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward, traced_forward
-from asecalc_ml.potentials.training.options import SplitOptions
+from asecalc_ml.potentials.training.losses import energy_errors, forces_errors
+from asecalc_ml.potentials.training.options import OptimizerOptions, SplitOptions
 from asecalc_ml.potentials.training.scaling import fit_scaling
+from asecalc_ml.potentials.training.schedules import SCHEDULES
 from asecalc_ml.potentials.training.split import Split
-from asecalc_ml.potentials.training.task import learning_rate_factor
 from asecalc_ml.potentials.training.trainer import build_model
 from asecalc_ml.registry import Registry
 
@@ -287,7 +288,8 @@ def test_shuffling_depends_on_seed_and_epoch_alone():
 
 
 def test_learning_rate_rises_then_falls_to_zero():
-    factors = [learning_rate_factor(step, 10, 110) for step in range(111)]
+    factor = SCHEDULES["cosine"](OptimizerOptions(warmup_steps=10), 110, 10)
+    factors = [factor(step) for step in range(111)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == factors[10] == 1.0
     assert factors[60] == pytest.approx(0.5)
@@ -306,7 +308,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(options):
         model, changed(options, loss={"energy_weight": 2.0, "forces_weight": 3.0})
     )
     derivative = eager_forward(model)(batch.inputs)
-    d_energy, d_forces = task_module.errors(derivative, batch)
+    d_energy, d_forces = energy_errors(derivative, batch), forces_errors(derivative, batch)
     by_hand = 2.0 * (d_energy**2).mean().item() / 6 + 3.0 * (d_forces**2).sum().item() / (4 * 6 * 3)
     assert task._loss(derivative, batch).item() == pytest.approx(by_hand)
     assert math.isfinite(by_hand)

@@ -97,7 +97,8 @@ def _summary(entry: Entry) -> tuple[str, str, str]:
         card = entry.card
     except ModelError:
         return "", "damaged: `models show` says why", ""
-    error = f"{card.metrics.forces_mae_meV_A:.1f}" if card.metrics else ""
+    forces_mae = card.metrics.forces_mae_meV_A if card.metrics else None
+    error = "" if forces_mae is None else f"{forces_mae:.1f}"
     return " ".join(card.elements), card.dataset.name if card.dataset else "", error
 
 

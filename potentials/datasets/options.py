@@ -151,7 +151,7 @@ def check_labels(atoms: Atoms, where: str) -> None:
     Raises
     ------
     DatasetError
-        For NaN or infinite positions, energy, forces or stress, and for a label of the wrong shape.
+        For NaN or infinite positions and labels, and for a label of the wrong shape.
     """
     import numpy as np
 
@@ -181,8 +181,10 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
     digest = hashlib.sha256()
     for atoms in frames:
         digest.update(np.array([len(atoms), *atoms.numbers], dtype="<i8").tobytes())
-        forces = atoms.get_forces(apply_constraint=False)
-        for values in (atoms.positions, atoms.get_potential_energy(), forces):
+        labels = [atoms.get_potential_energy()]
+        if "forces" in atoms.calc.results:
+            labels.append(atoms.get_forces(apply_constraint=False))
+        for values in (atoms.positions, *labels):
             digest.update((np.asarray(values, dtype="<f8") + 0.0).tobytes())  # + 0.0: there is one zero
         if atoms.pbc.any():
             digest.update((np.asarray(atoms.cell.array, dtype="<f8") + 0.0).tobytes() + atoms.pbc.tobytes())

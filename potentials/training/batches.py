@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,23 +25,27 @@ class LabelledGraph:
     ----------
     graph : AtomGraph
     energy : Tensor, shape (1,), eV
-    forces : Tensor, shape (n_atoms, 3), eV/Å
+    forces : Tensor, shape (n_atoms, 3), eV/Å, or None
     stress : Tensor, shape (1, 3, 3), eV/Å³, or None
     """
 
     graph: AtomGraph
     energy: Tensor
-    forces: Tensor
+    forces: Tensor | None = None
     stress: Tensor | None = None
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, cutoff: float, with_stress: bool = False) -> LabelledGraph:
-        return cls(
-            graph=AtomGraph.from_atoms(atoms, cutoff),
-            energy=torch.tensor([atoms.get_potential_energy()], dtype=torch.float64),
-            forces=torch.from_numpy(np.asarray(atoms.get_forces(), dtype=np.float64)),
-            stress=torch.from_numpy(atoms.get_stress(voigt=False))[None] if with_stress else None,
-        )
+    def from_atoms(
+        cls, atoms: Atoms, cutoff: float, labels: Collection[str] = ("energy", "forces")
+    ) -> LabelledGraph:
+        """A frame with some of its labels; the energy is always there."""
+        forces, stress = None, None
+        if "forces" in labels:
+            forces = torch.from_numpy(np.asarray(atoms.get_forces(), dtype=np.float64))
+        if "stress" in labels:
+            stress = torch.from_numpy(atoms.get_stress(voigt=False))[None]
+        energy = torch.tensor([atoms.get_potential_energy()], dtype=torch.float64)
+        return cls(AtomGraph.from_atoms(atoms, cutoff), energy, forces, stress)
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,13 @@ class Batch:
     ----------
     inputs : PotentialInput
     energies : Tensor, shape (n_systems,), eV
-    forces : Tensor, shape (n_atoms, 3), eV/Å
+    forces : Tensor, shape (n_atoms, 3), eV/Å, or None
     stress : StressLabels or None
     """
 
     inputs: PotentialInput
     energies: Tensor
-    forces: Tensor
+    forces: Tensor | None
     stress: StressLabels | None = None
 
     @property
@@ -89,10 +93,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         inputs = PotentialInput(*(tensor.to(device) for tensor in self.inputs.tensors))
-        stress = self.stress
+        forces, stress = self.forces, self.stress
+        if forces is not None:
+            forces = forces.to(device)
         if stress is not None:
             stress = StressLabels(stress.stress.to(device), stress.volume.to(device))
-        return Batch(inputs, self.energies.to(device), self.forces.to(device), stress)
+        return Batch(inputs, self.energies.to(device), forces, stress)
 
 
 class EpochShuffle(Sampler[int]):
@@ -127,7 +133,7 @@ def loader(
         return Batch(
             inputs if most_triplets is None else pad_triplets(inputs, len(part) * most_triplets),
             torch.cat([frame.energy for frame in part]),
-            torch.cat([frame.forces for frame in part]),
+            _forces(part),
             StressLabels.of(part),
         )
 
@@ -146,6 +152,13 @@ def _most_triplets(
         return None
     inputs = (with_ghost(frame.graph, cutoff, triplet_cutoff=triplet_cutoff) for frame in frames)
     return max(one.triplets.shape[1] for one in inputs)
+
+
+def _forces(frames: Sequence[LabelledGraph]) -> Tensor | None:
+    """Forces of all atoms; None for frames that were read without."""
+    if any(frame.forces is None for frame in frames):
+        return None
+    return torch.cat([frame.forces for frame in frames])
 
 
 def one_shape(frames: Sequence[LabelledGraph]) -> bool:

@@ -24,13 +24,17 @@ Compiler = Callable[[torch.fx.GraphModule], Callable]
 LARGEST_DEVIATION = 1e-3
 
 
-def eager_forward(model: Model) -> Forward:
-    """Energies and edge derivative by autograd, ready for a loss on both."""
-    return lambda inputs: edge_derivative(model, inputs, create_graph=True)
+def eager_forward(model: Model, with_gradient: bool = True) -> Forward:
+    """Energies and edge derivative by autograd, ready for a loss on both; or energies alone."""
+    return lambda inputs: edge_derivative(model, inputs, create_graph=True, with_gradient=with_gradient)
 
 
 def traced_forward(
-    model: Model, example: PotentialInput, dynamic: bool = False, compiler: Compiler = lambda graph: graph
+    model: Model,
+    example: PotentialInput,
+    dynamic: bool = False,
+    with_gradient: bool = True,
+    compiler: Compiler = lambda graph: graph,
 ) -> Forward:
     """The same as one graph of plain operations, for inputs of the example's shape.
 
@@ -38,6 +42,8 @@ def traced_forward(
     ----------
     dynamic : bool
         Keep the numbers of atoms and edges open; the number of systems is the example's.
+    with_gradient : bool
+        False for a loss on energies alone.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -46,7 +52,7 @@ def traced_forward(
 
     def derivative(values: list[Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
         substituted = _Substituted(traced, dict(zip(parameters, values, strict=True)))
-        return tuple(edge_derivative(substituted, PotentialInput(*tensors), create_graph=True))
+        return tuple(eager_forward(substituted, with_gradient)(PotentialInput(*tensors)))
 
     tracing_mode = "symbolic" if dynamic else "real"
     trace = make_fx(derivative, tracing_mode=tracing_mode, _allow_non_fake_inputs=dynamic)
@@ -55,12 +61,20 @@ def traced_forward(
     return lambda inputs: EdgeDerivative(*run(list(parameters.values()), *inputs.tensors))
 
 
-def compiled_forward(model: Model, example: PotentialInput, dynamic: bool = False) -> Forward:
+def compiled_forward(
+    model: Model, example: PotentialInput, dynamic: bool = False, with_gradient: bool = True
+) -> Forward:
     """That graph compiled by Inductor, which needs a C++ compiler."""
-    return traced_forward(model, example, dynamic, lambda graph: torch.compile(graph, dynamic=dynamic))
+
+    def compiler(graph: torch.fx.GraphModule) -> Callable:
+        return torch.compile(graph, dynamic=dynamic)
+
+    return traced_forward(model, example, dynamic, with_gradient, compiler)
 
 
-def check_forward(forward: Forward, model: Model, batches: Sequence[PotentialInput]) -> None:
+def check_forward(
+    forward: Forward, model: Model, batches: Sequence[PotentialInput], with_gradient: bool = True
+) -> None:
     """Compare what a loss sees with the eager model: edge derivative, and its derivative by the parameters.
 
     A trace that took one batch's sizes for every batch's would show here.
@@ -70,17 +84,20 @@ def check_forward(forward: Forward, model: Model, batches: Sequence[PotentialInp
     RuntimeError
         If they differ by more than rounding explains.
     """
+    eager = eager_forward(model, with_gradient)
     for inputs in batches:
-        found, expected = (_flat_gradient(f, model, inputs) for f in (forward, eager_forward(model)))
+        found, expected = (_flat_gradient(f, model, inputs) for f in (forward, eager))
         deviation = float((found - expected).norm() / expected.norm())
         if not deviation <= LARGEST_DEVIATION:
             raise RuntimeError(f"gradients of the compiled and the eager step differ by {deviation:.0e}")
 
 
 def _flat_gradient(forward: Forward, model: Model, inputs: PotentialInput) -> Tensor:
-    """Derivative of the sum of squares of an edge derivative by all parameters."""
+    """Derivative of the sum of squares of an edge derivative, or of energies, by all parameters."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    loss = forward(inputs).gradient.square().sum()
+    predicted = forward(inputs)
+    fitted = predicted.gradient if predicted.gradient.numel() else predicted.systems
+    loss = fitted.square().sum()
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     return torch.cat([gradient.flatten() for gradient in gradients])
 

@@ -30,7 +30,7 @@ def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
     Raises
     ------
     TrainingError
-        If there is nothing to test on, stress has a weight and a frame has none, or the data are not those
+        If there is nothing to test on, a label has a weight and a frame has none, or the data are not those
         the stored split was drawn for.
     """
     source = dataset(options.data)
@@ -42,18 +42,18 @@ def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
     if not test:
         raise TrainingError("nothing to test on: give `test_data`, or `split.n_test` above zero")
     train, validation = ([frames[k] for k in part] for part in (split.train, split.validation))
-    if options.loss.stress_weight > 0:
-        _check_stress([*train, *validation], source)
+    _check_labels([*train, *validation], source, options.loss.fitted)
     return TrainingData(train, validation, test, source, split)
 
 
-def _check_stress(frames: list[Atoms], source: DatasetOptions) -> None:
-    without = sum("stress" not in atoms.calc.results for atoms in frames)
-    if without:
-        raise TrainingError(
-            f"loss.stress_weight is above 0, and {without} of the {len(frames)} frames of {source.path} that "
-            "train and validate have no stress: set it to 0, or give data in which every frame has a stress"
-        )
+def _check_labels(frames: list[Atoms], source: DatasetOptions, fitted: list[str]) -> None:
+    for label in fitted:
+        without = sum(label not in atoms.calc.results for atoms in frames)
+        if without:
+            raise TrainingError(
+                f"loss.{label}_weight is above 0, and {without} of the {len(frames)} frames of {source.path} "
+                f"that train and validate have no {label}: set it to 0, or give data in which all have it"
+            )
 
 
 def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None) -> Split:

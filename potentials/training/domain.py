@@ -34,7 +34,7 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
     Parameters
     ----------
     frames : sequence of Atoms
-        With energies (eV) and forces (eV/Å) in their calculators.
+        With energies (eV), and forces (eV/Å) where they have them, in their calculators.
     cutoff : float, Å
     """
     references: dict[tuple, list[Reference]] = defaultdict(list)
@@ -48,8 +48,14 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
         distances={key: _histogram(parts, DISTANCE_WIDTH_A) for key, parts in sorted(distances.items())},
         angles={key: _histogram(parts, ANGLE_WIDTH_DEG) for key, parts in sorted(angles.items())},
         energy_eV=(min(energies), max(energies)),
-        largest_force_eV_A=max(float(np.linalg.norm(atoms.get_forces(), axis=1).max()) for atoms in frames),
+        largest_force_eV_A=_largest_force(frames),
     )
+
+
+def _largest_force(frames: Sequence[Atoms]) -> float | None:
+    """None where no frame has forces."""
+    forces = [atoms.get_forces() for atoms in frames if "forces" in atoms.calc.results]
+    return max((float(np.linalg.norm(part, axis=1).max()) for part in forces), default=None)
 
 
 def _bonds_of(atoms: Atoms, references: list[Reference]) -> BondGraph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Errors:
     energy : ndarray, shape (n_frames,), eV
     n_atoms : ndarray, shape (n_frames,)
     forces : ndarray, eV/Å
-        All components.
+        All components of the frames that have forces; empty where none has.
     stress : ndarray, eV/Å³
         The six components of each frame that has a stress; empty where none has.
     """
@@ -51,12 +51,12 @@ class Errors:
             n_frames=len(self.energy),
             energy_mae_meV=_mae(1000 * self.energy),
             energy_rmse_meV=_rmse(1000 * self.energy),
-            forces_mae_meV_A=_mae(1000 * self.forces),
-            forces_rmse_meV_A=_rmse(1000 * self.forces),
+            forces_mae_meV_A=_if_any(_mae, 1000 * self.forces),
+            forces_rmse_meV_A=_if_any(_rmse, 1000 * self.forces),
             energy_mae_meV_atom=_mae(per_atom),
             energy_rmse_meV_atom=_rmse(per_atom),
-            stress_mae_GPa=_mae(in_GPa) if len(in_GPa) else None,
-            stress_rmse_GPa=_rmse(in_GPa) if len(in_GPa) else None,
+            stress_mae_GPa=_if_any(_mae, in_GPa),
+            stress_rmse_GPa=_if_any(_rmse, in_GPa),
         )
 
 
@@ -68,6 +68,10 @@ def _rmse(values: np.ndarray) -> float:
     return float(np.sqrt((values**2).mean()))
 
 
+def _if_any(measure: Callable[[np.ndarray], float], values: np.ndarray) -> float | None:
+    return measure(values) if len(values) else None
+
+
 def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] = ()) -> Errors:
     """Errors on labelled frames, as dynamics would see them: the evaluator, float64 sums, no averaging.
 
@@ -75,7 +79,7 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
     ----------
     model : Model
     frames : sequence of Atoms
-        With energies (eV) and forces (eV/Å) in their calculators; where a frame has stress (eV/Å³), it is
+        With energies (eV) in their calculators; where a frame has forces (eV/Å) or stress (eV/Å³), they are
         compared too.
     corrections : sequence
         Terms that the model was trained on top of.
@@ -86,12 +90,10 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
         graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
         evaluation = evaluator.eagerly(graph)
         energy.append(evaluation.energy.cpu().numpy() - [atoms.get_potential_energy() for atoms in part])
-        forces.append(
-            evaluation.forces.cpu().numpy() - np.concatenate([atoms.get_forces() for atoms in part])
-        )
+        forces += _forces_errors(evaluation.forces.cpu().numpy(), part)
         stress += _stress_errors(evaluation.virial.cpu().numpy(), part)
     n_atoms = np.array([len(atoms) for atoms in frames])
-    return Errors(np.concatenate(energy), n_atoms, np.concatenate(forces).ravel(), np.ravel(stress))
+    return Errors(np.concatenate(energy), n_atoms, _flat(forces), _flat(stress))
 
 
 def _parts(frames: Sequence[Atoms]) -> Iterator[Sequence[Atoms]]:
@@ -103,6 +105,19 @@ def _parts(frames: Sequence[Atoms]) -> Iterator[Sequence[Atoms]]:
             start, n_atoms = index, 0
         n_atoms += len(atoms)
     yield frames[start:]
+
+
+def _flat(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.ravel(part) for part in parts]) if parts else np.empty(0)
+
+
+def _forces_errors(forces: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
+    ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
+    return [
+        found - atoms.calc.results["forces"]
+        for found, atoms in zip(np.split(forces, ends), frames, strict=True)
+        if "forces" in atoms.calc.results
+    ]
 
 
 def _stress_errors(virials: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from ase import Atoms
 
 from asecalc_ml.card import DatasetCard, ModelCard
 from asecalc_ml.corrections import explicit
@@ -17,7 +20,7 @@ from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.domain import measure_domain
 from asecalc_ml.potentials.training.evaluate import evaluate
 from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.scaling import Scaling
+from asecalc_ml.potentials.training.scaling import Scaling, missing_shift
 from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.versions import installed_versions
@@ -30,6 +33,21 @@ def load_best(model: Model, checkpoint: Path) -> Model:
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
     return model.cpu()
+
+
+def fit_constant(model: Model, frames: Sequence[Atoms]) -> Model:
+    """Shift a model whose loss had no energies, so that it meets the training energies on average.
+
+    Forces leave a constant per element open.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        Training frames, with the labels that the model was fitted to.
+    """
+    labelled = np.array([atoms.get_potential_energy() for atoms in frames])
+    model.shift += missing_shift(frames, labelled + evaluate(model, frames).energy)
+    return model
 
 
 def register(
@@ -57,6 +75,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         charges=sorted({int(atoms.info.get("charge", 0)) for atoms in frames}),
         spins=sorted({int(atoms.info.get("spin", 0)) for atoms in frames}),
         dtype=options.precision,
+        fitted=options.loss.fitted,
         energies_degenerate=scaling.degenerate,
         dataset=_dataset_card(data),
         corrections=explicit(options.corrections),

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
 
-COLUMNS = ("train_loss", "val_loss", "val_forces_mae_meV_A", "val_energy_mae_meV")
-STRESS_COLUMN = "val_stress_mae_GPa"
-
 
 class MetricsFile(lightning.Callback):
-    """Appends a line at the end of each epoch; lines of epochs that are run again are taken out first."""
+    """Appends a line at the end of each epoch; lines of epochs that are run again are taken out first.
 
-    def __init__(self, path: Path, with_stress: bool = False):
+    The last column, ``cpu_s``, is the time of all processor cores since the first epoch began, in seconds;
+    a resumed training goes on counting where the kept lines end.
+    """
+
+    def __init__(self, path: Path, validation: Sequence[str]):
         self.path = path
-        self.columns = (*COLUMNS, STRESS_COLUMN) if with_stress else COLUMNS
+        self.columns = ("train_loss", "val_loss", *validation)
+        self.cpu_s_at_zero = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        lines = self.path.read_text().splitlines()[1:] if self.path.exists() else []
-        kept = [line for line in lines if int(line.split(",")[0]) <= trainer.current_epoch]
-        self.path.write_text("\n".join([",".join(("epoch", *self.columns)), *kept]) + "\n")
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in lines[1:] if int(line.split(",")[0]) <= trainer.current_epoch]
+        used = float(kept[-1].split(",")[-1]) if kept and lines[0].endswith(",cpu_s") else 0.0
+        self.cpu_s_at_zero = time.process_time() - used
+        self.path.write_text("\n".join([",".join(("epoch", *self.columns, "cpu_s")), *kept]) + "\n")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         values = [repr(float(trainer.callback_metrics[name])) for name in self.columns]
+        cpu_s = f"{time.process_time() - self.cpu_s_at_zero:.2f}"
         with self.path.open("a") as file:
-            file.write(",".join([str(trainer.current_epoch + 1), *values]) + "\n")
+            file.write(",".join([str(trainer.current_epoch + 1), *values, cpu_s]) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
 
@@ -19,28 +19,85 @@ class SplitOptions(Options):
 
 
 class LossOptions(Options):
-    """Weighted squared errors: w_E ⟨(ΔE)²/N⟩ + w_F ⟨ΔF²⟩ + w_S ⟨(VΔσ/N)²⟩, in eV², (eV/Å)² and eV²."""
+    """Weighted sum of mean penalties of the errors of energy, forces and stress.
 
-    energy_weight: float = Field(0.1, ge=0, description="weight of the squared energy error per atom number")
-    forces_weight: float = Field(1.0, ge=0, description="weight of the squared force component error")
+    ``function: squared`` gives w_E ⟨(ΔE)²/N⟩ + w_F ⟨ΔF²⟩ + w_S ⟨(VΔσ/N)²⟩, in eV², (eV/Å)² and eV²;
+    ``log-cosh`` gives ⟨s log cosh(Δ/s)⟩ of ΔE/N, ΔF and VΔσ/N, which forgives outliers: it is quadratic far
+    below the characteristic scale s, and linear far above. A label whose weight is zero is not needed.
+    """
+
+    function: Literal["squared", "log-cosh"] = Field("squared", description="penalty of an error")
+    energy_weight: float = Field(
+        0.1,
+        ge=0,
+        description="weight of the energy errors; 0: no energies but a constant, fitted at the end",
+    )
+    forces_weight: float = Field(
+        1.0, ge=0, description="weight of the force errors; 0: energies only, and the data need no forces"
+    )
     stress_weight: float = Field(
         0.0,
         ge=0,
-        description="weight of the squared error of the virial per atom, eV: a stress component times volume "
+        description="weight of the errors of the virial per atom, eV: a stress component times volume "
         "over number of atoms; above 0 every frame needs a stress",
     )
+    energy_scale_eV_atom: float = Field(
+        0.02, gt=0, description="characteristic scale of log-cosh for energies and virials per atom"
+    )
+    forces_scale_eV_A: float = Field(
+        0.1, gt=0, description="characteristic scale of log-cosh for force components"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_fit(self) -> LossOptions:
+        if not self.fitted:
+            raise ValueError("every weight is 0: give one of energy_weight, forces_weight, stress_weight")
+        return self
+
+    @property
+    def fitted(self) -> list[str]:
+        """Labels that have a weight: energy, forces, stress."""
+        weights = {"energy": self.energy_weight, "forces": self.forces_weight, "stress": self.stress_weight}
+        return [label for label, weight in weights.items() if weight > 0]
+
+    @property
+    def needs_derivative(self) -> bool:
+        """Whether a step has to differentiate the energy."""
+        return self.forces_weight > 0 or self.stress_weight > 0
 
 
 class OptimizerOptions(Options):
-    """AdamW with linear warm-up and cosine decay to zero over `max_epochs`."""
+    """AdamW; cosine: linear warm-up, then decay to zero over `max_epochs`; one-cycle: up, down and out."""
 
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    warmup_steps: int = Field(500, ge=0, description="steps over which the learning rate rises linearly")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
+    schedule: Literal["cosine", "one-cycle"] = Field("cosine", description="how the learning rate goes")
+    warmup_steps: int = Field(
+        500, ge=0, description="cosine: steps over which the learning rate rises linearly"
+    )
+    minimum_learning_rate: float | None = Field(
+        None, gt=0, description="one-cycle: rate at the beginning, and after nine tenths of a cycle"
+    )
+    final_learning_rate: float | None = Field(
+        None, gt=0, description="one-cycle: rate at the end of a cycle, below the minimum"
+    )
+    cycle_epochs: int | None = Field(
+        None, ge=1, description="one-cycle: epochs in a cycle; empty: one cycle over the whole training"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay; with 0 it is Adam")
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(
         0.999, gt=0, lt=1, description="decay of the exponential moving average of weights"
     )
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> OptimizerOptions:
+        low, final = self.minimum_learning_rate, self.final_learning_rate
+        if self.schedule == "one-cycle" and not (low and final and final < low < self.learning_rate):
+            raise ValueError(
+                f"one-cycle needs final_learning_rate ({final}) < minimum_learning_rate ({low}) < "
+                f"learning_rate ({self.learning_rate}), as 5e-6, 5e-4 and 3e-3"
+            )
+        return self
 
 
 class WandbOptions(Options):

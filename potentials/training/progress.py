@@ -37,12 +37,18 @@ class ProgressLines(lightning.Callback):
         done = trainer.current_epoch + 1
         per_epoch = (time.monotonic() - self.started) / max(1, done - self.first_epoch)
         left = per_epoch * (trainer.max_epochs - done) / 60
+        found = [text.format(metrics[name]) for name, text in _VALIDATION.items() if name in metrics]
         return (
-            f"epoch {done}/{trainer.max_epochs}   "
-            f"validation: forces {metrics['val_forces_mae_meV_A']:.1f} meV/Å, "
-            f"energy {metrics['val_energy_mae_meV']:.1f} meV   "
+            f"epoch {done}/{trainer.max_epochs}   validation: {', '.join(found)}   "
             f"{per_epoch:.1f} s an epoch, {left:.0f} min left"
         )
+
+
+_VALIDATION = {
+    "val_forces_mae_meV_A": "forces {:.1f} meV/Å",
+    "val_energy_mae_meV": "energy {:.1f} meV",
+    "val_stress_mae_GPa": "stress {:.3f} GPa",
+}
 
 
 @contextlib.contextmanager

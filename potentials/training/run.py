@@ -13,7 +13,7 @@ from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model
 from asecalc_ml.potentials.training.data import TrainingData, read_data
 from asecalc_ml.potentials.training.directory import SPLIT, begin, check_directory
-from asecalc_ml.potentials.training.finish import load_best, register
+from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
 from asecalc_ml.potentials.training.terms import less_terms
@@ -34,8 +34,10 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entr
         model = _start(options, scaling)
         _check_states(model, data)
         begin(options, data.split, resume)
-        best = fit(options, learned, model, resume, quiet)
-        return register(options, data, load_best(model, best), scaling, replace)
+        best = load_best(model, fit(options, learned, model, resume, quiet))
+        if "energy" not in options.loss.fitted:
+            fit_constant(best, learned.train)
+        return register(options, data, best, scaling, replace)
 
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:

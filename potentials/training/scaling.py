@@ -31,10 +31,12 @@ class Scaling:
 def fit_scaling(frames: Sequence[Atoms], reference_energies: dict[str, float] | None) -> Scaling:
     """Scale: the root mean square force component times 1 Å. Shift: reference energies, else least squares.
 
+    Where a frame has no forces, the scale is the root mean square of (E − shifts) / √N.
+
     Parameters
     ----------
     frames : sequence of Atoms
-        Labelled with energy (eV) and forces (eV/Å).
+        Labelled with energy (eV), and forces (eV/Å) where they have them.
     reference_energies : dict, optional
         Energy of an isolated atom by element symbol, eV.
 
@@ -43,12 +45,39 @@ def fit_scaling(frames: Sequence[Atoms], reference_energies: dict[str, float] | 
     TrainingError
         If reference energies are given but not for every element.
     """
-    forces = np.concatenate([atoms.get_forces() for atoms in frames])
-    scale = torch.full((N_ELEMENTS,), float(np.sqrt((forces**2).mean())), dtype=torch.float64)
     if reference_energies is not None:
-        return Scaling(scale, _isolated_atoms(frames, reference_energies), degenerate=False)
-    shift, degenerate = _least_squares(frames)
-    return Scaling(scale, shift, degenerate)
+        shift, degenerate = _isolated_atoms(frames, reference_energies), False
+    else:
+        shift, degenerate = _least_squares(frames, _energies(frames))
+    size = _size_of_labels(frames, shift)
+    return Scaling(torch.full((N_ELEMENTS,), size, dtype=torch.float64), shift, degenerate)
+
+
+def missing_shift(frames: Sequence[Atoms], predicted: np.ndarray) -> Tensor:
+    """What to add to the shifts of a model that was fitted to forces alone, shape (119,), eV.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        Labelled with energy, eV.
+    predicted : ndarray, shape (n_frames,), eV
+        The model's energies.
+    """
+    return _least_squares(frames, _energies(frames) - predicted)[0]
+
+
+def _energies(frames: Sequence[Atoms]) -> np.ndarray:
+    return np.array([atoms.get_potential_energy() for atoms in frames])
+
+
+def _size_of_labels(frames: Sequence[Atoms], shift: Tensor) -> float:
+    """Root mean square of what the contributions have to explain; 1 where that is nothing."""
+    if all("forces" in atoms.calc.results for atoms in frames):
+        labels = np.concatenate([atoms.get_forces() for atoms in frames])
+    else:
+        left = _energies(frames) - [float(shift[atoms.numbers].sum()) for atoms in frames]
+        labels = left / np.sqrt([len(atoms) for atoms in frames])
+    return float(np.sqrt((labels**2).mean())) or 1.0
 
 
 def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tensor:
@@ -66,11 +95,10 @@ def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tens
     return shift
 
 
-def _least_squares(frames: Sequence[Atoms]) -> tuple[Tensor, bool]:
-    """Energies per element that fit the total energies best; of all such, those of the smallest norm."""
+def _least_squares(frames: Sequence[Atoms], energies: np.ndarray) -> tuple[Tensor, bool]:
+    """Energies per element that fit total energies best; of all such, those of the smallest norm."""
     elements = np.unique(np.concatenate([atoms.numbers for atoms in frames]))
     counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in elements] for atoms in frames], float)
-    energies = np.array([atoms.get_potential_energy() for atoms in frames])
     per_element, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=None)
     shift = torch.zeros(N_ELEMENTS, dtype=torch.float64)
     shift[torch.from_numpy(elements.astype(np.int64))] = torch.from_numpy(per_element)

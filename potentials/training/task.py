@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import lightning
 import torch
 from ase import units
 from torch import Tensor
 
-from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces, virials
+from asecalc_ml.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.training.batches import Batch
 from asecalc_ml.potentials.training.compiled import Forward, eager_forward
+from asecalc_ml.potentials.training.losses import energy_errors, forces_errors, total_loss, virial_errors
 from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.schedules import SCHEDULES
 
 
 class EnergyForcesTask(lightning.LightningModule):
-    """Fits energies and forces of a model, and stress where it has a weight.
+    """Fits energies, forces and stress of a model, each where it has a weight.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ class EnergyForcesTask(lightning.LightningModule):
         super().__init__()
         self.model = model
         self.options = options
-        self._forward = _Uncopied(eager_forward(model))
+        self._forward = _Uncopied(eager_forward(model, options.loss.needs_derivative))
 
     def use_forward(self, forward: Forward) -> None:
         """Compute training batches by another function of the same model, such as a compiled one."""
@@ -43,15 +45,14 @@ class EnergyForcesTask(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        derivative = edge_derivative(self.model, batch.inputs)
-        d_energy, d_forces = errors(derivative, batch)
-        n_systems, n_atoms = len(batch.energies), len(batch.forces)
-        self.log("val_loss", self._loss(derivative, batch), batch_size=n_systems)
-        self.log("val_energy_mae_meV", 1000 * d_energy.abs().mean(), batch_size=n_systems)
-        self.log("val_forces_mae_meV_A", 1000 * d_forces.abs().mean(), batch_size=n_atoms)
-        if batch.stress is not None:
-            d_stress = virial_errors(derivative, batch) / batch.stress.volume
-            self.log("val_stress_mae_GPa", d_stress.abs().mean() / units.GPa, batch_size=n_systems)
+        """Errors of the labels that are fitted; others may be absent."""
+        loss = self.options.loss
+        predicted = edge_derivative(self.model, batch.inputs, with_gradient=loss.needs_derivative)
+        self.log("val_loss", self._loss(predicted, batch), batch_size=len(batch.energies))
+        for label in loss.fitted:
+            name, errors, unit = VALIDATION[label]
+            found = errors(predicted, batch)
+            self.log(name, found.abs().mean() / unit, batch_size=len(found))
 
     def on_train_epoch_end(self) -> None:
         if not torch.isfinite(self.trainer.callback_metrics["train_loss"]):
@@ -61,15 +62,8 @@ class EnergyForcesTask(lightning.LightningModule):
                 "frames with huge forces in the data"
             )
 
-    def _loss(self, derivative: EdgeDerivative, batch: Batch) -> Tensor:
-        d_energy, d_forces = errors(derivative, batch)
-        weights = self.options.loss
-        energy_loss = (d_energy**2 / batch.atoms_per_system).mean()
-        loss = weights.energy_weight * energy_loss + weights.forces_weight * (d_forces**2).mean()
-        if batch.stress is None:
-            return loss
-        per_atom = virial_errors(derivative, batch) / batch.atoms_per_system[:, None, None]
-        return loss + weights.stress_weight * (per_atom**2).mean()
+    def _loss(self, predicted: EdgeDerivative, batch: Batch) -> Tensor:
+        return total_loss(predicted, batch, self.options.loss)
 
     def configure_optimizers(self) -> dict[str, Any]:
         options = self.options.optimizer
@@ -77,36 +71,33 @@ class EnergyForcesTask(lightning.LightningModule):
             self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
         n_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, options.warmup_steps, n_steps)
-        )
+        steps_per_epoch = max(1, n_steps // self.trainer.max_epochs)
+        factor = SCHEDULES[options.schedule](options, n_steps, steps_per_epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.to(device)
 
 
-def learning_rate_factor(step: int, warmup_steps: int, n_steps: int) -> float:
-    """Rises linearly to 1 over the warm-up, then falls to 0 along half a cosine."""
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, n_steps - warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+def stress_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
+    """Errors of the stress, shape (n_systems, 3, 3), eV/Å³."""
+    return virial_errors(predicted, batch) / batch.stress.volume
 
 
-def errors(derivative: EdgeDerivative, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Energy errors (n_systems,), eV, and force errors (n_atoms, 3), eV/Å."""
-    predicted = forces(derivative.gradient, batch.inputs.edge_index, batch.inputs.n_atoms)[:-1]
-    return derivative.systems[:-1] - batch.energies, predicted - batch.forces
+class ValidationError(NamedTuple):
+    """Name of a mean absolute error, the errors, and its unit in eV and Å."""
+
+    name: str
+    errors: Callable[[EdgeDerivative, Batch], Tensor]
+    unit: float
 
 
-def virial_errors(derivative: EdgeDerivative, batch: Batch) -> Tensor:
-    """Errors of stress times volume, shape (n_systems, 3, 3), eV."""
-    inputs = batch.inputs
-    predicted = virials(
-        derivative.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems
-    )
-    return predicted[:-1] - batch.stress.stress * batch.stress.volume
+VALIDATION = {
+    "energy": ValidationError("val_energy_mae_meV", energy_errors, 1e-3),
+    "forces": ValidationError("val_forces_mae_meV_A", forces_errors, 1e-3),
+    "stress": ValidationError("val_stress_mae_GPa", stress_errors, units.GPa),
+}
 
 
 class _Uncopied:

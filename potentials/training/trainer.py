@@ -23,12 +23,11 @@ from asecalc_ml.potentials.training.compiled import check_forward, compiled_forw
 from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
-from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.options import LossOptions, TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines, quiet_lightning
 from asecalc_ml.potentials.training.scaling import Scaling
-from asecalc_ml.potentials.training.task import EnergyForcesTask
+from asecalc_ml.potentials.training.task import VALIDATION, EnergyForcesTask
 
-MONITOR = "val_forces_mae_meV_A"
 BATCHES_COMPARED = 3
 
 
@@ -49,9 +48,8 @@ def architecture(options: TrainOptions):
 def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, quiet: bool) -> Path:
     """Train and return the checkpoint of the best epoch; its weights are the averaged ones."""
     directory, cutoff = options.training_directory, model.potential.cutoff
-    with_stress = options.loss.stress_weight > 0
     train, validation = (
-        [LabelledGraph.from_atoms(atoms, cutoff, with_stress) for atoms in part]
+        [LabelledGraph.from_atoms(atoms, cutoff, options.loss.fitted) for atoms in part]
         for part in (data.train, data.validation)
     )
     task = EnergyForcesTask(model, options)
@@ -70,6 +68,12 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
             weights_only=True if resume else None,
         )
     return directory / BEST
+
+
+def monitor(loss: LossOptions) -> str:
+    """The error that the best epoch is chosen by: of forces, else of energies, else of stress."""
+    label = next(label for label in ("forces", "energy", "stress") if label in loss.fitted)
+    return VALIDATION[label].name
 
 
 def _check_checkpoint(directory: Path, max_epochs: int) -> None:
@@ -101,12 +105,13 @@ def _told_plainly() -> Iterator[None]:
 
 def _compile(task: EnergyForcesTask, train_loader: DataLoader, dynamic: bool) -> None:
     """Compile the training step, or say why not and go on without."""
+    with_gradient = task.options.loss.needs_derivative
     device = torch.device("cuda" if _accelerator(task.options.device) == "gpu" else "cpu")
     task.to(device)  # a trace keeps the model's buffers where they are now
     batches = [batch.to(device).inputs for batch in itertools.islice(train_loader, BATCHES_COMPARED)]
     try:
-        forward = compiled_forward(task.model, batches[0], dynamic)
-        check_forward(forward, task.model, batches)
+        forward = compiled_forward(task.model, batches[0], dynamic, with_gradient)
+        check_forward(forward, task.model, batches, with_gradient)
     except Exception as error:  # no C++ compiler, or whatever Inductor meets in it
         reason = str(error).strip().splitlines()[0]
         warnings.warn(f"the training step cannot be compiled and runs slower: {reason}", stacklevel=2)
@@ -117,16 +122,17 @@ def _compile(task: EnergyForcesTask, train_loader: DataLoader, dynamic: bool) ->
 
 
 def _trainer(options: TrainOptions, quiet: bool) -> lightning.Trainer:
-    directory = options.training_directory
+    directory, best_by = options.training_directory, monitor(options.loss)
+    columns = [VALIDATION[label].name for label in options.loss.fitted]
     callbacks = [
         WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(options.optimizer.ema_decay)),
-        ModelCheckpoint(directory, BEST.removesuffix(".ckpt"), monitor=MONITOR, enable_version_counter=False),
+        ModelCheckpoint(directory, BEST.removesuffix(".ckpt"), monitor=best_by, enable_version_counter=False),
         ModelCheckpoint(directory, LAST.removesuffix(".ckpt"), enable_version_counter=False),
-        MetricsFile(directory / METRICS, with_stress=options.loss.stress_weight > 0),
+        MetricsFile(directory / METRICS, columns),
         ProgressLines(quiet),
     ]
     if options.patience_epochs is not None:
-        callbacks.append(EarlyStopping(MONITOR, patience=options.patience_epochs))
+        callbacks.append(EarlyStopping(best_by, patience=options.patience_epochs))
     return lightning.Trainer(
         max_epochs=options.max_epochs,
         accelerator=_accelerator(options.device),
