@@ -93,6 +93,7 @@ class ModelCard(Options):
         None, description="length of edges up to which the architecture needs triplets, Å"
     )
     continuous: bool = Field(description="whether the energy is continuous where an atom crosses the cutoff")
+    partial_charges: bool = Field(False, description="whether the model gives charges of atoms, and dipoles")
     n_parameters: int = Field(description="number of trained parameters")
     elements: list[str] = Field(description="elements of the training data")
     charges: list[int] = Field([0], description="total charges in the training data")

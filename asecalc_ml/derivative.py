@@ -24,11 +24,17 @@ class EdgeDerivative(NamedTuple):
     systems : Tensor, shape (n_systems,), eV
     gradient : Tensor, shape (n_edges, 3), eV/Å
         g_ij = ∂E/∂r_ij, with r_ij from centre i to neighbor j.
+    charges : Tensor, shape (n_atoms,), e
+        Empty where the architecture has none.
+    penalty : Tensor, shape (n_systems,)
+        What the architecture adds to a loss; empty where it adds nothing.
     """
 
     atoms: Tensor
     systems: Tensor
     gradient: Tensor
+    charges: Tensor
+    penalty: Tensor
 
 
 def edge_derivative(
@@ -48,8 +54,15 @@ def edge_derivative(
         output = model(inputs._replace(edge_vectors=vectors))
         energy = output.systems.sum()
         gradient = _gradient(energy, vectors, create_graph) if with_gradient else vectors.new_empty(0)
-    derivative = EdgeDerivative(output.atoms, output.systems, gradient)
+    found = output.potential
+    charges, penalty = (_double_or_empty(values, gradient) for values in (found.charges, found.penalty))
+    derivative = EdgeDerivative(output.atoms, output.systems, gradient, charges, penalty)
     return derivative if create_graph else EdgeDerivative(*(tensor.detach() for tensor in derivative))
+
+
+def _double_or_empty(values: Tensor | None, like: Tensor) -> Tensor:
+    """In place of what an architecture does not have, no numbers: compiled code returns tensors alone."""
+    return like.new_empty(0) if values is None else values.double()
 
 
 def _gradient(energy: Tensor, vectors: Tensor, create_graph: bool) -> Tensor:

@@ -135,13 +135,30 @@ def parse_slice(text: str) -> slice:
     return slice(*numbers)
 
 
-def make_frame(atoms: Atoms, energy: float, forces: np.ndarray, stress: np.ndarray | None = None) -> Atoms:
-    """Attach labels: energy in eV, forces (n_atoms, 3) in eV/Å, stress (6,) as ASE has it, in eV/Å³."""
+def make_frame(
+    atoms: Atoms,
+    energy: float,
+    forces: np.ndarray,
+    stress: np.ndarray | None = None,
+    dipole: np.ndarray | None = None,
+) -> Atoms:
+    """Attach labels.
+
+    Parameters
+    ----------
+    energy : float, eV
+    forces : array, shape (n_atoms, 3), eV/Å
+    stress : array, shape (6,), eV/Å³, optional
+        As ASE has it.
+    dipole : array, shape (3,), e Å, optional
+        Of an ion relative to its centre of mass.
+    """
     from ase.calculators.singlepoint import SinglePointCalculator
 
     atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=forces)
-    if stress is not None:
-        atoms.calc.results["stress"] = stress
+    for name, value in (("stress", stress), ("dipole", dipole)):
+        if value is not None:
+            atoms.calc.results[name] = value
     return atoms
 
 
@@ -156,12 +173,12 @@ def check_labels(atoms: Atoms, where: str) -> None:
     import numpy as np
 
     results = atoms.calc.results
-    for what, expected in (("forces", (len(atoms), 3)), ("stress", (6,))):
+    for what, expected in (("forces", (len(atoms), 3)), ("stress", (6,)), ("dipole", (3,))):
         shape = np.shape(results.get(what, np.zeros(expected)))
         if shape != expected:
             raise DatasetError(f"{where}: {what} of shape {shape}, expected {expected}")
     for what, values in (("positions", atoms.positions), *results.items()):
-        if what in ("positions", "energy", "forces", "stress") and not np.isfinite(values).all():
+        if what in ("positions", "energy", "forces", "stress", "dipole") and not np.isfinite(values).all():
             raise DatasetError(f"{where}: {what} not finite. Leave it out with `frames`, or label it anew.")
 
 
@@ -188,8 +205,9 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
             digest.update((np.asarray(values, dtype="<f8") + 0.0).tobytes())  # + 0.0: there is one zero
         if atoms.pbc.any():
             digest.update((np.asarray(atoms.cell.array, dtype="<f8") + 0.0).tobytes() + atoms.pbc.tobytes())
-        if "stress" in atoms.calc.results:
-            digest.update((np.asarray(atoms.calc.results["stress"], dtype="<f8") + 0.0).tobytes())
+        for name in ("stress", "dipole"):
+            if name in atoms.calc.results:
+                digest.update((np.asarray(atoms.calc.results[name], dtype="<f8") + 0.0).tobytes())
         state = [int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))]
         if any(state):
             digest.update(np.array(state, dtype="<i8").tobytes())

@@ -70,6 +70,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         cutoff_A=model.potential.cutoff,
         triplet_cutoff_A=model.triplet_cutoff,
         continuous=model.potential.continuous,
+        partial_charges=model.potential.partial_charges,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         elements=sorted({symbol for atoms in frames for symbol in atoms.symbols}),
         charges=sorted({int(atoms.info.get("charge", 0)) for atoms in frames}),

@@ -41,8 +41,16 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entr
 
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:
-    heaviest = max(int(atoms.numbers.max()) for atoms in (*data.train, *data.validation, *data.test))
-    room = getattr(architecture(options), "max_atomic_number", heaviest)
+    frames, hyperparameters = (*data.train, *data.validation, *data.test), architecture(options)
+    present = {symbol for atoms in frames for symbol in atoms.symbols}
+    missing = sorted(present - set(getattr(hyperparameters, "elements", present)))
+    if missing:
+        raise TrainingError(
+            f"the data hold {', '.join(missing)}, and the model takes {', '.join(hyperparameters.elements)}: "
+            "add what is missing to model.elements, or use an architecture that takes all elements"
+        )
+    heaviest = max(int(atoms.numbers.max()) for atoms in frames)
+    room = getattr(hyperparameters, "max_atomic_number", heaviest)
     if heaviest > room:
         raise TrainingError(
             f"the data hold {chemical_symbols[heaviest]} (atomic number {heaviest}), and the model has room "
