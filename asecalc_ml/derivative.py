@@ -37,23 +37,18 @@ class EdgeDerivative(NamedTuple):
     penalty: Tensor
 
 
-def edge_derivative(
-    model: Model, inputs: PotentialInput, create_graph: bool = False, with_gradient: bool = True
-) -> EdgeDerivative:
+def edge_derivative(model: Model, inputs: PotentialInput, create_graph: bool = False) -> EdgeDerivative:
     """Energies of a batch and ∂E/∂r_ij for every edge.
 
     Parameters
     ----------
     create_graph : bool
         Keep the graph of the derivative itself, as a loss on forces needs it.
-    with_gradient : bool
-        False takes no derivative, for a loss on energies alone; the gradient is empty.
     """
     with torch.enable_grad():
-        vectors = inputs.edge_vectors.detach().requires_grad_(with_gradient)
+        vectors = inputs.edge_vectors.detach().requires_grad_(True)
         output = model(inputs._replace(edge_vectors=vectors))
-        energy = output.systems.sum()
-        gradient = _gradient(energy, vectors, create_graph) if with_gradient else vectors.new_empty(0)
+        gradient = _gradient(output.systems.sum(), vectors, create_graph)
     found = output.potential
     charges, penalty = (_double_or_empty(values, gradient) for values in (found.charges, found.penalty))
     derivative = EdgeDerivative(output.atoms, output.systems, gradient, charges, penalty)

@@ -26,7 +26,16 @@ LARGEST_DEVIATION = 1e-3
 
 def eager_forward(model: Model, with_gradient: bool = True) -> Forward:
     """Energies and edge derivative by autograd, ready for a loss on both; or energies alone."""
-    return lambda inputs: edge_derivative(model, inputs, create_graph=True, with_gradient=with_gradient)
+    if not with_gradient:
+        return lambda inputs: energies_alone(model, inputs)
+    return lambda inputs: edge_derivative(model, inputs, create_graph=True)
+
+
+def energies_alone(model: Model, inputs: PotentialInput) -> EdgeDerivative:
+    """Energies for a loss that needs nothing else: what would follow from a derivative is empty."""
+    output = model(inputs)
+    absent = dict.fromkeys(EdgeDerivative._fields, output.systems.new_empty(0))
+    return EdgeDerivative(**absent | {"atoms": output.atoms, "systems": output.systems})
 
 
 def traced_forward(

@@ -14,7 +14,7 @@ from asecalc_ml.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.training.batches import Batch
-from asecalc_ml.potentials.training.compiled import Forward, eager_forward
+from asecalc_ml.potentials.training.compiled import Forward, eager_forward, energies_alone
 from asecalc_ml.potentials.training.losses import energy_errors, forces_errors, total_loss, virial_errors
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.schedules import SCHEDULES
@@ -47,7 +47,8 @@ class EnergyForcesTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         """Errors of the labels that are fitted; others may be absent."""
         loss = self.options.loss
-        predicted = edge_derivative(self.model, batch.inputs, with_gradient=loss.needs_derivative)
+        predict = edge_derivative if loss.needs_derivative else energies_alone
+        predicted = predict(self.model, batch.inputs)
         self.log("val_loss", self._loss(predicted, batch), batch_size=len(batch.energies))
         for label in loss.fitted:
             name, errors, unit = VALIDATION[label]
