@@ -50,18 +50,25 @@ class Evaluation:
     forces : Tensor, shape (n_atoms, 3), eV/Å
     virial : Tensor, shape (n_systems, 3, 3), eV
         Strain derivative; stress is virial / volume.
+    charges : Tensor, shape (n_atoms,), e
+        Partial charges; empty where the architecture has none.
     """
 
     energies: Tensor
     energy: Tensor
     forces: Tensor
     virial: Tensor
+    charges: Tensor
 
     def split(self, sizes: Sequence[int]) -> list[Evaluation]:
         """One for each system, whose numbers of atoms are given."""
-        ones = [1] * len(sizes)
-        parts = (self.energies.split(list(sizes)), self.energy.split(ones), self.forces.split(list(sizes)))
-        return [Evaluation(*one) for one in zip(*parts, self.virial.split(ones), strict=True)]
+        sizes, ones = list(sizes), [1] * len(sizes)
+        per_system = (self.energy.split(ones), self.virial.split(ones))
+        charges = self.charges.split(sizes) if len(self.charges) else [self.charges] * len(sizes)
+        per_atom = (self.energies.split(sizes), self.forces.split(sizes), charges)
+        names = ("energy", "virial", "energies", "forces", "charges")
+        parts = zip(*per_system, *per_atom, strict=True)
+        return [Evaluation(**dict(zip(names, part, strict=True))) for part in parts]
 
 
 class Evaluator:
@@ -242,4 +249,5 @@ def assemble(inputs: PotentialInput, derivative: EdgeDerivative) -> Evaluation:
         virial=virials(
             derivative.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems
         )[:-1],
+        charges=derivative.charges[:-1],
     )

@@ -5,6 +5,7 @@ from asecalc_ml.nearest import nearest_name
 
 ENERGY_UNITS = ("eV", "meV", "kcal/mol", "kJ/mol", "Hartree")
 LENGTH_UNITS = ("Angstrom", "Bohr", "nm")
+DIPOLE_UNITS = ("e Angstrom", "e Bohr", "Debye")
 
 
 def energy_unit(name: str) -> float:
@@ -52,6 +53,29 @@ def length_unit(name: str) -> float:
     from ase import units
 
     return _value("length", name, dict(zip(LENGTH_UNITS, (1.0, units.Bohr, units.nm), strict=True)))
+
+
+def dipole_unit(name: str) -> float:
+    """One unit of a dipole in e Å, with the constants that ASE uses.
+
+    Parameters
+    ----------
+    name : str
+        "e Angstrom", "e Bohr" (the atomic unit) or "Debye".
+
+    Raises
+    ------
+    ConfigError
+        For any other name.
+
+    Examples
+    --------
+    >>> round(dipole_unit("Debye"), 4)
+    0.2082
+    """
+    from ase import units
+
+    return _value("dipole", name, dict(zip(DIPOLE_UNITS, (1.0, units.Bohr, units.Debye), strict=True)))
 
 
 def _value(quantity: str, name: str, known: dict[str, float]) -> float:

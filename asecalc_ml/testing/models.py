@@ -65,6 +65,7 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
         "cutoff_A": model.potential.cutoff,
         "triplet_cutoff_A": model.triplet_cutoff,
         "continuous": model.potential.continuous,
+        "partial_charges": model.potential.partial_charges,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "elements": sorted(set(atoms.symbols)),
         "dtype": str(model.dtype).removeprefix("torch."),

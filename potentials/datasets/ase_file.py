@@ -8,11 +8,14 @@ from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame
-from asecalc_ml.units import energy_unit, length_unit
+from asecalc_ml.units import DIPOLE_UNITS, dipole_unit, energy_unit, length_unit
 
 if TYPE_CHECKING:
     import numpy as np
     from ase import Atoms
+
+
+DipoleUnit = Literal[DIPOLE_UNITS]
 
 
 class AseFile(DatasetOptions):
@@ -21,7 +24,8 @@ class AseFile(DatasetOptions):
     Positions, cell, energy, forces and stress are converted once, with the units named here; stress is energy
     per cubed length, with ASE's sign. ASE itself converts the output of most programs to eV and Å: leave the
     units alone there, and name them where the file is plain numbers, as extended XYZ is. Stress is read where
-    a frame has it; one whose cell has no volume has none. ``info`` of each frame is kept.
+    a frame has it; one whose cell has no volume has none. So is the dipole of a molecule, an ion's relative
+    to its centre of mass; a periodic frame has none. ``info`` of each frame is kept.
     """
 
     format: Literal["ase"] = Field("ase", description="name of the reader")
@@ -29,6 +33,8 @@ class AseFile(DatasetOptions):
     energy_key: str = Field("energy", description="name of the energy in each frame's info or results")
     forces_key: str = Field("forces", description="name of the forces among each frame's arrays or results")
     stress_key: str = Field("stress", description="name of the stress in each frame's info or results")
+    dipole_key: str = Field("dipole", description="name of the dipole in each frame's info or results")
+    dipole_unit: DipoleUnit = Field("e Angstrom", description="unit of the dipole")
 
     def _read(self) -> list[Atoms]:
         frames = self._frames()
@@ -64,7 +70,14 @@ class AseFile(DatasetOptions):
         atoms.positions *= per_length
         if stress is not None:
             stress = stress * (per_energy / per_length**3)
-        return make_frame(atoms, energy * per_energy, forces * (per_energy / per_length), stress)
+        forces = forces * (per_energy / per_length)
+        return make_frame(atoms, energy * per_energy, forces, stress, self._dipole(atoms, index))
+
+    def _dipole(self, atoms: Atoms, index: int) -> np.ndarray | None:
+        """Dipole (3,) in e Å; None where there is none."""
+        if atoms.pbc.any() or _value(atoms, self.dipole_key, atoms.info) is None:
+            return None
+        return self._label(atoms, index, self.dipole_key, atoms.info) * dipole_unit(self.dipole_unit)
 
     def _stress(self, atoms: Atoms, index: int) -> np.ndarray | None:
         """Stress (6,) in the file's units, from Voigt components or a matrix; None where there is none."""

@@ -119,4 +119,11 @@ def _labelled(dynamics: Langevin, options: GenerateOptions, temperature: float) 
     }
     forces = atoms.get_forces(apply_constraint=False)
     frame.calc = SinglePointCalculator(frame, energy=atoms.get_potential_energy(), forces=forces)
+    if not atoms.pbc.any():
+        frame.calc.results["dipole"] = _dipole(atoms)
     return frame
+
+
+def _dipole(atoms: Atoms) -> np.ndarray:
+    """Dipole, e Å, from tblite's, which takes the origin: of an ion relative to its centre of mass."""
+    return atoms.calc.results["dipole"] - atoms.info["charge"] * atoms.get_center_of_mass()

@@ -54,9 +54,8 @@ def coulomb_energies(
     centres, neighbors = edge_index
     shielding = smooth_cutoff(2 * distances, cutoff)
     softened = torch.sqrt(distances**2 + SOFTENING_A**2)
-    chi = shielding * _shifted(softened, coulomb_cutoff) + (1 - shielding) * _shifted(
-        distances, coulomb_cutoff
-    )
+    near, far = (_shifted(r, coulomb_cutoff) for r in (softened, distances))
+    chi = shielding * near + (1 - shielding) * far
     pairs = 0.5 * COULOMB_EV_A * take(charges, centres) * take(charges, neighbors) * chi
     return segment_sum(pairs, centres, charges.shape[0])
 

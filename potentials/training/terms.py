@@ -19,7 +19,7 @@ def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atom
     ----------
     frames : sequence of Atoms
         With energy (eV), forces (eV/Å), and stress (eV/Å³) where they have one, in their calculators; they
-        are left as they are.
+        are left as they are. A dipole stays as it is.
     corrections : sequence
         As a card names them; see :class:`asecalc_ml.corrections.Corrected`.
     """
@@ -28,10 +28,10 @@ def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atom
 
 
 def _less(atoms: Atoms, terms: Sequence) -> Atoms:
-    labels = dict(atoms.calc.results)
+    labels = {name: value for name, value in atoms.calc.results.items() if name in (*_LABELS, "dipole")}
     for term in terms:
         found = results_of_part(term, atoms, ("forces", "energy"))
-        labels = {name: value - found[name] for name, value in labels.items() if name in _LABELS}
+        labels.update({name: labels[name] - found[name] for name in _LABELS if name in labels})
     copy = atoms.copy()
     copy.calc = SinglePointCalculator(copy, **labels)
     return copy
