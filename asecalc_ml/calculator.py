@@ -17,6 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.card import ModelCard
 from asecalc_ml.corrections import correction_calculators, with_terms
+from asecalc_ml.dipoles import dipole_of
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.golden import check_golden
@@ -81,6 +82,8 @@ class MLCalculator(Calculator):
     -----
     Charge and number of unpaired electrons are read from ``atoms.info["charge"]`` and ``["spin"]``.
     Stress is given for cells of rank 3, divided by ASE's own volume; a cell of lower rank has none.
+    Models of an architecture with partial charges, such as PhysNet, give ``charges`` (e) and, where no
+    direction is periodic, ``dipole`` (e Å), that of an ion relative to its centre of mass.
 
     Examples
     --------
@@ -111,6 +114,8 @@ class MLCalculator(Calculator):
         stored = self._stored()
         check_golden(stored)
         self.card, self.model_hash = stored.card, stored.hash
+        if self.card.partial_charges:
+            self.implemented_properties = [*type(self).implemented_properties, "charges", "dipole"]
         self._terms = correction_calculators(self.card.corrections)
         self._pairs = SkinNeighborList(
             self.card.cutoff_A, self.parameters.skin_A, self.parameters.neighbors, stored.device
@@ -173,6 +178,10 @@ class MLCalculator(Calculator):
             raise PropertyNotImplementedError(
                 f"stress needs a cell of rank 3; this one has rank {self.atoms.cell.rank}: "
                 "give the cell a vector along every direction, or do not ask for stress"
+            )
+        if "dipole" in properties and self.atoms.pbc.any():
+            raise PropertyNotImplementedError(
+                "a periodic structure has no dipole: set pbc to false, or do not ask for it"
             )
         found = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
         self.results = with_terms(found, self._terms, self.atoms)
@@ -309,7 +318,18 @@ def results_of(evaluation: Evaluation, atoms: Atoms) -> dict:
     if atoms.cell.rank == 3:
         stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
-    return results
+    return {**results, **_charges_and_dipole(evaluation, atoms)}
+
+
+def _charges_and_dipole(evaluation: Evaluation, atoms: Atoms) -> dict:
+    """Charges in e where the model has them, and the dipole in e Å of what is not periodic."""
+    if len(evaluation.charges) == 0:
+        return {}
+    charges = evaluation.charges.cpu().numpy()
+    found = {"charges": charges}
+    if not atoms.pbc.any():
+        found["dipole"] = dipole_of(charges, atoms)
+    return found
 
 
 def _batches(structures: Iterable[Atoms]) -> Iterator[list[Atoms]]:

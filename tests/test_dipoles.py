@@ -2,17 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from asecalc_ml.calculator import MLCalculator
 from asecalc_ml.dipoles import dipole_of, from_centre_of_mass
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets import dataset_hash
 from asecalc_ml.potentials.datasets.ase_file import AseFile
 from asecalc_ml.potentials.datasets.generate import GenerateOptions
+from asecalc_ml.potentials.physnet import PhysNet
 from asecalc_ml.potentials.training.terms import less_terms
 from asecalc_ml.structures import load_structure
+from asecalc_ml.testing import register_untrained
 
 
 def test_two_charges():
@@ -95,3 +100,81 @@ def test_generated_frames_have_dipoles_seen_from_the_centre_of_mass(structure, t
     assert frame.get_center_of_mass()[0] == pytest.approx(3.0, abs=0.1)
     assert atoms.info["charge"] == (0 if structure == "H2O" else -1)
     np.testing.assert_allclose(frame.calc.results["dipole"], atoms.get_dipole_moment(), atol=1e-4)
+
+
+PHYSNET = PhysNet(hidden_channels=8, n_rbf=6, n_layers=1, max_atomic_number=10)
+
+
+@pytest.fixture
+def calculator():
+    ethanol = load_structure("ethanol")
+    register_untrained("charges", PHYSNET, ethanol, dtype=torch.float64, charges=[0, 1])
+    return MLCalculator("charges", compile="never")
+
+
+def test_charges_sum_to_the_total_charge(calculator):
+    for charge in (0, 1):
+        atoms = load_structure("ethanol")
+        atoms.info["charge"] = charge
+        atoms.calc = calculator
+        assert atoms.get_charges().shape == (9,)
+        assert atoms.get_charges().sum() == pytest.approx(charge, abs=1e-12)
+        assert np.ptp(atoms.get_charges()) > 0.01
+
+
+def test_the_dipole_turns_with_the_molecule(calculator):
+    atoms = load_structure("ethanol")
+    atoms.info["charge"] = 1
+    turned = atoms.copy()
+    turned.rotate(120, (1, 1, 1))  # x to y, y to z, z to x
+    turned.translate([30.0, 0.0, 0.0])
+    atoms.calc = turned.calc = calculator
+    before, after = atoms.get_dipole_moment(), turned.get_dipole_moment()
+    np.testing.assert_allclose(after, before[[2, 0, 1]], atol=1e-9)
+    np.testing.assert_allclose(before, atoms.get_charges() @ from_centre_of_mass(atoms), atol=1e-12)
+
+
+def test_a_periodic_structure_has_charges_and_no_dipole(calculator):
+    atoms = load_structure("ethanol")
+    atoms.set_cell(12 * np.eye(3))
+    atoms.pbc = True
+    atoms.calc = calculator
+    assert len(atoms.get_charges()) == 9
+    with pytest.raises(PropertyNotImplementedError, match="pbc"):
+        atoms.get_dipole_moment()
+
+
+def test_models_without_charges_offer_none(tiny_model_file):
+    atoms = load_structure("ethanol")
+    atoms.calc = MLCalculator(tiny_model_file)
+    for name in ("charges", "dipole"):
+        assert name not in atoms.calc.implemented_properties
+        with pytest.raises(PropertyNotImplementedError, match=f"no {name}"):
+            atoms.calc.get_property(name, atoms)
+    atoms.get_potential_energy()
+    assert not {"charges", "dipole"} & set(atoms.calc.results)
+
+
+def test_many_at_once_have_their_own_charges(calculator):
+    ethanol = load_structure("ethanol")
+    structures = [ethanol, ethanol[:4]]
+    for found, atoms in zip(calculator.calculate_many(structures), structures, strict=True):
+        np.testing.assert_allclose(found["charges"], calculator.get_property("charges", atoms), atol=1e-12)
+        np.testing.assert_allclose(found["dipole"], calculator.get_property("dipole", atoms), atol=1e-12)
+
+
+@pytest.mark.slow
+def test_compiled_charges_are_the_eager_ones(calculator):
+    ethanol = load_structure("ethanol")
+    compiled = MLCalculator("charges", compile="always")
+    for atoms in (ethanol, _rattled(ethanol)):
+        for name in ("energy", "forces", "charges", "dipole"):
+            found = compiled.get_property(name, atoms)
+            np.testing.assert_allclose(found, calculator.get_property(name, atoms), rtol=1e-9, atol=1e-9)
+    assert compiled.checkpoint_state()["compiled"]
+
+
+def _rattled(atoms: Atoms) -> Atoms:
+    rattled = atoms.copy()
+    rattled.rattle(0.05, seed=1)
+    return rattled
