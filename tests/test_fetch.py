@@ -144,8 +144,12 @@ def test_plain_lines_without_a_terminal(server, tmp_path, capsys):
     assert captured.out == ""
 
 
+#: Where the reference data lie, by how the names begin.
+FOLDERS = {"rmd17": "rmd17", "mlearn": "mlearn/Si", "ani": "ani1", "ean": "ean"}
+
+
 def test_published_hashes_are_those_of_the_real_files(shared_data):
     for file in (file for files in module.SOURCES.values() for file in files):
-        folder = "mlearn/Si" if file.published_name else "rmd17"
+        folder = FOLDERS[file.name.split("_")[0]]
         content = (shared_data / folder / (file.published_name or file.name)).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file.n_bytes, file.sha256)

@@ -1,8 +1,19 @@
 """Data to train on: readers, one a file, and what makes or fetches it."""
 
+from asecalc_ml.potentials.datasets.ani1 import ANI1
 from asecalc_ml.potentials.datasets.ase_file import AseFile
 from asecalc_ml.potentials.datasets.mlearn import Mlearn
+from asecalc_ml.potentials.datasets.neuralil_json import NeuralILJson
 from asecalc_ml.potentials.datasets.options import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.rmd17 import RMD17
 
-__all__ = ["RMD17", "AseFile", "DatasetOptions", "Mlearn", "dataset", "dataset_hash"]
+__all__ = [
+    "ANI1",
+    "RMD17",
+    "AseFile",
+    "DatasetOptions",
+    "Mlearn",
+    "NeuralILJson",
+    "dataset",
+    "dataset_hash",
+]

@@ -33,6 +33,19 @@ MLEARN_URL = (
 )
 
 
+# The author of JAT keeps a copy of the smallest file of ANI-1, pinned to one commit.
+ANI1_URL = (
+    "https://raw.githubusercontent.com/stefanhoedl/JAT_potential/"
+    "22cad18f9a53e0f56ae2ed1bb7c25eb70cca2381/ani1/ANI-1_release"
+)
+
+# NeuralIL's authors, pinned to one commit. Licence Apache-2.0.
+EAN_URL = (
+    "https://raw.githubusercontent.com/Madsen-s-research-group/neuralil-public-releases/"
+    "dcfadc67c12eac2ed425302d8f0180c1a7b90f4b/data_sets/EAN"
+)
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """A file, the folder it is published in, its size, its SHA-256, and its name there if it has another."""
@@ -91,6 +104,23 @@ SOURCES: dict[str, tuple[RemoteFile, ...]] = {
             309803,
             "d452b30a89f23bff76f7cc529b7b6c2d159ea81ccd5a4599fb1a18207654fa91",
             published_name="test.json",
+        ),
+    ),
+    "ani1-s01": (
+        RemoteFile(
+            "ani_gdb_s01.h5",
+            ANI1_URL,
+            634677,
+            "ccea4d34bf4d281b857c67864c54ed1883bbae7b394d87ff43367564d438b2e6",
+        ),
+    ),
+    "ean": (
+        RemoteFile(
+            "ean_validation.json",
+            EAN_URL,
+            2178840,
+            "ca384ecb51eeff60e6a567dce033d9a290bf56e8e14f751f212e11616f494855",
+            published_name="validation_original.json",
         ),
     ),
 }
