@@ -47,6 +47,8 @@ class Metrics(Options):
     stress_rmse_GPa: float | None = Field(
         None, description="root mean square error of a stress component, GPa"
     )
+    dipole_mae_mD: float | None = Field(None, description="mean absolute error of a dipole component, mD")
+    dipole_rmse_mD: float | None = Field(None, description="root mean square error of a dipole component, mD")
 
 
 class Domain(Options):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph
-from asecalc_ml.model import Model
+from asecalc_ml.model import Model, ModelOutput
 from asecalc_ml.potential import PotentialInput
 from asecalc_ml.segments import segment_sum
 
@@ -49,10 +49,15 @@ def edge_derivative(model: Model, inputs: PotentialInput, create_graph: bool = F
         vectors = inputs.edge_vectors.detach().requires_grad_(True)
         output = model(inputs._replace(edge_vectors=vectors))
         gradient = _gradient(output.systems.sum(), vectors, create_graph)
-    found = output.potential
-    charges, penalty = (_double_or_empty(values, gradient) for values in (found.charges, found.penalty))
-    derivative = EdgeDerivative(output.atoms, output.systems, gradient, charges, penalty)
+    derivative = with_derivative(output, gradient)
     return derivative if create_graph else EdgeDerivative(*(tensor.detach() for tensor in derivative))
+
+
+def with_derivative(output: ModelOutput, gradient: Tensor) -> EdgeDerivative:
+    """What a model has found, with its edge derivative beside it."""
+    charges, penalty = output.potential.charges, output.potential.penalty
+    extras = (_double_or_empty(values, gradient) for values in (charges, penalty))
+    return EdgeDerivative(output.atoms, output.systems, gradient, *extras)
 
 
 def _double_or_empty(values: Tensor | None, like: Tensor) -> Tensor:

@@ -11,10 +11,42 @@ from ase import Atoms
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from asecalc_ml.dipoles import from_centre_of_mass
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.potential import PotentialInput
 from asecalc_ml.triplets import pad_triplets
+
+
+@dataclass(frozen=True)
+class DipoleLabels:
+    """Dipoles, and the positions that make dipoles of charges.
+
+    Parameters
+    ----------
+    dipole : Tensor, shape (n_systems, 3), e Å
+    positions : Tensor, shape (n_atoms, 3), Å
+        Relative to the centre of mass of the system.
+    """
+
+    dipole: Tensor
+    positions: Tensor
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms) -> DipoleLabels:
+        dipole = torch.from_numpy(np.asarray(atoms.calc.results["dipole"], dtype=np.float64))
+        return cls(dipole[None], torch.from_numpy(from_centre_of_mass(atoms)))
+
+    @classmethod
+    def joined(cls, frames: Sequence[LabelledGraph]) -> DipoleLabels | None:
+        """Labels of frames that have dipoles; None for frames that were read without."""
+        if any(frame.dipole is None for frame in frames):
+            return None
+        parts = [frame.dipole for frame in frames]
+        return cls(torch.cat([one.dipole for one in parts]), torch.cat([one.positions for one in parts]))
+
+    def to(self, device: torch.device) -> DipoleLabels:
+        return DipoleLabels(self.dipole.to(device), self.positions.to(device))
 
 
 @dataclass(frozen=True)
@@ -27,12 +59,14 @@ class LabelledGraph:
     energy : Tensor, shape (1,), eV
     forces : Tensor, shape (n_atoms, 3), eV/Å, or None
     stress : Tensor, shape (1, 3, 3), eV/Å³, or None
+    dipole : DipoleLabels or None
     """
 
     graph: AtomGraph
     energy: Tensor
     forces: Tensor | None = None
     stress: Tensor | None = None
+    dipole: DipoleLabels | None = None
 
     @classmethod
     def from_atoms(
@@ -45,7 +79,8 @@ class LabelledGraph:
         if "stress" in labels:
             stress = torch.from_numpy(atoms.get_stress(voigt=False))[None]
         energy = torch.tensor([atoms.get_potential_energy()], dtype=torch.float64)
-        return cls(AtomGraph.from_atoms(atoms, cutoff), energy, forces, stress)
+        dipole = DipoleLabels.from_atoms(atoms) if "dipole" in labels else None
+        return cls(AtomGraph.from_atoms(atoms, cutoff), energy, forces, stress, dipole)
 
 
 @dataclass(frozen=True)
@@ -80,12 +115,14 @@ class Batch:
     energies : Tensor, shape (n_systems,), eV
     forces : Tensor, shape (n_atoms, 3), eV/Å, or None
     stress : StressLabels or None
+    dipole : DipoleLabels or None
     """
 
     inputs: PotentialInput
     energies: Tensor
     forces: Tensor | None
     stress: StressLabels | None = None
+    dipole: DipoleLabels | None = None
 
     @property
     def atoms_per_system(self) -> Tensor:
@@ -98,7 +135,8 @@ class Batch:
             forces = forces.to(device)
         if stress is not None:
             stress = StressLabels(stress.stress.to(device), stress.volume.to(device))
-        return Batch(inputs, self.energies.to(device), forces, stress)
+        dipole = None if self.dipole is None else self.dipole.to(device)
+        return Batch(inputs, self.energies.to(device), forces, stress, dipole)
 
 
 class EpochShuffle(Sampler[int]):
@@ -135,6 +173,7 @@ def loader(
             torch.cat([frame.energy for frame in part]),
             _forces(part),
             StressLabels.of(part),
+            DipoleLabels.joined(part),
         )
 
     if shuffle_seed is None:

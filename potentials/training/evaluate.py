@@ -13,6 +13,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.calculator import check_trained
 from asecalc_ml.card import Metrics, ModelCard
+from asecalc_ml.dipoles import dipole_of
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.evaluator import Evaluator
 from asecalc_ml.golden import check_golden
@@ -37,16 +38,20 @@ class Errors:
         All components of the frames that have forces; empty where none has.
     stress : ndarray, eV/Å³
         The six components of each frame that has a stress; empty where none has.
+    dipole : ndarray, e Å
+        The three components of each frame that has a dipole; empty where none has, or the model none.
     """
 
     energy: np.ndarray
     n_atoms: np.ndarray
     forces: np.ndarray
     stress: np.ndarray
+    dipole: np.ndarray
 
     def metrics(self) -> Metrics:
-        """Mean absolute and root mean square errors, in meV, meV/Å and GPa."""
+        """Mean absolute and root mean square errors, in meV, meV/Å, GPa and mD."""
         per_atom, in_GPa = 1000 * self.energy / self.n_atoms, self.stress / units.GPa
+        in_mD = 1000 * self.dipole / units.Debye
         return Metrics(
             n_frames=len(self.energy),
             energy_mae_meV=_mae(1000 * self.energy),
@@ -57,6 +62,8 @@ class Errors:
             energy_rmse_meV_atom=_rmse(per_atom),
             stress_mae_GPa=_if_any(_mae, in_GPa),
             stress_rmse_GPa=_if_any(_rmse, in_GPa),
+            dipole_mae_mD=_if_any(_mae, in_mD),
+            dipole_rmse_mD=_if_any(_rmse, in_mD),
         )
 
 
@@ -79,21 +86,22 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
     ----------
     model : Model
     frames : sequence of Atoms
-        With energies (eV) in their calculators; where a frame has forces (eV/Å) or stress (eV/Å³), they are
-        compared too.
+        With energies (eV) in their calculators; where a frame has forces (eV/Å), stress (eV/Å³) or, for a
+        model with partial charges, a dipole (e Å), they are compared too.
     corrections : sequence
         Terms that the model was trained on top of.
     """
     evaluator, frames = Evaluator(model), less_terms(frames, corrections)
-    energy, forces, stress = [], [], []
+    energy, forces, stress, dipole = [], [], [], []
     for part in _parts(frames):
         graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
         evaluation = evaluator.eagerly(graph)
         energy.append(evaluation.energy.cpu().numpy() - [atoms.get_potential_energy() for atoms in part])
         forces += _forces_errors(evaluation.forces.cpu().numpy(), part)
         stress += _stress_errors(evaluation.virial.cpu().numpy(), part)
+        dipole += _dipole_errors(evaluation.charges.cpu().numpy(), part)
     n_atoms = np.array([len(atoms) for atoms in frames])
-    return Errors(np.concatenate(energy), n_atoms, _flat(forces), _flat(stress))
+    return Errors(np.concatenate(energy), n_atoms, _flat(forces), _flat(stress), _flat(dipole))
 
 
 def _parts(frames: Sequence[Atoms]) -> Iterator[Sequence[Atoms]]:
@@ -112,12 +120,25 @@ def _flat(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _forces_errors(forces: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
-    ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
     return [
         found - atoms.calc.results["forces"]
-        for found, atoms in zip(np.split(forces, ends), frames, strict=True)
+        for found, atoms in zip(_by_frame(forces, frames), frames, strict=True)
         if "forces" in atoms.calc.results
     ]
+
+
+def _dipole_errors(charges: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
+    if len(charges) == 0:
+        return []
+    return [
+        dipole_of(found, atoms) - atoms.calc.results["dipole"]
+        for found, atoms in zip(_by_frame(charges, frames), frames, strict=True)
+        if "dipole" in atoms.calc.results
+    ]
+
+
+def _by_frame(values: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
+    return np.split(values, np.cumsum([len(atoms) for atoms in frames])[:-1])
 
 
 def _stress_errors(virials: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:

@@ -25,6 +25,7 @@ from torch import Tensor
 from asecalc_ml.derivative import EdgeDerivative, forces, virials
 from asecalc_ml.potentials.training.batches import Batch
 from asecalc_ml.potentials.training.options import LossOptions
+from asecalc_ml.segments import segment_sum
 
 
 def squared(errors: Tensor, scale: float) -> Tensor:
@@ -71,6 +72,13 @@ def virial_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
     return found[:-1] - batch.stress.stress * batch.stress.volume
 
 
+def dipole_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
+    """Predicted less labelled dipoles, shape (n_systems, 3), e Å."""
+    moments = predicted.charges[:-1, None] * batch.dipole.positions
+    found = segment_sum(moments, batch.inputs.batch[:-1], len(batch.energies))
+    return found - batch.dipole.dipole
+
+
 def energy_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the energy errors over the frames."""
     penalty = PENALTIES[options.function]
@@ -91,11 +99,26 @@ def stress_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -
     return penalty.function(errors, options.energy_scale_eV_atom).mean()
 
 
+def dipole_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
+    """Mean penalty of the dipole errors over the three components."""
+    penalty = PENALTIES[options.function]
+    return penalty.function(dipole_errors(predicted, batch), options.dipole_scale_e_A).mean()
+
+
+def penalty_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
+    """Mean over the frames of what the architecture adds itself; zero for one that adds nothing."""
+    if len(predicted.penalty) == 0:
+        return predicted.systems.new_zeros(())
+    return predicted.penalty[:-1].mean()
+
+
 #: A term of the loss by the option that is its weight; the order is that of the sum.
 TERMS: dict[str, Callable[[EdgeDerivative, Batch, LossOptions], Tensor]] = {
     "energy_weight": energy_term,
     "forces_weight": forces_term,
     "stress_weight": stress_term,
+    "dipole_weight": dipole_term,
+    "penalty_weight": penalty_term,
 }
 
 

@@ -41,24 +41,40 @@ class LossOptions(Options):
         description="weight of the errors of the virial per atom, eV: a stress component times volume "
         "over number of atoms; above 0 every frame needs a stress",
     )
+    dipole_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the dipole errors, e Å; above 0 every frame needs a dipole, and the "
+        "architecture partial charges",
+    )
+    penalty_weight: float = Field(
+        0.01,
+        ge=0,
+        description="weight of what the architecture itself adds to the loss: PhysNet's non-hierarchicality",
+    )
     energy_scale_eV_atom: float = Field(
         0.02, gt=0, description="characteristic scale of log-cosh for energies and virials per atom"
     )
     forces_scale_eV_A: float = Field(
         0.1, gt=0, description="characteristic scale of log-cosh for force components"
     )
+    dipole_scale_e_A: float = Field(
+        0.05, gt=0, description="characteristic scale of log-cosh for dipole components"
+    )
 
     @model_validator(mode="after")
     def _something_to_fit(self) -> LossOptions:
-        if not self.fitted:
-            raise ValueError("every weight is 0: give one of energy_weight, forces_weight, stress_weight")
+        if set(self.fitted) <= {"dipole"}:
+            raise ValueError(
+                "every weight is 0 that fits an energy: give one of energy_weight, forces_weight, stress_weight"
+            )
         return self
 
     @property
     def fitted(self) -> list[str]:
-        """Labels that have a weight: energy, forces, stress."""
-        weights = {"energy": self.energy_weight, "forces": self.forces_weight, "stress": self.stress_weight}
-        return [label for label, weight in weights.items() if weight > 0]
+        """Labels that have a weight, among energy, forces, stress and dipole."""
+        labels = ("energy", "forces", "stress", "dipole")
+        return [label for label in labels if getattr(self, f"{label}_weight") > 0]
 
     @property
     def needs_derivative(self) -> bool:

@@ -48,6 +48,7 @@ _VALIDATION = {
     "val_forces_mae_meV_A": "forces {:.1f} meV/Å",
     "val_energy_mae_meV": "energy {:.1f} meV",
     "val_stress_mae_GPa": "stress {:.3f} GPa",
+    "val_dipole_mae_mD": "dipole {:.1f} mD",
 }
 
 

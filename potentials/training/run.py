@@ -33,6 +33,7 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entr
         scaling = fit_scaling(learned.train, options.reference_energies_eV)
         model = _start(options, scaling)
         _check_states(model, data)
+        _check_charges(options, model)
         begin(options, data.split, resume)
         best = load_best(model, fit(options, learned, model, resume, quiet))
         if "energy" not in options.loss.fitted:
@@ -71,6 +72,15 @@ def _check_states(model: Model, data: TrainingData) -> None:
                     f"architecture does not take the {key}: it would learn a mean of them. Use one that does "
                     f"(tensornet takes charge), or data of one {key}"
                 )
+
+
+def _check_charges(options: TrainOptions, model: Model) -> None:
+    """Refuse to fit dipoles of an architecture that has none."""
+    if "dipole" in options.loss.fitted and not model.potential.partial_charges:
+        raise TrainingError(
+            "loss.dipole_weight is above 0, and this architecture predicts no partial charges: set it to 0, "
+            "or use one that does, such as physnet with `charges: true`"
+        )
 
 
 def _learned(options: TrainOptions, data: TrainingData) -> TrainingData:

@@ -15,13 +15,19 @@ from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.training.batches import Batch
 from asecalc_ml.potentials.training.compiled import Forward, eager_forward, energies_alone
-from asecalc_ml.potentials.training.losses import energy_errors, forces_errors, total_loss, virial_errors
+from asecalc_ml.potentials.training.losses import (
+    dipole_errors,
+    energy_errors,
+    forces_errors,
+    total_loss,
+    virial_errors,
+)
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.schedules import SCHEDULES
 
 
 class EnergyForcesTask(lightning.LightningModule):
-    """Fits energies, forces and stress of a model, each where it has a weight.
+    """Fits energies, forces, stress and dipoles of a model, each where it has a weight.
 
     Parameters
     ----------
@@ -87,7 +93,7 @@ def stress_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
 
 
 class ValidationError(NamedTuple):
-    """Name of a mean absolute error, the errors, and its unit in eV and Å."""
+    """Name of a mean absolute error, the errors, and its unit in eV, Å and e."""
 
     name: str
     errors: Callable[[EdgeDerivative, Batch], Tensor]
@@ -98,6 +104,7 @@ VALIDATION = {
     "energy": ValidationError("val_energy_mae_meV", energy_errors, 1e-3),
     "forces": ValidationError("val_forces_mae_meV_A", forces_errors, 1e-3),
     "stress": ValidationError("val_stress_mae_GPa", stress_errors, units.GPa),
+    "dipole": ValidationError("val_dipole_mae_mD", dipole_errors, 1e-3 * units.Debye),
 }
 
 
