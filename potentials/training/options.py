@@ -11,11 +11,26 @@ from asecalc_ml.config import Options
 
 
 class SplitOptions(Options):
-    """How many frames train, validate and test; the choice is drawn from the seed and stored."""
+    """How many frames train, validate and test; the choice is drawn from the seed and stored, or given."""
 
     n_train: int = Field(950, ge=1, description="frames to train on")
     n_validation: int = Field(50, ge=1, description="frames to choose the best epoch by")
     n_test: int = Field(0, ge=0, description="frames held out of `data`; 0 where `test_data` is given")
+    stratify_by: str | None = Field(
+        None, description="key of the frames' info whose values get their share of every part, such as group"
+    )
+    group_by: str | None = Field(
+        None, description="key of the frames' info: frames of one value stay in one part"
+    )
+    group_distance_A: float | None = Field(
+        None,
+        gt=0,
+        description="frames of the same atoms with a smaller root mean square displacement stay in one part",
+    )
+    file: Path | None = Field(
+        None,
+        description="split.json of another training, or frame numbers like it, in place of all of the above",
+    )
 
 
 class LossOptions(Options):
@@ -66,7 +81,8 @@ class LossOptions(Options):
     def _something_to_fit(self) -> LossOptions:
         if set(self.fitted) <= {"dipole"}:
             raise ValueError(
-                "every weight is 0 that fits an energy: give one of energy_weight, forces_weight, stress_weight"
+                "every weight is 0 that fits an energy: give one of energy_weight, forces_weight, "
+                "stress_weight"
             )
         return self
 
