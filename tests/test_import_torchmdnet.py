@@ -238,13 +238,14 @@ def test_charge_enters_tensornet(upstream, write_checkpoint):
     check_equal("imported", upstream.load_model(str(file)), ions)
 
 
-def test_reference_energies_that_were_taken_off_stay_off(upstream, write_checkpoint, caplog):
+def test_reference_energies_that_were_taken_off_stay_off(upstream, write_checkpoint):
     prior = upstream.Atomref(max_z=20, enable=False)
     prior.initial_atomref[:] = 5.0
     prior.reset_parameters()
     file = write_checkpoint(prior=prior)
-    import_model(file)
+    card = import_model(file).card
     check_equal("imported", upstream.load_model(str(file)), molecules())
+    assert "remove_ref_energy" in card.options["imported"]["notes"][0]
 
 
 # --------------------------------------------------------------------------------------- older checkpoints
@@ -335,7 +336,7 @@ def test_card_says_what_is_known(write_checkpoint, tmp_path):
     )
     card = entry.card
     assert (card.architecture, card.cutoff_A, card.continuous) == ("equivariant-transformer", 4.0, True)
-    assert (card.elements, card.charges, card.spins) == (["H", "C", "N", "O"], [0], [0])
+    assert (card.elements, card.charges, card.spins) == (["C", "H", "N", "O"], [0], [0])
     assert card.dataset.level_of_theory.startswith("ωB97M")
     assert (card.dataset.hash, card.dataset.n_train, card.domain) == (None, None, None)
     assert card.metrics.n_frames == 2
@@ -344,11 +345,14 @@ def test_card_says_what_is_known(write_checkpoint, tmp_path):
     assert card.options["imported"]["energy_unit"] == "eV"
 
 
-def test_jump_at_the_cutoff_is_told(write_checkpoint, caplog):
-    with caplog.at_level("INFO", logger="asecalc_ml"):
-        card = import_model(write_checkpoint("equivariant-transformer of the paper")).card
+def test_what_a_user_should_know_is_in_the_card(upstream, write_checkpoint):
+    file = write_checkpoint("equivariant-transformer of the paper", derivative=False, dataset="HDF5")
+    card = import_model(file).card
+    notes = " ".join(card.options["imported"]["notes"])
     assert not card.continuous
-    assert "dynamics refuses it" in caplog.text
+    assert card.fitted == ["energy"]
+    for word in ("dynamics refuses it", "HDF5", "without forces", "no errors"):
+        assert word in notes
 
 
 def run(*arguments) -> tuple[int, str]:

@@ -9,7 +9,6 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.cli.arguments import OPEN, Quiet, override
-from asecalc_ml.cli.process import show_messages
 from asecalc_ml.potentials.importing import SchNetPackImport, TorchMDNetImport
 from asecalc_ml.potentials.importing.options import ImportOptions
 
@@ -46,7 +45,6 @@ def torchmd_net(
     torchmd-net model.ckpt my-model --energy-unit eV --length-unit Angstrom --elements H C O
     """
     options = _options(context, TorchMDNetImport)
-    show_messages(quiet)
     _tell(options.run(file, name, trust, replace), quiet)
 
 
@@ -64,7 +62,6 @@ def schnetpack(
     schnetpack runs/ab12 my-model --trust --energy-unit eV --length-unit Angstrom --elements H C O
     """
     options = _options(context, SchNetPackImport)
-    show_messages(quiet)
     _tell(options.run(directory, name, trust, replace), quiet)
 
 
@@ -85,5 +82,8 @@ def _with_lists(arguments: list[str]) -> list[str]:
 
 
 def _tell(entry, quiet: bool) -> None:
-    if not quiet:
-        typer.echo(f"Registered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")
+    if quiet:
+        return
+    typer.echo(f"Registered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")
+    for note in entry.card.options["imported"]["notes"]:
+        typer.echo(f"Note: {note}")

@@ -59,7 +59,7 @@ class ImportOptions(Options):
         unknown = [symbol for symbol in symbols if not atomic_numbers.get(symbol)]
         if unknown:
             raise ValueError(f"no element is called {', '.join(unknown)}: give symbols, such as H C O")
-        return sorted(set(symbols), key=atomic_numbers.get)
+        return sorted(set(symbols))
 
     @model_validator(mode="after")
     def _composition_has_these_elements(self) -> ImportOptions:

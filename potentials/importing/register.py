@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +24,6 @@ from asecalc_ml.structures import load_structure
 from asecalc_ml.versions import installed_versions
 
 PACKAGES = ("ase", "numpy", "schnetpack", "torch", "torchmd-net")
-
-logger = logging.getLogger(__name__)
 
 
 def register(
@@ -54,8 +51,6 @@ def register(
     model = _with_constant(upstream, options).build(str(file))
     _check_elements(upstream, options, file)
     card = _measured(make_card(name, file, options, upstream, model), model, options)
-    for note in [*upstream.notes, *_remarks(card)]:
-        logger.info("Note: %s", note)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}{SUFFIX}"
         save_model(path, model, card)
@@ -78,12 +73,20 @@ def make_card(
         charges=options.charges,
         spins=options.spins,
         dtype=str(model.dtype).removeprefix("torch."),
+        fitted=upstream.fitted,
         energies_degenerate=options.composition is not None,
         dataset=_dataset(options),
         golden=_golden(model, options),
         versions=installed_versions(PACKAGES),
         created=datetime.date.today().isoformat(),
-        options={"imported": {"file": file.name, "hash": file_hash(file), **options.model_dump(mode="json")}},
+        options={
+            "imported": {
+                "file": file.name,
+                "hash": file_hash(file),
+                "notes": [*upstream.notes, *_remarks(model, options)],
+                **options.model_dump(mode="json"),
+            }
+        },
     )
 
 
@@ -172,12 +175,13 @@ def _row(options: ImportOptions) -> Atoms:
     return Atoms(symbols, positions, info={"charge": options.charges[0], "spin": options.spins[0]})
 
 
-def _remarks(card: ModelCard) -> list[str]:
-    """What follows from the card."""
-    formula = card.options["imported"]["composition"]
+def _remarks(model: Model, options: ImportOptions) -> list[str]:
+    """What a user should know, whichever package the model comes from."""
     remarks = {
-        "its energy jumps where an atom crosses the cutoff, and dynamics refuses it": not card.continuous,
-        f"its energies compare only within {formula}": card.energies_degenerate,
-        "the card has no errors; `asecalc-ml eval NAME DATA` measures them": card.metrics is None,
+        "its energy jumps where an atom crosses the cutoff, and dynamics refuses it": (
+            not model.potential.continuous
+        ),
+        f"its energies compare only within {options.composition}": options.composition is not None,
+        "the card has no errors; `asecalc-ml eval NAME DATA` measures them": options.test_data is None,
     }
     return [remark for remark, holds in remarks.items() if holds]

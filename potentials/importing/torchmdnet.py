@@ -101,6 +101,7 @@ def read_torchmdnet(file: Path, options: TorchMDNetImport, trust: bool) -> Upstr
         scale=torch.full((N_ELEMENTS,), energy_eV * _number(checkpoint, "std", 1.0), dtype=torch.float64),
         shift=energy_eV * references,
         constant_eV=energy_eV * _number(checkpoint, "mean", 0.0),
+        fitted=_fitted(checkpoint.arguments),
         notes=[*notes, *_remarks(checkpoint.arguments)],
     )
 
@@ -232,6 +233,16 @@ def _table(checkpoint: Checkpoint, key: str, source: str) -> Tensor:
         )
     values = checkpoint.weights[key].double().flatten()[:N_ELEMENTS]
     return torch.nn.functional.pad(values, (0, N_ELEMENTS - len(values)))
+
+
+def _fitted(arguments: Mapping[str, Any]) -> list[str]:
+    """Labels with a weight in the loss. Where nothing is said of weights, both had one."""
+    fitted = {
+        "energy": arguments.get("y_weight", arguments.get("energy_weight")) != 0,
+        "forces": arguments.get("neg_dy_weight", arguments.get("force_weight")) != 0
+        and arguments.get("derivative") is not False,
+    }
+    return [label for label, holds in fitted.items() if holds]
 
 
 def _remarks(arguments: Mapping[str, Any]) -> list[str]:

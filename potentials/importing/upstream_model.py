@@ -34,6 +34,8 @@ class UpstreamModel:
     constant_eV : float
         k, which belongs to a structure and not to an atom.
     pooling : {"sum", "mean"}
+    fitted : list of str
+        Labels that the loss had, as cards name them.
     notes : list of str
         What a user should know of the imported model.
     """
@@ -45,6 +47,7 @@ class UpstreamModel:
     shift: Tensor
     constant_eV: float = 0.0
     pooling: Pooling = "sum"
+    fitted: list[str] = field(default_factory=lambda: ["energy", "forces"])
     notes: list[str] = field(default_factory=list)
 
     def shifted(self, energy_eV: float) -> UpstreamModel:
