@@ -1,0 +1,5 @@
+"""DimeNet++: directional messages between atoms."""
+
+from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
+
+__all__ = ["DimeNetPlusPlus"]
