@@ -1,5 +1,7 @@
 """CGCNN obeys the laws of every architecture, and is torch-geometric's where it reproduces the paper."""
 
+import tempfile
+
 import pytest
 import torch
 from torch_geometric.nn import global_mean_pool
@@ -8,6 +10,7 @@ from torch_geometric.nn.conv import CGConv
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.potentials.cgcnn import CGCNN
+from asecalc_ml.potentials.cgcnn.network import CrystalConvolution
 from asecalc_ml.testing import PotentialChecks
 from asecalc_ml.testing.models import untrained_model
 from asecalc_ml.testing.structures import small_crystal
@@ -52,3 +55,11 @@ def test_it_is_torch_geometrics_convolution_and_the_papers_readout(readout):
     expected = output(torch.nn.functional.softplus(hidden(torch.nn.functional.softplus(pooled))))
     value = found.contributions if readout == "atoms" else found.system
     assert (value - expected).abs().max() < 1e-10
+
+
+def test_torch_geometric_leaves_no_files(tmp_path, monkeypatch):
+    """It writes a module for each class of layer when the first one is made, and never removes it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for parent in (CrystalConvolution, CGConv):
+        type(f"New{parent.__name__}", (parent,), {"__module__": __name__})(4, 3)
+        assert bool(list(tmp_path.glob("*_propagate_*.py"))) == (parent is CGConv)

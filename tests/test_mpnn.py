@@ -74,10 +74,18 @@ def their_convolution(messages: Messages) -> NNConv:
     return theirs
 
 
+def torchs_names(of_input: torch.nn.Linear, of_state: torch.nn.Linear) -> dict[str, torch.Tensor]:
+    """Weights of a recurrent unit as torch's GRU and LSTM name them."""
+    parts = {"ih": of_input, "hh": of_state}
+    weights = {f"weight_{name}_l0": part.weight for name, part in parts.items()}
+    return weights | {f"bias_{name}_l0": part.bias for name, part in parts.items()}
+
+
 def test_the_papers_form_is_torch_geometrics_nnconv_with_a_gru(crystal):
     potential = untrained_model(MPNN(**SMALL, envelope=False)).potential
     convolution, gru = their_convolution(potential.message_update.messages), torch.nn.GRU(8, 8).double()
-    gru.load_state_dict({f"{k}_l0": v for k, v in potential.message_update.update.state_dict().items()})
+    update = potential.message_update.update
+    gru.load_state_dict(torchs_names(update.of_message, update.of_state))
     start = x = potential.embedding.weight[crystal.atomic_numbers]
     for _ in range(3):
         messages = convolution(x, crystal.edge_index.flip(0), edge_features(crystal))
@@ -120,7 +128,7 @@ def test_the_papers_form_has_torch_geometrics_attention(crystal):
 def test_set2set_is_torch_geometrics():
     graph = collate([AtomGraph.from_atoms(cluster(("H", "C"), 1.3, n), 4.0) for n in (1, 4, 6)])
     ours, theirs = Set2Set(5, 4).double(), TheirSet2Set(5, processing_steps=4).double()
-    theirs.lstm.load_state_dict({f"{name}_l0": value for name, value in ours.lstm.state_dict().items()})
+    theirs.lstm.load_state_dict(torchs_names(ours.lstm.of_input, ours.lstm.of_state))
     x = torch.randn(11, 5, dtype=torch.float64)
     expected = theirs(x, graph.batch, dim_size=3)
     assert (ours(x, graph.batch, 3) - expected).abs().max() < 1e-10

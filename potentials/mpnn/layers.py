@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.conv import NNConv, TransformerConv
 
 from asecalc_ml.potentials.geometric import OwnEdges
+from asecalc_ml.potentials.mpnn.recurrent import GatedRecurrentUnit
 from asecalc_ml.potentials.shared_pass import SharedPass
 from asecalc_ml.segments import segment_softmax, segment_sum, take
 
@@ -63,7 +64,7 @@ class MessageUpdate(nn.Module):
     def __init__(self, width: int, n_edge_features: int, n_hidden: int):
         super().__init__()
         self.messages = Messages(width, n_edge_features, n_hidden)
-        self.update = nn.GRUCell(width, width)
+        self.update = GatedRecurrentUnit(width)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         return self.update(self.messages(x, edges), x)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from asecalc_ml.potential import AtomOutput, PotentialInput
+from asecalc_ml.potentials.mpnn.recurrent import LongShortTermMemory
 from asecalc_ml.segments import segment_softmax, segment_sum, take
 
 
@@ -47,8 +48,7 @@ class Set2Set(nn.Module):
     r"""An order-free summary of a set, Vinyals et al., arXiv:1511.06391.
 
     :math:`q \leftarrow \mathrm{LSTM}(q^*)`, :math:`a_i = \mathrm{softmax}(x_i \cdot q)`,
-    :math:`q^* = (q, \sum_i a_i x_i)`, n_steps times. torch-geometric's has the same equations, with a
-    fused LSTM that cannot be differentiated twice on a GPU.
+    :math:`q^* = (q, \sum_i a_i x_i)`, n_steps times; as torch-geometric's.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ class Set2Set(nn.Module):
     def __init__(self, width: int, n_steps: int):
         super().__init__()
         self.n_steps = n_steps
-        self.lstm = nn.LSTMCell(2 * width, width)
+        self.lstm = LongShortTermMemory(2 * width, width)
 
     def forward(self, x: Tensor, batch: Tensor, n_systems: int) -> Tensor:
         query = memory = x.new_zeros(n_systems, x.shape[1])
         summary = x.new_zeros(n_systems, 2 * x.shape[1])
         for _ in range(self.n_steps):
-            query, memory = self.lstm(summary, (query, memory))
+            query, memory = self.lstm(summary, query, memory)
             attention = segment_softmax((x * take(query, batch)).sum(dim=1), batch, n_systems)
             summary = torch.cat([query, segment_sum(attention[:, None] * x, batch, n_systems)], dim=1)
         return summary
