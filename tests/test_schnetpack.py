@@ -1,5 +1,6 @@
 """SchNetPack's architectures: the laws of `asecalc_ml.testing`, and schnetpack's own energies and forces."""
 
+import contextlib
 import math
 import os
 import subprocess
@@ -16,7 +17,8 @@ from asecalc_ml.evaluator import Evaluator
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
-from asecalc_ml.potentials.schnetpack import PaiNN, SchNet
+from asecalc_ml.potentials.schnetpack import PaiNN, SchNet, SO3net
+from asecalc_ml.potentials.schnetpack.spherical_harmonics import SphericalHarmonics, clebsch_gordan, degrees
 from asecalc_ml.potentials.schnetpack.upstream import layers, whole_package
 from asecalc_ml.potentials.training.compiled import check_forward, compiled_forward, traced_forward
 from asecalc_ml.stored_model import StoredModel
@@ -59,6 +61,15 @@ class TestPaiNNOtherOptions(PotentialChecks):
     options = PaiNN(**{**SMALL, "n_interactions": 1}, radial_basis="bessel", activation="tanh")
 
 
+@pytest.mark.smoke
+class TestSO3net(PotentialChecks):
+    options = SO3net(**SMALL)
+
+
+class TestSO3netOtherOptions(PotentialChecks):
+    options = SO3net(**{**SMALL, "n_interactions": 1}, lmax=3, radial_basis="bessel")
+
+
 # ----------------------------------------------------------------------------------------- schnetpack's own
 
 CASES = {
@@ -68,10 +79,12 @@ CASES = {
     ),
     "painn": PaiNN(**SMALL),
     "painn, other options": PaiNN(**SMALL, radial_basis="bessel", activation="ssp"),
+    "so3net": SO3net(**SMALL),
+    "so3net, other options": SO3net(**SMALL, lmax=3, radial_basis="bessel", readout_activation="tanh"),
 }
 
 each_case = pytest.mark.parametrize("case", CASES)
-each_architecture = pytest.mark.parametrize("case", ["schnet", "painn"])
+each_architecture = pytest.mark.parametrize("case", ["schnet", "painn", "so3net"])
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +98,11 @@ def schnetpack():
 def pair(schnetpack):
     """Our model and schnetpack's, with the same weights; biases are not left at zero."""
 
-    def make(case: str, dtype: torch.dtype = torch.float64):
+    def make(case: str, dtype: torch.dtype = torch.float64, exact_tables: bool = True):
         ours = untrained_model(CASES[case], dtype=dtype)
         theirs = upstream_model(schnetpack, CASES[case]).to(dtype)
+        if exact_tables and case.startswith("so3net"):
+            make_tables_exact(theirs.representation)
         return ours, theirs, theirs.load_state_dict(ours.potential.state_dict(), strict=False)
 
     return make
@@ -125,14 +140,36 @@ def upstream_model(spk, options) -> torch.nn.Module:
     ).eval()
 
 
+def make_tables_exact(representation: torch.nn.Module) -> None:
+    """Upstream rounds its tables to single precision; here are the same ones before that."""
+    harmonics, dtype = representation.sphharm, representation.embedding.weight.dtype
+    names = ("powers", "zpow", "cAm", "cBm", "cPi")
+    for name, table in zip(names, harmonics._generate_Ylm_coefficients(representation.lmax), strict=True):
+        setattr(harmonics, name, table.to(dtype))
+    coefficients = torch.from_numpy(clebsch_gordan(representation.lmax)).to(dtype)
+    for product in (*representation.so3convs, representation.so3product):
+        product.clebsch_gordan = coefficients[product.idx_in_1, product.idx_in_2, product.idx_out]
+
+
 def upstream_results(spk, theirs, structures: list[Atoms], dtype=torch.float64) -> dict[str, np.ndarray]:
     """What schnetpack finds with its own neighbor search; the stress times the volume."""
     convert = spk.interfaces.AtomsConverter(spk.transform.MatScipyNeighborList(CUTOFF_A), dtype=dtype)
     inputs = convert([_in_a_box(atoms) for atoms in structures])
     volumes = torch.linalg.det(inputs["_cell"])
-    found = {name: value.detach().double() for name, value in theirs(inputs).items()}
+    with default_dtype(dtype):  # in which SO3net has a square root
+        found = {name: value.detach().double() for name, value in theirs(inputs).items()}
     found["virial"] = found.pop("stress") * volumes[:, None, None]
     return {name: value.numpy() for name, value in found.items()}
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _in_a_box(atoms: Atoms) -> Atoms:
@@ -190,9 +227,64 @@ def test_energies_forces_and_stress_are_upstreams(schnetpack, pair, case, struct
 
 @each_architecture
 def test_single_precision(schnetpack, pair, case):
-    ours, theirs, _ = pair(case, torch.float32)
+    ours, theirs, _ = pair(case, torch.float32, exact_tables=False)
     expected = upstream_results(schnetpack, theirs, molecules(), torch.float32)
     check(ours, expected, molecules(), 1e-5)
+
+
+# ------------------------------------------------------------------------------------ spherical harmonics
+
+
+@pytest.mark.parametrize("lmax", [1, 2, 3, 4])
+def test_tables_are_upstreams_before_rounding(lmax):
+    theirs = layers().so3.generate_clebsch_gordan_rsh(lmax).numpy()
+    assert clebsch_gordan(lmax) == pytest.approx(theirs, abs=2e-7)
+    directions = unit_vectors()
+    theirs = layers().so3.RealSphericalHarmonics(lmax).to(torch.float64)(directions)
+    assert SphericalHarmonics(lmax).to(torch.float64)(directions).numpy() == pytest.approx(
+        theirs.numpy(), abs=2e-7
+    )
+
+
+def test_harmonics_are_scipys():
+    """Of which real ones are made as in the docstring's source."""
+    from scipy.special import sph_harm_y
+
+    directions = unit_vectors()
+    x, y, z = directions.numpy().T
+    found = SphericalHarmonics(4).to(torch.float64)(directions).numpy()
+    for column, (degree, m) in enumerate(degrees(4)):
+        values = sph_harm_y(degree, abs(m), np.arccos(z), np.arctan2(y, x)) * (-1) ** m
+        expected = values.real if m == 0 else math.sqrt(2) * (values.real if m > 0 else values.imag)
+        assert found[:, column] == pytest.approx(expected, abs=1e-13)
+
+
+def test_product_of_harmonics_is_a_harmonic():
+    """Y₁ Y₂ summed with C is a multiple of Y₃ for each l₁, l₂, l₃, as SO(3) has it."""
+    lmax, directions = 3, unit_vectors()
+    of_each = np.array([degree for degree, _ in degrees(lmax)])
+    harmonics = SphericalHarmonics(lmax).to(torch.float64)(directions).numpy()
+    for l1, l2, l3 in np.ndindex(3 * (lmax + 1,)):
+        part = clebsch_gordan(lmax)[of_each == l1][:, of_each == l2][:, :, of_each == l3]
+        product = np.einsum("na,nb,abc->nc", harmonics[:, of_each == l1], harmonics[:, of_each == l2], part)
+        third = harmonics[:, of_each == l3]
+        factor = product[0, 0] / third[0, 0]
+        assert product == pytest.approx(factor * third, abs=1e-13)
+        allowed = abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
+        assert (abs(factor) > 1e-3) == allowed
+
+
+def unit_vectors() -> torch.Tensor:
+    """Some of them along the axes, where components vanish."""
+    random = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 3)))
+    vectors = torch.cat([random, torch.eye(3, dtype=torch.float64), -torch.eye(3, dtype=torch.float64)])
+    return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def test_tables_are_rounded_once():
+    """A model of a float32 training, run in float64, has the coefficients in full."""
+    back = SphericalHarmonics(2).to(torch.float64).to(torch.float32).to(torch.float64)
+    assert torch.equal(back.polynomials.values, SphericalHarmonics(2).to(torch.float64).polynomials.values)
 
 
 # ----------------------------------------------------------------------------------- mean over neighbors
@@ -307,6 +399,8 @@ def test_compiled_evaluator_is_the_eager_one(case):
         (SchNet, {"radial_basis": "expnorm"}),
         (PaiNN, {"n_interactions": 0}),
         (PaiNN, {"aggregation": "mean"}),
+        (SO3net, {"lmax": 0}),
+        (SO3net, {"lmax": 5}),
     ],
 )
 def test_wrong_options_are_refused(architecture, wrong):
@@ -318,8 +412,8 @@ def test_wrong_options_are_refused(architecture, wrong):
 
 BUILD_ALL = """
 import sys
-from asecalc_ml.potentials.schnetpack import PaiNN, SchNet
-for options in (SchNet, PaiNN):
+from asecalc_ml.potentials.schnetpack import PaiNN, SchNet, SO3net
+for options in (SchNet, PaiNN, SO3net):
     options().build()
 """
 

@@ -70,3 +70,17 @@ class PaiNN(SchNetPackOptions):
         from asecalc_ml.potentials.schnetpack.painn import PaiNNPotential
 
         return PaiNNPotential(self)
+
+
+class SO3net(SchNetPackOptions):
+    """SO3net: convolutions with spherical harmonics and Clebsch-Gordan products (arXiv:2212.05517)."""
+
+    citation: ClassVar[str] = SCHNETPACK
+
+    lmax: int = Field(2, ge=1, le=4, description="highest angular momentum of the features")
+
+    def build(self) -> Potential:
+        """A network with random weights from torch's generator."""
+        from asecalc_ml.potentials.schnetpack.so3net import SO3netPotential
+
+        return SO3netPotential(self)

@@ -28,6 +28,7 @@ def layers() -> types.SimpleNamespace:
     with _apart():
         return types.SimpleNamespace(
             nn=importlib.import_module("schnetpack.nn"),
+            so3=importlib.import_module("schnetpack.nn.so3"),
             schnet=importlib.import_module("schnetpack.representation.schnet"),
             painn=importlib.import_module("schnetpack.representation.painn"),
         )
