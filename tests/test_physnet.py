@@ -7,10 +7,15 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
+from torch.nn.functional import softplus
 
+from asecalc_ml.config import parse_options
+from asecalc_ml.errors import ConfigError
+from asecalc_ml.evaluator import Evaluator
 from asecalc_ml.ghost import with_ghost
-from asecalc_ml.graph import AtomGraph
+from asecalc_ml.graph import AtomGraph, collate
+from asecalc_ml.model import N_ELEMENTS, Model
 from asecalc_ml.potentials.physnet import PhysNet
 from asecalc_ml.testing import PotentialChecks
 from asecalc_ml.testing.models import untrained_model
@@ -145,3 +150,75 @@ def test_it_is_the_paper(structure, charge):
     expected = Reference(options, model.potential.state_dict())(atoms)
     for name, value in expected.items():
         np.testing.assert_allclose(getattr(found, name)[:-1].detach(), value, rtol=0, atol=1e-10)
+
+
+def two_ions() -> Model:
+    """A network that says nothing but that sodium has +1 e and chlorine −1 e, with a scale of 7."""
+    options = PhysNet(**{**SMALL, "max_atomic_number": 20, "coulomb_cutoff_A": 12.0})
+    model = Model(options.build(), scale=torch.full((N_ELEMENTS,), 7.0, dtype=torch.float64))
+    model.set_dtype(torch.float64)
+    with torch.no_grad():
+        model.potential.output.shift[[11, 17], 1] = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    return model
+
+
+@pytest.mark.parametrize("r", [2.5, 6.0, 11.9])
+def test_two_ions_attract_each_other_as_coulomb_says(r):
+    """−e²/4πε₀ (1/r + r/R² − 2/R) in eV, which no scale may change; beyond half the cutoff nothing is damped."""
+    evaluator = Evaluator(two_ions())
+    found = evaluator(AtomGraph.from_atoms(Atoms("NaCl", [[0, 0, 0], [0, 0, r]]), 12.0))
+    coulomb = units._e / (4 * np.pi * units._eps0) * 1e10  # V Å
+    assert found.energy[0] == pytest.approx(-coulomb * (1 / r + r / 12**2 - 2 / 12), rel=1e-6)
+    assert found.forces[0, 2] == pytest.approx(coulomb * (1 / r**2 - 1 / 12**2), rel=1e-6)
+    np.testing.assert_allclose(found.charges, [1, -1])
+
+
+def test_close_ions_have_a_finite_energy():
+    """Damped to 1 / √(r² + 1)."""
+    evaluator = Evaluator(two_ions())
+    atoms = Atoms("NaCl", [[0, 0, 0], [0, 0, 1e-3]])
+    energy = evaluator(AtomGraph.from_atoms(atoms, 12.0)).energy[0]
+    assert energy == pytest.approx(-14.4 * (1 - 2 / 12 + 1 / 144), abs=0.01)
+
+
+@pytest.mark.parametrize("charge", [0, 1])
+def test_charges_are_conserved_in_every_system(charge):
+    """Each of two in a batch has its own total; in a cell as in a molecule."""
+    model, structures = untrained_model(PhysNet(**SMALL)), [cluster("HCO", 1.3), small_crystal("HCO", 1.3)]
+    structures[1].info["charge"] = charge
+    graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures]
+    found = Evaluator(model)(collate(graphs)).charges
+    assert found[:6].sum() == pytest.approx(0, abs=1e-12)
+    assert found[6:].sum() == pytest.approx(charge, abs=1e-12)
+
+
+def test_continuous_at_the_shorter_cutoff_too():
+    """Messages end there, the Coulomb energy does not."""
+    model = untrained_model(PhysNet(**SMALL))
+    energies = []
+    for r in (4 - 1e-6, 4 + 1e-6):
+        atoms = Atoms("HCO", [[0, 0, 0], [0, 1.2, 0], [0, 0, r]])
+        energies.append(Evaluator(model)(AtomGraph.from_atoms(atoms, model.cutoff)))
+    assert energies[0].energy[0] == pytest.approx(energies[1].energy[0].item(), abs=1e-4)
+    np.testing.assert_allclose(energies[0].forces, energies[1].forces, atol=1e-4)
+
+
+def test_as_published_before_training():
+    """Masks and outputs are zero, the rest orthogonal, and centres and widths those of the paper."""
+    with torch.random.fork_rng(devices=[]):
+        network = PhysNet(hidden_channels=8, n_rbf=4, cutoff_A=2.0, coulomb_cutoff_A=2.0).build()
+    basis, module = network.radial_basis, network.interaction_modules[0]
+    np.testing.assert_allclose(softplus(basis.raw_centres).detach(), np.linspace(1, np.exp(-2), 4), rtol=1e-5)
+    np.testing.assert_allclose(
+        softplus(basis.raw_widths).detach(), (2 / 4 * (1 - np.exp(-2))) ** -2, rtol=1e-5
+    )
+    assert not any(part.weight.any() for part in (module.mask, network.output.outputs[0].linear))
+    product = module.update.weight @ module.update.weight.T
+    np.testing.assert_allclose(product.detach() / product[0, 0].item(), np.eye(8), atol=1e-5)
+    assert module.update.weight.var(correction=0).item() == pytest.approx(1 / 8)
+
+
+def test_a_coulomb_cutoff_below_the_other_is_refused():
+    with pytest.raises(ConfigError, match="coulomb_cutoff_A"):
+        parse_options({"cutoff_A": 6.0, "coulomb_cutoff_A": 5.0}, PhysNet, "model")
+    assert PhysNet(cutoff_A=20.0, charges=False).build().cutoff == 20.0
