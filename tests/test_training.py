@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.io import write
@@ -96,7 +97,7 @@ def test_the_stored_split_has_disjoint_parts(options):
 
 def test_a_split_that_is_too_large_names_the_sizes():
     with pytest.raises(TrainingError, match=r"24 \+ 8 \+ 8 = 40 frames, the data hold 39"):
-        Split.draw(39, SplitOptions(n_train=24, n_validation=8, n_test=8), seed=0)
+        Split.draw([Atoms()] * 39, SplitOptions(n_train=24, n_validation=8, n_test=8), seed=0)
 
 
 def test_a_taken_name_is_refused_before_training(options):

@@ -62,8 +62,8 @@ class NeuralILJson(DatasetOptions):
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"{self.path}, line {number + 1}: {type(error).__name__}: {error}. A line is a JSON "
-                "object with Positions, Forces, Energy and Cell-Size, 15 atoms for each pair of ions. Was the "
-                "file cut short?"
+                "object with Positions, Forces, Energy and Cell-Size, 15 atoms for each pair of ions. Was "
+                "the file cut short?"
             ) from error
         atoms.info["frame"] = number
         return atoms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +58,9 @@ def _check_labels(frames: list[Atoms], source: DatasetOptions, fitted: list[str]
 
 
 def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None) -> Split:
-    data_hash = dataset_hash(frames)
-    if split_file is None:
-        return Split.draw(len(frames), options.split, options.seed, data_hash)
-    split = Split.read(split_file)
-    if split.data_hash != data_hash:
-        raise TrainingError(
-            f"the data have changed since {split_file} was written, so frames to test on may have been "
-            "trained on: put the old data back, or start another training with a new `directory`"
-        )
-    return split
+    data_hash, path = dataset_hash(frames), split_file or options.split.file
+    if path is None:
+        return Split.draw(frames, options.split, options.seed, data_hash)
+    split = Split.read(path)
+    split.check(path, len(frames), data_hash)
+    return dataclasses.replace(split, data_hash=data_hash)

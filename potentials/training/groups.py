@@ -1,0 +1,116 @@
+"""Frames that belong together, and splits that keep them on one side."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from asecalc_ml.errors import TrainingError
+
+
+def info_values(frames: Sequence[Atoms], key: str | None) -> list[Hashable]:
+    """What ``info[key]`` of each frame says, as text; the same for all where no key is given.
+
+    Raises
+    ------
+    TrainingError
+        If a frame does not have it.
+    """
+    if key is None:
+        return [""] * len(frames)
+    without = sum(key not in atoms.info for atoms in frames)
+    if without:
+        known = sorted({name for atoms in frames for name in atoms.info})
+        raise TrainingError(
+            f"{without} of {len(frames)} frames have no {key!r} in their info, which split or evaluation ask "
+            f"for; there are {', '.join(known)}"
+        )
+    return [str(atoms.info[key]) for atoms in frames]
+
+
+def find_groups(frames: Sequence[Atoms], key: str | None, distance_A: float | None) -> np.ndarray:
+    """Number of the group of each frame: frames of one ``info[key]``, or linked by small distances.
+
+    Parameters
+    ----------
+    distance_A : float, optional
+        Frames of the same atoms in the same order are linked where the root mean square displacement is
+        smaller, Å. Periodic images do not count, rotations do. Links chain.
+    """
+    links = [] if key is None else _links_of_values(info_values(frames, key))
+    if distance_A is not None:
+        links += _close_pairs(frames, distance_A)
+    i, j = np.array(links, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(frames), len(frames)))
+    return connected_components(graph, directed=False)[1]
+
+
+def _links_of_values(values: list[Hashable]) -> list[tuple[int, int]]:
+    """Each frame with the first of its value."""
+    return [(values.index(value), index) for index, value in enumerate(values)]
+
+
+def _close_pairs(frames: Sequence[Atoms], distance_A: float) -> list[tuple[int, int]]:
+    kinds: dict[tuple, list[int]] = {}
+    for index, atoms in enumerate(frames):
+        kinds.setdefault((*atoms.numbers, *atoms.pbc), []).append(index)
+    return [pair for same in kinds.values() for pair in _close_among(frames, np.array(same), distance_A)]
+
+
+def _close_among(frames: Sequence[Atoms], same: np.ndarray, distance_A: float) -> list[tuple[int, int]]:
+    positions = np.array([frames[k].positions for k in same])
+    cells = np.array([frames[k].cell.array for k in same])
+    pairs = []
+    for a, first in enumerate(same[:-1]):
+        later = np.flatnonzero(np.abs(cells[a + 1 :] - cells[a]).max(axis=(1, 2)) < distance_A) + a + 1
+        vectors = (positions[later] - positions[a]).reshape(-1, 3)
+        if frames[first].pbc.any() and len(later):
+            vectors, _ = find_mic(vectors, cells[a], frames[first].pbc)
+        mean_square = (vectors**2).sum(axis=1).reshape(-1, positions.shape[1]).mean(axis=1)
+        pairs += [(int(first), int(same[b])) for b in later[mean_square < distance_A**2]]
+    return pairs
+
+
+def draw_grouped(
+    groups: np.ndarray, strata: Sequence[Hashable], sizes: Sequence[int], random: np.random.Generator
+) -> list[list[int]]:
+    """Parts of given sizes, drawn so that no group is torn and each part has each stratum's share.
+
+    Groups come in random order, large ones first; each goes where its strata are missing most.
+
+    Parameters
+    ----------
+    groups, strata : sequence, length n_frames
+        To which group and to which stratum each frame belongs.
+    sizes : sequence of int
+        Frames of each part; their sum is at most n_frames.
+
+    Raises
+    ------
+    TrainingError
+        If a group does not fit into what is left of any part.
+    """
+    n_frames = len(groups)
+    room = np.array([*sizes, n_frames - sum(sizes)], float)
+    names, stratum = np.unique(np.array(strata, dtype=str), return_inverse=True)
+    missing = np.outer(room, np.bincount(stratum, minlength=len(names))) / n_frames
+    parts: list[list[int]] = [[] for _ in room]
+    members = [np.flatnonzero(groups == group) for group in random.permutation(np.unique(groups))]
+    for frames in sorted(members, key=len, reverse=True):
+        gain = missing[:, stratum[frames]].sum(axis=1)
+        part = int(np.argmax(np.where(room >= len(frames), gain, -np.inf)))
+        if room[part] < len(frames):
+            raise TrainingError(
+                f"a group of {len(frames)} frames fits into none of the parts of "
+                f"{', '.join(map(str, sizes))} frames: leave a few frames out of the sizes, or lower "
+                "split.group_distance_A"
+            )
+        parts[part] += frames.tolist()
+        room[part] -= len(frames)
+        np.subtract.at(missing[part], stratum[frames], 1)
+    return [sorted(part) for part in parts[: len(sizes)]]
