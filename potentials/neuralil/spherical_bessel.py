@@ -1,0 +1,66 @@
+r"""Radial functions of the spherical Bessel descriptors, in float64.
+
+With u_ln the n-th positive root of the spherical Bessel function j_l, counted from 0, and
+x = r / r_cut,
+
+.. math::
+    f_{nl}(r) = \sqrt{\frac{2}{r_{cut}^3 (u_{ln}^2 + u_{l,n+1}^2)}} \left[
+        \frac{u_{l,n+1}}{j_{l+1}(u_{ln})} j_l(u_{ln} x) - \frac{u_{ln}}{j_{l+1}(u_{l,n+1})} j_l(u_{l,n+1} x)
+    \right]
+
+is normalised and zero at the cutoff with its first two derivatives: with j_l = 0 there,
+j_l' = -j_{l+1}, and Bessel's equation gives j_l'' = -2 j_l' / u, both terms are the same but for
+the sign. The third derivative is not zero. g_nl are these made orthogonal, with
+
+.. math::
+    e_n = \frac{u_{l,n-1}^2 u_{l,n+1}^2}{(u_{l,n-1}^2 + u_{ln}^2)(u_{ln}^2 + u_{l,n+1}^2)}, \quad
+    d_0 = 1, \quad d_n = 1 - \frac{e_n}{d_{n-1}}, \quad
+    g_{nl} = \frac{1}{\sqrt{d_n}} \left( f_{nl} + \sqrt{\frac{e_n}{d_{n-1}}} \, g_{n-1,l} \right)
+
+Source: Kocer, Mason and Erturk, AIP Adv. 10, 015021 (2020), arXiv:1907.02374.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import spherical_jn
+
+
+def roots(l: int, n_roots: int) -> NDArray:  # noqa: E741
+    """First positive roots of j_l: one lies between any two neighboring roots of j_(l-1)."""
+    found = np.pi * np.arange(1, n_roots + l + 1)  # of j_0 = sin(u) / u
+    for order in range(1, l + 1):
+        found = [brentq(lambda u, k=order: spherical_jn(k, u), *pair, xtol=1e-14) for pair in pairwise(found)]
+    return np.array(found)
+
+
+def radial_functions(l: int, n_functions: int, distances: NDArray, cutoff: float) -> NDArray:  # noqa: E741
+    """Values of g_0l, g_1l, ... inside the cutoff.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (n,), Å
+
+    Returns
+    -------
+    ndarray, shape (n_functions, n), Å^(-3/2)
+    """
+    u = roots(l, n_functions + 1)
+    bessel = spherical_jn(l, u[:, None] * distances / cutoff) / spherical_jn(l + 1, u)[:, None]
+    squares = u**2
+    norms = np.sqrt(2 / (cutoff**3 * (squares[:-1] + squares[1:])))
+    f = norms[:, None] * (u[1:, None] * bessel[:-1] - u[:-1, None] * bessel[1:])
+    return _orthogonal(f, squares)
+
+
+def _orthogonal(f: NDArray, squares: NDArray) -> NDArray:
+    g, d_before = [f[0]], 1.0
+    for n in range(1, len(f)):
+        before, own, after = squares[n - 1 : n + 2]
+        e = before * after / ((before + own) * (own + after))
+        d = 1 - e / d_before
+        g.append((f[n] + np.sqrt(e / d_before) * g[-1]) / np.sqrt(d))
+        d_before = d
+    return np.array(g)
