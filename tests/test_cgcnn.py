@@ -1,7 +1,5 @@
 """CGCNN obeys the laws of every architecture, and is torch-geometric's where it reproduces the paper."""
 
-import tempfile
-
 import pytest
 import torch
 from torch_geometric.nn import global_mean_pool
@@ -57,9 +55,8 @@ def test_it_is_torch_geometrics_convolution_and_the_papers_readout(readout):
     assert (value - expected).abs().max() < 1e-10
 
 
-def test_torch_geometric_leaves_no_files(tmp_path, monkeypatch):
-    """It writes a module for each class of layer when the first one is made, and never removes it."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for parent in (CrystalConvolution, CGConv):
-        type(f"New{parent.__name__}", (parent,), {"__module__": __name__})(4, 3)
-        assert bool(list(tmp_path.glob("*_propagate_*.py"))) == (parent is CGConv)
+def test_torch_geometric_leaves_no_files():
+    """It writes ``propagate`` of each class to a file that stays in /tmp, and loads it into the class."""
+    for layer in (CGConv, CrystalConvolution):
+        layer(4, 3)
+        assert ("propagate" in vars(layer)) == (layer is CGConv)
