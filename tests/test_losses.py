@@ -238,6 +238,18 @@ def test_forces_alone_leave_a_constant_that_is_fitted_at_the_end(tmp_path):
     assert [np.mean(part) for part in errors.values()] == pytest.approx([0, 0], abs=1e-5)
 
 
+# ---------------------------------------------------------------------------------------------- bad input
+
+
+def test_a_cutoff_below_the_shortest_bond_is_refused_before_training(tmp_path):
+    short = options(tmp_path, model=SMALL | {"cutoff_A": 0.7})
+    with pytest.raises(
+        TrainingError, match=r"cutoff_A is 0\.7 Å, and the shortest .* is 0\.[89].*Raise model"
+    ):
+        train(short, quiet=True)
+    assert not short.directory.exists()
+
+
 # ------------------------------------------------------------------------------------------ processor time
 
 

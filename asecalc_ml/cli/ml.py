@@ -26,7 +26,7 @@ app.add_typer(import_models.app, name="import")
 app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 
-FORMATS = {".npz": "rmd17", ".json": "mlearn"}  # reader by suffix, where --format does not say
+FORMATS = {".npz": "rmd17", ".json": "mlearn", ".h5": "ani1"}  # reader by suffix, where --format does not say
 Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]
 
 
@@ -67,11 +67,18 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="rMD17's .npz, mlearn's .json, or any file that ASE reads [default: the test data]"
+            help="rMD17's .npz, mlearn's .json, ANI-1's .h5, or a file ASE reads [default: the test data]"
         ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Errors by this key of the frames' info [default: group, where frames have it]."),
     ] = None,
 ) -> None:
     """Measure a model's errors on labelled structures; by default on the test data its card names.
+
+    Where frames are of several groups, errors of each are shown beside those of zero forces and of the
+    training labels' means.
 
     Options of the dataset reader may follow: `--energy-unit kcal/mol --frames 0:100`.
     """
@@ -81,7 +88,7 @@ def evaluate(
         dataset = config.parse_options(options, plugins.get("datasets", options["format"]))
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
-    typer.echo(evaluate_model(name, dataset))
+    typer.echo(evaluate_model(name, dataset, by))
 
 
 @app.command()

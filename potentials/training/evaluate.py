@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,18 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.calculator import check_trained
 from asecalc_ml.card import Metrics, ModelCard
+from asecalc_ml.config import parse_options
 from asecalc_ml.dipoles import dipole_of
-from asecalc_ml.errors import DatasetError
+from asecalc_ml.errors import AsecalcError, DatasetError
 from asecalc_ml.evaluator import Evaluator
 from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
-from asecalc_ml.potentials.datasets import DatasetOptions, dataset
+from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
+from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
+from asecalc_ml.potentials.training.data import TrainingData, read_data
+from asecalc_ml.potentials.training.groups import info_values
+from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.terms import less_terms
 from asecalc_ml.stored_model import StoredModel
 
@@ -151,27 +157,34 @@ def _stress_errors(virials: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndar
 
 @dataclass(frozen=True)
 class ModelEvaluation:
-    """Errors of a registered model on a data set, beside those its card states."""
+    """Errors of a registered model on a data set, beside those its card states, and by group of frames.
+
+    ``groups`` holds energy errors per atom (eV) and force errors (eV/Å) by group and by predictor.
+    """
 
     model: str
     data: str
     metrics: Metrics
     card_metrics: Metrics | None
+    groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.model} on {self.data}, {self.metrics.n_frames} frames"]
-        for field, info in Metrics.model_fields.items():
-            value = getattr(self.metrics, field)
-            if field != "n_frames" and value is not None:
-                lines.append(f"  {info.description:<55} {value:9.2f}{self._stated(field)}")
+        for name, info in Metrics.model_fields.items():
+            value = getattr(self.metrics, name)
+            if name != "n_frames" and value is not None:
+                lines.append(f"  {info.description:<55} {value:9.2f}{self._stated(name)}")
+        if self.groups:
+            sizes = {group: len(found["model"][0]) for group, found in self.groups.items()}
+            lines += ["", *table(self.groups, sizes)]
         return "\n".join(lines)
 
-    def _stated(self, field: str) -> str:
-        stated = getattr(self.card_metrics, field, None)
+    def _stated(self, name: str) -> str:
+        stated = getattr(self.card_metrics, name, None)
         return "" if stated is None else f"   (card: {stated:.2f})"
 
 
-def evaluate_model(name: str, data: DatasetOptions | None = None) -> ModelEvaluation:
+def evaluate_model(name: str, data: DatasetOptions | None = None, by: str | None = None) -> ModelEvaluation:
     """Measure a registered model's errors.
 
     Parameters
@@ -179,32 +192,104 @@ def evaluate_model(name: str, data: DatasetOptions | None = None) -> ModelEvalua
     name : str
         As :meth:`asecalc_ml.registry.Registry.find` resolves it.
     data : DatasetOptions, optional
-        Labelled frames; the test data of the model's training if not given.
+        Labelled frames; the test data of the model's training, or what it held out, if not given.
+    by : str, optional
+        Key of the frames' info: errors of each of its values, too, beside predictors that know no positions.
+        Not given: "group", where every frame has one and they differ.
 
     Raises
     ------
-    ModelError, DatasetError, StructureError
-        If the model or the data are missing or damaged, or the data hold elements, a charge or a spin that
-        the model was not trained on.
+    ModelError, DatasetError, StructureError, TrainingError
+        If the model or the data are missing or damaged, the data hold elements, a charge or a spin that the
+        model was not trained on, or frames lack what ``by`` names.
     """
     stored = StoredModel.find(name)
     check_golden(stored)
     card = stored.card
-    reader = data or _training_test_data(card)
-    frames = reader.read()
+    label, frames = _test_frames(card) if data is None else (data.label, data.read())
     for atoms in frames:
         check_trained(atoms, card)
-    found = evaluate(stored.model, frames, card.corrections)
-    return ModelEvaluation(card.name, reader.label, found.metrics(), card.metrics)
+    groups = _by_group(frames, by)
+    found = {group: evaluate(stored.model, members, card.corrections) for group, members in groups.items()}
+    together = _joined(list(found.values()))
+    compared = _beside_baselines(card, groups, found) if len(groups) > 1 or by is not None else {}
+    return ModelEvaluation(card.name, label, together.metrics(), card.metrics, compared)
 
 
-def _training_test_data(card: ModelCard) -> DatasetOptions:
-    options = card.options.get("test_data")
-    if options is None:
+def _by_group(frames: Sequence[Atoms], by: str | None) -> dict[str, list[Atoms]]:
+    """Frames of each value, in the order of the values; all under one name where there is nothing to tell."""
+    if by is None:
+        by = "group" if all("group" in atoms.info for atoms in frames) else None
+    groups: dict[str, list[Atoms]] = defaultdict(list)
+    for atoms, name in zip(frames, info_values(frames, by), strict=True):
+        groups[name].append(atoms)
+    return dict(sorted(groups.items()))
+
+
+def _joined(parts: Sequence[Errors]) -> Errors:
+    names = [one.name for one in fields(Errors)]
+    return Errors(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def _beside_baselines(
+    card: ModelCard, groups: dict[str, list[Atoms]], found: dict[str, Errors]
+) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Errors of model, zero and training mean for all frames and for each group."""
+    groups = {"all": [atoms for members in groups.values() for atoms in members]} | groups
+    found = {"all": _joined(list(found.values()))} | found
+    training = _training_frames(card)
+    compared = {}
+    for name, members in groups.items():
+        errors = found[name]
+        compared[name] = {
+            "model": (errors.energy / errors.n_atoms, errors.forces),
+            "zero forces": zero_errors(members),
+        }
+        if training is not None:
+            compared[name]["training mean"] = mean_errors(training, members)
+    return compared
+
+
+def _training_frames(card: ModelCard) -> list[Atoms] | None:
+    """Frames that the model was trained on; None where they are not at hand."""
+    try:
+        return _split_again(card).train
+    except AsecalcError:
+        return None
+
+
+def _split_again(card: ModelCard) -> TrainingData:
+    """Data of a model's training, divided as they were.
+
+    Raises
+    ------
+    AsecalcError
+        If the data are not there, or not those of the card.
+    """
+    if not card.options or card.dataset is None:
         raise DatasetError(
             f"the card of {card.name!r} names no test data; give a file: asecalc-ml eval NAME DATA"
         )
-    reader = dataset(options)
+    data = read_data(parse_options(card.options, TrainOptions, f"card of {card.name!r}"), None)
+    if dataset_hash(data.train) != card.dataset.hash:
+        raise DatasetError(
+            f"{data.source.path} does not hold the frames that {card.name!r} was trained on, so nobody knows "
+            f"which were held out: put the old data back, or give a file (asecalc-ml eval {card.name} DATA)"
+        )
+    return data
+
+
+def _test_frames(card: ModelCard) -> tuple[str, list[Atoms]]:
+    """What the data are called, and the frames: the training's test data, or those that it held out."""
+    if card.options.get("test_data") is not None:
+        reader = _training_test_data(card)
+        return reader.label, reader.read()
+    data = _split_again(card)
+    return f"what was held out of {data.source.label}", data.test
+
+
+def _training_test_data(card: ModelCard) -> DatasetOptions:
+    reader = dataset(card.options["test_data"])
     if not reader.path.is_file():
         raise DatasetError(
             f"the test data of {card.name!r}, {reader.path}, are not in {Path.cwd()}: give a file "

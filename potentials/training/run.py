@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 
+import numpy as np
 import torch
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model
+from asecalc_ml.neighbors import find_pairs
 from asecalc_ml.potentials.training.data import TrainingData, read_data
 from asecalc_ml.potentials.training.directory import SPLIT, begin, check_directory
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
@@ -21,6 +24,9 @@ from asecalc_ml.potentials.training.trainer import architecture, build_model, fi
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.threads import torch_threads
 
+#: Atoms of one structure that are farther apart than this, Å, are no structure.
+FARTHEST_A = 20.0
+
 
 def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
@@ -29,6 +35,7 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entr
     with torch_threads(options.threads), torch.random.fork_rng():
         data = read_data(options, options.training_directory / SPLIT if resume else None)
         _check_elements(options, data)
+        _check_cutoff(options, data)
         learned = _learned(options, data)
         scaling = fit_scaling(learned.train, options.reference_energies_eV)
         model = _start(options, scaling)
@@ -57,6 +64,29 @@ def _check_elements(options: TrainOptions, data: TrainingData) -> None:
             f"the data hold {chemical_symbols[heaviest]} (atomic number {heaviest}), and the model has room "
             f"up to {room}: raise model.max_atomic_number"
         )
+
+
+def _check_cutoff(options: TrainOptions, data: TrainingData) -> None:
+    """Refuse a cutoff within which no atom of any frame has a neighbor: nothing could be learned."""
+    cutoff = getattr(architecture(options), "cutoff_A", None)
+    frames = [*data.train, *data.validation]
+    if cutoff is None or any(_shortest_distance(atoms, cutoff) < cutoff for atoms in frames):
+        return
+    shortest = min(_shortest_distance(atoms, FARTHEST_A) for atoms in frames)
+    if shortest < FARTHEST_A:
+        raise TrainingError(
+            f"model.cutoff_A is {cutoff} Å, and the shortest distance between atoms in the data is "
+            f"{shortest:.2f} Å: no atom has a neighbor. Raise model.cutoff_A, to 5 Å or so, or correct the "
+            "data's `length_unit`"
+        )
+
+
+def _shortest_distance(atoms: Atoms, cutoff: float) -> float:
+    """Between two atoms, or an atom and an image, Å; infinite where none is within the cutoff."""
+    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    i, j = pairs.edge_index
+    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    return float(np.linalg.norm(vectors, axis=1).min(initial=np.inf))
 
 
 def _check_states(model: Model, data: TrainingData) -> None:

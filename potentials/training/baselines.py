@@ -1,0 +1,101 @@
+"""Errors by group of frames, beside two predictors that have learned nothing of the structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.potentials.training.scaling import fit_scaling
+
+NO_VALUE = "-"
+COLUMNS = ("frames", "forces MAE", "RMSE, meV/Å", "energy MAE", "RMSE, meV/atom")
+
+
+def zero_errors(frames: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of a predictor of zero forces: none of energies, whose zero is arbitrary; components in eV/Å."""
+    return np.empty(0), -_components(frames)
+
+
+def mean_errors(training: Sequence[Atoms], frames: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of a predictor that knows the training labels' means, and no positions.
+
+    Its energy is a sum of energies per element, fitted by least squares. Its force on an atom is the mean of
+    the training frames: of the atom with the same number where all frames list the same elements in the same
+    order, of the element otherwise; zero for an element that the training frames do not have.
+
+    Returns
+    -------
+    tuple of ndarray
+        Energies per atom, shape (n_frames,), eV; force components, eV/Å.
+    """
+    shift = fit_scaling(training, None).shift
+    energies = [float(shift[atoms.numbers].sum()) - atoms.get_potential_energy() for atoms in frames]
+    per_atom = np.array(energies) / [len(atoms) for atoms in frames]
+    labelled = _with_forces(frames)
+    if not labelled or len(_with_forces(training)) < len(training):
+        return per_atom, np.empty(0)
+    mean = _mean_forces(training, labelled)
+    return per_atom, np.concatenate([mean(atoms).ravel() for atoms in labelled]) - _components(labelled)
+
+
+def _mean_forces(training: Sequence[Atoms], frames: Sequence[Atoms]) -> Callable[[Atoms], np.ndarray]:
+    """Mean training force on each atom of a frame, shape (n_atoms, 3), eV/Å."""
+    if len({tuple(atoms.numbers) for atoms in (*training, *frames)}) == 1:
+        by_atom = np.mean([atoms.get_forces() for atoms in training], axis=0)
+        return lambda atoms: by_atom
+    numbers = np.concatenate([atoms.numbers for atoms in training])
+    forces = np.concatenate([atoms.get_forces() for atoms in training])
+    by_element = np.zeros((numbers.max() + 1, 3))
+    for z in np.unique(numbers):
+        by_element[z] = forces[numbers == z].mean(axis=0)
+    return lambda atoms: (
+        by_element[np.minimum(atoms.numbers, len(by_element) - 1)]
+        * np.isin(atoms.numbers, numbers).reshape(-1, 1)
+    )
+
+
+def _with_forces(frames: Sequence[Atoms]) -> list[Atoms]:
+    return [atoms for atoms in frames if "forces" in atoms.calc.results]
+
+
+def _components(frames: Sequence[Atoms]) -> np.ndarray:
+    parts = [atoms.calc.results["forces"].ravel() for atoms in _with_forces(frames)]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+#: Energy errors per atom (eV) and force errors (eV/Å) of one predictor.
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def table(errors: Mapping[str, Mapping[str, Pair]], n_frames: Mapping[str, int]) -> list[str]:
+    """Lines of a table: each group of frames with each predictor.
+
+    Parameters
+    ----------
+    errors : mapping
+        By group, then by predictor.
+    n_frames : mapping
+        Frames of each group.
+    """
+    rows = [("", "", *COLUMNS)]
+    for group, by_predictor in errors.items():
+        for predictor, (per_atom, forces) in by_predictor.items():
+            cells = (*_mae_and_rmse(forces), *_mae_and_rmse(per_atom))
+            rows.append((group, predictor, str(n_frames[group]), *cells))
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return ["  " + _line(row, widths) for row in rows]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    texts = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
+    numbers = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
+    return "  ".join([*texts, *numbers])
+
+
+def _mae_and_rmse(values: np.ndarray) -> tuple[str, str]:
+    """In thousandths of the unit."""
+    if len(values) == 0:
+        return NO_VALUE, NO_VALUE
+    return f"{1000 * np.abs(values).mean():.2f}", f"{1000 * np.sqrt((values**2).mean()):.2f}"
