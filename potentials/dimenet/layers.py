@@ -65,7 +65,7 @@ class Interaction(nn.Module):
     def forward(self, messages: Tensor, radial: Tensor, directions: Directions) -> Tensor:
         incoming = self.down(self.incoming(messages) * self.radial(radial))
         turned = take(incoming, directions.sources) * self.spherical(directions.basis)
-        summed = self.up(segment_sum(turned, directions.targets, len(messages)))
+        summed = self.up(segment_sum(turned, directions.targets, messages.shape[0]))
         updated = self.before_skip(self.own(messages) + summed)
         return self.after_skip(messages + self.skip(updated))
 
