@@ -242,8 +242,10 @@ def _dataset_rows(dataset: Mapping | None) -> Iterator[Row]:
 
     if dataset is None:
         return
-    frames = f"{dataset['n_train']:,} frames, {dataset['n_validation']:,} more to choose the best epoch"
-    yield Row("training data", f"{dataset['name']}: {frames}")
+    frames = ""
+    if dataset.get("n_train") is not None:  # of a model from elsewhere nobody may know
+        frames = f": {dataset['n_train']:,} frames, {dataset['n_validation']:,} more to choose the best epoch"
+    yield Row("training data", f"{dataset['name']}{frames}")
     yield Row("sampled at", temperature_text(dataset.get("temperature_K")))
     for key, name in (("level_of_theory", "level of theory"), ("citation", "cite"), ("licence", "licence")):
         if dataset.get(key):

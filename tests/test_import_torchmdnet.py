@@ -14,6 +14,7 @@ from ase.io import write
 from typer.testing import CliRunner
 
 from asecalc_ml import MLCalculator
+from asecalc_ml.analysis.report import model_rows
 from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import AsecalcError, ModelError
 from asecalc_ml.potentials.importing import TorchMDNetImport
@@ -353,6 +354,13 @@ def test_what_a_user_should_know_is_in_the_card(upstream, write_checkpoint):
     assert card.fitted == ["energy"]
     for word in ("dynamics refuses it", "HDF5", "without forces", "no errors"):
         assert word in notes
+
+
+def test_report_of_a_run_shows_what_is_known(write_checkpoint):
+    card = import_model(write_checkpoint("graph-network"), dataset="SPICE").card
+    rows = dict(model_rows(argparse.Namespace(model_card=card.model_dump(mode="json"))))
+    assert rows["training data"] == "SPICE"
+    assert rows["measured errors"] == "none in the card"
 
 
 def run(*arguments) -> tuple[int, str]:
