@@ -126,13 +126,10 @@ class _Representation(nn.Module):
         harmonics = self.sphharm(inputs.edge_vectors / distances[:, None])
         basis, weights = self.radial_basis(distances), self.cutoff_fn(distances)[:, None]
         scalars = self.embedding(inputs.atomic_numbers)[:, None]
-        x = torch.cat(
-            [scalars, scalars.new_zeros(len(scalars), harmonics.shape[1] - 1, scalars.shape[2])], dim=1
-        )
-        layers_here = zip(
-            self.so3convs, self.mixings1, self.mixings2, self.gatings, self.mixings3, strict=True
-        )
-        for convolution, mixing1, mixing2, gating, mixing3 in layers_here:
+        others = scalars.new_zeros(scalars.shape[0], harmonics.shape[1] - 1, scalars.shape[2])
+        x = torch.cat([scalars, others], dim=1)
+        parts = (self.so3convs, self.mixings1, self.mixings2, self.gatings, self.mixings3)
+        for convolution, mixing1, mixing2, gating, mixing3 in zip(*parts, strict=True):
             dx = convolution(x, basis, weights, harmonics, inputs.edge_index)
             dx = dx + self.so3product(dx, mixing1(dx))
             x = x + mixing3(gating(mixing2(dx)))
