@@ -1,7 +1,8 @@
 """Real spherical harmonics and their products, exact in any floating-point type.
 
 Upstream keeps its tables in single precision, so that its energies in float64 change, by some 10⁻¹⁰ of their
-size, when a molecule is turned. Its powers of tensors have a derivative that reads values on the host. The functions are the same, in upstream's order: l = 0, 1, ..., and within it m = −l, ..., l.
+size, when a molecule is turned. Its powers of tensors have a derivative that reads values on the host. The
+functions are the same, in upstream's order: l = 0, 1, ..., and within it m = −l, ..., l.
 """
 
 from __future__ import annotations
