@@ -215,10 +215,10 @@ def training(folder, frames: list[Atoms], **changes) -> TrainOptions:
         "name": "water",
         "data": {"format": "ase", "path": str(folder / "frames.traj")},
         "split": {"n_train": len(frames) - 20, "n_validation": 10, "n_test": 10},
-        "model": {"architecture": "physnet", **PHYSNET.model_dump(), "n_residual_interaction": 1},
-        "loss": {"dipole_weight": 1.0},
+        "model": {"architecture": "physnet", **PHYSNET.model_dump(), "hidden_channels": 16, "n_rbf": 12},
+        "loss": {"dipole_weight": 10.0},
         "optimizer": {"warmup_steps": 10, "ema_decay": 0.8, "learning_rate": 5e-3},
-        "max_epochs": 40,
+        "max_epochs": 15,
         "directory": folder / "training",
     }
     return parse_options(given | changes, TrainOptions, "test")
