@@ -45,6 +45,12 @@ class TestMPNNOfThePaper(JumpsAtTheCutoff, PotentialChecks):
 class TestMPNNTransformer(PotentialChecks):
     options = MPNNTransformer(**COARSE, n_heads=2)
 
+    def test_attention_of_an_only_neighbor_fades(self):
+        """Closer than 1e-5 Å to the cutoff its function rounds to 0, and hides an attention of w/w."""
+        model = self.model()
+        near, nearer = (self._jump(model, 1, step) for step in (1e-3, 1e-4))
+        assert nearer <= 0.02 * near + 1e-9
+
 
 class TestMPNNTransformerOfThePaper(JumpsAtTheCutoff, PotentialChecks):
     options = MPNNTransformer(**COARSE, n_heads=4, envelope=False)
