@@ -19,4 +19,5 @@ def smooth_cutoff(distances: Tensor, cutoff: float | Tensor) -> Tensor:
     Tensor, shape (n_edges,), dimensionless
     """
     x = (distances / cutoff).clamp(max=1.0)
-    return 1 - x**3 * (10 - 15 * x + 6 * x**2)
+    # The same polynomial, and exactly zero at the cutoff, where 1 - 6 x^5 + ... would leave rounding.
+    return (1 - x) ** 3 * (1 + 3 * x + 6 * x**2)

@@ -38,8 +38,9 @@ class Model(nn.Module):
     .. math:: E = \sum_i \left( s_{Z_i} \, c_i + e_{Z_i} + v_i \right)
 
     with contributions c of the architecture, a scale s and a shift e per element, and electrostatic energies
-    v where the architecture has them, which are in eV already. The sum runs in float64: at -4210 eV, where
-    rMD17 ethanol lies, float32 steps by 0.5 meV.
+    v where the architecture has them, which are in eV already. A readout that is not additive is scaled by
+    the mean of its atoms' scales. The sum runs in float64: at -4210 eV, where rMD17 ethanol lies, float32
+    steps by 0.5 meV.
 
     Parameters
     ----------
@@ -97,17 +98,22 @@ class Model(nn.Module):
                 spin=inputs.spin.to(self.dtype),
             )
         )
-        shift = self.shift[inputs.atomic_numbers]
+        scale, shift = self.scale[inputs.atomic_numbers], self.shift[inputs.atomic_numbers]
         if output.contributions is None:
-            systems = output.system[:, 0].double() + self._pool(shift, inputs)
+            systems = _mean(scale, inputs) * output.system[:, 0].double() + self._pool(shift, inputs)
             return ModelOutput(torch.zeros_like(shift), systems, output)
-        atoms = self.scale[inputs.atomic_numbers] * output.contributions[:, 0].double() + shift
+        atoms = scale * output.contributions[:, 0].double() + shift
         if output.electrostatics is not None:
             atoms = atoms + output.electrostatics.double()
         return ModelOutput(atoms, self._pool(atoms, inputs), output)
 
     def _pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:
-        total = segment_sum(atoms, inputs.batch, inputs.n_systems)
-        if self.pooling == "sum":
-            return total
-        return total / segment_sum(torch.ones_like(atoms), inputs.batch, inputs.n_systems)
+        if self.pooling == "mean":
+            return _mean(atoms, inputs)
+        return segment_sum(atoms, inputs.batch, inputs.n_systems)
+
+
+def _mean(atoms: Tensor, inputs: PotentialInput) -> Tensor:
+    """Mean over the atoms of each system."""
+    n_atoms = segment_sum(torch.ones_like(atoms), inputs.batch, inputs.n_systems)
+    return segment_sum(atoms, inputs.batch, inputs.n_systems) / n_atoms
