@@ -25,9 +25,9 @@ from asecalc_ml.triplets import pad_triplets
 
 Compile = Literal["auto", "never", "always"]
 
-#: Edges (or triplets, where there are more) of one shape, over all calls, after which "auto" compiles for it:
-#: what compiling takes, some 40 s, is saved in as many. Counted and not timed, so that a run goes the same way
-#: each time.
+#: Edges (or triplets, where there are more) of one shape, over all calls, after which "auto" compiles for
+#: it: what compiling takes, some 40 s, is saved in as many. Counted and not timed, so that a run goes the
+#: same way each time.
 EDGES_BEFORE_COMPILING = 2_000_000
 
 #: A call with fewer edges takes no less time than one with these.
