@@ -74,7 +74,7 @@ class EnvironmentVectors(nn.Module):
         vectors = torch.cat(
             [self._radial(inputs, elements, distances), self._angular(inputs, elements, distances)], dim=1
         )
-        return vectors + self.missing[inputs.atomic_numbers][:, None]
+        return (vectors + self.missing[inputs.atomic_numbers][:, None]).to(distances.dtype)
 
     def _radial(self, inputs: PotentialInput, elements: Tensor, distances: Tensor) -> Tensor:
         gauss = torch.exp(-self.radial_eta * (distances[:, None] - self.radial_shifts) ** 2)

@@ -58,8 +58,8 @@ class SphericalBasis(nn.Module):
 
     def radial(self, x: Tensor) -> Tensor:
         """All but P_l(cos α), shape (n_edges, n_spherical, n_radial)."""
-        values = spherical_bessel(x[:, None, None] * self.zeros).to(x.dtype)
-        return (envelope(x, self.exponent) / x)[:, None, None] * self.norms * values
+        values = self.norms * spherical_bessel(x[:, None, None] * self.zeros)
+        return (envelope(x, self.exponent) / x)[:, None, None] * values.to(x.dtype)
 
     def angular(self, cosines: Tensor) -> Tensor:
         """P_l(cos α), shape (n_triplets, n_spherical, 1)."""
