@@ -166,9 +166,10 @@ def refusal(directory: Path, **options) -> str:
 
 @each_case
 def test_energies_and_forces_are_upstreams(make, offsets, save, case):
+    """SO3net's tables are in single precision upstream and exact here, which shows in the tenth digit."""
     model = make(case, offsets=offsets()).double()
     import_model(save(model))
-    check_equal(model)
+    check_equal(model, tolerance=1e-7 if case == "SO3net" else 1e-9)
 
 
 def test_single_precision_is_equal_to_rounding(make, offsets, save):
