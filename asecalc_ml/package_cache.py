@@ -162,6 +162,8 @@ def _sources(architecture: str) -> str:
     """A hash of the code that a model runs: in a checkout it changes while the version stays."""
     options = plugins.get("architectures", architecture)
     own_folder = Path(sys.modules[options.__module__].__file__).parent
-    core = [Path(asecalc_ml.__file__).with_name(name) for name in CORE_SOURCES]
-    files = [*core, *own_folder.glob("*.py")]
+    files = {Path(asecalc_ml.__file__).with_name(name) for name in CORE_SOURCES}
+    for folder in (own_folder, own_folder.parent):  # beside whose folder lies what architectures share
+        if (folder / "__init__.py").is_file():
+            files |= set(folder.glob("*.py"))
     return fingerprint([file_hash(path) for path in sorted(files)])

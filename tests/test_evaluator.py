@@ -258,8 +258,17 @@ def test_sources_of_every_model_are_complete():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = {name.removeprefix("asecalc_ml.") for name in done.stdout.split()}
-    geometry = {name for name in imported if name.startswith("neighbors")} | {"errors", "ghost", "graph"}
+    geometry = {name for name in imported if name.startswith("neighbors")}
+    geometry |= {"errors", "ghost", "graph", "triplets"}
     assert {f"{name}.py" for name in imported - geometry - {"_checkout"}} <= {*package_cache.CORE_SOURCES}
+
+
+def test_sources_that_architectures_share_count(monkeypatch):
+    """DTNN's radial basis lies beside its folder."""
+    hashed = []
+    monkeypatch.setattr(package_cache, "file_hash", lambda path: hashed.append(path.name) or path.name)
+    package_cache._sources("dtnn")
+    assert {"radial_basis.py", "network.py", "model.py"} <= set(hashed)
 
 
 # ------------------------------------------------------------------------------------ when it is compiled
