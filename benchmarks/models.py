@@ -18,7 +18,7 @@ from asecalc_ml import MLCalculator
 from asecalc_ml.card import Golden
 
 TURNS = 6
-COLUMNS = ("model", "architecture", "parameters", "forces (meV/Å)", "energy (meV)", "training (h)", "step (ms)")
+COLUMNS = ("model", "architecture", "parameters", "forces (meV/Å)", "energy (meV)", "step (ms)")
 
 
 def structure(golden: Golden) -> Atoms:
@@ -48,13 +48,11 @@ class Turns:
     def row(self) -> list[str]:
         card = self.calculator.card
         errors = [getattr(card.metrics, name) for name in ("forces_mae_meV_A", "energy_mae_meV")]
-        hours = card.training_cpu_h
         return [
             f"`{card.name}`",
             card.architecture,
             f"{card.n_parameters:,}",
             *("" if error is None else f"{error:.2f}" for error in errors),
-            "" if hours is None else f"{hours:.2f}",
             f"{median(self.milliseconds):.2f}",
         ]
 
