@@ -186,7 +186,7 @@ def test_a_training_learns_stress_and_says_how_well(options):
     assert card.metrics.stress_rmse_GPa == pytest.approx(np.sqrt(np.square(errors).mean()), rel=1e-4)
     header, *lines = (options.directory / "metrics.csv").read_text().splitlines()
     assert header.split(",")[-2] == "val_stress_mae_GPa"
-    first, *_, last = (float(line.split(",")[-1]) for line in lines)
+    first, *_, last = (float(line.split(",")[-2]) for line in lines)
     assert last < first
 
 
@@ -215,8 +215,8 @@ def test_data_in_other_units_give_the_same_model(options, tmp_path, named, per_e
     other = changed(options, name="other", data=data, directory=tmp_path / "other", precision="float64")
     metrics = train(other, quiet=True).card.metrics
     expected = train(changed(options, precision="float64"), quiet=True).card.metrics
-    for field in type(metrics).model_fields:
-        assert getattr(metrics, field) == pytest.approx(getattr(expected, field), rel=1e-5)
+    expected = expected.model_dump(exclude_none=True)
+    assert metrics.model_dump(exclude_none=True) == pytest.approx(expected, rel=1e-5)
     (atoms,) = by_emt(1, seed=1)
     results = []
     for name in ("copper", "other"):
