@@ -20,7 +20,13 @@ from asecalc_ml.model import Model
 from asecalc_ml.potentials.schnetpack import PaiNN, SchNet, SO3net
 from asecalc_ml.potentials.schnetpack.spherical_harmonics import SphericalHarmonics, clebsch_gordan, degrees
 from asecalc_ml.potentials.schnetpack.upstream import layers, whole_package
-from asecalc_ml.potentials.training.compiled import check_forward, compiled_forward, traced_forward
+from asecalc_ml.potentials.training.compiled import (
+    DeviationError,
+    check_forward,
+    checked_forward,
+    compiled_forward,
+    traced_forward,
+)
 from asecalc_ml.stored_model import StoredModel
 from asecalc_ml.testing import PotentialChecks, register_untrained, untrained_model
 
@@ -369,6 +375,16 @@ def test_compiled_training_step_is_the_eager_one(case):
     model = untrained_model(CASES[case], dtype=torch.float32)
     inputs = rattled_batch("CH3CH2OH", "CH3CH2OH")
     check_forward(compiled_forward(model, inputs), model, [inputs])
+
+
+@pytest.mark.slow
+def test_painn_is_compiled_without_the_fusion_that_spoils_it():
+    """Should the first part fail, torch has mended its code, and the second way may go."""
+    model = untrained_model(PaiNN(n_atom_basis=64, n_interactions=2))
+    inputs = rattled_batch("CH3CH2OH")
+    with pytest.raises(DeviationError):
+        check_forward(compiled_forward(model, inputs), model, [inputs])
+    checked_forward(model, [inputs], dynamic=False, with_gradient=True)
 
 
 @pytest.mark.slow

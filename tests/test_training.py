@@ -201,9 +201,28 @@ def test_a_step_that_cannot_be_compiled_runs_eagerly(options, monkeypatch):
     def no_compiler(*arguments):
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr(trainer, "compiled_forward", no_compiler)
+    monkeypatch.setattr(trainer, "checked_forward", no_compiler)
     with pytest.warns(UserWarning, match="runs slower: no C"):
         train(changed(options, compile=True, max_epochs=1), quiet=True)
+
+
+def test_a_way_of_compiling_that_deviates_is_not_taken(monkeypatch):
+    from asecalc_ml.potentials.training import compiled
+
+    ways = []
+
+    def first_is_wrong(forward, *arguments):
+        ways.append(forward)
+        if len(ways) == 1:
+            raise compiled.DeviationError
+
+    monkeypatch.setattr(compiled, "compiled_forward", lambda *arguments: arguments[-1])
+    monkeypatch.setattr(compiled, "check_forward", first_is_wrong)
+    assert compiled.checked_forward(None, [None], False, True) == compiled.INDUCTOR_OPTIONS[1]
+    monkeypatch.setattr(compiled, "INDUCTOR_OPTIONS", (None,))
+    ways.clear()
+    with pytest.raises(compiled.DeviationError):
+        compiled.checked_forward(None, [None], False, True)
 
 
 def test_nothing_to_resume_says_so(options):

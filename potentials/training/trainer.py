@@ -19,7 +19,7 @@ from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.plugins import get
 from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
-from asecalc_ml.potentials.training.compiled import check_forward, compiled_forward
+from asecalc_ml.potentials.training.compiled import checked_forward
 from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
@@ -110,8 +110,7 @@ def _compile(task: EnergyForcesTask, train_loader: DataLoader, dynamic: bool) ->
     task.to(device)  # a trace keeps the model's buffers where they are now
     batches = [batch.to(device).inputs for batch in itertools.islice(train_loader, BATCHES_COMPARED)]
     try:
-        forward = compiled_forward(task.model, batches[0], dynamic, with_gradient)
-        check_forward(forward, task.model, batches, with_gradient)
+        forward = checked_forward(task.model, batches, dynamic, with_gradient)
     except Exception as error:  # no C++ compiler, or whatever Inductor meets in it
         reason = str(error).strip().splitlines()[0]
         warnings.warn(f"the training step cannot be compiled and runs slower: {reason}", stacklevel=2)
