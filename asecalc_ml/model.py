@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.segments import segment_sum
+from asecalc_ml.segments import segment_mean, segment_sum
 
 N_ELEMENTS = 119  # index is the atomic number; 0 is ASE's dummy atom X
 
@@ -100,7 +100,8 @@ class Model(nn.Module):
         )
         scale, shift = self.scale[inputs.atomic_numbers], self.shift[inputs.atomic_numbers]
         if output.contributions is None:
-            systems = _mean(scale, inputs) * output.system[:, 0].double() + self._pool(shift, inputs)
+            mean_scale = segment_mean(scale, inputs.batch, inputs.n_systems)
+            systems = mean_scale * output.system[:, 0].double() + self._pool(shift, inputs)
             return ModelOutput(torch.zeros_like(shift), systems, output)
         atoms = scale * output.contributions[:, 0].double() + shift
         if output.electrostatics is not None:
@@ -108,12 +109,5 @@ class Model(nn.Module):
         return ModelOutput(atoms, self._pool(atoms, inputs), output)
 
     def _pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:
-        if self.pooling == "mean":
-            return _mean(atoms, inputs)
-        return segment_sum(atoms, inputs.batch, inputs.n_systems)
-
-
-def _mean(atoms: Tensor, inputs: PotentialInput) -> Tensor:
-    """Mean over the atoms of each system."""
-    n_atoms = segment_sum(torch.ones_like(atoms), inputs.batch, inputs.n_systems)
-    return segment_sum(atoms, inputs.batch, inputs.n_systems) / n_atoms
+        pool = segment_mean if self.pooling == "mean" else segment_sum
+        return pool(atoms, inputs.batch, inputs.n_systems)

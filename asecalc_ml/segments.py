@@ -26,6 +26,12 @@ def segment_sum(values: Tensor, index: Tensor, n_segments: int) -> Tensor:
     return values.new_zeros((n_segments, *values.shape[1:])).scatter_add(0, expanded, values)
 
 
+def segment_mean(values: Tensor, index: Tensor, n_segments: int) -> Tensor:
+    """Mean of the rows that carry the same index, each of which occurs; arguments as :func:`segment_sum`."""
+    ones = values.new_ones(values.shape[0], *[1] * (values.dim() - 1))
+    return segment_sum(values, index, n_segments) / segment_sum(ones, index, n_segments)
+
+
 def take(values: Tensor, index: Tensor) -> Tensor:
     """Rows of ``values`` by index; its derivative is :func:`segment_sum`, for the same reason.
 

@@ -1,5 +1,9 @@
 """torch-geometric's convolutions on our edges."""
 
+TORCH_GEOMETRIC = (
+    "M. Fey, J. E. Lenssen, Fast Graph Representation Learning with PyTorch Geometric, arXiv:1903.02428"
+)
+
 
 class OwnEdges:
     """Mixed into one of torch-geometric's convolutions: its parameters are kept, its scatter is not.

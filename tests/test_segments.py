@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from asecalc_ml.segments import _largest, segment_softmax
+from asecalc_ml.segments import _largest, segment_mean, segment_softmax
 
 INDEX = torch.tensor([0, 3, 3, 1, 0, 3])
 
@@ -37,6 +37,13 @@ def test_without_weights_it_is_torch_geometrics():
 
     scores = scores_of(INDEX, 2)
     torch.testing.assert_close(segment_softmax(scores, INDEX, 4), softmax(scores, INDEX, num_nodes=4))
+
+
+def test_a_mean_is_that_of_its_rows():
+    values = scores_of(INDEX, 2)
+    dense = INDEX.unique(return_inverse=True)[1]
+    expected = [values[dense == k].mean(dim=0) for k in range(3)]
+    torch.testing.assert_close(segment_mean(values, dense, 3), torch.stack(expected))
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -13,7 +13,7 @@ from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.cgcnn.options import CGCNN
 from asecalc_ml.potentials.geometric import OwnEdges
 from asecalc_ml.potentials.radial_basis import GaussianBasis
-from asecalc_ml.segments import segment_sum, take
+from asecalc_ml.segments import segment_mean, segment_sum, take
 
 
 class CGCNNPotential(Potential):
@@ -120,12 +120,6 @@ class Readout(nn.Module):
         if not self.of_crystal:
             features = self.hidden(x)
             return AtomOutput(features=features, contributions=self.output(features))
-        hidden = self.hidden(_mean(x, inputs))
+        hidden = self.hidden(segment_mean(x, inputs.batch, inputs.n_systems))
         # The last hidden layer is the structure's, and so the same for all of its atoms.
         return AtomOutput(features=take(hidden, inputs.batch), system=self.output(hidden))
-
-
-def _mean(x: Tensor, inputs: PotentialInput) -> Tensor:
-    """Mean of the atom features of each system, shape (n_systems, width)."""
-    n_atoms = segment_sum(torch.ones_like(x[:, :1]), inputs.batch, inputs.n_systems)
-    return segment_sum(x, inputs.batch, inputs.n_systems) / n_atoms

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.config import Options
+from asecalc_ml.potentials.geometric import TORCH_GEOMETRIC
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -16,8 +17,7 @@ class CGCNN(Options):
     """Crystal graph convolutional neural network (Phys. Rev. Lett. 120, 145301)."""
 
     citation: ClassVar[str] = (
-        "T. Xie, J. C. Grossman, Phys. Rev. Lett. 120, 145301 (2018), arXiv:1710.10324; "
-        "M. Fey, J. E. Lenssen, Fast Graph Representation Learning with PyTorch Geometric, arXiv:1903.02428"
+        f"T. Xie, J. C. Grossman, Phys. Rev. Lett. 120, 145301 (2018), arXiv:1710.10324; {TORCH_GEOMETRIC}"
     )
 
     cutoff_A: float = Field(5.0, gt=0, description="distance beyond which atoms do not see each other, Å")

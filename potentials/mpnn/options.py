@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.potentials.geometric import TORCH_GEOMETRIC
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
-
-TORCH_GEOMETRIC = (
-    "M. Fey, J. E. Lenssen, Fast Graph Representation Learning with PyTorch Geometric, arXiv:1903.02428"
-)
 
 
 class MPNN(Options):

@@ -11,7 +11,7 @@ from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.physnet.electrostatics import conserved, coulomb_energies
 from asecalc_ml.potentials.physnet.layers import InteractionModule, Output, RadialBasis
 from asecalc_ml.potentials.physnet.options import PhysNet
-from asecalc_ml.segments import segment_sum, take
+from asecalc_ml.segments import segment_mean, take
 
 TINY = 1e-7  # keeps the penalty finite where two modules put out nothing, as at the start
 
@@ -137,6 +137,4 @@ def nonhierarchicality(outputs: Tensor, batch: Tensor, n_systems: int) -> Tensor
     """
     squares = outputs**2
     ratios = squares[1:] / (squares[1:] + squares[:-1] + TINY)
-    per_atom = ratios.mean(dim=2).sum(dim=0)
-    n_atoms = segment_sum(torch.ones_like(per_atom), batch, n_systems)
-    return segment_sum(per_atom, batch, n_systems) / n_atoms
+    return segment_mean(ratios.mean(dim=2).sum(dim=0), batch, n_systems)
