@@ -22,7 +22,7 @@ import functools
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cached_property
@@ -36,6 +36,8 @@ from asecalc_ml.files import GrowingText, GrowingTrajectory, cut_back, is_unfini
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from asecalc_ml.frames import Frames, TrajectoryFile
 
 PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
@@ -175,26 +177,43 @@ class RunReader:
 
     @property
     def n_frames(self) -> int:
-        with self._trajectory() as frames:
-            return len(frames)
+        return self._trajectory().n_frames
 
-    def chunks(self, size: int = 1000, quantity: str = "positions") -> Iterator[np.ndarray]:
-        """Consecutive frames, at most ``size`` at once.
+    @property
+    def n_lost_frames(self) -> int:
+        """Frames that the trajectory counts and no longer holds, since the end of the file is missing."""
+        return self._trajectory().n_lost
+
+    def frame_chunks(self, size: int | None = None) -> Iterator[Frames]:
+        """Consecutive frames with positions, momenta, forces and cells, each read when it is looked at.
 
         Parameters
         ----------
-        size : int
-        quantity : {"positions", "momenta", "forces"}
+        size : int, optional
+            Frames at once; as many as take little memory by default.
+
+        Raises
+        ------
+        RunError
+            If a frame is damaged, or has other atoms than the start.
+        """
+        return self._trajectory().chunks(self.atoms.numbers, self.atoms.get_masses(), size)
+
+    def chunks(self, size: int | None = None, quantity: str = "positions") -> Iterator[np.ndarray]:
+        """One quantity of consecutive frames, at most ``size`` at once.
+
+        Parameters
+        ----------
+        size : int, optional
+        quantity : {"positions", "momenta", "velocities", "forces", "cells"}
 
         Yields
         ------
-        ndarray, shape (n_frames, n_atoms, 3)
-            In Å, ASE's momentum unit, or eV/Å.
+        ndarray, shape (n_frames, n_atoms, 3), of cells (n_frames, 3, 3)
+            In Å, ASE's units of momentum and velocity, or eV/Å.
         """
-        with self._trajectory() as frames, _damage_told(self.directory / TRAJECTORY):
-            for start in range(0, len(frames), size):
-                stop = min(start + size, len(frames))
-                yield np.array([_array(frames[k], quantity) for k in range(start, stop)])
+        for frames in self.frame_chunks(size):
+            yield getattr(frames, quantity)
 
     def frames(self) -> Iterator[Atoms]:
         """Frames of the production as ASE structures with energy and forces."""
@@ -205,17 +224,10 @@ class RunReader:
             with _damage_told(path), TrajectoryReader(path) as trajectory:
                 yield from trajectory
 
-    def _trajectory(self):
-        """The frames as ASE's file format knows them, quicker than through ``Atoms``."""
-        from contextlib import nullcontext
+    def _trajectory(self) -> TrajectoryFile:
+        from asecalc_ml.frames import TrajectoryFile
 
-        from ase.io import ulm
-
-        path = self.directory / TRAJECTORY
-        if not path.is_file() or path.stat().st_size == 0:
-            return nullcontext(())
-        with _damage_told(path):
-            return ulm.open(path)
+        return TrajectoryFile(self.directory / TRAJECTORY)
 
     def _table(self, name: str) -> dict[str, np.ndarray]:
         path = self.directory / name
@@ -257,10 +269,6 @@ def _damage_told(path: Path) -> Iterator[None]:
             f"{path} is damaged ({error}): copy it again from where it was whole, or start the run anew with "
             "--overwrite"
         ) from error
-
-
-def _array(frame, quantity: str) -> np.ndarray:
-    return frame.calculator.forces if quantity == "forces" else frame.get(quantity)
 
 
 def _whole_lines(path: Path) -> list[str]:
@@ -438,10 +446,10 @@ class RunWriter:
         _sync_directory(self.directory)
 
     @_says_what_to_do
-    def row(self, name: str, values: Sequence[float]) -> None:
-        """Append a row to :data:`THERMO` or :data:`EQUILIBRATION`, in full precision."""
-        plain = (value.item() if isinstance(value, np.generic) else value for value in values)
-        self._text(name, ",".join(THERMO_COLUMNS)).append(",".join(map(repr, plain)))
+    def row(self, name: str, values: Mapping[str, float]) -> None:
+        """Append a row to :data:`THERMO` or :data:`EQUILIBRATION`, in full precision, by column."""
+        plain = (value.item() if isinstance(value, np.generic) else value for value in values.values())
+        self._text(name, ",".join(values)).append(",".join(map(repr, plain)))
 
     @_says_what_to_do
     def frame(

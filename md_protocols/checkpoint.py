@@ -15,8 +15,8 @@ from ase import Atoms
 from asecalc_ml.errors import RunError
 from asecalc_ml.rundir import CHECKPOINT, PREVIOUS_CHECKPOINT
 
-SCHEMA = 1
-PLAIN = ("linear", "stage", "step", "begun", "energy", "changed_bonds")  # attributes that JSON knows
+SCHEMA = 2
+PLAIN = ("linear", "stage", "step", "begun", "energy", "changed_bonds", "memory")  # attributes that JSON knows
 
 
 @dataclass
@@ -41,6 +41,8 @@ class State:
         Potential energy in eV where it is known.
     changed_bonds : list
         Bonds broken and bonds formed, as last noted.
+    memory : dict
+        What the integrator of the stage remembers between steps, as of the last checkpoint.
     """
 
     atoms: Atoms
@@ -52,6 +54,7 @@ class State:
     forces: np.ndarray | None = None
     energy: float | None = None
     changed_bonds: list = field(default_factory=lambda: [[], []])
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

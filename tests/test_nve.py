@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -246,12 +245,6 @@ def test_own_velocities_have_to_be_there(tmp_path):
     with pytest.raises(StructureError, match="the structure has no momenta"):
         options.run(directory=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
-
-
-def test_friction_is_that_of_the_thermostat():
-    equilibrate = NVE(friction_per_ps=20, relax=False).stages()[0]
-    engine = SimpleNamespace(atoms=molecule("H2O"), state=SimpleNamespace(rng=np.random.default_rng(0)))
-    assert equilibrate.stepper(engine).__self__.fr == pytest.approx(0.02 / units.fs)
 
 
 def test_options_need_neither_torch_nor_dynamics():

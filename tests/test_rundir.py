@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 import asecalc_ml
 from asecalc_ml.errors import RunError
 from asecalc_ml.files import GrowingTrajectory, cut_back, mark, write_whole
-from asecalc_ml.rundir import RESULTS, START, THERMO, TRAJECTORY, RunReader, RunWriter
+from asecalc_ml.rundir import RESULTS, START, THERMO, THERMO_COLUMNS, TRAJECTORY, RunReader, RunWriter
 
-ROW = (0, 0.0, 1.0, 2.0, 3.0, 300.0)
+ROW = dict(zip(THERMO_COLUMNS, (0, 0.0, 1.0, 2.0, 3.0, 300.0), strict=True))
 
 
 def frame(k: int):
@@ -29,7 +29,7 @@ def frame(k: int):
 
 
 def append(writer: RunWriter, k: int) -> None:
-    writer.row(THERMO, (k, *ROW[1:]))
+    writer.row(THERMO, ROW | {"step": k})
     writer.frame(frame(k), float(k), np.full((3, 3), float(k)))
 
 
@@ -79,7 +79,7 @@ def test_structure_keeps_every_bit_charge_and_momenta(tmp_path):
 def test_numbers_keep_every_bit(tmp_path):
     values = (7, 0.1 + 0.2, -4209.612345678901234, 1e-300, np.pi, float(np.nextafter(300, 301)))
     writer = finished_setup(tmp_path / "run")
-    writer.row(THERMO, values)
+    writer.row(THERMO, dict(zip(ROW, values, strict=True)))
     writer.close()
     assert tuple(column[0] for column in RunReader(tmp_path / "run").thermo.values()) == values
 
@@ -105,8 +105,8 @@ def test_files_without_a_whole_line_are_empty(tmp_path, content):
 
 def test_numpy_scalars_are_written_as_plain_numbers(tmp_path):
     writer = finished_setup(tmp_path / "run")
-    writer.row(THERMO, tuple(np.array(ROW)))
-    writer.row(THERMO, (np.int64(1), np.float32(0.5), *ROW[2:]))
+    writer.row(THERMO, {name: np.float64(value) for name, value in ROW.items()})
+    writer.row(THERMO, ROW | {"step": np.int64(1), "time_fs": np.float32(0.5)})
     writer.close()
     lines = (tmp_path / "run" / THERMO).read_text().splitlines()[1:]
     assert lines == ["0.0,0.0,1.0,2.0,3.0,300.0", "1,0.5,1.0,2.0,3.0,300.0"]

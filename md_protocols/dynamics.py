@@ -1,0 +1,109 @@
+"""What the protocols of molecular dynamics have in common: relax, equilibrate, produce."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from asecalc_ml.errors import StructureError
+from asecalc_ml.md_protocols.options import ProtocolOptions
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.stages.produce import Produce
+    from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
+
+
+class DynamicsOptions(ProtocolOptions):
+    """Relax, equilibrate with Langevin dynamics, then produce in an ensemble that a subclass names."""
+
+    temperature_K: float = Field(300.0, ge=0, description="temperature of equilibration and first velocities")
+    timestep_fs: float = Field(0.1, gt=0, le=20, description="time step of the production")
+    steps: int = Field(20_000, ge=1, description="steps of the production")
+    relax: bool = Field(True, description="relax the structure first")
+    relax_fmax_eV_A: float = Field(0.02, gt=0, description="largest force on any atom of a relaxed structure")
+    relax_steps: int = Field(500, ge=1, description="steps after which relaxation gives up")
+    velocities: Literal["thermal", "structure"] = Field(
+        "thermal",
+        description="draw first velocities at temperature_K, or take those of the structure; production "
+        "starts without translation and rotation in either case",
+    )
+    equilibration_ps: float = Field(1.0, ge=0, description="length of the Langevin equilibration; 0 for none")
+    equilibration_timestep_fs: float = Field(0.5, gt=0, le=20, description="time step of the equilibration")
+    equilibration_friction_per_ps: float = Field(20.0, gt=0, description="friction of the equilibration")
+
+    @model_validator(mode="after")
+    def _own_velocities_are_those_of_this_structure(self) -> DynamicsOptions:
+        if self.velocities == "structure" and self.relax:
+            raise ValueError(
+                "velocities: structure needs relax: false, since relaxation changes the structure"
+            )
+        return self
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Own velocities have to be there."""
+        if self.velocities == "structure" and not atoms.has("momenta"):
+            raise StructureError(
+                "velocities: structure, and the structure has no momenta: give one that has (a frame of a "
+                "run, trajectory.traj@-1), or use velocities: thermal"
+            )
+
+    def stages(self) -> list:
+        """Relax, Equilibrate, Produce, as far as they are wanted."""
+        from asecalc_ml.md_protocols.stages.relax import Relax
+
+        relaxation = [Relax(self.relax_fmax_eV_A, self.relax_steps)] if self.relax else []
+        equilibration = self._equilibration()
+        return [*relaxation, *equilibration, self.production(is_equilibrated=bool(equilibration))]
+
+    def _equilibration(self) -> list:
+        from asecalc_ml.md_protocols.stages.equilibrate import Equilibrate
+
+        n_steps = round(1000 * self.equilibration_ps / self.equilibration_timestep_fs)
+        if n_steps == 0:
+            return []
+        return [
+            Equilibrate(
+                self.equilibration_integrator(),
+                n_steps,
+                self.equilibration_timestep_fs,
+                self.first_temperature,
+                self.draws_velocities,
+                self.equilibrates_to_average,
+            )
+        ]
+
+    #: Whether the equilibration ends where the potential energy is not above its mean.
+    equilibrates_to_average: ClassVar[bool] = False
+
+    @property
+    def draws_velocities(self) -> bool:
+        """Whether first velocities are drawn."""
+        return self.velocities == "thermal"
+
+    @property
+    def first_temperature(self) -> Ramp:
+        """Temperature of the equilibration."""
+        from asecalc_ml.md_protocols.integrators import Ramp
+
+        return Ramp.constant(self.temperature_K)
+
+    def equilibration_integrator(self) -> MakeIntegrator:
+        """Langevin dynamics at constant volume."""
+        from asecalc_ml.md_protocols.integrators import Langevin
+
+        friction = self.equilibration_friction_per_ps
+        return partial(Langevin, ramp=self.first_temperature, friction_per_ps=friction)
+
+    def production(self, is_equilibrated: bool) -> Produce:
+        """The stage whose frames are kept."""
+        raise NotImplementedError
+
+    @property
+    def frame_interval_fs(self) -> float:
+        """Time from frame to frame of the trajectory."""
+        return self.timestep_fs * self.write_every

@@ -1,0 +1,314 @@
+"""ASE's integrators, one step at a time: with the degrees of freedom that move, and a state to keep.
+
+ASE counts 3N degrees of freedom where a system's centre of mass, or a molecule's rotation, is at rest; its
+thermostats then heat what does move by 3N over their number, 17 % too hot for ethanol. Every integrator here
+is given the number that moves. What an integrator remembers between steps goes into the checkpoint.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import units
+
+from asecalc_ml.errors import StructureError
+from asecalc_ml.md_protocols import temperature
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from asecalc_ml.md_protocols.checkpoint import State
+
+CONSERVED, VOLUME, PRESSURE = "conserved_eV", "volume_A3", "pressure_GPa"  # columns of thermo.csv
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A temperature that goes from one value to another, linearly with the step."""
+
+    start_K: float
+    end_K: float
+    n_steps: int
+
+    @classmethod
+    def constant(cls, temperature_K: float) -> Ramp:
+        """No ramp at all."""
+        return cls(temperature_K, temperature_K, 1)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether both ends are the same."""
+        return self.start_K == self.end_K
+
+    @property
+    def mean_K(self) -> float:
+        """Mean over all steps."""
+        return 0.5 * (self.start_K + self.end_K)
+
+    def at(self, step: int) -> float:
+        """Temperature in K after so many steps."""
+        return self.start_K + (self.end_K - self.start_K) * min(step / self.n_steps, 1.0)
+
+
+class Integrator(ABC):
+    """Moves the atoms of a state, one time step at a time.
+
+    Parameters
+    ----------
+    state : State
+    timestep_fs : float
+    ramp : Ramp
+        Temperature of the thermostat.
+    """
+
+    #: Whether a molecule keeps turning, so that rotation carries temperature.
+    rotates = False
+
+    def __init__(self, state: State, timestep_fs: float, ramp: Ramp):
+        self._state, self._ramp = state, ramp
+        self.atoms = state.atoms
+        self.n_degrees = temperature.degrees_of_freedom(self.atoms, state.linear, rotates=self.rotates)
+        self._dynamics = self._make(timestep_fs * units.fs)
+
+    @abstractmethod
+    def _make(self, timestep: float) -> Any:
+        """ASE's object."""
+
+    def step(self, forces: np.ndarray) -> np.ndarray:
+        """Make a step.
+
+        Parameters
+        ----------
+        forces : ndarray, shape (n_atoms, 3), eV/Å
+            At the present positions.
+
+        Returns
+        -------
+        ndarray, shape (n_atoms, 3), eV/Å
+            At the next ones.
+        """
+        if not self._ramp.is_constant:
+            self._set_temperature(self._ramp.at(self._state.step))
+        return self._step(forces)
+
+    def _step(self, forces: np.ndarray) -> np.ndarray:
+        return self._dynamics.step(forces)
+
+    def _set_temperature(self, temperature_K: float) -> None:
+        """Follow the ramp."""
+
+    def extras(self, total_eV: float) -> dict[str, float]:
+        """Further columns of thermo.csv and their values now, given the total energy."""
+        return {}
+
+    def memory(self) -> dict[str, Any]:
+        """What the next step depends on beside atoms, forces and random numbers; numbers and lists."""
+        return {}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Go on from where :meth:`memory` was asked, with the atoms as they are now."""
+
+
+class VelocityVerlet(Integrator):
+    """Constant energy (ASE's ``VelocityVerlet``)."""
+
+    def _make(self, timestep: float):
+        from ase.md.verlet import VelocityVerlet
+
+        return VelocityVerlet(self.atoms, timestep)
+
+
+class Langevin(Integrator):
+    """Friction and noise on every atom, the centre of mass at rest (ASE's ``Langevin`` and ``FixCom``)."""
+
+    rotates = True
+
+    def __init__(self, state: State, timestep_fs: float, ramp: Ramp, friction_per_ps: float):
+        from ase.constraints import FixCom
+
+        self._friction = friction_per_ps / (1000 * units.fs)
+        free = temperature.moves_freely(state.atoms)
+        self._centre = [FixCom()] if free else []  # ASE's fixcm would not sample the right distribution
+        super().__init__(state, timestep_fs, ramp)
+
+    def _make(self, timestep: float):
+        from ase.md.langevin import Langevin
+
+        return Langevin(
+            self.atoms,
+            timestep,
+            temperature_K=self._ramp.start_K,
+            friction=self._friction,
+            fixcm=False,
+            rng=self._state.rng,
+        )
+
+    def _step(self, forces: np.ndarray) -> np.ndarray:
+        own = self.atoms.constraints
+        self.atoms.constraints = [*own, *self._centre]
+        try:
+            return self._dynamics.step(forces)
+        finally:
+            self.atoms.constraints = own
+
+    def _set_temperature(self, temperature_K: float) -> None:
+        self._dynamics.set_temperature(temperature_K=temperature_K)
+
+
+class Bussi(Integrator):
+    """Stochastic velocity rescaling (ASE's ``Bussi``; J. Chem. Phys. 126, 014101 (2007))."""
+
+    def __init__(self, state: State, timestep_fs: float, ramp: Ramp, time_fs: float):
+        self._time = time_fs * units.fs
+        super().__init__(state, timestep_fs, ramp)
+
+    def _make(self, timestep: float):
+        from ase.md.bussi import Bussi
+
+        if not self.atoms.get_momenta().any():
+            raise StructureError(
+                "the bussi thermostat scales velocities, and all of them are zero: use velocities: thermal, "
+                "or thermostat: langevin"
+            )
+        dynamics = Bussi(self.atoms, timestep, self._ramp.start_K, self._time, rng=self._state.rng)
+        dynamics.ndof = self.n_degrees
+        dynamics.target_kinetic_energy = 0.5 * self.n_degrees * units.kB * self._ramp.start_K
+        return dynamics
+
+    def _set_temperature(self, temperature_K: float) -> None:
+        self._dynamics.temp = units.kB * temperature_K
+        self._dynamics.target_kinetic_energy = 0.5 * self.n_degrees * units.kB * temperature_K
+
+    def extras(self, total_eV: float) -> dict[str, float]:
+        return {CONSERVED: total_eV - self._dynamics.transferred_energy}
+
+    def memory(self) -> dict[str, Any]:
+        return {"transferred_energy": float(self._dynamics.transferred_energy)}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        self._dynamics.transferred_energy = memory["transferred_energy"]
+
+
+class NoseHooverChain(Integrator):
+    """Nosé–Hoover chain of three (ASE's ``NoseHooverChainNVT``; J. Chem. Phys. 97, 2635 (1992))."""
+
+    def __init__(self, state: State, timestep_fs: float, ramp: Ramp, time_fs: float):
+        self._time = time_fs * units.fs
+        super().__init__(state, timestep_fs, ramp)
+
+    def _make(self, timestep: float):
+        from ase.md.nose_hoover_chain import NoseHooverChainNVT
+
+        _only_fixed_atoms(self.atoms, "a Nosé–Hoover chain", "use thermostat: langevin or bussi")
+        dynamics = NoseHooverChainNVT(self.atoms, timestep, self._ramp.start_K, self._time)
+        dynamics._thermostat = self._chain(self._ramp.start_K)
+        return dynamics
+
+    def _chain(self, temperature_K: float):
+        """ASE's chain takes 3 N kT for the kinetic energy that it is to have; N need not be whole."""
+        from ase.md.nose_hoover_chain import NoseHooverChainThermostat
+
+        masses = self.atoms.get_masses()[:, None]
+        return NoseHooverChainThermostat(self.n_degrees / 3, masses, temperature_K, self._time)
+
+    def _step(self, forces: np.ndarray) -> np.ndarray:
+        self._dynamics.step()
+        return self.atoms.get_forces(md=True)
+
+    def _set_temperature(self, temperature_K: float) -> None:
+        chain, old = self._chain(temperature_K), self._dynamics._thermostat
+        chain._eta, chain._p_eta = old._eta, old._p_eta * np.sqrt(chain._Q / old._Q)  # at the same rates
+        self._dynamics._thermostat = chain
+
+    def extras(self, total_eV: float) -> dict[str, float]:
+        is_conserved = self._ramp.is_constant  # a chain's energy is that at one temperature
+        exchanged = self._dynamics._thermostat.get_thermostat_energy() if is_conserved else np.nan
+        return {CONSERVED: total_eV + exchanged}
+
+    def memory(self) -> dict[str, Any]:
+        chain = self._dynamics._thermostat
+        return {"eta": chain._eta.tolist(), "p_eta": chain._p_eta.tolist()}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        chain = self._dynamics._thermostat
+        chain._eta, chain._p_eta = np.array(memory["eta"]), np.array(memory["p_eta"])
+        self._dynamics._q, self._dynamics._p = self.atoms.get_positions(), self.atoms.get_momenta()
+
+
+class LangevinNPT(Integrator):
+    """Langevin dynamics of atoms and cell (ASE's ``LangevinBAOAB``; J. Chem. Phys. 120, 11432 (2004)).
+
+    Parameters
+    ----------
+    pressure_GPa : float
+    barostat_time_fs : float
+        Time in which the volume's velocity forgets; ASE makes the cell's mass from it. Averages depend on neither.
+    isotropic : bool
+        The cell keeps its shape.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        timestep_fs: float,
+        ramp: Ramp,
+        friction_per_ps: float,
+        pressure_GPa: float,
+        barostat_time_fs: float,
+        isotropic: bool,
+    ):
+        self._time = 1000 * units.fs / friction_per_ps
+        self._stress = -pressure_GPa * units.GPa
+        self._barostat_time, self._isotropic = barostat_time_fs * units.fs, isotropic
+        if state.atoms.constraints:
+            names = ", ".join(sorted({type(one).__name__ for one in state.atoms.constraints}))
+            raise StructureError(f"a cell that changes moves every atom, {names} or not: remove constraints")
+        super().__init__(state, timestep_fs, ramp)
+
+    def _make(self, timestep: float):
+        import warnings
+
+        from asecalc_ml.md_protocols.langevin_npt import CentredLangevinBAOAB
+
+        with warnings.catch_warnings():  # that the cell's mass is a heuristic, and no choice of the user's
+            warnings.filterwarnings("ignore", message="Using heuristic P_mass")
+            return CentredLangevinBAOAB(
+                self.atoms,
+                timestep,
+                n_degrees=self.n_degrees,
+                temperature_K=self._ramp.start_K,
+                externalstress=self._stress,
+                hydrostatic=self._isotropic,
+                T_tau=self._time,
+                P_tau=self._barostat_time,
+                rng=self._state.rng,
+            )
+
+    def _step(self, forces: np.ndarray) -> np.ndarray:
+        self._dynamics.step()
+        return self.atoms.get_forces(md=True)
+
+    def _set_temperature(self, temperature_K: float) -> None:
+        self._dynamics.set_temperature(temperature_K)
+
+    def extras(self, total_eV: float) -> dict[str, float]:
+        stress = self.atoms.get_stress(include_ideal_gas=True)
+        return {VOLUME: self.atoms.get_volume(), PRESSURE: -stress[:3].mean() / units.GPa}
+
+    def memory(self) -> dict[str, Any]:
+        return {name: np.asarray(getattr(self._dynamics, name)).tolist() for name in ("p_eps", "force_eps")}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        for name, value in memory.items():
+            setattr(self._dynamics, name, np.array(value) if isinstance(value, list) else value)
+        self._dynamics.accel = (self._state.forces.T / self.atoms.get_masses()).T
+
+
+def _only_fixed_atoms(atoms: Atoms, what: str, remedy: str) -> None:
+    """Refuse constraints that an integrator would break, as it moves atoms without asking them."""
+    others = {type(one).__name__ for one in atoms.constraints} - {"FixAtoms"}
+    if others:
+        raise StructureError(f"{what} does not keep {', '.join(sorted(others))}: {remedy}")

@@ -1,0 +1,117 @@
+"""The stages whose frames are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from ase import units
+
+from asecalc_ml.md_protocols import temperature
+from asecalc_ml.md_protocols.stages.frames import FrameObserver
+from asecalc_ml.md_protocols.stages.time_steps import HeatWatch, TimeSteps, settled, stop_if_blown_up
+from asecalc_ml.rundir import THERMO, EventKind, RunReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asecalc_ml.md_protocols.engine import Engine, Observers
+
+WARN_BEYOND = 0.15  # of the target temperature
+
+
+@dataclass(frozen=True)
+class Produce(TimeSteps):
+    """Dynamics with frames, thermo.csv and a watch on the bonds.
+
+    Parameters
+    ----------
+    is_equilibrated : bool
+        Whether a stage before has brought the system to its temperature.
+    """
+
+    is_equilibrated: bool = False
+    name: ClassVar[str] = "production"
+
+    def begin(self, engine: Engine) -> None:
+        """Start without translation and rotation."""
+        super().begin(engine)
+        temperature.remove_rigid_motion(engine.atoms, engine.state.linear)
+
+    def observers(self, engine: Engine) -> Observers:
+        """A row, a frame, and a watch on the energy, also before a checkpoint would keep a bad state."""
+
+        def row() -> None:
+            engine.write_row(THERMO, self.timestep_fs)
+
+        watch, options = self.watch(engine), engine.options
+        watched = [(options.thermo_every, watch), (options.checkpoint_every, watch)]
+        return [(options.thermo_every, row), (options.write_every, FrameObserver(engine)), *watched]
+
+    def watch(self, engine: Engine) -> Callable[[], None]:
+        """What stops a run that has blown up."""
+        return HeatWatch(engine, self.ramp)
+
+    def conclude(self, engine: Engine) -> None:
+        """Say which temperature the run had, and warn where it is not the one asked for."""
+        n_degrees = engine.integrator.n_degrees
+        mean = float(RunReader(engine.writer.directory).thermo["temperature_K"].mean())
+        target = self.ramp.mean_K
+        text = f"mean temperature {mean:.1f} K (target {target:g} K, {n_degrees} degrees of freedom)"
+        engine.note(EventKind.FINISHED, text, mean_temperature_K=mean, degrees_of_freedom=n_degrees)
+        engine.progress.say(text)
+        if target > 0 and abs(mean - target) > WARN_BEYOND * target:
+            engine.note(EventKind.WARNING, f"{text}: more than {WARN_BEYOND:.0%} off. {self.advice()}")
+
+    def advice(self) -> str:
+        """What brings the mean temperature nearer to the target."""
+        return "A longer run, or a stronger thermostat, comes nearer."
+
+
+@dataclass(frozen=True)
+class ProduceAtConstantEnergy(Produce):
+    """Production without a thermostat, at the energy that belongs to the temperature."""
+
+    def begin(self, engine: Engine) -> None:
+        """Scale momenta so that the total energy is the canonical mean, where that is known.
+
+        The energy of one canonical sample scatters: a run at the energy of ethanol's would have a mean
+        temperature off by 22 %, 1/sqrt(n) with n degrees of freedom. The mean kinetic energy is known,
+        n kB T / 2. The mean potential energy is the equilibration's, less what its kinetic energy was too
+        high: the two share slow fluctuations equally, exactly so in a harmonic molecule.
+        """
+        super().begin(engine)
+        if not self.is_equilibrated:
+            return
+        n_degrees = temperature.degrees_of_freedom(engine.atoms, engine.state.linear)
+        thermal = 0.5 * n_degrees * units.kB * self.ramp.start_K
+        excess = 0.5 * n_degrees * units.kB * settled(engine, "temperature_K") - thermal
+        kinetic = thermal + settled(engine, "potential_eV") - excess - engine.energy()
+        temperature.set_kinetic_energy(engine.atoms, kinetic if kinetic > 0 else thermal)
+
+    def watch(self, engine: Engine) -> Callable[[], None]:
+        """The total energy tells at once."""
+        return _TotalEnergyWatch(engine)
+
+    def advice(self) -> str:
+        """What brings the mean temperature nearer to the target."""
+        if self.is_equilibrated:
+            return "A longer equilibration_ps, or another seed, comes nearer."
+        return "Without equilibration a relaxed structure runs near half of it: set equilibration_ps."
+
+
+class _TotalEnergyWatch:
+    """Stops a run at constant energy whose energy is anything but constant, before a checkpoint keeps it."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        written = RunReader(engine.writer.directory).thermo["total_eV"]  # of a run that is resumed
+        self._first = float(written[0]) if len(written) else np.nan
+
+    def __call__(self) -> None:
+        engine = self._engine
+        total = engine.energy() + temperature.kinetic_energy(engine.atoms.get_momenta(), engine.masses)
+        if np.isnan(self._first):
+            self._first = total
+        stop_if_blown_up(engine, "total energy", abs(total - self._first))

@@ -1,0 +1,68 @@
+"""The stage that goes to the nearest minimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from asecalc_ml.md_protocols import temperature
+from asecalc_ml.rundir import RELAXED, EventKind, RunReader
+from asecalc_ml.topology import bond_changes
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.engine import Engine
+
+BFGS_UP_TO = 100  # atoms; its matrices grow with the square
+
+
+@dataclass(frozen=True)
+class Relax:
+    """Go to the nearest minimum: BFGS, or FIRE beyond 100 atoms. Killed, it begins again from the start."""
+
+    fmax_eV_A: float
+    n_steps: int
+    name: ClassVar[str] = "relaxation"
+
+    def run(self, engine: Engine) -> None:
+        """Relax, and note how far it came."""
+        optimizer = self._optimizer(engine.atoms)
+        try:
+            for _ in optimizer.irun(fmax=self.fmax_eV_A, steps=self.n_steps):
+                engine.progress.update(optimizer.nsteps)
+                if not np.isfinite(engine.atoms.get_forces()).all():
+                    raise ArithmeticError("forces are not finite")
+        except Exception as error:  # a calculator may raise anything
+            engine.atoms.set_positions(RunReader(engine.writer.directory).atoms.positions)
+            engine.stop(f"relaxation failed: {error or type(error).__name__}", error)
+        self._conclude(engine, optimizer.nsteps)
+
+    def _optimizer(self, atoms):
+        from ase.optimize import BFGS, FIRE
+
+        return (BFGS if len(atoms) <= BFGS_UP_TO else FIRE)(atoms, logfile=None)
+
+    def _conclude(self, engine: Engine, n_steps: int) -> None:
+        state, atoms = engine.state, engine.atoms
+        largest = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+        state.forces, state.energy = atoms.get_forces(md=True), None
+        state.linear = temperature.is_linear(atoms)
+        engine.writer.write_structure(RELAXED, atoms)
+        converged = largest <= self.fmax_eV_A
+        text = f"relaxation: {n_steps} steps, {engine.energy():.6f} eV, largest force {largest:.4f} eV/Å"
+        if converged:
+            engine.note(EventKind.RELAXED, text)
+        else:
+            engine.note(EventKind.WARNING, f"{text}: not converged to {self.fmax_eV_A}")
+        self._compare_bonds(engine)
+
+    def _compare_bonds(self, engine: Engine) -> None:
+        """Warn where relaxing made another molecule: a strained start, or lengths in a wrong unit."""
+        broken, formed = bond_changes(RunReader(engine.writer.directory).bonds, engine.atoms)
+        if broken or formed:
+            engine.note(
+                EventKind.WARNING,
+                f"relaxing broke {len(broken)} bonds of the structure and formed {len(formed)}; the analyses "
+                "take the bonds of the structure as it was given: check it, and the unit of its lengths",
+            )
