@@ -7,6 +7,7 @@ nothing can be read before it exists, and running an analysis twice gives the sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
+    from asecalc_ml.frames import Frames
     from asecalc_ml.rundir import RunReader
 
+NOT_IN_FILE_NAMES = r"[^\w().-]"  # such as the * of a pattern
 NO_FRAME = "the trajectory holds no frame: the run ended before its first one was written"
 
 Status = Literal["passed", "failed", "unclear"]
@@ -132,7 +135,9 @@ class Result(Record):
         folder = Path(directory)
         contents = {folder / f"{self.analysis}.json": self.model_dump_json(indent=1) + "\n"}
         for table in [*self.tables(), *self.data()]:
-            contents[folder / f"{self.analysis}_{table.key}.csv"] = csv_text(table)
+            contents[folder / f"{self.analysis}_{re.sub(NOT_IN_FILE_NAMES, '_', table.key)}.csv"] = csv_text(
+                table
+            )
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in contents.items():
             write_whole(path, text)
@@ -142,8 +147,8 @@ class Result(Record):
 class Measurement(Protocol):
     """An analysis at work on one run."""
 
-    def frames(self, positions: np.ndarray) -> None:
-        """Take the next frames, positions of shape (n_frames, n_atoms, 3) in Å."""
+    def frames(self, frames: Frames) -> None:
+        """Take the next frames."""
 
     def conclude(self) -> Result:
         """Return the result of all frames taken."""
@@ -186,8 +191,8 @@ class Analysis(Options):
             If there is nothing to measure, or no frame.
         """
         measurement = self.prepare(run)
-        for positions in run.chunks():
-            measurement.frames(positions)
+        for frames in run.frame_chunks():
+            measurement.frames(frames)
         return measurement.conclude()
 
 

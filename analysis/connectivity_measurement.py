@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.analysis.base import NO_FRAME
+from asecalc_ml.analysis.chains import Chains, ChainValues
 from asecalc_ml.analysis.connectivity import BondChange, ConnectivityResult
-from asecalc_ml.analysis.internal_coordinates import Lengths
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.topology import (
     BROKEN_TOLERANCE,
@@ -20,6 +20,7 @@ from asecalc_ml.topology import (
 )
 
 if TYPE_CHECKING:
+    from asecalc_ml.frames import Frames
     from asecalc_ml.rundir import RunReader
 
 PAIRS_AT_ONCE = 1_000_000  # about 32 MB
@@ -31,21 +32,21 @@ class ConnectivityMeasurement:
     def __init__(self, run: RunReader, periodic_frames: int):
         self._atoms, self._interval_fs = run.atoms.copy(), run.frame_interval_fs
         self._bonds, shifts = find_bonds_and_shifts(self._atoms)
-        self._lengths = Lengths(run, self._bonds, shifts)
+        self._lengths = ChainValues(run, Chains(self._bonds, shifts[:, None]))
         self._stretch, self._n_frames, self._n_looked = 0.0, 0, 0
         self._periodic_frames, self._periodic = periodic_frames, bool(np.any(run.pbc))
         self._molecule = None if self._periodic else MoleculePairs(self._atoms.numbers, self._bonds)
         self._first: dict[tuple[int, int, str], int] = {}
 
-    def frames(self, positions: np.ndarray) -> None:
-        """Take the next frames, positions of shape (n_frames, n_atoms, 3) in Å."""
-        stretch = self._measure_stretch(positions)
+    def frames(self, frames: Frames) -> None:
+        """Take the next frames."""
+        stretch = self._measure_stretch(frames)
         if self._molecule is None:
             self._note(stretch > BROKEN_TOLERANCE, self._bonds, "broke")
-            self._find_formed_across_images(positions)
+            self._find_formed_across_images(frames)
         else:
-            self._find_changes(self._molecule, positions)
-        self._n_frames += len(positions)
+            self._find_changes(self._molecule, frames.positions)
+        self._n_frames += len(frames)
 
     def conclude(self) -> ConnectivityResult:
         """Return the changes in the order of time."""
@@ -60,9 +61,9 @@ class ConnectivityMeasurement:
             changes=[self._change(*key, frame) for key, frame in changes],
         )
 
-    def _measure_stretch(self, positions: np.ndarray) -> np.ndarray:
+    def _measure_stretch(self, frames: Frames) -> np.ndarray:
         """Lengths of bonds, each with its own image, over sums of radii, shape (n_frames, n_bonds)."""
-        stretch = self._lengths(positions) / sums_of_radii(self._atoms.numbers, self._bonds)
+        stretch = self._lengths(frames) / sums_of_radii(self._atoms.numbers, self._bonds)
         self._stretch = max(self._stretch, float(stretch.max(initial=0.0)))
         return stretch
 
@@ -74,11 +75,12 @@ class ConnectivityMeasurement:
                 self._note(changed[:, which], molecule.pairs[which], change, start)
         self._n_looked += len(positions)
 
-    def _find_formed_across_images(self, positions: np.ndarray) -> None:
+    def _find_formed_across_images(self, frames: Frames) -> None:
         """In every n-th frame, each with a neighbor search."""
-        step = max(1, len(positions) // self._periodic_frames)
-        for frame in range(0, len(positions), step):
-            self._atoms.positions = positions[frame]
+        step = max(1, len(frames) // self._periodic_frames)
+        for frame in range(0, len(frames), step):
+            self._atoms.set_cell(frames.cells[frame])
+            self._atoms.positions = frames.positions[frame]
             for i, j in bond_changes(self._bonds, self._atoms)[1]:
                 self._first.setdefault((i, j, "formed"), self._n_frames + frame)
             self._n_looked += 1

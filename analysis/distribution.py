@@ -1,20 +1,22 @@
-"""Results of analyses that give the distribution of a coordinate per element pattern."""
+"""What analyses that give the distribution of a coordinate have in common."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from asecalc_ml.analysis.base import Panel, Record, Result, Table, Verdict
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table, Verdict
 from asecalc_ml.analysis.numbers import percent, with_error
 from asecalc_ml.analysis.training_domain import TrainingDistribution
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.histogram import Histogram
+from asecalc_ml.histogram import Histogram, SlicedCounts
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+
+    from asecalc_ml.rundir import RunReader
 
 OUTSIDE_LIMIT = 0.01  # of the values may lie where training saw none: the tails of any finite sample
 
@@ -31,28 +33,32 @@ class Average(Record):
 
 
 class Member(Record):
-    """A single bond or angle."""
+    """A single bond, angle or dihedral."""
 
     atoms: list[int] = Field(description="indices from 0, as in ASE")
     average: Average
 
 
 class PatternDistribution(Record):
-    """All bonds or angles of one element pattern together, and each by itself."""
+    """All bonds, angles or dihedrals of one pattern together, and each by itself."""
 
     pattern: str
     n_frames: int
+    n_members: int
     average: Average
     histogram: Histogram
-    members: list[Member]
+    members: list[Member] = Field(description="the first hundred where there are more")
     training: TrainingDistribution | None = Field(None, description="null where no card tells")
 
 
 class Values:
-    """Values per frame, by pattern. Kept apart from the record, since they are not written."""
+    """Values per frame and counts of parts of the run, by pattern, which are not written.
 
-    def __init__(self, arrays: dict[str, np.ndarray]):
-        self.arrays = arrays
+    ``arrays`` lacks patterns whose values were too many to keep.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], counts: dict[str, SlicedCounts]):
+        self.arrays, self.counts = arrays, counts
         for array in arrays.values():
             array.setflags(write=False)
 
@@ -72,37 +78,48 @@ class DistributionResult(Result):
     group: ClassVar[str]
     unit: ClassVar[str]
     digits: ClassVar[int]
+    period: ClassVar[float | None] = None
 
     patterns: list[PatternDistribution]
     _values: Values | None = PrivateAttr(None)
 
     @classmethod
-    def of(cls, patterns: list[PatternDistribution], values: dict[str, Any]):
+    def of(cls, patterns: list[PatternDistribution], values: Values):
         """Make a result that knows its values per frame."""
         result = cls(patterns=patterns)
-        result._values = Values(values)
+        result._values = values
         return result
 
     def __getitem__(self, pattern: str) -> PatternDistribution:
         """Distribution of a pattern, read in either direction."""
-        from asecalc_ml.topology import canonical_pattern
+        from asecalc_ml.selection import canonical
 
         known = {one.pattern: one for one in self.patterns}
-        if canonical_pattern(pattern) not in known:
+        if canonical(pattern) not in known:
             raise AnalysisError(f"{self.analysis} measured {', '.join(known)}, not {pattern!r}")
-        return known[canonical_pattern(pattern)]
+        return known[canonical(pattern)]
 
     def values(self, pattern: str) -> np.ndarray:
-        """Value of each bond or angle in each frame, shape (n_frames, n_members), read-only.
+        """Value of each bond, angle or dihedral in each frame, shape (n_frames, n_members), read-only.
 
         Raises
         ------
         AnalysisError
-            If the result was read from its JSON file, which does not hold them.
+            If the result was read from its JSON file, which does not hold them, or they were too many.
         """
+        key = self[pattern].pattern
         if self._values is None:
             raise AnalysisError(f"values per frame are not stored: run the {self.analysis} analysis again")
-        return self._values.arrays[self[pattern].pattern]
+        if key not in self._values.arrays:
+            raise AnalysisError(f"{key} has more values than are kept: choose a pattern of fewer members")
+        return self._values.arrays[key]
+
+    def counts(self, pattern: str) -> SlicedCounts:
+        """Counts of consecutive parts of the run, for comparisons; AnalysisError as in :meth:`values`."""
+        key = self[pattern].pattern
+        if self._values is None:
+            raise AnalysisError(f"parts of the run are not stored: run the {self.analysis} analysis again")
+        return self._values.counts[key]
 
     def verdicts(self) -> list[Verdict]:
         """Whether every distribution lies inside the training data; nothing where no card tells."""
@@ -140,7 +157,7 @@ class DistributionResult(Result):
         ]
 
     def _caption(self, one: PatternDistribution) -> str:
-        members = f"{len(one.members)} {self.group}{'s' * (len(one.members) > 1)}"
+        members = f"{one.n_members} {self.group}{'s' * (one.n_members > 1)}"
         text = (
             f"Run (line): {members} in {one.n_frames:,} frames, mean {self.measured(one.average)}, "
             f"standard deviation {one.average.std:.{self.digits}f} {self.unit}."
@@ -170,9 +187,9 @@ class DistributionResult(Result):
             title=f"{self.quantity.capitalize()}s",
             columns=[*columns, "correlation time (fs)", "frames"],
             rows=rows,
-            caption="Each pattern, then each of its members; atoms are counted from 0. The error is the "
-            "standard error of the mean from block averages, given where the run is at least five times "
-            "longer than the correlation time.",
+            caption="Each pattern, then each of its first hundred members; atoms are counted from 0. The "
+            "error is the standard error of the mean from block averages, given where the run is at least "
+            "five times longer than the correlation time.",
         )
         return [statistics]
 
@@ -193,7 +210,7 @@ class DistributionResult(Result):
         return Table(key=one.pattern, title=f"{one.pattern} {self.quantity}", columns=columns, rows=rows)
 
     def _rows(self, one: PatternDistribution) -> list[list]:
-        everything = [(one.pattern, f"all {len(one.members)}", one.average)]
+        everything = [(one.pattern, f"all {one.n_members}", one.average)]
         single = [(one.pattern, "–".join(map(str, each.atoms)), each.average) for each in one.members]
         listed = everything + single if len(single) > 1 else single
         return [[*names, *_numbers(average), one.n_frames] for *names, average in listed]
@@ -207,3 +224,28 @@ class DistributionResult(Result):
 def _numbers(average: Average) -> list:
     error = average.error if average.error is not None else average.note
     return [average.mean, error, average.std, average.correlation_time_fs]
+
+
+class DistributionOptions(Analysis):
+    """Base of analyses that give the distribution of bond lengths, angles or dihedrals."""
+
+    n_atoms: ClassVar[int]
+    is_circular: ClassVar[bool] = False
+
+    patterns: list[str] | None
+    by: Literal["element", "environment", "atoms"] = Field(
+        "element",
+        description="what makes a distribution: all of a pattern; those with the same atoms bonded around "
+        "them; each by itself",
+    )
+
+    @property
+    def width(self) -> float:
+        """Width of a histogram's bin, in the unit of the result."""
+        raise NotImplementedError
+
+    def prepare(self, run: RunReader) -> Measurement:
+        """Find what each pattern means; AnalysisError where one matches nothing."""
+        from asecalc_ml.analysis.distribution_measurement import DistributionMeasurement
+
+        return DistributionMeasurement(run, self)

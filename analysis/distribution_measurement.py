@@ -1,133 +1,174 @@
-"""The work behind bond-length and angle distributions."""
+"""The work behind distributions of bond lengths, angles and dihedrals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
 
 from asecalc_ml.analysis.base import NO_FRAME
-from asecalc_ml.analysis.distribution import Average, DistributionResult, Member, PatternDistribution
-from asecalc_ml.analysis.training_domain import TrainingDomain
+from asecalc_ml.analysis.chains import Chains, ChainValues, choose, join
+from asecalc_ml.analysis.distribution import (
+    Average,
+    DistributionOptions,
+    DistributionResult,
+    Member,
+    PatternDistribution,
+    Values,
+)
+from asecalc_ml.analysis.training_domain import TrainingComparison, TrainingDomain
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.histogram import Histogram
-from asecalc_ml.statistics import block_average
-from asecalc_ml.topology import canonical_pattern, pattern_mask
+from asecalc_ml.histogram import SlicedCounts
+from asecalc_ml.statistics import BlockAverage, CondensedSeries, block_average, circular_average
+
+if TYPE_CHECKING:
+    from asecalc_ml.frames import Frames
+    from asecalc_ml.rundir import RunReader
+
+MAX_NUMBERS = 16_000_000  # 128 MB for the values of each pattern
+MAX_LISTED = 100  # members with statistics of their own
 
 
 class DistributionMeasurement:
-    """Collects one value per group (bond, angle) and frame, and concludes with their distributions.
+    """Collects the values of bonds, angles or dihedrals, and concludes with their distributions.
 
-    Memory is one float per group and frame.
-
-    Parameters
-    ----------
-    result : subclass of DistributionResult
-    groups : dict of arrays of int, shape (n_members, 2 or 3)
-        Atoms of each group, by canonical pattern.
-    coordinate : callable
-        Maps positions (n_frames, n_atoms, 3) to values (n_frames, n_groups), in the order of the patterns.
-    width : float
-        Of a histogram's bin.
-    domain : TrainingDomain
-    reference : callable
-        Training histogram of a pattern, or None.
-    frame_interval_fs : float
+    Memory is bounded: histograms hold occupied bins, and values that become too many are kept as averages
+    over frames, see :class:`asecalc_ml.statistics.CondensedSeries`.
     """
 
-    def __init__(
-        self,
-        result: type[DistributionResult],
-        groups: Mapping[str, np.ndarray],
-        coordinate: Callable[[np.ndarray], np.ndarray],
-        width: float,
-        domain: TrainingDomain,
-        reference: Callable[[str], Histogram | None],
-        frame_interval_fs: float,
-    ):
-        self._result, self._groups, self._coordinate = result, groups, coordinate
-        self._width, self._domain, self._reference = width, domain, reference
-        self._interval_fs = frame_interval_fs
-        self._chunks: list[np.ndarray] = []
+    def __init__(self, run: RunReader, options: DistributionOptions):
+        groups = choose(run.atoms, options.n_atoms, options.patterns, options.by)
+        self._result, self._interval_fs = options.result, run.frame_interval_fs
+        self._values = ChainValues(run, join(list(groups.values())))
+        self._ends = np.cumsum([len(chains) for chains in groups.values()])[:-1]
+        domain, kind = TrainingDomain(run.model_card), Circular if options.is_circular else Linear
+        self._parts = {
+            pattern: PatternMeasurement(chains, options.width, kind, domain.beside(options.n_atoms, pattern))
+            for pattern, chains in groups.items()
+        }
 
-    def frames(self, positions: np.ndarray) -> None:
-        """Take the next frames, positions of shape (n_frames, n_atoms, 3) in Å."""
-        self._chunks.append(self._coordinate(np.asarray(positions, dtype=float)))
+    def frames(self, frames: Frames) -> None:
+        """Take the next frames."""
+        values = np.split(self._values(frames), self._ends, axis=1)
+        for part, of_pattern in zip(self._parts.values(), values, strict=True):
+            part.add(of_pattern)
 
     def conclude(self) -> DistributionResult:
         """Return the distributions of all frames taken."""
-        values = np.concatenate(self._chunks) if self._chunks else np.empty((0, 0))
-        if len(values) == 0:
+        if any(part.n_frames == 0 for part in self._parts.values()):
             raise AnalysisError(NO_FRAME)
-        ends = np.cumsum([len(members) for members in self._groups.values()])[:-1]
-        by_pattern = dict(zip(self._groups, np.split(values, ends, axis=1), strict=True))
-        return self._result.of([self._distribution(*one) for one in by_pattern.items()], by_pattern)
+        patterns = [part.conclude(pattern, self._interval_fs) for pattern, part in self._parts.items()]
+        arrays = {name: part.values for name, part in self._parts.items() if part.values is not None}
+        counts = {name: part.counts for name, part in self._parts.items()}
+        return self._result.of(patterns, Values(arrays, counts))
 
-    def _distribution(self, pattern: str, values: np.ndarray) -> PatternDistribution:
-        members = zip(self._groups[pattern].tolist(), values.T, strict=True)
+
+class PatternMeasurement:
+    """Collects the values of one pattern."""
+
+    def __init__(self, chains: Chains, width: float, kind: type[Linear], training: TrainingComparison | None):
+        self._chains, self._kind, self._training = chains, kind, training
+        self._moments: Linear | None = None
+        self._together, self._each = CondensedSeries(MAX_NUMBERS), CondensedSeries(MAX_NUMBERS)
+        self.counts, self.n_frames = SlicedCounts(width), 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take the values of the next frames, shape (n_frames, n_members)."""
+        if len(values) == 0:
+            return
+        values = self._kind.wrapped(np.ascontiguousarray(values))
+        self._moments = self._moments or self._kind(float(values[0].mean()))
+        moments = self._moments.of(values)
+        self._each.add(moments)
+        self._together.add(moments.mean(axis=2))
+        self.counts.add(values)
+        self.n_frames += len(values)
+        if self._training is not None:
+            self._training.add(values)
+
+    @property
+    def values(self) -> np.ndarray | None:
+        """Values in each frame, shape (n_frames, n_members); None where there were too many to keep."""
+        return self._moments.values(self._each.rows) if self._each.stride == 1 else None
+
+    def conclude(self, pattern: str, interval_fs: float) -> PatternDistribution:
+        """Distribution, average and members."""
+        average = self._average(self._together, self._together.rows, interval_fs)
+        atoms, rows = self._chains.atoms.tolist(), self._each.rows
+        members = [
+            Member(atoms=atoms[k], average=self._average(self._each, rows[:, :, k], interval_fs))
+            for k in range(min(len(atoms), MAX_LISTED))
+        ]
         return PatternDistribution(
             pattern=pattern,
-            n_frames=len(values),
-            average=self._average(values.mean(axis=1), std=float(values.std())),
-            histogram=Histogram.from_samples(values, self._width),
-            members=[Member(atoms=atoms, average=self._average(series)) for atoms, series in members],
-            training=self._domain.compare(self._reference(pattern), values),
+            n_frames=self.n_frames,
+            n_members=len(atoms),
+            average=average,
+            histogram=self.counts.histogram(average.mean, average.std),
+            members=members,
+            training=self._training and self._training.conclude(),
         )
 
-    def _average(self, series: np.ndarray, std: float | None = None) -> Average:
-        """Average of a series. The deviation of several members together is not that of their mean."""
-        average = block_average(series)
+    def _average(self, series: CondensedSeries, rows: np.ndarray, interval_fs: float) -> Average:
+        found = self._moments.average(rows)
         return Average(
-            mean=average.mean,
-            std=average.std if std is None else std,
-            error=average.error,
-            note=average.note,
-            correlation_time_fs=average.correlation_time * self._interval_fs,
-            n_blocks=average.n_blocks,
+            mean=found.mean,
+            std=found.std,
+            error=found.error,
+            note=found.note,
+            correlation_time_fs=found.correlation_time * series.stride * interval_fs,
+            n_blocks=found.n_blocks,
         )
 
 
-def present_patterns(atoms: Atoms, groups: np.ndarray) -> list[str]:
-    """Canonical patterns of groups of atoms, shape (n_groups, n), sorted."""
-    symbols = np.array(atoms.get_chemical_symbols(), dtype=object)
-    return sorted({canonical_pattern(tuple(row)) for row in symbols[np.asarray(groups, dtype=int)]})
-
-
-def default_patterns(atoms: Atoms, groups: np.ndarray) -> list[str]:
-    """Patterns without hydrogen; all of them where each has a hydrogen, as in water."""
-    present = present_patterns(atoms, groups)
-    return [pattern for pattern in present if "H" not in pattern.split("-")] or present
-
-
-def select(atoms: Atoms, groups: np.ndarray, patterns: list[str] | None, kind: str) -> dict[str, np.ndarray]:
-    """Row numbers of the groups of each pattern.
+class Linear:
+    """Averages of lengths and angles, from each value x and (x - x₀)².
 
     Parameters
     ----------
-    atoms : Atoms
-    groups : array of int, shape (n_groups, n)
-    patterns : list of str or None
-        ``None`` for :func:`default_patterns`.
-    kind : str
-        "bond" or "angle", for messages.
-
-    Returns
-    -------
-    dict of arrays of int, by canonical pattern
-
-    Raises
-    ------
-    AnalysisError
-        If a pattern matches nothing; the message names the patterns that exist.
+    origin : float
+        x₀, near the values, so that the standard deviation keeps its digits.
     """
-    formula = atoms.get_chemical_formula()
-    if len(groups) == 0:
-        raise AnalysisError(f"no {kind} in {formula}: remove this analysis, or start from a bonded structure")
-    wanted = default_patterns(atoms, groups) if patterns is None else patterns
-    rows = {canonical_pattern(one): np.flatnonzero(pattern_mask(atoms, groups, one)) for one in wanted}
-    for pattern, found in rows.items():
-        if len(found) == 0:
-            there = ", ".join(present_patterns(atoms, groups))
-            raise AnalysisError(f"no {kind} in {formula} matches {pattern!r}; there are {there}")
-    return rows
+
+    def __init__(self, origin: float):
+        self._origin = origin
+
+    @staticmethod
+    def wrapped(values: np.ndarray) -> np.ndarray:
+        """The values as they are."""
+        return values
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Moments, shape (n_frames, 2, n_members), of values (n_frames, n_members)."""
+        return np.stack([values, (values - self._origin) ** 2], axis=1)
+
+    def values(self, moments: np.ndarray) -> np.ndarray:
+        """Values of moments, the reverse of :meth:`of`."""
+        return np.ascontiguousarray(moments[:, 0])
+
+    def average(self, moments: np.ndarray) -> BlockAverage:
+        """Average of a series of moments, shape (n_frames, 2), with the standard deviation of all values."""
+        average = block_average(moments[:, 0])
+        variance = float(moments[:, 1].mean()) - (average.mean - self._origin) ** 2
+        return average._replace(std=max(variance, 0.0) ** 0.5)
+
+
+class Circular(Linear):
+    """Averages of dihedrals in degrees, from cosine and sine."""
+
+    @staticmethod
+    def wrapped(values: np.ndarray) -> np.ndarray:
+        """Values from -180 up to and without 180 degrees."""
+        return (values + 180) % 360 - 180
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Cosine and sine, shape (n_frames, 2, n_members)."""
+        return np.stack([np.cos(np.radians(values)), np.sin(np.radians(values))], axis=1)
+
+    def values(self, moments: np.ndarray) -> np.ndarray:
+        """Angles in degrees."""
+        return self.wrapped(np.degrees(np.arctan2(moments[:, 1], moments[:, 0])))
+
+    def average(self, moments: np.ndarray) -> BlockAverage:
+        """Mean direction and its spread."""
+        return circular_average(moments[:, 0], moments[:, 1])

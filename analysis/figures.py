@@ -100,10 +100,11 @@ def draw_trend(ax: Axes, band: TimeBand, slope: float) -> None:
     ax.plot(ends, line, color=VERMILION, dashes=(5, 3), zorder=3)
 
 
-def draw_level(ax: Axes, value: float, label: str) -> None:
-    """A horizontal line with its meaning written on it."""
-    ax.axhline(value, color=VERMILION, dashes=(5, 3), zorder=3, label=label)
-    ax.legend(loc="upper right", borderaxespad=0.0)
+def draw_aim(ax: Axes, band: TimeBand, ends: list[float], label: str) -> None:
+    """A straight line from one value to another over a band's time, with its meaning written on it."""
+    times = [band.time_ps[0], band.time_ps[-1]]
+    ax.plot(times, ends, color=VERMILION, dashes=(5, 3), zorder=3, label=label)
+    ax.legend(loc="best", borderaxespad=0.0)
 
 
 # ------------------------------------------------------------------------------------------------- saving

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.frames import Frames, chunk_starts
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class MemoryRun:
         Columns of thermo.csv, such as ``time_fs`` and ``total_eV``.
     options, model_card, events
         As a :class:`~asecalc_ml.rundir.RunReader` gives them.
+    cells : array, shape (n_frames, 3, 3), Å, optional
+        Cell of each frame where it changes.
+    momenta : array, shape (n_frames, n_atoms, 3), ASE's unit, optional
 
     Examples
     --------
@@ -41,12 +48,27 @@ class MemoryRun:
     options: Mapping[str, Any] = field(default_factory=dict)
     model_card: Mapping[str, Any] | None = None
     events: Sequence[Mapping[str, Any]] = ()
+    cells: np.ndarray | None = None
+    momenta: np.ndarray | None = None
 
     @classmethod
     def from_frames(cls, frames: Sequence[Atoms], frame_interval_fs: float, **others: Any) -> MemoryRun:
-        """Take frames of the same atoms, the first as the starting structure; cells must not change."""
-        positions = np.array([atoms.positions for atoms in frames])
-        return cls(frames[0].copy(), positions, frame_interval_fs, **others)
+        """Take frames of the same atoms, the first as the starting structure.
+
+        Raises
+        ------
+        AnalysisError
+            If there are none, or one has other atoms than the first.
+        """
+        _check_atoms(frames)
+        return cls(
+            frames[0].copy(),
+            np.array([atoms.positions for atoms in frames]),
+            frame_interval_fs,
+            cells=np.array([atoms.cell.array for atoms in frames]),
+            momenta=np.array([atoms.get_momenta() for atoms in frames]),
+            **others,
+        )
 
     @property
     def cell(self) -> np.ndarray:
@@ -58,7 +80,28 @@ class MemoryRun:
         """Periodic directions, shape (3,)."""
         return self.atoms.pbc
 
-    def chunks(self, size: int = 1000) -> Iterator[np.ndarray]:
-        """Positions of consecutive frames, at most ``size`` at once."""
-        for start in range(0, len(self.positions), size):
-            yield self.positions[start : start + size]
+    def frame_chunks(self, size: int | None = None) -> Iterator[Frames]:
+        """Consecutive frames, at most ``size`` at once."""
+        for start, n_frames in chunk_starts(len(self.positions), len(self.atoms), size):
+            read = partial(self._read, slice(start, start + n_frames))
+            yield Frames(start, n_frames, self.atoms.get_masses(), read)
+
+    def _read(self, which: slice, quantity: str) -> np.ndarray | None:
+        if quantity == "positions":
+            return np.asarray(self.positions[which], dtype=float)
+        if quantity == "cells" and self.cells is None:
+            return np.broadcast_to(self.cell, (len(self.positions), 3, 3))[which]
+        array = {"cells": self.cells, "momenta": self.momenta}.get(quantity)
+        return None if array is None else np.asarray(array[which], dtype=float)
+
+
+def _check_atoms(frames: Sequence[Atoms]) -> None:
+    if not frames:
+        raise AnalysisError("no frames: give at least one structure")
+    for number, atoms in enumerate(frames):
+        if not np.array_equal(atoms.numbers, frames[0].numbers):
+            one, first = (each.get_chemical_formula() for each in (atoms, frames[0]))
+            raise AnalysisError(
+                f"frame {number} has other atoms than the first, or another order ({one}, not {first}): "
+                "frames of different structures cannot be analysed together"
+            )

@@ -77,9 +77,11 @@ def measure(
         if type(analysis).run is Analysis.run:
             with _noting(problems, name):
                 working[name] = analysis.prepare(run)
-    for positions in run.chunks() if working else ():
-        for measurement in working.values():
-            measurement.frames(positions)
+    for frames in run.frame_chunks() if working else ():
+        for name, measurement in working.items():
+            if name not in problems:
+                with _noting(problems, name):
+                    measurement.frames(frames)
     results = []
     for name, analysis in analyses.items():
         if name not in problems:

@@ -11,6 +11,9 @@ from asecalc_ml.analysis.numbers import minus
 from asecalc_ml.analysis.time_band import TimeBand
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
     from matplotlib.axes import Axes
 
     from asecalc_ml.rundir import RunReader
@@ -22,17 +25,25 @@ class TemperatureResult(Result):
     analysis: Literal["temperature"] = "temperature"
     mean_K: float
     error_K: float | None = Field(description="standard error of the mean; null where the run is too short")
-    std_K: float = Field(description="standard deviation of the instantaneous temperature")
-    target_K: float | None = Field(description="null where the protocol has no target")
+    std_K: float = Field(
+        description="standard deviation of the instantaneous temperature, from a ramp's line"
+    )
+    target_K: float | None = Field(description="at the start; null where the protocol has no target")
+    target_end_K: float | None = Field(None, description="at the last point, where the target is a ramp")
+    deviation: float | None = Field(
+        description="relative deviation of the mean from the target; of a ramp that of the worse half"
+    )
     tolerance: float = Field(description="largest relative deviation from the target that passes")
     duration_ps: float
     n_points: int
     band: TimeBand = Field(description="instantaneous temperature, K")
 
     @property
-    def deviation(self) -> float | None:
-        """Relative deviation of the mean from the target."""
-        return self.mean_K / self.target_K - 1 if self.target_K else None
+    def target(self) -> str:
+        """The target in words."""
+        if self.target_end_K is None:
+            return f"the target of {self.target_K:g} K"
+        return f"the ramp from {self.target_K:g} to {self.target_end_K:g} K"
 
     @property
     def measured(self) -> str:
@@ -47,13 +58,14 @@ class TemperatureResult(Result):
             return []
         status = "passed" if abs(self.deviation) <= self.tolerance else "failed"
         allowed = f"{100 * self.tolerance:g} %"
-        off = f"{minus(f'{100 * self.deviation:+.1f}')} % from the target of {self.target_K:g} K"
-        text = f"mean {self.measured}, {off}, limit {allowed}"
+        off = f"{minus(f'{100 * self.deviation:+.1f}')} % from {self.target}"
+        worse = "" if self.target_end_K is None else " in its worse half"
+        text = f"mean {self.measured}, {off}{worse}, limit {allowed}"
         return [Verdict(check="the temperature was that asked for", status=status, text=text)]
 
     def panels(self) -> list[Panel]:
         """Temperature over time."""
-        target = f" around the target of {self.target_K:g} K (dashed)" if self.target_K else ""
+        target = f" around {self.target} (dashed)" if self.target_K else ""
         allowed = f"; the mean should lie within {100 * self.tolerance:g} % of it" if self.target_K else ""
         caption = (
             f"Instantaneous temperature{target}: mean (line) and extremes (band) of each of "
@@ -65,16 +77,20 @@ class TemperatureResult(Result):
     def tables(self) -> list[Table]:
         """One row of numbers."""
         error = "too short" if self.error_K is None else self.error_K
+        aim = self.target_K if self.target_end_K is None else f"{self.target_K:g} to {self.target_end_K:g}"
         columns = ["mean (K)", "error (K)", "std (K)", "target (K)", "duration (ps)", "points"]
-        row = [self.mean_K, error, self.std_K, self.target_K, self.duration_ps, self.n_points]
+        row = [self.mean_K, error, self.std_K, aim, self.duration_ps, self.n_points]
         return [Table(key="statistics", title="Temperature", columns=columns, rows=[row])]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import draw_band, draw_level
+        from asecalc_ml.analysis.figures import draw_aim, draw_band
 
         draw_band(ax, self.band, "temperature (K)")
-        if self.target_K:
-            draw_level(ax, self.target_K, f"target {self.target_K:g} K")
+        if self.target_K and self.target_end_K is None:
+            draw_aim(ax, self.band, [self.target_K] * 2, f"target {self.target_K:g} K")
+        elif self.target_K:
+            ends = [self.target_K, self.target_end_K]
+            draw_aim(ax, self.band, ends, f"target {ends[0]:g} to {ends[1]:g} K")
 
 
 class Temperature(Analysis):
@@ -89,14 +105,44 @@ class Temperature(Analysis):
         from asecalc_ml.statistics import block_average
 
         columns = thermo_columns(run, "time_fs", "temperature_K")
-        time_ps, average = columns["time_fs"] / 1000, block_average(columns["temperature_K"])
+        time_ps, found = columns["time_fs"] / 1000, columns["temperature_K"]
+        target = target_line(run.options, columns["time_fs"])
+        ramp = target is not None and target[0] != target[-1]
+        above = found - target if ramp else found  # of a ramp, what is beside the line scatters
+        average = block_average(above)
         return TemperatureResult(
-            mean_K=average.mean,
+            mean_K=float(found.mean()),
             error_K=average.error,
             std_K=average.std,
-            target_K=run.options.get("temperature_K"),
+            target_K=None if target is None else float(target[0]),
+            target_end_K=float(target[-1]) if ramp else None,
+            deviation=None if target is None else _deviation(found, target, 2 if ramp else 1),
             tolerance=self.tolerance,
             duration_ps=float(time_ps[-1] - time_ps[0]),
             n_points=average.n_frames,
-            band=TimeBand.from_series(time_ps, columns["temperature_K"]),
+            band=TimeBand.from_series(time_ps, found),
         )
+
+
+def target_line(options: Mapping, time_fs: np.ndarray) -> np.ndarray | None:
+    """Target at each time in K: a line from ``temperature_K`` to ``temperature_end_K``, if there is one.
+
+    The end belongs to the end of the planned production, which a run that stopped early did not reach.
+    """
+    import numpy as np
+
+    start, end = options.get("temperature_K"), options.get("temperature_end_K")
+    if not start:
+        return None
+    planned_fs = options.get("steps", 0) * options.get("timestep_fs", 0) or time_fs[-1]
+    slope = 0.0 if end is None or not planned_fs else (end - start) / planned_fs
+    return start + slope * np.asarray(time_fs)
+
+
+def _deviation(found: np.ndarray, target: np.ndarray, n_parts: int) -> float:
+    """The largest relative deviation among parts: the mean alone does not tell a ramp from a level."""
+    import numpy as np
+
+    parts = zip(np.array_split(found, n_parts), np.array_split(target, n_parts), strict=True)
+    relative = [float(one.mean() / aim.mean()) - 1 for one, aim in parts if len(one)]
+    return max(relative, key=abs)

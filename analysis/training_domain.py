@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Record
-from asecalc_ml.histogram import Histogram
+from asecalc_ml.histogram import Histogram, SlicedCounts
+from asecalc_ml.statistics import wasserstein
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,19 +50,10 @@ class TrainingDomain:
         """Angles of a canonical pattern such as "C-C-O", degrees."""
         return self._histogram("angles", pattern)
 
-    def compare(self, histogram: Histogram | None, values: np.ndarray) -> TrainingDistribution | None:
-        """Hold a run's values, shape (n_frames, n_groups), against a distribution of the training data."""
-        if histogram is None:
-            return None
-        outside = ~histogram.covers(values)
-        return TrainingDistribution(
-            dataset=self.dataset,
-            temperature=self.temperature,
-            histogram=histogram,
-            values_outside=float(outside.mean()),
-            frames_outside=float(outside.any(axis=1).mean()),
-            distance=_distance(histogram, values),
-        )
+    def beside(self, n_atoms: int, pattern: str) -> TrainingComparison | None:
+        """What a run's bonds (2 atoms) or angles (3) of a pattern are held against; None where unknown."""
+        seen = {2: self.bonds, 3: self.angles}.get(n_atoms, lambda pattern: None)(pattern)
+        return TrainingComparison(self, seen) if seen is not None else None
 
     def _histogram(self, kind: str, key: str) -> Histogram | None:
         found = (self._domain.get(kind) or {}).get(key)
@@ -83,9 +75,38 @@ def temperature_text(temperature_K: float | Sequence[float] | None) -> str:
     return f"{' and '.join(known)} K" if known else "unknown temperature"
 
 
-def _distance(histogram: Histogram, values: np.ndarray) -> float:
-    """Between the bins of the training data and the run's values put in bins of the same width."""
-    from asecalc_ml.statistics import wasserstein
+class TrainingComparison:
+    """Holds a run's values against a distribution of the training data.
 
-    binned = Histogram.from_samples(values, histogram.width)
-    return wasserstein(binned.centers, histogram.centers, binned.counts, histogram.counts)
+    Parameters
+    ----------
+    domain : TrainingDomain
+    seen : Histogram
+        Of the training data.
+    """
+
+    def __init__(self, domain: TrainingDomain, seen: Histogram):
+        self._domain, self._seen = domain, seen
+        self._counts = SlicedCounts(seen.width)  # in the same bins, so that bins make no difference
+        self._n_values = self._n_frames = self._values_outside = self._frames_outside = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take the values of the next frames, shape (n_frames, n_members)."""
+        outside = ~self._seen.covers(values)
+        self._counts.add(values)
+        self._n_values += outside.size
+        self._n_frames += len(outside)
+        self._values_outside += int(outside.sum())
+        self._frames_outside += int(outside.any(axis=1).sum())
+
+    def conclude(self) -> TrainingDistribution:
+        """How far the run went beyond."""
+        ours, seen = self._counts.histogram(0.0, 0.0), self._seen
+        return TrainingDistribution(
+            dataset=self._domain.dataset,
+            temperature=self._domain.temperature,
+            histogram=seen,
+            values_outside=self._values_outside / self._n_values,
+            frames_outside=self._frames_outside / self._n_frames,
+            distance=wasserstein(ours.centers, seen.centers, ours.counts, seen.counts),
+        )

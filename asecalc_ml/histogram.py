@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+MAX_BINS_AT_ONCE = 1_000_000
+
+
 class Histogram(BaseModel):
     """Counts in the bins [k width, (k + 1) width) for k = start, start + 1, ...
 
@@ -106,6 +109,87 @@ class Histogram(BaseModel):
                 counts[index] += count
         mean, std = _pooled(self, other)
         return Histogram(width=self.width, start=start, counts=counts, mean=mean, std=std)
+
+
+class SlicedCounts:
+    """Counts of samples in bins, for each of at most 64 equally long parts of a trajectory.
+
+    The parts grow with the trajectory, so that memory does not. Bins are numbered as in a :class:`Histogram`.
+
+    Parameters
+    ----------
+    width : float
+        Of a bin, in the unit of the samples.
+
+    Attributes
+    ----------
+    stride : int
+        Frames in each part; the last one may hold fewer.
+    """
+
+    MAX_PARTS = 64
+
+    def __init__(self, width: float):
+        self.width, self.stride, self._room = width, 1, 0
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []  # occupied bins, and their counts
+
+    def add(self, values: np.ndarray) -> None:
+        """Count the samples of the next frames, shape (n_frames, n_samples)."""
+        while len(values):
+            if self._room == 0:
+                self._begin_part()
+            taken, values = values[: self._room], values[self._room :]
+            self._parts[-1] = _merged([self._parts[-1], _counted(taken, self.width)])
+            self._room -= len(taken)
+
+    def _begin_part(self) -> None:
+        import numpy as np
+
+        if len(self._parts) == self.MAX_PARTS:
+            self._parts = [_merged(self._parts[k : k + 2]) for k in range(0, self.MAX_PARTS, 2)]
+            self.stride *= 2
+        self._parts.append((np.empty(0, int), np.empty(0, int)))
+        self._room = self.stride
+
+    def histogram(self, mean: float, std: float) -> Histogram:
+        """All parts together, with the mean and standard deviation of their samples."""
+        import numpy as np
+
+        bins, counts = _merged(self._parts)
+        dense = np.zeros(bins[-1] - bins[0] + 1, dtype=int)
+        dense[bins - bins[0]] = counts
+        return Histogram(width=self.width, start=int(bins[0]), counts=dense.tolist(), mean=mean, std=std)
+
+    def parts(self, first: int, n_bins: int) -> np.ndarray:
+        """Counts of each part in the bins from ``first`` on, shape (n_parts, n_bins)."""
+        import numpy as np
+
+        dense = np.zeros((len(self._parts), n_bins), dtype=int)
+        for row, (bins, counts) in zip(dense, self._parts, strict=True):
+            row[bins - first] = counts
+        return dense
+
+
+def _counted(values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Occupied bins and their counts; quick where values lie close together."""
+    import numpy as np
+
+    bins = np.floor(np.asarray(values, dtype=float) / width).astype(int).ravel()
+    lowest = int(bins.min(initial=0))
+    if int(bins.max(initial=0)) - lowest > MAX_BINS_AT_ONCE:
+        return np.unique(bins, return_counts=True)
+    counts = np.bincount(bins - lowest)
+    occupied = np.flatnonzero(counts)
+    return occupied + lowest, counts[occupied]
+
+
+def _merged(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    bins, place = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
+    counts = np.zeros(len(bins), dtype=int)
+    np.add.at(counts, place, np.concatenate([part[1] for part in parts]))
+    return bins, counts
 
 
 def _pooled(one: Histogram, two: Histogram) -> tuple[float, float]:

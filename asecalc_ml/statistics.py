@@ -4,6 +4,7 @@ Neighboring frames of a trajectory resemble each other, so ``std / sqrt(n_frames
 Here an error is given only where the run is long enough to show it, and ``None`` ("too short") elsewhere.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ MAX_BLOCKS = 20
 BLOCK_IN_CORRELATION_TIMES = 5
 WINDOW_IN_CORRELATION_TIMES = 5
 MIN_COARSE_POINTS = 200
+MIN_RESULTANT_LENGTH = 0.1  # of a mean direction
 TOO_SHORT = "too short"
 
 
@@ -139,6 +141,45 @@ def block_average(series: np.ndarray) -> BlockAverage:
     return BlockAverage(mean, std, error, "", len(values), time, n_blocks, len(values) // n_blocks)
 
 
+def circular_average(cosines: np.ndarray, sines: np.ndarray) -> BlockAverage:
+    r"""Mean direction of a series of angles, its spread and its error, in degrees.
+
+    .. math:: \bar\varphi = \arg \langle e^{i\varphi} \rangle, \quad
+        \sigma = \sqrt{-2 \ln R}, \quad R = |\langle e^{i\varphi} \rangle|
+
+    179 and -179 degrees have the mean 180, not 0. The error of the mean is that of
+    sin(φ - φ̄), divided by R. It is only given where blocks are also longer than the correlation time of
+    cos(φ - φ̄), and where R is at least 0.1: angles that are spread over the whole circle have no mean.
+
+    Parameters
+    ----------
+    cosines, sines : array, shape (n_frames,)
+        Of the angles, or their averages over several bonds in each frame.
+
+    Notes
+    -----
+    Source: N. I. Fisher, *Statistical Analysis of Circular Data* (1993), sections 2.3 and 4.4.
+    """
+    vector = complex(np.mean(cosines), np.mean(sines))
+    length = min(abs(vector), 1.0)
+    mean, std = np.degrees(np.angle(vector)), np.degrees(np.sqrt(-2 * np.log(max(length, 1e-300))))
+    turned = (np.asarray(cosines) + 1j * np.asarray(sines)) * np.exp(-1j * np.angle(vector))
+    across, along = block_average(turned.imag), block_average(turned.real)
+    slower = max(across, along, key=lambda one: one.correlation_time)
+    error, note = _circular_error(across.error, along.error, length)
+    n_blocks, block_length = (slower.n_blocks, slower.block_length) if error is not None else (0, 0)
+    times = (slower.correlation_time, n_blocks, block_length)
+    return BlockAverage(float(mean), float(std), error, note, len(cosines), *times)
+
+
+def _circular_error(across: float | None, along: float | None, length: float) -> tuple[float | None, str]:
+    if across is None or along is None:
+        return None, TOO_SHORT
+    if length < MIN_RESULTANT_LENGTH:
+        return None, "spread over all angles"
+    return float(np.degrees(across / length)), ""
+
+
 def block_means(values: np.ndarray, n_blocks: int) -> np.ndarray:
     """Averages over equal blocks, shape (n_blocks,); frames left over at the beginning are not used."""
     length = len(values) // n_blocks
@@ -177,6 +218,59 @@ def linear_drift(time: np.ndarray, values: np.ndarray) -> Drift:
     times, scatter = block_means(centred, n_blocks), block_means(residuals, n_blocks)
     times, scatter = times - times.mean(), scatter - scatter.mean()
     return Drift(slope, float(np.sqrt((scatter @ scatter) / (n_blocks - 2) / (times @ times))))
+
+
+class CondensedSeries:
+    """Keeps a series in bounded memory: averages of 2, 4, 8… frames once it is too long to keep each frame.
+
+    Means stay what they are, and so do block averages; what is faster than the averages is lost. How frames
+    are handed over makes no difference.
+
+    Parameters
+    ----------
+    max_values : int
+        Numbers to keep, at least those of eight frames.
+
+    Attributes
+    ----------
+    stride : int
+        Frames behind each average.
+    """
+
+    def __init__(self, max_values: int):
+        self._max_values, self.stride, self._length = max_values, 1, 0
+        self._kept: list[np.ndarray] = []
+        self._waiting: np.ndarray | None = None
+
+    def add(self, rows: np.ndarray) -> None:
+        """Take the next frames, shape (n_frames, ...)."""
+        rows = np.asarray(rows) if self._waiting is None else np.concatenate([self._waiting, rows])
+        whole = len(rows) // self.stride * self.stride
+        self._waiting = rows[whole:] if whole < len(rows) else None
+        self._keep(rows[:whole].reshape(-1, self.stride, *rows.shape[1:]))
+        while self._length > self._limit(rows):
+            self._halve()
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The series, shape (n_kept, ...); frames that do not fill an average are left out."""
+        return np.concatenate(self._kept) if self._kept else np.empty((0,))
+
+    def _limit(self, rows: np.ndarray) -> int:
+        return max(8, self._max_values // max(1, math.prod(rows.shape[1:])))
+
+    def _keep(self, groups: np.ndarray) -> None:
+        self._kept.append(groups[:, 0] if self.stride == 1 else groups.mean(axis=1))
+        self._length += len(groups)
+
+    def _halve(self) -> None:
+        rows = self.rows
+        if len(rows) % 2:  # the last average goes back to those that wait, with its weight
+            last = np.repeat(rows[-1:], self.stride, axis=0)
+            self._waiting = last if self._waiting is None else np.concatenate([last, self._waiting])
+            rows = rows[:-1]
+        self._kept = [rows.reshape(-1, 2, *rows.shape[1:]).mean(axis=1)]
+        self._length, self.stride = len(rows) // 2, 2 * self.stride
 
 
 def wasserstein(

@@ -9,7 +9,6 @@ Conventions are those of the neighbor lists: the bond (i, j) with the integer ce
 ``positions[j] - positions[i] + s @ cell``.
 """
 
-import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +16,7 @@ from functools import cached_property
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols, covalent_radii
-
-from asecalc_ml.errors import ConfigError
+from ase.data import covalent_radii
 
 BOND_TOLERANCE = 1.3
 FORMED_TOLERANCE = 1.2
@@ -337,76 +334,46 @@ def angle_triples_and_shifts(bonds: np.ndarray, shifts: np.ndarray) -> tuple[np.
     return np.array(triples, dtype=int).reshape(-1, 3), np.array(crossed, dtype=int).reshape(-1, 2, 3)
 
 
-# --------------------------------------------------------------------------------------------- patterns
-
-
-def parse_pattern(pattern: str) -> tuple[str, ...]:
-    """Elements of a pattern.
-
-    Examples
-    --------
-    >>> parse_pattern("C-C-O")
-    ('C', 'C', 'O')
-
-    Raises
-    ------
-    ConfigError
-        If it is not two or three element symbols joined by hyphens.
-    """
-    elements = tuple(part.strip() for part in re.split("[-–]", str(pattern)))
-    unknown = [element for element in elements if element not in chemical_symbols[1:]]
-    if unknown or not 2 <= len(elements) <= 3:
-        raise ConfigError(
-            f"pattern {pattern!r}: expected two elements for a bond ('C-O') or three for an angle ('C-C-O')"
-            + (f"; {unknown[0]!r} is no element" if unknown else "")
-        )
-    return elements
-
-
-def canonical_pattern(pattern: str | Sequence[str]) -> str:
-    """The alphabetically smaller of a pattern's two readings, since both mean the same.
-
-    Examples
-    --------
-    >>> canonical_pattern("O-C-C")
-    'C-C-O'
-    >>> canonical_pattern(("O", "C"))
-    'C-O'
-    """
-    elements = parse_pattern(pattern if isinstance(pattern, str) else "-".join(pattern))
-    return "-".join(min(elements, elements[::-1]))
-
-
-def pattern_mask(atoms: Atoms, groups: np.ndarray, pattern: str) -> np.ndarray:
-    """Which bonds or angles have the elements of a pattern, read in either direction.
+def dihedral_chains_and_shifts(bonds: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Chains i-j-k-l of three bonds, across periodic images.
 
     Parameters
     ----------
-    atoms : Atoms
-    groups : array of int, shape (n_groups, 2) for bonds, (n_groups, 3) for angles
-    pattern : str
-        As many elements as the groups have atoms.
+    bonds : array of int, shape (n_bonds, 2)
+    shifts : array of int, shape (n_bonds, 3)
 
     Returns
     -------
-    ndarray of bool, shape (n_groups,)
+    chains : ndarray of int, shape (n_dihedrals, 4)
+        Each once, those of one middle bond together. The ends of a ring of three bonds are the same atom and
+        make no dihedral.
+    shifts : ndarray of int, shape (n_dihedrals, 3, 3)
+        Cell shifts from each atom of the chain to the next.
     """
-    elements = np.array(parse_pattern(pattern))
-    groups = np.asarray(groups, dtype=int)
-    if groups.ndim != 2 or groups.shape[1] != len(elements):
-        kind = {2: "bonds", 3: "angles"}[len(elements)]
-        raise ConfigError(f"pattern {pattern!r} names {kind}; got atom groups of shape {groups.shape}")
-    symbols = np.array(atoms.get_chemical_symbols())[groups]
-    return (symbols == elements).all(axis=1) | (symbols == elements[::-1]).all(axis=1)
+    n_atoms = int(np.max(bonds, initial=-1)) + 1
+    graph = BondGraph(n_atoms, np.asarray(bonds).reshape(-1, 2), np.asarray(shifts).reshape(-1, 3))
+    chains, crossed = [], []
+    for (j, k), middle in zip(graph.bonds.tolist(), map(tuple, graph.shifts.tolist()), strict=True):
+        for i, first in graph.neighbors[j]:
+            for l, last in graph.neighbors[k]:  # noqa: E741
+                end = tuple(a + b for a, b in zip(middle, last, strict=True))
+                if (i, first) != (k, middle) and (l, end) != (j, (0, 0, 0)) and (l, end) != (i, first):
+                    chains.append((i, j, k, l))
+                    crossed.append((tuple(-s for s in first), middle, last))
+    return np.array(chains, dtype=int).reshape(-1, 4), np.array(crossed, dtype=int).reshape(-1, 3, 3)
 
 
-def match_bonds(atoms: Atoms, bonds: np.ndarray, pattern: str) -> np.ndarray:
-    """The bonds of a pattern such as "C-O", shape (n_matching, 2), in the order given."""
-    bonds = np.asarray(bonds, dtype=int).reshape(-1, 2)
-    return bonds[pattern_mask(atoms, bonds, pattern)]
+# --------------------------------------------------------------------------------------------- patterns
 
 
-def match_angles(atoms: Atoms, triples: np.ndarray, pattern: str) -> np.ndarray:
-    """The angles of a pattern such as "C-C-O", shape (n_matching, 3), in the order given."""
-    triples = np.asarray(triples, dtype=int).reshape(-1, 3)
-    return triples[pattern_mask(atoms, triples, pattern)]
+def canonical_pattern(elements: Sequence[str]) -> str:
+    """Pattern of elements, the alphabetically smaller of its two readings, since both mean the same.
+
+    :mod:`asecalc_ml.selection` reads patterns, and knows more kinds of them.
+
+    Examples
+    --------
+    >>> canonical_pattern(("O", "C"))
+    'C-O'
+    """
+    return "-".join(min(list(elements), list(elements)[::-1]))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asecalc_ml.analysis.angles import Angles
-from asecalc_ml.analysis.internal_coordinates import angle_between
+from asecalc_ml.analysis.chains import angle_between
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import AnalysisError, ConfigError
@@ -60,16 +60,17 @@ def test_no_angle_in_two_atoms():
 
 
 def test_bond_pattern_is_no_angle():
-    with pytest.raises(ConfigError, match="3 elements"):
+    with pytest.raises(ConfigError, match="expected 3 atoms for an angle"):
         parse_options({"patterns": ["C-O"]}, Angles)
 
 
-def test_running_twice_and_other_chunks_change_nothing():
+@pytest.mark.parametrize("size", [1, 7, 56])
+def test_running_twice_and_other_chunks_change_nothing(size):
     ethanol = molecule("CH3CH2OH")
-    run = MemoryRun(ethanol, shaken(ethanol, 21))
+    run = MemoryRun(ethanol, shaken(ethanol, 57))
     measurement = Angles().prepare(run)
-    for part in (run.positions[:4], run.positions[4:4], run.positions[4:]):
-        measurement.frames(part)
+    for frames in run.frame_chunks(size):
+        measurement.frames(frames)
     assert Angles().run(run) == Angles().run(run) == measurement.conclude()
 
 

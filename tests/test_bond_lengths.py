@@ -69,12 +69,13 @@ def test_two_bonds_of_one_pattern_are_told_apart():
     assert first.atoms != second.atoms
 
 
-def test_running_twice_and_other_chunks_change_nothing():
+@pytest.mark.parametrize("size", [1, 7, 56])
+def test_running_twice_and_other_chunks_change_nothing(size):
     ethanol = molecule("CH3CH2OH")
     run = MemoryRun(ethanol, shaken(ethanol, 57))
     measurement = BondLengths().prepare(run)
-    for part in np.array_split(run.positions, [1, 2, 30]):
-        measurement.frames(part)
+    for frames in run.frame_chunks(size):
+        measurement.frames(frames)
     assert BondLengths().run(run) == BondLengths().run(run) == measurement.conclude()
 
 

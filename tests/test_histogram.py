@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from asecalc_ml.histogram import Histogram
+from asecalc_ml.histogram import Histogram, SlicedCounts
 
 samples = arrays(float, st.integers(1, 30), elements=st.floats(-1e3, 1e3))
 widths = st.floats(0.01, 100)
@@ -23,6 +23,7 @@ def test_counted_by_hand():
     assert histogram.total == 4
 
 
+@settings(deadline=None)
 @given(samples, widths)
 def test_nothing_is_lost(values, width):
     histogram = Histogram.from_samples(values, width)
@@ -32,6 +33,7 @@ def test_nothing_is_lost(values, width):
     assert histogram.covers(values).all()
 
 
+@settings(deadline=None)
 @given(samples, samples, widths)
 def test_sum_is_the_histogram_of_all(first, second, width):
     both = Histogram.from_samples(first, width) + Histogram.from_samples(second, width)
@@ -41,12 +43,14 @@ def test_sum_is_the_histogram_of_all(first, second, width):
     assert both.std == pytest.approx(together.std, rel=1e-6, abs=1e-4)
 
 
+@settings(deadline=None)
 @given(arrays(float, 20, elements=st.integers(-40, 40).map(lambda n: n / 4 + 0.1)))
 def test_numpy_counts_the_same(values):
     histogram = Histogram.from_samples(values, 0.25)
     assert np.histogram(values, histogram.edges)[0].tolist() == histogram.counts
 
 
+@settings(deadline=None)
 @given(samples, widths)
 def test_json_and_back(values, width):
     histogram = Histogram.from_samples(values, width)
@@ -76,3 +80,35 @@ def test_a_histogram_does_not_change():
         Histogram.from_samples([1.0], 0.1).width = 0.2
     with pytest.raises(ValidationError, match="first and the last"):
         Histogram(width=0.1, start=0, counts=[0, 1], mean=0.15, std=0)
+
+
+def counted_in_chunks(values, sizes) -> SlicedCounts:
+    counts = SlicedCounts(0.5)
+    for chunk in np.split(values, np.cumsum(sizes)):
+        counts.add(chunk)
+    return counts
+
+
+@pytest.mark.parametrize("n_frames", [1, 63, 64, 65, 1000])
+def test_parts_of_a_run_add_up_to_its_histogram(n_frames):
+    values = np.random.default_rng(0).normal(scale=3, size=(n_frames, 2))
+    counts = counted_in_chunks(values, [1, 0, 40])
+    whole = Histogram.from_samples(values, 0.5)
+    assert counts.histogram(whole.mean, whole.std) == whole
+    parts = counts.parts(whole.start, len(whole.counts))
+    assert len(parts) == -(-n_frames // counts.stride) <= 64
+    for k, part in enumerate(parts):
+        of_part = Histogram.from_samples(values[k * counts.stride : (k + 1) * counts.stride], 0.5)
+        assert np.trim_zeros(part).tolist() == of_part.counts
+
+
+def test_how_frames_are_handed_over_makes_no_difference():
+    values = np.random.default_rng(0).normal(size=(300, 3))
+    one, other = counted_in_chunks(values, []), counted_in_chunks(values, [7, 100, 1])
+    assert np.array_equal(one.parts(-20, 60), other.parts(-20, 60))
+
+
+def test_an_atom_that_flies_away_takes_no_memory():
+    counts = SlicedCounts(0.01)
+    counts.add(np.array([[1.0], [1e7]]))
+    assert counts.stride == 1

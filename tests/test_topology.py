@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from asecalc_ml.errors import ConfigError
 from asecalc_ml.structures import load_structure, shipped_names
 from asecalc_ml.topology import (
     BOND_TOLERANCE,
@@ -22,12 +21,9 @@ from asecalc_ml.topology import (
     bond_changes,
     bond_graph,
     canonical_pattern,
+    dihedral_chains_and_shifts,
     find_bonds,
     find_bonds_and_shifts,
-    match_angles,
-    match_bonds,
-    parse_pattern,
-    pattern_mask,
     topological_classes,
 )
 
@@ -238,37 +234,45 @@ def test_silicon_has_only_tetrahedral_angles_six_an_atom():
     assert cosines == pytest.approx(np.full(12, -1 / 3))
 
 
-# ------------------------------------------------------------------------------------------- patterns
+# ------------------------------------------------------------------------------------------- dihedrals
 
 
-def test_patterns_pick_bonds_and_angles_in_either_reading():
-    ethanol = load_structure("ethanol")
-    bonds = find_bonds(ethanol)
-    counts = {"C-C": 1, "C-O": 1, "O-C": 1, "C-H": 5, "H-O": 1, "O-O": 0}
-    assert {pattern: len(match_bonds(ethanol, bonds, pattern)) for pattern in counts} == counts
-    angles = {"C-C-O": 1, "O-C-C": 1, "H-C-H": 4, "C-O-H": 1, "H-C-C": 5, "H-C-O": 2, "C-C-C": 0}
-    triples = angle_triples(bonds)
-    assert {pattern: len(match_angles(ethanol, triples, pattern)) for pattern in angles} == angles
+def chains_by_brute_force(bonds: list) -> set:
+    """Of a molecule: all i-j-k-l of four different atoms with three bonds, each once."""
+    bonded = {*bonds, *((j, i) for i, j in bonds)}
+    atoms = range(8)
+    found = [one for one in itertools.permutations(atoms, 4) if set(itertools.pairwise(one)) <= bonded]
+    return {min(one, one[::-1]) for one in found}
+
+
+@given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] < pair[1])))
+@settings(deadline=None)
+def test_dihedrals_of_any_graph(bonds):
+    rows = np.array(sorted(bonds), dtype=int).reshape(-1, 2)
+    chains, shifts = dihedral_chains_and_shifts(rows, np.zeros((len(rows), 3), dtype=int))
+    found = [min(one, one[::-1]) for one in map(tuple, chains.tolist())]
+    assert len(found) == len(set(found))
+    assert set(found) == chains_by_brute_force(sorted(bonds))
+    assert shifts.shape == (len(chains), 3, 3)
+
+
+def test_dihedrals_of_diamond_are_gauche_and_trans():
+    """Two atoms in the cell: each of the four bonds has 3 x 3 chains, a third of them trans."""
+    diamond = bulk("C")
+    chains, shifts = dihedral_chains_and_shifts(*find_bonds_and_shifts(diamond))
+    assert len(chains) == 4 * 9
+    positions = diamond.positions[chains]
+    positions[:, 1:] += np.cumsum(shifts, axis=1) @ diamond.cell.array
+    angles = np.array([Atoms("C4", one).get_dihedral(0, 1, 2, 3) for one in positions])
+    assert sorted({round(float(angle)) % 360 for angle in angles}) == [60, 180, 300]
+    assert np.sum(np.abs(angles - 180) < 1) == 4 * 3
 
 
 @pytest.mark.parametrize(
-    ("pattern", "canonical"), [("O-C-C", "C-C-O"), ("C-C-O", "C-C-O"), ("O-C", "C-O"), ("Si-O-Si", "Si-O-Si")]
+    ("elements", "canonical"), [(("O", "C", "C"), "C-C-O"), (["C", "C", "O"], "C-C-O"), (("O", "C"), "C-O")]
 )
-def test_canonical_reading(pattern, canonical):
-    assert canonical_pattern(pattern) == canonical_pattern(parse_pattern(pattern)) == canonical
-
-
-@pytest.mark.parametrize("pattern", ["C", "C-C-C-C", "C-", "CO", "c-o", "C-Xx", "", "C O"])
-def test_patterns_that_are_none(pattern):
-    with pytest.raises(ConfigError, match="expected two elements"):
-        parse_pattern(pattern)
-
-
-def test_a_bond_pattern_does_not_fit_angles():
-    ethanol = load_structure("ethanol")
-    triples = angle_triples(find_bonds(ethanol))
-    with pytest.raises(ConfigError, match="names bonds"):
-        pattern_mask(ethanol, triples, "C-O")
+def test_canonical_reading(elements, canonical):
+    assert canonical_pattern(elements) == canonical
 
 
 # -------------------------------------------------------------------------------------------- changes

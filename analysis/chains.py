@@ -1,0 +1,236 @@
+"""Bonds, angles and dihedrals of a structure, those that patterns choose, and their values in frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.analysis.internal_coordinates import FollowedVectors
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.selection import KINDS, AtomTypes, Selection, parse_selection
+from asecalc_ml.topology import (
+    BondGraph,
+    angle_triples_and_shifts,
+    bond_graph,
+    dihedral_chains_and_shifts,
+)
+
+if TYPE_CHECKING:
+    from asecalc_ml.frames import Frames
+    from asecalc_ml.rundir import RunReader
+
+Splitting = Literal["element", "environment", "atoms"]
+MAX_NAMED = 12
+N_NEAREST = 3
+
+
+class Chains(NamedTuple):
+    """Chains of two, three or four atoms.
+
+    ``atoms`` has shape (n_chains, n). ``shifts``, of shape (n_chains, n - 1, 3), holds the cell shift from
+    each atom to the next.
+    """
+
+    atoms: np.ndarray
+    shifts: np.ndarray
+
+    def __getitem__(self, rows) -> Chains:
+        return Chains(self.atoms[rows], self.shifts[rows])
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+
+def all_chains(graph: BondGraph, n_atoms: int) -> Chains:
+    """All bonds, angles or dihedrals: chains of two, three or four atoms."""
+    if n_atoms == 2:
+        return Chains(graph.bonds, graph.shifts[:, None])
+    if n_atoms == 4:
+        return Chains(*dihedral_chains_and_shifts(graph.bonds, graph.shifts))
+    triples, ends = angle_triples_and_shifts(graph.bonds, graph.shifts)
+    return Chains(triples, ends * np.array([-1, 1])[:, None])
+
+
+def join(chains: list[Chains]) -> Chains:
+    """Chains one after the other."""
+    return Chains(*(np.concatenate(parts) for parts in zip(*chains, strict=True)))
+
+
+# ---------------------------------------------------------------------------------------------- choosing
+
+
+def choose(
+    atoms: Atoms, n_atoms: int, patterns: list[str] | None = None, by: Splitting = "element"
+) -> dict[str, Chains]:
+    """Bonds, angles or dihedrals of a structure by pattern.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    n_atoms : int
+        Two for bonds, three for angles, four for dihedrals.
+    patterns : list of str, optional
+        See :mod:`asecalc_ml.selection`. Without, everything that holds no hydrogen, or everything where
+        there is nothing else.
+    by : {"element", "environment", "atoms"}
+        What a distribution is made of: all of one pattern together, those with the same atoms bonded around
+        them, or each by itself.
+
+    Returns
+    -------
+    dict of Chains, by canonical pattern
+
+    Raises
+    ------
+    AnalysisError
+        If there are none, or a pattern matches none; the message names the nearest that there are.
+    """
+    return _Chooser(atoms, n_atoms).choose(patterns, by)
+
+
+class _Chooser:
+    def __init__(self, atoms: Atoms, n_atoms: int):
+        graph = bond_graph(atoms)
+        self._atoms, self._n_atoms, self._kind = atoms, n_atoms, KINDS[n_atoms]
+        self._formula = atoms.get_chemical_formula()
+        self._chains = all_chains(graph, n_atoms)
+        self._types = AtomTypes(atoms, [[j for j, _ in around] for around in graph.neighbors])
+
+    def choose(self, patterns: list[str] | None, by: Splitting) -> dict[str, Chains]:
+        found = self._default() if patterns is None else self._matching(patterns)
+        if by == "element":
+            return found
+        name = self._types.name if by == "environment" else lambda group: str(_numbered(group))
+        return _grouped(join(list(found.values())), name)
+
+    def _default(self) -> dict[str, Chains]:
+        self._need_some()
+        groups = _grouped(self._chains, self._types.elements)
+        without = {name: one for name, one in groups.items() if "H" not in name.split("-")}
+        return without or groups
+
+    def _need_some(self) -> None:
+        if len(self._chains) == 0:
+            raise AnalysisError(
+                f"no {self._kind} in {self._formula}: remove this analysis, or start from a bonded structure"
+            )
+
+    def _matching(self, patterns: list[str]) -> dict[str, Chains]:
+        selections = [parse_selection(pattern) for pattern in patterns]
+        return {str(one): self._of(one, text) for one, text in zip(selections, patterns, strict=True)}
+
+    def _of(self, selection: Selection, text: str) -> Chains:
+        self._check_indices(selection)
+        rows = np.flatnonzero(self._types.mask(selection, self._chains.atoms)) if len(self._chains) else []
+        if len(rows):
+            return self._chains[rows]
+        if selection.indices is not None:
+            return _nearest_images(self._atoms, selection.indices)
+        self._need_some()
+        raise AnalysisError(self._no_match(text))
+
+    def _check_indices(self, selection: Selection) -> None:
+        given = [term.index for term in selection.terms if term.index is not None]
+        if any(index >= len(self._atoms) for index in given):
+            raise AnalysisError(
+                f"pattern {str(selection)!r}: {self._formula} has the atoms 0 to {len(self._atoms) - 1}"
+            )
+        if any(a == b for a, b in pairwise(given)):
+            raise AnalysisError(f"pattern {str(selection)!r} names an atom beside itself")
+
+    def _no_match(self, text: str) -> str:
+        by_element = sorted({self._types.elements(group) for group in self._chains.atoms})
+        by_surroundings = sorted({self._types.name(group) for group in self._chains.atoms})
+        known = by_surroundings if "(" in text else by_element
+        nearest = sorted(known, key=partial(_likeness, parse_selection(text)), reverse=True)[:N_NEAREST]
+        hint = f"; nearest are {', '.join(nearest)}" if len(known) > N_NEAREST else ""
+        more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+        there = ", ".join(known[:MAX_NAMED]) + more
+        return f"no {self._kind} in {self._formula} matches {text!r}{hint}; there are {there}"
+
+
+def _likeness(wanted: Selection, name: str) -> float:
+    """How much a pattern is like another: by its atoms in either order, and by its elements in any order."""
+    from difflib import SequenceMatcher
+
+    found = parse_selection(name).terms
+    alike = [
+        sum(SequenceMatcher(None, str(a), str(b)).ratio() for a, b in zip(wanted.terms, terms, strict=True))
+        for terms in (found, found[::-1])
+    ]
+    elements = (Counter(term.element for term in terms) for terms in (wanted.terms, found))
+    return max(alike) + sum(Counter.__and__(*elements).values())
+
+
+def _numbered(group) -> Selection:
+    return parse_selection("-".join(map(str, group)))
+
+
+def _grouped(chains: Chains, name: Callable) -> dict[str, Chains]:
+    """Chains of the same name together, names sorted; numbers by their value."""
+    names = np.array([name(group) for group in chains.atoms.tolist()], dtype=object)
+    order = sorted(set(names), key=lambda one: [term.order for term in parse_selection(one).terms])
+    return {one: chains[np.flatnonzero(names == one)] for one in order}
+
+
+def _nearest_images(atoms: Atoms, indices: list[int]) -> Chains:
+    """One chain of atoms that need not be bonded, from each to the nearest image of the next."""
+    from ase.geometry import complete_cell, find_mic
+
+    indices = np.array(indices)
+    raw = np.diff(atoms.positions[indices], axis=0)
+    nearest, _ = find_mic(raw, atoms.cell, atoms.pbc)
+    shifts = np.rint((nearest - raw) @ np.linalg.inv(complete_cell(atoms.cell))).astype(int)
+    return Chains(indices[None], shifts[None])
+
+
+# ------------------------------------------------------------------------------------------------ values
+
+
+class ChainValues:
+    """Lengths in Å, angles or dihedrals in degrees, of chains of two, three or four atoms.
+
+    Angles are between 0 and 180, dihedrals between -180 and 180, with the sign of IUPAC: positive where the
+    bond in front has to be turned clockwise to cover the one behind.
+    """
+
+    def __init__(self, run: RunReader, chains: Chains):
+        n_chains, n_atoms = chains.atoms.shape
+        pairs = np.stack([chains.atoms[:, :-1], chains.atoms[:, 1:]], axis=-1)
+        self._shape = (n_chains, n_atoms - 1, 3)
+        shifts = chains.shifts.reshape(-1, 3)
+        self._vectors = FollowedVectors(run, pairs.reshape(-1, 2), shifts)
+        self._value = {2: _lengths, 3: _angles, 4: _dihedrals}[n_atoms]
+
+    def __call__(self, frames: Frames) -> np.ndarray:
+        """Values, shape (n_frames, n_chains)."""
+        return self._value(self._vectors(frames).reshape(len(frames), *self._shape))
+
+
+def _lengths(steps: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(steps[:, :, 0], axis=-1)
+
+
+def _angles(steps: np.ndarray) -> np.ndarray:
+    return angle_between(-steps[:, :, 0], steps[:, :, 1])
+
+
+def _dihedrals(steps: np.ndarray) -> np.ndarray:
+    """From the tangent; with unit vectors of the outer planes the cosine would lose digits near 0 and 180."""
+    first, middle, last = steps[:, :, 0], steps[:, :, 1], steps[:, :, 2]
+    one, other = np.cross(first, middle), np.cross(middle, last)
+    length = np.linalg.norm(middle, axis=-1)
+    sine = length * np.sum(first * other, axis=-1)
+    return np.degrees(np.arctan2(sine, np.sum(one * other, axis=-1)))
+
+
+def angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Angles in degrees from the tangent, which unlike the cosine is accurate near 0 and 180 degrees."""
+    opposite = np.linalg.norm(np.cross(first, second), axis=-1)
+    return np.degrees(np.arctan2(opposite, np.sum(first * second, axis=-1)))

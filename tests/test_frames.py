@@ -1,0 +1,137 @@
+"""Trajectories read straight from the file, beside ASE's own reader; cut ones, and frames of other atoms."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
+from ase.io.trajectory import Trajectory
+
+from asecalc_ml.errors import AnalysisError, RunError
+from asecalc_ml.frames import TrajectoryFile, chunk_starts
+
+RNG = np.random.default_rng(0)
+
+
+def written(path, atoms, n_frames=60, momenta=True):
+    """Frames with all that a run writes, in a cell that changes."""
+    with Trajectory(path, "w") as trajectory:
+        for k in range(n_frames):
+            one = atoms.copy()
+            one.set_cell(atoms.cell * (1 + 0.001 * k))
+            one.positions += RNG.normal(scale=0.1, size=one.positions.shape)
+            if momenta:
+                one.set_momenta(RNG.normal(size=one.positions.shape))
+                forces = RNG.normal(size=one.positions.shape)
+                one.calc = SinglePointCalculator(one, energy=float(k), forces=forces)
+            trajectory.write(one)
+    return path
+
+
+def chunks(path, atoms, size=None):
+    return TrajectoryFile(path).chunks(atoms.numbers, atoms.get_masses(), size)
+
+
+@pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), bulk("NaCl", "rocksalt", 5.6)], ids=str)
+def test_every_bit_is_what_ase_reads(tmp_path, atoms):
+    path = written(tmp_path / "a.traj", atoms)  # 60 frames: the index of the file has grown twice
+    theirs = read(path, ":")
+    ours = list(chunks(path, atoms, 7))
+    assert [(one.start, len(one)) for one in ours] == list(chunk_starts(60, len(atoms), 7))
+    for name, get in [
+        ("positions", lambda one: one.positions),
+        ("momenta", lambda one: one.get_momenta()),
+        ("velocities", lambda one: one.get_velocities()),
+        ("forces", lambda one: one.get_forces()),
+        ("cells", lambda one: one.cell.array),
+    ]:
+        found = np.concatenate([getattr(one, name) for one in ours])
+        assert np.array_equal(found, [get(one) for one in theirs]), name
+
+
+def test_what_is_not_looked_at_is_not_read(tmp_path, monkeypatch):
+    path = written(tmp_path / "a.traj", molecule("H2O"), 3)
+    asked = []
+    array = TrajectoryFile.array
+    monkeypatch.setattr(TrajectoryFile, "array", lambda self, one: asked.append(one) or array(self, one))
+    (frames,) = chunks(path, molecule("H2O"))
+    assert asked == []
+    assert frames.positions is frames.positions
+    assert len(asked) == 4  # atomic numbers once, positions of each frame
+
+
+def test_frames_without_momenta(tmp_path):
+    path = written(tmp_path / "a.traj", molecule("H2O"), 3, momenta=False)
+    (frames,) = chunks(path, molecule("H2O"))
+    assert frames.positions.shape == (3, 3, 3)
+    for name in ("momenta", "velocities", "forces"):
+        with pytest.raises(AnalysisError, match="the frames hold no"):
+            getattr(frames, name)
+
+
+def test_missing_and_empty_files_hold_no_frames(tmp_path):
+    assert TrajectoryFile(tmp_path / "nothing.traj").n_frames == 0
+    (tmp_path / "empty.traj").touch()
+    assert TrajectoryFile(tmp_path / "empty.traj").n_frames == 0
+
+
+def test_cut_anywhere_the_whole_frames_are_read(tmp_path):
+    atoms = molecule("H2O")
+    path = written(tmp_path / "a.traj", atoms)
+    content, theirs = path.read_bytes(), [one.positions for one in read(path, ":")]
+    counts = []
+    for size in np.linspace(500, len(content), 97).astype(int):
+        path.write_bytes(content[:size])
+        file = TrajectoryFile(path)
+        counts.append(file.n_frames)
+        assert file.n_frames + file.n_lost == 60
+        found = [one for frames in chunks(path, atoms) for one in frames.positions]
+        assert np.array_equal(np.reshape(found, (-1, 3, 3)), np.reshape(theirs[: len(found)], (-1, 3, 3)))
+    assert counts == sorted(counts)
+    assert counts[-1] == 60
+    assert counts[48] > 20  # half of the file, half of the frames
+
+
+@pytest.mark.parametrize("content", [b"no trajectory", b"- of UlmASE-Trajectory  ", b"- of UlmElse    " * 9])
+def test_another_file_is_refused(tmp_path, content):
+    (tmp_path / "a.traj").write_bytes(content)
+    with pytest.raises(RunError, match="is damaged in its first bytes"):
+        TrajectoryFile(tmp_path / "a.traj")
+
+
+def test_a_damaged_frame_is_named(tmp_path):
+    path = written(tmp_path / "a.traj", molecule("H2O"), 5)
+    content = path.read_bytes().replace(b'"energy": 3.0', b'"energy": 3..')
+    path.write_bytes(content)
+    (frames,) = chunks(path, molecule("H2O"))
+    with pytest.raises(RunError, match="is damaged in frame 3"):
+        _ = frames.positions
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (molecule("CO2"), "frame 2 of the trajectory has other atoms .*: CO2 in place of H2O"),
+        (molecule("H2O")[[1, 0, 2]], "frame 2 .* in another order"),
+        (molecule("NH3"), "H3N in place of"),
+    ],
+)
+def test_frames_of_other_atoms_are_refused(tmp_path, other, message):
+    water = molecule("H2O")
+    with Trajectory(tmp_path / "a.traj", "w") as trajectory:
+        for one in (water, water, other, water):
+            trajectory.write(one)
+    (frames,) = chunks(tmp_path / "a.traj", water)
+    with pytest.raises(RunError, match=message):
+        _ = frames.positions
+
+
+def test_first_frame_must_be_of_the_same_atoms_too(tmp_path):
+    path = written(tmp_path / "a.traj", molecule("CO2"), 2)
+    with pytest.raises(RunError, match="CO2 in place of H2O"):
+        _ = next(chunks(path, molecule("H2O"))).cells
+
+
+def test_large_structures_come_in_small_chunks():
+    assert list(chunk_starts(3, 2_000_000)) == [(0, 1), (1, 1), (2, 1)]
+    assert next(chunk_starts(10_000, 9)) == (0, 1000)
