@@ -1,0 +1,56 @@
+"""Which methods an architecture offers for a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asecalc_ml.analysis.relevance.registry import ALL, METHODS, PARTS
+from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.targets import Target
+from asecalc_ml.errors import AnalysisError
+
+
+def parts(subject: Subject) -> set[str]:
+    """What the model has of :data:`~asecalc_ml.analysis.relevance.registry.PARTS`."""
+    potential = subject.model.potential
+    found = {
+        "embeddings": len(potential.embeddings) > 0,
+        "interactions": len(potential.interactions) > 0,
+        "attentions": len(potential.attentions) > 0,
+        "contributions": subject.run().output.potential.contributions is not None,
+    }
+    return {name for name, there in found.items() if there}
+
+
+def offered(subject: Subject, target: Target) -> list[str]:
+    """Names of the methods, in the order of the registry."""
+    there = parts(subject)
+    return [
+        name
+        for name, method in METHODS.items()
+        if (method.needs is None or method.needs in there) and (target.additive or not method.additive)
+    ]
+
+
+def chosen(wanted: Sequence[str], subject: Subject, target: Target) -> list[str]:
+    """The wanted methods, or all that are offered.
+
+    Raises
+    ------
+    AnalysisError
+        If the architecture cannot offer one of them; the message names those it can.
+    """
+    possible = offered(subject, target)
+    if ALL in wanted:
+        return possible
+    for name in wanted:
+        if name not in possible:
+            raise AnalysisError(f"{_reason(name, target)}; methods for it are {', '.join(possible)}")
+    return list(wanted)
+
+
+def _reason(name: str, target: Target) -> str:
+    method = METHODS[name]
+    if method.additive and not target.additive:
+        return f"method {name!r} shares out energies, and {target} is none and no force"
+    return f"method {name!r} cannot be offered: this architecture has no {PARTS[method.needs]}"

@@ -1,0 +1,57 @@
+"""Options of an explanation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from asecalc_ml.analysis.relevance.registry import ALL, METHODS, check_methods
+from asecalc_ml.analysis.relevance.targets import HELP, parse_target
+from asecalc_ml.config import Options
+
+
+class RelevanceOptions(Options):
+    """Which atoms and pairs a model's prediction rests on.
+
+    Examples
+    --------
+    >>> RelevanceOptions(method="saliency", target="force:2-0").method
+    ['saliency']
+    """
+
+    method: list[str] = Field(
+        ["gradient-edges", "occlusion"],
+        min_length=1,
+        description=f"methods, of {', '.join(METHODS)}; {ALL} for all that the architecture offers",
+    )
+    target: str = Field("energy", description=f"what is explained: {HELP}")
+    pairs: Literal["bonds", "all", "none"] = Field(
+        "bonds", description="pairs of atoms that are listed: chemical bonds, all within the cutoff, or none"
+    )
+    integration_points: int = Field(32, ge=1, le=1000, description="passes of integrated gradients")
+    walk_length: int = Field(3, ge=1, le=3, description="steps of the longest walks")
+    top_walks: int = Field(20, ge=1, description="walks that are listed for each structure, largest first")
+    compared_frames: int = Field(
+        10,
+        ge=0,
+        description="structures, evenly spread, on which methods are compared with occlusion, which takes a "
+        "pass for each atom; 0 for none",
+    )
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        """A name, names with commas between them, or a list."""
+        names = value.split(",") if isinstance(value, str) else value
+        return [name.strip() if isinstance(name, str) else name for name in names]
+
+    @field_validator("method")
+    @classmethod
+    def _known_methods(cls, value: list[str]) -> list[str]:
+        return check_methods(value)
+
+    @field_validator("target")
+    @classmethod
+    def _known_target(cls, value: str) -> str:
+        return str(parse_target(value))

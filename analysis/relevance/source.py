@@ -1,0 +1,76 @@
+"""The model that is explained, in float64, with its name and what it was trained on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from ase import Atoms
+
+from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.calculator import check_trained
+from asecalc_ml.card import ModelCard
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.golden import check_golden
+from asecalc_ml.graph import AtomGraph
+from asecalc_ml.model import Model
+from asecalc_ml.stored_model import StoredModel
+from asecalc_ml.structures import check_structure
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model ready to be explained.
+
+    Parameters
+    ----------
+    model : Model
+    name, architecture : str
+    hash : str or None
+        SHA-256 of the file; None for a model in memory.
+    card : ModelCard or None
+    """
+
+    model: Model
+    name: str
+    architecture: str
+    hash: str | None = None
+    card: ModelCard | None = None
+
+    @classmethod
+    def of(cls, model: str | Path | Model) -> Source:
+        """A model in memory, which is copied, or a registered one."""
+        if isinstance(model, Model):
+            name = type(model.potential).__name__
+            own = copy.deepcopy(model).set_dtype(torch.float64).eval().requires_grad_(False)
+            return cls(own, name, name)
+        stored = StoredModel.find(model, "float64")
+        check_golden(stored)
+        return cls(stored.model, stored.card.name, stored.card.architecture, stored.hash, stored.card)
+
+    def checked(self, structures: Atoms | Iterable[Atoms]) -> list[Atoms]:
+        """Structures that the model can evaluate.
+
+        Raises
+        ------
+        AnalysisError
+            If there is none.
+        StructureError
+            If one is broken, or not what the model was trained on.
+        """
+        frames = [structures] if isinstance(structures, Atoms) else list(structures)
+        if not frames:
+            raise AnalysisError("there is no structure to explain: give at least one")
+        for atoms in frames:
+            check_structure(atoms)
+            if self.card is not None:
+                check_trained(atoms, self.card)
+        return frames
+
+    def subject(self, frames: Sequence[Atoms]) -> Subject:
+        """Structures side by side."""
+        graphs = [AtomGraph.from_atoms(atoms, self.model.cutoff) for atoms in frames]
+        return Subject.of(self.model, graphs)

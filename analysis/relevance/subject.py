@@ -1,0 +1,151 @@
+"""What a method looks at: a model in float64, a batch of structures, and a pass through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from asecalc_ml.ghost import with_ghost
+from asecalc_ml.graph import AtomGraph, collate
+from asecalc_ml.model import Model, ModelOutput
+from asecalc_ml.potential import PotentialInput
+from asecalc_ml.segments import segment_sum
+from asecalc_ml.triplets import find_reverse
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and a batch of structures.
+
+    Parameters
+    ----------
+    model : Model
+        In float64 and evaluation mode, its parameters without gradients.
+    graph : AtomGraph
+    """
+
+    model: Model
+    graph: AtomGraph
+
+    @classmethod
+    def of(cls, model: Model, graphs: Sequence[AtomGraph]) -> Subject:
+        """Structures side by side."""
+        return cls(model, collate(graphs))
+
+    @cached_property
+    def inputs(self) -> PotentialInput:
+        """With the ghost: its atom and its system are the last."""
+        return with_ghost(self.graph, self.model.cutoff, triplet_cutoff=self.model.triplet_cutoff)
+
+    @property
+    def n_atoms(self) -> int:
+        return self.graph.n_atoms
+
+    @property
+    def n_systems(self) -> int:
+        return self.graph.n_systems
+
+    @cached_property
+    def reverse(self) -> Tensor:
+        """Number of the edge back, for every edge of the inputs."""
+        return find_reverse(self.inputs.edge_index, self.n_atoms)
+
+    def run(self, inputs: PotentialInput | None = None) -> Run:
+        """One pass, whose energies can be differentiated with respect to edge vectors."""
+        inputs = self.inputs if inputs is None else inputs
+        with torch.enable_grad():
+            vectors = inputs.edge_vectors.detach().requires_grad_(True)
+            return Run(self, vectors, self.model(inputs._replace(edge_vectors=vectors)))
+
+    def own_edges(self, values: Tensor) -> Tensor:
+        """Values of the graph's edges alone; zero for those that the ghost has taken."""
+        n_edges = self.graph.n_edges
+        seen = self.inputs.edge_index[0, :n_edges] < self.n_atoms
+        return values[:n_edges] * seen
+
+    def halves(self, edges: Tensor) -> Tensor:
+        """Each edge's value, half to its centre and half to its neighbor, shape (n_atoms,)."""
+        centres, neighbors = self.graph.edge_index
+        return 0.5 * (segment_sum(edges, centres, self.n_atoms) + segment_sum(edges, neighbors, self.n_atoms))
+
+    def per_system(self, atoms: Tensor) -> Tensor:
+        """Sum over the atoms of each structure, shape (n_systems,)."""
+        return segment_sum(atoms, self.graph.batch, self.n_systems)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A pass and what can be asked of it.
+
+    Parameters
+    ----------
+    subject : Subject
+    vectors : Tensor, shape (n_edges, 3), Å
+        Edge vectors of the inputs, with gradient.
+    output : ModelOutput
+    """
+
+    subject: Subject
+    vectors: Tensor
+    output: ModelOutput
+
+    @property
+    def energies(self) -> Tensor:
+        """Value of each structure, shape (n_systems,), eV; the ghost left out."""
+        return self.output.systems[:-1]
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """With which an atom's contribution counts for its structure: 1, or 1/N where the model averages."""
+        graph = self.subject.graph
+        if self.subject.model.pooling == "sum":
+            return torch.ones_like(graph.batch, dtype=torch.float64)
+        return 1 / torch.bincount(graph.batch).double()[graph.batch]
+
+    @property
+    def scales(self) -> Tensor:
+        """Scale of each atom's element times its weight, shape (n_atoms,)."""
+        return self.subject.model.scale[self.subject.graph.atomic_numbers] * self.weights
+
+    @property
+    def shifts(self) -> Tensor:
+        """Reference energy of each atom's element times its weight, shape (n_atoms,), eV."""
+        return self.subject.model.shift[self.subject.graph.atomic_numbers] * self.weights
+
+    @property
+    def references(self) -> Tensor:
+        """Part of each structure's energy that its composition decides, shape (n_systems,), eV."""
+        return self.subject.per_system(self.shifts)
+
+    def gradient(self, value: Tensor, create_graph: bool = False) -> Tensor:
+        """Derivative of a value with respect to the edge vectors, shape (n_edges, 3)."""
+        (found,) = gradients(value, [self.vectors], create_graph)
+        return found
+
+
+def gradients(value: Tensor, sources: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
+    """Derivatives of a sum, zero where it does not depend on a source."""
+    if not value.requires_grad:
+        return [torch.zeros_like(source) for source in sources]
+    return list(
+        torch.autograd.grad(
+            value.sum(), sources, create_graph=create_graph, retain_graph=True, materialize_grads=True
+        )
+    )
+
+
+def embedding_modules(potential: nn.Module) -> list[nn.Module]:
+    """Tables of vectors per element that the potential names, or what it names where that holds none.
+
+    Their outputs have a row for each atom and depend on its element alone. What stands around a table, such
+    as an embedding of the neighbors, depends on positions too.
+    """
+    found = []
+    for part in potential.embeddings:
+        tables = [module for module in part.modules() if isinstance(module, nn.Embedding)]
+        found += tables or [part]
+    return found

@@ -1,0 +1,237 @@
+r"""What is explained: the energy, a force component that turns with the molecule, or a partial charge.
+
+========================= ================================================================ =======
+``energy``                energy of the structure (or the property that the model has)     eV
+``force:3``               force on atom 3 along its own direction, F·F/|F|                 eV/Å
+``force:3-5``             force on atom 3 along the direction to atom 5                    eV/Å
+``charge:3``              partial charge of atom 3, where the architecture has charges     e
+========================= ================================================================ =======
+
+Atoms are counted from 0, as in ASE. A direction is that of the structure, held fixed: it turns with the
+molecule, and has no derivative of its own. A force component is linear in the energy,
+
+.. math:: F_a \cdot u = -\frac{d}{d\varepsilon} E(x_a + \varepsilon u)
+          = -\sum_{ij} g_{ij} \cdot (u_j - u_i), \qquad u_k = \delta_{ka} u,
+
+so that whatever splits the energy into shares splits the force into the shares' slopes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from asecalc_ml.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asecalc_ml.analysis.relevance.subject import Run, Subject
+
+PATTERN = re.compile(r"(energy)|force:(\d+)(?:-(\d+))?|charge:(\d+)")
+HELP = "energy, force:ATOM, force:ATOM-OTHER or charge:ATOM, atoms counted from 0"
+SMALLEST_FORCE_EV_A = 1e-9  # below it a force has no direction
+
+
+def parse_target(text: str) -> Target:
+    """A target by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    found = PATTERN.fullmatch(text.replace(" ", ""))
+    if found is None:
+        raise ValueError(f"target is {text!r}; give {HELP}")
+    energy, atom, other, charged = found.groups()
+    if energy:
+        return Energy()
+    if charged:
+        return Charge(int(charged))
+    if atom == other:
+        raise ValueError(f"target {text!r} names one atom twice; a direction leads to another atom")
+    return Force(int(atom), None if other is None else int(other))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Base: a number for each structure.
+
+    Attributes
+    ----------
+    unit : str
+    additive : bool
+        Whether shares of the energy make shares of it.
+    """
+
+    unit: ClassVar[str] = "eV"
+    additive: ClassVar[bool] = True
+
+    @property
+    def atoms(self) -> tuple[int, ...]:
+        """Atoms that it names."""
+        return ()
+
+    def bind(self, subject: Subject) -> Target:
+        """The same target with what it takes from the structures, such as a direction.
+
+        Raises
+        ------
+        AnalysisError
+            If it does not exist for these structures or this model.
+        """
+        return self
+
+    def value(self, run: Run) -> Tensor:
+        """The number of each structure, shape (n_systems,); it can be differentiated."""
+        raise NotImplementedError
+
+    def shares(self, shares: Tensor, run: Run) -> Tensor:
+        """What shares of the energy are as shares of the target, same shape."""
+        raise NotImplementedError
+
+    def on_copies(self, copies: Subject) -> Target:
+        """Bound to a single structure: the same for copies of it that lack some edges."""
+        return self
+
+
+@dataclass(frozen=True)
+class Energy(Target):
+    """Energy of a structure, in eV, or the property that the model predicts."""
+
+    def __str__(self) -> str:
+        return "energy"
+
+    def value(self, run: Run) -> Tensor:
+        return run.energies
+
+    def shares(self, shares: Tensor, run: Run) -> Tensor:
+        return shares
+
+
+@dataclass(frozen=True)
+class Force(Target):
+    """Force on an atom along a direction that turns with the molecule, in eV/Å."""
+
+    unit: ClassVar[str] = "eV/Å"
+
+    atom: int
+    towards: int | None = None
+    motion: Tensor | None = None  # unit vector at the atom, zero elsewhere, shape (n_atoms, 3)
+
+    def __str__(self) -> str:
+        return f"force:{self.atom}" + ("" if self.towards is None else f"-{self.towards}")
+
+    @property
+    def atoms(self) -> tuple[int, ...]:
+        return (self.atom,) if self.towards is None else (self.atom, self.towards)
+
+    def bind(self, subject: Subject) -> Force:
+        import torch
+
+        rows = first_atoms(subject) + self.atom
+        found = self._net(subject)[rows] if self.towards is None else self._bond(subject)
+        sizes = found.norm(dim=1, keepdim=True)
+        if (sizes < SMALLEST_FORCE_EV_A).any():
+            raise AnalysisError(
+                f"target {self}: the force on atom {self.atom} is zero in a structure, so it has no "
+                f"direction; give one, such as force:{self.atom}-{0 if self.atom else 1}"
+            )
+        motion = torch.zeros(subject.n_atoms, 3, dtype=torch.float64, device=found.device)
+        motion[rows] = found / sizes
+        return Force(self.atom, self.towards, motion)
+
+    def _net(self, subject: Subject) -> Tensor:
+        from asecalc_ml.derivative import forces
+
+        run = subject.run()
+        gradient = run.gradient(run.energies)
+        return forces(gradient, subject.inputs.edge_index, subject.n_atoms + 1)[:-1]
+
+    def _bond(self, subject: Subject) -> Tensor:
+        """Nearest image of the other atom, seen from the atom; all pairs lie within the graph's own cell."""
+        import torch
+        from ase.geometry import find_mic
+
+        graph, starts = subject.graph, first_atoms(subject)
+        vectors = (graph.positions[starts + self.towards] - graph.positions[starts + self.atom]).cpu().numpy()
+        near = [
+            find_mic(vector, cell.cpu().numpy(), pbc.cpu().numpy())[0]
+            for vector, cell, pbc in zip(vectors, graph.cell, graph.pbc, strict=True)
+        ]
+        return torch.stack([graph.positions.new_tensor(vector) for vector in near])
+
+    def value(self, run: Run) -> Tensor:
+        from asecalc_ml.segments import segment_sum
+
+        along = -(run.gradient(run.energies, create_graph=True) * self._edges(run)).sum(dim=1)
+        inputs = run.subject.inputs
+        return segment_sum(along, inputs.batch[inputs.edge_index[0]], inputs.n_systems)[:-1]
+
+    def shares(self, shares: Tensor, run: Run) -> Tensor:
+        """Minus the shares' slopes along the motion, by differentiating twice.
+
+        ∂(Σ w_k s_k)/∂r is linear in w; its product with the motion, differentiated by w, has the slope of
+        each s_k.
+        """
+        import torch
+
+        from asecalc_ml.analysis.relevance.subject import gradients
+
+        ones = torch.ones_like(shares, requires_grad=True)
+        gradient = run.gradient(shares * ones, create_graph=True)
+        (slopes,) = gradients((gradient * self._edges(run)).sum(), [ones])
+        return -slopes
+
+    def on_copies(self, copies: Subject) -> Force:
+        return Force(self.atom, self.towards, self.motion.repeat(copies.n_systems, 1))
+
+    def _edges(self, run: Run) -> Tensor:
+        """How each edge vector changes with the motion, u_j − u_i; nothing for the ghost's."""
+        import torch
+
+        i, j = run.subject.inputs.edge_index
+        motion = torch.cat([self.motion, self.motion.new_zeros(1, 3)])
+        return motion[j] - motion[i]
+
+
+@dataclass(frozen=True)
+class Charge(Target):
+    """Partial charge of an atom, in e."""
+
+    unit: ClassVar[str] = "e"
+    additive: ClassVar[bool] = False
+
+    atom: int
+    rows: Tensor | None = None
+
+    def __str__(self) -> str:
+        return f"charge:{self.atom}"
+
+    @property
+    def atoms(self) -> tuple[int, ...]:
+        return (self.atom,)
+
+    def bind(self, subject: Subject) -> Charge:
+        if not subject.model.potential.partial_charges:
+            raise AnalysisError(
+                f"target {self}: this model has no partial charges; explain its energy or a force, or take "
+                "a model with charges, such as one of physnet"
+            )
+        return Charge(self.atom, first_atoms(subject) + self.atom)
+
+    def value(self, run: Run) -> Tensor:
+        return run.output.potential.charges[self.rows].double()
+
+    def on_copies(self, copies: Subject) -> Charge:
+        return self.bind(copies)
+
+
+def first_atoms(subject: Subject) -> Tensor:
+    """Number of the first atom of each structure of a batch."""
+    import torch
+
+    sizes = torch.bincount(subject.graph.batch, minlength=subject.n_systems)
+    return sizes.cumsum(0) - sizes
