@@ -107,11 +107,11 @@ class _Chooser:
         if by == "element":
             return found
         name = self._types.name if by == "environment" else lambda group: str(_numbered(group))
-        return _grouped(join(list(found.values())), name)
+        return grouped(join(list(found.values())), name)
 
     def _default(self) -> dict[str, Chains]:
         self._need_some()
-        groups = _grouped(self._chains, self._types.elements)
+        groups = grouped(self._chains, self._types.elements)
         without = {name: one for name, one in groups.items() if "H" not in name.split("-")}
         return without or groups
 
@@ -172,7 +172,7 @@ def _numbered(group) -> Selection:
     return parse_selection("-".join(map(str, group)))
 
 
-def _grouped(chains: Chains, name: Callable) -> dict[str, Chains]:
+def grouped(chains: Chains, name: Callable) -> dict[str, Chains]:
     """Chains of the same name together, names sorted; numbers by their value."""
     names = np.array([name(group) for group in chains.atoms.tolist()], dtype=object)
     order = sorted(set(names), key=lambda one: [term.order for term in parse_selection(one).terms])

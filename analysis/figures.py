@@ -107,6 +107,41 @@ def draw_aim(ax: Axes, band: TimeBand, ends: list[float], label: str) -> None:
     ax.legend(loc="best", borderaxespad=0.0)
 
 
+def draw_bars(
+    ax: Axes, names: list[str], values: list[float], errors: list[float | None], label: str
+) -> None:
+    """Horizontal bars with their names, the first on top, and errors where there are any."""
+    places = range(len(names))
+    ax.barh(places, values, color=BLUE, alpha=0.75, height=0.65)
+    known = [
+        (value, place, error) for value, place, error in zip(values, places, errors, strict=True) if error
+    ]
+    if known:
+        ax.errorbar(
+            *zip(*((value, place) for value, place, _ in known), strict=True),
+            xerr=[error for *_, error in known],
+            fmt="none",
+            ecolor=INK,
+            elinewidth=1.2,
+            capsize=3,
+        )
+    ax.set(xlabel=label, yticks=places, yticklabels=names, xlim=(0, None))
+    ax.set_ylim(max(len(names), 3) - 0.5, -0.5)
+    ax.grid(visible=False, axis="y")
+    ax.grid(visible=True, axis="x")
+
+
+def draw_curve(ax: Axes, x: list[float], y: list[float], errors: list[float | None], **style: Any) -> None:
+    """A line with a band of twice its standard error where that is known."""
+    (line,) = ax.plot(x, y, **style)
+    known = [error is not None for error in errors]
+    low, high = (
+        [value + sign * 2 * (error or 0.0) for value, error in zip(y, errors, strict=True)]
+        for sign in (-1, 1)
+    )
+    ax.fill_between(x, low, high, where=known, color=line.get_color(), alpha=0.25, linewidth=0)
+
+
 # ------------------------------------------------------------------------------------------------- saving
 
 

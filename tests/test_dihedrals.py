@@ -1,0 +1,250 @@
+"""Dihedrals of known geometries, means around the circle, and conformers that are counted by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asecalc_ml.analysis.conformers import Conformers, ConformersResult
+from asecalc_ml.analysis.dihedrals import Dihedrals, DihedralsResult
+from asecalc_ml.analysis.memory_run import MemoryRun
+from asecalc_ml.config import parse_options
+from asecalc_ml.errors import AnalysisError, ConfigError
+from asecalc_ml.statistics import CondensedSeries, block_average, circular_average
+from asecalc_ml.structures import load_structure
+
+HOOH = molecule("H2O2")  # atoms O O H H
+RNG = np.random.default_rng(0)
+
+
+def turned(angles_deg) -> MemoryRun:
+    """Hydrogen peroxide with given dihedrals."""
+    frames = []
+    for angle in angles_deg:
+        atoms = HOOH.copy()
+        atoms.set_dihedral(2, 0, 1, 3, angle, indices=[3])
+        frames.append(atoms)
+    return MemoryRun.from_frames(frames, 1.0)
+
+
+def test_dihedrals_counted_by_hand():
+    given_angles = [60.0, -60.0, 180.0, 0.0, 179.999, -179.999, 90.0]
+    found = Dihedrals(patterns=["H-O-O-H"]).run(turned(given_angles)).values("H-O-O-H").ravel()
+    expected = [60.0, -60.0, -180.0, 0.0, 179.999, -179.999, 90.0]
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000))
+def test_sign_and_size_are_those_of_ase(seed):
+    atoms = Atoms("C4", np.random.default_rng(seed).normal(size=(4, 3)))
+    result = Dihedrals(patterns=["0-1-2-3"]).run(MemoryRun.from_frames([atoms], 1.0))
+    expected = (atoms.get_dihedral(0, 1, 2, 3) + 180) % 360 - 180
+    assert result.values("0-1-2-3").item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_dihedrals_equal_those_of_mdanalysis():
+    """MDAnalysis works in single precision, and has the same sign."""
+    mda = pytest.importorskip("MDAnalysis")
+    propanol = load_structure("1-propanol")
+    positions = propanol.positions + RNG.normal(scale=0.1, size=(10, len(propanol), 3))
+    result = Dihedrals(patterns=["C-C-C-O", "H-C-C-H"]).run(MemoryRun(propanol, positions))
+    for one in result.patterns:
+        chains = np.array([member.atoms for member in one.members]).T
+        for ours, frame in zip(result.values(one.pattern), positions.astype(np.float32), strict=True):
+            theirs = np.degrees(mda.lib.distances.calc_dihedrals(*(frame[atoms] for atoms in chains)))
+            assert (ours - theirs + 180) % 360 - 180 == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("centre", [0.0, 90.0, 180.0, -175.0])
+def test_mean_and_spread_do_not_know_where_the_circle_is_cut(centre):
+    scatter = RNG.normal(scale=10, size=2000)
+    result = Dihedrals().run(turned(centre + scatter))
+    average = result["H-O-O-H"].average
+    assert (average.mean - centre - scatter.mean() + 180) % 360 - 180 == pytest.approx(0, abs=0.05)
+    assert average.std == pytest.approx(scatter.std(), rel=0.02)
+    assert average.error == pytest.approx(10 / np.sqrt(2000), rel=0.5)
+
+
+def test_error_of_a_mean_direction():
+    """The scatter of means of many series, beside the error that each of them gives."""
+    means, errors = [], []
+    for seed in range(200):
+        angles = np.radians(170 + 20 * np.random.default_rng(seed).normal(size=300))
+        average = circular_average(np.cos(angles), np.sin(angles))
+        means.append((average.mean - 170 + 180) % 360 - 180)
+        errors.append(average.error)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(means), rel=0.15)
+    assert np.mean(means) == pytest.approx(0, abs=4 * np.std(means) / np.sqrt(200))
+
+
+def test_angles_all_around_have_no_mean():
+    angles = np.linspace(0, 2 * np.pi, 1000, endpoint=False)[np.random.default_rng(0).permutation(1000)]
+    average = circular_average(np.cos(angles), np.sin(angles))
+    assert (average.error, average.note) == (None, "spread over all angles")
+
+
+def test_too_short_for_an_error():
+    average = Dihedrals().run(turned([60, 61, 62]))["H-O-O-H"].average
+    assert (average.error, average.note) == (None, "too short")
+    assert average.mean == pytest.approx(61)
+
+
+def test_files_hold_the_result(tmp_path):
+    result = Dihedrals().run(turned(RNG.normal(110, 20, 100)))
+    paths = result.write(tmp_path)
+    again = DihedralsResult.model_validate_json(paths[0].read_text())
+    assert again.model_dump() == result.model_dump()
+    ax = result.plot()
+    assert (ax.get_xlabel(), ax.get_xlim()) == ("dihedral (°)", (-180, 180))
+    wild = Dihedrals(patterns=["*-O-O-*"]).run(turned([1.0]))
+    assert [path.name for path in wild.write(tmp_path)][-1] == "dihedrals__-O-O-_.csv"
+
+
+def test_bins_must_fit_the_circle():
+    with pytest.raises(ConfigError, match="not a whole number of bins"):
+        parse_options({"bin_deg": 7}, Dihedrals)
+
+
+# ------------------------------------------------------------------------------------------ conformers
+
+
+def test_wells_counted_by_hand():
+    result = Conformers().run(turned([60, 60, -60, 180, 179, -179, 119.9, 120.1]))
+    fractions = {name: one.fraction for name, one in result["H-O-O-H"].items()}
+    assert fractions == {"g-": 1 / 8, "g+": 3 / 8, "t": 4 / 8}
+    assert {one.name: one.n_changes for one in result.molecules[0].conformers} == {"g+": 3, "g-": 2, "t": 3}
+    assert all(one.error is None and one.note == "too short" for one in result["H-O-O-H"].values())
+
+
+def jumping(n_frames: int, populations, stay: float, seed: int = 0) -> np.ndarray:
+    """A Markov chain between wells with known populations: it stays, or draws a well anew."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(len(populations), n_frames, p=populations)
+    last = np.maximum.accumulate(np.where(rng.random(n_frames) > stay, np.arange(n_frames), 0))
+    return drawn[last]
+
+
+def test_populations_with_their_errors():
+    """Known populations; the true error of a mean over frames of correlation time (1 + s) / (1 - s)."""
+    true, stay, n_frames = np.array([0.2, 0.3, 0.5]), 0.8, 20_000
+    angles = np.array([-60.0, 60.0, 180.0])[jumping(n_frames, true, stay)]
+    wells = Conformers().run(turned(angles))["H-O-O-H"]
+    for name, p in zip(("g-", "g+", "t"), true, strict=True):
+        exact = np.sqrt(p * (1 - p) * (1 + stay) / (1 - stay) / n_frames)
+        assert wells[name].error == pytest.approx(exact, rel=0.6)
+        assert wells[name].fraction == pytest.approx(p, abs=4 * exact)
+
+
+def test_a_well_that_is_never_left_has_no_error():
+    wells = Conformers().run(turned(np.full(1000, 60.0) + RNG.normal(size=1000)))["H-O-O-H"]
+    assert (wells["g+"].fraction, wells["g+"].error, wells["g+"].note) == (1.0, None, "too short")
+    assert (wells["t"].fraction, wells["t"].error) == (0.0, None)
+
+
+def test_propanol_has_two_bonds_that_turn():
+    propanol = load_structure("1-propanol")
+    chain = propanol.copy()
+    result = Conformers().run(MemoryRun.from_frames([chain] * 3, 1.0))
+    assert [one.pattern for one in result.rotors] == ["C-C-C-O", "C-C-O-H"]
+    (molecule_found,) = result.molecules
+    assert molecule_found.patterns == ["C-C-C-O", "C-C-O-H"]
+    assert len(molecule_found.conformers) == 1
+    assert molecule_found.conformers[0].fraction == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CH3CH2OH", {"C-C-O-H": ["g-", "g+", "t"]}),
+        ("CH3COOH", {"C-C-O-H": ["cis", "trans"]}),  # or O-C-O-H: both are heaviest, O wins
+        ("C6H6", None),
+        ("C2H6", None),
+        ("CH3CH2NH2", {"C-C-N-H": ["g-", "g+", "t"]}),
+        ("trans-butane", {"C-C-C-C": ["g-", "g+", "t"]}),
+        ("isobutane", None),
+        ("bicyclobutane", None),
+    ],
+)
+def test_bonds_that_turn(name, expected):
+    run = MemoryRun.from_frames([molecule(name)] * 2, 1.0)
+    if expected is None:
+        with pytest.raises(AnalysisError, match="can turn"):
+            Conformers().run(run)
+    else:
+        result = Conformers().run(run)
+        found = {one.pattern: [well.name for well in one.wells] for one in result.rotors}
+        if name == "CH3COOH":
+            expected = {"H-O-C-O": ["cis", "trans"]}
+        assert found == expected
+
+
+def test_molecules_alike_are_counted_together():
+    """Three ethanols, one of them trans."""
+    ethanol = molecule("CH3CH2OH")
+    several, angles = Atoms(), [60, 180, 60]
+    oxygen = ethanol.symbols.search("O")[0]
+    carbon = min(ethanol.symbols.search("C"), key=lambda i: ethanol.get_distance(i, oxygen))
+    other = next(i for i in ethanol.symbols.search("C") if i != carbon)
+    hydrogen = min(ethanol.symbols.search("H"), key=lambda i: ethanol.get_distance(i, oxygen))
+    for k, angle in enumerate(angles):
+        one = ethanol.copy()
+        one.set_dihedral(other, carbon, oxygen, hydrogen, angle, indices=[hydrogen])
+        one.translate([10 * k, 0, 0])
+        several += one
+    (found,) = Conformers().run(MemoryRun.from_frames([several] * 2, 1.0)).molecules
+    assert (found.n_molecules, found.formula) == (3, "C2H6O")
+    assert {one.name: one.fraction for one in found.conformers} == pytest.approx({"g+": 2 / 3, "t": 1 / 3})
+
+
+def test_own_wells():
+    wells = {"front": [-90, 90], "back": [90, -90]}
+    result = Conformers(wells_deg=wells).run(turned([0, 45, 100]))
+    assert {name: one.fraction for name, one in result["H-O-O-H"].items()} == pytest.approx(
+        {"front": 2 / 3, "back": 1 / 3}
+    )
+    for bad in ({"half": [0, 180]}, {"a": [0, 200], "b": [180, 0]}, {"all": [0, 0]}):
+        with pytest.raises(ConfigError, match="wells_deg"):
+            parse_options({"wells_deg": bad}, Conformers)
+
+
+def test_conformers_are_written_read_and_drawn(tmp_path):
+    result = Conformers().run(turned(RNG.uniform(-180, 180, 300)))
+    paths = result.write(tmp_path)
+    assert ConformersResult.model_validate_json(paths[0].read_text()) == result
+    assert json.loads(paths[0].read_text())["n_frames"] == 300
+    ax = result.plot()
+    assert ax.get_title() == "Conformers of H2O2"
+    assert len(ax.patches) == 3
+
+
+# ------------------------------------------------------------------------------------- condensed series
+
+
+@pytest.mark.parametrize("sizes", [[1000], [1] * 1000, [3, 500, 497]])
+def test_condensed_series_is_the_average_over_frames(sizes):
+    values = np.random.default_rng(0).normal(size=(1000, 2))
+    series = CondensedSeries(max_values=200)
+    for part in np.split(values, np.cumsum(sizes)[:-1]):
+        series.add(part)
+    assert series.stride == 16
+    assert series.rows == pytest.approx(values[: 62 * 16].reshape(62, 16, 2).mean(axis=1))
+
+
+def test_errors_survive_condensing():
+    rng = np.random.default_rng(0)
+    walk = np.zeros(40_000)
+    for k in range(1, len(walk)):
+        walk[k] = 0.95 * walk[k - 1] + rng.normal()
+    series = CondensedSeries(max_values=8000)
+    series.add(walk[:, None])
+    exact = walk.std() * np.sqrt(39 / len(walk))
+    assert series.stride == 8
+    assert block_average(series.rows[:, 0]).error == pytest.approx(exact, rel=0.5)
+    condensed, whole = block_average(series.rows[:, 0]), block_average(walk)
+    assert condensed.mean == pytest.approx(whole.mean)
+    assert condensed.correlation_time * 8 == pytest.approx(whole.correlation_time, rel=0.2)
