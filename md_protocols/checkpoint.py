@@ -16,7 +16,8 @@ from asecalc_ml.errors import RunError
 from asecalc_ml.rundir import CHECKPOINT, PREVIOUS_CHECKPOINT
 
 SCHEMA = 2
-PLAIN = ("linear", "stage", "step", "begun", "energy", "changed_bonds", "memory")  # attributes that JSON knows
+# attributes that JSON knows
+PLAIN = ("linear", "stage", "step", "begun", "energy", "changed_bonds", "memory")
 
 
 @dataclass

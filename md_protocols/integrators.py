@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import units
 
-from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols import temperature
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from asecalc_ml.md_protocols.checkpoint import State
 
 CONSERVED, VOLUME, PRESSURE = "conserved_eV", "volume_A3", "pressure_GPa"  # columns of thermo.csv
@@ -44,8 +41,8 @@ class Ramp:
         return self.start_K == self.end_K
 
     @property
-    def mean_K(self) -> float:
-        """Mean over all steps."""
+    def mean(self) -> float:
+        """Mean over all steps, K."""
         return 0.5 * (self.start_K + self.end_K)
 
     def at(self, step: int) -> float:
@@ -65,7 +62,9 @@ class Integrator(ABC):
     """
 
     #: Whether a molecule keeps turning, so that rotation carries temperature.
-    rotates = False
+    rotates: ClassVar[bool] = False
+    #: Attributes of ASE's object that its next step depends on, beside atoms, forces and random numbers.
+    remembered: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, state: State, timestep_fs: float, ramp: Ramp):
         self._state, self._ramp = state, ramp
@@ -97,6 +96,7 @@ class Integrator(ABC):
     def _step(self, forces: np.ndarray) -> np.ndarray:
         return self._dynamics.step(forces)
 
+    @abstractmethod
     def _set_temperature(self, temperature_K: float) -> None:
         """Follow the ramp."""
 
@@ -105,11 +105,17 @@ class Integrator(ABC):
         return {}
 
     def memory(self) -> dict[str, Any]:
-        """What the next step depends on beside atoms, forces and random numbers; numbers and lists."""
-        return {}
+        """What :attr:`remembered` names, as numbers and lists."""
+        return {name: np.asarray(getattr(self._memory_of, name)).tolist() for name in self.remembered}
 
     def remember(self, memory: dict[str, Any]) -> None:
-        """Go on from where :meth:`memory` was asked, with the atoms as they are now."""
+        """Go on from where :meth:`memory` was asked, with the state as it is now."""
+        for name, value in memory.items():
+            setattr(self._memory_of, name, np.array(value) if isinstance(value, list) else value)
+
+    @property
+    def _memory_of(self) -> Any:
+        return self._dynamics
 
 
 class VelocityVerlet(Integrator):
@@ -119,6 +125,9 @@ class VelocityVerlet(Integrator):
         from ase.md.verlet import VelocityVerlet
 
         return VelocityVerlet(self.atoms, timestep)
+
+    def _set_temperature(self, temperature_K: float) -> None:
+        """There is no thermostat."""
 
 
 class Langevin(Integrator):
@@ -161,6 +170,8 @@ class Langevin(Integrator):
 class Bussi(Integrator):
     """Stochastic velocity rescaling (ASE's ``Bussi``; J. Chem. Phys. 126, 014101 (2007))."""
 
+    remembered = ("transferred_energy",)
+
     def __init__(self, state: State, timestep_fs: float, ramp: Ramp, time_fs: float):
         self._time = time_fs * units.fs
         super().__init__(state, timestep_fs, ramp)
@@ -168,11 +179,6 @@ class Bussi(Integrator):
     def _make(self, timestep: float):
         from ase.md.bussi import Bussi
 
-        if not self.atoms.get_momenta().any():
-            raise StructureError(
-                "the bussi thermostat scales velocities, and all of them are zero: use velocities: thermal, "
-                "or thermostat: langevin"
-            )
         dynamics = Bussi(self.atoms, timestep, self._ramp.start_K, self._time, rng=self._state.rng)
         dynamics.ndof = self.n_degrees
         dynamics.target_kinetic_energy = 0.5 * self.n_degrees * units.kB * self._ramp.start_K
@@ -185,15 +191,11 @@ class Bussi(Integrator):
     def extras(self, total_eV: float) -> dict[str, float]:
         return {CONSERVED: total_eV - self._dynamics.transferred_energy}
 
-    def memory(self) -> dict[str, Any]:
-        return {"transferred_energy": float(self._dynamics.transferred_energy)}
-
-    def remember(self, memory: dict[str, Any]) -> None:
-        self._dynamics.transferred_energy = memory["transferred_energy"]
-
 
 class NoseHooverChain(Integrator):
     """Nosé–Hoover chain of three (ASE's ``NoseHooverChainNVT``; J. Chem. Phys. 97, 2635 (1992))."""
+
+    remembered = ("_eta", "_p_eta", "_Q", "_kT")
 
     def __init__(self, state: State, timestep_fs: float, ramp: Ramp, time_fs: float):
         self._time = time_fs * units.fs
@@ -202,7 +204,6 @@ class NoseHooverChain(Integrator):
     def _make(self, timestep: float):
         from ase.md.nose_hoover_chain import NoseHooverChainNVT
 
-        _only_fixed_atoms(self.atoms, "a Nosé–Hoover chain", "use thermostat: langevin or bussi")
         dynamics = NoseHooverChainNVT(self.atoms, timestep, self._ramp.start_K, self._time)
         dynamics._thermostat = self._chain(self._ramp.start_K)
         return dynamics
@@ -228,13 +229,12 @@ class NoseHooverChain(Integrator):
         exchanged = self._dynamics._thermostat.get_thermostat_energy() if is_conserved else np.nan
         return {CONSERVED: total_eV + exchanged}
 
-    def memory(self) -> dict[str, Any]:
-        chain = self._dynamics._thermostat
-        return {"eta": chain._eta.tolist(), "p_eta": chain._p_eta.tolist()}
+    @property
+    def _memory_of(self) -> Any:
+        return self._dynamics._thermostat
 
     def remember(self, memory: dict[str, Any]) -> None:
-        chain = self._dynamics._thermostat
-        chain._eta, chain._p_eta = np.array(memory["eta"]), np.array(memory["p_eta"])
+        super().remember(memory)
         self._dynamics._q, self._dynamics._p = self.atoms.get_positions(), self.atoms.get_momenta()
 
 
@@ -245,10 +245,13 @@ class LangevinNPT(Integrator):
     ----------
     pressure_GPa : float
     barostat_time_fs : float
-        Time in which the volume's velocity forgets; ASE makes the cell's mass from it. Averages depend on neither.
+        Time after which the cell's velocity is forgotten; the cell's mass follows from it. Averages depend
+        on neither.
     isotropic : bool
         The cell keeps its shape.
     """
+
+    remembered = ("p_eps", "force_eps")
 
     def __init__(
         self,
@@ -263,9 +266,6 @@ class LangevinNPT(Integrator):
         self._time = 1000 * units.fs / friction_per_ps
         self._stress = -pressure_GPa * units.GPa
         self._barostat_time, self._isotropic = barostat_time_fs * units.fs, isotropic
-        if state.atoms.constraints:
-            names = ", ".join(sorted({type(one).__name__ for one in state.atoms.constraints}))
-            raise StructureError(f"a cell that changes moves every atom, {names} or not: remove constraints")
         super().__init__(state, timestep_fs, ramp)
 
     def _make(self, timestep: float):
@@ -298,17 +298,6 @@ class LangevinNPT(Integrator):
         stress = self.atoms.get_stress(include_ideal_gas=True)
         return {VOLUME: self.atoms.get_volume(), PRESSURE: -stress[:3].mean() / units.GPa}
 
-    def memory(self) -> dict[str, Any]:
-        return {name: np.asarray(getattr(self._dynamics, name)).tolist() for name in ("p_eps", "force_eps")}
-
     def remember(self, memory: dict[str, Any]) -> None:
-        for name, value in memory.items():
-            setattr(self._dynamics, name, np.array(value) if isinstance(value, list) else value)
-        self._dynamics.accel = (self._state.forces.T / self.atoms.get_masses()).T
-
-
-def _only_fixed_atoms(atoms: Atoms, what: str, remedy: str) -> None:
-    """Refuse constraints that an integrator would break, as it moves atoms without asking them."""
-    others = {type(one).__name__ for one in atoms.constraints} - {"FixAtoms"}
-    if others:
-        raise StructureError(f"{what} does not keep {', '.join(sorted(others))}: {remedy}")
+        super().remember(memory)
+        self._dynamics.accel = self._state.forces / self.atoms.get_masses()[:, None]

@@ -30,12 +30,12 @@ class CentredLangevinBAOAB(LangevinBAOAB):
         self.Ndof = self._n_degrees  # ASE has counted 3N just before
         super()._set_barostat_mass(*mass)
 
-    def _BAOAB_OU(self, drag_gamma_mod=0.0) -> None:
+    def _BAOAB_OU(self, drag_gamma_mod=0.0) -> None:  # noqa: N802
         super()._BAOAB_OU(drag_gamma_mod)
         momenta, masses = self.atoms.get_momenta(), self.atoms.get_masses()[:, None]
         self.atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
 
-    def _barostat_BAOAB_OU_gamma_mod(self):
+    def _barostat_BAOAB_OU_gamma_mod(self):  # noqa: N802
         """Drag by the cell's velocity; ASE adds its trace to all nine elements instead of the diagonal."""
         if self.hydrostatic:
             return super()._barostat_BAOAB_OU_gamma_mod()

@@ -33,12 +33,15 @@ class NPT(ThermostatOptions):
     )
 
     def check_start(self, atoms: Atoms) -> None:
-        """A volume, and a calculator that knows its stress."""
+        """A volume that may change, and a calculator that knows its stress."""
         super().check_start(atoms)
+        if atoms.constraints:
+            names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+            raise StructureError(f"a cell that changes moves every atom, {names} or not: remove constraints")
         if not atoms.pbc.all() or atoms.cell.rank < 3:
             raise StructureError(
-                "constant pressure needs a cell that is periodic in three directions, since a molecule or a slab "
-                "has no volume: use protocol nvt, or give a periodic structure"
+                "constant pressure needs a cell that is periodic in three directions, since a molecule or a "
+                "slab has no volume: use protocol nvt, or give a periodic structure"
             )
         if "stress" not in getattr(atoms.calc, "implemented_properties", ()):
             raise StructureError(

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.dynamics import DynamicsOptions
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from asecalc_ml.md_protocols.integrators import Ramp
     from asecalc_ml.md_protocols.stages.produce import Produce
     from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
@@ -61,6 +64,21 @@ class NVT(ThermostatOptions):
     thermostat_time_fs: float = Field(
         100.0, gt=0, description="time constant of bussi and nose-hoover-chain; langevin has friction_per_ps"
     )
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Velocities that can be scaled, and no constraints that the thermostat would break."""
+        super().check_start(atoms)
+        is_given = self.velocities == "structure" and self.equilibration_ps == 0
+        if self.thermostat == "bussi" and is_given and not atoms.get_momenta().any():
+            raise StructureError(
+                "the bussi thermostat scales velocities, and all of the structure's are zero: use "
+                "velocities: thermal, or thermostat: langevin"
+            )
+        if self.thermostat == "nose-hoover-chain" and atoms.constraints:
+            names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+            raise StructureError(
+                f"ASE's Nosé-Hoover chain does not keep {names}: use thermostat: bussi or langevin"
+            )
 
     def integrator(self) -> MakeIntegrator:
         """That of the thermostat."""

@@ -87,3 +87,43 @@ class Jumping(Springs):
     """Passes for a model without an envelope."""
 
     continuous = False
+
+
+class IdealGas(Calculator):
+    """No forces at all."""
+
+    name = "ideal-gas"
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3)), "stress": np.zeros(6)}
+
+
+class ElasticCell(Calculator):
+    """A cell with an energy of its own, V₀ (G e:e + λ/2 (tr e)²), e Green's strain; its atoms feel nothing.
+
+    In rows, cell = edge F and e = (F Fᵀ − 1)/2, so that V σ = Fᵀ (∂E/∂e) F.
+    """
+
+    name = "elastic-cell"
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(self, edge=5.0, shear=0.4, lame=0.3):
+        super().__init__()
+        self.edge, self.shear, self.lame, self.calls = edge, shear, lame, 0
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.calls += 1
+        deformation = atoms.cell.array / self.edge
+        strain = (deformation @ deformation.T - np.eye(3)) / 2
+        trace = np.trace(strain)
+        energy = self.edge**3 * (self.shear * np.sum(strain**2) + self.lame / 2 * trace**2)
+        conjugate = self.edge**3 * (2 * self.shear * strain + self.lame * trace * np.eye(3))
+        stress = deformation.T @ conjugate @ deformation / atoms.get_volume()
+        self.results = {
+            "energy": energy,
+            "forces": np.zeros((len(atoms), 3)),
+            "stress": stress.ravel()[[0, 4, 8, 5, 2, 1]],
+        }

@@ -57,7 +57,7 @@ class Produce(TimeSteps):
         """Say which temperature the run had, and warn where it is not the one asked for."""
         n_degrees = engine.integrator.n_degrees
         mean = float(RunReader(engine.writer.directory).thermo["temperature_K"].mean())
-        target = self.ramp.mean_K
+        target = self.ramp.mean
         text = f"mean temperature {mean:.1f} K (target {target:g} K, {n_degrees} degrees of freedom)"
         engine.note(EventKind.FINISHED, text, mean_temperature_K=mean, degrees_of_freedom=n_degrees)
         engine.progress.say(text)
