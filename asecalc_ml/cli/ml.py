@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config, plugins
-from asecalc_ml.cli import check, choices, import_models, models
+from asecalc_ml.cli import check, choices, explain, import_models, models
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -25,6 +25,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(import_models.app, name="import")
 app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
+app.command("explain", context_settings=OPEN)(explain.explain)
 
 FORMATS = {".npz": "rmd17", ".json": "mlearn", ".h5": "ani1"}  # reader by suffix, where --format does not say
 Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]
