@@ -115,4 +115,7 @@ class ModelCard(Options):
     golden: Golden = Field(description="a structure to check the model by")
     versions: dict[str, str] = Field({}, description="packages the model was made with")
     created: str = Field("", description="date, ISO 8601")
+    training_cpu_h: float | None = Field(
+        None, description="time of all processor cores that training took, compiling aside, hours"
+    )
     options: dict[str, Any] = Field({}, description="the training's options")

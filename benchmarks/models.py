@@ -18,7 +18,15 @@ from asecalc_ml import MLCalculator
 from asecalc_ml.card import Golden
 
 TURNS = 6
-COLUMNS = ("model", "architecture", "parameters", "forces (meV/Å)", "energy (meV)", "step (ms)")
+COLUMNS = (
+    "model",
+    "architecture",
+    "parameters",
+    "forces (meV/Å)",
+    "energy (meV)",
+    "step (ms)",
+    "training (core h)",
+)
 
 
 def structure(golden: Golden) -> Atoms:
@@ -54,6 +62,7 @@ class Turns:
             f"{card.n_parameters:,}",
             *("" if error is None else f"{error:.2f}" for error in errors),
             f"{median(self.milliseconds):.2f}",
+            "" if card.training_cpu_h is None else f"{card.training_cpu_h:.2f}",
         ]
 
 

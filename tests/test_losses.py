@@ -257,9 +257,10 @@ def test_processor_time_grows_from_epoch_to_epoch_and_over_a_resume(tmp_path):
     given = options(tmp_path)
     train(given, quiet=True)
     longer = given.model_copy(update={"max_epochs": 5})
-    train(longer, resume=True, replace=True, quiet=True)
+    entry = train(longer, resume=True, replace=True, quiet=True)
     used = [line.split(",")[-1] for line in (given.directory / "metrics.csv").read_text().splitlines()]
     assert used[0] == "cpu_s"
     seconds = [float(value) for value in used[1:]]
     assert len(seconds) == 5
     assert all(np.diff([0.0, *seconds]) > 0)
+    assert entry.card.training_cpu_h == pytest.approx(seconds[-1] / 3600)

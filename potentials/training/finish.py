@@ -17,8 +17,10 @@ from asecalc_ml.model import Model
 from asecalc_ml.model_file import SUFFIX, save_model
 from asecalc_ml.potentials.datasets import dataset_hash
 from asecalc_ml.potentials.training.data import TrainingData
+from asecalc_ml.potentials.training.directory import METRICS
 from asecalc_ml.potentials.training.domain import measure_domain
 from asecalc_ml.potentials.training.evaluate import evaluate
+from asecalc_ml.potentials.training.metrics_file import processor_hours
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, missing_shift
 from asecalc_ml.potentials.training.trainer import architecture
@@ -85,6 +87,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         golden=make_golden(model, data.test[0]),
         versions=installed_versions(PACKAGES),
         created=datetime.date.today().isoformat(),
+        training_cpu_h=processor_hours(options.training_directory / METRICS),
         options=options.model_dump(mode="json"),
     )
 

@@ -9,6 +9,23 @@ from pathlib import Path
 import lightning
 
 
+def processor_hours(path: Path) -> float | None:
+    """Time of all processor cores that a training took until its last epoch; None where that is not known.
+
+    Parameters
+    ----------
+    path : Path
+        metrics.csv.
+    """
+    seconds = _seconds(path.read_text().splitlines())
+    return seconds / 3600 if seconds is not None else None
+
+
+def _seconds(lines: Sequence[str]) -> float | None:
+    """The last column of the last line, where there is one and the header calls it ``cpu_s``."""
+    return float(lines[-1].split(",")[-1]) if len(lines) > 1 and lines[0].endswith(",cpu_s") else None
+
+
 class MetricsFile(lightning.Callback):
     """Appends a line at the end of each epoch; lines of epochs that are run again are taken out first.
 
@@ -24,8 +41,7 @@ class MetricsFile(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         kept = [line for line in lines[1:] if int(line.split(",")[0]) <= trainer.current_epoch]
-        used = float(kept[-1].split(",")[-1]) if kept and lines[0].endswith(",cpu_s") else 0.0
-        self.cpu_s_at_zero = time.process_time() - used
+        self.cpu_s_at_zero = time.process_time() - (_seconds([*lines[:1], *kept]) or 0.0)
         self.path.write_text("\n".join([",".join(("epoch", *self.columns, "cpu_s")), *kept]) + "\n")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
