@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito, Color Universal Design (2008)
 BLUE, VERMILION = "#0072B2", "#D55E00"
+PALETTE = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY = "#8C8C8C"  # visible on white and on black
 
 INK = "#1A2B3C"  # stands for the page's text colour, and is replaced by it

@@ -54,6 +54,45 @@ class FollowedVectors:
         return positions[..., self._second, :] - positions[..., self._first, :]
 
 
+class FollowedPositions:
+    """Positions without the jumps that atoms make when they are put back into the cell.
+
+    The displacements from frame to frame, each the shortest among the images, are added up from positions
+    wrapped into the cell of their frame. Under a barostat the cell carries everything along that lies far
+    from the origin; positions that were followed through many cells would swing with it by more than atoms
+    diffuse.
+
+    Parameters
+    ----------
+    run : RunReader
+
+    Notes
+    -----
+    Source: S. von Bülow, J. T. Bullerjahn & G. Hummer, J. Chem. Phys. 153, 021101 (2020), eq. 2.
+    """
+
+    def __init__(self, run: RunReader):
+        self._pbc = np.asarray(run.pbc, dtype=bool)
+        self._wrapped: np.ndarray | None = None
+        self._position: np.ndarray | None = None
+
+    def __call__(self, frames: Frames) -> np.ndarray:
+        """Unwrapped positions of the next frames, shape (n_frames, n_atoms, 3), Å."""
+        if not self._pbc.any() or len(frames) == 0:
+            return frames.positions
+        cells = complete_cells(frames.cells)
+        inverse = np.linalg.inv(cells)
+        fractional = frames.positions @ inverse
+        wrapped = (fractional - np.floor(fractional) * self._pbc) @ cells
+        if self._wrapped is None:
+            self._wrapped, self._position = wrapped[0], wrapped[0]
+        raw = np.diff(wrapped, axis=0, prepend=self._wrapped[None])
+        steps = raw - (np.rint(raw @ inverse) * self._pbc) @ cells
+        found = self._position + np.cumsum(steps, axis=0)
+        self._wrapped, self._position = wrapped[-1], found[-1]
+        return found
+
+
 def complete_cells(cells: np.ndarray) -> np.ndarray:
     """Cells with a unit vector in place of each missing one, as slabs and molecules have them.
 

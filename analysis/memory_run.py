@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.frames import Frames, chunk_starts
+
+if TYPE_CHECKING:
+    from MDAnalysis import Universe
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,22 @@ class MemoryRun:
         """Periodic directions, shape (3,)."""
         return self.atoms.pbc
 
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.positions)
+
     def frame_chunks(self, size: int | None = None) -> Iterator[Frames]:
         """Consecutive frames, at most ``size`` at once."""
         for start, n_frames in chunk_starts(len(self.positions), len(self.atoms), size):
             read = partial(self._read, slice(start, start + n_frames))
             yield Frames(start, n_frames, self.atoms.get_masses(), read)
+
+    def universe(self) -> Universe:
+        """The frames for MDAnalysis, see :func:`asecalc_ml.universe.universe_of`."""
+        from asecalc_ml.universe import universe_of
+
+        return universe_of(self)
 
     def _read(self, which: slice, quantity: str) -> np.ndarray | None:
         if quantity == "positions":

@@ -36,6 +36,7 @@ from asecalc_ml.files import GrowingText, GrowingTrajectory, cut_back, is_unfini
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from MDAnalysis import Universe
 
     from asecalc_ml.frames import Frames, TrajectoryFile
 
@@ -223,6 +224,12 @@ class RunReader:
         if self.n_frames:
             with _damage_told(path), TrajectoryReader(path) as trajectory:
                 yield from trajectory
+
+    def universe(self) -> Universe:
+        """The frames for MDAnalysis' own analyses, see :func:`asecalc_ml.universe.universe_of`."""
+        from asecalc_ml.universe import universe_of
+
+        return universe_of(self)
 
     def _trajectory(self) -> TrajectoryFile:
         from asecalc_ml.frames import TrajectoryFile

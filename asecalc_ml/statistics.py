@@ -273,6 +273,41 @@ class CondensedSeries:
         self._length, self.stride = len(rows) // 2, 2 * self.stride
 
 
+class ThinnedSeries:
+    """Keeps a series in bounded memory: every 2nd, 4th, 8th… frame once it is too long to keep each.
+
+    For positions, which an average would blur.
+
+    Parameters
+    ----------
+    max_values : int
+        Numbers to keep, at least those of 64 frames.
+
+    Attributes
+    ----------
+    stride : int
+        Frames from one that is kept to the next.
+    """
+
+    def __init__(self, max_values: int):
+        self._max_values, self.stride, self._seen = max_values, 1, 0
+        self._kept: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        """Take the next frames, shape (n_frames, ...)."""
+        self._kept.append(rows[-self._seen % self.stride :: self.stride])
+        self._seen += len(rows)
+        limit = max(64, self._max_values // max(1, math.prod(rows.shape[1:])))
+        while sum(map(len, self._kept)) > limit:
+            self._kept = [self.rows[::2].copy()]
+            self.stride *= 2
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The series, shape (n_kept, ...)."""
+        return np.concatenate(self._kept) if self._kept else np.empty((0,))
+
+
 def wasserstein(
     first: np.ndarray,
     second: np.ndarray,

@@ -1,0 +1,134 @@
+"""Mean-square displacements and diffusion coefficients by element."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table
+from asecalc_ml.analysis.numbers import with_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from asecalc_ml.rundir import RunReader
+
+CM2_S = 10.0  # one Å²/ps in 10⁻⁵ cm²/s
+
+
+class ElementDisplacement(Record):
+    """Atoms of one element."""
+
+    element: str
+    n_atoms: int
+    msd_A2: list[float] = Field(description="mean-square displacement at each lag")
+    exponent: float | None = Field(description="of its growth within the range of the fit; 1 for diffusion")
+    diffusion_A2_ps: float | None = Field(description="sixth of the slope; null where nothing diffuses")
+    error_A2_ps: float | None = Field(description="standard error from five parts of the run")
+    note: str = Field(description="why there is no coefficient, or no error")
+
+    @property
+    def measured(self) -> str:
+        """Coefficient with error and unit, or why there is none."""
+        if self.diffusion_A2_ps is None:
+            return self.note
+        if self.error_A2_ps is None:
+            return f"{self.diffusion_A2_ps:.3g} Å²/ps (error: {self.note})"
+        value, error = CM2_S * self.diffusion_A2_ps, CM2_S * self.error_A2_ps
+        text = with_error(self.diffusion_A2_ps, self.error_A2_ps)
+        return f"{text} Å²/ps ({with_error(value, error)} 10⁻⁵ cm²/s)"
+
+
+class DisplacementResult(Result):
+    """Mean-square displacement over time, and the diffusion coefficient."""
+
+    analysis: Literal["mean-square-displacement"] = "mean-square-displacement"
+    n_frames: int
+    stride: int = Field(description="frames from one that was used to the next")
+    is_relative: bool = Field(description="whether the movement of the centre of mass was taken out")
+    lags_ps: list[float]
+    fit_from_ps: float
+    fit_to_ps: float
+    elements: list[ElementDisplacement]
+
+    def __getitem__(self, element: str) -> ElementDisplacement:
+        """Displacement of an element."""
+        from asecalc_ml.errors import AnalysisError
+
+        known = {one.element: one for one in self.elements}
+        if element not in known:
+            raise AnalysisError(f"{self.analysis} measured {', '.join(known)}, not {element!r}")
+        return known[element]
+
+    def panels(self) -> list[Panel]:
+        """All elements in one figure."""
+        coefficients = "; ".join(f"{one.element}: {one.measured}" for one in self.elements)
+        centre = ", without the movement of the common centre of mass" * self.is_relative
+        caption = (
+            f"Mean-square displacement from all starting times of {self.n_frames:,} frames, "
+            f"unwrapped{centre}. "
+            f"Diffusion coefficients from its slope between {self.fit_from_ps:.3g} and "
+            f"{self.fit_to_ps:.3g} ps "
+            f"(shaded): {coefficients}. A line of slope 1 on these axes is diffusion, a level one vibration."
+        )
+        return [Panel(key="msd", title="Mean-square displacement", caption=caption)]
+
+    def tables(self) -> list[Table]:
+        """One row for each element."""
+        rows = [[one.element, one.n_atoms, one.exponent, *self._coefficients(one)] for one in self.elements]
+        columns = ["element", "atoms", "exponent", "D (Å²/ps)", "error (Å²/ps)", "D (10⁻⁵ cm²/s)"]
+        caption = (
+            "D is a sixth of the slope, given where the displacement grows as time to the power of 0.8 "
+            "to 1.2. Its "
+            "error is that of the mean over five parts of the run. In a small box D comes out too small, by "
+            "about 2.84 kT / (6 π η L) for the box length L and viscosity η."
+        )
+        return [Table(key="diffusion", title="Diffusion", columns=columns, rows=rows, caption=caption)]
+
+    def _coefficients(self, one: ElementDisplacement) -> list:
+        if one.diffusion_A2_ps is None:
+            return [one.note, None, None]
+        error = one.note if one.error_A2_ps is None else one.error_A2_ps
+        return [one.diffusion_A2_ps, error, CM2_S * one.diffusion_A2_ps]
+
+    def data(self) -> list[Table]:
+        """The curves."""
+        columns = ["time (ps)", *(f"{one.element} (Å²)" for one in self.elements)]
+        rows = zip(self.lags_ps, *(one.msd_A2 for one in self.elements), strict=True)
+        return [
+            Table(key="curves", title="Mean-square displacement", columns=columns, rows=list(map(list, rows)))
+        ]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        from asecalc_ml.analysis.figures import PALETTE
+
+        ax.axvspan(self.fit_from_ps, self.fit_to_ps, color=".5", alpha=0.15, linewidth=0)
+        for one, color in zip(self.elements, PALETTE * len(self.elements), strict=False):
+            ax.plot(self.lags_ps[1:], one.msd_A2[1:], color=color, label=one.element)
+        ax.set(xlabel="time (ps)", ylabel="mean-square displacement (Å²)", xscale="log", yscale="log")
+        ax.legend(loc="upper left", borderaxespad=0.0)
+
+
+class MeanSquareDisplacement(Analysis):
+    """Mean-square displacement by element, of unwrapped positions, and Einstein's diffusion coefficient."""
+
+    result: ClassVar = DisplacementResult
+
+    relative_to_center_of_mass: bool = Field(
+        True, description="take out the movement of the common centre of mass, which a thermostat may cause"
+    )
+    fit_from_ps: float | None = Field(
+        None, gt=0, description="shortest time of the fit; by default a fifth of the longest"
+    )
+    fit_to_ps: float | None = Field(
+        None,
+        gt=0,
+        description="longest time of the fit; by default a tenth of the run, and no more than that",
+    )
+
+    def prepare(self, run: RunReader) -> Measurement:
+        """Begin at the start of the run."""
+        from asecalc_ml.analysis.displacement_measurement import DisplacementMeasurement
+
+        return DisplacementMeasurement(run, self)

@@ -1,0 +1,52 @@
+"""Peaks of curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def first_peak(values: Sequence[float]) -> tuple[int | None, int | None]:
+    """Bin of the first peak of at least half the highest one's height, and of the minimum behind it.
+
+    Parameters
+    ----------
+    values : sequence of float
+        A radial distribution.
+
+    Returns
+    -------
+    peak, minimum : int or None
+        ``None`` where there is none; a minimum needs a rise behind it.
+    """
+    import numpy as np
+    from scipy.signal import find_peaks
+
+    curve = np.concatenate([[0.0], np.asarray(values, dtype=float)])
+    height = curve.max()
+    peaks, _ = find_peaks(np.append(curve, 0.0), prominence=0.1 * height, height=0.5 * height)
+    if len(peaks) == 0 or height == 0:
+        return None, None
+    valleys, _ = find_peaks(-curve[peaks[0] :], prominence=0.02 * height, plateau_size=1)
+    minimum = int(peaks[0] + valleys[0]) - 1 if len(valleys) else None
+    return int(peaks[0]) - 1, minimum
+
+
+def spectrum_peaks(frequencies: Sequence[float], density: Sequence[float], prominence: float) -> list[float]:
+    """Frequencies of the peaks of a spectrum, each the vertex of a parabola through its three highest points.
+
+    Parameters
+    ----------
+    frequencies : array, shape (n,), equally spaced
+    density : array, shape (n,)
+    prominence : float
+        Least rise of a peak above its surroundings, as a fraction of the highest value.
+    """
+    import numpy as np
+    from scipy.signal import find_peaks
+
+    density = np.asarray(density, dtype=float)
+    peaks, _ = find_peaks(density, prominence=prominence * density.max(initial=0.0))
+    left, middle, right = density[peaks - 1], density[peaks], density[peaks + 1]
+    offset = 0.5 * (left - right) / (left - 2 * middle + right)
+    step = frequencies[1] - frequencies[0] if len(frequencies) > 1 else 0.0
+    return [float(frequencies[k] + step * shift) for k, shift in zip(peaks, offset, strict=True)]

@@ -1,0 +1,135 @@
+"""Diffusion with known answers: Brownian particles, a swinging box, a solid, MDAnalysis."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from asecalc_ml.analysis.displacement import DisplacementResult, MeanSquareDisplacement
+from asecalc_ml.analysis.displacement_measurement import mean_square_displacement
+from asecalc_ml.analysis.internal_coordinates import FollowedPositions
+from asecalc_ml.analysis.memory_run import MemoryRun
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.statistics import ThinnedSeries
+
+D = 0.25  # Å²/ps
+STEP_FS = 20.0
+
+
+def paths(n_frames: int, n_atoms: int, seed: int = 0) -> np.ndarray:
+    steps = np.random.default_rng(seed).normal(
+        scale=np.sqrt(2 * D * STEP_FS / 1000), size=(n_frames, n_atoms, 3)
+    )
+    return np.cumsum(steps, axis=0) + 4.0
+
+
+def brownian(n_frames: int, n_atoms: int, wrap: bool = True, seed: int = 0) -> MemoryRun:
+    """Independent Brownian particles with a known coefficient, in a small periodic box."""
+    positions = paths(n_frames, n_atoms, seed)
+    atoms = Atoms(f"Ar{n_atoms}", positions=positions[0], cell=[8.0] * 3, pbc=True)
+    return MemoryRun(atoms, positions % 8.0 if wrap else positions, STEP_FS)
+
+
+def test_known_coefficient_within_its_error():
+    deviations = []
+    for seed in range(8):
+        run = brownian(2000, 20, seed=seed)
+        result = MeanSquareDisplacement(relative_to_center_of_mass=False).run(run)["Ar"]
+        assert result.exponent == pytest.approx(1, abs=0.15)
+        deviations.append((result.diffusion_A2_ps - D) / result.error_A2_ps)
+    assert np.sqrt(np.mean(np.square(deviations))) < 2.2
+    assert max(map(abs, deviations)) < 5
+
+
+def test_common_movement_can_be_taken_out():
+    """Of N particles, the centre takes 1/N of the displacement with it."""
+    run = brownian(1500, 4)
+    analyses = [MeanSquareDisplacement(relative_to_center_of_mass=value) for value in (False, True)]
+    whole, relative = (analysis.run(run)["Ar"].msd_A2[50] for analysis in analyses)
+    assert relative / whole == pytest.approx(3 / 4, rel=0.15)
+
+
+def test_wrapping_changes_nothing():
+    one, other = (MeanSquareDisplacement().run(brownian(600, 5, wrap))["Ar"].msd_A2 for wrap in (True, False))
+    assert one == pytest.approx(other, abs=1e-9)
+
+
+def test_equals_brute_force():
+    positions = paths(50, 3)
+    moved = [positions[lag:] - positions[: 50 - lag] for lag in range(20)]
+    brute = [np.mean(np.sum(one**2, axis=-1)) for one in moved]
+    assert mean_square_displacement(positions, 19) == pytest.approx(brute, abs=1e-9)
+
+
+def test_equals_mdanalysis_on_the_same_frames():
+    msd = pytest.importorskip("MDAnalysis.analysis.msd")
+    run = brownian(300, 6, wrap=False)
+    ours = MeanSquareDisplacement(relative_to_center_of_mass=False).run(run)
+    theirs = msd.EinsteinMSD(run.universe(), select="all", msd_type="xyz", fft=False).run()
+    assert ours["Ar"].msd_A2 == pytest.approx(theirs.results.timeseries[:31], rel=1e-4)
+
+
+def swinging(n_frames: int) -> tuple[MemoryRun, np.ndarray]:
+    """Atoms at rest in fractions of a box that breathes, one of them followed into a far image."""
+    lengths = 10 + np.sin(0.1 * np.arange(n_frames))
+    fractional = np.array([[0.1, 0.2, 0.3], [50.4, 0.5, 0.6]])
+    positions = fractional * lengths[:, None, None]
+    atoms = Atoms("Ar2", positions=positions[0], cell=[lengths[0]] * 3, pbc=True)
+    return MemoryRun(atoms, positions, STEP_FS, cells=lengths[:, None, None] * np.eye(3)), lengths
+
+
+def test_a_breathing_box_does_not_make_atoms_diffuse():
+    """Fifty cells away the box would swing the atom by 50 Å; in truth it moves as within the cell."""
+    run, lengths = swinging(300)
+    (frames,) = run.frame_chunks(300)
+    found = FollowedPositions(run)(frames)
+    expected = 0.4 * lengths  # from 50.4
+    assert found[:, 1, 0] - found[0, 1, 0] == pytest.approx(expected - expected[0])
+
+
+def test_chunks_make_no_difference():
+    run = brownian(500, 4)
+    measurement = MeanSquareDisplacement().prepare(run)
+    for frames in run.frame_chunks(7):
+        measurement.frames(frames)
+    found = measurement.conclude()
+    assert found["Ar"].msd_A2 == pytest.approx(MeanSquareDisplacement().run(run)["Ar"].msd_A2, abs=1e-9)
+
+
+def test_a_solid_does_not_diffuse():
+    atoms = bulk("Cu", cubic=True)
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(1000, 4, 3))
+    result = MeanSquareDisplacement().run(MemoryRun(atoms, atoms.positions + noise, STEP_FS))
+    assert result["Cu"].diffusion_A2_ps is None
+    assert result["Cu"].exponent == pytest.approx(0, abs=0.05)
+    assert "no diffusion (grows as t to the power of" in result.panels()[0].caption
+    assert result["Cu"].msd_A2[50] == pytest.approx(6 * 0.01 * 3 / 4, rel=0.1)  # without the centre of mass
+
+
+def test_too_few_frames():
+    with pytest.raises(AnalysisError, match="too few frames"):
+        MeanSquareDisplacement().run(brownian(30, 2))
+    with pytest.raises(AnalysisError, match="no frame"):
+        MeanSquareDisplacement().run(MemoryRun(bulk("Cu"), np.empty((0, 1, 3))))
+
+
+def test_elements_apart_written_read_and_drawn(tmp_path):
+    run = brownian(400, 4)
+    run.atoms.numbers[:2] = 10
+    result = MeanSquareDisplacement().run(run)
+    assert [one.element for one in result.elements] == ["Ar", "Ne"]
+    written = result.write(tmp_path)
+    assert DisplacementResult.model_validate_json(written[0].read_text()) == result
+    ax = result.plot()
+    assert ax.get_ylabel() == "mean-square displacement (Å²)"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Ar", "Ne"]
+
+
+@pytest.mark.parametrize("sizes", [[1000], [1] * 1000, [3, 500, 497]])
+def test_thinned_series_keeps_every_nth(sizes):
+    values = np.arange(1000.0)[:, None]
+    series = ThinnedSeries(max_values=200)
+    for part in np.split(values, np.cumsum(sizes)[:-1]):
+        series.add(part)
+    assert series.stride == 8
+    assert series.rows.ravel().tolist() == list(range(0, 1000, 8))
