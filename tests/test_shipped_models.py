@@ -26,7 +26,8 @@ from asecalc_ml.registry import SHIPPED, Registry
 from asecalc_ml.statistics import linear_drift
 from asecalc_ml.structures import load_structure
 
-ETHANOL = ("torchmdnet-ethanol", "torchmdnet-ethanol-xtb")
+RMD17_ETHANOL = {"torchmdnet-ethanol": 8, "painn-ethanol": 12}  # force errors that were aimed at, meV/Å
+ETHANOL = (*RMD17_ETHANOL, "torchmdnet-ethanol-xtb")
 
 
 @pytest.fixture(params=[*ETHANOL, "torchmdnet-si"])
@@ -68,16 +69,17 @@ def test_ethanol_says_that_its_energies_compare_within_ethanol(ethanol):
     card = Registry().find(ethanol).card
     assert card.energies_degenerate
     assert card.metrics.n_frames == 1000
-    assert card.metrics.forces_mae_meV_A <= 12
+    assert card.metrics.forces_mae_meV_A <= RMD17_ETHANOL.get(ethanol, 8)
 
 
-def test_errors_on_rmd17_are_those_of_the_card(shared_data):
+@pytest.mark.parametrize("name", RMD17_ETHANOL)
+def test_errors_on_rmd17_are_those_of_the_card(name, shared_data):
     data = RMD17(format="rmd17", path=shared_data / "rmd17" / "rmd17_ethanol_test_01.npz", frames="::10")
-    evaluation = evaluate_model("torchmdnet-ethanol", data)
+    evaluation = evaluate_model(name, data)
     assert evaluation.metrics.forces_mae_meV_A == pytest.approx(
         evaluation.card_metrics.forces_mae_meV_A, rel=0.1
     )
-    assert evaluation.metrics.forces_mae_meV_A <= 12
+    assert evaluation.metrics.forces_mae_meV_A <= 1.1 * RMD17_ETHANOL[name]
 
 
 def thermal_frames(n_frames: int) -> list:
@@ -112,7 +114,14 @@ def test_forces_are_those_of_the_method_it_was_trained_on():
 
 
 def test_the_total_energy_is_conserved(ethanol, tmp_path):
-    options = NVE(structure="ethanol", calculator=ethanol, steps=2000, equilibration_ps=0.2)
+    options = NVE(
+        structure="ethanol",
+        calculator=ethanol,
+        steps=600,
+        timestep_fs=0.4,
+        thermo_every=1,
+        equilibration_ps=0.1,
+    )
     thermo = options.run(directory=tmp_path / "run", quiet=True).thermo
     slope, error = linear_drift(thermo["time_fs"] / 1000, thermo["total_eV"] * 1000 / 9)
     assert abs(slope) < 0.1 + 2 * (error or 0.0)  # meV per atom and ps
