@@ -143,6 +143,14 @@ def draw_curve(ax: Axes, x: list[float], y: list[float], errors: list[float | No
     ax.fill_between(x, low, high, where=known, color=line.get_color(), alpha=0.25, linewidth=0)
 
 
+def draw_ticks(ax: Axes, places: list[float], label: str) -> None:
+    """Short lines that hang from the top of a figure, with room for them."""
+    if places:
+        ax.set_ylim(0, 1.15 * ax.get_ylim()[1])
+        ax.vlines(places, 0.94, 1.0, transform=ax.get_xaxis_transform(), color=VERMILION, label=label)
+        ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.93), borderaxespad=0.0)
+
+
 # ------------------------------------------------------------------------------------------------- saving
 
 

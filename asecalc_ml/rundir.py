@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asecalc_ml.errors import RunError
+from asecalc_ml.errors import AnalysisError, RunError
 from asecalc_ml.files import GrowingText, GrowingTrajectory, cut_back, is_unfinished, mark, write_whole
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ class RunReader:
     ------
     RunError
         If the directory holds no run, or one of its files is damaged.
+    AnalysisError
+        If ``frame_interval_fs`` is asked of frames that are no moments in time.
     """
 
     def __init__(self, directory: str | Path):
@@ -153,7 +155,13 @@ class RunReader:
 
     @property
     def frame_interval_fs(self) -> float:
-        return self.provenance["frame_interval_fs"]
+        found = self.provenance["frame_interval_fs"]
+        if found is None:
+            raise AnalysisError(
+                f"frames of a run of {self.options['protocol']} are no moments in time: this analysis is made "
+                "for dynamics"
+            )
+        return found
 
     @property
     def finished(self) -> bool:
@@ -175,6 +183,14 @@ class RunReader:
             return [json.loads(line) for line in _whole_lines(path)]
         except ValueError as error:
             raise RunError(f"{path} is damaged: {error}") from error
+
+    @property
+    def harmonic_cm1(self) -> list[float]:
+        """Harmonic frequencies that ``results/vibrations.json`` holds, 1/cm; empty without that file."""
+        name = f"{RESULTS}/vibrations.json"
+        if not (self.directory / name).is_file():
+            return []
+        return [value for value in self._json(name).get("frequencies_cm1", []) if value > 0]
 
     @property
     def n_frames(self) -> int:

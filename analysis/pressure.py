@@ -1,0 +1,163 @@
+"""Pressure, volume and density of a run at constant pressure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Analysis, Panel, Record, Result, Table, Verdict, thermo_columns
+from asecalc_ml.analysis.numbers import number_text, with_error
+from asecalc_ml.analysis.time_band import TimeBand
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+    from asecalc_ml.rundir import RunReader
+
+AMU_A3 = 1.66053906660  # one amu/Å³ in g/cm³
+
+
+class Quantity(Record):
+    """Mean of a column of thermo.csv."""
+
+    name: str
+    unit: str
+    mean: float
+    error: float | None = Field(description="standard error of the mean; null where the run is too short")
+    std: float
+    band: TimeBand
+
+    @property
+    def measured(self) -> str:
+        """Mean with error and unit, or "too short"."""
+        if self.error is None:
+            return f"{number_text(self.mean)} {self.unit} (error: too short)"
+        return f"{with_error(self.mean, self.error)} {self.unit}"
+
+
+class PressureResult(Result):
+    """Means of pressure, volume and density, as far as the run wrote them."""
+
+    analysis: Literal["pressure"] = "pressure"
+    target_GPa: float | None = Field(description="null where the protocol has no target")
+    tolerance_GPa: float
+    duration_ps: float
+    n_points: int
+    quantities: list[Quantity]
+
+    def __getitem__(self, name: str) -> Quantity:
+        """The "pressure", "volume" or "density"."""
+        from asecalc_ml.errors import AnalysisError
+
+        known = {one.name: one for one in self.quantities}
+        if name not in known:
+            raise AnalysisError(f"{self.analysis} found {', '.join(known)} in thermo.csv, not {name!r}")
+        return known[name]
+
+    def verdicts(self) -> list[Verdict]:
+        """Whether the mean pressure is the target's, within the tolerance and its own error."""
+        found = next((one for one in self.quantities if one.name == "pressure"), None)
+        if found is None or self.target_GPa is None:
+            return []
+        off = abs(found.mean - self.target_GPa)
+        text = f"mean {found.measured}, target {self.target_GPa:g} GPa, tolerance {self.tolerance_GPa:g} GPa"
+        if found.error is None:
+            status, text = "unclear", f"{text}; run longer to tell"
+        elif off + 2 * found.error <= self.tolerance_GPa:
+            status = "passed"
+        elif off - 2 * found.error > self.tolerance_GPa:
+            status = "failed"
+        else:
+            status, text = "unclear", f"{text}; twice the error reaches across the tolerance, so run longer"
+        return [Verdict(check="the pressure was that asked for", status=status, text=text)]
+
+    def panels(self) -> list[Panel]:
+        """One for each quantity."""
+        return [
+            Panel(key=one.name, title=one.name.capitalize(), caption=self._caption(one))
+            for one in self.quantities
+        ]
+
+    def _caption(self, one: Quantity) -> str:
+        aim = ""
+        if one.name == "pressure" and self.target_GPa is not None:
+            aim = f" The target is {self.target_GPa:g} GPa (dashed)."
+        why = " In a small cell it swings by far more than its mean." if one.name == "pressure" else ""
+        return (
+            f"Mean (line) and extremes (band) of each of {len(one.band.mean)} intervals. Mean "
+            f"{one.measured}, "
+            f"standard deviation {number_text(one.std)} {one.unit}.{aim}{why}"
+        )
+
+    def tables(self) -> list[Table]:
+        """One row for each quantity."""
+        rows = [
+            [one.name, one.unit, one.mean, "too short" if one.error is None else one.error, one.std]
+            for one in self.quantities
+        ]
+        columns = ["quantity", "unit", "mean", "error", "std"]
+        return [Table(key="statistics", title="Pressure and volume", columns=columns, rows=rows)]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        from asecalc_ml.analysis.figures import draw_aim, draw_band
+
+        one = self[panel]
+        draw_band(ax, one.band, f"{one.name} ({one.unit})")
+        if panel == "pressure" and self.target_GPa is not None:
+            draw_aim(ax, one.band, [self.target_GPa] * 2, f"target {self.target_GPa:g} GPa")
+
+
+class Pressure(Analysis):
+    """Mean pressure, volume and density with errors, the pressure beside the protocol's target."""
+
+    result: ClassVar = PressureResult
+
+    tolerance_GPa: float = Field(0.05, gt=0, description="largest deviation of the mean from the target")
+
+    def run(self, run: RunReader) -> PressureResult:
+        """Average columns of thermo.csv; AnalysisError where it has neither pressure nor volume."""
+        from asecalc_ml.errors import AnalysisError
+
+        columns = thermo_columns(run, "time_fs")
+        time_ps, found = columns["time_fs"] / 1000, _columns(run)
+        if not found:
+            raise AnalysisError(
+                "thermo.csv has neither pressure_GPa nor volume_A3: this run kept its cell; remove this "
+                "analysis, "
+                "or run npt"
+            )
+        return PressureResult(
+            target_GPa=run.options.get("pressure_GPa"),
+            tolerance_GPa=self.tolerance_GPa,
+            duration_ps=float(time_ps[-1] - time_ps[0]),
+            n_points=len(time_ps),
+            quantities=[_quantity(*names, time_ps, values) for names, values in found.items()],
+        )
+
+
+def _columns(run: RunReader) -> dict[tuple[str, str], np.ndarray]:
+    """What thermo.csv tells, by name and unit."""
+    found = {}
+    if "pressure_GPa" in run.thermo:
+        found["pressure", "GPa"] = run.thermo["pressure_GPa"]
+    if "volume_A3" in run.thermo:
+        volume = run.thermo["volume_A3"]
+        found["volume", "Å³"] = volume
+        found["density", "g/cm³"] = AMU_A3 * run.atoms.get_masses().sum() / volume
+    return found
+
+
+def _quantity(name: str, unit: str, time_ps: np.ndarray, values: np.ndarray) -> Quantity:
+    from asecalc_ml.statistics import block_average
+
+    average = block_average(values)
+    return Quantity(
+        name=name,
+        unit=unit,
+        mean=average.mean,
+        error=average.error,
+        std=average.std,
+        band=TimeBand.from_series(time_ps, values),
+    )

@@ -1,0 +1,148 @@
+r"""The work behind the vibrational density of states.
+
+With the mass-weighted velocities :math:`u = \sqrt{m} v` of all coordinates,
+
+.. math:: g(\nu) = \frac{2}{k_B T} \int_{-\infty}^{\infty} \sum_i \langle u_i(t) u_i(0) \rangle
+    e^{-2 \pi i \nu t} \, dt, \qquad \int_0^\infty g \, d\nu = \frac{\sum_i \langle u_i^2 \rangle}{k_B T}
+
+The right side is twice the kinetic energy over kT: the number of degrees of freedom. By the theorem of
+Wiener and Khinchin, g is the power spectrum of u, which is averaged over segments that overlap by half and
+are weighted with a Hann window (P. D. Welch, IEEE Trans. Audio Electroacoust. 15, 70, 1967).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import units
+
+from asecalc_ml.analysis.base import NO_FRAME
+from asecalc_ml.analysis.peaks import spectrum_peaks
+from asecalc_ml.analysis.vibrational import SpectrumPeak, VibrationalDensity, VibrationalResult
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.statistics import MAX_BLOCKS, MIN_BLOCKS, CondensedSeries
+
+if TYPE_CHECKING:
+    from asecalc_ml.frames import Frames
+    from asecalc_ml.rundir import RunReader
+
+CM1_FS = 1e15 / (units._c * 100)  # the frequency in 1/cm of a period of one femtosecond
+HANN_WIDTH = 1.44  # of a line at half its height, in steps of frequency
+FEWEST = 16  # frames in a segment
+FARTHEST, FARTHEST_CM1 = 0.1, 50.0  # of a harmonic frequency from its peak
+MAX_NUMBERS = 8_000_000  # 64 MB of spectra
+
+
+class VibrationalMeasurement:
+    """Averages the power spectra of segments."""
+
+    def __init__(self, run: RunReader, options: VibrationalDensity):
+        self._options, self._interval_fs = options, run.frame_interval_fs
+        self._symbols = np.array(run.atoms.get_chemical_symbols())
+        self._roots, self._temperature_K = np.sqrt(run.atoms.get_masses()), _temperature(run)
+        still = 3 if np.any(run.pbc) else {1: 0, 2: 5}.get(len(run.atoms), 6)
+        self._n_degrees = max(3 * len(run.atoms) - still, 1)
+        harmonic = options.harmonic_cm1 or getattr(run, "harmonic_cm1", None) or []
+        self._harmonic = sorted(float(one) for one in harmonic)
+        self._length = self._segment_length(run.n_frames)
+        self._elements = sorted(set(self._symbols))
+        self._spectra, self._n_segments = CondensedSeries(MAX_NUMBERS), 0
+        self._waiting, self._n_frames = np.empty((0, len(self._symbols), 3)), 0
+
+    def _segment_length(self, n_frames: int) -> int:
+        wanted = round(HANN_WIDTH * CM1_FS / (self._options.resolution_cm1 * self._interval_fs))
+        if n_frames == 0:
+            raise AnalysisError(NO_FRAME)
+        if n_frames < max(wanted, FEWEST):
+            finest = HANN_WIDTH * CM1_FS / (n_frames * self._interval_fs)
+            raise AnalysisError(
+                f"{n_frames} frames every {self._interval_fs:g} fs are too short for a resolution of "
+                f"{self._options.resolution_cm1:g} 1/cm: run for "
+                f"{wanted * self._interval_fs / 1000:.3g} ps at least "
+                f"and five times that for errors, or set resolution_cm1 to {finest:.0f} or more"
+            )
+        return max(wanted, FEWEST)
+
+    def frames(self, frames: Frames) -> None:
+        """Take the next frames."""
+        weighted = frames.velocities * self._roots[:, None]
+        self._n_frames += len(frames)
+        self._waiting = np.concatenate([self._waiting, weighted])
+        while len(self._waiting) >= self._length:
+            self._spectra.add(self._spectrum(self._waiting[: self._length])[None])
+            self._waiting = self._waiting[self._length // 2 :]
+            self._n_segments += 1
+
+    def _spectrum(self, weighted: np.ndarray) -> np.ndarray:
+        """Power by element, shape (n_elements, n_frequencies), eV for each 1/cm."""
+        from scipy.signal import periodogram
+
+        _, power = periodogram(weighted, CM1_FS / self._interval_fs, window="hann", detrend=False, axis=0)
+        by_atom = power.sum(axis=2)
+        return np.array([by_atom[:, self._symbols == one].sum(axis=1) for one in self._elements])
+
+    def conclude(self) -> VibrationalResult:
+        """Return the density of states."""
+        step = CM1_FS / (self._length * self._interval_fs)
+        power = self._spectra.rows.mean(axis=0)
+        thermal = (
+            units.kB * self._temperature_K if self._temperature_K else power.sum() * step / self._n_degrees
+        )
+        density, parts = power.sum(axis=0) / thermal, self._parts() / thermal
+        frequencies = step * np.arange(len(density))
+        errors = parts.std(axis=0, ddof=1) / np.sqrt(len(parts)) if len(parts) else None
+        return VibrationalResult(
+            n_frames=self._n_frames,
+            n_segments=self._n_segments,
+            resolution_cm1=HANN_WIDTH * step,
+            highest_cm1=CM1_FS / (2 * self._interval_fs),
+            temperature_K=self._temperature_K,
+            frequencies_cm1=frequencies.tolist(),
+            density=density.tolist(),
+            errors=[None] * len(density) if errors is None else errors.tolist(),
+            by_element=dict(zip(self._elements, (power / thermal).tolist(), strict=True)),
+            n_states=float(density.sum() * step),
+            peaks=self._peaks(frequencies, density, parts),
+            harmonic_cm1=self._harmonic,
+        )
+
+    def _parts(self) -> np.ndarray:
+        """Spectra of five to twenty parts of the run, (n_parts, n_frequencies); none of a short one."""
+        rows = self._spectra.rows.sum(axis=1)
+        n_parts = min(len(rows) // 2, MAX_BLOCKS)  # two segments of each overlap by half
+        if n_parts < MIN_BLOCKS:
+            return np.empty((0, rows.shape[1]))
+        return np.array([part.mean(axis=0) for part in np.array_split(rows, n_parts)])
+
+    def _peaks(self, frequencies: np.ndarray, density: np.ndarray, parts: np.ndarray) -> list[SpectrumPeak]:
+        found = spectrum_peaks(frequencies, density, self._options.peak_prominence)
+        return [
+            SpectrumPeak(
+                frequency_cm1=peak,
+                error_cm1=_scatter(peak, frequencies, parts),
+                harmonic_cm1=_nearest(peak, self._harmonic),
+            )
+            for peak in found
+        ]
+
+
+def _scatter(peak: float, frequencies: np.ndarray, parts: np.ndarray) -> float | None:
+    """Standard error of a peak's centre of mass, within the width of a line, from parts of the run."""
+    if len(parts) == 0:
+        return None
+    near = np.abs(frequencies - peak) <= 2 * HANN_WIDTH * (frequencies[1] - frequencies[0])
+    centres = parts[:, near] @ frequencies[near] / parts[:, near].sum(axis=1)
+    return float(centres.std(ddof=1) / np.sqrt(len(parts)))
+
+
+def _nearest(peak: float, harmonic: list[float]) -> float | None:
+    """The nearest harmonic frequency that may belong to a peak."""
+    near = [one for one in harmonic if abs(one - peak) <= max(FARTHEST_CM1, FARTHEST * peak)]
+    return min(near, key=lambda one: abs(one - peak), default=None)
+
+
+def _temperature(run: RunReader) -> float | None:
+    """Mean temperature of the run, None where it has not been written."""
+    found = run.thermo.get("temperature_K", ())
+    return float(np.mean(found)) if len(found) else None
