@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from asecalc_ml import plugins
 from asecalc_ml.analysis.base import Analysis, Measurement, Result
 from asecalc_ml.config import parse_options
-from asecalc_ml.errors import AnalysisError, RunError
+from asecalc_ml.errors import AnalysisError, PluginError, RunError
 
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
-
-DEFAULT = ("connectivity", "energy-drift", "temperature", "bond-lengths", "angles")
 
 
 def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] | None = None) -> list[Result]:
@@ -26,8 +24,8 @@ def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] |
     directory : str or Path
         A run directory.
     analyses : mapping, optional
-        Options by registered name. By default connectivity, energy drift, temperature, and bond lengths and
-        angles of all patterns without hydrogen, as far as they find something to measure.
+        Options by registered name. By default those that the run's protocol names, with their own defaults,
+        as far as they find something to measure.
 
     Returns
     -------
@@ -43,7 +41,7 @@ def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] |
     from asecalc_ml.rundir import RESULTS, RunReader
 
     run = RunReader(directory)
-    results, problems = measure(run, chosen_analyses(analyses))
+    results, problems = measure(run, chosen_analyses(analyses, default_analyses(run)))
     folder = Path(directory) / RESULTS
     _remove_earlier(folder)
     for result in results:
@@ -53,11 +51,21 @@ def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] |
     return results
 
 
-def chosen_analyses(analyses: Mapping[str, Mapping | None] | None) -> dict[str, Analysis]:
+def default_analyses(run: RunReader) -> tuple[str, ...]:
+    """Names that a run's protocol gives; none where that protocol is not installed."""
+    try:
+        return plugins.get("protocols", str(run.options.get("protocol"))).default_analyses
+    except (PluginError, AttributeError):  # a protocol need not have any
+        return ()
+
+
+def chosen_analyses(
+    analyses: Mapping[str, Mapping | None] | None, default: tuple[str, ...]
+) -> dict[str, Analysis]:
     """Option models of analyses by registered name; of the default ones for ``None``."""
     if analyses is None:
         registered = plugins.names("analyses")
-        analyses = {name: {} for name in DEFAULT if name in registered}
+        analyses = {name: {} for name in default if name in registered}
     return {
         name: parse_options(options or {}, plugins.get("analyses", name), source=f"analysis {name}")
         for name, options in analyses.items()
@@ -114,11 +122,11 @@ def read_results(directory: str | Path) -> list[Result]:
     RunError
         If a file is damaged, or was written by another version of its analysis.
     """
-    from asecalc_ml.rundir import RESULTS
+    from asecalc_ml.rundir import RESULTS, RunReader
 
-    folder = Path(directory) / RESULTS
+    folder, default = Path(directory) / RESULTS, default_analyses(RunReader(directory))
     names = sorted(path.stem for path in folder.glob("*.json"))
-    names.sort(key=lambda name: DEFAULT.index(name) if name in DEFAULT else len(DEFAULT))
+    names.sort(key=lambda name: default.index(name) if name in default else len(default))
     registered = plugins.names("analyses")
     return [_read(folder / f"{name}.json", name) for name in names if name in registered]
 

@@ -80,6 +80,8 @@ def render(run: RunReader, results: list[Result]) -> str:
     environment.filters |= {"number": number_text, "is_number": is_number, "plain": plain_text}
     return environment.get_template("report.html").render(
         title=run_title(run),
+        kind="Molecular dynamics report" if _has_time(run) else "Calculation report",
+        has_time=_has_time(run),
         completion=completion(run),
         facts=list(key_facts(run)),
         zip=zip,
@@ -127,12 +129,19 @@ def completion(run: RunReader) -> Completion:
     last = next((event for event in reversed(run.events) if event.get("kind") in ENDINGS), {})
     kind, message = last.get("kind"), last.get("message", "no reason was recorded")
     if kind == EventKind.FINISHED:
-        return Completion("finished", f"The run is complete: {done:,} steps.")
+        what = f"{done:,} steps" if done else message
+        return Completion("finished", f"The run is complete: {what}.")
+    after, so_far = (f", after {of_all}", f", {of_all}") if _has_time(run) else ("", "")
     if kind == EventKind.STOPPED:
-        return Completion("stopped", f"The run stopped early, after {of_all}: {message}")
+        return Completion("stopped", f"The run stopped early{after}: {message}")
     how = "It was interrupted" if kind == EventKind.INTERRUPTED else "It is still going, or was cut off"
-    text = f"The run is unfinished, {of_all}. {how}; what follows is about what has been written."
+    text = f"The run is unfinished{so_far}. {how}; what follows is about what has been written."
     return Completion("unfinished", text)
+
+
+def _has_time(run: RunReader) -> bool:
+    """Whether the run makes time steps."""
+    return run.provenance.get("frame_interval_fs") is not None
 
 
 def bound_verdict(run: RunReader, results: list[Result]) -> list[Verdict]:

@@ -158,8 +158,8 @@ class RunReader:
         found = self.provenance["frame_interval_fs"]
         if found is None:
             raise AnalysisError(
-                f"frames of a run of {self.options['protocol']} are no moments in time: this analysis is made "
-                "for dynamics"
+                f"frames of a run of {self.options['protocol']} are no moments in time: this analysis is "
+                "made for dynamics"
             )
         return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from asecalc_ml.errors import StructureError
+from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.options import ProtocolOptions
 
 if TYPE_CHECKING:
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 class DynamicsOptions(ProtocolOptions):
     """Relax, equilibrate with Langevin dynamics, then produce in an ensemble that a subclass names."""
 
+    default_analyses: ClassVar = ("connectivity", "energy-drift", "temperature", "bond-lengths", "angles")
+    remedy: ClassVar = (
+        "A smaller timestep_fs, a structure without strain, or a calculator made for it may help."
+    )
+
+    write_every: int = Field(10, ge=1, description="steps from frame to frame of the trajectory")
+    thermo_every: int = Field(10, ge=1, description="steps from row to row of thermo.csv")
+    checkpoint_every: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint")
     temperature_K: float = Field(300.0, ge=0, description="temperature of equilibration and first velocities")
     timestep_fs: float = Field(0.1, gt=0, le=20, description="time step of the production")
     steps: int = Field(20_000, ge=1, description="steps of the production")
@@ -45,7 +53,12 @@ class DynamicsOptions(ProtocolOptions):
         return self
 
     def check_start(self, atoms: Atoms) -> None:
-        """Own velocities have to be there."""
+        """Own velocities have to be there, and an energy that can be conserved."""
+        if getattr(atoms.calc, "continuous", True) is False:
+            raise ConfigError(
+                "the energy of this model jumps where an atom crosses the cutoff, and dynamics cannot "
+                "conserve it: use a model trained with `envelope: true`"
+            )
         if self.velocities == "structure" and not atoms.has("momenta"):
             raise StructureError(
                 "velocities: structure, and the structure has no momenta: give one that has (a frame of a "

@@ -162,6 +162,6 @@ class Engine:
         reason = reason if reason.endswith("?") else reason.rstrip(".") + "."
         raise RunError(
             f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} The last "
-            f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. A smaller "
-            "timestep_fs, a structure without strain, or a calculator made for it may help."
+            f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. "
+            f"{self.options.remedy}"
         ) from cause

@@ -64,11 +64,6 @@ def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = Non
     calculator = calculator or (make_calculator(options.calculator) if options.calculator else given.calc)
     if calculator is None:
         raise ConfigError("no calculator: add `calculator: NAME`, or pass atoms with one in Python")
-    if getattr(calculator, "continuous", True) is False:
-        raise ConfigError(
-            "the energy of this model jumps where an atom crosses the cutoff, and dynamics cannot conserve "
-            "it: use a model trained with `envelope: true`"
-        )
     check_structure(given)
     copy = given.copy()
     copy.calc = calculator
@@ -108,7 +103,7 @@ def first_state(options: ProtocolOptions, atoms: Atoms) -> State:
     """
     state = State(atoms, generator(options), linear=is_linear(atoms))
     if degrees_of_freedom(atoms, state.linear) == 0:
-        raise StructureError("nothing can move: dynamics need two atoms at least, and not all of them fixed")
+        raise StructureError("nothing can move: it takes two atoms at least, and not all of them fixed")
     try:
         state.forces = atoms.get_forces(md=True)
         state.energy = float(atoms.get_potential_energy())

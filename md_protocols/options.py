@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,7 +20,17 @@ class ProtocolOptions(Options):
     """Base of all protocols: what runs, with which calculator, and where to.
 
     A protocol adds its own options and says in :meth:`stages` what is done with them.
+
+    Attributes
+    ----------
+    default_analyses : tuple of str
+        Registered names of the analyses of a run that names none.
+    remedy : str
+        What may help where the calculator fails.
     """
+
+    default_analyses: ClassVar[tuple[str, ...]] = ()
+    remedy: ClassVar[str] = "A structure without strain, or a calculator made for it, may help."
 
     protocol: str = Field(description="name of the protocol")
     structure: str | None = Field(
@@ -38,9 +48,6 @@ class ProtocolOptions(Options):
     )
     seed: int = Field(0, ge=0, description="seed of every random number")
     threads: int = Field(1, ge=1, description="CPU threads; small molecules are fastest with one")
-    write_every: int = Field(10, ge=1, description="steps from frame to frame of the trajectory")
-    thermo_every: int = Field(10, ge=1, description="steps from row to row of thermo.csv")
-    checkpoint_every: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint")
     analyses: dict[str, dict[str, Any] | None] | None = Field(
         None, description="analyses by name, each with its options; by default those that always make sense"
     )
@@ -89,9 +96,9 @@ class ProtocolOptions(Options):
         raise NotImplementedError
 
     @property
-    def frame_interval_fs(self) -> float:
-        """Time from frame to frame of the trajectory."""
-        raise NotImplementedError
+    def frame_interval_fs(self) -> float | None:
+        """Time from frame to frame of the trajectory; None where frames are no moments in time."""
+        return None
 
     def default_directory(self) -> Path:
         """Where a run of Python goes that was not told: runs/nve-ethanol."""

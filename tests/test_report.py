@@ -13,11 +13,12 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
-from asecalc_ml.analysis.pipeline import DEFAULT, read_results, run_analyses
+from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.analysis.report import write_report
 from asecalc_ml.config import dump_yaml
 from asecalc_ml.errors import AnalysisError, PluginError, RunError
 from asecalc_ml.histogram import Histogram
+from asecalc_ml.md_protocols.nve import NVE
 
 N_FRAMES = 400
 OPTIONS = {
@@ -152,7 +153,7 @@ def load(folder: Path) -> Page:
 
 
 def test_default_analyses_all_find_something(reported):
-    assert [result.analysis for result in read_results(reported)] == list(DEFAULT)
+    assert [result.analysis for result in read_results(reported)] == list(NVE.default_analyses)
 
 
 def test_analysing_twice_gives_the_same_files(tmp_path):
