@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from asecalc_ml.analysis.base import Result
+    from asecalc_ml.analysis.comparison import PatternComparison
     from asecalc_ml.analysis.distribution import PatternDistribution
     from asecalc_ml.analysis.time_band import TimeBand
 
@@ -83,6 +84,27 @@ def draw_distribution(ax: Axes, one: PatternDistribution, label: str, unit: str)
     ax.set(xlabel=label, ylabel=f"density (1/{unit})", xlim=(min(limits) - margin, max(limits) + margin))
     ax.set_ylim(0, 1.25 * ax.get_ylim()[1])  # room for the legend
     ax.legend(loc="upper left", ncols=2, borderaxespad=0.0, columnspacing=1.2, handlelength=1.4)
+
+
+def draw_comparison(ax: Axes, one: PatternComparison) -> None:
+    """Densities of several runs as lines, the reference's dashed, the training data's as a grey area."""
+    limits = [edge for curve in one.curves for edge in curve.histogram.edges[[0, -1]]]
+    if one.training is not None:
+        seen = one.training.histogram
+        ax.stairs(seen.density, seen.edges, fill=True, color=GREY, alpha=0.4, label=one.training.name)
+        limits += [*seen.edges[[0, -1]]]
+    for number, (curve, color) in enumerate(zip(one.curves, PALETTE * len(one.curves), strict=False)):
+        style = {"linestyle": (0, (4, 2)), "zorder": 4} if number == 0 else {}
+        found = curve.histogram
+        ax.stairs(found.density, found.edges, color=color, linewidth=1.5, label=curve.name, **style)
+    margin = 0.04 * (max(limits) - min(limits))
+    label = f"{one.quantity} ({one.unit})"
+    ax.set(xlabel=label, ylabel=f"density (1/{one.unit})", xlim=(min(limits) - margin, max(limits) + margin))
+    if one.period is not None:
+        ax.set(xlim=(-one.period / 2, one.period / 2), xticks=range(-180, 181, 60))
+    rows = -(-(len(one.curves) + (one.training is not None)) // 2)
+    ax.set_ylim(0, (1.1 + 0.13 * rows) * ax.get_ylim()[1])  # room for the legend
+    ax.legend(loc="upper left", ncols=2, borderaxespad=0.0, columnspacing=1.2, handlelength=1.8)
 
 
 def draw_band(ax: Axes, band: TimeBand, label: str) -> None:

@@ -10,6 +10,7 @@ import typer
 from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
+from asecalc_ml.cli.compare import compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
 from asecalc_ml.config import Options
@@ -100,6 +101,9 @@ def report(directory: Directory, quiet: Quiet = False) -> None:
     """Analyse a run directory (again) and write its report."""
     _stored(directory)
     _analyse(directory, quiet)
+
+
+app.command()(compare)
 
 
 def _check(data: Mapping, source: str) -> Options:

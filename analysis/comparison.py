@@ -1,0 +1,185 @@
+"""Several runs, a reference and the training data in one figure, with distances between the distributions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.distribution import Average
+from asecalc_ml.analysis.numbers import number_text
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.histogram import Histogram
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TRAINING = "training data"
+
+
+class ComparedRun(Record):
+    """A run that takes part."""
+
+    name: str
+    n_frames: int
+    duration_ps: float
+    model: str = Field(description="its calculator")
+
+
+class ComparedCurve(Record):
+    """The distribution of one run, or of the training data, which have no average over time."""
+
+    name: str
+    histogram: Histogram
+    average: Average | None = None
+
+
+class Distance(Record):
+    """First Wasserstein distance between two distributions: how far values must move on average."""
+
+    first: str
+    second: str
+    distance: float
+    low: float | None = Field(description="95 % interval; null where a run is too short")
+    high: float | None
+    noise: float | None = Field(
+        description="what two runs of one distribution would reach in one of twenty cases; null if too short"
+    )
+    kolmogorov: float = Field(description="largest difference of the cumulative distributions")
+
+    @property
+    def differs(self) -> str:
+        """Whether more than noise lies between the two."""
+        if self.noise is None:
+            return "too short"
+        return "yes" if self.distance > self.noise else "not seen"
+
+
+class PatternComparison(Record):
+    """One pattern in all runs."""
+
+    key: str = Field(description="analysis and pattern")
+    pattern: str
+    quantity: str
+    unit: str
+    period: float | None
+    curves: list[ComparedCurve] = Field(description="the reference first")
+    training: ComparedCurve | None
+    distances: list[Distance]
+
+
+class Comparison(Result):
+    """Distributions of several runs side by side."""
+
+    analysis: Literal["comparison"] = "comparison"
+    runs: list[ComparedRun] = Field(description="the reference first")
+    patterns: list[PatternComparison]
+
+    def __getitem__(self, pattern: str) -> PatternComparison:
+        """Comparison of a pattern, read in either direction."""
+        from asecalc_ml.selection import canonical
+
+        known = {one.pattern: one for one in self.patterns}
+        if canonical(pattern) not in known:
+            raise AnalysisError(f"compared were {', '.join(known)}, not {pattern!r}")
+        return known[canonical(pattern)]
+
+    def panels(self) -> list[Panel]:
+        """A figure for each pattern, with everything in it."""
+        return [
+            Panel(key=one.key, title=f"{one.pattern} {one.quantity}", caption=self._caption(one))
+            for one in self.patterns
+        ]
+
+    def _caption(self, one: PatternComparison) -> str:
+        reference = self.runs[0].name
+        texts = [_distance_text(each, one.unit) for each in one.distances if each.second == reference]
+        seen = [_distance_text(each, one.unit) for each in one.distances if each.second == TRAINING]
+        away = f" Distance from {reference}: {'; '.join(texts)}." if texts else ""
+        trained = f" Distance from the {TRAINING} (grey): {'; '.join(seen)}." if seen else ""
+        return f"Density of each run; {reference} is the reference (dashed).{away}{trained}"
+
+    def tables(self) -> list[Table]:
+        """Distances, then averages."""
+        distances = [
+            [one.pattern, each.first, each.second, each.distance, *_bounds(each), one.unit, each.kolmogorov]
+            for one in self.patterns
+            for each in one.distances
+        ]
+        averages = [
+            [one.pattern, curve.name, *_average_row(curve), one.unit]
+            for one in self.patterns
+            for curve in [*one.curves, *([one.training] if one.training else [])]
+        ]
+        return [
+            Table(
+                key="distances",
+                title="Distances between distributions",
+                columns=[
+                    "pattern",
+                    "run",
+                    "from",
+                    "distance",
+                    "low",
+                    "high",
+                    "noise",
+                    "differs",
+                    "unit",
+                    "K",
+                ],
+                rows=distances,
+                caption="First Wasserstein distances, how far values must move on average, with 95 % "
+                "intervals from "
+                "blocks of frames. Noise: two runs of one distribution would be farther apart than this "
+                "in one of "
+                "twenty cases. K: largest difference of the cumulative distributions (Kolmogorov-Smirnov).",
+            ),
+            Table(
+                key="averages",
+                title="Averages",
+                columns=["pattern", "run", "mean", "error", "std", "unit"],
+                rows=averages,
+            ),
+        ]
+
+    def data(self) -> list[Table]:
+        """All distributions, bin by bin."""
+        return [_points(one) for one in self.patterns]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        from asecalc_ml.analysis.figures import draw_comparison
+
+        draw_comparison(ax, next(one for one in self.patterns if one.key == panel))
+
+
+def _distance_text(one: Distance, unit: str) -> str:
+    text = f"{one.first} {number_text(one.distance)} {unit}"
+    if one.noise is None:
+        return f"{text} (error: too short)"
+    same = "" if one.differs == "yes" else f", no more than noise of {number_text(one.noise)}"
+    return f"{text} ({number_text(one.low)} to {number_text(one.high)}{same})"
+
+
+def _bounds(one: Distance) -> list:
+    if one.noise is None:
+        return [None, None, None, "too short"]
+    return [one.low, one.high, one.noise, one.differs]
+
+
+def _average_row(curve: ComparedCurve) -> list:
+    if curve.average is None:
+        return [curve.histogram.mean, None, curve.histogram.std]
+    error = curve.average.error if curve.average.error is not None else curve.average.note
+    return [curve.average.mean, error, curve.average.std]
+
+
+def _points(one: PatternComparison) -> Table:
+    curves = [*one.curves, *([one.training] if one.training else [])]
+    rows = [
+        [curve.name, float(center), float(density)]
+        for curve in curves
+        for center, density in zip(curve.histogram.centers, curve.histogram.density, strict=True)
+    ]
+    columns = ["run", f"{one.quantity} ({one.unit})", f"density (1/{one.unit})"]
+    return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)

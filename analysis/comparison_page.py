@@ -1,0 +1,65 @@
+"""A page about several runs: one figure for each pattern, and tables of distances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asecalc_ml.analysis.base import Table
+from asecalc_ml.analysis.numbers import number_text
+from asecalc_ml.analysis.report import TEMPLATES, drawings, is_number, plain_text
+
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.comparison import Comparison
+
+PAGE = "comparison.html"
+
+
+def write_page(comparison: Comparison, directory: str | Path) -> Path:
+    """Write a page that holds everything it shows, and the numbers as JSON and CSV beside it.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    directory : str or Path
+        Created where it is missing.
+
+    Returns
+    -------
+    Path of the page.
+    """
+    from asecalc_ml.files import write_whole
+
+    comparison.write(directory)
+    page = Path(directory) / PAGE
+    write_whole(page, render(comparison))
+    return page
+
+
+def render(comparison: Comparison) -> str:
+    """The page as text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from asecalc_ml import __version__
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number_text, "is_number": is_number, "plain": plain_text}
+    return environment.get_template(PAGE).render(
+        title=f"Comparison of {' and '.join(one.name for one in comparison.runs)}",
+        drawings=list(drawings([comparison])),
+        tables=[*comparison.tables(), _runs(comparison)],
+        zip=zip,
+        version=__version__,
+    )
+
+
+def _runs(comparison: Comparison) -> Table:
+    rows = [[one.name, one.model, one.n_frames, one.duration_ps] for one in comparison.runs]
+    columns = ["run", "calculator", "frames", "duration (ps)"]
+    return Table(key="runs", title="Runs", columns=columns, rows=rows, caption="The reference first.")

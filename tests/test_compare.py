@@ -1,0 +1,186 @@
+"""Distances between distributions that are known, their intervals and their noise, and the page."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from scipy.stats import ks_2samp
+from scipy.stats import wasserstein_distance as scipy_wasserstein
+
+from asecalc_ml.analysis.compare import compare
+from asecalc_ml.analysis.comparison import Comparison
+from asecalc_ml.analysis.comparison_page import write_page
+from asecalc_ml.analysis.distances import Blocks, measured_distance, wasserstein_distance
+from asecalc_ml.analysis.memory_run import MemoryRun
+from asecalc_ml.errors import AnalysisError, ConfigError
+from asecalc_ml.histogram import Histogram
+
+
+def correlated(n: int, seed: int, memory: float = 0.9) -> np.ndarray:
+    """A first-order autoregressive series with standard deviation 1."""
+    from scipy.signal import lfilter
+
+    noise = np.random.default_rng(seed).normal(size=n + 500) * np.sqrt(1 - memory**2)
+    return lfilter([1.0], [1.0, -memory], noise)[500:]
+
+
+def stretched(lengths: np.ndarray, card: dict | None = None) -> MemoryRun:
+    """Nitrogen with given bond lengths."""
+    positions = np.zeros((len(lengths), 2, 3))
+    positions[:, 1, 2] = lengths
+    return MemoryRun(Atoms("N2", [(0, 0, 0), (0, 0, 1.1)]), positions, 1.0, model_card=card)
+
+
+def nitrogen(
+    seed: int, shift: float = 0.0, n: int = 5000, std: float = 0.03, card: dict | None = None
+) -> MemoryRun:
+    return stretched(1.1 + shift + std * correlated(n, seed), card)
+
+
+def test_a_known_shift_is_the_distance():
+    result = compare({"a": nitrogen(1), "b": nitrogen(2, shift=0.05)}, ["N-N"])
+    (found,) = result["N-N"].distances
+    assert (found.first, found.second) == ("b", "a")
+    assert found.distance == pytest.approx(0.05, abs=0.004)
+    assert found.low < 0.05 < found.high
+    assert found.high - found.low < 0.02
+    assert found.differs == "yes"
+
+
+def test_distance_equals_that_of_scipy_and_so_does_kolmogorovs():
+    runs = {"a": nitrogen(1), "b": nitrogen(2, shift=0.01, std=0.05)}
+    (found,) = compare(runs, ["N-N"])["N-N"].distances
+    one, other = (run.positions[:, 1, 2] for run in (runs["b"], runs["a"]))
+    assert found.distance == pytest.approx(scipy_wasserstein(one, other), abs=3e-4)
+    assert found.kolmogorov == pytest.approx(ks_2samp(one, other).statistic, abs=0.02)
+
+
+def test_interval_holds_the_truth_in_most_cases():
+    """95 % are asked for; blocks are few, so that some less are reached."""
+    inside = 0
+    for seed in range(60):
+        (found,) = compare([nitrogen(seed), nitrogen(1000 + seed, shift=0.02)], ["N-N"])["N-N"].distances
+        inside += found.low <= 0.02 <= found.high
+    assert inside >= 50
+
+
+def test_runs_of_one_distribution_are_seldom_told_apart():
+    seen = [compare([nitrogen(k), nitrogen(500 + k)], ["N-N"])["N-N"].distances[0].differs for k in range(60)]
+    assert 0 <= seen.count("yes") <= 9  # one in twenty, and few blocks
+
+
+def test_too_short_for_an_interval():
+    (found,) = compare([nitrogen(1), nitrogen(2, n=4, shift=0.1)], ["N-N"])["N-N"].distances
+    assert (found.low, found.noise, found.differs) == (None, None, "too short")
+    assert found.distance == pytest.approx(0.1, abs=0.05)
+
+
+def test_around_the_circle():
+    """Two narrow distributions at 170 and -170 degrees are 20 degrees apart, not 340."""
+    runs = []
+    for centre in (170, -170):
+        frames = []
+        for angle in centre + 3 * correlated(400, centre % 7, memory=0.0):
+            atoms = molecule("H2O2")
+            atoms.set_dihedral(2, 0, 1, 3, angle, indices=[3])
+            frames.append(atoms)
+        runs.append(MemoryRun.from_frames(frames, 1.0))
+    (found,) = compare(runs, ["H-O-O-H"])["H-O-O-H"].distances
+    assert found.distance == pytest.approx(20, abs=1)
+
+
+def test_circular_distance_of_two_points():
+    """Mass at bin 0 and at bin 3 of 12: three bins one way, nine the other."""
+    for far, expected in ((3, 3.0), (6, 6.0), (9, 3.0)):
+        one, other = np.eye(12)[[0, far]].cumsum(axis=1)
+        assert wasserstein_distance(one, other, 1.0, is_circular=True) == expected
+        assert wasserstein_distance(one, other, 1.0, is_circular=False) == far
+
+
+def test_without_blocks_there_is_no_noise():
+    found = measured_distance(Blocks(np.array([[1, 0]])), Blocks(np.array([[0, 1]])), 0.5, False)
+    assert found == (0.5, 0.5, 0.5, 0.0)
+
+
+def card(samples) -> dict:
+    seen = Histogram.from_samples(samples, width=0.02)
+    return {
+        "name": "some-model",
+        "dataset": {"name": "hot", "temperature_K": 500.0},
+        "domain": {"distances": {"N-N bonded": seen.model_dump()}},
+    }
+
+
+def test_the_training_data_stand_in_the_same_figure(tmp_path):
+    training = card(1.1 + 0.06 * correlated(2000, 9, memory=0.0))
+    result = compare({"cold": nitrogen(1, card=training), "hot": nitrogen(2, std=0.06)}, ["N-N"])
+    one = result["N-N"]
+    assert one.training.name == "training data, 500 K"
+    by_pair = {(each.first, each.second): each for each in one.distances}
+    assert set(by_pair) == {("hot", "cold"), ("cold", "training data"), ("hot", "training data")}
+    expected = 0.03 * np.sqrt(2 / np.pi)  # of normal distributions of 0.03 and 0.06
+    assert by_pair["cold", "training data"].distance == pytest.approx(expected, abs=0.003)
+    assert by_pair["hot", "training data"].distance < 0.004
+    assert by_pair["cold", "training data"].differs == "yes"
+    ax = result.plot()
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["training data, 500 K", "cold", "hot"]
+
+
+def test_another_reference_and_names():
+    runs = {"a": nitrogen(1), "b": nitrogen(2), "c": nitrogen(3)}
+    result = compare(runs, ["N-N"], reference="b")
+    assert [one.name for one in result.runs] == ["b", "a", "c"]
+    assert {one.second for one in result["N-N"].distances} == {"b"}
+    with pytest.raises(AnalysisError, match="no run 'd' among a, b, c"):
+        compare(runs, reference="d")
+    with pytest.raises(AnalysisError, match="nothing to compare"):
+        compare([])
+
+
+def test_what_is_not_there_names_the_run():
+    ethanol = molecule("CH3CH2OH")
+    runs = {"n2": nitrogen(1), "ethanol": MemoryRun.from_frames([ethanol] * 3, 1.0)}
+    with pytest.raises(AnalysisError, match="ethanol: no bond in C2H6O matches 'N-N'"):
+        compare(runs, ["N-N"])
+    with pytest.raises(ConfigError, match="expected"):
+        compare(runs, ["N"])
+
+
+def test_bonds_angles_and_dihedrals_together():
+    ethanol = molecule("CH3CH2OH")
+    noise = np.random.default_rng(0).normal(scale=0.03, size=(2, 300, len(ethanol), 3))
+    runs = [MemoryRun(ethanol, ethanol.positions + one) for one in noise]
+    result = compare(runs, ["C-C-O-H", "O-C", "C-C-O", "CH3-CH2"])
+    assert [one.key for one in result.patterns] == [
+        "bond-lengths C-O",
+        "bond-lengths CH2-CH3",
+        "angles C-C-O",
+        "dihedrals C-C-O-H",
+    ]
+    assert [one.pattern for one in compare(runs).patterns] == ["C-C", "C-O", "C-C-O"]
+    assert compare(runs) == compare(runs)
+
+
+def test_page_and_files(tmp_path):
+    training = card([1.05, 1.1, 1.15])
+    result = compare({"<cold>": nitrogen(1, card=training), "hot": nitrogen(2, std=0.06)})
+    page = write_page(result, tmp_path / "out").read_text()
+    assert page.count("<svg") == 1
+    assert "<cold>" not in page
+    assert "&lt;cold&gt;" in page
+    assert not re.search(r"https?://(?!www\.w3\.org)", page)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [
+        "comparison.html",
+        "comparison.json",
+        "comparison_averages.csv",
+        "comparison_bond-lengths_N-N.csv",
+        "comparison_distances.csv",
+    ]
+    text = (tmp_path / "out" / "comparison.json").read_text()
+    assert Comparison.model_validate_json(text) == result
+    assert json.loads(text)["runs"][0]["n_frames"] == 5000
