@@ -29,8 +29,16 @@ class TrainingError(AsecalcError):
     """A training that cannot start, go on or register its result."""
 
 
+class CalculationError(AsecalcError):
+    """A calculation that did not converge, or whose result is not finite."""
+
+
 class RunError(AsecalcError):
     """A run directory or a run that cannot be started, resumed or read."""
+
+
+class RunPausedError(RunError):
+    """A run that was asked to end before it was done: it is whole, and can be resumed."""
 
 
 class AnalysisError(AsecalcError):

@@ -6,10 +6,17 @@ provenance.json     versions, model and its hash, seed, machine, when it began a
 card.json           card of the model, where the calculator has one
 start.traj          structure before the first stage, as given
 relaxed.traj        structure after relaxation
+relaxation.csv      energy and largest force along a relaxation
 equilibration.csv   energies and temperature during equilibration
 thermo.csv          step, time_fs, potential_eV, kinetic_eV, total_eV, temperature_K of the production
-trajectory.traj     frames of the production: positions, momenta, energy, forces (ASE, float64)
+trajectory.traj     frames of the production: positions, momenta, energy, forces (ASE, float64); steps of a
+                    relaxation, displaced structures, points of a scan
+evaluations.jsonl   all that relaxations, vibrations and scans have computed; a resumed run reads it again
+hessian.npz         second derivatives of the energy, and the structure they belong to
+scan.json           what is scanned, with which calculators, and what these were trained on
+scan.csv            energy and projected force of every point and calculator of a scan
 events.jsonl        what happened: stages, warnings, bonds broken and formed, why it stopped
+flagged.extxyz      structures that the model may not know, for labelling: step and reason with each
 checkpoint.npz      everything that the rest of the run depends on; checkpoint.previous.npz the one before
 results/            what the analyses found, as JSON and CSV
 report.html         the report
@@ -32,7 +39,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asecalc_ml.errors import AnalysisError, RunError
-from asecalc_ml.files import GrowingText, GrowingTrajectory, cut_back, is_unfinished, mark, write_whole
+from asecalc_ml.files import (
+    GrowingText,
+    GrowingTrajectory,
+    cut_back,
+    cut_to_whole_lines,
+    is_unfinished,
+    mark,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -48,15 +63,21 @@ RELAXED = "relaxed.traj"
 EQUILIBRATION = "equilibration.csv"
 THERMO = "thermo.csv"
 TRAJECTORY = "trajectory.traj"
+RELAXATION = "relaxation.csv"
+EVALUATIONS = "evaluations.jsonl"
+HESSIAN = "hessian.npz"
+SCAN = "scan.json"
+SCAN_TABLE = "scan.csv"
 EVENTS = "events.jsonl"
+FLAGGED = "flagged.extxyz"
 CHECKPOINT = "checkpoint.npz"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.npz"
 RESULTS = "results"
 REPORT = "report.html"
 LOCK = ".lock"
 
-GROWING = (EQUILIBRATION, THERMO, TRAJECTORY, EVENTS)
-WHOLE = (PROTOCOL, PROVENANCE, CARD, START, RELAXED, CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT)
+GROWING = (RELAXATION, EQUILIBRATION, THERMO, SCAN_TABLE, TRAJECTORY, EVENTS, FLAGGED)
+WHOLE = (PROTOCOL, PROVENANCE, CARD, START, RELAXED, HESSIAN, SCAN, CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT)
 BEFORE_PROTOCOL = (START, CARD, PROVENANCE)  # what a new run writes first; without the rest it is no run
 THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
 
@@ -177,12 +198,42 @@ class RunReader:
         return self._table(EQUILIBRATION)
 
     @property
+    def relaxation(self) -> dict[str, np.ndarray]:
+        """Columns step, energy_eV and largest_force_eV_A; none where nothing was relaxed."""
+        return self._table(RELAXATION) if (self.directory / RELAXATION).is_file() else {}
+
+    @property
+    def relaxed(self) -> Atoms | None:
+        """The structure after relaxation, where there was one."""
+        return self._structure(RELAXED) if (self.directory / RELAXED).is_file() else None
+
+    @property
+    def hessian(self) -> dict[str, np.ndarray] | None:
+        """Arrays of :data:`HESSIAN`, where it was computed."""
+        path = self.directory / HESSIAN
+        if not path.is_file():
+            return None
+        with _damage_told(path), np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    @property
+    def scan(self) -> dict[str, Any] | None:
+        """What a scan is about, as :data:`SCAN` says."""
+        return self._json(SCAN) if (self.directory / SCAN).is_file() else None
+
+    @property
+    def scan_table(self) -> dict[str, np.ndarray]:
+        """Columns of :data:`SCAN_TABLE`; none before its first row."""
+        return self._table(SCAN_TABLE) if (self.directory / SCAN_TABLE).is_file() else {}
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What was computed, in order."""
+        return self._lines(EVALUATIONS)
+
+    @property
     def events(self) -> list[dict[str, Any]]:
-        path = self.directory / EVENTS
-        try:
-            return [json.loads(line) for line in _whole_lines(path)]
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
+        return self._lines(EVENTS)
 
     @property
     def harmonic_cm1(self) -> list[float]:
@@ -262,6 +313,13 @@ class RunReader:
         except ValueError as error:
             raise RunError(f"{path} is damaged: {error}") from error
         return dict(zip(columns, values.T, strict=True))
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path = self.directory / name
+        try:
+            return [json.loads(line) for line in _whole_lines(path)]
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.directory / name
@@ -411,7 +469,7 @@ class RunWriter:
                 path.unlink()
         for path in filter(is_unfinished, list(self.directory.iterdir())):
             path.unlink()
-        for name in (*GROWING, *reversed(WHOLE)):  # the protocol last: until then it is a run
+        for name in (*GROWING, EVALUATIONS, *reversed(WHOLE)):  # the protocol last: until then it is a run
             (self.directory / name).unlink(missing_ok=True)
 
     @_says_what_to_do
@@ -470,7 +528,7 @@ class RunWriter:
 
     @_says_what_to_do
     def row(self, name: str, values: Mapping[str, float]) -> None:
-        """Append a row to :data:`THERMO` or :data:`EQUILIBRATION`, in full precision, by column."""
+        """Append a row to a table such as :data:`THERMO`, in full precision, by column."""
         plain = (value.item() if isinstance(value, np.generic) else value for value in values.values())
         self._text(name, ",".join(values)).append(",".join(map(repr, plain)))
 
@@ -490,11 +548,31 @@ class RunWriter:
         self._trajectory.append(atoms, energy, forces)
 
     @_says_what_to_do
+    def evaluation(self, found: Mapping[str, Any]) -> None:
+        """Keep what was computed, at once: no checkpoint cuts it back, so that no work is lost."""
+        if EVALUATIONS not in self._texts:
+            cut_to_whole_lines(self.directory / EVALUATIONS)
+        text = self._text(EVALUATIONS)
+        text.append(json.dumps(found))
+        text.flush()
+
+    @_says_what_to_do
     def event(self, kind: str, message: str, **fields: Any) -> None:
         """Note what happened, at once."""
         text = self._text(EVENTS)
         text.append(json.dumps({"time": now(), "kind": kind, "message": message, **fields}))
         text.flush()
+
+    @_says_what_to_do
+    def flag(self, atoms: Atoms, info: Mapping[str, Any]) -> None:
+        """Append a structure to :data:`FLAGGED`, without results, since those are not to be trusted."""
+        from ase.io.extxyz import write_extxyz
+
+        copy, content = atoms.copy(), io.StringIO()
+        copy.set_constraint()
+        copy.info = {name: copy.info[name] for name in ("charge", "spin") if name in copy.info} | dict(info)
+        write_extxyz(content, copy, columns=["symbols", "positions"])
+        self._text(FLAGGED).append(content.getvalue().rstrip("\n"))
 
     @_says_what_to_do
     def flush(self) -> None:

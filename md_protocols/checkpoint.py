@@ -17,7 +17,10 @@ from asecalc_ml.rundir import CHECKPOINT, PREVIOUS_CHECKPOINT
 
 SCHEMA = 2
 # attributes that JSON knows
-PLAIN = ("linear", "stage", "step", "begun", "energy", "changed_bonds", "memory")
+PLAIN = (
+    "linear", "stage", "step", "begun", "energy", "changed_bonds", "memory",
+    "flagged_steps", "first_conserved",
+)  # fmt: skip
 
 
 @dataclass
@@ -44,6 +47,10 @@ class State:
         Bonds broken and bonds formed, as last noted.
     memory : dict
         What the integrator of the stage remembers between steps, as of the last checkpoint.
+    flagged_steps : list of int
+        Steps of the frames that were kept for labelling.
+    first_conserved : float or None
+        Conserved energy in eV at the beginning, where something looks at its change.
     """
 
     atoms: Atoms
@@ -56,6 +63,8 @@ class State:
     energy: float | None = None
     changed_bonds: list = field(default_factory=lambda: [[], []])
     memory: dict[str, Any] = field(default_factory=dict)
+    flagged_steps: list[int] = field(default_factory=list)
+    first_conserved: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.options import ProtocolOptions
+from asecalc_ml.md_protocols.stopping import FlagOptions, StopOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,6 +45,9 @@ class DynamicsOptions(ProtocolOptions):
     equilibration_timestep_fs: float = Field(0.5, gt=0, le=20, description="time step of the equilibration")
     equilibration_friction_per_ps: float = Field(20.0, gt=0, description="friction of the equilibration")
 
+    stop: StopOptions = Field(StopOptions(), description="what ends the run before its last step")
+    flag: FlagOptions = Field(FlagOptions(), description="which frames are kept for labelling")
+
     @model_validator(mode="after")
     def _own_velocities_are_those_of_this_structure(self) -> DynamicsOptions:
         if self.velocities == "structure" and self.relax:
@@ -63,6 +67,27 @@ class DynamicsOptions(ProtocolOptions):
             raise StructureError(
                 "velocities: structure, and the structure has no momenta: give one that has (a frame of a "
                 "run, trajectory.traj@-1), or use velocities: thermal"
+            )
+        self._check_stop(atoms)
+
+    @property
+    def wall_time_limit_h(self) -> float | None:
+        """Hours after which the run pauses."""
+        return self.stop.wall_time_h
+
+    #: Whether the production conserves an energy.
+    conserves_energy: ClassVar[bool] = False
+
+    def _check_stop(self, atoms: Atoms) -> None:
+        """Conditions that can be looked at with this calculator and ensemble."""
+        from asecalc_ml.md_protocols.suspicions import make_signs
+
+        for options in (self.stop, self.flag):
+            make_signs(options, atoms, atoms.calc)
+        if self.stop.energy_change_eV_atom is not None and not self.conserves_energy:
+            raise ConfigError(
+                "stop.energy_change_eV_atom needs an energy that is conserved: use protocol nve, or nvt with "
+                "thermostat bussi or nose-hoover-chain, the latter without a ramp"
             )
 
     def stages(self) -> list:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.errors import RunError
+from asecalc_ml.errors import RunError, RunPausedError
 from asecalc_ml.md_protocols.checkpoint import State, pack
 from asecalc_ml.md_protocols.temperature import kinetic_energy, temperature
 from asecalc_ml.rundir import CHECKPOINT, THERMO_COLUMNS, EventKind
@@ -39,6 +40,8 @@ class Engine:
         self.atoms = state.atoms
         self.masses = state.atoms.get_masses()
         self.integrator: Integrator | None = None  # of the stage, where it makes time steps
+        self.terminated = False  # set by the system's signal; looked at between steps
+        self._began = time.monotonic()
 
     def run(self, stages: Sequence) -> None:
         """Run what is left of the stages."""
@@ -68,6 +71,15 @@ class Engine:
                 if state.step % every == 0:
                     observe()
             self.progress.update(state.step)
+            self.pause_if_asked()
+
+    def pause_if_asked(self) -> None:
+        """Pause where the system or the clock wants the process to end."""
+        if self.terminated:
+            self.pause("the system asked the run to end (SIGTERM)")
+        limit = self.options.wall_time_limit_h
+        if limit is not None and time.monotonic() - self._began > 3600 * limit:
+            self.pause(f"the wall time of {limit:g} h is over")
 
     def _advance(self, n_steps: int) -> None:
         """The inner loop; what it costs beside the step shows in every run."""
@@ -113,6 +125,10 @@ class Engine:
             self.state.energy = float(self.atoms.get_potential_energy() if found is None else found)
         return self.state.energy
 
+    def total_energy(self) -> float:
+        """Potential and kinetic energy of the state, eV."""
+        return self.energy() + kinetic_energy(self.atoms.get_momenta(), self.masses)
+
     def write_row(self, table: str, timestep_fs: float) -> None:
         """Append a row of step, time, energies, temperature, and what else the integrator knows."""
         potential = self.energy()
@@ -136,19 +152,47 @@ class Engine:
         self.energy()
         self.checkpoint()
 
+    def flag(self, reason: str) -> None:
+        """Keep the present structure for labelling."""
+        state = self.state
+        if state.step not in state.flagged_steps:
+            self.writer.flag(self.atoms, {"step": state.step, "reason": reason})
+            state.flagged_steps.append(state.step)
+
+    def pause(self, reason: str) -> None:
+        """End the process's part of the run at the present state, to be resumed.
+
+        Raises
+        ------
+        RunPausedError
+            Always.
+        """
+        self.note(EventKind.INTERRUPTED, reason)
+        if self.integrator is not None:  # anything else begins anew
+            self._checkpoint_between()
+        directory = self.writer.directory
+        raise RunPausedError(
+            f"{directory}: {reason}, after step {self.state.step} of {self.progress.stage}. "
+            f"`asecalc-md resume {directory}` goes on from there."
+        )
+
     def note(self, kind: str, message: str, **fields) -> None:
         """Put an event into events.jsonl, and a warning before the user's eyes."""
         self.writer.event(kind, message, **{"stage": self.state.stage, "step": self.state.step, **fields})
         if kind == EventKind.WARNING:
             self.progress.warn(message)
 
-    def stop(self, reason: str, cause: Exception | None = None, is_good: bool = True) -> None:
+    def stop(
+        self, reason: str, cause: Exception | None = None, is_good: bool = True, remedy: str | None = None
+    ) -> None:
         """End the run at the last good state, which is kept.
 
         Parameters
         ----------
         is_good : bool
             Whether that is the present state; otherwise it is the one of the last checkpoint.
+        remedy : str, optional
+            What may help; by default what the protocol's options say.
 
         Raises
         ------
@@ -163,5 +207,5 @@ class Engine:
         raise RunError(
             f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} The last "
             f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. "
-            f"{self.options.remedy}"
+            f"{remedy or self.options.remedy}"
         ) from cause

@@ -100,6 +100,10 @@ class Integrator(ABC):
     def _set_temperature(self, temperature_K: float) -> None:
         """Follow the ramp."""
 
+    def conserved(self, total_eV: float) -> float:
+        """The energy, eV, that does not change but by the time step's error; nan where there is none."""
+        return np.nan
+
     def extras(self, total_eV: float) -> dict[str, float]:
         """Further columns of thermo.csv and their values now, given the total energy."""
         return {}
@@ -128,6 +132,9 @@ class VelocityVerlet(Integrator):
 
     def _set_temperature(self, temperature_K: float) -> None:
         """There is no thermostat."""
+
+    def conserved(self, total_eV: float) -> float:
+        return total_eV
 
 
 class Langevin(Integrator):
@@ -188,8 +195,11 @@ class Bussi(Integrator):
         self._dynamics.temp = units.kB * temperature_K
         self._dynamics.target_kinetic_energy = 0.5 * self.n_degrees * units.kB * temperature_K
 
+    def conserved(self, total_eV: float) -> float:
+        return total_eV - self._dynamics.transferred_energy
+
     def extras(self, total_eV: float) -> dict[str, float]:
-        return {CONSERVED: total_eV - self._dynamics.transferred_energy}
+        return {CONSERVED: self.conserved(total_eV)}
 
 
 class NoseHooverChain(Integrator):
@@ -224,10 +234,13 @@ class NoseHooverChain(Integrator):
         chain._eta, chain._p_eta = old._eta, old._p_eta * np.sqrt(chain._Q / old._Q)  # at the same rates
         self._dynamics._thermostat = chain
 
+    def conserved(self, total_eV: float) -> float:
+        if not self._ramp.is_constant:  # a chain's energy is that at one temperature
+            return np.nan
+        return total_eV + self._dynamics._thermostat.get_thermostat_energy()
+
     def extras(self, total_eV: float) -> dict[str, float]:
-        is_conserved = self._ramp.is_constant  # a chain's energy is that at one temperature
-        exchanged = self._dynamics._thermostat.get_thermostat_energy() if is_conserved else np.nan
-        return {CONSERVED: total_eV + exchanged}
+        return {CONSERVED: self.conserved(total_eV)}
 
     @property
     def _memory_of(self) -> Any:

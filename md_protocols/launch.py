@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +126,9 @@ def drive(options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool
     """Run all stages that are left, and note the end."""
     progress = make_progress(quiet)
     try:
-        Engine(options, state, writer, progress).run(options.stages())
+        engine = Engine(options, state, writer, progress)
+        with _ending_on_sigterm(engine):
+            engine.run(options.stages())
     except KeyboardInterrupt:
         with contextlib.suppress(RunError):  # a full disk; that it was interrupted is known then all the same
             writer.event(EventKind.INTERRUPTED, "interrupted", stage=state.stage, step=state.step)
@@ -134,6 +138,23 @@ def drive(options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool
     reader = RunReader(writer.directory)
     writer.write_json(PROVENANCE, reader.provenance | {"finished": now()})
     return reader
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm(engine: Engine) -> Iterator[None]:
+    """Let the run pause between two steps when the system asks the process to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(signal_number: int, frame: Any) -> None:
+        engine.terminated = True
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _write_beginning(options: ProtocolOptions, state: State, writer: RunWriter) -> None:

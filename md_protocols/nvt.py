@@ -65,6 +65,11 @@ class NVT(ThermostatOptions):
         100.0, gt=0, description="time constant of bussi and nose-hoover-chain; langevin has friction_per_ps"
     )
 
+    @property
+    def conserves_energy(self) -> bool:
+        """Whether an energy is conserved that counts the thermostat in."""
+        return self.thermostat == "bussi" or (self.thermostat != "langevin" and self.ramp.is_constant)
+
     def check_start(self, atoms: Atoms) -> None:
         """Velocities that can be scaled, and no constraints that the thermostat would break."""
         super().check_start(atoms)

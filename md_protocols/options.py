@@ -88,6 +88,11 @@ class ProtocolOptions(Options):
 
         return start_run(self, atoms, directory, overwrite, quiet)
 
+    @property
+    def wall_time_limit_h(self) -> float | None:
+        """Hours after which the run pauses; None for no limit."""
+        return None
+
     def check_start(self, atoms: Atoms) -> None:
         """Refuse a structure that the protocol cannot start from, with a StructureError."""
 

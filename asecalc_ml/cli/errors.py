@@ -1,16 +1,20 @@
 """What a user can cause ends in one clear paragraph and exit status 2, never in a traceback."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 from typer.core import TyperGroup
 
-from asecalc_ml.errors import AsecalcError
+from asecalc_ml.errors import AsecalcError, RunPausedError
 
 USER_ERROR = 2
 INTERRUPTED = 130
+PAUSED = (
+    os.EX_TEMPFAIL if hasattr(os, "EX_TEMPFAIL") else 75
+)  # "try again later", as queueing systems know it
 
 
 class FriendlyGroup(TyperGroup):
@@ -27,6 +31,8 @@ def friendly() -> Iterator[None]:
     """Turn an error that a user can cause, and Ctrl-C, into a message and an exit status."""
     try:
         yield
+    except RunPausedError as error:
+        _fail(str(error), PAUSED)
     except AsecalcError as error:
         _fail(str(error))
     except OSError as error:

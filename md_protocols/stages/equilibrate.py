@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from asecalc_ml.md_protocols.stages.time_steps import HeatWatch, TimeSteps, settled
+from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, settled
+from asecalc_ml.md_protocols.stages.watches import HeatWatch
 from asecalc_ml.rundir import EQUILIBRATION, EventKind
 
 if TYPE_CHECKING:

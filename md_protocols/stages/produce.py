@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from ase import units
 
 from asecalc_ml.md_protocols import temperature
 from asecalc_ml.md_protocols.stages.frames import FrameObserver
-from asecalc_ml.md_protocols.stages.time_steps import HeatWatch, TimeSteps, settled, stop_if_blown_up
+from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, settled
+from asecalc_ml.md_protocols.stages.watches import Bounds, Flags, FrameBounds, HeatWatch, TotalEnergyWatch
 from asecalc_ml.rundir import THERMO, EventKind, RunReader
 
 if TYPE_CHECKING:
@@ -40,14 +40,23 @@ class Produce(TimeSteps):
         temperature.remove_rigid_motion(engine.atoms, engine.state.linear)
 
     def observers(self, engine: Engine) -> Observers:
-        """A row, a frame, and a watch on the energy, also before a checkpoint would keep a bad state."""
+        """Rows and frames, what looks at them, and a watch before a checkpoint would keep a bad state."""
 
         def row() -> None:
             engine.write_row(THERMO, self.timestep_fs)
 
-        watch, options = self.watch(engine), engine.options
-        watched = [(options.thermo_every, watch), (options.checkpoint_every, watch)]
-        return [(options.thermo_every, row), (options.write_every, FrameObserver(engine)), *watched]
+        options, watch = engine.options, self.watch(engine)
+        at_rows = [row, watch, Bounds(engine)]
+        at_frames = [FrameObserver(engine)]
+        if options.flag.is_on:
+            at_frames.append(Flags(engine, self.timestep_fs))
+        if options.stop.is_on or options.stop.bond_change:
+            at_frames.append(FrameBounds(engine))
+        return [
+            *((options.thermo_every, observer) for observer in at_rows),
+            *((options.write_every, observer) for observer in at_frames),
+            (options.checkpoint_every, watch),
+        ]
 
     def watch(self, engine: Engine) -> Callable[[], None]:
         """What stops a run that has blown up."""
@@ -92,26 +101,10 @@ class ProduceAtConstantEnergy(Produce):
 
     def watch(self, engine: Engine) -> Callable[[], None]:
         """The total energy tells at once."""
-        return _TotalEnergyWatch(engine)
+        return TotalEnergyWatch(engine)
 
     def advice(self) -> str:
         """What brings the mean temperature nearer to the target."""
         if self.is_equilibrated:
             return "A longer equilibration_ps, or another seed, comes nearer."
         return "Without equilibration a relaxed structure runs near half of it: set equilibration_ps."
-
-
-class _TotalEnergyWatch:
-    """Stops a run at constant energy whose energy is anything but constant, before a checkpoint keeps it."""
-
-    def __init__(self, engine: Engine):
-        self._engine = engine
-        written = RunReader(engine.writer.directory).thermo["total_eV"]  # of a run that is resumed
-        self._first = float(written[0]) if len(written) else np.nan
-
-    def __call__(self) -> None:
-        engine = self._engine
-        total = engine.energy() + temperature.kinetic_energy(engine.atoms.get_momenta(), engine.masses)
-        if np.isnan(self._first):
-            self._first = total
-        stop_if_blown_up(engine, "total energy", abs(total - self._first))

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols import temperature
 from asecalc_ml.rundir import RELAXED, EventKind, RunReader
 from asecalc_ml.topology import bond_changes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asecalc_ml.md_protocols.engine import Engine
 
 BFGS_UP_TO = 100  # atoms; its matrices grow with the square
@@ -27,16 +30,23 @@ class Relax:
 
     def run(self, engine: Engine) -> None:
         """Relax, and note how far it came."""
-        optimizer = self._optimizer(engine.atoms)
+        optimizer, observe = self._optimizer(engine.atoms), self.observer(engine)
         try:
             for _ in optimizer.irun(fmax=self.fmax_eV_A, steps=self.n_steps):
-                engine.progress.update(optimizer.nsteps)
                 if not np.isfinite(engine.atoms.get_forces()).all():
                     raise ArithmeticError("forces are not finite")
+                observe(optimizer.nsteps)
+                engine.pause_if_asked()
+        except RunError:
+            raise
         except Exception as error:  # a calculator may raise anything
             engine.atoms.set_positions(RunReader(engine.writer.directory).atoms.positions)
             engine.stop(f"relaxation failed: {error or type(error).__name__}", error)
         self._conclude(engine, optimizer.nsteps)
+
+    def observer(self, engine: Engine) -> Callable[[int], None]:
+        """What is called with the number of steps done, forces known."""
+        return engine.progress.update
 
     def _optimizer(self, atoms):
         from ase.optimize import BFGS, FIRE

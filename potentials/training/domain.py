@@ -11,7 +11,7 @@ from ase.geometry import complete_cell
 
 from asecalc_ml.card import Domain
 from asecalc_ml.histogram import Histogram
-from asecalc_ml.neighbors import find_pairs
+from asecalc_ml.pair_classes import classed_pairs
 from asecalc_ml.topology import BondGraph, angle_triples_and_shifts, bond_graph, canonical_pattern
 
 DISTANCE_WIDTH_A = 0.02
@@ -90,22 +90,9 @@ def _histogram(parts: list[np.ndarray], width: float) -> Histogram:
 
 
 def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, found: dict[str, list]) -> None:
-    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
-    i, j = pairs.edge_index
-    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
-    lengths = np.linalg.norm(vectors, axis=1)
-    image_once = (i == j) & (np.sign(pairs.cell_shifts) @ [4, 2, 1] > 0)  # one of a shift and its opposite
-    once = (lengths < cutoff) & ((i < j) | image_once)
-    classes = graph.classes(pairs.edge_index.T[once], pairs.cell_shifts[once])
-    keys = _pair_names(atoms, i[once], j[once], classes)
-    for key in np.unique(keys):
-        found[str(key)].append(lengths[once][keys == key])
-
-
-def _pair_names(atoms: Atoms, i: np.ndarray, j: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    symbols = atoms.get_chemical_symbols()
-    pairs = [canonical_pattern((symbols[a], symbols[b])) for a, b in zip(i, j, strict=True)]
-    return np.array([f"{pair} {kind}" for pair, kind in zip(pairs, classes, strict=True)])
+    pairs = classed_pairs(atoms, graph, cutoff)
+    for name in np.unique(pairs.names):
+        found[str(name)].append(pairs.lengths[pairs.names == name])
 
 
 def _add_angles(atoms: Atoms, graph: BondGraph, found: dict[str, list]) -> None:

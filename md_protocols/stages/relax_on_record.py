@@ -1,0 +1,71 @@
+"""A relaxation whose path is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asecalc_ml.md_protocols.record import Record, Recorded
+from asecalc_ml.md_protocols.stages.relax import Relax
+from asecalc_ml.rundir import RELAXATION, EventKind, RunReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asecalc_ml.md_protocols.engine import Engine
+
+LABEL = "relaxation"
+
+
+@dataclass(frozen=True)
+class RelaxOnRecord(Relax):
+    """Go to the nearest minimum. Killed, it goes on where it was.
+
+    Parameters
+    ----------
+    is_all : bool
+        Whether there is nothing after it, so that its steps are the frames of the run.
+    """
+
+    is_all: bool = False
+
+    def run(self, engine: Engine) -> None:
+        """Relax, with the answers on record."""
+        calculator = engine.atoms.calc
+        engine.atoms.set_positions(RunReader(engine.writer.directory).atoms.positions)
+        engine.atoms.calc = Recorded(calculator, LABEL, Record(engine.writer))
+        try:
+            super().run(engine)
+        finally:
+            engine.atoms.calc = calculator
+        engine.writer.flush()
+        if self.is_all:
+            self._finish(engine)
+
+    def _finish(self, engine: Engine) -> None:
+        steps = RunReader(engine.writer.directory).relaxation
+        text = (
+            f"relaxation, {len(steps['step']) - 1} steps to {steps['energy_eV'][-1]:.6f} eV, largest force "
+            f"{steps['largest_force_eV_A'][-1]:.4f} eV/Å"
+        )
+        engine.note(EventKind.FINISHED, text)
+        engine.progress.say(text)
+
+    def observer(self, engine: Engine) -> Callable[[int], None]:
+        """Writes a row, and a frame where these are wanted, of each step that was not written before."""
+        n_written = len(RunReader(engine.writer.directory).relaxation.get("step", ()))
+        atoms, writer = engine.atoms, engine.writer
+
+        def observe(step: int) -> None:
+            engine.progress.update(step)
+            if step < n_written:
+                return
+            energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
+            largest = float(np.linalg.norm(forces, axis=1).max())
+            if self.is_all:
+                writer.frame(atoms, energy, atoms.get_forces(md=True))
+            writer.row(RELAXATION, {"step": step, "energy_eV": energy, "largest_force_eV_A": largest})
+
+        return observe
