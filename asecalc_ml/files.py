@@ -80,6 +80,13 @@ class GrowingText:
             self._file.close()
 
 
+def cut_to_whole_lines(path: Path) -> None:
+    """Take away the beginning of a line that a kill or a full disk has left at the end of a text, if any."""
+    if path.is_file():
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 class GrowingTrajectory:
     """An ASE trajectory (.traj) with positions, momenta, energy and forces in full precision.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from asecalc_ml import config
+from asecalc_ml import config, plugins
 from asecalc_ml._checkout import ROOMS, ROOT, is_checkout
 from asecalc_ml.cli import md, ml
 
@@ -54,8 +54,11 @@ def test_example_is_valid(path, monkeypatch):
 @pytest.mark.parametrize("path", [p for p in EXAMPLES if "protocol:" in p.read_text()], ids=lambda p: p.name)
 def test_example_runs(path, tmp_path):
     """The whole way, with fewer steps."""
-    short = ("--steps", "50", "--equilibration-ps", "0.02", "--directory", str(tmp_path / "run"))
-    result = CliRunner().invoke(md.app, ["run", str(path), *short, "--quiet"])
+    known = plugins.get("protocols", config.read_yaml(path)["protocol"]).model_fields
+    shorter = {"steps": "50", "equilibration_ps": "0.02", "points": "3"}
+    short = [f"--{key.replace('_', '-')}={value}" for key, value in shorter.items() if key in known]
+    command = ["run", str(path), *short, "--directory", str(tmp_path / "run"), "--quiet"]
+    result = CliRunner().invoke(md.app, command)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 

@@ -61,6 +61,15 @@ class BreakingSprings(Springs):
             self.results["forces"][0, 0] = np.nan
 
 
+class KilledSprings(Springs):
+    """Ends the process, as far as a test can, at call $TOY_BREAKS_AT."""
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        if self.calls + 1 == int(os.environ.get("TOY_BREAKS_AT", "-1")):
+            raise KeyboardInterrupt
+        super().calculate(atoms, properties, system_changes)
+
+
 class Model(Springs):
     """Springs that pass for a registered model."""
 
