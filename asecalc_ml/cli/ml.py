@@ -12,7 +12,7 @@ from asecalc_ml.cli import check, choices, explain, import_models, models
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
-from asecalc_ml.cli.process import set_threads
+from asecalc_ml.cli.process import set_threads, show_messages
 from asecalc_ml.config import Options
 from asecalc_ml.errors import ConfigError
 
@@ -123,6 +123,26 @@ def generate(
     options = check_generation(data, source if from_file else "options")
     set_threads(1)  # molecules are small
     typer.echo(f"Wrote {options.run(overwrite=overwrite, quiet=quiet)}")
+
+
+@data_app.command()
+def label(
+    file: Annotated[Path, typer.Argument(help="Structures, such as a run's flagged.extxyz.")],
+    reference: Annotated[
+        str, typer.Option(help="What labels them: gfn2-xtb, a registered model, or module:Class.")
+    ] = "gfn2-xtb",
+    output: Annotated[Path | None, typer.Option(help="Default: FILE with -labelled in its name.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute energies and forces of structures, and write them for a training."""
+    set_threads(1)
+    show_messages(quiet)
+    from asecalc_ml.potentials.datasets.label import label_file
+
+    target = output or file.with_name(f"{file.stem}-labelled.extxyz")
+    n_labelled = label_file(file, reference, target, overwrite, quiet)
+    typer.echo(f"Wrote {target}: {n_labelled} structures")
 
 
 @data_app.command()

@@ -1,0 +1,118 @@
+"""Labels structures that somebody else chose, such as the flagged frames of a run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asecalc_ml.errors import DatasetError
+from asecalc_ml.files import write_whole
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import BaseCalculator
+
+    from asecalc_ml.calculators import CalculatorSpec
+
+
+def label_file(
+    path: Path, reference: CalculatorSpec, output: Path, overwrite: bool = False, quiet: bool = False
+) -> int:
+    """Energies and forces of the structures in a file, written as extended XYZ.
+
+    A structure on which the reference fails is left out, and a warning says so. Where a cell has a volume and
+    the reference a stress, that is written too.
+
+    Parameters
+    ----------
+    path : Path
+        Anything that ASE reads; ``info`` of each structure is kept.
+    reference : str or mapping
+        As for :func:`asecalc_ml.calculators.make_calculator`.
+    output : Path
+        Appears whole or not at all.
+    overwrite : bool
+        Replace ``output`` where it exists.
+    quiet : bool
+        Show no progress.
+
+    Returns
+    -------
+    int
+        Number of structures that were labelled.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read or written, or the reference fails on every structure.
+    ModelError, ConfigError
+        If there is no such reference.
+    """
+    from asecalc_ml.calculators import make_calculator
+    from asecalc_ml.progress import progress
+
+    if output.exists() and not overwrite:
+        raise DatasetError(f"{output} exists: give another --output, or replace it with --overwrite")
+    structures, calculator = _read(path), make_calculator(reference)
+    labelled, failures = [], []
+    with progress(f"labelling {path.name}", len(structures), quiet, unit="structures") as advance:
+        for number, atoms in enumerate(structures):
+            try:
+                labelled.append(_labelled(atoms, calculator))
+            except Exception as error:  # a reference of another package may raise anything
+                failures.append(f"structure {number}: {error or type(error).__name__}")
+            advance(1)
+    _tell(failures, len(structures), path)
+    _write(output, labelled)
+    return len(labelled)
+
+
+def _read(path: Path) -> Sequence[Atoms]:
+    from ase.io import read
+
+    try:
+        return read(path, ":")
+    except Exception as error:  # ASE's readers raise whatever their parsing meets
+        reason = "there is no such file" if not path.is_file() else f"{error or type(error).__name__}"
+        raise DatasetError(f"cannot read {path}: {reason}") from error
+
+
+def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms.set_constraint()
+    atoms.calc = calculator
+    labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+    if atoms.cell.rank == 3 and "stress" in calculator.implemented_properties:
+        labels["stress"] = atoms.get_stress()
+    if not all(np.isfinite(value).all() for value in labels.values()):
+        raise DatasetError("energy or forces are not finite")
+    atoms.calc = SinglePointCalculator(atoms, **labels)
+    return atoms
+
+
+def _tell(failures: list[str], n_structures: int, path: Path) -> None:
+    import warnings
+
+    if len(failures) == n_structures:
+        reason = failures[0] if failures else "it holds no structure"
+        raise DatasetError(f"nothing in {path} could be labelled ({reason})")
+    if failures:
+        warnings.warn(
+            f"{len(failures)} of {n_structures} structures are left out; {failures[0]}", stacklevel=3
+        )
+
+
+def _write(path: Path, frames: list[Atoms]) -> None:
+    from ase.io import write
+
+    text = io.StringIO()
+    write(text, frames, format="extxyz")
+    try:
+        write_whole(path, text.getvalue())
+    except OSError as error:
+        raise DatasetError(f"cannot write {path}: {error.strerror or error}") from error
