@@ -10,7 +10,7 @@ relaxation.csv      energy and largest force along a relaxation
 equilibration.csv   energies and temperature during equilibration
 thermo.csv          step, time_fs, potential_eV, kinetic_eV, total_eV, temperature_K of the production
 trajectory.traj     frames of the production: positions, momenta, energy, forces (ASE, float64); steps of a
-                    relaxation, displaced structures, points of a scan
+                    relaxation, points of a scan
 evaluations.jsonl   all that relaxations, vibrations and scans have computed; a resumed run reads it again
 hessian.npz         second derivatives of the energy, and the structure they belong to
 scan.json           what is scanned, with which calculators, and what these were trained on

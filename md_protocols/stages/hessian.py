@@ -1,0 +1,143 @@
+"""The stage that computes second derivatives of the energy."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from asecalc_ml.errors import CalculationError
+from asecalc_ml.md_protocols.record import Record, Recorded
+from asecalc_ml.rundir import HESSIAN, EventKind
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.engine import Engine
+
+LABEL = "displacements"
+AUTOGRAD, DIFFERENCES = "autograd", "finite-differences"
+
+
+@dataclass(frozen=True)
+class Hessian:
+    """Second derivatives with respect to the positions of all atoms that no constraint holds.
+
+    By finite differences, H = -(F(+h) - F(-h)) / 2h column by column, and the mean of H and its transpose.
+    Killed, it goes on with the next displacement.
+
+    Parameters
+    ----------
+    method : {"auto", "autograd", "finite-differences"}
+        "auto" takes autograd where the calculator has it.
+    displacement_A : float
+        h of finite differences.
+    fmax_eV_A : float
+        Largest force of a minimum.
+    """
+
+    method: Literal["auto", "autograd", "finite-differences"]
+    displacement_A: float
+    fmax_eV_A: float
+    name: ClassVar[str] = "Hessian"
+    n_steps: ClassVar[int] = 1
+
+    def run(self, engine: Engine) -> None:
+        """Compute, write, and warn where the structure is no minimum."""
+        atoms = engine.atoms
+        free = free_atoms(atoms)
+        largest = self._check_minimum(engine, free)
+        try:
+            hessian, method = self._compute(engine, free)
+        except (CalculationError, PropertyNotImplementedError) as error:
+            engine.stop(f"no Hessian: {error}", error)
+        arrays = {
+            "hessian": hessian,
+            "free": free,
+            "positions": atoms.positions,
+            "numbers": atoms.numbers,
+            "masses": atoms.get_masses(),
+            "pbc": atoms.pbc,
+            "linear": np.array(engine.state.linear),
+            "largest_force": np.array(largest),
+            "method": np.array(method),
+        }
+        engine.writer.write(HESSIAN, _packed(arrays))
+        text = f"second derivatives for {len(free)} atoms by {method.replace('-', ' ')}"
+        engine.note(EventKind.FINISHED, text)
+        engine.progress.say(text)
+
+    def _check_minimum(self, engine: Engine, free: np.ndarray) -> float:
+        largest = float(np.linalg.norm(engine.state.forces[free], axis=1).max())
+        if largest > self.fmax_eV_A:
+            engine.note(
+                EventKind.WARNING,
+                f"the structure is no minimum: its largest force is {largest:.4g} eV/Å, beyond "
+                f"{self.fmax_eV_A:g}. Its frequencies mean little; relax: true, or more relax_steps, helps",
+            )
+        return largest
+
+    def _compute(self, engine: Engine, free: np.ndarray) -> tuple[np.ndarray, str]:
+        calculator = engine.atoms.calc
+        if self.method != DIFFERENCES and hasattr(calculator, "get_hessian"):
+            try:
+                full = calculator.get_hessian(engine.atoms)
+                engine.progress.update(self.n_steps)
+                return _symmetric(_part(full, free)), AUTOGRAD
+            except PropertyNotImplementedError:
+                if self.method == AUTOGRAD:
+                    raise
+        if self.method == AUTOGRAD:
+            raise PropertyNotImplementedError(
+                f"{type(calculator).__name__} offers none by autograd: use hessian: finite-differences"
+            )
+        return self._differences(engine, free), DIFFERENCES
+
+    def _differences(self, engine: Engine, free: np.ndarray) -> np.ndarray:
+        atoms = engine.atoms.copy()
+        atoms.set_constraint()
+        atoms.calc = Recorded(engine.atoms.calc, LABEL, Record(engine.writer))
+        rows = []
+        engine.progress.start(LABEL, 3 * len(free), unit="coordinates")
+        for row, displaced in enumerate(self._displaced(atoms, free)):
+            forward, backward = displaced
+            rows.append((backward[free] - forward[free]).ravel() / (2 * self.displacement_A))
+            engine.progress.update(row + 1)
+        return _symmetric(np.array(rows))
+
+    def _displaced(self, atoms: Atoms, free: np.ndarray) -> Iterator[list[np.ndarray]]:
+        """Forces with each coordinate of each free atom moved forward, and backward."""
+        rest = atoms.get_positions()
+        for i in free:
+            for axis in range(3):
+                pair = []
+                for sign in (1, -1):
+                    positions = rest.copy()
+                    positions[i, axis] += sign * self.displacement_A
+                    atoms.set_positions(positions)
+                    pair.append(atoms.get_forces())
+                yield pair
+
+
+def free_atoms(atoms: Atoms) -> np.ndarray:
+    """Numbers of the atoms that no FixAtoms holds, shape (n_free,)."""
+    held = {int(i) for one in atoms.constraints for i in one.get_indices()}
+    return np.array([i for i in range(len(atoms)) if i not in held])
+
+
+def _part(hessian: np.ndarray, free: np.ndarray) -> np.ndarray:
+    rows = (3 * free[:, None] + np.arange(3)).ravel()
+    return hessian[np.ix_(rows, rows)]
+
+
+def _symmetric(hessian: np.ndarray) -> np.ndarray:
+    return (hessian + hessian.T) / 2
+
+
+def _packed(arrays: dict[str, np.ndarray]) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()

@@ -1,0 +1,35 @@
+"""Harmonic vibrations about a minimum."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from asecalc_ml.md_protocols.relax import RelaxOptions
+
+
+class Vibrations(RelaxOptions):
+    """Relax, then compute the second derivatives of the energy that normal modes follow from."""
+
+    protocol: Literal["vibrations"] = Field("vibrations", description="harmonic vibrations")
+    default_analyses: ClassVar = ("normal-modes", "relaxation")
+
+    relax: bool = Field(True, description="relax the structure first")
+    relax_fmax_eV_A: float = Field(
+        0.001, gt=0, description="largest force on any atom of a relaxed structure; a warning beyond it"
+    )
+    hessian: Literal["auto", "autograd", "finite-differences"] = Field(
+        "auto",
+        description="second derivatives: by autograd where the model offers it, or differences of forces",
+    )
+    displacement_A: float = Field(
+        0.005, gt=0, le=0.1, description="displacement of an atom for central finite differences, Å"
+    )
+
+    def stages(self) -> list:
+        """Relax, if wanted, and Hessian."""
+        from asecalc_ml.md_protocols.stages.hessian import Hessian
+
+        relaxation = self.relaxation() if self.relax else []
+        return [*relaxation, Hessian(self.hessian, self.displacement_A, self.relax_fmax_eV_A)]
