@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,8 @@ def measure(
         if type(analysis).run is Analysis.run:
             with _noting(problems, name):
                 working[name] = analysis.prepare(run)
+    if working and (lost := getattr(run, "n_lost_frames", 0)):
+        warnings.warn(lost_frames_text(run.n_frames, lost), stacklevel=2)
     for frames in run.frame_chunks() if working else ():
         for name, measurement in working.items():
             if name not in problems:
@@ -96,6 +99,14 @@ def measure(
             with _noting(problems, name):
                 results.append(working[name].conclude() if name in working else analysis.run(run))
     return results, problems
+
+
+def lost_frames_text(n_frames: int, n_lost: int) -> str:
+    """What to say of a trajectory whose end is missing."""
+    return (
+        f"the end of the trajectory is missing: {n_lost:,} of its {n_frames + n_lost:,} frames cannot be "
+        f"read. The first {n_frames:,} are analysed; a run that was cut off goes on with `asecalc-md resume`"
+    )
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class RadialMeasurement:
         self._pbc, self._width = np.asarray(run.pbc, dtype=bool), options.bin_A
         self._is_normalised = bool(self._pbc.all())
         self._symbols = np.array(run.atoms.get_chemical_symbols())
-        self._pairs = element_pairs(run.atoms, options.pairs)
+        self._pairs = element_pairs(run.atoms, options.pairs, bool(self._pbc.any()))
         self._n_bins = max(1, round((options.range_A or _default_range(run)) / self._width))
         self._stride = options.stride or max(1, run.n_frames // FRAMES_BY_DEFAULT)
         kinds = sorted(set(self._symbols))
@@ -103,8 +103,16 @@ class RadialMeasurement:
         )
 
 
-def element_pairs(atoms: Atoms, patterns: list[str] | None) -> list[tuple[str, str]]:
+def element_pairs(atoms: Atoms, patterns: list[str] | None, has_images: bool) -> list[tuple[str, str]]:
     """Pairs of elements of a structure.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    patterns : list of str, optional
+        By default all without hydrogen, or all where there is nothing else.
+    has_images : bool
+        Whether a lone atom is paired with images of itself.
 
     Raises
     ------
@@ -113,8 +121,7 @@ def element_pairs(atoms: Atoms, patterns: list[str] | None) -> list[tuple[str, s
     """
     symbols = sorted(set(atoms.get_chemical_symbols()))
     if patterns is None:
-        heavy = [one for one in symbols if one != "H"] or symbols
-        return list(combinations_with_replacement(heavy, 2))
+        return _default_pairs(atoms.get_chemical_symbols(), has_images)
     pairs = [tuple(pattern.split("-")) for pattern in patterns]
     for pattern, pair in zip(patterns, pairs, strict=True):
         if missing := [one for one in pair if one not in symbols]:
@@ -126,9 +133,27 @@ def element_pairs(atoms: Atoms, patterns: list[str] | None) -> list[tuple[str, s
     return pairs
 
 
+def _default_pairs(symbols: list[str], has_images: bool) -> list[tuple[str, str]]:
+    heavy = sorted(set(symbols) - {"H"}) or ["H"]
+    pairs = [
+        (a, b)
+        for a, b in combinations_with_replacement(heavy, 2)
+        if a != b or has_images or symbols.count(a) > 1
+    ]
+    if not pairs:
+        raise AnalysisError(
+            "no pair of atoms other than hydrogen: name pairs, such as H-O, or remove this analysis"
+        )
+    return pairs
+
+
 def _default_range(run: RunReader) -> float:
-    """Half the narrowest width of a periodic cell: beyond, an atom sees the images of its neighbors again."""
+    """Half the narrowest width of a periodic cell, beyond which images of neighbors follow.
+
+    Elsewhere 1.5 times the largest extent of the structure at the start.
+    """
     if not np.all(run.pbc):
-        return DEFAULT_RANGE_A
+        extent = float(np.linalg.norm(np.ptp(run.atoms.positions, axis=0)))
+        return min(DEFAULT_RANGE_A, max(1.5 * extent, 1.0))
     heights = 1 / np.linalg.norm(np.linalg.inv(run.cell), axis=0)
     return float(min(DEFAULT_RANGE_A, heights.min() / 2))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from asecalc_ml.analysis.base import Cell, Result, Verdict
 from asecalc_ml.analysis.connectivity import BOUND
 from asecalc_ml.analysis.numbers import number_text
-from asecalc_ml.analysis.pipeline import read_results
+from asecalc_ml.analysis.pipeline import lost_frames_text, read_results
 from asecalc_ml.rundir import EventKind
 
 if TYPE_CHECKING:
@@ -154,6 +154,14 @@ def bound_verdict(run: RunReader, results: list[Result]) -> list[Verdict]:
     return [Verdict(check=BOUND, status="failed" if changes else "passed", text=text)]
 
 
+def readable_verdict(run: RunReader) -> list[Verdict]:
+    """That frames are missing, where they are."""
+    if not (lost := run.n_lost_frames):
+        return []
+    text = lost_frames_text(run.n_frames, lost)
+    return [Verdict(check="the trajectory is whole", status="failed", text=text)]
+
+
 def _last_step(run: RunReader) -> int:
     steps = run.thermo.get("step", ())
     return int(steps[-1]) if len(steps) else 0
@@ -179,7 +187,11 @@ def key_facts(run: RunReader) -> Iterator[Row]:
 
 def all_verdicts(run: RunReader, results: list[Result]) -> list[Verdict]:
     """Those of the run, then those of its results."""
-    return bound_verdict(run, results) + [verdict for result in results for verdict in result.verdicts()]
+    return (
+        readable_verdict(run)
+        + bound_verdict(run, results)
+        + [verdict for result in results for verdict in result.verdicts()]
+    )
 
 
 def drawings(results: list[Result]) -> Iterator[Drawing]:

@@ -52,12 +52,25 @@ def test_every_bit_is_what_ase_reads(tmp_path, atoms):
 def test_what_is_not_looked_at_is_not_read(tmp_path, monkeypatch):
     path = written(tmp_path / "a.traj", molecule("H2O"), 3)
     asked = []
-    array = TrajectoryFile.array
-    monkeypatch.setattr(TrajectoryFile, "array", lambda self, one: asked.append(one) or array(self, one))
+    doubles = TrajectoryFile.doubles
+    monkeypatch.setattr(TrajectoryFile, "doubles", lambda *given: asked.append(given[2]) or doubles(*given))
     (frames,) = chunks(path, molecule("H2O"))
     assert asked == []
     assert frames.positions is frames.positions
-    assert len(asked) == 4  # atomic numbers once, positions of each frame
+    assert asked == [9]
+
+
+def test_other_types_of_numbers_are_read_too(tmp_path):
+    """ASE writes what it is given; integers and single precision take the way through the JSON text."""
+    atoms = molecule("H2O")
+    path = tmp_path / "a.traj"
+    with Trajectory(path, "w") as trajectory:
+        for _ in range(3):
+            atoms.arrays["positions"] = np.arange(9, dtype=np.float32).reshape(3, 3)
+            trajectory.write(atoms)
+    (frames,) = chunks(path, atoms)
+    assert frames.positions.dtype == float
+    assert frames.positions.tolist() == [np.arange(9).reshape(3, 3).tolist()] * 3
 
 
 def test_frames_without_momenta(tmp_path):
@@ -101,10 +114,19 @@ def test_another_file_is_refused(tmp_path, content):
 
 def test_a_damaged_frame_is_named(tmp_path):
     path = written(tmp_path / "a.traj", molecule("H2O"), 5)
-    content = path.read_bytes().replace(b'"energy": 3.0', b'"energy": 3..')
-    path.write_bytes(content)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"energy": 3.0', b'"energy": 3..'))
     (frames,) = chunks(path, molecule("H2O"))
     with pytest.raises(RunError, match="is damaged in frame 3"):
+        _ = frames.cells
+    path.write_bytes(
+        content.replace(
+            b'"positions.": {"ndarray": [[3, 3], "float64", 1',
+            b'"positions.": {"ndarray": [[3, 3], "float64", 9',
+        )
+    )
+    (frames,) = chunks(path, molecule("H2O"))
+    with pytest.raises(RunError, match=r"is damaged in an array \(it lies beyond the end\)"):
         _ = frames.positions
 
 
