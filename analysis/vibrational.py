@@ -19,9 +19,11 @@ UNIT = "cm⁻¹"
 class SpectrumPeak(Record):
     """A peak, and the harmonic frequency nearest to it."""
 
-    frequency_cm1: float
-    error_cm1: float | None = Field(description="standard error over parts of the run; null where too short")
-    harmonic_cm1: float | None = None
+    frequency_per_cm: float
+    error_per_cm: float | None = Field(
+        description="standard error over parts of the run; null where too short"
+    )
+    harmonic_per_cm: float | None = None
 
 
 class VibrationalResult(Result):
@@ -32,39 +34,39 @@ class VibrationalResult(Result):
     n_segments: int = Field(
         description="segments whose spectra were averaged, each overlapping the next by half"
     )
-    resolution_cm1: float = Field(description="width of a sharp line at half its height")
-    highest_cm1: float = Field(
+    resolution_per_cm: float = Field(description="width of a sharp line at half its height")
+    highest_per_cm: float = Field(
         description="what is faster than two frames appears at a wrong, lower frequency"
     )
     temperature_K: float | None = Field(
         description="that the density is scaled with; null: from its integral"
     )
-    frequencies_cm1: list[float]
+    frequencies_per_cm: list[float]
     density: list[float] = Field(description="states for each cm⁻¹")
     errors: list[float | None] = Field(description="standard errors of the density")
     by_element: dict[str, list[float]]
     n_states: float = Field(description="integral of the density")
     peaks: list[SpectrumPeak]
-    harmonic_cm1: list[float] = Field(description="harmonic frequencies to compare with; empty without")
+    harmonic_per_cm: list[float] = Field(description="harmonic frequencies to compare with; empty without")
 
     def panels(self) -> list[Panel]:
         """One spectrum."""
         return [Panel(key="spectrum", title="Vibrational density of states", caption=self._caption())]
 
     def _caption(self) -> str:
-        ticks = " Ticks on top are the harmonic frequencies." if self.harmonic_cm1 else ""
+        ticks = " Ticks on top are the harmonic frequencies." if self.harmonic_per_cm else ""
         band = "; the band is twice the standard error" if any(self.errors) else ", too few for an error"
         limit = ""
-        if self.highest_cm1 < FASTEST_CM1:
+        if self.highest_per_cm < FASTEST_CM1:
             limit = (
-                f" Frames as seldom as these show no more than {self.highest_cm1:,.0f} {UNIT}; faster "
+                f" Frames as seldom as these show no more than {self.highest_per_cm:,.0f} {UNIT}; faster "
                 "vibrations "
                 "appear at wrong frequencies: write frames more often."
             )
         return (
             f"From the velocities of {self.n_frames:,} frames, weighted with mass, in {self.n_segments} "
             f"segments{band}. "
-            f"Lines are {self.resolution_cm1:.3g} {UNIT} wide at least. The integral, "
+            f"Lines are {self.resolution_per_cm:.3g} {UNIT} wide at least. The integral, "
             f"{self.n_states:.4g}, is the "
             f"number of degrees of freedom that hold kT/2 each.{ticks}{limit}"
         )
@@ -73,10 +75,10 @@ class VibrationalResult(Result):
         """Peaks beside harmonic frequencies."""
         rows = [
             [
-                one.frequency_cm1,
-                "too short" if one.error_cm1 is None else one.error_cm1,
-                one.harmonic_cm1,
-                None if one.harmonic_cm1 is None else one.frequency_cm1 - one.harmonic_cm1,
+                one.frequency_per_cm,
+                "too short" if one.error_per_cm is None else one.error_per_cm,
+                one.harmonic_per_cm,
+                None if one.harmonic_per_cm is None else one.frequency_per_cm - one.harmonic_per_cm,
             ]
             for one in self.peaks
         ]
@@ -99,20 +101,22 @@ class VibrationalResult(Result):
     def data(self) -> list[Table]:
         """The spectrum."""
         columns = [f"frequency ({UNIT})", "density (states cm)", "error", *self.by_element]
-        rows = zip(self.frequencies_cm1, self.density, self.errors, *self.by_element.values(), strict=True)
+        rows = zip(self.frequencies_per_cm, self.density, self.errors, *self.by_element.values(), strict=True)
         return [Table(key="spectrum", title="Density of states", columns=columns, rows=list(map(list, rows)))]
 
     def _draw(self, ax: Axes, panel: str) -> None:
         from asecalc_ml.analysis.figures import BLUE, draw_curve, draw_ticks
 
-        draw_curve(ax, self.frequencies_cm1, self.density, self.errors, color=BLUE, linewidth=1.0)
+        draw_curve(ax, self.frequencies_per_cm, self.density, self.errors, color=BLUE, linewidth=1.0)
         occupied = [
-            x for x, y in zip(self.frequencies_cm1, self.density, strict=True) if y > 1e-3 * max(self.density)
+            x
+            for x, y in zip(self.frequencies_per_cm, self.density, strict=True)
+            if y > 1e-3 * max(self.density)
         ]
-        end = 1.08 * max([*occupied, *self.harmonic_cm1, 100.0])
+        end = 1.08 * max([*occupied, *self.harmonic_per_cm, 100.0])
         ax.set(xlabel=f"frequency ({UNIT})", ylabel="density of states (cm)", ylim=(0, None))
-        ax.set_xlim(0, min(end, self.highest_cm1))
-        draw_ticks(ax, self.harmonic_cm1, "harmonic")
+        ax.set_xlim(0, min(end, self.highest_per_cm))
+        draw_ticks(ax, self.harmonic_per_cm, "harmonic")
 
 
 FASTEST_CM1 = 4000.0
@@ -126,14 +130,16 @@ class VibrationalDensity(Analysis):
 
     result: ClassVar = VibrationalResult
 
-    resolution_cm1: float = Field(
+    resolution_per_cm: float = Field(
         10.0, gt=0, description="width of a line; the finer, the fewer segments there are to average"
     )
     peak_prominence: float = Field(
         0.03, gt=0, lt=1, description="least rise of a peak, as a fraction of the highest one"
     )
-    harmonic_cm1: list[float] | None = Field(
-        None, description="harmonic frequencies to compare with; empty for those of results/vibrations.json"
+    harmonic_per_cm: list[float] | None = Field(None, description="harmonic frequencies to compare with")
+
+    harmonic_run: str | None = Field(
+        None, description="directory of a vibrations run, whose harmonic frequencies to compare with"
     )
 
     def prepare(self, run: RunReader) -> Measurement:

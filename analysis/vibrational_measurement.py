@@ -43,24 +43,23 @@ class VibrationalMeasurement:
         self._roots, self._temperature_K = np.sqrt(run.atoms.get_masses()), _temperature(run)
         still = 3 if np.any(run.pbc) else {1: 0, 2: 5}.get(len(run.atoms), 6)
         self._n_degrees = max(3 * len(run.atoms) - still, 1)
-        harmonic = options.harmonic_cm1 or getattr(run, "harmonic_cm1", None) or []
-        self._harmonic = sorted(float(one) for one in harmonic)
+        self._harmonic = _harmonic(options)
         self._length = self._segment_length(run.n_frames)
         self._elements = sorted(set(self._symbols))
         self._spectra, self._n_segments = CondensedSeries(MAX_NUMBERS), 0
         self._waiting, self._n_frames = np.empty((0, len(self._symbols), 3)), 0
 
     def _segment_length(self, n_frames: int) -> int:
-        wanted = round(HANN_WIDTH * CM1_FS / (self._options.resolution_cm1 * self._interval_fs))
+        wanted = round(HANN_WIDTH * CM1_FS / (self._options.resolution_per_cm * self._interval_fs))
         if n_frames == 0:
             raise AnalysisError(NO_FRAME)
         if n_frames < max(wanted, FEWEST):
             finest = HANN_WIDTH * CM1_FS / (n_frames * self._interval_fs)
             raise AnalysisError(
                 f"{n_frames} frames every {self._interval_fs:g} fs are too short for a resolution of "
-                f"{self._options.resolution_cm1:g} 1/cm: run for "
+                f"{self._options.resolution_per_cm:g} 1/cm: run for "
                 f"{wanted * self._interval_fs / 1000:.3g} ps at least "
-                f"and five times that for errors, or set resolution_cm1 to {finest:.0f} or more"
+                f"and five times that for errors, or set resolution_per_cm to {finest:.0f} or more"
             )
         return max(wanted, FEWEST)
 
@@ -95,16 +94,16 @@ class VibrationalMeasurement:
         return VibrationalResult(
             n_frames=self._n_frames,
             n_segments=self._n_segments,
-            resolution_cm1=HANN_WIDTH * step,
-            highest_cm1=CM1_FS / (2 * self._interval_fs),
+            resolution_per_cm=HANN_WIDTH * step,
+            highest_per_cm=CM1_FS / (2 * self._interval_fs),
             temperature_K=self._temperature_K,
-            frequencies_cm1=frequencies.tolist(),
+            frequencies_per_cm=frequencies.tolist(),
             density=density.tolist(),
             errors=[None] * len(density) if errors is None else errors.tolist(),
             by_element=dict(zip(self._elements, (power / thermal).tolist(), strict=True)),
             n_states=float(density.sum() * step),
             peaks=self._peaks(frequencies, density, parts),
-            harmonic_cm1=self._harmonic,
+            harmonic_per_cm=self._harmonic,
         )
 
     def _parts(self) -> np.ndarray:
@@ -119,9 +118,9 @@ class VibrationalMeasurement:
         found = spectrum_peaks(frequencies, density, self._options.peak_prominence)
         return [
             SpectrumPeak(
-                frequency_cm1=peak,
-                error_cm1=_scatter(peak, frequencies, parts),
-                harmonic_cm1=_nearest(peak, self._harmonic),
+                frequency_per_cm=peak,
+                error_per_cm=_scatter(peak, frequencies, parts),
+                harmonic_per_cm=_nearest(peak, self._harmonic),
             )
             for peak in found
         ]
@@ -140,6 +139,20 @@ def _nearest(peak: float, harmonic: list[float]) -> float | None:
     """The nearest harmonic frequency that may belong to a peak."""
     near = [one for one in harmonic if abs(one - peak) <= max(FARTHEST_CM1, FARTHEST * peak)]
     return min(near, key=lambda one: abs(one - peak), default=None)
+
+
+def _harmonic(options: VibrationalDensity) -> list[float]:
+    """Harmonic frequencies that the options give, or the run that they name."""
+    from asecalc_ml.rundir import RunReader
+
+    if options.harmonic_per_cm is not None or options.harmonic_run is None:
+        return sorted(options.harmonic_per_cm or [])
+    found = RunReader(options.harmonic_run).harmonic_per_cm
+    if not found:
+        raise AnalysisError(
+            f"{options.harmonic_run} holds no harmonic frequencies: name a run of the protocol vibrations"
+        )
+    return sorted(found)
 
 
 def _temperature(run: RunReader) -> float | None:

@@ -236,12 +236,12 @@ class RunReader:
         return self._lines(EVENTS)
 
     @property
-    def harmonic_cm1(self) -> list[float]:
-        """Harmonic frequencies that ``results/vibrations.json`` holds, 1/cm; empty without that file."""
-        name = f"{RESULTS}/vibrations.json"
+    def harmonic_per_cm(self) -> list[float]:
+        """Real harmonic frequencies in ``results/normal-modes.json``, 1/cm; empty without that file."""
+        name = f"{RESULTS}/normal-modes.json"
         if not (self.directory / name).is_file():
             return []
-        return [value for value in self._json(name).get("frequencies_cm1", []) if value > 0]
+        return [value for value in self._json(name).get("frequencies_per_cm", []) if value > 0]
 
     @property
     def n_frames(self) -> int:

@@ -15,21 +15,23 @@ T = 300.0
 CM1 = units.invcm / units._hbar * units._e * 1e-15  # angular frequency in 1/fs of one 1/cm
 
 
-def oscillators(frequencies_cm1, n_frames=20_000, interval_fs=2.0, seed=0, damping_cm1=0.0) -> MemoryRun:
+def oscillators(
+    frequencies_per_cm, n_frames=20_000, interval_fs=2.0, seed=0, damping_per_cm=0.0
+) -> MemoryRun:
     """One argon atom for every three frequencies, its coordinates harmonic with energies of temperature T.
 
     With damping, each is an Ornstein-Uhlenbeck process: its amplitude and phase wander.
     """
     rng = np.random.default_rng(seed)
-    frequencies = np.asarray(frequencies_cm1, dtype=float)
+    frequencies = np.asarray(frequencies_per_cm, dtype=float)
     atoms = Atoms(f"Ar{len(frequencies) // 3}", positions=5.0 * rng.random((len(frequencies) // 3, 3)))
     mass = atoms.get_masses()[0]
-    keep = np.exp(-damping_cm1 * CM1 * interval_fs)
-    noise = rng.normal(size=(2, n_frames, len(frequencies))) * np.sqrt(1 - keep**2 if damping_cm1 else 1.0)
+    keep = np.exp(-damping_per_cm * CM1 * interval_fs)
+    noise = rng.normal(size=(2, n_frames, len(frequencies))) * np.sqrt(1 - keep**2 if damping_per_cm else 1.0)
     amplitude = np.empty((n_frames, len(frequencies)), dtype=complex)
     amplitude[0] = (rng.normal(size=(2, len(frequencies))).T @ [1, 1j]) * 1.0
     for k in range(1, n_frames):
-        amplitude[k] = keep * amplitude[k - 1] + (noise[0, k] + 1j * noise[1, k] if damping_cm1 else 0)
+        amplitude[k] = keep * amplitude[k - 1] + (noise[0, k] + 1j * noise[1, k] if damping_per_cm else 0)
     time = np.arange(n_frames)[:, None] * interval_fs
     velocities = np.sqrt(units.kB * T / mass) * (amplitude * np.exp(1j * frequencies * CM1 * time)).real
     momenta = mass * velocities.reshape(n_frames, -1, 3)
@@ -46,25 +48,25 @@ def test_unit_of_frequency():
 def test_known_frequencies_are_found():
     known = [400.0, 1000.0, 1650.0, 2900.0, 3001.5, 3700.0]
     result = VibrationalDensity(peak_prominence=0.001).run(oscillators(known))
-    assert [one.frequency_cm1 for one in result.peaks] == pytest.approx(known, abs=0.5)
-    assert result.resolution_cm1 == pytest.approx(10, rel=0.01)
+    assert [one.frequency_per_cm for one in result.peaks] == pytest.approx(known, abs=0.5)
+    assert result.resolution_per_cm == pytest.approx(10, rel=0.01)
 
 
 @pytest.mark.parametrize("resolution", [5.0, 30.0])
 def test_integral_is_the_number_of_degrees_of_freedom(resolution):
     """Each holds kT/2 on average; sixty damped oscillators over many correlation times."""
     known = np.linspace(300, 3500, 60)
-    result = VibrationalDensity(resolution_cm1=resolution).run(oscillators(known, damping_cm1=40.0))
+    result = VibrationalDensity(resolution_per_cm=resolution).run(oscillators(known, damping_per_cm=40.0))
     assert result.n_states == pytest.approx(60, rel=0.03)
-    step = result.frequencies_cm1[1]
+    step = result.frequencies_per_cm[1]
     assert np.sum(result.density) * step == pytest.approx(result.n_states)
     assert np.sum(result.by_element["Ar"]) * step == pytest.approx(result.n_states)
-    below = np.array(result.frequencies_cm1) < 1900  # half of them
+    below = np.array(result.frequencies_per_cm) < 1900  # half of them
     assert np.sum(np.array(result.density)[below]) * step == pytest.approx(30, rel=0.07)
 
 
 def test_without_a_temperature_the_integral_is_what_it_should_be():
-    run = oscillators([500.0] * 9, damping_cm1=20.0)
+    run = oscillators([500.0] * 9, damping_per_cm=20.0)
     result = VibrationalDensity().run(MemoryRun(run.atoms, run.positions, 2.0, momenta=run.momenta))
     assert result.temperature_K is None
     assert result.n_states == pytest.approx(3)  # three atoms: 9 - 6
@@ -73,7 +75,7 @@ def test_without_a_temperature_the_integral_is_what_it_should_be():
 def test_errors_of_the_density_are_honest():
     """The scatter of independent runs beside the error that each gives."""
     runs = [
-        VibrationalDensity(resolution_cm1=40).run(oscillators([800.0] * 3, seed=k, damping_cm1=30.0))
+        VibrationalDensity(resolution_per_cm=40).run(oscillators([800.0] * 3, seed=k, damping_per_cm=30.0))
         for k in range(20)
     ]
     density = np.array([one.density for one in runs])
@@ -84,10 +86,10 @@ def test_errors_of_the_density_are_honest():
 
 
 def test_harmonic_frequencies_stand_beside_the_peaks():
-    result = VibrationalDensity(harmonic_cm1=[3050, 1000, 410], peak_prominence=1e-3).run(
+    result = VibrationalDensity(harmonic_per_cm=[3050, 1000, 410], peak_prominence=1e-3).run(
         oscillators([400.0, 2000.0, 3000.0])
     )
-    assert [one.harmonic_cm1 for one in result.peaks] == [410, None, 3050]
+    assert [one.harmonic_per_cm for one in result.peaks] == [410, None, 3050]
     ax = result.plot()
     assert ax.get_xlabel() == "frequency (cm⁻¹)"
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["harmonic"]
@@ -97,29 +99,33 @@ def test_harmonic_frequencies_of_the_run_directory(tmp_path):
     from asecalc_ml.rundir import RunReader
 
     (tmp_path / "protocol.yaml").write_text("protocol: nve\n")
-    assert RunReader(tmp_path).harmonic_cm1 == []
+    assert RunReader(tmp_path).harmonic_per_cm == []
+    with pytest.raises(AnalysisError, match="holds no harmonic frequencies"):
+        VibrationalDensity(harmonic_run=str(tmp_path)).run(oscillators([1600.0] * 3, 6000))
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "vibrations.json").write_text(
-        json.dumps({"frequencies_cm1": [-20.0, 0.0, 1600.5]})
+    (tmp_path / "results" / "normal-modes.json").write_text(
+        json.dumps({"frequencies_per_cm": [-20.0, 0.0, 1600.5]})
     )
-    assert RunReader(tmp_path).harmonic_cm1 == [1600.5]
+    assert RunReader(tmp_path).harmonic_per_cm == [1600.5]
+    result = VibrationalDensity(harmonic_run=str(tmp_path)).run(oscillators([1600.0] * 3, 6000))
+    assert result.peaks[0].harmonic_per_cm == 1600.5
 
 
 def test_frames_too_seldom_are_said():
-    result = VibrationalDensity(resolution_cm1=20).run(oscillators([100.0] * 3, 2000, interval_fs=8.0))
-    assert result.highest_cm1 == pytest.approx(33356.41 / 16, rel=1e-6)
+    result = VibrationalDensity(resolution_per_cm=20).run(oscillators([100.0] * 3, 2000, interval_fs=8.0))
+    assert result.highest_per_cm == pytest.approx(33356.41 / 16, rel=1e-6)
     assert "write frames more often" in result.panels()[0].caption
 
 
 def test_too_short_and_without_momenta():
     run = oscillators([500.0] * 3, n_frames=500)
-    with pytest.raises(AnalysisError, match="set resolution_cm1 to 48 or more"):
-        VibrationalDensity(resolution_cm1=10).run(run)
-    result = VibrationalDensity(resolution_cm1=50).run(run)
+    with pytest.raises(AnalysisError, match="set resolution_per_cm to 48 or more"):
+        VibrationalDensity(resolution_per_cm=10).run(run)
+    result = VibrationalDensity(resolution_per_cm=50).run(run)
     assert all(error is None for error in result.errors)
-    assert result.peaks[0].error_cm1 is None
+    assert result.peaks[0].error_per_cm is None
     with pytest.raises(AnalysisError, match="the frames hold no momenta"):
-        VibrationalDensity(resolution_cm1=50).run(MemoryRun(run.atoms, run.positions, 2.0))
+        VibrationalDensity(resolution_per_cm=50).run(MemoryRun(run.atoms, run.positions, 2.0))
 
 
 def test_chunks_make_no_difference_and_files_hold_the_result(tmp_path):
