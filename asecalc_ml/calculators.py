@@ -1,4 +1,4 @@
-"""Any ASE calculator by name: a registered model, a committee, GFN2-xTB, or a class of another package."""
+"""Any ASE calculator by name: a registered model, a committee, GFN2-xTB, DFT, or another package's class."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -9,6 +9,12 @@ from ase.calculators.calculator import BaseCalculator
 from asecalc_ml.errors import AsecalcError, ConfigError, ModelError
 from asecalc_ml.versions import installed_versions
 
+#: Quantum chemistry by name: where its calculator is, and the package that it needs.
+REFERENCES = {
+    "gfn2-xtb": ("asecalc_ml.xtb:GFN2", "tblite"),
+    "pyscf-dft": ("asecalc_ml.dft:DFT", "pyscf"),
+}
+
 CalculatorSpec = str | Mapping[str, Mapping | None]
 
 
@@ -18,7 +24,7 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalc
     Parameters
     ----------
     spec : str, mapping or calculator
-        The name of a registered model ("torchmdnet-ethanol"), "gfn2-xtb", or "module:Class"
+        The name of a registered model ("torchmdnet-ethanol"), "gfn2-xtb", "pyscf-dft", or "module:Class"
         ("ase.calculators.emt:EMT"). With arguments: a mapping with one key,
         ``{"ase.calculators.lj:LennardJones": {"epsilon": 0.01}}``. Several models as one:
         ``{"committee": {"members": ["first", "second"]}}``, see :class:`asecalc_ml.committee.Committee`.
@@ -37,7 +43,7 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalc
     ConfigError
         If the module, the class or an argument does not exist.
     ModelError
-        If no model of that name is registered, or tblite is not installed.
+        If no model of that name is registered, or tblite or pyscf is not installed.
     """
     if isinstance(spec, BaseCalculator):
         return spec
@@ -105,8 +111,8 @@ def _without_versions(calculator: BaseCalculator) -> dict:
 
 
 def _kind(name: str) -> Callable[..., BaseCalculator]:
-    if name == "gfn2-xtb":
-        return _gfn2()
+    if name in REFERENCES:
+        return _reference(name, *REFERENCES[name])
     if name == "committee":
         from asecalc_ml.committee import Committee
 
@@ -131,25 +137,28 @@ def _split(spec: CalculatorSpec) -> tuple[str, dict]:
     )
 
 
-def _gfn2() -> type:
+def _reference(name: str, place: str, package: str) -> type:
     try:
-        from asecalc_ml.xtb import GFN2
+        return _import_module_class(place)
     except ImportError as error:
-        if (error.name or "").partition(".")[0] != "tblite":
+        if (error.name or "").partition(".")[0] != package:
             raise
-        raise ModelError("gfn2-xtb needs tblite: pip install 'asecalc-ml[reference]'") from None
-    return GFN2
+        raise ModelError(f"{name} needs {package}: pip install 'asecalc-ml[reference]'") from None
+
+
+def _import_module_class(place: str) -> type:
+    module_name, _, class_name = place.partition(":")
+    return getattr(importlib.import_module(module_name), class_name)
 
 
 def _import_class(name: str) -> type:
-    module_name, _, class_name = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        return _import_module_class(name)
     except ImportError as error:
         raise ConfigError(f"calculator '{name}': {error}. Is the package installed?") from None
     except (AttributeError, ValueError):
+        module_name, _, class_name = name.partition(":")
         raise ConfigError(f"calculator '{name}': '{module_name}' has no class '{class_name}'") from None
-    return found
 
 
 def _build(kind: Callable[..., BaseCalculator], name: str, arguments: dict) -> BaseCalculator:
