@@ -19,7 +19,7 @@ SCHEMA = 2
 # attributes that JSON knows
 PLAIN = (
     "linear", "stage", "step", "begun", "energy", "changed_bonds", "memory",
-    "flagged_steps", "first_conserved",
+    "flagged_steps", "first_conserved", "produced",
 )  # fmt: skip
 
 
@@ -51,6 +51,8 @@ class State:
         Steps of the frames that were kept for labelling.
     first_conserved : float or None
         Conserved energy in eV at the beginning, where something looks at its change.
+    produced : int
+        Steps of the productions before the present stage.
     """
 
     atoms: Atoms
@@ -65,6 +67,7 @@ class State:
     memory: dict[str, Any] = field(default_factory=dict)
     flagged_steps: list[int] = field(default_factory=list)
     first_conserved: float | None = None
+    produced: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.stopping import FlagOptions, StopOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
 
     from asecalc_ml.md_protocols.integrators import Ramp
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class DynamicsOptions(ProtocolOptions):
-    """Relax, equilibrate with Langevin dynamics, then produce in an ensemble that a subclass names."""
+    """Relax, equilibrate with Langevin dynamics, then produce as a subclass says."""
 
     default_analyses: ClassVar = ("connectivity", "energy-drift", "temperature", "bond-lengths", "angles")
     remedy: ClassVar = (
@@ -32,7 +34,6 @@ class DynamicsOptions(ProtocolOptions):
     checkpoint_every: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint")
     temperature_K: float = Field(300.0, ge=0, description="temperature of equilibration and first velocities")
     timestep_fs: float = Field(0.1, gt=0, le=20, description="time step of the production")
-    steps: int = Field(20_000, ge=1, description="steps of the production")
     relax: bool = Field(True, description="relax the structure first")
     relax_fmax_eV_A: float = Field(0.02, gt=0, description="largest force on any atom of a relaxed structure")
     relax_steps: int = Field(500, ge=1, description="steps after which relaxation gives up")
@@ -96,7 +97,7 @@ class DynamicsOptions(ProtocolOptions):
 
         relaxation = [Relax(self.relax_fmax_eV_A, self.relax_steps)] if self.relax else []
         equilibration = self._equilibration()
-        return [*relaxation, *equilibration, self.production(is_equilibrated=bool(equilibration))]
+        return [*relaxation, *equilibration, *self.productions(is_equilibrated=bool(equilibration))]
 
     def _equilibration(self) -> list:
         from asecalc_ml.md_protocols.stages.equilibrate import Equilibrate
@@ -137,11 +138,28 @@ class DynamicsOptions(ProtocolOptions):
         friction = self.equilibration_friction_per_ps
         return partial(Langevin, ramp=self.first_temperature, friction_per_ps=friction)
 
-    def production(self, is_equilibrated: bool) -> Produce:
-        """The stage whose frames are kept."""
+    def productions(self, is_equilibrated: bool) -> Sequence[Produce]:
+        """The stages whose frames are kept."""
         raise NotImplementedError
 
     @property
     def frame_interval_fs(self) -> float:
         """Time from frame to frame of the trajectory."""
         return self.timestep_fs * self.write_every
+
+
+class EnsembleOptions(DynamicsOptions):
+    """Base of the protocols with one ensemble."""
+
+    #: Columns that its production adds to thermo.csv.
+    extra_columns: ClassVar[tuple[str, ...]] = ()
+
+    steps: int = Field(20_000, ge=1, description="steps of the production")
+
+    def productions(self, is_equilibrated: bool) -> Sequence[Produce]:
+        """The one production."""
+        return [self.production(is_equilibrated)]
+
+    def production(self, is_equilibrated: bool) -> Produce:
+        """The stage whose frames are kept."""
+        raise NotImplementedError

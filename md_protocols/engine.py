@@ -46,17 +46,23 @@ class Engine:
     def run(self, stages: Sequence) -> None:
         """Run what is left of the stages."""
         while self.state.stage < len(stages):
-            stage = stages[self.state.stage]
-            self.progress.start(stage.name, stage.n_steps, self.state.step)
-            stage.run(self)
+            self.stage = stages[self.state.stage]
+            self.progress.start(self.stage.name, self.stage.n_steps, self.state.step)
+            self.stage.run(self)
             self.progress.end()
             self._to_next_stage()
             self._checkpoint_between()
 
     def _to_next_stage(self) -> None:
         state = self.state
+        state.produced += self.stage.produced_steps
         state.stage, state.step, state.begun, state.memory = state.stage + 1, 0, False, {}
         self.integrator = None
+
+    @property
+    def production_step(self) -> int:
+        """Steps of this and earlier productions."""
+        return self.state.produced + self.state.step
 
     # ------------------------------------------------------------------------------------------ steps
 
@@ -129,15 +135,21 @@ class Engine:
         """Potential and kinetic energy of the state, eV."""
         return self.energy() + kinetic_energy(self.atoms.get_momenta(), self.masses)
 
-    def write_row(self, table: str, timestep_fs: float) -> None:
-        """Append a row of step, time, energies, temperature, and what else the integrator knows."""
+    def write_row(self, table: str, timestep_fs: float, columns: Sequence[str] = ()) -> None:
+        """Append a row of step, time, energies, temperature, and what else the integrator knows.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Further columns of the table, with nan where the integrator does not know them.
+        """
         potential = self.energy()
         kinetic = kinetic_energy(self.atoms.get_momenta(), self.masses)
         total, kelvin = potential + kinetic, temperature(kinetic, self.integrator.n_degrees)
-        step = self.state.step
+        step = self.production_step
         values = (step, step * timestep_fs, potential, kinetic, total, kelvin)
-        columns = dict(zip(THERMO_COLUMNS, values, strict=True))
-        self.writer.row(table, columns | self.integrator.extras(total))
+        row = dict(zip(THERMO_COLUMNS, values, strict=True)) | dict.fromkeys(columns, np.nan)
+        self.writer.row(table, row | self.integrator.extras(total))
 
     # ------------------------------------------------------------------------------------------ keeping
 
@@ -154,10 +166,10 @@ class Engine:
 
     def flag(self, reason: str) -> None:
         """Keep the present structure for labelling."""
-        state = self.state
-        if state.step not in state.flagged_steps:
-            self.writer.flag(self.atoms, {"step": state.step, "reason": reason})
-            state.flagged_steps.append(state.step)
+        step, flagged = self.production_step, self.state.flagged_steps
+        if step not in flagged:
+            self.writer.flag(self.atoms, {"step": step, "reason": reason})
+            flagged.append(step)
 
     def pause(self, reason: str) -> None:
         """End the process's part of the run at the present state, to be resumed.

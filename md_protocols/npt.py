@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ class NPT(ThermostatOptions):
     """
 
     protocol: Literal["npt"] = Field("npt", description="dynamics at constant pressure and temperature")
+    extra_columns: ClassVar = ("volume_A3", "pressure_GPa")
     pressure_GPa: float = Field(0.0, description="external pressure; 1 bar is 0.0001")
     cell: Literal["isotropic", "full"] = Field(
         "isotropic", description="isotropic: the cell keeps its shape; full: lengths and angles change"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.md_protocols.dynamics import DynamicsOptions
+from asecalc_ml.md_protocols.dynamics import EnsembleOptions
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.stages.produce import Produce
 
 
-class NVE(DynamicsOptions):
+class NVE(EnsembleOptions):
     """Relax, equilibrate at a temperature, then run at constant energy with velocity Verlet.
 
     A relaxed structure has no potential energy to share, so that velocities drawn at T would run near T/2.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from asecalc_ml.errors import StructureError
-from asecalc_ml.md_protocols.dynamics import DynamicsOptions
+from asecalc_ml.md_protocols.dynamics import EnsembleOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
 
 
-class ThermostatOptions(DynamicsOptions):
+class ThermostatOptions(EnsembleOptions):
     """Dynamics whose production has a temperature, constant or going from one to another."""
 
     temperature_K: float = Field(300.0, gt=0, description="temperature; of a ramp, that of its beginning")
@@ -64,6 +64,11 @@ class NVT(ThermostatOptions):
     thermostat_time_fs: float = Field(
         100.0, gt=0, description="time constant of bussi and nose-hoover-chain; langevin has friction_per_ps"
     )
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """Columns that its production adds to thermo.csv."""
+        return () if self.thermostat == "langevin" else ("conserved_eV",)
 
     @property
     def conserves_energy(self) -> bool:

@@ -13,6 +13,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from asecalc_ml.errors import CalculationError
 from asecalc_ml.md_protocols.record import Record, Recorded
+from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.rundir import HESSIAN, EventKind
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ AUTOGRAD, DIFFERENCES = "autograd", "finite-differences"
 
 
 @dataclass(frozen=True)
-class Hessian:
+class Hessian(Stage):
     """Second derivatives with respect to the positions of all atoms that no constraint holds.
 
     By finite differences, H = -(F(+h) - F(-h)) / 2h column by column, and the mean of H and its transpose.

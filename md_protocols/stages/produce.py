@@ -29,10 +29,21 @@ class Produce(TimeSteps):
     ----------
     is_equilibrated : bool
         Whether a stage before has brought the system to its temperature.
+    columns : tuple of str
+        Columns of thermo.csv that other productions of the run have.
+    is_last : bool
+        Whether the run ends with it.
     """
 
     is_equilibrated: bool = False
+    columns: tuple[str, ...] = ()
+    is_last: bool = True
     name: ClassVar[str] = "production"
+
+    @property
+    def produced_steps(self) -> int:
+        """Steps that count on in thermo.csv."""
+        return self.n_steps
 
     def begin(self, engine: Engine) -> None:
         """Start without translation and rotation."""
@@ -43,7 +54,7 @@ class Produce(TimeSteps):
         """Rows and frames, what looks at them, and a watch before a checkpoint would keep a bad state."""
 
         def row() -> None:
-            engine.write_row(THERMO, self.timestep_fs)
+            engine.write_row(THERMO, self.timestep_fs, self.columns)
 
         options, watch = engine.options, self.watch(engine)
         at_rows = [row, watch, Bounds(engine)]
@@ -65,10 +76,12 @@ class Produce(TimeSteps):
     def conclude(self, engine: Engine) -> None:
         """Say which temperature the run had, and warn where it is not the one asked for."""
         n_degrees = engine.integrator.n_degrees
-        mean = float(RunReader(engine.writer.directory).thermo["temperature_K"].mean())
+        rows = RunReader(engine.writer.directory).thermo
+        mean = float(rows["temperature_K"][rows["step"] >= engine.state.produced].mean())
         target = self.ramp.mean
         text = f"mean temperature {mean:.1f} K (target {target:g} K, {n_degrees} degrees of freedom)"
-        engine.note(EventKind.FINISHED, text, mean_temperature_K=mean, degrees_of_freedom=n_degrees)
+        kind = EventKind.FINISHED if self.is_last else EventKind.STAGE
+        engine.note(kind, text, mean_temperature_K=mean, degrees_of_freedom=n_degrees)
         engine.progress.say(text)
         if target > 0 and abs(mean - target) > WARN_BEYOND * target:
             engine.note(EventKind.WARNING, f"{text}: more than {WARN_BEYOND:.0%} off. {self.advice()}")

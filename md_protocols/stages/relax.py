@@ -9,6 +9,7 @@ import numpy as np
 
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols import temperature
+from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.rundir import RELAXED, EventKind, RunReader
 from asecalc_ml.topology import bond_changes
 
@@ -21,7 +22,7 @@ BFGS_UP_TO = 100  # atoms; its matrices grow with the square
 
 
 @dataclass(frozen=True)
-class Relax:
+class Relax(Stage):
     """Go to the nearest minimum: BFGS, or FIRE beyond 100 atoms. Killed, it begins again from the start."""
 
     fmax_eV_A: float

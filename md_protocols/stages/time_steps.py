@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.md_protocols.temperature import set_thermal_momenta
 from asecalc_ml.rundir import EventKind, RunReader
 
@@ -24,7 +25,7 @@ MakeIntegrator = Callable[["State", float], "Integrator"]  # of a state and a ti
 
 
 @dataclass(frozen=True)
-class TimeSteps(ABC):
+class TimeSteps(Stage):
     """Base of the stages that make time steps.
 
     Parameters
@@ -57,8 +58,9 @@ class TimeSteps(ABC):
         observers = self.observers(engine)
         if not state.begun:
             self._warn_of_long_steps(engine)
-            for _, observe in observers:
-                observe()
+            if state.produced == 0:  # else the stage before has written this moment
+                for _, observe in observers:
+                    observe()
             state.begun = True
         engine.integrate(self.n_steps, observers)
         engine.writer.flush()

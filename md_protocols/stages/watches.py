@@ -127,7 +127,7 @@ class Flags:
     def __call__(self) -> None:
         engine, flagged = self._engine, self._engine.state.flagged_steps
         if len(flagged) >= self._options.at_most or (
-            flagged and engine.state.step < flagged[-1] + self._apart
+            flagged and engine.production_step < flagged[-1] + self._apart
         ):
             return
         found = first_sign(self._signs, engine.atoms)

@@ -1,0 +1,93 @@
+"""Several ensembles one after the other, in one trajectory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from asecalc_ml.config import parse_options
+from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions
+from asecalc_ml.md_protocols.npt import NPT
+from asecalc_ml.md_protocols.nve import NVE
+from asecalc_ml.md_protocols.nvt import NVT
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from asecalc_ml.md_protocols.stages.produce import Produce
+
+ENSEMBLES = {"nve": NVE, "nvt": NVT, "npt": NPT}
+
+
+class Sequence(DynamicsOptions):
+    """Relax, equilibrate with Langevin dynamics, then one ensemble after the other: heat, hold, cool.
+
+    Each goes on from where the one before ended, and all frames lie in one trajectory.
+    """
+
+    protocol: Literal["sequence"] = Field("sequence", description="several ensembles, one after the other")
+    default_analyses: ClassVar = ("connectivity", "bond-lengths", "angles")
+    timestep_fs: float = Field(0.5, gt=0, le=20, description="time step of all productions")
+    sequence: list[dict[str, Any]] = Field(
+        min_length=1,
+        description="productions: `ensemble: nve, nvt or npt`, and that protocol's own options: steps, "
+        "temperature_K, temperature_end_K, thermostat, pressure_GPa, ...",
+    )
+
+    @field_validator("sequence")
+    @classmethod
+    def _known_options(cls, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for number, part in enumerate(given, start=1):
+            _parse(part, number, timestep_fs=1.0)
+        return given
+
+    @model_validator(mode="after")
+    def _written_at_the_joints(self) -> Sequence:
+        for part in self.parts[:-1]:
+            for every in (self.write_every, self.thermo_every):
+                if part.steps % every:
+                    raise ValueError(
+                        f"{part.steps} steps of one part are no multiple of write_every ({self.write_every}) "
+                        f"and thermo_every ({self.thermo_every}), so that frames would not be evenly spaced"
+                    )
+        return self
+
+    @property
+    def parts(self) -> list[EnsembleOptions]:
+        """Options of each production."""
+        return [_parse(part, number, self.timestep_fs) for number, part in enumerate(self.sequence, start=1)]
+
+    def check_start(self, atoms: Atoms) -> None:
+        """What every ensemble asks of the structure."""
+        super().check_start(atoms)
+        for part in self.parts:
+            part.check_start(atoms)
+
+    def productions(self, is_equilibrated: bool) -> list[Produce]:
+        """One of each part; the first draws velocities where nothing before has."""
+        columns = tuple(dict.fromkeys(name for part in self.parts for name in part.extra_columns))
+        stages = [part.production(is_equilibrated=False) for part in self.parts]
+        return [
+            replace(
+                stage,
+                draws_velocities=number == 0 and self.draws_velocities and not is_equilibrated,
+                columns=columns,
+                is_last=number == len(stages) - 1,
+            )
+            for number, stage in enumerate(stages)
+        ]
+
+
+def _parse(part: dict[str, Any], number: int, timestep_fs: float) -> EnsembleOptions:
+    """Options of a part, among which those of the whole sequence are refused."""
+    source = f"part {number} of the sequence"
+    ensemble = ENSEMBLES.get(part.get("ensemble"))
+    if ensemble is None:
+        raise ValueError(f"{source}: `ensemble` is one of {', '.join(ENSEMBLES)}")
+    common = sorted(set(part) & (set(DynamicsOptions.model_fields) - {"temperature_K"}))
+    if common:
+        raise ValueError(f"{source}: {', '.join(common)} belongs to the whole: move it out of the part")
+    own = {name: value for name, value in part.items() if name != "ensemble"}
+    return parse_options(own | {"timestep_fs": timestep_fs}, ensemble, source)

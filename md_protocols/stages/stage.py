@@ -1,0 +1,31 @@
+"""What an engine asks of every stage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.engine import Engine
+
+
+class Stage(ABC):
+    """A piece of a run: it carries the engine's state from a beginning, or from where it stood, to its end.
+
+    Attributes
+    ----------
+    name : str
+        As the user sees it.
+    n_steps : int
+        For the progress that is shown.
+    produced_steps : int
+        Steps by which it takes the time of the trajectory forward.
+    """
+
+    name: ClassVar[str]
+    n_steps: int
+    produced_steps: int = 0
+
+    @abstractmethod
+    def run(self, engine: Engine) -> None:
+        """Go on from the state's step to the end."""

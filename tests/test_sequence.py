@@ -1,0 +1,127 @@
+"""Several ensembles in one trajectory."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from asecalc_ml.cli import md
+from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.md_protocols.nve import NVE
+from asecalc_ml.md_protocols.resume import resume_run
+from asecalc_ml.md_protocols.sequence import Sequence
+
+ETHANE = {
+    "structure": "C2H6",
+    "calculator": {"toy_calculators:Springs": {"molecule_name": "C2H6", "stiffness": 2.0}},
+    "relax": False,
+    "equilibration_ps": 0.05,
+}
+HEAT_AND_HOLD = [
+    {
+        "ensemble": "nvt",
+        "temperature_K": 300,
+        "temperature_end_K": 900,
+        "steps": 100,
+        "thermostat_time_fs": 20,
+    },
+    {"ensemble": "nvt", "thermostat": "langevin", "temperature_K": 900, "steps": 60},
+    {"ensemble": "nve", "steps": 40},
+]
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+
+def test_parts_follow_each_other_in_one_trajectory(tmp_path):
+    options = Sequence(**ETHANE, sequence=HEAT_AND_HOLD, write_every=5, thermo_every=10)
+    run = options.run(directory=tmp_path / "run", quiet=True)
+    thermo = run.thermo
+    assert thermo["step"].tolist() == list(range(0, 201, 10))
+    assert thermo["time_fs"] == pytest.approx(0.5 * thermo["step"])
+    assert run.n_frames == 41
+    assert np.isfinite(thermo["conserved_eV"][:11]).all()
+    assert np.isnan(thermo["conserved_eV"][11:]).all()
+    assert np.ptp(thermo["total_eV"][17:]) < 0.01 * np.ptp(
+        thermo["total_eV"][:11]
+    )  # constant energy at the end
+    assert [event["kind"] for event in run.events if event["kind"] in ("stage", "finished")] == [
+        "stage", "stage", "finished",
+    ]  # fmt: skip
+    steps = np.linalg.norm(np.diff(np.concatenate(list(run.chunks())), axis=0), axis=-1).max(axis=1)
+    assert steps.max() < 5 * np.median(steps)  # nothing jumps at the joints
+
+
+def test_a_sequence_of_one_is_that_protocol(tmp_path):
+    plain = NVE(**ETHANE | {"equilibration_ps": 0}, steps=50, timestep_fs=0.5)
+    alone = Sequence(**ETHANE | {"equilibration_ps": 0}, sequence=[{"ensemble": "nve", "steps": 50}])
+    runs = [o.run(directory=tmp_path / n, quiet=True) for n, o in (("a", plain), ("b", alone))]
+    assert np.array_equal(*(np.concatenate(list(run.chunks())) for run in runs))
+
+
+@pytest.mark.parametrize("call", [60, 150, 230, 290])
+def test_resumed_in_any_part(call, tmp_path, monkeypatch):
+    import toy_calculators
+
+    options = Sequence(**ETHANE, sequence=HEAT_AND_HOLD, write_every=5, checkpoint_every=30)
+    straight = options.run(directory=tmp_path / "straight", quiet=True)
+    calculate = toy_calculators.Springs.calculate
+
+    def interrupted(self, *args, **kwargs):
+        calculate(self, *args, **kwargs)
+        if self.calls == call:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toy_calculators.Springs, "calculate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            options.run(directory=tmp_path / "run", quiet=True)
+    run = resume_run(tmp_path / "run", quiet=True)
+    for name in ("trajectory.traj", "thermo.csv", "equilibration.csv"):
+        assert (run.directory / name).read_bytes() == (straight.directory / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"ensemble": "nvr"}, "`ensemble` is one of nve, nvt, npt"),
+        ({"ensemble": "nvt", "timestep_fs": 1.0}, "timestep_fs belongs to the whole"),
+        ({"ensemble": "nvt", "stepz": 10}, "stepz"),
+    ],
+)
+def test_parts_that_make_no_sense(part, said):
+    with pytest.raises((ValidationError, ConfigError), match=said):
+        Sequence(**ETHANE, sequence=[part])
+
+
+def test_joints_lie_on_frames():
+    with pytest.raises(ValidationError, match="95 steps of one part are no multiple"):
+        Sequence(**ETHANE, sequence=[{"ensemble": "nve", "steps": 95}, {"ensemble": "nve", "steps": 95}])
+
+
+def test_every_part_is_checked_against_the_structure(tmp_path):
+    options = Sequence(
+        **ETHANE, sequence=[{"ensemble": "nve", "steps": 10}, {"ensemble": "npt", "steps": 10}]
+    )
+    with pytest.raises(StructureError, match="periodic in three directions"):
+        options.run(directory=tmp_path / "run", quiet=True)
+
+
+def test_from_yaml_with_a_report(tmp_path):
+    file = tmp_path / "anneal.yaml"
+    file.write_text(
+        "protocol: sequence\nstructure: C2H6\ncalculator: {toy_calculators:Springs: {molecule_name: C2H6}}\n"
+        f"equilibration_ps: 0\nrelax: false\ndirectory: {tmp_path / 'run'}\nsequence:\n"
+        "  - {ensemble: nvt, steps: 50}\n  - {ensemble: nve, steps: 50}\n"
+    )
+    result = CliRunner().invoke(md.app, ["run", str(file), "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "The run is complete: 100 steps" in (tmp_path / "run" / "report.html").read_text()
+    file.write_text(file.read_text().replace("nvt, steps", "nvt, stepz"))
+    result = CliRunner().invoke(md.app, ["validate", str(file)])
+    assert result.exit_code == 2
+    assert "stepz" in result.output
