@@ -20,8 +20,8 @@ def explain(subject: Subject, target: Target, options: RelevanceOptions) -> Foun
     run = subject.run()
     weight, bias = (part[0].double() for part in subject.model.potential.last_linear)
     features = run.output.potential.features[:-1].double()
-    atoms = target.shares(run.scales * (features @ weight), run)
-    biases = subject.per_system(target.shares(run.scales * bias + 0 * features[:, 0], run))
+    atoms = target.shares(subject.scales * (features @ weight), run)
+    biases = subject.per_system(target.shares(subject.scales * bias + 0 * features[:, 0], run))
     rest = target.value(run) - subject.per_system(atoms) - biases
     absorbed = {"biases": biases.detach(), "reference energies and electrostatics": rest.detach()}
     return Found(atoms.detach(), absorbed=absorbed)

@@ -18,6 +18,6 @@ from asecalc_ml.analysis.relevance.targets import Target
 def explain(subject: Subject, target: Target, options: RelevanceOptions) -> Found:
     """Shares of each atom without its reference energy, which is absorbed."""
     run = subject.run()
-    shares = run.output.atoms[:-1] * run.weights - run.shifts
+    shares = run.output.atoms[:-1] * subject.weights - subject.shifts
     references = target.value(run) - subject.per_system(target.shares(shares, run))
     return Found(target.shares(shares, run).detach(), absorbed={"reference energies": references.detach()})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -30,3 +32,36 @@ class Found:
     absorbed: dict[str, Tensor] = field(default_factory=dict)
     blocks: dict[str, Tensor] = field(default_factory=dict)
     walks: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """Structures explained one by one, as a batch; what one of them has not is zero there."""
+    edges = None if parts[0].edges is None else torch.cat([part.edges for part in parts])
+    return Found(
+        atoms=torch.cat([part.atoms for part in parts]),
+        edges=edges,
+        absorbed=_in_a_row([part.absorbed for part in parts]),
+        walks=_in_a_row([part.walks for part in parts]),
+    )
+
+
+def weighted_sum(terms: Sequence[tuple[float, Found]]) -> Found:
+    """A sum of maps of the same structures, each with its weight."""
+    weights, parts = zip(*terms, strict=True)
+
+    def total(values: Sequence[Tensor]) -> Tensor:
+        return sum(weight * one for weight, one in zip(weights, values, strict=True))
+
+    edges = None if parts[0].edges is None else total([part.edges for part in parts])
+    return Found(
+        atoms=total([part.atoms for part in parts]),
+        edges=edges,
+        absorbed={name: total([part.absorbed[name] for part in parts]) for name in parts[0].absorbed},
+        walks={walk: total([part.walks[walk] for part in parts]) for walk in parts[0].walks},
+    )
+
+
+def _in_a_row(maps: Sequence[Mapping]) -> dict:
+    zero = torch.zeros(1, dtype=torch.float64)
+    keys = dict.fromkeys(key for one in maps for key in one)
+    return {key: torch.cat([one.get(key, zero).to("cpu") for one in maps]) for key in keys}

@@ -28,7 +28,7 @@ BATCH_ATOMS = 1024
 
 def explain(subject: Subject, target: Target, options: RelevanceOptions) -> Found:
     """Differences for each atom, and for each pair where ``options.pairs`` asks for them."""
-    parts = [_one(single, target, options) for single in _structures(subject)]
+    parts = [_one(single, target, options) for single in subject.singles()]
     edges = torch.cat([part.edges for part in parts]) if parts[0].edges is not None else None
     return Found(torch.cat([part.atoms for part in parts]), edges)
 
@@ -69,27 +69,3 @@ def _values(subject: Subject, bound: Target, kept: list[Tensor]) -> Iterator[Ten
 
 def _with_edges(graph: AtomGraph, mask: Tensor) -> AtomGraph:
     return replace(graph, edge_index=graph.edge_index[:, mask], cell_shifts=graph.cell_shifts[mask])
-
-
-def _structures(subject: Subject) -> Iterator[Subject]:
-    """The structures of a batch one by one."""
-    graph = subject.graph
-    for system in range(graph.n_systems):
-        atoms, edges = graph.batch == system, graph.batch[graph.edge_index[0]] == system
-        yield Subject(subject.model, _single(graph, system, atoms, edges))
-
-
-def _single(graph: AtomGraph, system: int, atoms: Tensor, edges: Tensor) -> AtomGraph:
-    row = slice(system, system + 1)
-    first = int(atoms.nonzero()[0, 0])
-    return AtomGraph(
-        atomic_numbers=graph.atomic_numbers[atoms],
-        positions=graph.positions[atoms],
-        cell=graph.cell[row],
-        pbc=graph.pbc[row],
-        edge_index=graph.edge_index[:, edges] - first,
-        cell_shifts=graph.cell_shifts[edges],
-        batch=graph.batch[atoms] - system,
-        charge=graph.charge[row],
-        spin=graph.spin[row],
-    )

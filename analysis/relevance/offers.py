@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from asecalc_ml.analysis.relevance.registry import ALL, METHODS, PARTS
 from asecalc_ml.analysis.relevance.subject import Subject
 from asecalc_ml.analysis.relevance.targets import Target
@@ -16,10 +18,31 @@ def parts(subject: Subject) -> set[str]:
     found = {
         "embeddings": len(potential.embeddings) > 0,
         "interactions": len(potential.interactions) > 0,
+        "messages": passes_messages(subject),
         "attentions": len(potential.attentions) > 0,
         "contributions": subject.run().output.potential.contributions is not None,
     }
     return {name for name, there in found.items() if there}
+
+
+def passes_messages(subject: Subject) -> bool:
+    """Whether an interaction block takes features that atoms have from their embeddings."""
+    from asecalc_ml.analysis.relevance.hidden import run_with_embeddings
+    from asecalc_ml.analysis.relevance.propagation import is_state
+
+    found = []
+
+    def look(module: nn.Module, inputs: tuple) -> None:
+        found.extend(one for one in inputs if is_state(one, subject.n_atoms + 1) and one.requires_grad)
+
+    potential = subject.model.potential
+    handles = [block.register_forward_pre_hook(look) for block in potential.interactions]
+    try:
+        run_with_embeddings(subject, lambda h: h)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return len(potential.embeddings) > 0 and len(found) > 0
 
 
 def offered(subject: Subject, target: Target) -> list[str]:

@@ -14,7 +14,7 @@ ALL = "all"
 PARTS = {
     "embeddings": "embeddings of elements",
     "interactions": "interaction blocks",
-    "messages": "several atoms that pass messages on in interaction blocks",
+    "messages": "interaction blocks that take features of atoms",
     "attentions": "attention",
     "contributions": "contributions of atoms, since its readout is not a sum over atoms",
 }
@@ -58,6 +58,8 @@ METHODS: dict[str, Method] = {
     "cam": Method("cam", "Class activation map", needs="contributions", additive=True),
     "grad-cam": Method("grad_cam", "Grad-CAM", needs="interactions"),
     "attention": Method("attention", "Attention weights", "1", needs="attentions"),
+    "lrp": Method("lrp", "Layer-wise relevance propagation"),
+    "walks": Method("walks", "Relevant walks", needs="messages"),
     "occlusion": Method("occlusion", "Occlusion"),
 }
 

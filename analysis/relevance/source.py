@@ -20,6 +20,9 @@ from asecalc_ml.model import Model
 from asecalc_ml.stored_model import StoredModel
 from asecalc_ml.structures import check_structure
 
+#: Pairs that are kept beyond the cutoff, which finite differences may bring inside.
+MARGIN_A = 0.01
+
 
 @dataclass(frozen=True)
 class Source:
@@ -72,5 +75,6 @@ class Source:
 
     def subject(self, frames: Sequence[Atoms]) -> Subject:
         """Structures side by side."""
-        graphs = [AtomGraph.from_atoms(atoms, self.model.cutoff) for atoms in frames]
+        reach = self.model.cutoff + MARGIN_A
+        graphs = [AtomGraph.from_atoms(atoms, reach) for atoms in frames]
         return Subject.of(self.model, graphs)

@@ -72,6 +72,27 @@ class Subject:
         centres, neighbors = self.graph.edge_index
         return 0.5 * (segment_sum(edges, centres, self.n_atoms) + segment_sum(edges, neighbors, self.n_atoms))
 
+    @cached_property
+    def weights(self) -> Tensor:
+        """With which an atom's contribution counts for its structure: 1, or 1/N where the model averages."""
+        if self.model.pooling == "sum":
+            return torch.ones_like(self.graph.batch, dtype=torch.float64)
+        return 1 / torch.bincount(self.graph.batch).double()[self.graph.batch]
+
+    @property
+    def scales(self) -> Tensor:
+        """Scale of each atom's element times its weight, shape (n_atoms,)."""
+        return self.model.scale[self.graph.atomic_numbers] * self.weights
+
+    @property
+    def shifts(self) -> Tensor:
+        """Reference energy of each atom's element times its weight, shape (n_atoms,), eV."""
+        return self.model.shift[self.graph.atomic_numbers] * self.weights
+
+    def singles(self) -> list[Subject]:
+        """The structures one by one."""
+        return [Subject(self.model, _single(self.graph, system)) for system in range(self.n_systems)]
+
     def per_system(self, atoms: Tensor) -> Tensor:
         """Sum over the atoms of each structure, shape (n_systems,)."""
         return segment_sum(atoms, self.graph.batch, self.n_systems)
@@ -98,38 +119,31 @@ class Run:
         """Value of each structure, shape (n_systems,), eV; the ghost left out."""
         return self.output.systems[:-1]
 
-    @cached_property
-    def weights(self) -> Tensor:
-        """With which an atom's contribution counts for its structure: 1, or 1/N where the model averages."""
-        graph = self.subject.graph
-        if self.subject.model.pooling == "sum":
-            return torch.ones_like(graph.batch, dtype=torch.float64)
-        return 1 / torch.bincount(graph.batch).double()[graph.batch]
-
-    @property
-    def scales(self) -> Tensor:
-        """Scale of each atom's element times its weight, shape (n_atoms,)."""
-        return self.subject.model.scale[self.subject.graph.atomic_numbers] * self.weights
-
-    @property
-    def shifts(self) -> Tensor:
-        """Reference energy of each atom's element times its weight, shape (n_atoms,), eV."""
-        return self.subject.model.shift[self.subject.graph.atomic_numbers] * self.weights
-
-    @property
-    def references(self) -> Tensor:
-        """Part of each structure's energy that its composition decides, shape (n_systems,), eV."""
-        return self.subject.per_system(self.shifts)
-
     def gradient(self, value: Tensor, create_graph: bool = False) -> Tensor:
         """Derivative of a value with respect to the edge vectors, shape (n_edges, 3)."""
         (found,) = gradients(value, [self.vectors], create_graph)
         return found
 
 
+def _single(graph: AtomGraph, system: int) -> AtomGraph:
+    atoms, row = graph.batch == system, slice(system, system + 1)
+    edges, first = atoms[graph.edge_index[0]], int(atoms.nonzero()[0, 0])
+    return AtomGraph(
+        atomic_numbers=graph.atomic_numbers[atoms],
+        positions=graph.positions[atoms],
+        cell=graph.cell[row],
+        pbc=graph.pbc[row],
+        edge_index=graph.edge_index[:, edges] - first,
+        cell_shifts=graph.cell_shifts[edges],
+        batch=graph.batch[atoms] - system,
+        charge=graph.charge[row],
+        spin=graph.spin[row],
+    )
+
+
 def gradients(value: Tensor, sources: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
     """Derivatives of a sum, zero where it does not depend on a source."""
-    if not value.requires_grad:
+    if not value.requires_grad or not sources:
         return [torch.zeros_like(source) for source in sources]
     return list(
         torch.autograd.grad(

@@ -92,6 +92,19 @@ class Target:
         """What shares of the energy are as shares of the target, same shape."""
         raise NotImplementedError
 
+    def traced(self, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
+        """The number whose relevance is propagated; for a force the energy, whose slope is taken later.
+
+        Arguments are those of a single structure and the ghost.
+        """
+        return systems[:1]
+
+    def readouts(self, subject: Subject, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
+        """The same by the atom it is read out at, shape (n_atoms,), or (1,) where no atom has a share."""
+        if not atoms.requires_grad:  # a readout that is not additive
+            return systems[:1]
+        return atoms[: subject.n_atoms] * subject.weights
+
     def on_copies(self, copies: Subject) -> Target:
         """Bound to a single structure: the same for copies of it that lack some edges."""
         return self
@@ -224,6 +237,12 @@ class Charge(Target):
 
     def value(self, run: Run) -> Tensor:
         return run.output.potential.charges[self.rows].double()
+
+    def traced(self, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
+        return charges[self.rows].double()
+
+    def readouts(self, subject: Subject, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
+        return self.traced(atoms, systems, charges)
 
     def on_copies(self, copies: Subject) -> Charge:
         return self.bind(copies)
