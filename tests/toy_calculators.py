@@ -136,3 +136,11 @@ class ElasticCell(Calculator):
             "forces": np.zeros((len(atoms), 3)),
             "stress": stress.ravel()[[0, 4, 8, 5, 2, 1]],
         }
+
+
+class SlowCell(ElasticCell):
+    """Sleeps for $TOY_DELAY_S in every call."""
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        time.sleep(float(os.environ.get("TOY_DELAY_S", "0")))
