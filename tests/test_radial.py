@@ -14,7 +14,9 @@ RNG = np.random.default_rng(0)
 
 def ideal_gas(n_atoms: int, n_frames: int, lengths, symbols: str = "") -> MemoryRun:
     """Atoms anywhere in a cubic cell whose length differs from frame to frame."""
-    atoms = Atoms(symbols or f"Ar{n_atoms}", cell=[lengths[0]] * 3, pbc=True, positions=np.zeros((n_atoms, 3)))
+    atoms = Atoms(
+        symbols or f"Ar{n_atoms}", cell=[lengths[0]] * 3, pbc=True, positions=np.zeros((n_atoms, 3))
+    )
     lengths = np.resize(lengths, n_frames)
     positions = RNG.random((n_frames, n_atoms, 3)) * lengths[:, None, None]
     return MemoryRun(atoms, positions, cells=lengths[:, None, None] * np.eye(3))
