@@ -87,6 +87,7 @@ class EventKind:
 
     RELAXED = "relaxed"
     EQUILIBRATED = "equilibrated"
+    STAGE = "stage"
     BONDS = "bonds"
     WARNING = "warning"
     STOPPED = "stopped"

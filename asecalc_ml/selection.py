@@ -94,13 +94,19 @@ def parse_selection(text: str) -> Selection:
     ConfigError
         If it is none.
     """
+    terms = parse_terms(text)
+    return Selection(min(terms, terms[::-1], key=lambda one: [term.order for term in one]))
+
+
+def parse_terms(text: str) -> tuple[Term, ...]:
+    """The terms of a pattern in the order in which they are written; ConfigError if it is none."""
     terms = tuple(_term(part.strip(), text) for part in re.split("[-–]", str(text)))
     if len(terms) not in KINDS:
         raise ConfigError(
             f"pattern {text!r}: expected two atoms for a bond ('C-O'), three for an angle ('C-C-O') or four "
             "for a dihedral ('C-C-C-O')"
         )
-    return Selection(min(terms, terms[::-1], key=lambda one: [term.order for term in one]))
+    return terms
 
 
 def canonical(text: str) -> str:

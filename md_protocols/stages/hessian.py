@@ -107,6 +107,7 @@ class Hessian(Stage):
             forward, backward = displaced
             rows.append((backward[free] - forward[free]).ravel() / (2 * self.displacement_A))
             engine.progress.update(row + 1)
+            engine.pause_if_asked()
         return _symmetric(np.array(rows))
 
     def _displaced(self, atoms: Atoms, free: np.ndarray) -> Iterator[list[np.ndarray]]:

@@ -16,6 +16,9 @@ from asecalc_ml.topology import bond_changes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ase import Atoms
+    from ase.optimize.optimize import Optimizer
+
     from asecalc_ml.md_protocols.engine import Engine
 
 BFGS_UP_TO = 100  # atoms; its matrices grow with the square
@@ -31,7 +34,7 @@ class Relax(Stage):
 
     def run(self, engine: Engine) -> None:
         """Relax, and note how far it came."""
-        optimizer, observe = self._optimizer(engine.atoms), self.observer(engine)
+        optimizer, observe = optimizer_for(engine.atoms), self.observer(engine)
         try:
             for _ in optimizer.irun(fmax=self.fmax_eV_A, steps=self.n_steps):
                 if not np.isfinite(engine.atoms.get_forces()).all():
@@ -48,11 +51,6 @@ class Relax(Stage):
     def observer(self, engine: Engine) -> Callable[[int], None]:
         """What is called with the number of steps done, forces known."""
         return engine.progress.update
-
-    def _optimizer(self, atoms):
-        from ase.optimize import BFGS, FIRE
-
-        return (BFGS if len(atoms) <= BFGS_UP_TO else FIRE)(atoms, logfile=None)
 
     def _conclude(self, engine: Engine, n_steps: int) -> None:
         state, atoms = engine.state, engine.atoms
@@ -77,3 +75,10 @@ class Relax(Stage):
                 f"relaxing broke {len(broken)} bonds of the structure and formed {len(formed)}; the analyses "
                 "take the bonds of the structure as it was given: check it, and the unit of its lengths",
             )
+
+
+def optimizer_for(atoms: Atoms) -> Optimizer:
+    """BFGS, or FIRE for large systems."""
+    from ase.optimize import BFGS, FIRE
+
+    return (BFGS if len(atoms) <= BFGS_UP_TO else FIRE)(atoms, logfile=None)

@@ -1,0 +1,131 @@
+"""One calculator's curve of a scan, and what is read off it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Numbers = list[float | None]  # None where a point could not be computed
+
+
+class Extremum(Record):
+    """A minimum or a maximum of a curve."""
+
+    at: float = Field(description="value of the coordinate, Å or degrees")
+    energy_eV: float = Field(description="relative to the scan's zero")
+
+
+class Curve(Record):
+    """Energy and projected force of one calculator along a scan."""
+
+    label: str
+    is_reference: bool
+    energies_eV: Numbers = Field(description="relative to the energy at the scan's zero")
+    forces: Numbers = Field(description="-dE/dq in eV/Å or eV/rad")
+    energy_stds_eV: Numbers = Field(description="deviation of a committee's relative energies; else empty")
+    force_stds: Numbers = Field(description="deviation of a committee's projected forces; else empty")
+    minimum: Extremum | None = Field(description="lowest minimum inside the range")
+    barrier: Extremum | None = Field(description="highest maximum inside the range")
+    seen: list[tuple[float, float]] = Field(description="ranges of the coordinate in its training data")
+    dataset: str = Field("", description="name of the training data")
+    inside: list[bool] = Field(description="whether each point is in these ranges; empty where unknown")
+
+    @property
+    def n_failed(self) -> int:
+        """Points that could not be computed."""
+        return sum(value is None for value in self.energies_eV)
+
+
+def extrema(
+    values: np.ndarray, energies: np.ndarray, slopes: np.ndarray | None
+) -> dict[str, Extremum | None]:
+    """Lowest minimum and highest maximum inside the range of a curve.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_points,)
+        Ascending or descending.
+    energies : ndarray, shape (n_points,), eV
+    slopes : ndarray, shape (n_points,), optional
+        dE/dq where it is known: a cubic Hermite spline then, and a natural choice of cubic spline without.
+    """
+    import numpy as np
+    from scipy.interpolate import CubicHermiteSpline, CubicSpline
+
+    order = np.argsort(values)
+    known = order[np.isfinite(energies[order])]
+    if slopes is not None:
+        known = known[np.isfinite(slopes[known])]
+    if len(known) < 3:
+        return {"minimum": None, "barrier": None}
+    x, y = values[known], energies[known]
+    curve = CubicSpline(x, y) if slopes is None else CubicHermiteSpline(x, y, slopes[known])
+    places = curve.derivative().roots(extrapolate=False)
+    places = places[np.isfinite(places)]
+    bends = curve.derivative(2)(places)
+    lows, highs = places[bends > 0], places[bends < 0]
+    return {
+        "minimum": _extremum(curve, lows, "lowest"),
+        "barrier": _extremum(curve, highs, "highest"),
+    }
+
+
+def _extremum(curve, places: np.ndarray, which: Literal["lowest", "highest"]) -> Extremum | None:
+    if len(places) == 0:
+        return None
+    energies = curve(places)
+    best = int(energies.argmin() if which == "lowest" else energies.argmax())
+    return Extremum(at=float(places[best]), energy_eV=float(energies[best]))
+
+
+class Deviation(Record):
+    """How far a calculator is from the reference, at points inside or outside of its training data."""
+
+    label: str
+    region: str = Field(description="all points, inside or outside of the training data")
+    n_points: int
+    energy_mae_meV: float
+    energy_max_meV: float
+    force_mae: float | None = Field(description="meV/Å or meV/rad; null where the reference has no force")
+    force_max: float | None
+
+
+def deviations(curve: Curve, reference: Curve) -> list[Deviation]:
+    """Errors at all points, and inside and outside of the training data where that is known."""
+    import numpy as np
+
+    found = []
+    inside = np.array(curve.inside, dtype=bool)
+    regions = {"all": np.ones(len(curve.energies_eV), dtype=bool)}
+    if len(inside):
+        regions |= {"inside": inside, "outside": ~inside}
+    energy = 1000 * np.abs(_array(curve.energies_eV) - _array(reference.energies_eV))
+    force = 1000 * np.abs(_array(curve.forces) - _array(reference.forces))
+    for region, mask in regions.items():
+        e, f = (one[mask & np.isfinite(one)] for one in (energy, force))
+        if len(e):
+            of_force = (float(f.mean()), float(f.max())) if len(f) else (None, None)
+            found.append(
+                Deviation(
+                    label=curve.label,
+                    region=region,
+                    n_points=len(e),
+                    energy_mae_meV=float(e.mean()),
+                    energy_max_meV=float(e.max()),
+                    force_mae=of_force[0],
+                    force_max=of_force[1],
+                )
+            )
+    return found
+
+
+def _array(values: Numbers) -> np.ndarray:
+    import numpy as np
+
+    return np.array([np.nan if value is None else value for value in values], dtype=float)

@@ -1,0 +1,80 @@
+"""The figure of a scan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from asecalc_ml.analysis.scan import ScanResult
+    from asecalc_ml.analysis.scan_curve import Curve, Numbers
+
+BAR, GAP = 0.028, 0.012  # height of a bar, and space above it, of the axes
+MARGIN = 0.25  # beyond the reference, of its range
+
+
+def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
+    """Curves with their bands, the reference dashed, and bars of training data at the bottom."""
+    from asecalc_ml.analysis.figures import INK, PALETTE, RULE
+
+    models = [curve for curve in result.curves if not curve.is_reference]
+    colors = dict(zip([curve.label for curve in models], PALETTE * len(models), strict=False))
+    for curve in models:
+        _draw_curve(ax, result.values, curve, panel, color=colors[curve.label])
+    if result.reference:
+        _draw_curve(ax, result.values, result.reference, panel, color=INK, dashes=(4, 2), linewidth=1.2)
+    with_bars = [curve for curve in models if curve.seen]
+    unit, per = result.unit, result.force_unit
+    label = "relative energy (eV)" if panel == "energy" else f"−dE/dq (eV/{per})"
+    ax.set(xlabel=f"{result.kind} {result.coordinate} ({unit})", ylabel=label)
+    ax.set_xlim(min(result.values), max(result.values))
+    _limit(ax, result, panel, room=len(with_bars) * (BAR + GAP))
+    for k, curve in enumerate(with_bars):
+        spans = [(low, high - low) for low, high in curve.seen]
+        place = (GAP + k * (BAR + GAP), BAR)
+        ax.broken_barh(
+            spans,
+            place,
+            transform=ax.get_xaxis_transform(),
+            color=colors[curve.label],
+            alpha=0.6,
+            linewidth=0,
+        )
+    if panel == "force":
+        ax.axhline(0, color=RULE, linewidth=0.8)
+    ax.legend(loc="best", borderaxespad=0.2)
+
+
+def _draw_curve(ax: Axes, values: list[float], curve: Curve, panel: str, **style) -> None:
+    y, spread = _of(curve, panel)
+    few = len(values) <= 60
+    ax.plot(values, y, label=curve.label, marker="o" if few else None, markersize=2.5, **style)
+    if len(spread):
+        ax.fill_between(values, y - spread, y + spread, color=style["color"], alpha=0.25, linewidth=0)
+
+
+def _of(curve: Curve, panel: str) -> tuple[np.ndarray, np.ndarray]:
+    y, spread = (
+        (curve.energies_eV, curve.energy_stds_eV) if panel == "energy" else (curve.forces, curve.force_stds)
+    )
+    return _array(y), _array(spread)
+
+
+def _limit(ax: Axes, result: ScanResult, panel: str, room: float) -> None:
+    """A range of the reference and not of models that have lost their way, with room for the bars."""
+    judged = [result.reference] if result.reference else result.curves
+    values = np.concatenate([_of(curve, panel)[0] for curve in judged])
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return
+    low, high = values.min(), values.max()
+    span = max(high - low, 1e-3)
+    bottom, top = low - MARGIN * span, high + MARGIN * span
+    ax.set_ylim(bottom - room * (top - bottom), top)
+
+
+def _array(values: Numbers) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)

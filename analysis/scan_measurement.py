@@ -1,0 +1,137 @@
+"""From the raw table of a scan to curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asecalc_ml.analysis.scan_curve import Curve, Numbers, extrema
+from asecalc_ml.analysis.training_domain import TrainingDomain
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.histogram import Histogram
+
+if TYPE_CHECKING:
+    from asecalc_ml.rundir import RunReader
+
+WHOLE = -1  # in the column of members: the calculator itself
+Raw = dict[int, tuple[np.ndarray, np.ndarray]]  # energies and forces by member, NaN where there are none
+
+
+class ScanData:
+    """What lies in the run directory of a scan.
+
+    Parameters
+    ----------
+    run : RunReader
+
+    Attributes
+    ----------
+    values : ndarray, shape (n_points,)
+    zero : int
+        Point at which all energies are zero: the minimum of the reference, or of the first calculator without
+        one, among the points that all calculators could compute.
+    """
+
+    def __init__(self, run: RunReader):
+        about, table = run.scan, run.scan_table
+        if about is None or not len(table.get("point", ())):
+            raise AnalysisError("the run holds no point of a scan: run protocol scan")
+        self.about: dict[str, Any] = about
+        self.values = np.array(about["values"])
+        entries = about["calculators"]
+        self._raw = [_raw(table, k, len(self.values)) for k in range(len(entries))]
+        if about["reference_values"]:
+            name = str(run.options.get("reference_values"))
+            entries = [*entries, {"label": Path(name).stem, "is_reference": True, "cards": []}]
+            self._raw.append(_of_file(about["reference_values"], self.values))
+        self._entries = entries
+        self.zero = self._zero()
+
+    def curves(self) -> list[Curve]:
+        """A curve for each calculator that could compute the zero."""
+        return [self._curve(entry, raw) for entry, raw in zip(self._entries, self._raw, strict=True)]
+
+    def _zero(self) -> int:
+        computed = [raw[WHOLE][0] for raw in self._raw if np.isfinite(raw[WHOLE][0]).any()]
+        if not computed:
+            raise AnalysisError("not one point of the scan could be computed: its events say why")
+        judges = [
+            raw[WHOLE][0]
+            for entry, raw in zip(self._entries, self._raw, strict=True)
+            if entry["is_reference"] and np.isfinite(raw[WHOLE][0]).any()
+        ]
+        common = np.isfinite(computed).all(axis=0)
+        if not common.any():
+            raise AnalysisError(
+                "the calculators have no point of the scan in common, so that their energies have no zero"
+            )
+        return int(np.where(common, (judges or computed)[0], np.inf).argmin())
+
+    def _curve(self, entry: dict[str, Any], raw: Raw) -> Curve:
+        energies, forces = raw[WHOLE]
+        energies = energies - energies[self.zero]
+        per_unit = 1.0 if self.about["kind"] == "bond" else np.pi / 180
+        slopes = None if np.isnan(forces).all() else -forces * per_unit
+        members = [raw[member] for member in sorted(raw) if member != WHOLE]
+        seen = self._seen(entry["cards"])
+        return Curve(
+            label=entry["label"],
+            is_reference=entry["is_reference"],
+            energies_eV=_numbers(energies),
+            forces=_numbers(forces),
+            energy_stds_eV=_spread([e - e[self.zero] for e, _ in members]),
+            force_stds=_spread([f for _, f in members]),
+            seen=occupied(seen) if seen else [],
+            dataset=TrainingDomain(entry["cards"][0]).dataset if seen else "",
+            inside=seen.covers(self.values).tolist() if seen else [],
+            **extrema(self.values, energies, slopes),
+        )
+
+    def _seen(self, cards: list[dict]) -> Histogram | None:
+        """Distribution of the coordinate in the training data of a model, or of all members together."""
+        read = {"bond": TrainingDomain.bonds, "angle": TrainingDomain.angles}.get(self.about["kind"])
+        found = [read(TrainingDomain(card), self.about["pattern"]) for card in cards] if read else []
+        known = [one for one in found if one is not None]
+        return sum(known[1:], start=known[0]) if known else None
+
+
+def occupied(histogram: Histogram) -> list[tuple[float, float]]:
+    """Ranges of neighboring bins that hold samples.
+
+    Examples
+    --------
+    >>> occupied(Histogram(width=1.0, start=2, counts=[1, 4, 0, 2], mean=3.0, std=1.0))
+    [(2.0, 4.0), (5.0, 6.0)]
+    """
+    edges, filled = histogram.edges, np.array([0, *histogram.counts, 0]) > 0
+    changes = np.flatnonzero(filled[1:] != filled[:-1])
+    return [(float(edges[a]), float(edges[b])) for a, b in changes.reshape(-1, 2)]
+
+
+def _raw(table: dict[str, np.ndarray], calculator: int, n_points: int) -> Raw:
+    found: Raw = {WHOLE: (np.full(n_points, np.nan), np.full(n_points, np.nan))}
+    for row in np.flatnonzero(table["calculator"] == calculator):
+        member, point = int(table["member"][row]), int(table["point"][row])
+        if member not in found:
+            found[member] = (np.full(n_points, np.nan), np.full(n_points, np.nan))
+        found[member][0][point], found[member][1][point] = table["energy_eV"][row], table["force"][row]
+    return found
+
+
+def _of_file(rows: list[list[float | None]], values: np.ndarray) -> Raw:
+    known = {round(row[0], 6): row for row in rows}
+    chosen = [known[round(value, 6)] for value in values.tolist()]
+    columns = ([np.nan if row[k] is None else row[k] for row in chosen] for k in (1, 2))
+    energies, forces = (np.array(column, dtype=float) for column in columns)
+    return {WHOLE: (energies, forces)}
+
+
+def _spread(members: list[np.ndarray]) -> Numbers:
+    """Standard deviation over members, with n - 1 in it; nothing without them."""
+    return _numbers(np.std(members, axis=0, ddof=1)) if len(members) > 1 else []
+
+
+def _numbers(values: np.ndarray) -> Numbers:
+    return [float(value) if np.isfinite(value) else None for value in values]

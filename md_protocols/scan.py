@@ -1,0 +1,80 @@
+"""Scans of one internal coordinate, with several calculators and a reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from asecalc_ml.md_protocols.relax import RelaxOptions
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Spec = str | dict[str, dict[str, Any] | None]
+LARGEST = {2: float("inf"), 3: 180.0, 4: float("inf")}
+
+
+class Scan(RelaxOptions):
+    """Drive a bond, an angle or a dihedral; energy and projected force with several calculators."""
+
+    protocol: Literal["scan"] = Field("scan", description="scan of a bond, an angle or a dihedral")
+    default_analyses: ClassVar = ("scan",)
+
+    coordinate: str | list[int] = Field(
+        description="two atoms for a bond, three for an angle, four for a dihedral, the last one moving: a "
+        "pattern with one match (C-O, CH2-OH) or numbers from 0 ([1, 2])",
+        examples=["C-O"],
+    )
+    molecule: int | None = Field(
+        None, ge=0, description="number of the molecule, from 0, in which a pattern is sought"
+    )
+    start: float | None = Field(None, description="first value, Å or degrees; empty with reference_values")
+    stop: float | None = Field(None, description="last value, Å or degrees; empty with reference_values")
+    points: int | None = Field(None, ge=2, le=10_000, description="number of values; 31 where empty")
+    kind: Literal["rigid", "relaxed"] = Field(
+        "rigid", description="move nothing else, or relax everything else at each value"
+    )
+    moves: Literal["fragment", "atom"] = Field(
+        "fragment", description="what moves: all atoms behind the bond, or the last atom alone"
+    )
+    relax: bool = Field(True, description="relax the structure before a rigid scan")
+    more_calculators: list[Spec] = Field([], description="calculators to compare, as in calculator")
+    reference: Spec | None = Field(
+        None, description="calculator that the others are held against, such as gfn2-xtb or pyscf-dft"
+    )
+    reference_values: str | None = Field(
+        None, description="a CSV file in its place: value, energy (eV), and projected force if it is known"
+    )
+    geometries: str | None = Field(
+        None,
+        description="'each': every calculator makes its own; or the one calculator that makes those of all. "
+        "By default the first makes those of a rigid scan, and each those of a relaxed one",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Scan:
+        if isinstance(self.coordinate, list) and len(self.coordinate) not in LARGEST:
+            raise ValueError("coordinate: two atoms for a bond, three for an angle, four for a dihedral")
+        if self.reference is not None and self.reference_values is not None:
+            raise ValueError("reference and reference_values: give one of the two")
+        ends = (self.start, self.stop)
+        if (None in ends and self.reference_values is None) or (ends.count(None) == 1):
+            raise ValueError("start and stop: a scan needs its first and its last value")
+        if None not in ends and self.start == self.stop:
+            raise ValueError("start and stop are the same value")
+        if self.start is None and self.points is not None:
+            raise ValueError("points: without start and stop the values are those of reference_values")
+        return self
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Refuse what cannot be scanned, before anything is computed."""
+        from asecalc_ml.md_protocols.scan_plan import Plan
+
+        Plan.of(self, atoms).check()
+
+    def stages(self) -> list:
+        """The scan, which relaxes what it has to."""
+        from asecalc_ml.md_protocols.stages.scan import ScanStage
+
+        return [ScanStage(self)]
