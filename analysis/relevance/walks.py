@@ -5,8 +5,8 @@ r"""Relevant walks: relevance propagation that keeps to one atom at each step.
 i_n is the atom at which the walk is read out, i_0 the one whose embedding it comes from, and those between
 are where relevance stands when it enters an interaction block. An atom may follow itself, inside a block or
 by its own image. A walk of n steps has n + 1 atoms; where a skip connection passes a block by, or earlier
-features are read out, shorter walks come out beside them. A network of more blocks than steps takes several of
-them in one step, so that atoms of a step need not be neighbors. Schnake et al., arXiv:2006.03589, equation
+features are read out, shorter walks come out beside them. A network of more blocks than steps takes several
+of them in one step, so that atoms of a step need not be neighbors. Schnake et al., arXiv:2006.03589, equation
 (4), with the rules of :mod:`.rules`.
 
 Relevance of an atom is that of the walks that visit it, divided evenly among the atoms of each.
