@@ -67,11 +67,15 @@ def temperature_text(temperature_K: float | Sequence[float] | None) -> str:
     --------
     >>> temperature_text([300, 500.0])
     '300 and 500 K'
+    >>> temperature_text([300, 843, 3374])
+    '300 to 3374 K'
     >>> temperature_text(None)
     'unknown temperature'
     """
     several = temperature_K if isinstance(temperature_K, list | tuple) else [temperature_K]
     known = [f"{value:g}" for value in several if value is not None]
+    if len(known) > 2:
+        known = [f"{min(several):g} to {max(several):g}"]
     return f"{' and '.join(known)} K" if known else "unknown temperature"
 
 

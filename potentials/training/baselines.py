@@ -83,7 +83,8 @@ def table(errors: Mapping[str, Mapping[str, Pair]], n_frames: Mapping[str, int])
     for group, by_predictor in errors.items():
         for predictor, (per_atom, forces) in by_predictor.items():
             cells = (*_mae_and_rmse(forces), *_mae_and_rmse(per_atom))
-            rows.append((group, predictor, str(n_frames[group]), *cells))
+            if set(cells) != {NO_VALUE}:  # as of zero forces where the data have none
+                rows.append((group, predictor, str(n_frames[group]), *cells))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return ["  " + _line(row, widths) for row in rows]
 
