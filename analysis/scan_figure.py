@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from asecalc_ml.analysis.scan_curve import Curve, Numbers
 
 BAR, GAP = 0.028, 0.012  # height of a bar, and space above it, of the axes
+LABEL = 36  # characters
 MARGIN = 0.25  # beyond the reference, of its range
 
 
@@ -51,7 +53,14 @@ def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
 def _draw_curve(ax: Axes, values: list[float], curve: Curve, panel: str, **style) -> None:
     y, spread = _of(curve, panel)
     few = len(values) <= 60
-    ax.plot(values, y, label=curve.label, marker="o" if few else None, markersize=2.5, **style)
+    ax.plot(
+        values,
+        y,
+        label=shorten(curve.label, LABEL, placeholder=" …"),
+        marker="o" if few else None,
+        markersize=2.5,
+        **style,
+    )
     if len(spread):
         ax.fill_between(values, y - spread, y + spread, color=style["color"], alpha=0.25, linewidth=0)
 

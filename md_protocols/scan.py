@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 Spec = str | dict[str, dict[str, Any] | None]
-LARGEST = {2: float("inf"), 3: 180.0, 4: float("inf")}
+N_ATOMS = (2, 3, 4)  # of a bond, an angle, a dihedral
 
 
 class Scan(RelaxOptions):
@@ -29,9 +29,13 @@ class Scan(RelaxOptions):
     molecule: int | None = Field(
         None, ge=0, description="number of the molecule, from 0, in which a pattern is sought"
     )
-    start: float | None = Field(None, description="first value, Å or degrees; empty with reference_values")
-    stop: float | None = Field(None, description="last value, Å or degrees; empty with reference_values")
-    points: int | None = Field(None, ge=2, le=10_000, description="number of values; 31 where empty")
+    start: float | None = Field(
+        None, description="first value, Å or degrees; empty only with reference_values"
+    )
+    stop: float | None = Field(None, description="last value, Å or degrees; empty only with reference_values")
+    points: int | None = Field(
+        None, ge=2, le=10_000, description="number of values from start to stop; empty for 31"
+    )
     kind: Literal["rigid", "relaxed"] = Field(
         "rigid", description="move nothing else, or relax everything else at each value"
     )
@@ -48,14 +52,16 @@ class Scan(RelaxOptions):
     )
     geometries: str | None = Field(
         None,
-        description="'each': every calculator makes its own; or the one calculator that makes those of all. "
-        "By default the first makes those of a rigid scan, and each those of a relaxed one",
+        description="'each': every calculator makes its own; or 'reference', or the name of the one that "
+        "makes those of all. By default the first makes those of a rigid scan, each those of a relaxed one",
     )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scan:
-        if isinstance(self.coordinate, list) and len(self.coordinate) not in LARGEST:
+        if isinstance(self.coordinate, list) and len(self.coordinate) not in N_ATOMS:
             raise ValueError("coordinate: two atoms for a bond, three for an angle, four for a dihedral")
+        if isinstance(self.coordinate, list) and self.molecule is not None:
+            raise ValueError("molecule: it goes with a pattern, and coordinate names atoms by number")
         if self.reference is not None and self.reference_values is not None:
             raise ValueError("reference and reference_values: give one of the two")
         ends = (self.start, self.stop)

@@ -22,7 +22,7 @@ from asecalc_ml.topology import canonical_pattern
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.scan import Scan
 
-EACH = "each"
+EACH, REFERENCE = "each", "reference"
 POINTS = 31
 COLUMNS = ("value", "energy_eV", "force")
 
@@ -185,32 +185,38 @@ def _entries(options: Scan, first: BaseCalculator) -> list[Entry]:
 
 
 def _labels(specs: list[Any]) -> list[str]:
-    """Names of calculators; with arguments where a name comes twice, and then with numbers."""
-    labels = [_name(spec) for spec in specs]
-    labels = [
-        _name(spec, with_arguments=True) if labels.count(label) > 1 else label
-        for spec, label in zip(specs, labels, strict=True)
-    ]
+    """Names of calculators; where a name comes twice with the arguments that differ, and then with numbers."""
+    split = [_split(spec) for spec in specs]
+    labels = []
+    for name, arguments in split:
+        others = [other for same, other in split if same == name]
+        own = {
+            key: arguments[key]
+            for key in arguments
+            if any(other.get(key) != arguments[key] for other in others)
+        }
+        listed = ", ".join(f"{key}: {value}" for key, value in own.items())
+        labels.append(f"{name} ({listed})" if listed else name)
     return [
         f"{label} ({labels[:k].count(label) + 1})" if labels.count(label) > 1 else label
         for k, label in enumerate(labels)
     ]
 
 
-def _name(spec: Any, with_arguments: bool = False) -> str:
-    if isinstance(spec, str):
-        return spec
+def _split(spec: Any) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a calculator."""
     if isinstance(spec, Mapping):
         name, arguments = next(iter(spec.items()))
-        listed = ", ".join(f"{key}={value}" for key, value in (arguments or {}).items())
-        return f"{name}({listed})" if with_arguments and listed else str(name)
-    return str(describe_calculator(spec)["name"])
+        return str(name), dict(arguments or {})
+    return spec if isinstance(spec, str) else str(describe_calculator(spec)["name"]), {}
 
 
 def _makers(options: Scan, labels: list[str]) -> dict[str, str]:
     maker = options.geometries or (labels[0] if options.kind == "rigid" else EACH)
+    if maker == REFERENCE and options.reference is not None:
+        maker = labels[-1]
     if maker == EACH:
         return {label: label for label in labels}
     if maker not in labels:
-        raise ConfigError(f"geometries is {maker!r}; give 'each' or one of {', '.join(labels)}")
+        raise ConfigError(f"geometries is {maker!r}; give 'each', 'reference' or one of {', '.join(labels)}")
     return dict.fromkeys(labels, maker)

@@ -167,6 +167,19 @@ def test_several_calculators_share_the_geometries_of_a_rigid_scan(tmp_path):
     assert result.errors[1].energy_max_meV > 1
 
 
+def test_calculators_of_one_name_are_told_apart_by_what_differs():
+    from asecalc_ml.md_protocols.scan_plan import _labels
+
+    dft = [{"pyscf-dft": {"basis": "x", "spin": spin}} for spin in (0, 2)]
+    assert _labels(["a", *dft]) == ["a", "pyscf-dft (spin: 0)", "pyscf-dft (spin: 2)"]
+    assert _labels(["a", {"a": {"dtype": "float64"}}, "b", "b"]) == [
+        "a",
+        "a (dtype: float64)",
+        "b (1)",
+        "b (2)",
+    ]
+
+
 def test_each_makes_its_own_geometries_if_told(tmp_path):
     run = scan(
         tmp_path / "run",
@@ -178,6 +191,26 @@ def test_each_makes_its_own_geometries_if_told(tmp_path):
     )
     frames = list(run.frames())
     assert not np.allclose(frames[0].positions, frames[2].positions)
+
+
+def test_the_reference_can_make_the_geometries_of_all(tmp_path):
+    """Relaxed by the reference, and computed by the other there, whose springs are half as stiff."""
+    stiff = {"toy_calculators:Springs": {"molecule_name": "H2O", "stiffness": 60.0}}
+    options = {"coordinate": [0, 1], "start": 0.9, "stop": 1.1, "points": 3, "relax_fmax_eV_A": 1e-4}
+    run = scan(
+        tmp_path / "run",
+        molecule("H2O"),
+        calculator="toy_calculators:Springs",
+        reference=stiff,
+        kind="relaxed",
+        geometries="reference",
+        **options,
+    )
+    assert {one["geometries_of"] for one in run.scan["calculators"]} == {run.scan["calculators"][1]["label"]}
+    frames = list(run.frames())
+    for ours, theirs in zip(frames[:3], frames[3:], strict=True):
+        assert (ours.positions == theirs.positions).all()
+    assert curve(run, 1)[1] == pytest.approx(2 * curve(run, 0)[1])
 
 
 @pytest.mark.parametrize(
@@ -237,7 +270,7 @@ def test_what_cannot_be_scanned_is_told_before_anything_is_computed(options, sai
     [
         ({"start": -1.0}, "a bond of -1 Å is none"),
         ({"coordinate": "C-C-O", "start": 90, "stop": 190}, "between 0 and 180"),
-        ({"geometries": "gfn2"}, "give 'each' or one of ase.calculators.emt:EMT"),
+        ({"geometries": "gfn2"}, "give 'each', 'reference' or one of ase.calculators.emt:EMT"),
         ({"reference_values": "nowhere.csv"}, "cannot be read"),
         ({"reference": "gfn3-xtb"}, "gfn3-xtb"),
     ],
@@ -253,6 +286,7 @@ def test_options_that_do_not_fit(options, said, tmp_path):
     "wrong",
     [
         {"coordinate": [1]},
+        {"coordinate": [1, 2], "molecule": 0},
         {"start": None},
         {"start": None, "stop": None},
         {"stop": 1.3},
