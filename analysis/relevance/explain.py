@@ -29,7 +29,7 @@ def explain(
     model: str | Path | Model,
     structures: Atoms | Iterable[Atoms],
     options: RelevanceOptions | None = None,
-    quiet: bool = True,
+    quiet: bool = False,
     **changes,
 ) -> RelevanceResult:
     """Say which atoms and pairs a model's prediction rests on.
@@ -43,7 +43,7 @@ def explain(
         One structure, a trajectory or a data set.
     options : RelevanceOptions, optional
     quiet : bool
-        Show no progress.
+        Show no progress, which is shown where there are several structures.
     **changes
         Options by name, such as ``method="saliency"`` and ``target="force:0-1"``.
 
@@ -126,7 +126,9 @@ class Explanation:
         from asecalc_ml.progress import progress
 
         structures, maps = [], {name: [] for name in methods}
-        with progress("relevance", len(methods) * len(frames), quiet, unit="maps") as advance:
+        with progress(
+            "relevance", len(methods) * len(frames), quiet or len(frames) == 1, unit="maps"
+        ) as advance:
             for batch in _batches(frames):
                 subject = self.source.subject(batch)
                 bound = target.bind(subject)
