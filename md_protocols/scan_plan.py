@@ -185,7 +185,7 @@ def _entries(options: Scan, first: BaseCalculator) -> list[Entry]:
 
 
 def _labels(specs: list[Any]) -> list[str]:
-    """Names of calculators; where a name comes twice with the arguments that differ, and then with numbers."""
+    """Names of calculators; where a name comes twice with the arguments that differ, then with numbers."""
     split = [_split(spec) for spec in specs]
     labels = []
     for name, arguments in split:
