@@ -39,9 +39,9 @@ class DFT(Calculator):
     charge, spin : int, optional
         In place of those of the structure.
     unrestricted : bool, optional
-        Orbitals of their own for each spin; by default where electrons are unpaired. An unrestricted singlet
-        is sought with broken symmetry, and again until no rotation of orbitals lowers it, as bonds that break
-        into radicals need it. False with unpaired electrons is restricted open-shell.
+        Orbitals of their own for each spin; by default where electrons are unpaired. They are rotated until
+        no small rotation lowers the energy, a singlet's from broken symmetry on, as bonds that break into
+        radicals need it. False with unpaired electrons is restricted open-shell.
     density_fitting : bool
         Coulomb (and exchange) energies through an auxiliary basis.
     grid_level : int
@@ -60,6 +60,9 @@ class DFT(Calculator):
 
     Notes
     -----
+    A self-consistent field may have several solutions that nothing small leads between: where states cross,
+    as along a bond that breaks, a curve may jump from one to another. Look for jumps.
+
     It runs on one thread, and each calculation starts from the density of the one before, if the atoms are
     the same: energies agree to 1e-9 eV, not to the last bit.
     """
@@ -154,7 +157,7 @@ class DFT(Calculator):
         """The field solved, from the density of the last calculation where that fits."""
         known = self._density is not None and self._density.shape[-1] == field.mol.nao
         field = self._solved(field, self._density if known else None)
-        if isinstance(field, dft.uks.UKS) and field.mol.spin == 0:
+        if isinstance(field, dft.uks.UKS):
             field = self._lowest(field)
         self._density = field.make_rdm1()
         return field
@@ -179,12 +182,13 @@ class DFT(Calculator):
         return field
 
     def _lowest(self, field):
-        """An unrestricted singlet that breaks symmetry where that lowers the energy, as in a broken bond.
+        """An unrestricted field that no small rotation of orbitals lowers.
 
-        The symmetric solution is no minimum there, but its Hessian's eigenvectors are searched from symmetric
-        guesses and may not tell. So it is left by mixing the frontier orbitals, differently for each spin.
+        A singlet breaks symmetry where that lowers the energy, as in a broken bond. The symmetric solution is
+        no minimum there, but its Hessian's eigenvectors are searched from symmetric guesses and may not tell.
+        So it is left by mixing the frontier orbitals, differently for each spin.
         """
-        if field.spin_square()[0] < SYMMETRIC:
+        if field.mol.spin == 0 and field.spin_square()[0] < SYMMETRIC:
             before = field.e_tot, field.mo_coeff, field.mo_occ, field.mo_energy
             field = self._solved(field, field.make_rdm1(_mixed(field), field.mo_occ))
             if field.e_tot > before[0]:
