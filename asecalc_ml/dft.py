@@ -157,7 +157,7 @@ class DFT(Calculator):
         """The field solved, from the density of the last calculation where that fits."""
         known = self._density is not None and self._density.shape[-1] == field.mol.nao
         field = self._solved(field, self._density if known else None)
-        if isinstance(field, dft.uks.UKS):
+        if isinstance(field, dft.uks.UKS) and _n_rotations(field):
             field = self._lowest(field)
         self._density = field.make_rdm1()
         return field
@@ -204,6 +204,11 @@ class DFT(Calculator):
         gradient = field.nuc_grad_method()
         gradient.grid_response = self._kind != "MGGA"  # for which pyscf has none
         return -gradient.kernel() * units.Hartree / units.Bohr
+
+
+def _n_rotations(field) -> int:
+    """Pairs of an occupied and an empty orbital of one spin."""
+    return int(sum((one > 0).sum() * (one == 0).sum() for one in field.mo_occ))
 
 
 def _mixed(field) -> np.ndarray:
