@@ -15,8 +15,8 @@ from asecalc_ml.analysis.relevance.targets import parse_target
 from asecalc_ml.derivative import edge_derivative
 from asecalc_ml.structures import load_structure
 
-REPEATS = 5
-MOST_SECONDS = 20.0
+REPEATS = 3
+MOST_SECONDS = 3.0
 
 
 def least_time(work) -> float:

@@ -151,4 +151,4 @@ def _correlations(result: RelevanceResult, ax: Axes) -> None:
     ax.set(xlabel="rank correlation", xlim=(min(-0.05, *(one.lowest - 0.05 for one in known)), 1))
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)

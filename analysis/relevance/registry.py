@@ -58,7 +58,7 @@ METHODS: dict[str, Method] = {
     "cam": Method("cam", "Class activation map", needs="contributions", additive=True),
     "grad-cam": Method("grad_cam", "Grad-CAM", needs="interactions"),
     "attention": Method("attention", "Attention weights", "1", needs="attentions"),
-    "lrp": Method("lrp", "Layer-wise relevance propagation"),
+    "lrp": Method("lrp", "Relevance propagation"),
     "walks": Method("walks", "Relevant walks", needs="messages"),
     "occlusion": Method("occlusion", "Occlusion"),
 }
