@@ -97,3 +97,23 @@ def test_help_answers_without_heavy_imports(tmp_path):
     )
     assert not set(done.stderr.split()) & {"torch", "ase", "numpy", "scipy", "matplotlib"}
     assert "force:ATOM-OTHER" in "".join(done.stdout.split()).replace("│", "")
+
+
+def test_a_run_directory_with_the_charge_of_its_structure(tiny_model, tmp_path):
+    from asecalc_ml.md_protocols.nve import NVE
+
+    run_directory = tmp_path / "run"
+    NVE(
+        structure="ethanol",
+        calculator="tiny",
+        relax=False,
+        equilibration_ps=0,
+        steps=4,
+        write_every=2,
+        directory=str(run_directory),
+    ).run(quiet=True)
+    code, output = run("tiny", run_directory, "--method", "cam", "--directory", tmp_path / "found", "-q")
+    assert code == 0, output
+    found = json.loads((tmp_path / "found" / "relevance.json").read_text())
+    assert len(found["structures"]) == 3
+    assert found["structures"][0]["symbols"] == load_structure("ethanol").get_chemical_symbols()
