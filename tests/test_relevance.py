@@ -226,8 +226,10 @@ def test_relevance_is_that_of_the_molecule_and_not_of_its_place(name, target):
     before, after = (maps(model, one, method="all", target=target) for one in (atoms, moved))
     assert before.keys() == after.keys()
     for method in before:
-        assert_close(after[method][0].atoms, before[method][0].atoms)
-        assert_close(after[method][0].pairs, before[method][0].pairs)
+        by_differences = method in ("lrp", "walks") and target != "energy"
+        tolerance = 1e-5 if by_differences else 1e-8
+        assert_close(after[method][0].atoms, before[method][0].atoms, tolerance)
+        assert_close(after[method][0].pairs, before[method][0].pairs, tolerance)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
