@@ -9,6 +9,7 @@ from torch import nn
 
 from asecalc_ml.analysis import relevance
 from asecalc_ml.analysis.relevance import rules
+from asecalc_ml.analysis.relevance.found import Found, joined, weighted_sum
 from asecalc_ml.cutoffs import smooth_cutoff
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.model import Model
@@ -285,6 +286,30 @@ def test_walks_sum_to_the_relevance_of_embeddings(name):
     np.testing.assert_allclose(by_start + halves, whole.atoms, atol=1e-9 * np.abs(whole.atoms).max())
     assert sum(walks.atoms) == pytest.approx(sum(whole.atoms), abs=1e-9)
     assert len({one.atoms[-1] for one in walks.walks}) == 4
+
+
+def test_walks_that_one_structure_lacks_are_zero_there():
+    first, second = (
+        Found(torch.zeros(2), walks=dict.fromkeys(walks, torch.ones(1))) for walks in ([(0, 1)], [(1, 0)])
+    )
+    both = joined([first, second])
+    assert [both.walks[walk].tolist() for walk in ((0, 1), (1, 0))] == [[1, 0], [0, 1]]
+    difference = weighted_sum([(2.0, first), (-1.0, second)])
+    assert [difference.walks[walk].tolist() for walk in ((0, 1), (1, 0))] == [[2], [-1]]
+
+
+@pytest.mark.parametrize("method", ["lrp", "walks"])
+def test_relevance_of_a_force_is_the_slope_of_that_of_the_energy(method):
+    model, atoms = toy(2), molecule(3)
+    direction = atoms.positions[2] - atoms.positions[0]
+    direction = direction / np.linalg.norm(direction)
+    ends = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[0] += sign * 1e-4 * direction
+        ends.append(np.array(frame(model, moved, method).atoms))
+    found = frame(model, atoms, method, target="force:0-2").atoms
+    np.testing.assert_allclose(found, -(ends[0] - ends[1]) / 2e-4, atol=1e-6)
 
 
 def test_the_largest_walks_are_listed_first():

@@ -56,12 +56,17 @@ def weighted_sum(terms: Sequence[tuple[float, Found]]) -> Found:
     return Found(
         atoms=total([part.atoms for part in parts]),
         edges=edges,
-        absorbed={name: total([part.absorbed[name] for part in parts]) for name in parts[0].absorbed},
-        walks={walk: total([part.walks[walk] for part in parts]) for walk in parts[0].walks},
+        absorbed={name: total(values) for name, values in _by_key([part.absorbed for part in parts]).items()},
+        walks={walk: total(values) for walk, values in _by_key([part.walks for part in parts]).items()},
     )
 
 
 def _in_a_row(maps: Sequence[Mapping]) -> dict:
+    return {key: torch.cat([one.cpu() for one in values]) for key, values in _by_key(maps).items()}
+
+
+def _by_key(maps: Sequence[Mapping]) -> dict:
+    """What each map has of every key; zero where it has none, as for a walk that a cutoff ends."""
     zero = torch.zeros(1, dtype=torch.float64)
     keys = dict.fromkeys(key for one in maps for key in one)
-    return {key: torch.cat([one.get(key, zero).to("cpu") for one in maps]) for key in keys}
+    return {key: [one.get(key, zero) for one in maps] for key in keys}
