@@ -78,8 +78,8 @@ def test_no_protocol(tmp_path):
 
 def test_unknown_protocol(tmp_path):
     path = tmp_path / "nev.yaml"
-    path.write_text("structure: ethanol\nprotocol: nev\n")
-    assert "nev.yaml, line 2: no protocol 'nev'; did you mean 'nve'?" in says(md, "validate", path)
+    path.write_text("structure: ethanol\nprotocol: nvee\n")
+    assert "nev.yaml, line 2: no protocol 'nvee'; did you mean 'nve'?" in says(md, "validate", path)
 
 
 def test_unknown_analysis(nve):

@@ -100,6 +100,7 @@ def template(protocol: Protocol) -> None:
 def report(directory: Directory, quiet: Quiet = False) -> None:
     """Analyse a run directory (again) and write its report."""
     _stored(directory)
+    show_messages(quiet)
     _analyse(directory, quiet)
 
 
