@@ -48,6 +48,8 @@ SPECIAL = {
     "zbl": {"reach": 2.0},
 }
 ARCHITECTURES = names("architectures")
+QUICK = ("ani", "equivariant-transformer", "jat", "schnet")  # angles, vectors, attention, and none of these
+EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES]
 
 
 def small_model(name: str, seed: int = 0, **changes) -> Model:
@@ -218,7 +220,7 @@ def test_the_truth_is_what_it_says():
 
 
 @pytest.mark.parametrize("target", ["energy", "force:1-3"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EACH)
 def test_relevance_is_that_of_the_molecule_and_not_of_its_place(name, target):
     model, atoms = small_model(name), molecule(n_atoms=4)
     moved = atoms.copy()
@@ -232,7 +234,7 @@ def test_relevance_is_that_of_the_molecule_and_not_of_its_place(name, target):
         assert_close(after[method][0].pairs, before[method][0].pairs, tolerance)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EACH)
 def test_relevance_goes_with_the_atom_when_atoms_change_places(name):
     model, atoms = small_model(name), molecule()
     order = np.random.default_rng(1).permutation(len(atoms))
@@ -241,7 +243,7 @@ def test_relevance_goes_with_the_atom_when_atoms_change_places(name):
         assert_close(after[method][0].atoms, np.array(before[method][0].atoms)[order])
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EACH)
 def test_other_weights_give_another_map(name):
     models = [small_model(name, seed) for seed in (0, 1)]
     if not list(models[0].parameters()):
@@ -252,7 +254,7 @@ def test_other_weights_give_another_map(name):
         assert change > 1e-3 * np.abs(first[method][0].atoms).max() > 0
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EACH)
 def test_a_batch_is_one_by_one(name):
     model = small_model(name)
     frames = [molecule(), small_crystal(("H", "C", "O"), 1.3), molecule(1, n_atoms=3)]
@@ -265,7 +267,7 @@ def test_a_batch_is_one_by_one(name):
             assert_close(list(frame.absorbed.values()), list(single[method][0].absorbed.values()))
 
 
-@pytest.mark.parametrize("target", ["energy", "force:1"])
+@pytest.mark.parametrize("target", ["energy", pytest.param("force:1", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_is_shared_out_is_all_there_is(name, target):
     """Relevance and what is absorbed sum to the target, for methods that say so."""
