@@ -27,7 +27,7 @@ from asecalc_ml.statistics import linear_drift
 from asecalc_ml.structures import load_structure
 
 #: Force errors that were aimed at, meV/Å.
-RMD17_ETHANOL = {"torchmdnet-ethanol": 8, "painn-ethanol": 12, "schnet-ethanol": 20}
+RMD17_ETHANOL = {"torchmdnet-ethanol": 8, "painn-ethanol": 12, "schnet-ethanol": 20, "jat-ethanol": 25}
 ETHANOL = (*RMD17_ETHANOL, "torchmdnet-ethanol-xtb")
 
 
@@ -114,6 +114,10 @@ def test_forces_are_those_of_the_method_it_was_trained_on():
     assert np.mean(errors) < 0.006  # eV/Å
 
 
+@pytest.mark.parametrize(
+    "ethanol",
+    ["torchmdnet-ethanol", *(pytest.param(name, marks=pytest.mark.slow) for name in ETHANOL[1:])],
+)
 def test_the_total_energy_is_conserved(ethanol, tmp_path):
     options = NVE(
         structure="ethanol",
