@@ -13,6 +13,7 @@ from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
+from asecalc_ml.cli.structures import READERS
 from asecalc_ml.config import Options
 from asecalc_ml.errors import ConfigError
 
@@ -27,7 +28,6 @@ app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 app.command("explain", context_settings=OPEN)(explain.explain)
 
-FORMATS = {".npz": "rmd17", ".json": "mlearn", ".h5": "ani1"}  # reader by suffix, where --format does not say
 Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]
 
 
@@ -85,7 +85,7 @@ def evaluate(
     """
     dataset = None
     if data is not None:
-        options = override({"format": FORMATS.get(Path(data).suffix, "ase"), "path": data}, context.args)
+        options = override({"format": READERS.get(Path(data).suffix, "ase"), "path": data}, context.args)
         dataset = config.parse_options(options, plugins.get("datasets", options["format"]))
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
