@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.analysis.base import Table
-from asecalc_ml.analysis.numbers import number_text
-from asecalc_ml.analysis.report import TEMPLATES, drawings, is_number, plain_text
+from asecalc_ml.analysis.report_page import drawings, render_page
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.comparison import Comparison
@@ -38,24 +37,12 @@ def write_page(comparison: Comparison, directory: str | Path) -> Path:
 
 def render(comparison: Comparison) -> str:
     """The page as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from asecalc_ml import __version__
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number_text, "is_number": is_number, "plain": plain_text}
-    return environment.get_template(PAGE).render(
+    return render_page(
+        "results.html",
         title=f"Comparison of {' and '.join(one.name for one in comparison.runs)}",
+        kind="Comparison of runs",
         drawings=list(drawings([comparison])),
-        tables=[*comparison.tables(), _runs(comparison)],
-        zip=zip,
-        version=__version__,
+        tables=[_runs(comparison), *comparison.tables()],
     )
 
 

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from asecalc_ml.analysis.base import Cell, Result, Verdict
+from asecalc_ml.analysis.base import Result, Verdict
 from asecalc_ml.analysis.connectivity import BOUND
-from asecalc_ml.analysis.numbers import number_text
 from asecalc_ml.analysis.pipeline import lost_frames_text, read_results
+from asecalc_ml.analysis.relevance.page import is_beside_viewer, read_relevance
+from asecalc_ml.analysis.report_page import drawings, render_page
+from asecalc_ml.analysis.viewer_scenes import scenes
 from asecalc_ml.rundir import EventKind
 
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
-TEMPLATES = Path(__file__).parent / "templates"
 ENDINGS = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED, EventKind.FINISHED)
 SHOWN_EVENTS = 5
 
@@ -35,18 +36,10 @@ class Row(NamedTuple):
     meaning: str = ""
 
 
-class Drawing(NamedTuple):
-    """A figure ready for the page."""
-
-    title: str
-    svg: str
-    caption: str
-
-
 def write_report(directory: str | Path) -> Path:
     """Write ``report.html`` from the results in a run directory.
 
-    The page has its figures and styles inside, asks for nothing from a network and needs no JavaScript.
+    The page has everything inside and asks for nothing from a network.
 
     Parameters
     ----------
@@ -62,37 +55,27 @@ def write_report(directory: str | Path) -> Path:
 
     run = RunReader(directory)
     page = Path(directory) / REPORT
-    write_whole(page, render(run, read_results(directory)))
+    write_whole(page, render(run, [*read_results(directory), *read_relevance(directory)]))
     return page
 
 
 def render(run: RunReader, results: list[Result]) -> str:
     """The page as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number_text, "is_number": is_number, "plain": plain_text}
-    return environment.get_template("report.html").render(
+    return render_page(
+        "report.html",
         title=run_title(run),
         kind="Molecular dynamics report" if _has_time(run) else "Calculation report",
+        scenes=scenes(run, results),
         has_time=_has_time(run),
         completion=completion(run),
         facts=list(key_facts(run)),
-        zip=zip,
         verdicts=all_verdicts(run, results),
-        drawings=list(drawings(results)),
+        drawings=list(drawings(results, is_beside_viewer)),
         tables=[table for result in results for table in result.tables()],
         options=list(option_rows(run.options)),
         model=list(model_rows(run)),
         provenance=list(flat_rows(run.provenance)),
         events=[event_row(event) for event in run.events],
-        version=_version(),
     )
 
 
@@ -173,7 +156,7 @@ def key_facts(run: RunReader) -> Iterator[Row]:
     yield Row("atoms", f"{len(run.atoms)} ({run.atoms.get_chemical_formula(mode='hill')})")
     if charge := run.atoms.info.get("charge"):
         yield Row("charge", f"{charge:+d} e")
-    if "timestep_fs" in options:
+    if "timestep_fs" in options and _has_time(run):
         yield Row("production", f"{_last_step(run) * options['timestep_fs'] / 1000:.4g} ps")
         yield Row("time step", f"{options['timestep_fs']:g} fs")
     if "temperature_K" in options:
@@ -192,21 +175,6 @@ def all_verdicts(run: RunReader, results: list[Result]) -> list[Verdict]:
         + bound_verdict(run, results)
         + [verdict for result in results for verdict in result.verdicts()]
     )
-
-
-def drawings(results: list[Result]) -> Iterator[Drawing]:
-    """Every figure of every result."""
-    from asecalc_ml.analysis.figures import svg
-
-    for result in results:
-        for panel in result.panels():
-            label = f"{panel.title}. {panel.caption}"
-            yield Drawing(panel.title, svg(result, panel.key, label), panel.caption)
-
-
-def is_number(value: Cell) -> bool:
-    """Whether a table's cell holds a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 # ------------------------------------------------------------------------------------------ what was run
@@ -283,23 +251,6 @@ def flat_rows(data: Mapping, prefix: str = "") -> Iterator[Row]:
             yield Row(name, value)
 
 
-def plain_text(value: Any) -> str:
-    """A value as it would stand in YAML, on one line."""
-    if value is None or isinstance(value, bool):
-        return {None: "–", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {plain_text(item)}" for key, item in value.items()) or "–"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(plain_text, value)) or "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def event_row(event: Mapping) -> Row:
     """An event's kind, its message, and when."""
     return Row(str(event.get("kind", "event")), event.get("message"), str(event.get("time", "")))
-
-
-def _version() -> str:
-    from asecalc_ml import __version__
-
-    return __version__

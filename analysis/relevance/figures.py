@@ -24,7 +24,7 @@ def panels(result: RelevanceResult) -> list[Panel]:
     """Two for each method, and the comparison."""
     found = []
     for one in result.methods:
-        name = f"{one.title} of the {_named(result)}"
+        name = f"{one.title} of the {result.what}"
         found += [
             Panel(
                 key=f"{MOLECULE}{one.method}",
@@ -52,13 +52,6 @@ def draw(result: RelevanceResult, ax: Axes, panel: str) -> None:
         _molecule(result, result.of(panel.removeprefix(MOLECULE)), ax)
     else:
         _bars(result, result.of(panel.removeprefix(ATOMS)), ax)
-
-
-def _named(result: RelevanceResult) -> str:
-    kind, _, atoms = result.target.partition(":")
-    return (
-        kind if not atoms else f"{kind} {'on' if kind == 'force' else 'of'} atom {atoms.replace('-', ' → ')}"
-    )
 
 
 def is_one_molecule(result: RelevanceResult) -> bool:
@@ -114,12 +107,9 @@ def _molecule(result: RelevanceResult, one: MethodRelevance, ax: Axes) -> None:
 
 
 def _bonds(structure, plane: np.ndarray, ax: Axes) -> None:
-    from ase import Atoms
-
     from asecalc_ml.topology import find_bonds_and_shifts
 
-    atoms = Atoms(structure.symbols, structure.positions_A, cell=structure.cell_A, pbc=structure.pbc)
-    bonds, shifts = find_bonds_and_shifts(atoms)
+    bonds, shifts = find_bonds_and_shifts(structure.to_atoms())
     for i, j in bonds[~shifts.any(axis=1)]:
         ax.plot(*plane[[i, j]].T, color=GREY, linewidth=2.5, zorder=1)
 

@@ -29,6 +29,12 @@ class Structure(Record):
     pairs: list[tuple[int, int]] = Field(description="listed pairs of atoms, i <= j")
     pair_shifts: list[tuple[int, int, int]] = Field(description="cell shifts from i to j of each pair")
 
+    def to_atoms(self) -> Atoms:
+        """The structure as ASE has it."""
+        from ase import Atoms
+
+        return Atoms(self.symbols, self.positions_A, cell=self.cell_A, pbc=self.pbc)
+
 
 class Walk(Record):
     """A sequence of atoms that relevance flows along, from its source to the atom it is read out at."""
@@ -89,6 +95,14 @@ class RelevanceResult(Result):
     structures: list[Structure]
     methods: list[MethodRelevance]
     correlations: list[RankCorrelation] = Field([], description="of each method with occlusion")
+
+    @property
+    def what(self) -> str:
+        """The target in words, such as "force on atom 2 → 1"."""
+        kind, _, atoms = self.target.partition(":")
+        if not atoms:
+            return kind
+        return f"{kind} {'on' if kind == 'force' else 'of'} atom {atoms.replace('-', ' → ')}"
 
     def of(self, method: str) -> MethodRelevance:
         """What a method found."""

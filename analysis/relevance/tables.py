@@ -35,11 +35,9 @@ def data(result: RelevanceResult) -> list[Table]:
 
 def to_atoms(result: RelevanceResult) -> list[Atoms]:
     """Structures with an array ``relevance_METHOD`` for each method."""
-    from ase import Atoms
-
     frames = []
     for k, one in enumerate(result.structures):
-        atoms = Atoms(one.symbols, one.positions_A, cell=one.cell_A, pbc=one.pbc)
+        atoms = one.to_atoms()
         atoms.info.update(model=result.model, target=result.target, value=one.value, unit=result.target_unit)
         if result.model_hash is not None:
             atoms.info["model_hash"] = result.model_hash
