@@ -63,7 +63,7 @@ def compare(
         If a run holds no frame, or a pattern is not there in one of them.
     """
     named = _reference_first(_named(runs), reference)
-    groups = _by_kind(patterns) if patterns else _common_patterns(next(iter(named.values())))
+    groups = by_kind(patterns) if patterns else common_patterns(next(iter(named.values())))
     results = {name: _measure(name, run, groups) for name, run in named.items()}
     described = [_described(name, run, results[name]) for name, run in named.items()]
     found = [
@@ -113,7 +113,7 @@ def _reference_first(runs: dict[str, RunReader], reference: str | None) -> dict[
     return {first: runs[first], **runs}
 
 
-def _by_kind(patterns: Sequence[str]) -> dict[int, list[str]]:
+def by_kind(patterns: Sequence[str]) -> dict[int, list[str]]:
     """Canonical patterns by their number of atoms."""
     groups: dict[int, list[str]] = {}
     for pattern in dict.fromkeys(map(canonical, patterns)):
@@ -121,7 +121,7 @@ def _by_kind(patterns: Sequence[str]) -> dict[int, list[str]]:
     return dict(sorted(groups.items()))
 
 
-def _common_patterns(run: RunReader) -> dict[int, list[str]]:
+def common_patterns(run: RunReader) -> dict[int, list[str]]:
     """Bonds and angles of a run that are measured by default, as far as there are any."""
     from asecalc_ml.analysis.chains import choose
 
@@ -207,7 +207,7 @@ def _distances(
 def _distance(pattern: str, first: str, second: str, results: Mapping[str, DistributionResult]) -> Distance:
     both = [results[name] for name in (first, second)]
     histograms = [one[pattern].histogram for one in both]
-    low, high = _range(histograms)
+    low, high = common_range(histograms)
     blocks = [_blocks(one, pattern, low, high) for one in both]
     known = all(one[pattern].average.n_blocks for one in both)
     return _measured(first, second, blocks, both[0], histograms[0].width, known)
@@ -248,7 +248,7 @@ def _blocks(result: DistributionResult, pattern: str, low: int, high: int) -> Bl
     return Blocks(np.array([block.sum(axis=0) for block in np.array_split(parts, n_blocks)]))
 
 
-def _range(histograms: Sequence[Histogram]) -> tuple[int, int]:
+def common_range(histograms: Sequence[Histogram]) -> tuple[int, int]:
     """First bin, and the one after the last, that hold all of several histograms of one width."""
     return min(one.start for one in histograms), max(one.start + len(one.counts) for one in histograms)
 

@@ -36,15 +36,16 @@ class Blocks(NamedTuple):
         """Fraction below the end of each bin, of all blocks together, shape (n_bins,)."""
         return _cumulative(self.counts.sum(axis=0))
 
-    def draws(self, rng: np.random.Generator) -> np.ndarray:
+    def draws(self, rng: np.random.Generator, n_drawn: int | None = None) -> np.ndarray:
         """Cumulative distributions of blocks drawn with repetition, shape (N_DRAWS, n_bins).
 
-        Their scatter is that of means of n - 1 independent blocks, and is widened to that of n.
+        As many as there are, or ``n_drawn``. They scatter around the mean of these n blocks, with a variance
+        that is too small as n - 1 to n; it is widened.
         """
         n_blocks = len(self.counts)
         if n_blocks == 1:
             return np.repeat(self.cumulative[None], N_DRAWS, axis=0)
-        weights = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=N_DRAWS)
+        weights = rng.multinomial(n_drawn or n_blocks, np.full(n_blocks, 1 / n_blocks), size=N_DRAWS)
         drawn, found = _cumulative(weights @ self.counts), self.cumulative
         return found + np.sqrt(n_blocks / (n_blocks - 1)) * (drawn - found)
 

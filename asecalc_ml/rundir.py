@@ -15,6 +15,8 @@ evaluations.jsonl   all that relaxations, vibrations and scans have computed; a 
 hessian.npz         second derivatives of the energy, and the structure they belong to
 scan.json           what is scanned, with which calculators, and what these were trained on
 scan.csv            energy and projected force of every point and calculator of a scan
+transfer.json       molecules, calculators and runs of a transfer test; each run is a run directory of its own
+                    below this one, such as ethanol/model-1
 events.jsonl        what happened: stages, warnings, bonds broken and formed, why it stopped
 flagged.extxyz      structures that the model may not know, for labelling: step and reason with each
 checkpoint.npz      everything that the rest of the run depends on; checkpoint.previous.npz the one before
@@ -30,7 +32,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +70,7 @@ EVALUATIONS = "evaluations.jsonl"
 HESSIAN = "hessian.npz"
 SCAN = "scan.json"
 SCAN_TABLE = "scan.csv"
+TRANSFER = "transfer.json"
 EVENTS = "events.jsonl"
 FLAGGED = "flagged.extxyz"
 CHECKPOINT = "checkpoint.npz"
@@ -77,7 +80,10 @@ REPORT = "report.html"
 LOCK = ".lock"
 
 GROWING = (RELAXATION, EQUILIBRATION, THERMO, SCAN_TABLE, TRAJECTORY, EVENTS, FLAGGED)
-WHOLE = (PROTOCOL, PROVENANCE, CARD, START, RELAXED, HESSIAN, SCAN, CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT)
+WHOLE = (
+    PROTOCOL, PROVENANCE, CARD, START, RELAXED, HESSIAN, SCAN, TRANSFER,
+    CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT,
+)  # fmt: skip
 BEFORE_PROTOCOL = (START, CARD, PROVENANCE)  # what a new run writes first; without the rest it is no run
 THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
 
@@ -226,6 +232,16 @@ class RunReader:
     def scan_table(self) -> dict[str, np.ndarray]:
         """Columns of :data:`SCAN_TABLE`; none before its first row."""
         return self._table(SCAN_TABLE) if (self.directory / SCAN_TABLE).is_file() else {}
+
+    @property
+    def transfer(self) -> dict[str, Any] | None:
+        """What a transfer test consists of, as :data:`TRANSFER` says."""
+        return self._json(TRANSFER) if (self.directory / TRANSFER).is_file() else None
+
+    @property
+    def parts(self) -> list[Path]:
+        """Directories of the runs that a transfer test consists of, begun or not; none of any other run."""
+        return [self.directory / name for name in (self.transfer or {}).get("runs", ())]
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
@@ -465,6 +481,8 @@ class RunWriter:
         check_free(self.directory, overwrite)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._take_lock()
+        for part in RunReader(self.directory).parts if (self.directory / PROTOCOL).is_file() else ():
+            _remove_run(part)
         for path in (self.directory / RESULTS).glob("*.*"):
             if path.suffix in (".json", ".csv"):
                 path.unlink()
@@ -608,6 +626,17 @@ class RunWriter:
         if name not in self._texts:
             self._texts[name] = GrowingText(self.directory / name, first_line)
         return self._texts[name]
+
+
+def _remove_run(directory: Path) -> None:
+    """Remove a run, and its directory and the one above where nothing else lies in them."""
+    if (directory / PROTOCOL).is_file():
+        RunWriter.create(directory, overwrite=True).close()
+        (directory / LOCK).unlink(missing_ok=True)
+    with suppress(OSError):
+        for folder in (directory / RESULTS, directory, directory.parent):
+            if folder.is_dir():
+                folder.rmdir()
 
 
 class _Kept(io.BytesIO):

@@ -86,7 +86,7 @@ def _by_pattern(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | No
     allowed = [types.matches(term) for term in terms]
     found = [
         group
-        for group in _groups(graph, len(terms))
+        for group in groups_of(graph, len(terms))
         if all(m[i] for m, i in zip(allowed, group, strict=True))
     ]
     if molecule is not None:
@@ -94,7 +94,7 @@ def _by_pattern(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | No
     return _only(atoms, graph, pattern, molecule, found)
 
 
-def _groups(graph: BondGraph, n_atoms: int) -> list[tuple[int, ...]]:
+def groups_of(graph: BondGraph, n_atoms: int) -> list[tuple[int, ...]]:
     """All bonds, angles or dihedrals, each in both directions."""
     if n_atoms == 2:
         rows = graph.bonds

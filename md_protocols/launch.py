@@ -48,11 +48,11 @@ def start_run(
     atoms = prepare(options, atoms)
     options.check_start(atoms)
     with threads(options):
-        _announce(options, atoms)
+        announce(options, atoms)
         state = first_state(options, atoms)
         writer = RunWriter.create(directory, overwrite)
         with contextlib.closing(writer):
-            _write_beginning(options.model_copy(update={"directory": str(directory)}), state, writer)
+            write_beginning(options.model_copy(update={"directory": str(directory)}), state, writer)
             return drive(options, state, writer, quiet)
 
 
@@ -89,7 +89,7 @@ def generator(options: ProtocolOptions) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(options.seed))
 
 
-def _announce(options: ProtocolOptions, atoms: Atoms) -> None:
+def announce(options: ProtocolOptions, atoms: Atoms) -> None:
     """Tell the calculator how many steps will come: one that compiles does so before a long run."""
     if hasattr(atoms.calc, "expect"):
         atoms.calc.expect(atoms, sum(stage.n_steps for stage in options.stages()))
@@ -135,6 +135,11 @@ def drive(options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool
         raise
     finally:
         progress.close()
+    return finish(writer)
+
+
+def finish(writer: RunWriter) -> RunReader:
+    """Note that a run came to its planned end."""
     reader = RunReader(writer.directory)
     writer.write_json(PROVENANCE, reader.provenance | {"finished": now()})
     return reader
@@ -157,7 +162,7 @@ def _ending_on_sigterm(engine: Engine) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _write_beginning(options: ProtocolOptions, state: State, writer: RunWriter) -> None:
+def write_beginning(options: ProtocolOptions, state: State, writer: RunWriter) -> None:
     """Everything that a resumed run needs; protocol.yaml comes last and says that all is there."""
     atoms = state.atoms
     card = getattr(atoms.calc, "card", None)

@@ -74,16 +74,24 @@ def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) 
 def _go_on(run: RunReader, options: ProtocolOptions, atoms, differences: list[str], quiet: bool) -> RunReader:
     # the lock comes first: a run that still lives writes checkpoints while we read
     with contextlib.closing(RunWriter.open(run.directory)) as writer:
-        checkpoint, problem = load(run.directory)
-        state = _state(options, atoms, checkpoint)
-        writer.cut_back(checkpoint.marks if checkpoint else {})
-        if problem:
-            writer.event(EventKind.WARNING, f"{problem}; the one before it was taken")
-        for difference in [*differences, *_other_processor(run.provenance)]:
-            writer.event(EventKind.WARNING, f"resumed with {difference}")
-        writer.event(EventKind.RESUMED, "resumed", stage=state.stage, step=state.step)
-        writer.write_json(PROVENANCE, _resumed_provenance(run.provenance, atoms))
+        state = restored(run, options, atoms, writer, differences)
         return launch.drive(options, state, writer, quiet)
+
+
+def restored(
+    run: RunReader, options: ProtocolOptions, atoms, writer: RunWriter, differences: list[str]
+) -> State:
+    """The state of the last checkpoint, growing files cut back to it, and a note that the run goes on."""
+    checkpoint, problem = load(run.directory)
+    state = _state(options, atoms, checkpoint)
+    writer.cut_back(checkpoint.marks if checkpoint else {})
+    if problem:
+        writer.event(EventKind.WARNING, f"{problem}; the one before it was taken")
+    for difference in [*differences, *_other_processor(run.provenance)]:
+        writer.event(EventKind.WARNING, f"resumed with {difference}")
+    writer.event(EventKind.RESUMED, "resumed", stage=state.stage, step=state.step)
+    writer.write_json(PROVENANCE, _resumed_provenance(run.provenance, atoms))
+    return state
 
 
 def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> State:
