@@ -1,0 +1,150 @@
+"""A run that is part of a larger one: an ordinary run directory, made and resumed by the whole."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ase import Atoms
+
+from asecalc_ml.errors import RunError, RunPausedError
+from asecalc_ml.md_protocols import launch
+from asecalc_ml.md_protocols.engine import Engine
+from asecalc_ml.md_protocols.resume import restored
+from asecalc_ml.progress import Progress
+from asecalc_ml.rundir import PROTOCOL, EventKind, RunReader, RunWriter
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.checkpoint import State
+    from asecalc_ml.md_protocols.options import ProtocolOptions
+
+
+class Part(Engine):
+    """Engine of a part. It pauses when the whole is asked to, its state on disk.
+
+    Parameters
+    ----------
+    whole : Engine
+    name : str
+        As the user sees it.
+    n_before : int
+        Steps of the parts before it.
+    options, state, writer
+        As of :class:`~asecalc_ml.md_protocols.engine.Engine`.
+    """
+
+    def __init__(
+        self,
+        whole: Engine,
+        name: str,
+        n_before: int,
+        options: ProtocolOptions,
+        state: State,
+        writer: RunWriter,
+    ):
+        done = sum(stage.n_steps for stage in options.stages()[: state.stage])
+        super().__init__(options, state, writer, PartProgress(whole.progress, name, n_before + done))
+        self._whole = whole
+
+    def pause_if_asked(self) -> None:
+        """Keep the state, and let the whole tell."""
+        self._whole.state.step = self.state.step  # what the whole's message names
+        try:
+            self._whole.pause_if_asked()
+        except RunPausedError:
+            self.note(EventKind.INTERRUPTED, "the test that this run is part of was asked to end")
+            if self.integrator is not None:  # anything else begins anew
+                self._checkpoint_between()
+            raise
+
+
+class PartProgress(Progress):
+    """Shows the steps of a part as steps of the whole, and its warnings with its name."""
+
+    def __init__(self, whole: Progress, name: str, n_before: int):
+        super().__init__()
+        self._whole, self._name, self._n_before = whole, name, n_before
+
+    def start(self, stage: str, n_steps: int, step: int = 0, unit: str = "steps") -> None:
+        """A stage begins."""
+        super().start(stage, n_steps, step, unit)
+        self._whole.stage = f"{self._name}, {stage}"
+
+    def update(self, step: int) -> None:
+        """So many steps of the stage are done."""
+        self._whole.update(self._n_before + step)
+
+    def end(self) -> None:
+        """The stage is over."""
+        self._n_before += self._n_steps
+
+    def warn(self, text: str) -> None:
+        """Tell with the name of the part."""
+        self._whole.warn(f"{self._name}: {text}")
+
+
+def ended_early(run: RunReader) -> str | None:
+    """Why a run has stopped for good; None for one that came to its end, or can go on."""
+    endings = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED, EventKind.FINISHED)
+    last = next((event for event in reversed(run.events) if event["kind"] in endings), None)
+    return last["message"] if last is not None and last["kind"] == EventKind.STOPPED else None
+
+
+def carry_on(
+    whole: Engine, name: str, n_before: int, options: ProtocolOptions, atoms: Atoms, linear: bool | None
+) -> None:
+    """Run a part, or go on with it, to its end, or to where it stops for a reason of its own.
+
+    Parameters
+    ----------
+    whole : Engine
+    name : str
+        Of the part, and of its directory below that of the whole.
+    n_before : int
+        Steps of the parts before it.
+    options : ProtocolOptions
+    atoms : Atoms
+        With calculator.
+    linear : bool or None
+        Whether it is a linear molecule, where the positions, which need not be at rest, cannot tell.
+
+    Raises
+    ------
+    RunPausedError
+        If the whole is asked to end.
+    RunError
+        If the part cannot be written, or its calculator met a full disk or memory.
+    """
+    directory = whole.writer.directory / name
+    is_new = not (directory / PROTOCOL).is_file()
+    options = options.model_copy(update={"directory": str(directory)})
+    atoms = launch.prepare(options, atoms, atoms.calc)
+    options.check_start(atoms)
+    launch.announce(options, atoms)
+    with contextlib.closing(RunWriter.create(directory) if is_new else RunWriter.open(directory)) as writer:
+        state = launch.first_state(options, atoms) if is_new else _restored(directory, options, atoms, writer)
+        if linear is not None:
+            state.linear = linear
+        if is_new:
+            launch.write_beginning(options, state, writer)
+        _drive(Part(whole, name, n_before, options, state, writer))
+
+
+def _restored(directory: Path, options: ProtocolOptions, atoms: Atoms, writer: RunWriter) -> State:
+    return restored(RunReader(directory), options, atoms, writer, differences=[])
+
+
+def _drive(part: Part) -> None:
+    try:
+        part.run(part.options.stages())
+    except RunPausedError:
+        raise
+    except RunError as error:
+        if isinstance(error.__cause__, OSError | MemoryError):  # no fault of the calculator: it can go on
+            part.note(EventKind.INTERRUPTED, f"interrupted: {error.__cause__}")
+            raise
+        if ended_early(RunReader(part.writer.directory)) is None:  # it could not be written
+            raise
+    else:
+        launch.finish(part.writer)
