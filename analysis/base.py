@@ -117,6 +117,11 @@ class Result(Record):
     def _draw(self, ax: Axes, panel: str) -> None:
         raise NotImplementedError
 
+    def _repr_html_(self) -> str:
+        from asecalc_ml.analysis.notebook import html
+
+        return html(self)
+
     def write(self, directory: str | Path) -> list[Path]:
         """Write the result as JSON and its tables as CSV, each file whole or not at all.
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.analysis.numbers import minus
 from asecalc_ml.analysis.relevance.results import MethodRelevance, RelevanceResult, Structure
 from asecalc_ml.analysis.viewer import Molecule, Picture, Scene, Way, chosen_frames
 from asecalc_ml.analysis.whole_molecules import WholeMolecules
+from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Result
@@ -43,24 +45,26 @@ def _frames(run: RunReader) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Label, positions and cell."""
     n_frames = run.n_frames
     if n_frames == 0:
-        atoms = run.relaxed or run.atoms
-        yield "relaxed" if run.relaxed else "start", atoms.positions, atoms.cell.array
+        relaxed = getattr(run, "relaxed", None)
+        atoms = relaxed or run.atoms
+        yield "relaxed" if relaxed else "start", atoms.positions, atoms.cell.array
         return
     chosen, labels = set(chosen_frames(n_frames, 3 * len(run.atoms))), _labels(run, n_frames)
     for number, frame in enumerate(run.frame_chunks(1)):
         if number in chosen:
-            label = f"frame {number} of {n_frames - 1}{labels.get(number, '')}"
+            label = f"frame {number:,} of {n_frames - 1:,}{labels.get(number, '')}"
             yield label, frame.positions[0], frame.cells[0]
 
 
 def _labels(run: RunReader, n_frames: int) -> dict[int, str]:
     """What each frame of a run is, as far as it is known."""
-    if run.scan is not None:
+    if getattr(run, "scan", None) is not None:  # a run in memory has none
         return _scan_labels(run)
-    interval_fs = run.provenance.get("frame_interval_fs")
-    if interval_fs is None:
+    try:
+        interval_fs = run.frame_interval_fs
+    except AnalysisError:  # frames are no moments in time
         return {}
-    return {number: f": {number * interval_fs / 1000:.4g} ps" for number in range(n_frames)}
+    return {number: f", {number * interval_fs / 1000:.4g} ps" for number in range(n_frames)}
 
 
 def _scan_labels(run: RunReader) -> dict[int, str]:
@@ -70,7 +74,7 @@ def _scan_labels(run: RunReader) -> dict[int, str]:
     names = [one["label"] for one in about["calculators"]]
     columns = (table[name] for name in ("calculator", "member", "value", "energy_eV"))
     texts = [
-        f": {names[int(calculator)]}, {about['coordinate']} {value:.4g} {unit}"
+        f", {names[int(calculator)]}, {about['coordinate']} {value:.4g} {unit}"
         for calculator, member, value, energy in zip(*columns, strict=True)
         if member == -1 and np.isfinite(energy)
     ]
@@ -103,8 +107,8 @@ def _structure_frame(result: RelevanceResult, number: int) -> Picture:
     atoms = one.to_atoms()
     whole = WholeMolecules(atoms)
     molecule = Molecule(one.symbols, whole.bonds, whole.shifts)
-    value = f"{result.what} {one.value:.6g} {result.target_unit}"
-    label = f"structure {number} of {len(result.structures) - 1}: {value}"
+    value = minus(f"{result.what} {one.value:.6g} {result.target_unit}")
+    label = f"structure {number:,} of {len(result.structures) - 1:,}, {value}"
     cell = atoms.cell.array
     return Picture(molecule, whole.place(atoms.positions, cell), cell, atoms.pbc, label)
 

@@ -136,6 +136,7 @@ class Browser:
 
     def pdf(self, path: Path) -> Path:
         """The page as it is printed."""
+        self.call("Emulation.setEmulatedMedia", media="")
         data = self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)["data"]
         Path(path).write_bytes(base64.b64decode(data))
         return Path(path)
@@ -144,7 +145,8 @@ class Browser:
         """Set a control, and tell the page as a user's choice does."""
         find = f"document.querySelector({selector!r})"
         self.js(
-            f"{find}.value = {json.dumps(value)}; {find}.dispatchEvent(new Event({event!r}, {{bubbles: true}}))"
+            f"{find}.value = {json.dumps(value)};"
+            f"{find}.dispatchEvent(new Event({event!r}, {{bubbles: true}}))"
         )
         self.settle()
 

@@ -7,25 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.analysis.figures import BLUE, VERMILION, svg
+from asecalc_ml.analysis.figures import BLUE, VERMILION
+from asecalc_ml.analysis.notebook import MOST_ROWS, figure
 from asecalc_ml.analysis.numbers import number_text
 from asecalc_ml.analysis.relevance.figures import is_one_molecule
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance.results import RelevanceResult
 
-MOST_ROWS = 60
-
 
 def html(result: RelevanceResult) -> str:
     """The first method's molecule, and relevance of each atom by each method."""
-    panel = next(iter(result.panels()))
-    figure = svg(result, panel.key, panel.caption).replace("var(--rule)", "#999")
-    figure = figure.replace("var(--run)", BLUE).replace("var(--aim)", VERMILION)
     return (
         f"<div><strong>{escape(result.model)}</strong>: {escape(result.target)}, "
         f"{len(result.structures)} structure{'s' if len(result.structures) > 1 else ''}"
-        f'<div style="max-width: 30em">{figure}</div>{_table(result)}</div>'
+        f"{figure(result, next(iter(result.panels())))}{_table(result)}</div>"
     )
 
 

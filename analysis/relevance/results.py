@@ -154,6 +154,8 @@ class RelevanceResult(Result):
 
         from asecalc_ml.files import write_whole
 
+        for path in Path(directory).glob(f"{self.analysis}_*.csv"):  # of methods that are no longer there
+            path.unlink()
         paths = super().write(directory)
         text = io.StringIO()
         write(text, self.to_atoms(), format="extxyz")

@@ -66,7 +66,7 @@
 
     reach(frame) {
       const corners = frame.cell ? this.corners(frame) : [];
-      return [...frame.places, ...corners].reduce((far, p) => Math.max(far, Math.hypot(...p)), 0) + 0.9;
+      return [...frame.places, ...corners].reduce((far, p) => Math.max(far, Math.hypot(...p)), 0) + 0.4;
     }
 
     reset() {
@@ -256,7 +256,7 @@
       const length = Math.hypot(...away) || 1;
       const along = (distance) => this.turned[atom].map((x, k) => x + (away[k] / length) * distance);
       const start = along(Math.min(0.8 * this.size(atom), length / 2));
-      const end = along(length / 2);
+      const end = along(length / 2 + 0.01); // no seam
       const share = value === null ? 0.5 : Math.abs(value) / this.way.largest;
       const color = value === null ? (this.way ? NEUTRAL : this.atomColor(atom)) : this.color(value);
       const width = 2 * BOND * this.scale * (0.6 + 0.8 * share);

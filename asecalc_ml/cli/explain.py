@@ -10,6 +10,7 @@ import typer
 from asecalc_ml import config
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
 from asecalc_ml.cli.arguments import Quiet, override
+from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def _meaning(option: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def explain(
+def explain(  # noqa: PLR0913, PLR0917 - a command's options
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
     atoms: Annotated[
@@ -37,7 +38,13 @@ def explain(
     frames: Annotated[str, typer.Option(help="Frames, as in Python: 0:500:10, or -1 for the last.")] = ":",
     directory: Annotated[
         Path | None,
-        typer.Option(help="Where to write JSON, CSV and extended XYZ; relevance-NAME by default."),
+        typer.Option(
+            help="Where to write JSON, CSV, extended XYZ and a page; by default the results of the run "
+            "directory, whose report shows them then, or else relevance-NAME."
+        ),
+    ] = None,
+    chemiscope: Annotated[
+        Path | None, typer.Option(help="Write a file for https://chemiscope.org too: .json or .json.gz.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -49,13 +56,30 @@ def explain(
     given = {"method": method, "target": target}
     data = override({key: value for key, value in given.items() if value is not None}, context.args)
     options = config.parse_options(data, RelevanceOptions)
+    show_messages(quiet)
+    from asecalc_ml.analysis.relevance import chemiscope_file
     from asecalc_ml.analysis.relevance import explain as find_relevance
 
+    if chemiscope is not None:
+        chemiscope_file.check(chemiscope)
     result = find_relevance(name, select_frames(read_structures(atoms), frames), options, quiet=quiet)
     _show(result)
-    folder = Path(f"relevance-{result.model}") if directory is None else directory
-    for path in result.write(folder):
+    for path in _written(result, directory, Path(atoms)):
         typer.echo(f"Wrote {path}")
+    if chemiscope is not None:
+        typer.echo(f"Wrote {chemiscope_file.write(result, chemiscope)}")
+
+
+def _written(result: RelevanceResult, directory: Path | None, source: Path) -> list[Path]:
+    """Files of a result, with the report of the run it belongs to, or a page of its own."""
+    from asecalc_ml.analysis.relevance.page import write_page
+    from asecalc_ml.analysis.report import write_report
+    from asecalc_ml.rundir import RESULTS
+
+    if directory is None and source.is_dir():
+        return [*result.write(source / RESULTS), write_report(source)]
+    folder = Path(f"relevance-{result.model}") if directory is None else directory
+    return [*result.write(folder), write_page(result, folder)]
 
 
 def _show(result: RelevanceResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,21 @@ def read_structures(spec: str) -> list[Atoms]:
 
 
 def _of_run(directory: Path) -> list[Atoms]:
-    from asecalc_ml.rundir import TRAJECTORY, RunReader
+    """Frames with what the structure at the start says of charge and spin; those that can be read."""
+    from asecalc_ml.analysis.pipeline import lost_frames_text
+    from asecalc_ml.rundir import RunReader
 
-    charged = RunReader(directory).atoms.info  # refuses a folder that holds no run
-    frames = _of_file(directory / TRAJECTORY)
-    for atoms in frames:
-        atoms.info.update({key: charged[key] for key in ("charge", "spin") if key in charged})
+    run = RunReader(directory)
+    if run.n_frames == 0:
+        raise StructureError(f"{directory} holds no frame: the run ended before its first one was written")
+    if lost := run.n_lost_frames:
+        warnings.warn(lost_frames_text(run.n_frames, lost), stacklevel=2)
+    frames = []
+    for chunk in run.frame_chunks():
+        for positions, cell in zip(chunk.positions, chunk.cells, strict=True):
+            atoms = run.atoms.copy()
+            atoms.cell[:], atoms.positions[:] = cell, positions
+            frames.append(atoms)
     return frames
 
 
