@@ -10,6 +10,7 @@ import numpy as np
 
 from asecalc_ml.analysis.angles import Angles
 from asecalc_ml.analysis.bond_lengths import BondLengths
+from asecalc_ml.analysis.compared_functions import compared_functions
 from asecalc_ml.analysis.comparison import (
     TRAINING,
     ComparedCurve,
@@ -38,6 +39,8 @@ def compare(
     reference: str | None = None,
 ) -> Comparison:
     """Put the distributions of several runs, a reference and the training data side by side.
+
+    Radial distributions and vibrational densities of states stand beside them where the runs have them.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ def compare(
         for n_atoms, of_kind in groups.items()
         for pattern in of_kind
     ]
-    return Comparison(runs=described, patterns=found)
+    return Comparison(runs=described, patterns=found, functions=compared_functions(named))
 
 
 # --------------------------------------------------------------------------------------------- what of

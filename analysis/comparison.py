@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.compared_functions import FunctionComparison
 from asecalc_ml.analysis.distribution import Average
 from asecalc_ml.analysis.numbers import number_text
 from asecalc_ml.errors import AnalysisError
@@ -75,6 +76,7 @@ class Comparison(Result):
     analysis: Literal["comparison"] = "comparison"
     runs: list[ComparedRun] = Field(description="the reference first")
     patterns: list[PatternComparison]
+    functions: list[FunctionComparison] = Field([], description="radial distributions and spectra")
 
     def __getitem__(self, pattern: str) -> PatternComparison:
         """Comparison of a pattern, read in either direction."""
@@ -86,11 +88,23 @@ class Comparison(Result):
         return known[canonical(pattern)]
 
     def panels(self) -> list[Panel]:
-        """A figure for each pattern, with everything in it."""
-        return [
+        """A figure for each pattern, with everything in it, then for each function."""
+        patterns = [
             Panel(key=one.key, title=f"{one.pattern} {one.quantity}", caption=self._caption(one))
             for one in self.patterns
         ]
+        functions = [
+            Panel(key=one.key, title=one.title, caption=self._function_caption(one)) for one in self.functions
+        ]
+        return [*patterns, *functions]
+
+    def _function_caption(self, one: FunctionComparison) -> str:
+        dashed = f"; {self.runs[0].name} is the reference (dashed)" if self._has_reference(one) else ""
+        missing = "".join(f" Not of {name}: {reason}." for name, reason in one.missing.items())
+        return f"Of each run, with a band of twice the standard error where it is known{dashed}.{missing}"
+
+    def _has_reference(self, one: FunctionComparison) -> bool:
+        return one.curves[0].name == self.runs[0].name
 
     def _caption(self, one: PatternComparison) -> str:
         reference = self.runs[0].name
@@ -145,12 +159,16 @@ class Comparison(Result):
 
     def data(self) -> list[Table]:
         """All distributions, bin by bin."""
-        return [_points(one) for one in self.patterns]
+        return [*map(_points, self.patterns), *map(_function_points, self.functions)]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import draw_comparison
+        from asecalc_ml.analysis.figures import draw_comparison, draw_functions
 
-        draw_comparison(ax, next(one for one in self.patterns if one.key == panel))
+        functions = {one.key: one for one in self.functions}
+        if panel in functions:
+            draw_functions(ax, functions[panel], self._has_reference(functions[panel]))
+        else:
+            draw_comparison(ax, next(one for one in self.patterns if one.key == panel))
 
 
 def _distance_text(one: Distance, unit: str) -> str:
@@ -183,3 +201,10 @@ def _points(one: PatternComparison) -> Table:
     ]
     columns = ["run", f"{one.quantity} ({one.unit})", f"density (1/{one.unit})"]
     return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)
+
+
+def _function_points(one: FunctionComparison) -> Table:
+    rows = [
+        [curve.name, *row] for curve in one.curves for row in zip(curve.x, curve.y, curve.errors, strict=True)
+    ]
+    return Table(key=one.key, title=one.title, columns=["run", one.x_label, one.y_label, "error"], rows=rows)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from asecalc_ml.analysis.base import Result
+    from asecalc_ml.analysis.compared_functions import FunctionComparison
     from asecalc_ml.analysis.comparison import PatternComparison
     from asecalc_ml.analysis.distribution import PatternDistribution
     from asecalc_ml.analysis.time_band import TimeBand
@@ -107,6 +108,16 @@ def draw_comparison(ax: Axes, one: PatternComparison) -> None:
     ax.legend(loc="upper left", ncols=2, borderaxespad=0.0, columnspacing=1.2, handlelength=1.8)
 
 
+def draw_functions(ax: Axes, one: FunctionComparison, has_reference: bool) -> None:
+    """A function of several runs as lines with bands, the reference's dashed."""
+    for number, (curve, color) in enumerate(zip(one.curves, PALETTE * len(one.curves), strict=False)):
+        style = {"dashes": (4, 2), "zorder": 4} if has_reference and number == 0 else {}
+        draw_curve(ax, curve.x, curve.y, curve.errors, color=color, linewidth=1.2, label=curve.name, **style)
+    ax.set(xlabel=one.x_label, ylabel=one.y_label, xlim=(0, one.x_end), ylim=(0, None))
+    ax.set_ylim(0, (1.1 + 0.13 * -(-len(one.curves) // 2)) * ax.get_ylim()[1])  # room for the legend
+    ax.legend(loc="upper left", ncols=2, borderaxespad=0.0, columnspacing=1.2, handlelength=1.8)
+
+
 def draw_band(ax: Axes, band: TimeBand, label: str) -> None:
     """Mean over time as a line between the extremes."""
     ax.fill_between(band.time_ps, band.low, band.high, color=BLUE, alpha=0.25, linewidth=0)
@@ -199,6 +210,19 @@ def svg(result: Result, panel: str, label: str) -> str:
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return inline(text.getvalue(), f"{result.analysis}-{panel}", label)
+
+
+def png(result: Result, panel: str) -> bytes:
+    """A figure of a result as a picture on white."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="white")
+        result.plot(figure.add_subplot(), panel)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=200, facecolor="white")
+    return picture.getvalue()
 
 
 def inline(text: str, name: str, label: str) -> str:

@@ -28,7 +28,8 @@ def compare(
 ) -> None:
     """Compare the distributions of several runs with the first one and with the training data.
 
-    Writes a page with a figure for each pattern and tables of distances with 95 % intervals.
+    Writes a page with a figure for each pattern, radial distributions and vibrational densities of states as
+    far as the runs have them, and tables of distances with 95 % intervals.
     """
     from asecalc_ml.analysis.compare import compare as compared
     from asecalc_ml.analysis.comparison_page import write_page

@@ -1,6 +1,7 @@
 """`asecalc-md`: molecular dynamics from one YAML file, with its analyses and report."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +11,11 @@ import typer
 from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
-from asecalc_ml.cli.compare import compare
+from asecalc_ml.cli.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
 from asecalc_ml.config import Options
+from asecalc_ml.errors import AnalysisError
 
 app = typer.Typer(
     cls=FriendlyGroup,
@@ -97,11 +99,22 @@ def template(protocol: Protocol) -> None:
 
 
 @app.command()
-def report(directory: Directory, quiet: Quiet = False) -> None:
-    """Analyse a run directory (again) and write its report."""
-    _stored(directory)
+def report(
+    directories: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    output: Output = Path("comparison"),
+    quiet: Quiet = False,
+) -> None:
+    """Analyse run directories (again) and write their reports; of several, a comparison too."""
+    for directory in directories:
+        _stored(directory)
     show_messages(quiet)
-    _analyse(directory, quiet)
+    for directory in directories:
+        _analyse(directory, quiet)
+    if len(directories) > 1:
+        try:
+            compare(directories, None, output, quiet)
+        except AnalysisError as error:
+            warnings.warn(f"no comparison: {error}", stacklevel=2)
 
 
 app.command()(compare)
