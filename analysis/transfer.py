@@ -1,0 +1,166 @@
+"""Whether a model runs on a molecule as its reference does: bonds, drift, distributions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdict
+from asecalc_ml.analysis.numbers import number_text
+from asecalc_ml.analysis.transfer_records import (
+    DRIFT_UNIT,
+    WORDS,
+    TransferDistribution,
+    TransferMolecule,
+    TransferRun,
+)
+from asecalc_ml.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from asecalc_ml.rundir import RunReader
+
+
+class TransferResult(Result):
+    """A verdict for every molecule."""
+
+    analysis: Literal["transfer"] = "transfer"
+    model: str
+    reference: str
+    molecules: list[TransferMolecule] = Field(description="the one that the model was trained on first")
+
+    def __getitem__(self, molecule: str) -> TransferMolecule:
+        """What was found of a molecule."""
+        known = {one.name: one for one in self.molecules}
+        if molecule not in known:
+            raise AnalysisError(f"the transfer test has {', '.join(known)}, not {molecule!r}")
+        return known[molecule]
+
+    @property
+    def distributions(self) -> list[TransferDistribution]:
+        """Those of all molecules."""
+        return [one for molecule in self.molecules for one in molecule.distributions]
+
+    def verdicts(self) -> list[Verdict]:
+        """One for every molecule."""
+        return [self._verdict(one) for one in self.molecules]
+
+    def _verdict(self, one: TransferMolecule) -> Verdict:
+        trained = " (which it was trained on)" if one.is_trained else ""
+        order = {"failed": 0, "unclear": 1, "passed": 2}
+        checks = sorted(one.checks, key=lambda check: order[check.status])
+        text = "; ".join(check.text for check in checks)
+        return Verdict(
+            check=f"{self.model} runs on {one.name}{trained} as {self.reference} does",
+            status=one.status,
+            text=f"{WORDS[one.status]}: {text}",
+        )
+
+    def panels(self) -> list[Panel]:
+        """A figure for each distribution of each molecule."""
+        return [
+            Panel(key=one.key, title=f"{molecule.name}: {one.pattern} {one.quantity}", caption=_caption(one))
+            for molecule in self.molecules
+            for one in molecule.distributions
+        ]
+
+    def tables(self) -> list[Table]:
+        """Verdicts, then every run."""
+        return [self._checks(), self._runs()]
+
+    def _checks(self) -> Table:
+        rows: list[list[Cell]] = [
+            [one.name, check.what, check.found, check.bound, check.unit, WORDS[check.status]]
+            for one in self.molecules
+            for check in one.checks
+        ]
+        n = len(self.distributions)
+        caption = (
+            f"W1: first Wasserstein distance between all runs of {self.model} that kept their bonds and all of "
+            f"{self.reference}, how far values must move on average. Its bound is the 95th percentile of W1 "
+            "between as many runs drawn from those of the reference. Where model and reference are the same, "
+            f"a distribution fails in at most one of twenty tests, and of the {n} here at most "
+            f"{number_text(n / 20)} on average."
+        )
+        columns = ["molecule", "check", "found", "bound", "unit", "verdict"]
+        return Table(key="checks", title="Verdicts", columns=columns, rows=rows, caption=caption)
+
+    def _runs(self) -> Table:
+        patterns = list(dict.fromkeys((one.pattern, one.unit) for one in self.distributions))
+        columns = ["run", "state", "length (ps)", "bonds", f"drift ({DRIFT_UNIT})"]
+        columns += [f"W1 {pattern} ({unit})" for pattern, unit in patterns]
+        rows = [
+            [*_run_row(run), *(run.distances.get(pattern) for pattern, _ in patterns)]
+            for one in self.molecules
+            for run in [*one.reference_runs, *one.model_runs]
+        ]
+        caption = (
+            "W1 of each run by itself, from the runs of the reference with other starts. Runs of the same "
+            "number have the same start. Each is a run directory below this one."
+        )
+        return Table(key="runs", title="Runs", columns=columns, rows=rows, caption=caption)
+
+    def data(self) -> list[Table]:
+        """All distributions, bin by bin."""
+        return [_points(one) for one in self.distributions]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        from asecalc_ml.analysis.transfer_figure import draw_transfer
+
+        draw_transfer(ax, next(one for one in self.distributions if one.key == panel))
+
+
+def _run_row(run: TransferRun) -> list[Cell]:
+    bonds = "; ".join(run.changes) if run.changes else "kept" if run.state == "complete" else None
+    state = f"{run.state}: {run.reason}" if run.reason else run.state
+    return [run.name, state, run.duration_ps, bonds, run.drift_meV_atom_ps]
+
+
+def _caption(one: TransferDistribution) -> str:
+    text = (
+        f"Model (line, {one.n_model} runs), reference (dashed, {one.n_reference} runs), and the range of its "
+        "single runs (grey)."
+    )
+    return f"{text} {one.check.text[0].upper()}{one.check.text[1:]}."
+
+
+def _points(one: TransferDistribution) -> Table:
+    curves = {"reference": one.reference} | ({"model": one.model} if one.model else {})
+    rows: list[list[Cell]] = [
+        [name, float(center), float(density)]
+        for name, found in curves.items()
+        for center, density in zip(found.centers, found.density, strict=True)
+    ]
+    columns = ["runs of", f"{one.quantity} ({one.unit})", f"density (1/{one.unit})"]
+    return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)
+
+
+class Transfer(Analysis):
+    """Judge the runs of a transfer test.
+
+    A molecule passes if no bond changed in at least four of five runs of the model, no run of these drifts,
+    and no distribution lies farther from the reference's than chance explains,
+    see :mod:`asecalc_ml.analysis.transfer_distance`.
+    """
+
+    result: ClassVar = TransferResult
+
+    limit_meV_atom_ps: float = Field(
+        0.1, gt=0, description="largest energy drift that passes, meV per atom per ps"
+    )
+    duration_ps: float = Field(10.0, gt=0, description="how long a run has to keep its bonds")
+
+    def run(self, run: RunReader) -> TransferResult:
+        """Read all runs; AnalysisError where there are none."""
+        from asecalc_ml.analysis.transfer_measurement import molecule_of
+
+        about = run.transfer
+        if about is None:
+            raise AnalysisError("the run is no transfer test: run protocol transfer")
+        return TransferResult(
+            model=about["model"]["name"],
+            reference=about["reference"]["name"],
+            molecules=[molecule_of(run, entry, self) for entry in about["molecules"]],
+        )

@@ -1,0 +1,158 @@
+"""What a transfer test found of one molecule, and how it is judged."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Cell, Record, Status
+from asecalc_ml.analysis.numbers import number_text
+from asecalc_ml.histogram import Histogram
+
+FEWEST_RUNS, FEWEST_REFERENCE_RUNS = 5, 8  # of a verdict
+DRIFT_UNIT = "meV/atom/ps"
+NO_RUN = "no complete run of the model that kept its bonds"
+WORDS: dict[Status, str] = {"passed": "pass", "failed": "fail", "unclear": "not decided"}
+
+
+class Check(NamedTuple):
+    """One thing that is judged."""
+
+    what: str
+    found: Cell
+    bound: str
+    unit: str
+    status: Status
+    why: str = ""  # where it is not decided, or more should be known
+
+    @property
+    def text(self) -> str:
+        """In words, such as "C-O bond length: W1 0.021 Å (at most 0.0016 Å): fail"."""
+        found = number_text(self.found) if isinstance(self.found, float) else self.found
+        value = "" if found is None else f" {found} {self.unit}".rstrip()
+        notes = "; ".join(note for note in (self.bound, self.why) if note)
+        word = "" if self.status == "passed" else f": {WORDS[self.status]}"
+        return f"{self.what}{value} ({notes}){word}"
+
+
+class TransferRun(Record):
+    """One run of the test."""
+
+    name: str = Field(description="its directory below that of the test")
+    state: Literal["complete", "ended early", "unfinished", "not started"]
+    reason: str = Field("", description="why it ended early")
+    duration_ps: float = 0.0
+    changes: list[str] = Field([], description="bonds that broke or formed")
+    drift_meV_atom_ps: float | None = None
+    drift_status: Status | None = None
+    distances: dict[str, float] = Field(
+        {}, description="W1 from the reference's runs with other starts, by distribution"
+    )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it came to its end with all bonds as they were."""
+        return self.state == "complete" and not self.changes
+
+
+class TransferDistribution(Record):
+    """A distribution in all runs of the reference, and in those of the model that kept their bonds."""
+
+    key: str = Field(description="molecule and pattern")
+    pattern: str
+    quantity: str
+    unit: str
+    period: float | None
+    reference: Histogram
+    model: Histogram | None
+    band_start: int = Field(description="first bin of the band")
+    band: list[tuple[float, float]] = Field(description="lowest and highest density of any reference run")
+    distance: float | None = Field(description="W1 of all runs of the model from all of the reference")
+    bound: float | None = Field(description="largest that passes")
+    n_reference: int
+    n_model: int
+
+    @property
+    def check(self) -> Check:
+        """Whether the distance is one that chance explains."""
+        what, found = f"{self.pattern} {self.quantity}: W1", self.distance
+        if found is None:
+            return Check(what, None, "", self.unit, "unclear", NO_RUN)
+        bound = "" if self.bound is None else f"at most {number_text(self.bound)} {self.unit}"
+        if self.n_reference < FEWEST_REFERENCE_RUNS:
+            why = f"{self.n_reference} reference runs of {FEWEST_REFERENCE_RUNS} needed"
+            return Check(what, found, bound, self.unit, "unclear", why)
+        return Check(what, found, bound, self.unit, "passed" if found <= self.bound else "failed")
+
+
+class TransferMolecule(Record):
+    """Everything about one molecule."""
+
+    name: str
+    formula: str
+    is_trained: bool = Field(description="whether it is the one that the model was trained on")
+    duration_ps: float = Field(description="how long a run has to keep its bonds")
+    limit_meV_atom_ps: float = Field(description="largest drift that passes")
+    reference_runs: list[TransferRun]
+    model_runs: list[TransferRun]
+    distributions: list[TransferDistribution]
+
+    @property
+    def checks(self) -> list[Check]:
+        """Bonds, drift, then every distribution."""
+        return [self._bonds(), self._drift(), *(one.check for one in self.distributions)]
+
+    @property
+    def status(self) -> Status:
+        """Failed if one check has; unclear if one is not decided."""
+        found = {check.status for check in self.checks}
+        return next((one for one in ("failed", "unclear") if one in found), "passed")
+
+    def _bonds(self) -> Check:
+        """Whether at least four of five runs kept their bonds."""
+        n_runs = len(self.model_runs)
+        needed = -(-4 * n_runs // 5)
+        whole = [run for run in self.model_runs if run.is_whole]
+        lost = [run for run in self.model_runs if run.changes or run.state == "ended early"]
+        shortest = min((run.duration_ps for run in whole), default=0.0)
+        found, bound = f"{len(whole)} of {n_runs} runs", f"at least {needed}"
+        why = "; ".join([*map(_loss, lost), *self._of_reference()])
+        if len(lost) > n_runs - needed:
+            return Check("bonds kept in", found, bound, "", "failed", why)
+        missing = self._missing(len(whole), needed, shortest)
+        status: Status = "unclear" if missing else "passed"
+        return Check("bonds kept in", found, bound, "", status, "; ".join(filter(None, [why, missing])))
+
+    def _of_reference(self) -> list[str]:
+        """What is to be said where the reference does not keep its bonds either."""
+        n_lost = sum(bool(run.changes) for run in self.reference_runs)
+        return [f"the reference lost its own in {n_lost} of {len(self.reference_runs)}"] if n_lost else []
+
+    def _missing(self, n_whole: int, needed: int, shortest: float) -> str:
+        """What keeps the bonds from being judged."""
+        if n_whole < needed:
+            return "the other runs are not complete"
+        if shortest < self.duration_ps * (1 - 1e-6):
+            return f"{number_text(shortest)} ps of {self.duration_ps:g} ps needed"
+        if len(self.model_runs) < FEWEST_RUNS:
+            return f"{FEWEST_RUNS} runs needed"
+        return ""
+
+    def _drift(self) -> Check:
+        """Whether no whole run drifted."""
+        measured = [run for run in self.model_runs if run.is_whole and run.drift_meV_atom_ps is not None]
+        bound = f"at most {self.limit_meV_atom_ps:g} {DRIFT_UNIT}"
+        if not measured:
+            return Check(
+                "largest energy drift", None, bound, DRIFT_UNIT, "unclear", "no whole run of the model"
+            )
+        worst = max(abs(run.drift_meV_atom_ps) for run in measured)
+        found = {run.drift_status for run in measured}
+        status = next((one for one in ("failed", "unclear") if one in found), "passed")
+        why = "a run is too short to tell" if status == "unclear" else ""
+        return Check("largest energy drift", worst, bound, DRIFT_UNIT, status, why)
+
+
+def _loss(run: TransferRun) -> str:
+    return f"{run.name}: {', '.join(run.changes) or run.reason}"
