@@ -41,5 +41,9 @@ class RunPausedError(RunError):
     """A run that was asked to end before it was done: it is whole, and can be resumed."""
 
 
+class RunBusyError(RunError):
+    """A run that another process is writing."""
+
+
 class AnalysisError(AsecalcError):
     """An analysis that finds nothing to measure in a run."""

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from asecalc_ml.errors import RunError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from ase import Atoms
+    from io import FileIO
 
 FLUSH_BYTES = 8192
-HEADER_BYTES = 48  # of ase.io.ulm: magic, tag, version, number of frames, place of their index
+#: First bytes of formats that else only append: they say what of the rest belongs to the file.
+HEAD_BYTES = {
+    ".traj": 48,  # of ase.io.ulm: magic, tag, version, number of frames, place of their index
+    ".h5md": 100,  # HDF5's superblock: where the tables of the newest frames begin
+}
 
 
 def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
@@ -87,51 +90,11 @@ def cut_to_whole_lines(path: Path) -> None:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
-class GrowingTrajectory:
-    """An ASE trajectory (.traj) with positions, momenta, energy and forces in full precision.
-
-    Parameters
-    ----------
-    path : Path
-    calculator_name : str
-    calculator_parameters : dict, optional
-        Both are kept with every frame, as ASE does.
-    """
-
-    def __init__(self, path: Path, calculator_name: str, calculator_parameters: dict | None = None):
-        from ase.io.trajectory import TrajectoryWriter
-
-        self._writer = TrajectoryWriter(path, mode="a", properties=["energy", "forces"])
-        self._results = _Results(calculator_name, calculator_parameters or {})
-        self._frame: Atoms | None = None
-
-    def append(self, atoms: Atoms, energy: float, forces: np.ndarray) -> None:
-        """Add a frame of the same atoms. Energy in eV, forces in eV/Å with shape (n_atoms, 3)."""
-        if self._frame is None:  # a copy, since the calculator of the dynamics must not be touched
-            self._frame = atoms.copy()
-            self._frame.calc = self._results
-        self._frame.arrays["positions"][:] = atoms.positions
-        self._frame.set_momenta(atoms.get_momenta(), apply_constraint=False)
-        self._frame.cell[:] = atoms.cell
-        self._results.values = {"energy": energy, "forces": forces}
-        self._writer.write(self._frame)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
-
-
-class _Results:
-    """What ASE's trajectory writer asks of a calculator, and nothing of what a real one would recompute."""
-
-    def __init__(self, name: str, parameters: dict):
-        self.name, self.parameters, self.values = name, parameters, {}
-
-    def todict(self) -> dict:
-        return self.parameters
-
-    def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True):
-        return self.values.get(name)
+def write_at(file: FileIO, data: bytes, place: int) -> None:
+    """Write bytes at a place of an unbuffered file; few of them at once, so that a kill cannot part them."""
+    file.seek(place)
+    while data:
+        data = data[file.write(data) :]
 
 
 def mark(path: Path) -> dict:
@@ -139,17 +102,17 @@ def mark(path: Path) -> dict:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         found = {"bytes": file.seek(0, os.SEEK_END)}
-        if path.suffix == ".traj":
+        if path.suffix in HEAD_BYTES:
             file.seek(0)
-            found["head"] = file.read(HEADER_BYTES).hex()
+            found["head"] = file.read(HEAD_BYTES[path.suffix]).hex()
         return found
 
 
 def cut_back(path: Path, mark: dict) -> None:
     """Cut a growing file back to where it stood when :func:`mark` looked.
 
-    An .ulm file counts its frames in its first 48 bytes and only ever appends: with that header put back, the
-    frames after it are forgotten. Killed half-way, this can be done again.
+    Formats of frames count them in their first bytes (:data:`HEAD_BYTES`) and else only append: with that
+    head put back, the frames after it are forgotten. Killed half-way, this can be done again.
 
     Raises
     ------

@@ -30,6 +30,9 @@ class DynamicsOptions(ProtocolOptions):
     )
 
     write_every: int = Field(10, ge=1, description="steps from frame to frame of the trajectory")
+    trajectory_format: Literal["traj", "extxyz", "h5md"] = Field(
+        "traj", description="ASE's own format, extended XYZ (text), or H5MD (HDF5)"
+    )
     thermo_every: int = Field(10, ge=1, description="steps from row to row of thermo.csv")
     checkpoint_every: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint")
     temperature_K: float = Field(300.0, ge=0, description="temperature of equilibration and first velocities")
@@ -70,6 +73,11 @@ class DynamicsOptions(ProtocolOptions):
                 "run, trajectory.traj@-1), or use velocities: thermal"
             )
         self._check_stop(atoms)
+
+    @property
+    def frame_format(self) -> str:
+        """Format of the trajectory."""
+        return self.trajectory_format
 
     @property
     def wall_time_limit_h(self) -> float | None:

@@ -50,7 +50,7 @@ def start_run(
     with threads(options):
         announce(options, atoms)
         state = first_state(options, atoms)
-        writer = RunWriter.create(directory, overwrite)
+        writer = RunWriter.create(directory, overwrite, options.frame_format)
         with contextlib.closing(writer):
             write_beginning(options.model_copy(update={"directory": str(directory)}), state, writer)
             return drive(options, state, writer, quiet)

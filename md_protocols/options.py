@@ -93,6 +93,11 @@ class ProtocolOptions(Options):
         """Hours after which the run pauses; None for no limit."""
         return None
 
+    @property
+    def frame_format(self) -> str:
+        """Format of the trajectory."""
+        return "traj"
+
     def check_start(self, atoms: Atoms) -> None:
         """Refuse a structure that the protocol cannot start from, with a StructureError."""
 

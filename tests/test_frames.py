@@ -8,7 +8,8 @@ from ase.io import read
 from ase.io.trajectory import Trajectory
 
 from asecalc_ml.errors import AnalysisError, RunError
-from asecalc_ml.frames import TrajectoryFile, chunk_starts
+from asecalc_ml.frames import chunk_starts
+from asecalc_ml.trajectories.traj_file import TrajFile
 
 RNG = np.random.default_rng(0)
 
@@ -29,7 +30,7 @@ def written(path, atoms, n_frames=60, momenta=True):
 
 
 def chunks(path, atoms, size=None):
-    return TrajectoryFile(path).chunks(atoms.numbers, atoms.get_masses(), size)
+    return TrajFile(path).chunks(atoms.numbers, atoms.get_masses(), size)
 
 
 @pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), bulk("NaCl", "rocksalt", 5.6)], ids=str)
@@ -52,8 +53,8 @@ def test_every_bit_is_what_ase_reads(tmp_path, atoms):
 def test_what_is_not_looked_at_is_not_read(tmp_path, monkeypatch):
     path = written(tmp_path / "a.traj", molecule("H2O"), 3)
     asked = []
-    doubles = TrajectoryFile.doubles
-    monkeypatch.setattr(TrajectoryFile, "doubles", lambda *given: asked.append(given[2]) or doubles(*given))
+    doubles = TrajFile.doubles
+    monkeypatch.setattr(TrajFile, "doubles", lambda *given: asked.append(given[2]) or doubles(*given))
     (frames,) = chunks(path, molecule("H2O"))
     assert asked == []
     assert frames.positions is frames.positions
@@ -83,9 +84,9 @@ def test_frames_without_momenta(tmp_path):
 
 
 def test_missing_and_empty_files_hold_no_frames(tmp_path):
-    assert TrajectoryFile(tmp_path / "nothing.traj").n_frames == 0
+    assert TrajFile(tmp_path / "nothing.traj").n_frames == 0
     (tmp_path / "empty.traj").touch()
-    assert TrajectoryFile(tmp_path / "empty.traj").n_frames == 0
+    assert TrajFile(tmp_path / "empty.traj").n_frames == 0
 
 
 def test_cut_anywhere_the_whole_frames_are_read(tmp_path):
@@ -95,7 +96,7 @@ def test_cut_anywhere_the_whole_frames_are_read(tmp_path):
     counts = []
     for size in np.linspace(500, len(content), 97).astype(int):
         path.write_bytes(content[:size])
-        file = TrajectoryFile(path)
+        file = TrajFile(path)
         counts.append(file.n_frames)
         assert file.n_frames + file.n_lost == 60
         found = [one for frames in chunks(path, atoms) for one in frames.positions]
@@ -109,7 +110,7 @@ def test_cut_anywhere_the_whole_frames_are_read(tmp_path):
 def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "a.traj").write_bytes(content)
     with pytest.raises(RunError, match="is damaged in its first bytes"):
-        TrajectoryFile(tmp_path / "a.traj")
+        TrajFile(tmp_path / "a.traj")
 
 
 def test_a_damaged_frame_is_named(tmp_path):

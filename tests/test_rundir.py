@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 import asecalc_ml
 from asecalc_ml.errors import RunError
-from asecalc_ml.files import GrowingTrajectory, cut_back, mark, write_whole
-from asecalc_ml.rundir import RESULTS, START, THERMO, THERMO_COLUMNS, TRAJECTORY, RunReader, RunWriter
+from asecalc_ml.files import cut_back, mark, write_whole
+from asecalc_ml.rundir import RESULTS, START, THERMO, THERMO_COLUMNS, RunReader, RunWriter
+from asecalc_ml.trajectories.traj import TrajWriter
+from asecalc_ml.trajectories.writer import Moment, Origin
 
+TRAJECTORY = "trajectory.traj"
 ROW = dict(zip(THERMO_COLUMNS, (0, 0.0, 1.0, 2.0, 3.0, 300.0), strict=True))
 
 
@@ -154,20 +157,20 @@ def test_cut_back_and_gone_on_is_the_same_to_the_byte(tmp_path_factory, kept, lo
     folder = tmp_path_factory.mktemp("cut")
     straight, cut = folder / "straight.traj", folder / "cut.traj"
     for path in (straight, cut):
-        trajectory = GrowingTrajectory(path, "toy")
+        trajectory = TrajWriter(path, Origin("toy"))
         for k in range(kept):
-            trajectory.append(frame(k), float(k), np.zeros((3, 3)))
+            trajectory.append(frame(k), Moment(float(k), np.zeros((3, 3)), k, 0.0))
         trajectory.close()
     there = mark(cut)
-    trajectory = GrowingTrajectory(cut, "toy")
+    trajectory = TrajWriter(cut, Origin("toy"))
     for k in range(lost):
-        trajectory.append(frame(100 + k), 0.0, np.ones((3, 3)))
+        trajectory.append(frame(100 + k), Moment(0.0, np.ones((3, 3)), k, 0.0))
     trajectory.close()
     cut_back(cut, there)
     for path in (straight, cut):
-        trajectory = GrowingTrajectory(path, "toy")
+        trajectory = TrajWriter(path, Origin("toy"))
         for k in range(50):
-            trajectory.append(frame(k), float(k), np.zeros((3, 3)))
+            trajectory.append(frame(k), Moment(float(k), np.zeros((3, 3)), k, 0.0))
         trajectory.close()
     x = [[atoms.positions[0, 0] for atoms in read(path, ":")] for path in (straight, cut)]
     assert x[0] == x[1] == [*range(kept), *range(50)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from asecalc_ml.calculators import identity
 from asecalc_ml.md_protocols.bond_watch import BondWatch
 from asecalc_ml.rundir import EventKind, RunReader
+from asecalc_ml.trajectories.writer import Origin
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine import Engine
@@ -21,12 +22,14 @@ class FrameObserver:
         self._engine, self._every = engine, engine.options.write_every
         self._watch = BondWatch(start.atoms, start.bonds)
         calculator = engine.atoms.calc
-        self._name = getattr(calculator, "name", None) or type(calculator).__name__
-        self._parameters = identity(calculator)
+        name = getattr(calculator, "name", None) or type(calculator).__name__
+        self._origin = Origin(name, identity(calculator))
 
     def __call__(self) -> None:
         engine = self._engine
-        engine.writer.frame(engine.atoms, engine.energy(), engine.state.forces, self._name, self._parameters)
+        step = engine.production_step
+        time_fs = step * engine.options.timestep_fs
+        engine.writer.frame(engine.atoms, engine.energy(), engine.state.forces, step, time_fs, self._origin)
         changed = self._watch.changes(engine.atoms, engine.state.step // self._every)
         if changed is not None and changed != engine.state.changed_bonds:
             engine.state.changed_bonds = changed

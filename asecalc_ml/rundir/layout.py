@@ -1,0 +1,88 @@
+"""The run directory: what a protocol writes and an analysis reads. Its layout is written down here, once.
+
+=================== =====================================================================================
+protocol.yaml       every option of the run
+provenance.json     versions, model and its hash, seed, machine, when it began and ended
+card.json           card of the model, where the calculator has one
+start.traj          structure before the first stage, as given
+relaxed.traj        structure after relaxation
+relaxation.csv      energy and largest force along a relaxation
+equilibration.csv   energies and temperature during equilibration
+thermo.csv          step, time_fs, potential_eV, kinetic_eV, total_eV, temperature_K of the production
+trajectory.traj     frames of the production: positions, momenta, energy, forces (ASE, float64); steps of a
+                    relaxation, points of a scan; trajectory.extxyz or .h5md where that is asked for
+evaluations.jsonl   all that relaxations, vibrations and scans have computed; a resumed run reads it again
+hessian.npz         second derivatives of the energy, and the structure they belong to
+scan.json           what is scanned, with which calculators, and what these were trained on
+scan.csv            energy and projected force of every point and calculator of a scan
+transfer.json       molecules, calculators and runs of a transfer test; each run is a run directory of its own
+                    below this one, such as ethanol/model-1
+events.jsonl        what happened: stages, warnings, bonds broken and formed, why it stopped
+flagged.extxyz      structures that the model may not know, for labelling: step and reason with each
+checkpoint.npz      everything that the rest of the run depends on; checkpoint.previous.npz the one before
+results/            what the analyses found, as JSON and CSV
+report.html         the report
+=================== =====================================================================================
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+PROTOCOL = "protocol.yaml"
+PROVENANCE = "provenance.json"
+CARD = "card.json"
+START = "start.traj"
+RELAXED = "relaxed.traj"
+EQUILIBRATION = "equilibration.csv"
+THERMO = "thermo.csv"
+TRAJECTORY = "trajectory"  # and the suffix of its format
+TRAJECTORY_SUFFIXES = {"traj": ".traj", "extxyz": ".extxyz", "h5md": ".h5md"}  # by the name of the format
+RELAXATION = "relaxation.csv"
+EVALUATIONS = "evaluations.jsonl"
+HESSIAN = "hessian.npz"
+SCAN = "scan.json"
+SCAN_TABLE = "scan.csv"
+TRANSFER = "transfer.json"
+EVENTS = "events.jsonl"
+FLAGGED = "flagged.extxyz"
+CHECKPOINT = "checkpoint.npz"
+PREVIOUS_CHECKPOINT = "checkpoint.previous.npz"
+RESULTS = "results"
+REPORT = "report.html"
+LOCK = ".lock"
+
+TRAJECTORIES = tuple(f"{TRAJECTORY}{suffix}" for suffix in TRAJECTORY_SUFFIXES.values())
+GROWING = (RELAXATION, EQUILIBRATION, THERMO, SCAN_TABLE, *TRAJECTORIES, EVENTS, FLAGGED)
+WHOLE = (
+    PROTOCOL, PROVENANCE, CARD, START, RELAXED, HESSIAN, SCAN, TRANSFER,
+    CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT,
+)  # fmt: skip
+BEFORE_PROTOCOL = (START, CARD, PROVENANCE)  # what a new run writes first; without the rest it is no run
+THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
+
+
+class EventKind:
+    """What an event in :data:`EVENTS` tells of."""
+
+    RELAXED = "relaxed"
+    EQUILIBRATED = "equilibrated"
+    STAGE = "stage"
+    BONDS = "bonds"
+    WARNING = "warning"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    RESUMED = "resumed"
+    FINISHED = "finished"
+
+
+def now() -> str:
+    """The moment in ISO format, to the second, with the time zone."""
+    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
+
+
+def trajectory_of(directory: Path) -> Path:
+    """The trajectory in a directory, of whichever format; where there is none yet, the one it would have."""
+    found = [directory / name for name in TRAJECTORIES if (directory / name).is_file()]
+    return found[0] if found else directory / TRAJECTORIES[0]

@@ -1,0 +1,288 @@
+"""Reads a run directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asecalc_ml.errors import AnalysisError, RunError
+from asecalc_ml.rundir.layout import (
+    CARD,
+    EQUILIBRATION,
+    EVALUATIONS,
+    EVENTS,
+    HESSIAN,
+    PROTOCOL,
+    PROVENANCE,
+    RELAXATION,
+    RELAXED,
+    RESULTS,
+    SCAN,
+    SCAN_TABLE,
+    START,
+    THERMO,
+    THERMO_COLUMNS,
+    TRANSFER,
+    trajectory_of,
+)  # fmt: skip
+from asecalc_ml.trajectories.reader import damage_told
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from MDAnalysis import Universe
+
+    from asecalc_ml.frames import Frames
+    from asecalc_ml.trajectories.reader import TrajectoryFile
+
+
+class RunReader:
+    """Reads a run directory, also while the run goes on or after it was killed.
+
+    Parameters
+    ----------
+    directory : str or Path
+
+    Attributes
+    ----------
+    options : dict
+        Every option of the run.
+    provenance : dict
+    atoms : Atoms
+        The structure the run was given, with charge and spin in ``atoms.info``.
+    bonds : ndarray of int, shape (n_bonds, 2)
+        Bonds of that structure.
+    cell : ndarray, shape (3, 3), Å
+    pbc : ndarray of bool, shape (3,)
+    n_frames : int
+    frame_interval_fs : float
+    thermo, equilibration : dict of ndarray, shape (n_rows,)
+        Columns by name.
+    events : list of dict
+    model_card : dict or None
+
+    Raises
+    ------
+    RunError
+        If the directory holds no run, or one of its files is damaged.
+    AnalysisError
+        If ``frame_interval_fs`` is asked of frames that are no moments in time.
+    """
+
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+        if not (self.directory / PROTOCOL).is_file():
+            what = "no run" if self.directory.is_dir() else "no directory"
+            raise RunError(f"{self.directory}: {what} there ({PROTOCOL} is missing)")
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        from asecalc_ml.config import read_yaml
+
+        return json.loads(json.dumps(read_yaml(self.directory / PROTOCOL)))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self._json(PROVENANCE)
+
+    @property
+    def model_card(self) -> dict[str, Any] | None:
+        return self._json(CARD) if (self.directory / CARD).is_file() else None
+
+    @cached_property
+    def atoms(self) -> Atoms:
+        return self._structure(START)
+
+    @cached_property
+    def bonds(self) -> np.ndarray:
+        from asecalc_ml.topology import find_bonds
+
+        return find_bonds(self.atoms)
+
+    @property
+    def cell(self) -> np.ndarray:
+        return self.atoms.cell.array
+
+    @property
+    def pbc(self) -> np.ndarray:
+        return self.atoms.pbc
+
+    @property
+    def frame_interval_fs(self) -> float:
+        found = self.provenance["frame_interval_fs"]
+        if found is None:
+            raise AnalysisError(
+                f"frames of a run of {self.options['protocol']} are no moments in time: this analysis is "
+                "made for dynamics"
+            )
+        return found
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its planned end."""
+        return self.provenance.get("finished") is not None
+
+    @property
+    def thermo(self) -> dict[str, np.ndarray]:
+        return self._table(THERMO)
+
+    @property
+    def equilibration(self) -> dict[str, np.ndarray]:
+        return self._table(EQUILIBRATION)
+
+    @property
+    def relaxation(self) -> dict[str, np.ndarray]:
+        """Columns step, energy_eV and largest_force_eV_A; none where nothing was relaxed."""
+        return self._table(RELAXATION) if (self.directory / RELAXATION).is_file() else {}
+
+    @property
+    def relaxed(self) -> Atoms | None:
+        """The structure after relaxation, where there was one."""
+        return self._structure(RELAXED) if (self.directory / RELAXED).is_file() else None
+
+    @property
+    def hessian(self) -> dict[str, np.ndarray] | None:
+        """Arrays of :data:`HESSIAN`, where it was computed."""
+        path = self.directory / HESSIAN
+        if not path.is_file():
+            return None
+        with damage_told(path), np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    @property
+    def scan(self) -> dict[str, Any] | None:
+        """What a scan is about, as :data:`SCAN` says."""
+        return self._json(SCAN) if (self.directory / SCAN).is_file() else None
+
+    @property
+    def scan_table(self) -> dict[str, np.ndarray]:
+        """Columns of :data:`SCAN_TABLE`; none before its first row."""
+        return self._table(SCAN_TABLE) if (self.directory / SCAN_TABLE).is_file() else {}
+
+    @property
+    def transfer(self) -> dict[str, Any] | None:
+        """What a transfer test consists of, as :data:`TRANSFER` says."""
+        return self._json(TRANSFER) if (self.directory / TRANSFER).is_file() else None
+
+    @property
+    def parts(self) -> list[Path]:
+        """Directories of the runs that a transfer test consists of, begun or not; none of any other run."""
+        return [self.directory / name for name in (self.transfer or {}).get("runs", ())]
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What was computed, in order."""
+        return self._lines(EVALUATIONS)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return self._lines(EVENTS)
+
+    @property
+    def harmonic_per_cm(self) -> list[float]:
+        """Real harmonic frequencies in ``results/normal-modes.json``, 1/cm; empty without that file."""
+        name = f"{RESULTS}/normal-modes.json"
+        if not (self.directory / name).is_file():
+            return []
+        return [value for value in self._json(name).get("frequencies_per_cm", []) if value > 0]
+
+    @property
+    def n_frames(self) -> int:
+        return self._trajectory().n_frames
+
+    @property
+    def n_lost_frames(self) -> int:
+        """Frames that the trajectory counts and no longer holds, since the end of the file is missing."""
+        return self._trajectory().n_lost
+
+    def frame_chunks(self, size: int | None = None) -> Iterator[Frames]:
+        """Consecutive frames with positions, momenta, forces and cells, each read when it is looked at.
+
+        Parameters
+        ----------
+        size : int, optional
+            Frames at once; as many as take little memory by default.
+
+        Raises
+        ------
+        RunError
+            If a frame is damaged, or has other atoms than the start.
+        """
+        return self._trajectory().chunks(self.atoms.numbers, self.atoms.get_masses(), size)
+
+    def chunks(self, size: int | None = None, quantity: str = "positions") -> Iterator[np.ndarray]:
+        """One quantity of consecutive frames, at most ``size`` at once.
+
+        Parameters
+        ----------
+        size : int, optional
+        quantity : {"positions", "momenta", "velocities", "forces", "cells"}
+
+        Yields
+        ------
+        ndarray, shape (n_frames, n_atoms, 3), of cells (n_frames, 3, 3)
+            In Å, ASE's units of momentum and velocity, or eV/Å.
+        """
+        for frames in self.frame_chunks(size):
+            yield getattr(frames, quantity)
+
+    def frames(self) -> Iterator[Atoms]:
+        """Frames of the production as ASE structures with energy and forces."""
+        yield from self._trajectory().structures(self.atoms)
+
+    def universe(self) -> Universe:
+        """The frames for MDAnalysis' own analyses, see :func:`asecalc_ml.universe.universe_of`."""
+        from asecalc_ml.universe import universe_of
+
+        return universe_of(self)
+
+    def _trajectory(self) -> TrajectoryFile:
+        from asecalc_ml.trajectories import open_trajectory
+
+        return open_trajectory(trajectory_of(self.directory))
+
+    def _table(self, name: str) -> dict[str, np.ndarray]:
+        path = self.directory / name
+        header, *rows = _whole_lines(path) or [",".join(THERMO_COLUMNS)]
+        columns = header.split(",")
+        try:
+            values = np.array([[float(cell) for cell in row.split(",")] for row in rows])
+            values = values.reshape(-1, len(columns))
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+        return dict(zip(columns, values.T, strict=True))
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path = self.directory / name
+        try:
+            return [json.loads(line) for line in _whole_lines(path)]
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.directory / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{path} is missing: the directory is not whole") from None
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+
+    def _structure(self, name: str) -> Atoms:
+        from ase.io import read
+
+        path = self.directory / name
+        try:
+            return read(path)
+        except Exception as error:  # ASE's readers raise whatever their parsing meets
+            raise RunError(f"{path} cannot be read: {error or type(error).__name__}") from error
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Lines of a growing file, if it is there; a last one without an end was cut by a kill or a full disk."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return text[: text.rfind("\n") + 1].splitlines()

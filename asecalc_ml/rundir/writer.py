@@ -1,0 +1,298 @@
+"""Writes a run directory."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asecalc_ml.errors import RunError
+from asecalc_ml.files import GrowingText, cut_back, cut_to_whole_lines, is_unfinished, mark, write_whole
+from asecalc_ml.lock import FolderLock
+from asecalc_ml.rundir.layout import (
+    CHECKPOINT,
+    EVALUATIONS,
+    EVENTS,
+    FLAGGED,
+    GROWING,
+    LOCK,
+    PREVIOUS_CHECKPOINT,
+    PROTOCOL,
+    RESULTS,
+    TRAJECTORY,
+    TRAJECTORY_SUFFIXES,
+    WHOLE,
+    now,
+)  # fmt: skip
+from asecalc_ml.rundir.reader import RunReader
+from asecalc_ml.rundir.vacancy import check_free
+from asecalc_ml.trajectories import make_writer
+from asecalc_ml.trajectories.writer import Moment, Origin
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from asecalc_ml.trajectories.writer import TrajectoryWriter
+
+
+def _says_what_to_do(method: Callable) -> Callable:
+    """Turn an operating system's error while writing into a RunError."""
+
+    @functools.wraps(method)
+    def wrapped(self, *args, **kwargs):
+        try:
+            return method(self, *args, **kwargs)
+        except OSError as error:
+            raise RunError(_explain(self.directory, error)) from error
+
+    return wrapped
+
+
+def _explain(directory: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return (
+        f"cannot write to {directory}: {reason}. What was written before is kept: mend permissions, free "
+        "space, or choose another directory. A run that had begun goes on with "
+        f"`asecalc-md resume {directory}`."
+    )
+
+
+class RunWriter:
+    """Writes a run directory; made by :meth:`create` or :meth:`open`.
+
+    Whole files appear at once or not at all. Growing files (tables, trajectory, events) are cut back to the
+    checkpoint when a run is resumed. A lock keeps two writers from one directory.
+    """
+
+    def __init__(self, directory: Path, trajectory_format: str = "traj"):
+        self.directory = directory
+        self._trajectory_path = directory / f"{TRAJECTORY}{TRAJECTORY_SUFFIXES[trajectory_format]}"
+        self._texts: dict[str, GrowingText] = {}
+        self._trajectory: TrajectoryWriter | None = None
+        self._n_frames = 0  # of this process
+        self._lock: FolderLock | None = None
+
+    @classmethod
+    def create(
+        cls, directory: str | Path, overwrite: bool = False, trajectory_format: str = "traj"
+    ) -> RunWriter:
+        """Make a new run directory. One that exists is taken if it is empty.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Remove the run that is there, and nothing that is not part of a run.
+        trajectory_format : {"traj", "extxyz", "h5md"}
+
+        Raises
+        ------
+        RunError
+            If the directory holds something, cannot be written to, or another process writes to it.
+        """
+        writer = cls(Path(directory), trajectory_format)
+        writer._make(overwrite)
+        return writer
+
+    @classmethod
+    def open(cls, directory: str | Path) -> RunWriter:
+        """Go on in a run directory; :meth:`cut_back` comes before anything is written.
+
+        Raises
+        ------
+        RunError
+            If another process writes to it.
+        """
+        writer = cls(Path(directory), RunReader(directory).options.get("trajectory_format", "traj"))
+        writer._take_lock()
+        return writer
+
+    @_says_what_to_do
+    def _make(self, overwrite: bool) -> None:
+        check_free(self.directory, overwrite)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        check_free(self.directory, overwrite)  # another process may have been quicker
+        for part in RunReader(self.directory).parts if (self.directory / PROTOCOL).is_file() else ():
+            _remove_run(part)
+        for path in (self.directory / RESULTS).glob("*.*"):
+            if path.suffix in (".json", ".csv"):
+                path.unlink()
+        for path in filter(is_unfinished, list(self.directory.iterdir())):
+            path.unlink()
+        for name in (*GROWING, EVALUATIONS, *reversed(WHOLE)):  # the protocol last: until then it is a run
+            (self.directory / name).unlink(missing_ok=True)
+
+    @_says_what_to_do
+    def _take_lock(self) -> None:
+        self._lock = FolderLock(self.directory / LOCK, "writing this run")
+
+    @_says_what_to_do
+    def cut_back(self, marks: Mapping[str, dict]) -> None:
+        """Cut growing files back to where they stood when :meth:`sync` returned ``marks``; {}: to nothing."""
+        for name in GROWING:
+            if name in marks:
+                cut_back(self.directory / name, marks[name])
+            else:
+                (self.directory / name).unlink(missing_ok=True)
+
+    @_says_what_to_do
+    def write(self, name: str, content: str | bytes, sync: bool = False) -> None:
+        """Write a whole file."""
+        write_whole(self.directory / name, content, sync)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a whole JSON file."""
+        self.write(name, json.dumps(content, indent=2) + "\n")
+
+    def write_structure(self, name: str, atoms: Atoms) -> None:
+        """Write a structure in full precision, with momenta, constraints and ``info``."""
+        from ase.io.trajectory import TrajectoryWriter
+
+        content = _Kept()
+        with TrajectoryWriter(content) as trajectory:
+            trajectory.write(atoms.copy())
+        self.write(name, content.getvalue())
+
+    @_says_what_to_do
+    def write_checkpoint(self, content: bytes) -> None:
+        """Write a checkpoint to the disk itself, and keep the one before."""
+        path = self.directory / CHECKPOINT
+        if path.is_file():
+            path.replace(self.directory / PREVIOUS_CHECKPOINT)
+        write_whole(path, content, sync=True)
+        _sync_directory(self.directory)
+
+    @_says_what_to_do
+    def row(self, name: str, values: Mapping[str, float]) -> None:
+        """Append a row to a table such as :data:`THERMO`, in full precision, by column."""
+        plain = (value.item() if isinstance(value, np.generic) else value for value in values.values())
+        self._text(name, ",".join(values)).append(",".join(map(repr, plain)))
+
+    @_says_what_to_do
+    def frame(
+        self,
+        atoms: Atoms,
+        energy: float,
+        forces: np.ndarray,
+        step: int | None = None,
+        time_fs: float = np.nan,
+        origin: Origin | None = None,
+    ) -> None:
+        """Append a frame to the trajectory.
+
+        Parameters
+        ----------
+        atoms : Atoms
+        energy : float, eV
+        forces : array, shape (n_atoms, 3), eV/Å
+        step : int, optional
+            Of the production; by default frames are counted.
+        time_fs : float
+            Not a number where frames are no moments in time.
+        origin : Origin, optional
+            The calculator, for formats that keep it.
+        """
+        if self._trajectory is None:
+            self._trajectory = make_writer(self._trajectory_path, origin or Origin())
+        step = self._n_frames if step is None else step
+        self._n_frames += 1
+        self._trajectory.append(atoms, Moment(energy, forces, step, time_fs))
+
+    @_says_what_to_do
+    def evaluation(self, found: Mapping[str, Any]) -> None:
+        """Keep what was computed, at once: no checkpoint cuts it back, so that no work is lost."""
+        if EVALUATIONS not in self._texts:
+            cut_to_whole_lines(self.directory / EVALUATIONS)
+        text = self._text(EVALUATIONS)
+        text.append(json.dumps(found))
+        text.flush()
+
+    @_says_what_to_do
+    def event(self, kind: str, message: str, **fields: Any) -> None:
+        """Note what happened, at once."""
+        text = self._text(EVENTS)
+        text.append(json.dumps({"time": now(), "kind": kind, "message": message, **fields}))
+        text.flush()
+
+    @_says_what_to_do
+    def flag(self, atoms: Atoms, info: Mapping[str, Any]) -> None:
+        """Append a structure to :data:`FLAGGED`, without results, since those are not to be trusted."""
+        from ase.io.extxyz import write_extxyz
+
+        copy, content = atoms.copy(), io.StringIO()
+        copy.set_constraint()
+        copy.info = {name: copy.info[name] for name in ("charge", "spin") if name in copy.info} | dict(info)
+        write_extxyz(content, copy, columns=["symbols", "positions"])
+        self._text(FLAGGED).append(content.getvalue().rstrip("\n"))
+
+    @_says_what_to_do
+    def flush(self) -> None:
+        """Let readers see every row and frame."""
+        for file in self._growing():
+            file.flush()
+
+    @_says_what_to_do
+    def sync(self) -> dict[str, dict]:
+        """Put growing files on the disk itself; where they stand, for :meth:`cut_back`."""
+        for file in self._growing():
+            file.flush()
+        paths = [self.directory / name for name in GROWING]
+        return {path.name: mark(path) for path in paths if path.is_file()}
+
+    @_says_what_to_do
+    def close(self) -> None:
+        """Close everything and let others write."""
+        files = [*self._growing(), self._lock]
+        self._texts, self._trajectory, self._lock = {}, None, None
+        problems = []
+        for file in files:
+            try:
+                if file is not None:
+                    file.close()
+            except OSError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
+
+    def _growing(self) -> list[GrowingText | TrajectoryWriter]:
+        return [*self._texts.values(), *([self._trajectory] if self._trajectory else [])]
+
+    def _text(self, name: str, first_line: str = "") -> GrowingText:
+        if name not in self._texts:
+            self._texts[name] = GrowingText(self.directory / name, first_line)
+        return self._texts[name]
+
+
+def _remove_run(directory: Path) -> None:
+    """Remove a run, and its directory and the one above where nothing else lies in them."""
+    if (directory / PROTOCOL).is_file():
+        RunWriter.create(directory, overwrite=True).close()
+        (directory / LOCK).unlink(missing_ok=True)
+    with suppress(OSError):
+        for folder in (directory / RESULTS, directory, directory.parent):
+            if folder.is_dir():
+                folder.rmdir()
+
+
+class _Kept(io.BytesIO):
+    """Bytes that stay when ASE closes the file it wrote."""
+
+    def close(self) -> None:
+        return
+
+
+def _sync_directory(directory: Path) -> None:
+    """Let a rename survive a power failure, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

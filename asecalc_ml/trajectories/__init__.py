@@ -1,0 +1,36 @@
+"""Formats of trajectories: each has a writer and a reader, found by the suffix of the file's name.
+
+A new one is a line here, and its name among the files of a run directory (:mod:`asecalc_ml.rundir`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asecalc_ml.trajectories.reader import TrajectoryFile
+    from asecalc_ml.trajectories.writer import Origin, TrajectoryWriter
+
+FORMATS = {  # module and class of the writer, module and class of the reader
+    ".traj": ("traj:TrajWriter", "traj_file:TrajFile"),
+    ".extxyz": ("extxyz:ExtxyzWriter", "extxyz_file:ExtxyzFile"),
+    ".h5md": ("h5md:H5MDWriter", "h5md_file:H5MDFile"),
+}
+
+
+def make_writer(path: Path, origin: Origin) -> TrajectoryWriter:
+    """What appends frames to a file."""
+    return _load(FORMATS[path.suffix][0])(path, origin)
+
+
+def open_trajectory(path: Path) -> TrajectoryFile:
+    """The frames of a file."""
+    return _load(FORMATS[path.suffix][1])(path)
+
+
+def _load(name: str) -> Any:
+    module, _, cls = name.partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), cls)

@@ -1,0 +1,88 @@
+"""Reads H5MD (.h5md), by h5py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asecalc_ml.trajectories.h5md import FORCE, VELOCITY
+from asecalc_ml.trajectories.reader import Read, TrajectoryFile, check_numbers, damage_told
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from h5py import File
+
+NAMES = {
+    "positions": "particles/trajectory/position/value",
+    "momenta": "particles/trajectory/velocity/value",
+    "forces": "particles/trajectory/force/value",
+    "cells": "particles/trajectory/box/edges/value",
+    "energies": "observables/potential_energy/value",
+}
+
+
+class H5MDFile(TrajectoryFile):
+    """Frames of an H5MD file that a run has written.
+
+    Parameters
+    ----------
+    path : Path
+        A file that is missing, or in which nothing was completed, holds no frames.
+
+    Raises
+    ------
+    RunError
+        If it is damaged, or no such file.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.n_frames = path, 0
+        if _has_begun(path):
+            with self._opened() as file:
+                self.n_frames = len(file[NAMES["positions"]])
+                self._numbers = file["particles/trajectory/species"][:]
+                self._masses = file["particles/trajectory/mass"][:]
+                self._pbc = file["particles/trajectory/box"].attrs["boundary"] == "periodic"
+
+    @contextmanager
+    def _opened(self) -> Iterator[File]:
+        import h5py
+
+        with damage_told(self.path), h5py.File(self.path, "r", locking=False) as file:
+            yield file
+
+    def reader(self, start: int, n_frames: int, numbers: np.ndarray) -> Read:
+        """What reads a quantity of some frames."""
+        check_numbers(0, numbers, self._numbers)
+
+        def read(quantity: str) -> np.ndarray:
+            with self._opened() as file:
+                if NAMES[quantity] not in file:  # cells of what has none
+                    return np.zeros((n_frames, 3, 3))
+                values = file[NAMES[quantity]][start : start + n_frames]
+            if quantity == "momenta":
+                return values / VELOCITY * self._masses[:, None]
+            return values / FORCE if quantity == "forces" else values
+
+        return read
+
+    @property
+    def start(self) -> Atoms:
+        """A structure of these atoms, with positions still to come."""
+        from ase import Atoms
+
+        atoms = Atoms(self._numbers, np.zeros((len(self._numbers), 3)), pbc=self._pbc)
+        atoms.set_masses(self._masses)
+        return atoms
+
+
+def _has_begun(path: Path) -> bool:
+    """Whether a first frame was completed: the superblock comes last."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return any(file.read(8))
