@@ -48,14 +48,16 @@ class TransferResult(Result):
         return [self._verdict(one) for one in self.molecules]
 
     def _verdict(self, one: TransferMolecule) -> Verdict:
-        trained = " (which it was trained on)" if one.is_trained else ""
-        order = {"failed": 0, "unclear": 1, "passed": 2}
-        checks = sorted(one.checks, key=lambda check: order[check.status])
-        text = "; ".join(check.text for check in checks)
+        trained = " (trained on it)" if one.is_trained else ""
+        by_status = {
+            status: [check.text for check in one.checks if check.status == status]
+            for status in ("failed", "unclear", "passed")
+        }
+        groups = [f"{WORDS[status]}: {'; '.join(texts)}" for status, texts in by_status.items() if texts]
         return Verdict(
-            check=f"{self.model} runs on {one.name}{trained} as {self.reference} does",
+            check=f"{one.name}: {self.model}{trained} runs as {self.reference} does",
             status=one.status,
-            text=f"{WORDS[one.status]}: {text}",
+            text=". ".join(groups),
         )
 
     def panels(self) -> list[Panel]:
@@ -78,10 +80,10 @@ class TransferResult(Result):
         ]
         n = len(self.distributions)
         caption = (
-            f"W1: first Wasserstein distance between all runs of {self.model} that kept their bonds and all of "
-            f"{self.reference}, how far values must move on average. Its bound is the 95th percentile of W1 "
-            "between as many runs drawn from those of the reference. Where model and reference are the same, "
-            f"a distribution fails in at most one of twenty tests, and of the {n} here at most "
+            f"W1: first Wasserstein distance between all runs of {self.model} that kept their bonds and all "
+            f"of {self.reference}, how far values must move on average. Its bound is the 95th percentile of "
+            "W1 between as many runs drawn from those of the reference. Where model and reference are the "
+            f"same, a distribution fails in at most one of twenty tests, and of the {n} here at most "
             f"{number_text(n / 20)} on average."
         )
         columns = ["molecule", "check", "found", "bound", "unit", "verdict"]
@@ -123,7 +125,7 @@ def _caption(one: TransferDistribution) -> str:
         f"Model (line, {one.n_model} runs), reference (dashed, {one.n_reference} runs), and the range of its "
         "single runs (grey)."
     )
-    return f"{text} {one.check.text[0].upper()}{one.check.text[1:]}."
+    return f"{text} {one.check.text}: {WORDS[one.check.status]}."
 
 
 def _points(one: TransferDistribution) -> Table:

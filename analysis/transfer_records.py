@@ -28,12 +28,11 @@ class Check(NamedTuple):
 
     @property
     def text(self) -> str:
-        """In words, such as "C-O bond length: W1 0.021 Å (at most 0.0016 Å): fail"."""
+        """In words, such as "C-O bond length: W1 0.021 Å (at most 0.0016 Å)"."""
         found = number_text(self.found) if isinstance(self.found, float) else self.found
         value = "" if found is None else f" {found} {self.unit}".rstrip()
         notes = "; ".join(note for note in (self.bound, self.why) if note)
-        word = "" if self.status == "passed" else f": {WORDS[self.status]}"
-        return f"{self.what}{value} ({notes}){word}"
+        return f"{self.what}{value} ({notes})"
 
 
 class TransferRun(Record):

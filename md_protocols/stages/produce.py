@@ -120,4 +120,6 @@ class ProduceAtConstantEnergy(Produce):
         """What brings the mean temperature nearer to the target."""
         if self.is_equilibrated:
             return "A longer equilibration_ps, or another seed, comes nearer."
+        if not self.draws_velocities:
+            return "Its velocities are those that its structure came with."
         return "Without equilibration a relaxed structure runs near half of it: set equilibration_ps."
