@@ -122,13 +122,19 @@ def carry_on(
     atoms = launch.prepare(options, atoms, atoms.calc)
     options.check_start(atoms)
     launch.announce(options, atoms)
-    with contextlib.closing(RunWriter.create(directory) if is_new else RunWriter.open(directory)) as writer:
+    with contextlib.closing(_writer(directory, options, is_new)) as writer:
         state = launch.first_state(options, atoms) if is_new else _restored(directory, options, atoms, writer)
         if linear is not None:
             state.linear = linear
         if is_new:
             launch.write_beginning(options, state, writer)
         _drive(Part(whole, name, n_before, options, state, writer))
+
+
+def _writer(directory: Path, options: ProtocolOptions, is_new: bool) -> RunWriter:
+    if is_new:
+        return RunWriter.create(directory, trajectory_format=options.frame_format)
+    return RunWriter.open(directory)
 
 
 def _restored(directory: Path, options: ProtocolOptions, atoms: Atoms, writer: RunWriter) -> State:
