@@ -27,7 +27,13 @@ def chromium() -> str | None:
 
 
 class Browser:
-    """A tab. ``requests`` and ``complaints`` hold what the page asked for and what went to its console."""
+    """A tab.
+
+    Attributes
+    ----------
+    requests, refused, complaints : list of str
+        What the page asked for, why that was refused, and what the browser complains of.
+    """
 
     def __init__(self, profile: Path):
         (theirs_in, self._out), (self._in, theirs_out) = os.pipe(), os.pipe()
@@ -44,6 +50,7 @@ class Browser:
         os.close(theirs_out)
         self._count, self._rest, self._session = 0, b"", None
         self.requests: list[str] = []
+        self.refused: list[str] = []
         self.complaints: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -84,6 +91,8 @@ class Browser:
         method, what = event.get("method"), event.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(what["request"]["url"])
+        elif method == "Network.loadingFailed":
+            self.refused.append(what.get("blockedReason", ""))
         elif method == "Log.entryAdded":
             self.complaints.append(what["entry"]["text"])
         elif method == "Runtime.exceptionThrown":
@@ -93,7 +102,7 @@ class Browser:
 
     def open(self, page: Path, width: int = 1100, height: int = 900, mobile: bool = False) -> None:
         """Open a page, and wait until it is drawn."""
-        self.requests, self.complaints = [], []
+        self.requests, self.refused, self.complaints = [], [], []
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,

@@ -1,5 +1,6 @@
 """Fixtures that several tests share."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -40,6 +41,19 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no reference data at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A headless Chromium, see browser.py in this folder."""
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.chromium() is None:
+        pytest.skip("no Chromium on PATH")
+    tab = module.Browser(tmp_path_factory.mktemp("browser"))
+    yield tab
+    tab.close()
 
 
 @pytest.fixture(scope="session")
