@@ -83,7 +83,7 @@ class TransferResult(Result):
             f"W1: first Wasserstein distance between all runs of {self.model} that kept their bonds and all "
             f"of {self.reference}, how far values must move on average. Its bound is the 95th percentile of "
             "W1 between as many runs drawn from those of the reference. Where model and reference are the "
-            f"same, a distribution fails in at most one of twenty tests, and of the {n} here at most "
+            f"same, a distribution fails in about one of twenty tests, and of the {n} here about "
             f"{number_text(n / 20)} on average."
         )
         columns = ["molecule", "check", "found", "bound", "unit", "verdict"]
