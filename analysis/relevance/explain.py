@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance.subject import Subject
     from asecalc_ml.analysis.relevance.targets import Target
     from asecalc_ml.model import Model
-
-#: Atoms that are explained together.
-BATCH_ATOMS = 512
 
 
 def explain(
@@ -123,13 +120,14 @@ class Explanation:
         self, frames: list[Atoms], target: Target, methods: list[str], quiet: bool
     ) -> tuple[list[Structure], dict[str, list[FrameRelevance]]]:
         from asecalc_ml.analysis.relevance.frames import describe
+        from asecalc_ml.analysis.relevance.source import batches
         from asecalc_ml.progress import progress
 
         structures, maps = [], {name: [] for name in methods}
         with progress(
             "relevance", len(methods) * len(frames), quiet or len(frames) == 1, unit="maps"
         ) as advance:
-            for batch in _batches(frames):
+            for batch in batches(frames):
                 subject = self.source.subject(batch)
                 bound = target.bind(subject)
                 described = describe(batch, bound.value(subject.run()), subject, self.options.pairs)
@@ -152,14 +150,3 @@ def _check_atoms(target: Target, frames: list[Atoms]) -> None:
             f"target {target}: a structure has {smallest} atoms, numbered 0 to {smallest - 1}; "
             "name one of these"
         )
-
-
-def _batches(frames: list[Atoms]) -> Iterator[list[Atoms]]:
-    """Consecutive structures with :data:`BATCH_ATOMS` atoms together, or one that is larger."""
-    batch: list[Atoms] = []
-    for atoms in frames:
-        if batch and sum(map(len, batch)) + len(atoms) > BATCH_ATOMS:
-            yield batch
-            batch = []
-        batch.append(atoms)
-    yield batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from asecalc_ml.structures import check_structure
 
 #: Pairs that are kept beyond the cutoff, which finite differences may bring inside.
 MARGIN_A = 0.01
+
+#: Atoms that pass through the model together.
+BATCH_ATOMS = 512
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,14 @@ class Source:
         reach = self.model.cutoff + MARGIN_A
         graphs = [AtomGraph.from_atoms(atoms, reach) for atoms in frames]
         return Subject.of(self.model, graphs)
+
+
+def batches(frames: list[Atoms]) -> Iterator[list[Atoms]]:
+    """Consecutive structures with :data:`BATCH_ATOMS` atoms together, or one that is larger."""
+    batch: list[Atoms] = []
+    for atoms in frames:
+        if batch and sum(map(len, batch)) + len(atoms) > BATCH_ATOMS:
+            yield batch
+            batch = []
+        batch.append(atoms)
+    yield batch

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config, plugins
-from asecalc_ml.cli import check, choices, explain, import_models, models
+from asecalc_ml.cli import check, choices, draw_map, explain, import_models, models
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -27,6 +27,7 @@ app.add_typer(import_models.app, name="import")
 app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 app.command("explain", context_settings=OPEN)(explain.explain)
+app.command("map", context_settings=OPEN)(draw_map.draw_map)
 
 Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]
 

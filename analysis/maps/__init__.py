@@ -1,0 +1,10 @@
+"""Maps of representations: what a last layer or a fingerprint puts side by side, and how rough it is.
+
+``draw_map`` projects structures, or their atoms, to a plane; docs/maps.md says how to read it.
+"""
+
+from asecalc_ml.analysis.maps.draw_map import draw_map
+from asecalc_ml.analysis.maps.options import MapOptions
+from asecalc_ml.analysis.maps.results import RepresentationMap
+
+__all__ = ["MapOptions", "RepresentationMap", "draw_map"]

@@ -1,0 +1,106 @@
+"""Fingerprints of structures, without a model: SOAP and Coulomb matrices by dscribe, Morgan's by RDKit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.errors import AnalysisError
+
+SOAP_CUTOFF_A = 5.0
+SOAP_RADIAL, SOAP_ANGULAR = 6, 4  # radial functions and degree of the expansion
+MORGAN_RADIUS, MORGAN_BITS = 2, 2048
+
+
+def fingerprints(name: str, frames: Sequence[Atoms], of_atoms: bool) -> np.ndarray:
+    """A fingerprint of each structure, or of each atom of all structures one after the other.
+
+    Parameters
+    ----------
+    name : {"soap", "coulomb-matrix", "morgan"}
+    frames : sequence of Atoms
+    of_atoms : bool
+        For SOAP alone; the mean over atoms otherwise.
+
+    Returns
+    -------
+    array, shape (n_points, n_dimensions)
+
+    Raises
+    ------
+    AnalysisError
+        If a package is missing, or a structure has no such fingerprint.
+    """
+    if name == "soap":
+        return _soap(frames, of_atoms)
+    return _coulomb(frames) if name == "coulomb-matrix" else _morgan(frames)
+
+
+def _soap(frames: Sequence[Atoms], of_atoms: bool) -> np.ndarray:
+    """Smooth overlap of atomic positions (Bartók et al. 2013): power spectra of each atom's neighbors."""
+    descriptors = _dscribe()
+    soap = descriptors.SOAP(
+        species=_elements(frames),
+        r_cut=SOAP_CUTOFF_A,
+        n_max=SOAP_RADIAL,
+        l_max=SOAP_ANGULAR,
+        average="off" if of_atoms else "outer",
+        periodic=any(atoms.pbc.any() for atoms in frames),
+    )
+    found = [soap.create(atoms) for atoms in frames]
+    return np.concatenate(found) if of_atoms else np.stack(found)
+
+
+def _coulomb(frames: Sequence[Atoms]) -> np.ndarray:
+    """Sorted eigenvalues of the Coulomb matrix (Rupp et al. 2012)."""
+    if any(atoms.pbc.any() for atoms in frames):
+        raise AnalysisError("a Coulomb matrix is that of a molecule: take soap for periodic structures")
+    largest = max(map(len, frames))
+    matrix = _dscribe().CoulombMatrix(n_atoms_max=largest, permutation="eigenspectrum")
+    return np.stack([matrix.create(atoms) for atoms in frames])
+
+
+def _morgan(frames: Sequence[Atoms]) -> np.ndarray:
+    """Morgan's circular fingerprint (Rogers and Hahn 2010) of bonds: it tells molecules, not conformers."""
+    try:
+        from rdkit import Chem
+        from rdkit.Chem import rdDetermineBonds, rdFingerprintGenerator
+    except ImportError as error:
+        raise AnalysisError(
+            "Morgan's fingerprints are RDKit's: pip install 'asecalc-ml[molecules]'"
+        ) from error
+    if any(atoms.pbc.any() for atoms in frames):
+        raise AnalysisError("Morgan's fingerprints are those of molecules: take soap for periodic structures")
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=MORGAN_RADIUS, fpSize=MORGAN_BITS)
+    rows = []
+    for atoms in frames:
+        molecule = Chem.MolFromXYZBlock(_xyz(atoms))
+        rdDetermineBonds.DetermineConnectivity(molecule, charge=int(atoms.info.get("charge", 0)))
+        molecule.UpdatePropertyCache(strict=False)
+        Chem.FastFindRings(molecule)
+        rows.append(generator.GetFingerprintAsNumPy(molecule))
+    return np.stack(rows)
+
+
+def _xyz(atoms: Atoms) -> str:
+    rows = [
+        f"{symbol} {x:.8f} {y:.8f} {z:.8f}"
+        for symbol, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True)
+    ]
+    return "\n".join([str(len(atoms)), "", *rows, ""])
+
+
+def _dscribe():
+    try:
+        from dscribe import descriptors
+    except ImportError as error:
+        raise AnalysisError(
+            "SOAP and Coulomb matrices are dscribe's: pip install 'asecalc-ml[explain]'"
+        ) from error
+    return descriptors
+
+
+def _elements(frames: Sequence[Atoms]) -> list[str]:
+    return sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})

@@ -1,0 +1,69 @@
+"""From many dimensions to a plane."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from asecalc_ml.analysis.maps.options import MapOptions
+from asecalc_ml.analysis.maps.results import Projection
+from asecalc_ml.errors import AnalysisError
+
+
+def project(representation: str, points: np.ndarray, method: str, options: MapOptions) -> Projection:
+    """A representation in a plane.
+
+    Parameters
+    ----------
+    representation : str
+    points : array, shape (n_points, n_dimensions)
+        Neither scaled nor whitened: a dimension counts as far as it varies.
+    method : {"pca", "umap"}
+    options : MapOptions
+    """
+    if method == "pca":
+        plane, explained = principal_components(points)
+    else:
+        plane, explained = _umap(points, options), None
+    return Projection(
+        representation=representation,
+        method=method,
+        points=[tuple(row) for row in plane.tolist()],
+        explained=explained,
+    )
+
+
+def principal_components(points: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Coordinates along the two directions of largest variance, and the share of the variance of each.
+
+    The largest coordinate by size is positive in each, so that pictures are the same from run to run.
+    """
+    centred = points - points.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    plane = np.zeros((len(points), 2))
+    n_found = min(2, len(sizes))
+    plane[:, :n_found] = (left * sizes)[:, :n_found]
+    largest = plane[np.abs(plane).argmax(axis=0), [0, 1]]
+    variances, total = np.zeros(2), (sizes**2).sum()
+    variances[:n_found] = sizes[:n_found] ** 2
+    first, second = variances / total if total > 0 else variances
+    return plane * np.where(largest < 0, -1, 1), (float(first), float(second))
+
+
+def _umap(points: np.ndarray, options: MapOptions) -> np.ndarray:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise AnalysisError(
+            "UMAP is a package of its own: pip install 'asecalc-ml[explain]', or take projections: pca"
+        ) from error
+    if len(points) <= options.neighbors:
+        raise AnalysisError(
+            f"UMAP with {options.neighbors} neighbors needs more than {len(points)} points: lower "
+            "`neighbors`, give more structures, or take projections: pca"
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value")  # a seed makes it serial, and says so
+        found = UMAP(n_neighbors=options.neighbors, random_state=options.seed).fit_transform(points)
+    return np.asarray(found, dtype=float)

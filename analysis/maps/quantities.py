@@ -1,0 +1,149 @@
+"""What points of a map are coloured by, and whose roughness is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.analysis.maps.predictions import Prediction
+from asecalc_ml.analysis.maps.results import Quantity
+from asecalc_ml.card import ModelCard
+from asecalc_ml.errors import AnalysisError
+
+
+@dataclass(frozen=True)
+class Data:
+    """Structures, where they come from, and what the model says of them.
+
+    Parameters
+    ----------
+    frames : list of Atoms
+    sources, numbers : list
+        Name of the file or run that a structure is of, and its number there.
+    predictions : list of Prediction
+    card : ModelCard or None
+    """
+
+    frames: Sequence[Atoms]
+    sources: Sequence[str]
+    numbers: Sequence[int]
+    predictions: Sequence[Prediction]
+    card: ModelCard | None
+
+    @property
+    def is_energy(self) -> bool:
+        return self.card is None or self.card.property == "energy"
+
+    @property
+    def unit(self) -> str:
+        return "eV" if self.card is None else self.card.unit
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether the network alone should meet the labels: no, where the card adds terms."""
+        return self.is_energy and not (self.card and self.card.corrections)
+
+
+def of_structures(data: Data, info: Sequence[str]) -> list[Quantity]:
+    """Quantities that a structure has one of."""
+    found = [
+        Quantity(name="frame", title="number of the frame", unit="", values=list(map(float, data.numbers))),
+        Quantity(
+            name="energy" if data.is_energy else "value",
+            title="energy per atom, less the elements' references" if data.is_energy else "value per atom",
+            unit=f"{data.unit}/atom",
+            values=[one.value / len(one.features) for one in data.predictions],
+        ),
+    ]
+    if data.is_energy:
+        found += [_forces(data), *_errors(data)]
+    return [*_source(data.sources), *found, *(_info(data.frames, key) for key in info)]
+
+
+def of_atoms(data: Data, info: Sequence[str]) -> list[Quantity]:
+    """Quantities that an atom has one of; those of the info are its structure's."""
+    symbols = [symbol for atoms in data.frames for symbol in atoms.get_chemical_symbols()]
+    found = [Quantity(name="element", title="element", unit="", values=symbols)]
+    if all(one.contributions is not None for one in data.predictions):
+        shares = np.concatenate([one.contributions for one in data.predictions])
+        found.append(
+            Quantity(name="contribution", title="contribution", unit=data.unit, values=shares.tolist())
+        )
+    if data.is_energy:
+        sizes = np.linalg.norm(np.concatenate([one.forces for one in data.predictions]), axis=1)
+        found.append(Quantity(name="force", title="size of the force", unit="eV/Å", values=sizes.tolist()))
+        found += _atom_errors(data)
+    spread = [_info(data.frames, key) for key in info] + _source(data.sources)
+    sizes = [len(atoms) for atoms in data.frames]
+    return found + [one.model_copy(update={"values": _repeat(one.values, sizes)}) for one in spread]
+
+
+def _source(sources: Sequence[str]) -> list[Quantity]:
+    if len(set(sources)) == 1:
+        return []
+    return [Quantity(name="source", title="source", unit="", values=list(sources))]
+
+
+def _info(frames: Sequence[Atoms], key: str) -> Quantity:
+    missing = next((k for k, atoms in enumerate(frames) if key not in atoms.info), None)
+    if missing is not None:
+        known = ", ".join(map(str, frames[missing].info)) or "nothing"
+        raise AnalysisError(f"structure {missing} has no {key!r} in its info; it has {known}")
+    values = [atoms.info[key] for atoms in frames]
+    numbers = all(isinstance(value, int | float | np.number) for value in values)
+    kind = float if numbers else str
+    return Quantity(name=key, title=key, unit="", values=[kind(value) for value in values])
+
+
+def _forces(data: Data) -> Quantity:
+    values = [float(np.sqrt((one.forces**2).mean())) for one in data.predictions]
+    return Quantity(name="force", title="root mean square force component", unit="eV/Å", values=values)
+
+
+def _errors(data: Data) -> list[Quantity]:
+    energy = _labelled(
+        data, "energy", lambda one, label: 1000 * abs(one.value + one.references - label) / len(one.features)
+    )
+    force = _labelled(data, "forces", lambda one, label: 1000 * float(np.abs(one.forces - label).mean()))
+    return [
+        Quantity(name=name, title=title, unit=unit, values=values)
+        for name, title, unit, values in (
+            ("energy-error", "error of the energy per atom", "meV/atom", energy),
+            ("force-error", "mean error of a force component", "meV/Å", force),
+        )
+        if values
+    ]
+
+
+def _atom_errors(data: Data) -> list[Quantity]:
+    found = _labelled(data, "forces", lambda one, label: 1000 * np.abs(one.forces - label).mean(axis=1))
+    if not found:
+        return []
+    values = [
+        value
+        for one, errors in zip(data.predictions, found, strict=True)
+        for value in (len(one.features) * [None] if errors is None else errors.tolist())
+    ]
+    return [
+        Quantity(name="force-error", title="mean error of a force component", unit="meV/Å", values=values)
+    ]
+
+
+def _labelled(data: Data, label: str, error: Callable) -> list:
+    """Errors of the structures that have a label, None for the others; an empty list where none has."""
+    if not data.has_errors:
+        return []
+    labels = [getattr(atoms.calc, "results", {}).get(label) for atoms in data.frames]
+    if all(one is None for one in labels):
+        return []
+    return [
+        None if known is None else error(one, known)
+        for one, known in zip(data.predictions, labels, strict=True)
+    ]
+
+
+def _repeat(values: list, sizes: Sequence[int]) -> list:
+    return [value for value, size in zip(values, sizes, strict=True) for _ in range(size)]
