@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Record, Result
+from asecalc_ml.analysis.base import Analysis, Record, Result
 from asecalc_ml.analysis.radial import RadialDistribution, RadialResult
 from asecalc_ml.analysis.vibrational import UNIT, VibrationalDensity, VibrationalResult
+from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
 RADIAL, SPECTRUM = "radial-distribution", "vibrational-density"
-QUIET = 1e-3  # of the highest value: where a spectrum has ended
+RESOLUTIONS_PER_CM = (10.0, 20.0, 40.0, 80.0)
+QUIET = 0.01  # of the highest value: where a spectrum has ended
 
 
 class FunctionCurve(Record):
@@ -36,30 +39,55 @@ class FunctionComparison(Record):
     y_label: str
     x_end: float = Field(description="where the figure ends")
     curves: list[FunctionCurve] = Field(description="the reference first, where it has this function")
+    note: str = Field("", description="what to know of all curves")
     missing: dict[str, str] = Field({}, description="runs without it, and why")
 
 
 def compared_functions(runs: Mapping[str, RunReader]) -> list[FunctionComparison]:
     """Functions that two runs have at least.
 
-    Radial distributions are those of runs that are periodic in three directions, by pair of elements; spectra
-    need velocities, and runs that are long enough.
+    Radial distributions are those of runs that are periodic in three directions, by pair of elements. Spectra
+    need velocities, and have the resolution that the shortest run allows.
     """
+    radial = {name: RadialDistribution() for name, run in runs.items() if run.pbc.all()}
+    wanted = {RADIAL: radial, SPECTRUM: _spectra_alike(runs)}
+    compared: list[FunctionComparison] = []
+    for analysis, join in ((RADIAL, _radial), (SPECTRUM, _spectra)):
+        found, missing = _measured(runs, analysis, wanted[analysis])
+        compared += join(found, missing)
+    return [one for one in compared if len(one.curves) > 1]
+
+
+def _measured(
+    runs: Mapping[str, RunReader], name: str, analyses: Mapping[str, Analysis]
+) -> tuple[dict[str, Result], dict[str, str]]:
+    """Results by run, and why there is none."""
     from asecalc_ml.analysis.pipeline import measure
 
-    found: dict[str, dict[str, Result]] = {RADIAL: {}, SPECTRUM: {}}
-    missing: dict[str, dict[str, str]] = {RADIAL: {}, SPECTRUM: {}}
-    for name, run in runs.items():
-        wanted = {SPECTRUM: VibrationalDensity()}
-        if run.pbc.all():
-            wanted[RADIAL] = RadialDistribution()
-        results, problems = measure(run, wanted)
-        for result in results:
-            found[result.analysis][name] = result
-        for analysis, error in problems.items():
-            missing[analysis][name] = str(error)
-    compared = [*_radial(found[RADIAL], missing[RADIAL]), *_spectra(found[SPECTRUM], missing[SPECTRUM])]
-    return [one for one in compared if len(one.curves) > 1]
+    found, missing = {}, {}
+    for run, analysis in analyses.items():
+        results, problems = measure(runs[run], {name: analysis})
+        if results:
+            found[run] = results[0]
+        else:
+            missing[run] = str(problems[name])
+    return found, missing
+
+
+def _spectra_alike(runs: Mapping[str, RunReader]) -> dict[str, VibrationalDensity]:
+    """Of all runs at one resolution, the finest that the shortest of them allows."""
+    widths = [_finest(run) for run in runs.values()]
+    common = VibrationalDensity(resolution_per_cm=max(filter(None, widths), default=RESOLUTIONS_PER_CM[0]))
+    return dict.fromkeys(runs, common)
+
+
+def _finest(run: RunReader) -> float | None:
+    """The finest resolution that a run is long enough for; None where there is none."""
+    for width in RESOLUTIONS_PER_CM:
+        with suppress(AnalysisError):
+            VibrationalDensity(resolution_per_cm=width).prepare(run)
+            return width
+    return None
 
 
 def _radial(results: Mapping[str, RadialResult], missing: dict[str, str]) -> Iterator[FunctionComparison]:
@@ -77,6 +105,7 @@ def _radial(results: Mapping[str, RadialResult], missing: dict[str, str]) -> Ite
             y_label="g(r)",
             x_end=max(curve.x[-1] for curve in curves),
             curves=curves,
+            note="Relative to an ideal gas of each run's own density.",
             missing=missing,
         )
 
@@ -97,6 +126,7 @@ def _spectra(
         y_label="density of states (cm)",
         x_end=1.08 * max(map(_end, curves)),
         curves=curves,
+        note=f"Lines are {max(one.resolution_per_cm for one in results.values()):.3g} {UNIT} wide at least.",
         missing=missing,
     )
 

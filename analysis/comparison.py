@@ -101,7 +101,8 @@ class Comparison(Result):
     def _function_caption(self, one: FunctionComparison) -> str:
         dashed = f"; {self.runs[0].name} is the reference (dashed)" if self._has_reference(one) else ""
         missing = "".join(f" Not of {name}: {reason}." for name, reason in one.missing.items())
-        return f"Of each run, with a band of twice the standard error where it is known{dashed}.{missing}"
+        shown = f"Of each run, with a band of twice the standard error where it is known{dashed}."
+        return f"{shown} {one.note}{missing}"
 
     def _has_reference(self, one: FunctionComparison) -> bool:
         return one.curves[0].name == self.runs[0].name

@@ -184,3 +184,41 @@ def test_page_and_files(tmp_path):
     text = (tmp_path / "out" / "comparison.json").read_text()
     assert Comparison.model_validate_json(text) == result
     assert json.loads(text)["runs"][0]["n_frames"] == 5000
+
+
+def vibrating(per_cm: float, n: int = 4000) -> MemoryRun:
+    """Nitrogen that vibrates with a known frequency, with momenta, a frame each fs."""
+    phase = 2 * np.pi * per_cm * 2.99792458e-5 * np.arange(n)
+    positions, momenta = np.zeros((2, n, 2, 3))
+    positions[:, 1, 2] = 1.1 + 0.03 * np.sin(phase)
+    momenta[:, 1, 2] = np.cos(phase)
+    return MemoryRun(Atoms("N2", positions[0]), positions, 1.0, momenta=momenta)
+
+
+def test_spectra_of_runs_stand_side_by_side_at_one_resolution():
+    runs = {"slow": vibrating(1000.0), "fast": vibrating(1500.0, n=2000), "still": nitrogen(1)}
+    result = compare(runs, ["N-N"])
+    (spectra,) = result.functions
+    assert [curve.name for curve in spectra.curves] == ["slow", "fast"]
+    for curve, expected in zip(spectra.curves, (1000.0, 1500.0), strict=True):
+        assert curve.x[int(np.argmax(curve.y))] == pytest.approx(expected, abs=20)
+        assert curve.x == spectra.curves[0].x
+    assert "momenta" in spectra.missing["still"]
+    assert 1500 < spectra.x_end < 3000
+    panel = result.panels()[-1]
+    assert "slow is the reference (dashed)" in panel.caption
+    assert "Not of still: " in panel.caption
+    assert len(result.plot(panel=panel.key).get_lines()) == 2
+
+
+def test_radial_distributions_of_periodic_runs():
+    rng = np.random.default_rng(0)
+    gases = {}
+    for name in ("one", "other"):
+        atoms = Atoms("Ar20", rng.uniform(0, 9, (20, 3)), cell=[9, 9, 9], pbc=True)
+        gases[name] = MemoryRun(atoms, rng.uniform(0, 9, (400, 20, 3)))
+    radial = compare(gases, ["0-1"]).functions[0]
+    assert radial.title == "Radial distribution Ar-Ar"
+    for curve in radial.curves:
+        assert np.mean(curve.y[40:]) == pytest.approx(1 - 1 / 20, abs=0.02)
+    assert compare({"gas": gases["one"], "again": gases["one"]}, ["0-1"]).data()[-1].columns[2] == "g(r)"
