@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ase.io.ulm
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -21,10 +22,12 @@ from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.md_protocols.resume import resume_run
 from asecalc_ml.md_protocols.sequence import Sequence
-from asecalc_ml.rundir import RunReader
+from asecalc_ml.rundir import RunReader, trajectory_of
+from asecalc_ml.trajectories import extxyz, h5md
 
 HERE = Path(__file__).parent
-SAME = ("trajectory.traj", "thermo.csv", "equilibration.csv")
+SAME = ("trajectory.traj", "trajectory.extxyz", "thermo.csv", "equilibration.csv")
+FORMATS = ("traj", "extxyz", "h5md")
 KILLED = 9
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked and dies at once")
@@ -37,9 +40,23 @@ def toys(monkeypatch):
 
 def assert_same(run: RunReader, straight: RunReader) -> None:
     for name in SAME:
-        assert (run.directory / name).read_bytes() == (straight.directory / name).read_bytes(), name
+        if (straight.directory / name).is_file():
+            assert (run.directory / name).read_bytes() == (straight.directory / name).read_bytes(), name
     assert run.finished
-    assert run.n_frames == straight.n_frames
+    assert run.n_frames == straight.n_frames > 0
+    for quantity in ("positions", "momenta", "forces", "cells"):
+        ours, theirs = (list(one.chunks(quantity=quantity)) for one in (run, straight))
+        assert np.array_equal(ours, theirs), quantity
+
+
+def check_whole(directory: Path) -> None:
+    """What a kill has left can be opened by others than us, as soon as there is a frame."""
+    path = trajectory_of(directory)
+    if path.suffix == ".h5md" and path.is_file() and any(path.read_bytes()[:8]):
+        with h5py.File(path) as file:
+            n_frames = len(file["particles/trajectory/position/value"])
+            assert np.isfinite(file["particles/trajectory/force/value"]).all()
+            assert file["particles/trajectory/velocity/value"].shape[0] == n_frames
 
 
 # ---------------------------------------------------------------------- at every boundary of a write
@@ -73,11 +90,13 @@ class Boundaries:
                 (GrowingText, "flush"),
                 (ase.io.ulm, "writeint"),
                 (ase.io.ulm.Writer, "fill"),
+                (extxyz, "write_at"),
+                (h5md, "write_at"),
             )
         ]
+        wrappers = {"flush": self._half_flushed, "write_at": self._half_written}
         for owner, name, function in self._before:
-            wrapped = self._half_written(function) if owner is GrowingText else self._around(function)
-            setattr(owner, name, wrapped)
+            setattr(owner, name, wrappers.get(name, self._around)(function))
         return self
 
     def __exit__(self, *_):
@@ -97,7 +116,20 @@ class Boundaries:
 
         return wrapped
 
-    def _half_written(self, flush):
+    def _half_written(self, write_at):
+        """The few bytes that count the frames, at the beginning, are written at once."""
+
+        def wrapped(file, data, place):
+            self._pass()
+            if place:
+                write_at(file, data[: len(data) // 2], place)
+                self._pass()
+            write_at(file, data, place)
+            self._pass()
+
+        return wrapped
+
+    def _half_flushed(self, flush):
         def wrapped(text):
             self._pass()
             waiting = text._waiting
@@ -138,24 +170,27 @@ def number_of_boundaries(options, directory: Path) -> int:
     return boundaries.n
 
 
-def check_boundaries(tmp_path: Path, first: int, every: int) -> None:
-    options = NVE(**SHORT)
+def check_boundaries(tmp_path: Path, first: int, every: int, trajectory_format: str) -> None:
+    options = NVE(**SHORT, trajectory_format=trajectory_format)
     n_boundaries = number_of_boundaries(options, tmp_path / "straight")
     straight = RunReader(tmp_path / "straight")
     assert n_boundaries > 100
     for number in range(first, n_boundaries + 1, every):
         directory = tmp_path / str(number)
         assert dies_at(number, lambda: options.run(directory=directory, quiet=True)), number  # noqa: B023
+        check_whole(directory)
         assert_same(finish(directory, options), straight)
 
 
-def test_killed_at_some_boundaries_of_its_writing(tmp_path):
-    check_boundaries(tmp_path, first=3, every=11)
+@pytest.mark.parametrize(("trajectory_format", "every"), [("traj", 11), ("extxyz", 31), ("h5md", 31)])
+def test_killed_at_some_boundaries_of_its_writing(trajectory_format, every, tmp_path):
+    check_boundaries(tmp_path, 3, every, trajectory_format)
 
 
 @pytest.mark.slow
-def test_killed_at_every_boundary_of_its_writing(tmp_path):
-    check_boundaries(tmp_path, first=1, every=1)
+@pytest.mark.parametrize("trajectory_format", FORMATS)
+def test_killed_at_every_boundary_of_its_writing(trajectory_format, tmp_path):
+    check_boundaries(tmp_path, 1, 1, trajectory_format)
 
 
 @pytest.mark.parametrize("first", [7, 40, 90])
@@ -186,6 +221,8 @@ ENSEMBLES = {
     "langevin": NVT(**ETHANE, thermostat="langevin", steps=100),
     "nose-hoover-chain": NVT(**ETHANE, thermostat="nose-hoover-chain", steps=100),
     "npt": NPT(**ETHANE | CELL, cell="full", steps=100),
+    "extxyz": NVT(**ETHANE, steps=100, trajectory_format="extxyz"),
+    "h5md": NPT(**ETHANE | CELL, cell="full", steps=100, trajectory_format="h5md"),
     "sequence": Sequence(**ETHANE, sequence=[{"ensemble": one, "steps": 50} for one in ("nvt", "nve")]),
 }
 
@@ -221,6 +258,7 @@ def kill_at_random(ensemble: str, tmp_path: Path, n_kills: int, rng: random.Rand
         time.sleep(rng.uniform(0, 2.0 / n_kills))
         running.send_signal(signal.SIGKILL)
         running.wait()
+        check_whole(directory)
         killed += 1
     assert killed >= min(n_kills, 3)
     assert_same(finish(directory, options), straight)
@@ -231,7 +269,7 @@ def written(directory: Path) -> float:
     return max((path.stat().st_mtime for path in directory.glob("*.*")), default=0.0)
 
 
-@pytest.mark.parametrize("ensemble", ["npt"])
+@pytest.mark.parametrize("ensemble", ["npt", "h5md"])
 def test_killed_three_times(ensemble, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kill_at_random(ensemble, tmp_path, 3, random.Random(0))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.files import write_at
 from asecalc_ml.trajectories.writer import Moment, Origin, TrajectoryWriter
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class ExtxyzWriter(TrajectoryWriter):
     """
 
     def __init__(self, path: Path, origin: Origin):
-        self._file = path.open("ab", buffering=0)
+        path.touch()
+        self._file = path.open("r+b", buffering=0)
         self._waiting: list[bytes] = []
         self._size = 0
 
@@ -47,8 +49,7 @@ class ExtxyzWriter(TrajectoryWriter):
             return
         content, end = b"".join(self._waiting), self._file.seek(0, os.SEEK_END)
         try:
-            while content:
-                content = content[self._file.write(content) :]
+            write_at(self._file, content, end)
         except OSError:
             self._file.truncate(end)
             raise

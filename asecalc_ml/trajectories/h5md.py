@@ -67,9 +67,14 @@ class H5MDWriter(TrajectoryWriter):
 
     def flush(self) -> None:
         """Put what waits into the file, and let readers see it."""
-        if self._waiting:
-            self._layout.write(self._waiting)
-            self._waiting = []
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        try:
+            self._layout.write(waiting)
+        except OSError:  # what the file then holds is what its superblock says, and not what we remember
+            self._layout = None
+            raise
 
     def close(self) -> None:
         """Flush and close."""
@@ -101,12 +106,12 @@ class _Layout:
 
     def __init__(self, path: Path, file: FileIO, atoms: Atoms):
         self._file = file
+        self.n_frames, chunk_rows, blocks = _written(path)
         per_frame = 8 * (3 + 9 + 9 * len(atoms))
-        self.chunk_rows = max(1, BLOCK_BYTES // per_frame)
+        self.chunk_rows = chunk_rows or max(1, BLOCK_BYTES // per_frame)
         self._has_cell = bool(atoms.cell.array.any())
         size = path.stat().st_size or hdf5.SUPERBLOCK_BYTES
         self._end = size + -size % 8
-        self.n_frames, blocks = _written(path)
         heap = hdf5.StringHeap(self._end)
         self._make_datasets(atoms, heap)
         self._make_fixed(atoms, heap)
@@ -206,17 +211,17 @@ class _Layout:
         write_at(self._file, data, place)
 
 
-def _written(path: Path) -> tuple[int, list[int]]:
-    """Number of frames in a file that is gone on with, and where their blocks stand."""
+def _written(path: Path) -> tuple[int, int, list[int]]:
+    """Frames in a file that is gone on with, how many there are in a block, and where the blocks stand."""
     import h5py
 
     if path.stat().st_size == 0:
-        return 0, []
+        return 0, 0, []
     blocks: list[int] = []
     with h5py.File(path, "r", locking=False) as file:
         step = file["particles/trajectory/position/step"]  # the first dataset of each block
         step.id.chunk_iter(lambda chunk: blocks.append(chunk.byte_offset))
-        return len(step), sorted(blocks)
+        return len(step), step.chunks[0], sorted(blocks)
 
 
 def _user() -> str:

@@ -117,6 +117,9 @@ class _ChunkReader:
         shape = (self._n_frames, len(self._numbers), 3)
         if quantity == "cells":
             return np.array([one["cell"] for one in self._frames], dtype=float)
+        if quantity == "energies":
+            found = [one.get("calculator.", {}).get("energy") for one in self._frames]
+            return None if None in found else np.array(found)
         if (places := self._places_of(quantity)) is not None:
             return self._file.doubles(places, 3 * shape[1]).reshape(shape)
         found = [self._reference(one, quantity) for one in self._frames]
