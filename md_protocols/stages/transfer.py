@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ase import Atoms
-
 from asecalc_ml.errors import CalculationError, RunError, StructureError
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.md_protocols.temperature import is_linear
@@ -72,45 +70,40 @@ class TransferStage(Stage):
     def _make(self, engine: Engine, plan: Plan, part: PartPlan, n_before: int) -> bool:
         """Make a run unless it is over; whether it came to its planned end."""
         directory = engine.writer.directory / part.name
-        if not _is_over(directory):
-            atoms, linear = self._start(engine, plan, part)
-            if atoms is None:
-                engine.note(
-                    EventKind.WARNING, f"{part.name} has no start, since {part.start} ended before its"
-                )
-                return False
-            try:
-                carry_on(engine, part.name, n_before, part.options, atoms, linear)
-            except (StructureError, CalculationError) as error:
-                engine.note(EventKind.WARNING, f"{part.name} could not start: {error}; the test goes on")
-                return False
-        reason = ended_early(RunReader(directory))
-        if reason is not None:
-            engine.note(EventKind.WARNING, f"{part.name} ended early: {reason}; the test goes on")
-        return reason is None
+        problem = None if _is_over(directory) else self._carry_on(engine, plan, part, n_before)
+        if problem is None and (reason := ended_early(RunReader(directory))) is not None:
+            problem = f"ended early: {reason}"
+        if problem is not None:
+            engine.note(EventKind.WARNING, f"{part.name} {problem}; the test goes on")
+        return problem is None
 
-    def _start(self, engine: Engine, plan: Plan, part: PartPlan) -> tuple[Atoms | None, bool | None]:
-        """What a run starts from, with its calculator, and whether that is a linear molecule."""
-        atoms = part.molecule.atoms.copy()
-        if part.start is None:
-            atoms.calc = plan.make_reference()
-            return atoms, None
-        reference = RunReader(engine.writer.directory / part.start)
-        first = next(reference.frames(), None)
-        if first is None:
-            return None, None
-        atoms.set_cell(first.cell)
-        atoms.set_positions(first.positions, apply_constraint=False)
-        atoms.set_momenta(first.get_momenta(), apply_constraint=False)
-        atoms.calc = plan.make_model()
-        return atoms, is_linear(reference.relaxed or reference.atoms)
+    def _carry_on(self, engine: Engine, plan: Plan, part: PartPlan, n_before: int) -> str | None:
+        """Begin a run or go on with it; what kept it from beginning."""
+        atoms, linear = part.molecule.atoms.copy(), None
+        if part.start is not None:
+            reference = _begun(engine.writer.directory / part.start)
+            first = next(reference.frames(), None) if reference else None
+            if first is None:
+                return f"has no start, since {part.start} ended before its production"
+            linear = is_linear(reference.relaxed or reference.atoms)
+            atoms.set_cell(first.cell)
+            atoms.set_positions(first.positions, apply_constraint=False)
+            atoms.set_momenta(first.get_momenta(), apply_constraint=False)
+        atoms.calc = plan.make_reference() if part.start is None else plan.make_model()
+        try:
+            carry_on(engine, part.name, n_before, part.options, atoms, linear)
+        except (StructureError, CalculationError) as error:
+            return f"could not start: {error}"
+        return None
+
+
+def _begun(directory: Path) -> RunReader | None:
+    return RunReader(directory) if (directory / PROTOCOL).is_file() else None
 
 
 def _is_over(directory: Path) -> bool:
-    if not (directory / PROTOCOL).is_file():
-        return False
-    run = RunReader(directory)
-    return run.finished or ended_early(run) is not None
+    run = _begun(directory)
+    return run is not None and (run.finished or ended_early(run) is not None)
 
 
 def _write_plan(engine: Engine, plan: Plan) -> None:
