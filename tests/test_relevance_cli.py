@@ -131,7 +131,7 @@ def test_a_run_has_it_in_its_results_and_its_report(run_directory, tmp_path):
     code, output = run("tiny", run_directory, "--method", "grad-cam,cam", "-q")
     assert code == 0, output
     assert (run_directory / "results" / "relevance_blocks.csv").is_file()
-    code, output = run("tiny", run_directory, "--method", "cam,attention", "-q")
+    code, output = run("tiny", run_directory, "--method", "cam,saliency", "-q")
     assert code == 0, output
     assert f"Wrote {run_directory / 'report.html'}" in output.replace("\n", "")
     assert not (run_directory / "results" / "relevance_blocks.csv").exists()  # of the methods before
