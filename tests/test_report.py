@@ -1,8 +1,7 @@
 """The report: everything inside one page, its numbers those of the files, and a real browser to open it."""
 
+import html
 import json
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,9 +11,11 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
+from typer.testing import CliRunner
 
 from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.analysis.report import write_report
+from asecalc_ml.cli import md
 from asecalc_ml.config import dump_yaml
 from asecalc_ml.errors import AnalysisError, PluginError, RunError
 from asecalc_ml.histogram import Histogram
@@ -331,38 +332,12 @@ def test_broken_bond_is_told_from_events(tmp_path):
 # ------------------------------------------------------------------------------------------ in a browser
 
 
-@pytest.fixture(scope="module")
-def browse(tmp_path_factory):
-    """Open a page in headless Chromium; its log and a picture come back."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on PATH")
-    folder = tmp_path_factory.mktemp("browser")
-
-    def look(page: Path, width: int = 900) -> tuple[str, np.ndarray]:
-        from matplotlib.image import imread
-
-        picture = folder / f"{page.stem}-{width}.png"
-        flags = "headless no-sandbox disable-gpu no-first-run disable-background-networking "
-        flags += "disable-component-update disable-sync hide-scrollbars enable-logging=stderr"
-        command = [chromium, *(f"--{flag}" for flag in flags.split())]
-        command += [f"--user-data-dir={folder / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
-        command += [f"--screenshot={picture}", f"--window-size={width},3000", page.resolve().as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stderr, imread(picture)
-
-    return look
-
-
-def complaints(log: str) -> list[str]:
-    """What the page itself wrote to the browser's console: refused requests, broken styles."""
-    return [line for line in log.splitlines() if "CONSOLE" in line]
-
-
-def test_page_opens_in_a_browser_and_asks_for_nothing(reported, browse):
-    log, picture = browse(reported / "report.html")
-    assert complaints(log) == []
+def test_page_opens_in_a_browser_and_asks_for_nothing(reported, browser):
+    page = reported / "report.html"
+    browser.open(page)
+    assert browser.requests == [page.as_uri()]
+    assert browser.complaints == []
+    picture = browser.screenshot()
     dark = picture[..., :3].max(axis=-1) < 0.5
     for part in np.array_split(dark, 6):  # text all the way down
         assert 0.005 < part.mean() < 0.5
@@ -370,8 +345,73 @@ def test_page_opens_in_a_browser_and_asks_for_nothing(reported, browse):
     assert blue.sum() > 500
 
 
-def test_a_request_would_be_seen(reported, browse, tmp_path):
+def test_a_request_would_be_seen(reported, browser, tmp_path):
     page = tmp_path / "asking.html"
     text = (reported / "report.html").read_text()
     page.write_text(text.replace("</main>", '<img src="http://example.invalid/x.png"></main>'))
-    assert "Content Security Policy" in "".join(complaints(browse(page)[0]))
+    browser.open(page)
+    assert browser.refused == ["csp"]
+    assert ["Content Security Policy" in one for one in browser.complaints] == [True]
+
+
+def test_frames_of_the_run_can_be_looked_at(reported, browser):
+    browser.open(reported / "report.html")
+    last = browser.js("document.querySelector('.frame').max")
+    assert last == "99"  # of 400 frames
+    before = browser.pixels()
+    browser.choose(".frame", 50, "input")
+    assert (browser.pixels() != before).any(axis=-1).sum() > 1000
+    state = browser.js("document.querySelector('.state').textContent")
+    assert state == "frame 202 of 399, 0.404 ps"
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_scrolls_in_one_direction(reported, browser, width):
+    browser.open(reported / "report.html", width=width, height=844, mobile=True)
+    assert browser.js("document.documentElement.scrollWidth") == width
+
+
+def test_paper_has_the_picture_and_no_controls(reported, browser, tmp_path):
+    browser.open(reported / "report.html")
+    assert browser.pdf(tmp_path / "report.pdf").stat().st_size > 10_000
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    for name, shown in (("canvas", True), (".controls", False)):
+        found = browser.js(f"getComputedStyle(document.querySelector('{name}')).display != 'none'")
+        assert found == shown
+
+
+# ------------------------------------------------------------------------------------------- several runs
+
+
+def test_reports_of_several_runs_and_a_comparison(tmp_path, monkeypatch):
+    folders = [write_run(tmp_path / name, n_frames=40) for name in ("one", "other")]
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(md.app, ["report", *map(str, folders)])
+    assert result.exit_code == 0, result.output
+    assert all((folder / "report.html").is_file() for folder in folders)
+    page = Page(tmp_path / "comparison" / "comparison.html")
+    assert "Comparison of one and other" in page.text
+    assert not [tag for tag, _ in page.elements if tag == "script"]  # no viewer there
+
+
+def test_runs_that_cannot_be_compared_have_their_reports(tmp_path, monkeypatch):
+    folders = [write_run(tmp_path / name, n_frames=40) for name in ("one", "other")]
+    (folders[1] / "trajectory.traj").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match="no comparison: other: .*no frame"):
+        result = CliRunner().invoke(md.app, ["report", *map(str, folders), "-q"])
+    assert result.exit_code == 0, result.output
+    assert all((folder / "report.html").is_file() for folder in folders)
+
+
+# ---------------------------------------------------------------------------------------------- notebooks
+
+
+def test_every_result_shows_itself_in_a_notebook(reported):
+    for result in read_results(reported):
+        shown = result._repr_html_()
+        for verdict in result.verdicts():
+            assert html.escape(verdict.text) in shown
+        assert shown.count("<table>") == len(result.tables())
+        assert ("<svg" in shown) == bool(result.panels())
+        assert "var(--" not in shown
