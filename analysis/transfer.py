@@ -57,7 +57,7 @@ class TransferResult(Result):
         return Verdict(
             check=f"{one.name}: {self.model}{trained} runs as {self.reference} does",
             status=one.status,
-            text=". ".join(groups),
+            text=". ".join([*groups[:1], *map(_capitalized, groups[1:])]),
         )
 
     def panels(self) -> list[Panel]:
@@ -74,7 +74,7 @@ class TransferResult(Result):
 
     def _checks(self) -> Table:
         rows: list[list[Cell]] = [
-            [one.name, check.what, check.found, check.bound, check.unit, WORDS[check.status]]
+            [one.name, check.what, check.found, check.unit, check.bound, WORDS[check.status]]
             for one in self.molecules
             for check in one.checks
         ]
@@ -86,21 +86,22 @@ class TransferResult(Result):
             f"same, a distribution fails in about one of twenty tests, and of the {n} here about "
             f"{number_text(n / 20)} on average."
         )
-        columns = ["molecule", "check", "found", "bound", "unit", "verdict"]
+        columns = ["molecule", "check", "found", "unit", "bound", "verdict"]
         return Table(key="checks", title="Verdicts", columns=columns, rows=rows, caption=caption)
 
     def _runs(self) -> Table:
         patterns = list(dict.fromkeys((one.pattern, one.unit) for one in self.distributions))
-        columns = ["run", "state", "length (ps)", "bonds", f"drift ({DRIFT_UNIT})"]
+        columns = ["molecule", "run", "state", "length (ps)", "bonds", f"drift ({DRIFT_UNIT})"]
         columns += [f"W1 {pattern} ({unit})" for pattern, unit in patterns]
         rows = [
-            [*_run_row(run), *(run.distances.get(pattern) for pattern, _ in patterns)]
+            [one.name, *_run_row(run), *(run.distances.get(pattern) for pattern, _ in patterns)]
             for one in self.molecules
             for run in [*one.reference_runs, *one.model_runs]
         ]
         caption = (
             "W1 of each run by itself, from the runs of the reference with other starts. Runs of the same "
-            "number have the same start. Each is a run directory below this one."
+            "number have the same start. Each is a run directory of its own, such as "
+            f"{self.molecules[0].model_runs[0].name}."
         )
         return Table(key="runs", title="Runs", columns=columns, rows=rows, caption=caption)
 
@@ -114,10 +115,14 @@ class TransferResult(Result):
         draw_transfer(ax, next(one for one in self.distributions if one.key == panel))
 
 
+def _capitalized(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _run_row(run: TransferRun) -> list[Cell]:
     bonds = "; ".join(run.changes) if run.changes else "kept" if run.state == "complete" else None
     state = f"{run.state}: {run.reason}" if run.reason else run.state
-    return [run.name, state, run.duration_ps, bonds, run.drift_meV_atom_ps]
+    return [run.name.rpartition("/")[2], state, run.duration_ps, bonds, run.drift_meV_atom_ps]
 
 
 def _caption(one: TransferDistribution) -> str:

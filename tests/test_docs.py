@@ -57,6 +57,7 @@ def test_example_runs(path, tmp_path):
     known = plugins.get("protocols", config.read_yaml(path)["protocol"]).model_fields
     parts = "[{ensemble: nvt, steps: 20}, {ensemble: nve, steps: 20}]"
     shorter = {"steps": "50", "equilibration_ps": "0.02", "points": "3", "sequence": parts}
+    shorter |= {"runs": "1", "reference_runs": "2"}
     short = [f"--{key.replace('_', '-')}={value}" for key, value in shorter.items() if key in known]
     command = ["run", str(path), *short, "--directory", str(tmp_path / "run"), "--quiet"]
     result = CliRunner().invoke(md.app, command)
