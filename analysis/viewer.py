@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from asecalc_ml.topology import BROKEN_TOLERANCE
+
 #: Frames of a scene at most, evenly spaced.
 MOST_FRAMES = 100
 #: Coordinates and values of a scene at most, as long as it has one frame: some 5 bytes each, 300 kB together.
@@ -131,7 +133,7 @@ class Scene:
 
     @property
     def elements(self) -> dict[str, dict[str, Any]]:
-        """Radius in Å and colour of each element that is there."""
+        """Radii in Å and colour of each element that is there."""
         symbols = sorted({symbol for frame in self.frames for symbol in frame.molecule.symbols})
         return {symbol: _element(symbol) for symbol in symbols}
 
@@ -155,6 +157,7 @@ class Scene:
             "view": _view(self.frames[0]),
             "ends": [[int(color[k : k + 2], 16) for k in (1, 3, 5)] for color in self.css_ends],
             "elements": self.elements,
+            "broken": BROKEN_TOLERANCE,
             "molecules": [one.packed() for one in molecules.values()],
             "frames": [frame.packed(numbers[frame.molecule.key]) for frame in self.frames],
             "ways": [way.packed() for way in self.ways],
@@ -175,13 +178,14 @@ def chosen_frames(n_frames: int, numbers_each: int) -> list[int]:
 
 
 def _element(symbol: str) -> dict[str, Any]:
-    """Jmol's colour, and a quarter of the covalent radius and 0.2 Å."""
+    """Jmol's colour, the covalent radius, and that of the sphere, Å."""
     from ase.data import atomic_numbers, covalent_radii
     from ase.data.colors import jmol_colors
 
     number = atomic_numbers[symbol]
     color = "#" + "".join(f"{round(255 * part):02x}" for part in jmol_colors[number])
-    return {"color": color, "radius": round(0.2 + 0.25 * float(covalent_radii[number]), 3)}
+    covalent = round(float(covalent_radii[number]), 3)
+    return {"color": color, "covalent": covalent, "radius": round(0.2 + 0.25 * covalent, 3)}
 
 
 def _view(frame: Picture) -> list[list[float]]:

@@ -12,6 +12,7 @@ from asecalc_ml.analysis.relevance.results import MethodRelevance, RelevanceResu
 from asecalc_ml.analysis.viewer import Molecule, Picture, Scene, Way, chosen_frames
 from asecalc_ml.analysis.whole_molecules import WholeMolecules
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.topology import BROKEN_TOLERANCE
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Result
@@ -36,7 +37,8 @@ def run_scene(run: RunReader) -> Scene:
     ]
     n_frames = run.n_frames
     some = f"{len(frames)} of {n_frames:,} frames, evenly spaced" if n_frames > len(frames) else "Every frame"
-    caption = f"{some if n_frames else 'The structure; no frames were written'}. Bonds are those of the start"
+    shown = f"{some if n_frames else 'The structure; no frames were written'}. Bonds are those of the start"
+    caption = f"{shown}, drawn up to {BROKEN_TOLERANCE} times the sum of covalent radii"
     wrapped = "; molecules are put together where the cell cuts them" if run.pbc.any() else ""
     return Scene(key="frames", title="Structure and frames", caption=f"{caption}{wrapped}.", frames=frames)
 
@@ -108,7 +110,8 @@ def _structure_frame(result: RelevanceResult, number: int) -> Picture:
     whole = WholeMolecules(atoms)
     molecule = Molecule(one.symbols, whole.bonds, whole.shifts)
     value = minus(f"{result.what} {one.value:.6g} {result.target_unit}")
-    label = f"structure {number:,} of {len(result.structures) - 1:,}, {value}"
+    last = len(result.structures) - 1
+    label = f"structure {number:,} of {last:,}, {value}" if last else value
     cell = atoms.cell.array
     return Picture(molecule, whole.place(atoms.positions, cell), cell, atoms.pbc, label)
 

@@ -296,6 +296,23 @@ def test_bonds_have_colours_where_there_are_values(browser, page):
     assert count(picture, shade(-1.5, 2.0)) > count(picture, shade(0.5, 2.0)) > 100  # the larger is thicker
 
 
+def test_a_bond_that_is_broken_is_not_drawn(browser, tmp_path):
+    from asecalc_ml.analysis.report_page import render_page
+
+    positions = np.zeros((2, 2, 3))
+    positions[:, 1, 0] = (0.96, 1.56)  # 0.97 Å is the sum of covalent radii
+    path = tmp_path / "oh.html"
+    scene = run_scene(MemoryRun(Atoms("OH", positions[0]), positions))
+    path.write_text(render_page("view.html", title="OH", kind="", scenes=[scene]))
+    browser.open(path)
+    browser.choose(".labels", "none")
+    joined = browser.pixels()
+    browser.choose(".frame", 1, "input")
+    apart = browser.pixels()
+    empty = [(one[..., 3].max(axis=0) == 0).nonzero()[0] for one in (joined, apart)]
+    assert [(np.diff(columns) > 1).sum() for columns in empty] == [1, 2]  # one spot, then two
+
+
 def test_scale_is_symmetric_and_has_numbers(browser, page):
     browser.open(page)
     assert [text(browser, f".{name}") for name in ("low", "high", "unit")] == [

@@ -212,7 +212,9 @@
 
     screen(p) { return [this.middle[0] + p[0] * this.scale, this.middle[1] - p[1] * this.scale]; }
 
-    size(atom) { return this.scene.elements[this.frame.molecule.symbols[atom]].radius; }
+    element(atom) { return this.scene.elements[this.frame.molecule.symbols[atom]]; }
+
+    size(atom) { return this.element(atom).radius; }
 
     color(value) {
       const share = Math.round((LEVELS * value) / this.way.largest) / LEVELS;
@@ -222,7 +224,7 @@
 
     atomColor(atom) {
       if (this.way) return this.color(this.way.atoms[this.number][atom]);
-      return this.scene.elements[this.frame.molecule.symbols[atom]].color;
+      return this.element(atom).color;
     }
 
     spheres() {
@@ -242,6 +244,7 @@
       return this.frame.molecule.bonds.flatMap(([i, j, ...shift], number) => {
         const value = values ? values[number] : null;
         const away = this.vector(i, j, shift);
+        if (Math.hypot(...away) > this.scene.broken * (this.element(i).covalent + this.element(j).covalent)) return [];
         return [this.half(i, away, value), this.half(j, away.map((x) => -x), value)];
       });
     }
