@@ -193,6 +193,15 @@ class DistributionResult(Result):
         )
         return [statistics]
 
+    def scalars(self) -> dict[str, float | None]:
+        """Mean, its error and standard deviation of each pattern."""
+        unit = {"Å": "A", "°": "deg"}[self.unit]
+        return {
+            f"{one.pattern}.{name}_{unit}": getattr(one.average, name)
+            for one in self.patterns
+            for name in ("mean", "error", "std")
+        }
+
     def data(self) -> list[Table]:
         """Each pattern's distribution and that of the training data, bin by bin."""
         return [self._points(one) for one in self.patterns]

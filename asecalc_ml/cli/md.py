@@ -11,6 +11,7 @@ import typer
 from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
+from asecalc_ml.cli.campaign import campaign
 from asecalc_ml.cli.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
@@ -26,7 +27,7 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="YAML file with `protocol: NAME` and that protocol's options.")]
 Directory = Annotated[Path, typer.Argument(help="Run directory.")]
-Protocol = Annotated[str, typer.Argument(help="Name of a protocol, such as nve.")]
+Protocol = Annotated[str, typer.Argument(help="Name of a protocol, such as nve, or campaign.")]
 
 
 def main() -> None:
@@ -89,13 +90,13 @@ def validate(file: File) -> None:
 @app.command()
 def schema(protocol: Protocol) -> None:
     """Print the JSON schema of a protocol's YAML, for editors that complete and check it."""
-    typer.echo(json.dumps(config.schema(plugins.get("protocols", protocol)), indent=2))
+    typer.echo(json.dumps(config.schema(_model(protocol)), indent=2))
 
 
 @app.command()
 def template(protocol: Protocol) -> None:
     """Print a protocol's YAML with every option at its default, each with its meaning."""
-    typer.echo(config.template(plugins.get("protocols", protocol)), nl=False)
+    typer.echo(config.template(_model(protocol)), nl=False)
 
 
 @app.command()
@@ -118,6 +119,16 @@ def report(
 
 
 app.command()(compare)
+app.command(context_settings=OPEN)(campaign)
+
+
+def _model(name: str) -> type[Options]:
+    """Options of a protocol, or of a campaign."""
+    if name == "campaign":
+        from asecalc_ml.md_protocols.campaign import Campaign
+
+        return Campaign
+    return plugins.get("protocols", name)
 
 
 def _check(data: Mapping, source: str) -> Options:

@@ -1,0 +1,78 @@
+"""`asecalc-md campaign`: many runs from one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asecalc_ml import config
+from asecalc_ml.cli import choices
+from asecalc_ml.cli.arguments import Quiet, override
+from asecalc_ml.errors import RunError, RunPausedError
+
+if TYPE_CHECKING:
+    from asecalc_ml.cli.campaign_driver import Status
+    from asecalc_ml.md_protocols.campaign import Point
+
+
+def campaign(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="YAML file with `base: FILE` and `grid: {option: [values]}`.")],
+    status: Annotated[bool, typer.Option("--status", help="Show how far it is, and run nothing.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a grid of protocols, each in a directory of its own, and collect one table of results.
+
+    Begun again, it skips what is done, goes on with what was interrupted, and takes up what failed. Options
+    of the file can be given here too: `--workers 4`. `asecalc-md template campaign` lists them all.
+    """
+    from asecalc_ml.cli.campaign_driver import Driver
+    from asecalc_ml.cli.campaign_executors import make_executor
+    from asecalc_ml.cli.campaign_progress import make_display, show_status
+    from asecalc_ml.cli.campaign_table import write_tables
+    from asecalc_ml.md_protocols.campaign import Campaign, expand
+    from asecalc_ml.md_protocols.campaign_state import CampaignFolder
+
+    given = override(config.read_yaml(file), context.args)
+    options = config.parse_options(given, Campaign, str(file))
+    points = expand(options, file)
+    _check_analyses(points, file)
+    folder = CampaignFolder(Path(options.directory or Path("runs") / file.stem), writes=not status)
+    try:
+        driver = Driver(points, folder, options)
+        if status:
+            show_status(driver.statuses)
+            return
+        with make_display(driver.statuses, quiet) as display:
+            driver.run(lambda: make_executor(options), display)
+        paths = write_tables(folder.directory, driver.statuses)
+    finally:
+        folder.close()
+    if not quiet:
+        typer.echo(f"Results: {paths[0]}")
+    _conclude(driver.statuses, folder.directory)
+
+
+def _check_analyses(points: list[Point], file: Path) -> None:
+    for point in points:
+        choices.check_analyses(point.options.model_dump(mode="json"), f"{file}, run {point.name}")
+
+
+def _conclude(statuses: list[Status], directory: Path) -> None:
+    """End with an error where runs failed, and with that of a pause where some are to be gone on with."""
+    failed = [one for one in statuses if one.state == "failed"]
+    if failed:
+        first = failed[0]
+        raise RunError(
+            f"{directory}: {len(failed)} of {len(statuses)} runs failed, {first.point.name} for one: "
+            f"{first.text} Begun again, the campaign takes up those that have failed no more than `retries` "
+            "times"
+        )
+    paused = [one for one in statuses if one.state != "done"]
+    if paused:
+        raise RunPausedError(
+            f"{directory}: {len(paused)} of {len(statuses)} runs are not done ({paused[0].point.name}: "
+            f"{paused[0].text or paused[0].state}). Begun again, the campaign goes on with them"
+        )

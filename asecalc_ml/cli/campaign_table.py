@@ -1,0 +1,55 @@
+"""The table of a campaign's results: one row for each run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asecalc_ml.files import write_whole
+
+if TYPE_CHECKING:
+    from asecalc_ml.cli.campaign_driver import Status
+
+Row = dict[str, Any]
+
+
+def write_tables(directory: Path, statuses: list[Status]) -> list[Path]:
+    """Write results.csv and results.json into the folder of a campaign.
+
+    A row holds the run, its state, the values of the grid, the checks that failed, and every number that its
+    analyses call a result, with errors; columns are ANALYSIS.NAME, with units.
+    """
+    rows = [_row(status) for status in statuses]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    contents = {"results.csv": text.getvalue(), "results.json": json.dumps(rows, indent=1) + "\n"}
+    for name, content in contents.items():
+        write_whole(directory / name, content)
+    return [directory / name for name in contents]
+
+
+def _row(status: Status) -> Row:
+    row = {"run": status.point.name, "state": status.state}
+    row |= {option: _plain(value) for option, value in status.point.values.items()}
+    return row | _results(status) if status.state == "done" else row
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _results(status: Status) -> Row:
+    from asecalc_ml.analysis.pipeline import read_results
+
+    results = read_results(status.directory)
+    failed = [one.check for result in results for one in result.verdicts() if one.status == "failed"]
+    scalars = {
+        f"{result.analysis}.{name}": value for result in results for name, value in result.scalars().items()
+    }
+    return {"failed checks": "; ".join(failed), **scalars}

@@ -1,0 +1,72 @@
+"""One run of a campaign in a process of its own: begun, or gone on with, and analysed.
+
+`python -m asecalc_ml.cli.campaign_worker` reads what to do as one line of JSON from its standard input. When
+that closes, the process that wanted the run is gone, killed or not: the run pauses. What came out is the last
+line of the standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from asecalc_ml.cli.process import set_threads, show_messages
+from asecalc_ml.errors import AsecalcError, RunBusyError, RunPausedError
+
+DONE, PAUSED, BUSY, FAILED = "done", "paused", "busy", "failed"
+
+
+def main() -> None:
+    """Do what the standard input says."""
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    set_threads(job["options"].get("threads"))
+    show_messages(quiet=True)
+    state, text = _outcome(job)
+    print(json.dumps({"state": state, "text": text}), flush=True)
+
+
+def _end_with_the_parent() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _outcome(job: dict) -> tuple[str, str]:
+    try:
+        _carry_out(Path(job["directory"]), job["options"])
+    except RunPausedError as error:
+        return PAUSED, str(error)
+    except RunBusyError as error:
+        return BUSY, str(error)
+    except (AsecalcError, OSError) as error:
+        return FAILED, str(error)
+    except Exception as error:  # a calculator may raise anything; one run must not end the others
+        traceback.print_exc()
+        return FAILED, f"{type(error).__name__}: {error}"
+    return DONE, ""
+
+
+def _carry_out(directory: Path, options: dict) -> None:
+    from asecalc_ml import plugins
+    from asecalc_ml.analysis.pipeline import run_analyses
+    from asecalc_ml.analysis.report import write_report
+    from asecalc_ml.config import parse_options
+    from asecalc_ml.md_protocols.resume import resume_run
+    from asecalc_ml.rundir import PROTOCOL, RunReader
+
+    if not (directory / PROTOCOL).is_file():
+        model = plugins.get("protocols", options["protocol"])
+        parse_options(options, model).run(directory=directory, quiet=True)
+    elif not RunReader(directory).finished:
+        resume_run(directory, quiet=True)
+    run_analyses(directory, options["analyses"])
+    write_report(directory)
+
+
+if __name__ == "__main__":
+    main()

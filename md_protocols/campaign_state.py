@@ -1,0 +1,122 @@
+"""How far the runs of a campaign are: their directories say it, and one small file what went wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asecalc_ml.config import parse_options
+from asecalc_ml.errors import RunError
+from asecalc_ml.files import write_whole
+from asecalc_ml.lock import FolderLock
+from asecalc_ml.rundir import PROTOCOL, PROVENANCE, REPORT, THERMO, RunReader, check_free
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.campaign import Point
+    from asecalc_ml.md_protocols.options import ProtocolOptions
+
+FAILURES = "campaign.json"
+LOCK = ".campaign.lock"
+FREE = {"directory", "wandb", "threads"}  # options that may differ from those that a run began with
+
+WAITING, UNFINISHED, UNANALYSED, DONE = "waiting", "unfinished", "to be analysed", "done"
+
+
+def state_of(directory: Path, options: ProtocolOptions) -> str:
+    """One of the four words above.
+
+    Raises
+    ------
+    RunError
+        If the directory holds something else, or a run with other options.
+    """
+    if not (directory / PROTOCOL).is_file():
+        check_free(directory)
+        return WAITING
+    run = RunReader(directory)
+    _check_same(run, options)
+    if not run.finished:
+        return UNFINISHED
+    return DONE if _is_analysed(directory) else UNANALYSED
+
+
+def _is_analysed(directory: Path) -> bool:
+    """Whether the report is younger than the end of the run."""
+    report = directory / REPORT
+    return report.is_file() and report.stat().st_mtime_ns >= (directory / PROVENANCE).stat().st_mtime_ns
+
+
+def _check_same(run: RunReader, options: ProtocolOptions) -> None:
+    stored = parse_options(run.options, type(options), str(run.directory / PROTOCOL))
+    before, now = (_compared(one) for one in (stored, options))
+    different = [
+        f"{name}: {before[name]} there, {now[name]} now" for name in now if before.get(name) != now[name]
+    ]
+    if different:
+        raise RunError(
+            f"{run.directory} holds a run with other options ({'; '.join(different)}): bring them back, give "
+            "the campaign another directory, or remove that run"
+        )
+
+
+def _compared(options: ProtocolOptions) -> dict[str, Any]:
+    return {name: value for name, value in options.model_dump(mode="json").items() if name not in FREE}
+
+
+def steps_of(directory: Path) -> int | None:
+    """The last step in thermo.csv; None before there is one."""
+    path = directory / THERMO
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1000))
+        lines = file.read().split(b"\n")[:-1]  # what comes after the last end of a line is not whole
+    words = lines[-1].split(b",") if lines else []
+    return int(words[0]) if words and words[0].isdigit() else None
+
+
+class CampaignFolder:
+    """The folder of a campaign: its runs, and how often and why each has failed.
+
+    Parameters
+    ----------
+    directory : Path
+    writes : bool
+        Whether runs are to be made; otherwise nothing is touched, and another process may be at it.
+
+    Raises
+    ------
+    RunBusyError
+        If another process is at this campaign.
+    """
+
+    def __init__(self, directory: Path, writes: bool = True):
+        self.directory, self._lock = directory, None
+        if writes:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(directory / LOCK, "running this campaign")
+        path = directory / FAILURES
+        try:
+            self.failures = json.loads(path.read_text(encoding="utf-8"))["failures"] if path.is_file() else {}
+        except (ValueError, KeyError, TypeError) as error:
+            self.close()
+            raise RunError(f"{path} is damaged ({error}): remove it, and failures are counted anew") from None
+
+    def path(self, point: Point) -> Path:
+        """Run directory of a point."""
+        return self.directory / point.name
+
+    def why_failed(self, point: Point) -> list[str]:
+        """What went wrong, once for each time."""
+        return self.failures.get(point.name, [])
+
+    def note_failure(self, point: Point, text: str) -> None:
+        """Remember that a run failed."""
+        self.failures.setdefault(point.name, []).append(text)
+        write_whole(self.directory / FAILURES, json.dumps({"failures": self.failures}, indent=1) + "\n")
+
+    def close(self) -> None:
+        """Let others run it."""
+        if self._lock is not None:
+            self._lock.close()
