@@ -426,11 +426,12 @@ def test_nothing_is_asked_for_and_nothing_can_be(browser, page, tmp_path):
     assert browser.requests == [page.as_uri()]
     assert browser.complaints == []
     asking = tmp_path / "asking.html"
-    other = '<script>fetch("http://example.invalid/")</script><img src="http://example.invalid/x.png">'
+    host = "http://example.invalid"
+    other = f'<script>fetch("{host}")</script><img src="{host}/x.png"><audio src="{host}/x.mp3"></audio>'
     asking.write_text(page.read_text().replace("</main>", f"{other}</main>"))
     browser.open(asking)
-    assert browser.refused == ["csp"]  # the picture
-    assert len(browser.complaints) == 2  # and the script did not run
+    assert browser.refused == ["csp", "csp"]  # picture and sound
+    assert len(browser.complaints) == 3  # and the script did not run
     assert all("Content Security Policy" in one for one in browser.complaints)
 
 
