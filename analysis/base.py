@@ -90,12 +90,9 @@ class Result(Record):
 
     def scalars(self) -> dict[str, float | None]:
         """Numbers for a table of many runs, by names with units; ``None`` where there is none."""
-        return {
-            name: value
-            for name, value in self
-            if (value is None and "float" in str(type(self).model_fields[name].annotation))
-            or (isinstance(value, int | float) and not isinstance(value, bool))
-        }
+        from asecalc_ml.analysis.scalars import scalars
+
+        return scalars(self)
 
     def plot(self, ax: Axes | None = None, panel: str | None = None) -> Axes:
         """Draw a figure.

@@ -33,6 +33,7 @@ from asecalc_ml.rundir import (
     now,
 )
 from asecalc_ml.structures import check_structure, load_structure
+from asecalc_ml.tracking import tracking
 from asecalc_ml.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def drive(options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool
     progress = make_progress(quiet)
     try:
         engine = Engine(options, state, writer, progress)
-        with _ending_on_sigterm(engine):
+        with _ending_on_sigterm(engine), _tracked(options, writer):
             engine.run(options.stages())
     except KeyboardInterrupt:
         with contextlib.suppress(RunError):  # a full disk; that it was interrupted is known then all the same
@@ -136,6 +137,13 @@ def drive(options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool
     finally:
         progress.close()
     return finish(writer)
+
+
+@contextlib.contextmanager
+def _tracked(options: ProtocolOptions, writer: RunWriter) -> Iterator[None]:
+    began, config = RunReader(writer.directory).provenance["started"], options.model_dump(mode="json")
+    with tracking(options.wandb, writer.directory, began, config) as writer.tracker:
+        yield
 
 
 def finish(writer: RunWriter) -> RunReader:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from asecalc_ml.config import Options
+from asecalc_ml.tracking import WandbOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -50,6 +51,10 @@ class ProtocolOptions(Options):
     threads: int = Field(1, ge=1, description="CPU threads; small molecules are fastest with one")
     analyses: dict[str, dict[str, Any] | None] | None = Field(
         None, description="analyses by name, each with its options; by default those that always make sense"
+    )
+
+    wandb: WandbOptions | None = Field(
+        None, description="log thermo.csv, scans and final numbers to Weights & Biases as well"
     )
 
     def run(

@@ -249,7 +249,7 @@ N_RUNS = 4
 
 
 def started(file: Path, folder: Path) -> subprocess.Popen:
-    environment = os.environ | {"TOY_DELAY_S": "0.1", "TOY_COUNTS": str(folder)}
+    environment = os.environ | {"TOY_DELAY_S": "0.2", "TOY_COUNTS": str(folder)}
     code = "from asecalc_ml.cli.md import main; main()"
     log = (folder / "campaign.log").open("ab")
     return subprocess.Popen(
@@ -318,7 +318,7 @@ def kill_one_then_the_parent(tmp_path: Path, executor: str) -> None:
         victim = wait_for(lambda: moving(directory))[0]
         os.kill(victim, signal.SIGKILL)
         wait_for((directory / "campaign.json").is_file)
-        wait_for(lambda: len(holders(directory)) >= 2 and victim not in holders(directory))
+        wait_for(lambda: set(holders(directory)) - {victim})
     finally:
         parent.kill()
         parent.wait()

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asecalc_ml.cli.analyse import final_numbers
 from asecalc_ml.files import write_whole
 
 if TYPE_CHECKING:
@@ -49,7 +50,4 @@ def _results(status: Status) -> Row:
 
     results = read_results(status.directory)
     failed = [one.check for result in results for one in result.verdicts() if one.status == "failed"]
-    scalars = {
-        f"{result.analysis}.{name}": value for result in results for name, value in result.scalars().items()
-    }
-    return {"failed checks": "; ".join(failed), **scalars}
+    return {"failed checks": "; ".join(failed), **final_numbers(results)}

@@ -53,8 +53,7 @@ def _outcome(job: dict) -> tuple[str, str]:
 
 def _carry_out(directory: Path, options: dict) -> None:
     from asecalc_ml import plugins
-    from asecalc_ml.analysis.pipeline import run_analyses
-    from asecalc_ml.analysis.report import write_report
+    from asecalc_ml.cli.analyse import analyse
     from asecalc_ml.config import parse_options
     from asecalc_ml.md_protocols.resume import resume_run
     from asecalc_ml.rundir import PROTOCOL, RunReader
@@ -64,8 +63,7 @@ def _carry_out(directory: Path, options: dict) -> None:
         parse_options(options, model).run(directory=directory, quiet=True)
     elif not RunReader(directory).finished:
         resume_run(directory, quiet=True)
-    run_analyses(directory, options["analyses"])
-    write_report(directory)
+    analyse(directory)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import typer
 
 from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices
+from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.campaign import campaign
 from asecalc_ml.cli.compare import Output, compare
@@ -147,10 +148,6 @@ def _stored(directory: Path) -> Mapping:
 
 
 def _analyse(directory: Path, quiet: bool) -> None:
-    from asecalc_ml.analysis.pipeline import run_analyses
-    from asecalc_ml.analysis.report import write_report
-
-    run_analyses(directory, _stored(directory).get("analyses"))
-    page = write_report(directory)
+    page = analyse(directory)
     if not quiet:
         typer.echo(f"Report: {page}")

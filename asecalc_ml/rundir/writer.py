@@ -26,6 +26,7 @@ from asecalc_ml.rundir.layout import (
     PREVIOUS_CHECKPOINT,
     PROTOCOL,
     RESULTS,
+    THERMO,
     TRAJECTORY,
     TRAJECTORY_SUFFIXES,
     WHOLE,
@@ -33,6 +34,7 @@ from asecalc_ml.rundir.layout import (
 )  # fmt: skip
 from asecalc_ml.rundir.reader import RunReader
 from asecalc_ml.rundir.vacancy import check_free
+from asecalc_ml.tracking import Tracker
 from asecalc_ml.trajectories import make_writer
 from asecalc_ml.trajectories.writer import Moment, Origin
 
@@ -78,6 +80,7 @@ class RunWriter:
         self._trajectory: TrajectoryWriter | None = None
         self._n_frames = 0  # of this process
         self._lock: FolderLock | None = None
+        self.tracker = Tracker()  # told of every row of thermo.csv
 
     @classmethod
     def create(
@@ -174,6 +177,8 @@ class RunWriter:
         """Append a row to a table such as :data:`THERMO`, in full precision, by column."""
         plain = (value.item() if isinstance(value, np.generic) else value for value in values.values())
         self._text(name, ",".join(values)).append(",".join(map(repr, plain)))
+        if name == THERMO:
+            self.tracker.row("thermo", values, int(values["step"]))
 
     @_says_what_to_do
     def frame(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.tracking import WandbOptions
 
 
 class SplitOptions(Options):
@@ -130,15 +131,6 @@ class OptimizerOptions(Options):
                 f"learning_rate ({self.learning_rate}), as 5e-6, 5e-4 and 3e-3"
             )
         return self
-
-
-class WandbOptions(Options):
-    """Weights & Biases; never needed, metrics go to a CSV file always."""
-
-    project: str = Field("asecalc-ml", description="project")
-    mode: Literal["offline", "online"] = Field(
-        "offline", description="offline writes to the training directory"
-    )
 
 
 class TrainOptions(Options):

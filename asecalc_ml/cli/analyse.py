@@ -1,0 +1,47 @@
+"""What the commands do with a run directory once the run is over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.base import Result
+    from asecalc_ml.rundir import RunReader
+
+
+def analyse(directory: Path) -> Path:
+    """Analyse a run as its options say, write its report, and log final numbers where that is asked for.
+
+    Returns
+    -------
+    Path
+        The report.
+    """
+    from asecalc_ml.analysis.pipeline import run_analyses
+    from asecalc_ml.analysis.report import write_report
+    from asecalc_ml.rundir import RunReader
+
+    run = RunReader(directory)
+    results = run_analyses(directory, run.options.get("analyses"))
+    page = write_report(directory)
+    if run.options.get("wandb"):
+        _log(run, results)
+    return page
+
+
+def final_numbers(results: list[Result]) -> dict[str, float | None]:
+    """Numbers of all results, as ANALYSIS.NAME."""
+    return {
+        f"{result.analysis}.{name}": value for result in results for name, value in result.scalars().items()
+    }
+
+
+def _log(run: RunReader, results: list[Result]) -> None:
+    from asecalc_ml.tracking import WandbOptions, tracking
+
+    options = WandbOptions.model_validate(run.options["wandb"])
+    with tracking(options, run.directory, run.provenance["started"], run.options) as tracker:
+        tracker.summary(final_numbers(results))
+        if columns := run.scan_table:
+            tracker.table("scan", list(columns), list(zip(*columns.values(), strict=True)))
