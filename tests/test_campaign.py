@@ -169,6 +169,7 @@ def test_one_campaign_at_a_time_in_a_folder(tmp_path):
 # ---------------------------------------------------------------------- run
 
 
+@pytest.mark.slow
 def test_runs_and_collects_and_skips_what_is_done(tmp_path):
     file = campaign_file(tmp_path / "c.yaml", workers=2)
     result = command(file)
@@ -196,6 +197,7 @@ def test_runs_and_collects_and_skips_what_is_done(tmp_path):
     assert "2 runs: 2 done" in " ".join(command(file, "--status").stdout.split())
 
 
+@pytest.mark.slow
 def test_what_fails_is_retried_and_then_told(tmp_path, monkeypatch):
     """A calculator that fails at a step fails in a run taken up again, too, where it counts anew."""
     monkeypatch.setenv("TOY_BREAKS_AT", "5")
@@ -215,6 +217,7 @@ def test_what_fails_is_retried_and_then_told(tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "c" / "results.csv").read_text().count("done") == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_pauses_is_gone_on_with_the_next_time(tmp_path):
     (tmp_path / "runs" / "c").mkdir(parents=True)
     file = campaign_file(
@@ -336,6 +339,21 @@ def kill_one_then_the_parent(tmp_path: Path, executor: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="locks and signals are POSIX")
 def test_a_worker_and_then_the_parent_killed(tmp_path):
     kill_one_then_the_parent(tmp_path, "local")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="locks and signals are POSIX")
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_campaign_that_is_asked_to_end_lets_its_runs_pause(sent, status, tmp_path):
+    file = campaign_file(tmp_path / "c.yaml", base=SLOW, grid={"seed": [0]})
+    directory = tmp_path / "runs" / "c"
+    parent = started(file, tmp_path)
+    wait_for((directory / "seed=0" / "checkpoint.npz").is_file)
+    parent.send_signal(sent)
+    assert parent.wait(timeout=120) == status
+    assert not holders(directory)
+    last = RunReader(directory / "seed=0").events[-1]
+    assert (last["kind"], "SIGTERM" in last["message"]) == ("interrupted", True)
 
 
 @pytest.mark.slow

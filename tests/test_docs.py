@@ -44,7 +44,7 @@ def test_docstring_examples(module):
 def test_example_is_valid(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     data = config.read_yaml(path)
-    if "protocol" in data:
+    if "protocol" in data or "grid" in data:
         assert CliRunner().invoke(md.app, ["validate", str(path)]).exit_code == 0
     else:
         check = ml.check_training if "data" in data else ml.check_generation

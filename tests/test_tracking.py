@@ -75,11 +75,8 @@ def test_thermo_rows_and_final_numbers(wandb, tmp_path):
     found = [values["thermo/temperature_K"] for _, values in first.rows]
     assert found == run.thermo["temperature_K"].tolist()
     assert first.finished
-    assert (first.given["name"], first.given["mode"], first.given["config"]["steps"]) == (
-        "run",
-        "offline",
-        20,
-    )
+    assert (first.given["name"], first.given["mode"]) == ("run", "offline")
+    assert first.given["config"]["steps"] == 20
     analyse(run.directory)
     _, second = wandb.runs
     assert second.given["id"] == first.given["id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from asecalc_ml.errors import RunError, RunPausedError
 
 if TYPE_CHECKING:
     from asecalc_ml.cli.campaign_driver import Status
-    from asecalc_ml.md_protocols.campaign import Point
+    from asecalc_ml.md_protocols.campaign import Campaign, Point
 
 
 def campaign(
@@ -32,13 +33,9 @@ def campaign(
     from asecalc_ml.cli.campaign_executors import make_executor
     from asecalc_ml.cli.campaign_progress import make_display, show_status
     from asecalc_ml.cli.campaign_table import write_tables
-    from asecalc_ml.md_protocols.campaign import Campaign, expand
     from asecalc_ml.md_protocols.campaign_state import CampaignFolder
 
-    given = override(config.read_yaml(file), context.args)
-    options = config.parse_options(given, Campaign, str(file))
-    points = expand(options, file)
-    _check_analyses(points, file)
+    options, points = check_campaign(override(config.read_yaml(file), context.args), file)
     folder = CampaignFolder(Path(options.directory or Path("runs") / file.stem), writes=not status)
     try:
         driver = Driver(points, folder, options)
@@ -55,9 +52,15 @@ def campaign(
     _conclude(driver.statuses, folder.directory)
 
 
-def _check_analyses(points: list[Point], file: Path) -> None:
+def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[Point]]:
+    """Options of a campaign and all its runs, with the options of their analyses checked too."""
+    from asecalc_ml.md_protocols.campaign import Campaign, expand
+
+    options = config.parse_options(data, Campaign, str(file))
+    points = expand(options, file)
     for point in points:
         choices.check_analyses(point.options.model_dump(mode="json"), f"{file}, run {point.name}")
+    return options, points
 
 
 def _conclude(statuses: list[Status], directory: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.cli.campaign_executors import LOST, Executor, Job, Outcome
 from asecalc_ml.cli.campaign_worker import BUSY, FAILED
+from asecalc_ml.errors import RunPausedError
 from asecalc_ml.md_protocols.campaign_state import DONE, WAITING, state_of, steps_of
 
 if TYPE_CHECKING:
@@ -93,7 +97,8 @@ class Driver:
             return
         executor = make_executor()
         try:
-            self._work(left, executor, display)
+            with _ending_on_sigterm(self._folder.directory):
+                self._work(left, executor, display)
         finally:
             executor.close()
 
@@ -139,6 +144,25 @@ class Driver:
 
     def _failure(self, why: list[str]) -> str:
         return f"{why[-1].rstrip('.')}. It failed {len(why)} times (retries: {self._options.retries})."
+
+
+@contextmanager
+def _ending_on_sigterm(directory: Path) -> Iterator[None]:
+    """Let the runs pause when the system asks the process to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(signal_number: int, frame: Any) -> None:
+        raise RunPausedError(
+            f"{directory}: the system asked the campaign to end (SIGTERM). Begun again, it goes on from there"
+        )
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ended(running: dict[Future[Outcome], Status]) -> set[Future[Outcome]]:

@@ -12,7 +12,7 @@ from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices
 from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
-from asecalc_ml.cli.campaign import campaign
+from asecalc_ml.cli.campaign import campaign, check_campaign
 from asecalc_ml.cli.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
@@ -84,7 +84,12 @@ def resume(
 @app.command()
 def validate(file: File) -> None:
     """Check a YAML file, its analyses included, without running it."""
-    options = _check(config.read_yaml(file), str(file))
+    data = config.read_yaml(file)
+    if "grid" in data:
+        _, points = check_campaign(data, file)
+        typer.echo(f"{file} is valid: a campaign of {len(points)} runs")
+        return
+    options = _check(data, str(file))
     typer.echo(f"{file} is valid: protocol {options.protocol}")
 
 
