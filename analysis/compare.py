@@ -22,6 +22,7 @@ from asecalc_ml.analysis.comparison import (
 from asecalc_ml.analysis.dihedrals import Dihedrals
 from asecalc_ml.analysis.distances import Blocks, kolmogorov_distance, measured_distance
 from asecalc_ml.analysis.distribution import DistributionOptions, DistributionResult
+from asecalc_ml.analysis.report import calculator_name
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import Histogram
@@ -160,14 +161,12 @@ def _measure(name: str, run: RunReader, groups: dict[int, list[str]]) -> dict[in
 
 def _described(name: str, run: RunReader, results: Mapping[int, DistributionResult]) -> ComparedRun:
     n_frames = next(iter(results.values())).patterns[0].n_frames
-    model = (
-        (run.model_card or {}).get("name") or run.options.get("calculator") or "calculator given in Python"
-    )
+    model = (run.model_card or {}).get("name") or calculator_name(run.options.get("calculator"))
     return ComparedRun(
         name=name,
         n_frames=n_frames,
         duration_ps=max(n_frames - 1, 0) * run.frame_interval_fs / 1000,
-        model=str(model),
+        model=model,
     )
 
 

@@ -211,6 +211,13 @@ def test_spectra_of_runs_stand_side_by_side_at_one_resolution():
     assert len(result.plot(panel=panel.key).get_lines()) == 2
 
 
+def test_a_calculator_is_named_as_in_the_report():
+    one = nitrogen(1)
+    run = MemoryRun(one.atoms, one.positions, options={"calculator": {"ase.calculators.emt:EMT": {}}})
+    assert compare([run], ["N-N"]).runs[0].model == "ase.calculators.emt:EMT()"
+    assert compare([one], ["N-N"]).runs[0].model == "calculator given in Python"
+
+
 def test_radial_distributions_of_periodic_runs():
     rng = np.random.default_rng(0)
     gases = {}
