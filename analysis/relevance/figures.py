@@ -138,7 +138,7 @@ def _correlations(result: RelevanceResult, ax: Axes) -> None:
         [one.lowest for one in known], places, "|", color=VERMILION, markersize=12, label="lowest structure"
     )
     ax.set_yticks(places, [one.method for one in known])
-    ax.set(xlabel="rank correlation", xlim=(min(-0.05, *(one.lowest - 0.05 for one in known)), 1))
+    ax.set(xlabel="rank correlation", xlim=(min([-0.05, *(one.lowest - 0.05 for one in known)]), 1))
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
