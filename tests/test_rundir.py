@@ -283,7 +283,8 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     writer.close()
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / RESULTS).mkdir()
-    (tmp_path / RESULTS / "angles.json").write_text("{}")
+    for name in ("angles.json", "relevance.extxyz"):
+        (tmp_path / RESULTS / name).write_text("{}")
     RunWriter.create(tmp_path, overwrite=True).close()
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert left == {"notes.txt", RESULTS, ".lock"}

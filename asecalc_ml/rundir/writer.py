@@ -125,7 +125,7 @@ class RunWriter:
         for part in RunReader(self.directory).parts if (self.directory / PROTOCOL).is_file() else ():
             _remove_run(part)
         for path in (self.directory / RESULTS).glob("*.*"):
-            if path.suffix in (".json", ".csv"):
+            if path.suffix in (".json", ".csv", ".extxyz"):
                 path.unlink()
         for path in filter(is_unfinished, list(self.directory.iterdir())):
             path.unlink()
