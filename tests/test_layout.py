@@ -93,7 +93,8 @@ def entry_points() -> list[EntryPoint]:
 @needs_checkout
 @pytest.mark.parametrize("point", entry_points(), ids=lambda point: f"{point.group}:{point.name}")
 def test_every_entry_point_can_be_imported(point):
-    assert callable(point.load())
+    found = point.load()
+    assert callable(found) if point.group != "ase.ioformats" else found.module == point.module
 
 
 @pytest.mark.smoke
