@@ -212,6 +212,8 @@ def model_rows(run: RunReader) -> Iterator[Row]:
         yield Row("added terms", ", ".join(calculator_name(one) for one in card["corrections"]))
     yield from _error_rows(card.get("metrics"))
     yield from _dataset_rows(card.get("dataset"))
+    for note in card.get("notes", ()):
+        yield Row("note", note)
 
 
 def _error_rows(metrics: Mapping | None) -> Iterator[Row]:

@@ -118,4 +118,5 @@ class ModelCard(Options):
     training_cpu_h: float | None = Field(
         None, description="time of all processor cores that training took, compiling aside, hours"
     )
+    notes: list[str] = Field([], description="what was found out later, such as how far dynamics was tried")
     options: dict[str, Any] = Field({}, description="the training's options")

@@ -15,7 +15,7 @@ import platformdirs
 from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files import write_whole
-from asecalc_ml.model_file import SUFFIX, file_hash, read_card
+from asecalc_ml.model_file import SUFFIX, file_hash, read_card, read_model, save_model
 from asecalc_ml.nearest import nearest_name
 
 #: A list of folders, separated as in PATH; a group's read-only folder comes first, one's own last.
@@ -130,18 +130,38 @@ class Registry:
         ModelError
             If it is unknown, shipped with the package, or in a folder that cannot be written.
         """
-        entry = self.find(name)
-        if entry.path.parent == SHIPPED:
-            raise ModelError(
-                f"{name!r} ships with the package and cannot be removed; only your own models can"
-            )
-        if entry.path.parent not in self.folders:
-            raise ModelError(f"{entry.path} is not in the registry: delete the file yourself")
+        entry = self._own(name, "removed")
         try:
             entry.path.unlink()
         except OSError as error:
             raise ModelError(f"{entry.path} cannot be removed ({error}): ask the folder's owner") from error
         return entry.path
+
+    def note(self, name: str, text: str) -> Entry:
+        """Add a note to the card of a model that is the user's own; its hash changes, its weights do not.
+
+        Raises
+        ------
+        ModelError
+            As :meth:`remove`, and if the file is damaged.
+        """
+        entry = self._own(name, "changed")
+        model, card = read_model(entry.path)
+        try:
+            save_model(entry.path, model, card.model_copy(update={"notes": [*card.notes, text]}))
+        except OSError as error:
+            raise ModelError(f"{entry.path} cannot be changed ({error}): ask the folder's owner") from error
+        return self.find(name)
+
+    def _own(self, name: str, done: str) -> Entry:
+        entry = self.find(name)
+        if entry.path.parent == SHIPPED:
+            raise ModelError(
+                f"{name!r} ships with the package and cannot be {done}; only your own models can"
+            )
+        if entry.path.parent not in self.folders:
+            raise ModelError(f"{entry.path} is not in the registry: see to the file yourself")
+        return entry
 
     def _entries(self) -> Iterator[Entry]:
         for folder in (*self.folders, SHIPPED):

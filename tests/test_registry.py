@@ -5,19 +5,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from asecalc_ml import registry
 from asecalc_ml.errors import ModelError
-from asecalc_ml.model_file import file_hash, read_card, save_model
+from asecalc_ml.model_file import file_hash, read_card, read_model, save_model
 from asecalc_ml.registry import Registry
 
 
 @pytest.fixture
 def other_file(tiny_model_file, tmp_path) -> Path:
     """Another model of the same name: one weight differs."""
-    from asecalc_ml.model_file import read_model
-
     model, card = read_model(tiny_model_file)
     model.shift[0] += 1  # of ASE's dummy atom
     path = tmp_path / "source" / "tiny.safetensors"
@@ -208,12 +207,26 @@ def test_export_overwrites_nothing(tiny_model_file, folders, tmp_path):
 
 def test_shipped_models_are_found_last_and_stay(tiny_model_file, other_file, folders, tmp_path):
     shutil.copy(tiny_model_file, tmp_path / "shipped")
+    with pytest.raises(ModelError, match="ships with the package and cannot be changed"):
+        Registry().note("tiny", "text")
     with pytest.raises(ModelError, match="ships with the package and cannot be removed"):
         Registry().remove("tiny")
     Registry().add(other_file, replace=True)  # one's own version comes before it
     assert Registry().find("tiny").hash == file_hash(other_file)
     Registry().remove("tiny")
     assert Registry().find("tiny").hash == file_hash(tiny_model_file)
+
+
+def test_a_note_joins_the_card_and_leaves_the_weights(tiny_model_file, folders):
+    models = Registry()
+    path = models.add(tiny_model_file).path
+    weights, card = read_model(path)[0].state_dict(), read_card(path)
+    models.note("tiny", "Stable for 10 ps at 300 K.")
+    entry = models.note("tiny", "Not at 600 K.")
+    assert entry.card.notes == ["Stable for 10 ps at 300 K.", "Not at 600 K."]
+    assert entry.card.model_copy(update={"notes": []}) == card
+    after = read_model(entry.path)[0].state_dict()
+    assert all(torch.equal(after[name], weights[name]) for name in weights)
 
 
 def test_only_registered_files_are_removed(tiny_model_file, folders, tmp_path):

@@ -79,6 +79,15 @@ def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
 
 
 @app.command()
+def note(
+    name: Name, text: Annotated[str, typer.Argument(help="What users should know, in a sentence or two.")]
+) -> None:
+    """Add a note to the card of a model of one's own, such as how far dynamics was tried."""
+    entry = _registry().note(name, text)
+    typer.echo(f"{entry.name} ({entry.hash[:12]}) has {len(entry.card.notes)} notes")
+
+
+@app.command()
 def cite(name: Name) -> None:
     """Say what to cite when a model was used: its method, its data, and this package."""
     for line in _citations(_registry().find(name).card):
