@@ -186,6 +186,33 @@ def test_a_worker_runs_analyses_and_reports_once(folder, monkeypatch):
     assert json.loads(paths[1].read_text())[0]["bond-lengths.H-O.error_A"] is None
 
 
+def test_numbers_of_results_are_found_where_they_say_what_they_are_about():
+    from pydantic import BaseModel
+
+    from asecalc_ml.analysis.scalars import scalars
+
+    class Part(BaseModel):
+        label: str = "schnet"
+        region: str = "inside"
+        mae_meV: float | None = None
+        series: list[float] = [1.0, 2.0]
+
+    class Whole(BaseModel):
+        n_frames: int = 3
+        is_sound: bool = True
+        note: str = "text"
+        best: Part | None = Part(mae_meV=1.5)
+        parts: list[Part] = [Part(), Part(region="outside", mae_meV=2.5)]
+        members: list[Part] = [Part()] * 31
+
+    assert scalars(Whole()) == {
+        "n_frames": 3,
+        "best.mae_meV": 1.5,
+        "schnet.inside.mae_meV": None,
+        "schnet.outside.mae_meV": 2.5,
+    }
+
+
 def test_the_table_of_a_large_campaign_shows_what_matters(folder):
     one = driver(folder, 60)
     one.statuses[7].state = "running"

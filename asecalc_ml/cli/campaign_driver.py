@@ -26,7 +26,7 @@ BUSY_WAIT_S = 3.0  # until a run that another process writes is tried again
 RUNNING = "running"
 
 
-@dataclass
+@dataclass(eq=False)
 class Status:
     """How far a run is.
 
