@@ -3,8 +3,9 @@
 python benchmarks/models.py NAME... [--steps 300] [--eager]
 
 Errors are those of the card, which `asecalc-ml eval NAME` measures again. The step is one call of the
-calculator for energy and forces of the structure in the card, rattled anew each time; models take turns, so
-that whatever else the machine does meets all alike, and medians are printed.
+calculator for energy and forces of the structure in the card, rattled anew each time, in time of all processor
+cores (OMP_NUM_THREADS=1 for one), so that other work on the machine counts little; models take turns, and
+medians are printed.
 """
 
 import argparse
@@ -24,7 +25,7 @@ COLUMNS = (
     "parameters",
     "forces (meV/Å)",
     "energy (meV)",
-    "step (ms)",
+    "step (core ms)",
     "training (core h)",
 )
 
@@ -48,9 +49,9 @@ class Turns:
         start = self.atoms.positions.copy()
         for _ in range(n_steps):
             self.atoms.positions = start + self.random.normal(scale=0.01, size=start.shape)
-            before = time.perf_counter()
+            before = time.process_time()
             self.calculator.calculate(self.atoms, ["energy", "forces"])
-            self.milliseconds.append(1000 * (time.perf_counter() - before))
+            self.milliseconds.append(1000 * (time.process_time() - before))
         self.atoms.positions = start
 
     def row(self) -> list[str]:

@@ -30,6 +30,7 @@ from asecalc_ml.structures import load_structure
 RMD17_AIMS = {
     "torchmdnet-ethanol": 8,
     "painn-ethanol": 12,
+    "physnet-ethanol": 20,
     "schnet-ethanol": 20,
     "jat-ethanol": 25,
     "torchmdnet-uracil": 12,
