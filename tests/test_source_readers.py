@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from ase import units
 from ase.data import covalent_radii
+from ase.io import read
 from ase.neighborlist import neighbor_list
+from typer.testing import CliRunner
 
+from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import ConfigError, DatasetError
 from asecalc_ml.potentials.datasets import ANI1, NeuralILJson, dataset, dataset_hash
 
@@ -46,6 +49,19 @@ def test_conformations_come_with_energy_and_without_forces(ani):
     assert frames[1].positions[0].tolist() == [15, 16, 17]
     assert frames[2].info["group"] == "H2O"
     assert (frames[2].info["smiles"], frames[2].info["molecule"]) == ("[H]O[H]", "s01-1")
+
+
+def test_a_data_set_is_written_as_extended_xyz(ani, tmp_path):
+    target = tmp_path / "ani.extxyz"
+    arguments = ["data", "convert", str(ani), str(target), "--molecules", "[H2O]"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    (frame,), (expected,) = read(target, ":"), ANI1(path=ani, molecules=["H2O"]).read()
+    assert frame.positions == pytest.approx(expected.positions)
+    assert frame.get_potential_energy() == pytest.approx(expected.get_potential_energy(), abs=1e-6)
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
 
 
 @pytest.mark.parametrize("molecule", ["s01-1", "[H]O[H]", "H2O"], ids=["name", "SMILES", "formula"])

@@ -84,10 +84,7 @@ def evaluate(
 
     Options of the dataset reader may follow: `--energy-unit kcal/mol --frames 0:100`.
     """
-    dataset = None
-    if data is not None:
-        options = override({"format": READERS.get(Path(data).suffix, "ase"), "path": data}, context.args)
-        dataset = config.parse_options(options, plugins.get("datasets", options["format"]))
+    dataset = None if data is None else _reader(data, context.args)
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
     typer.echo(evaluate_model(name, dataset, by))
@@ -126,6 +123,23 @@ def generate(
     typer.echo(f"Wrote {options.run(overwrite=overwrite, quiet=quiet)}")
 
 
+@data_app.command(context_settings=OPEN)
+def convert(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A data set, such as rMD17's .npz or mlearn's .json.")],
+    target: Annotated[Path, typer.Argument(help="Extended XYZ file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a data set as extended XYZ, which ASE and every protocol's `structure: FILE@NUMBER` read.
+
+    Options of the dataset reader may follow: `--format neuralil-json --frames 0:100`.
+    """
+    from asecalc_ml.potentials.datasets.extxyz import convert as write
+
+    n_frames = write(_reader(source, context.args), target, overwrite)
+    typer.echo(f"Wrote {target}: {n_frames} structures")
+
+
 @data_app.command()
 def label(
     file: Annotated[Path, typer.Argument(help="Structures, such as a run's flagged.extxyz.")],
@@ -157,6 +171,12 @@ def fetch(
 
     for path in download(name, directory, quiet=quiet):
         typer.echo(f"Wrote {path}")
+
+
+def _reader(path: str, further: list[str]) -> Options:
+    """Reader of a data set, by its suffix unless --format is among further options."""
+    options = override({"format": READERS.get(Path(path).suffix, "ase"), "path": path}, further)
+    return config.parse_options(options, plugins.get("datasets", options["format"]))
 
 
 def check_training(data: Mapping, source: str) -> Options:

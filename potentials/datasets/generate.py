@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +10,7 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.files import write_whole
+from asecalc_ml.potentials.datasets.extxyz import write_extxyz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +96,7 @@ class GenerateOptions(Options):
         """
         self._check_output(overwrite)
         frames = list(self.frames(quiet))
-        _write(self.output, frames)
+        write_extxyz(self.output, frames)
         return self.output
 
     def frames(self, quiet: bool = True) -> Iterator[Atoms]:
@@ -124,14 +123,3 @@ class GenerateOptions(Options):
             raise DatasetError(f"cannot write {self.output}: {reason}. Choose another folder.") from error
         if self.output.is_dir():
             raise DatasetError(f"{self.output} is a folder: add a file's name, such as frames.xyz")
-
-
-def _write(path: Path, frames: list[Atoms]) -> None:
-    from ase.io import write
-
-    text = io.StringIO()
-    write(text, frames, format="extxyz")
-    try:
-        write_whole(path, text.getvalue())
-    except OSError as error:
-        raise DatasetError(f"cannot write {path}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.files import write_whole
+from asecalc_ml.potentials.datasets.extxyz import write_extxyz
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -67,7 +66,7 @@ def label_file(
                 failures.append(f"structure {number}: {error or type(error).__name__}")
             advance(1)
     _tell(failures, len(structures), path)
-    _write(output, labelled)
+    write_extxyz(output, labelled)
     return len(labelled)
 
 
@@ -105,14 +104,3 @@ def _tell(failures: list[str], n_structures: int, path: Path) -> None:
         warnings.warn(
             f"{len(failures)} of {n_structures} structures are left out; {failures[0]}", stacklevel=3
         )
-
-
-def _write(path: Path, frames: list[Atoms]) -> None:
-    from ase.io import write
-
-    text = io.StringIO()
-    write(text, frames, format="extxyz")
-    try:
-        write_whole(path, text.getvalue())
-    except OSError as error:
-        raise DatasetError(f"cannot write {path}: {error.strerror or error}") from error
