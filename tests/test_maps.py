@@ -228,6 +228,13 @@ def test_umap_separates_what_is_apart():
     assert gap > max(nearest)
 
 
+@pytest.mark.slow  # importing umap takes as long
+def test_umap_needs_more_points_than_neighbors():
+    pytest.importorskip("umap", reason="pip install 'asecalc-ml[explain]'")
+    with pytest.raises(AnalysisError, match="`neighbors`"):
+        maps.draw_map(random_model(), shaken(4), projections="umap", quiet=True)
+
+
 # ----------------------------------------------------------------------------------------- fingerprints
 
 
@@ -270,9 +277,6 @@ def test_what_cannot_be_is_named():
         maps.draw_map(random_model(), shaken(2), quiet=True)
     with pytest.raises(AnalysisError, match="'temperature'"):
         maps.draw_map(random_model(), shaken(4), info="temperature", quiet=True)
-    pytest.importorskip("umap", reason="pip install 'asecalc-ml[explain]'")
-    with pytest.raises(AnalysisError, match="`neighbors`"):
-        maps.draw_map(random_model(), shaken(4), projections="umap", quiet=True)
 
 
 def test_command(tmp_path):
