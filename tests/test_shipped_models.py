@@ -1,5 +1,6 @@
 """The models that ship: small, what their cards say, and as good as they say."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,18 @@ from ase.units import GPa, fs
 from typer.testing import CliRunner
 
 from asecalc_ml import MLCalculator
+from asecalc_ml._checkout import ROOT, is_checkout
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.temperature import set_thermal_momenta
+from asecalc_ml.model_file import read_model
 from asecalc_ml.plugins import get
-from asecalc_ml.potentials.datasets import RMD17, Mlearn, dataset_hash
+from asecalc_ml.potentials.datasets import RMD17, Mlearn, NeuralILJson, dataset_hash
 from asecalc_ml.potentials.training import TrainOptions
 from asecalc_ml.potentials.training.data import read_data
-from asecalc_ml.potentials.training.evaluate import evaluate_model
+from asecalc_ml.potentials.training.evaluate import evaluate, evaluate_model
 from asecalc_ml.registry import SHIPPED, Registry
 from asecalc_ml.statistics import linear_drift
 from asecalc_ml.structures import load_structure
@@ -36,9 +39,10 @@ RMD17_AIMS = {
     "torchmdnet-uracil": 12,
 }
 MOLECULES = (*RMD17_AIMS, "torchmdnet-ethanol-xtb")
+LIQUID = ("neuralil-ean",)
 
 
-@pytest.fixture(params=[*MOLECULES, "torchmdnet-si"])
+@pytest.fixture(params=[*MOLECULES, *LIQUID, "torchmdnet-si"])
 def name(request):
     return request.param
 
@@ -90,6 +94,20 @@ def test_errors_on_rmd17_are_those_of_the_card(name, shared_data):
         evaluation.card_metrics.forces_mae_meV_A, rel=0.1
     )
     assert evaluation.metrics.forces_mae_meV_A <= 1.1 * RMD17_AIMS[name]
+
+
+@pytest.mark.skipif(not is_checkout(), reason="the split lies among the examples of the checkout")
+@pytest.mark.parametrize("name", LIQUID)
+def test_errors_on_the_ionic_liquid_are_those_of_the_card(name, shared_data):
+    card = Registry().find(name).card
+    path = shared_data / "ean" / "validation_original.json"
+    parts = json.loads((ROOT / "examples" / "split_ean.json").read_text())
+    frames = NeuralILJson(path=path, max_energy_eV=-1255).read()
+    errors = evaluate(read_model(Registry().find(name).path)[0], [frames[k] for k in parts["test"]]).forces
+    assert 1000 * np.abs(errors).mean() == pytest.approx(card.metrics.forces_mae_meV_A, rel=1e-3)
+    zero = np.concatenate([np.ravel(frames[k].get_forces()) for k in parts["test"]])
+    assert np.abs(errors).mean() < 0.3 * np.abs(zero).mean()
+    assert "bond_change" in card.notes[0]
 
 
 def thermal_frames(n_frames: int) -> list:

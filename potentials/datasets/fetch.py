@@ -42,7 +42,7 @@ ANI1_URL = (
 # NeuralIL's authors, pinned to one commit. Licence Apache-2.0.
 EAN_URL = (
     "https://raw.githubusercontent.com/Madsen-s-research-group/neuralil-public-releases/"
-    "dcfadc67c12eac2ed425302d8f0180c1a7b90f4b"
+    "dcfadc67c12eac2ed425302d8f0180c1a7b90f4b/data_sets/EAN"
 )
 
 
@@ -117,17 +117,10 @@ SOURCES: dict[str, tuple[RemoteFile, ...]] = {
     "ean": (
         RemoteFile(
             "ean_validation.json",
-            f"{EAN_URL}/data_sets/EAN",
+            EAN_URL,
             2178840,
             "ca384ecb51eeff60e6a567dce033d9a290bf56e8e14f751f212e11616f494855",
             published_name="validation_original.json",
-        ),
-        RemoteFile(
-            "ean_start.gro",
-            f"{EAN_URL}/auxiliary_files",
-            15577,
-            "dfa94f6bee199c2df47230d64a549fa5a79c03fea1b68bfc6d8f65494bae4efb",
-            published_name="EAN_md_initial.gro",
         ),
     ),
 }
