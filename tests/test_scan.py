@@ -409,7 +409,7 @@ def test_a_full_disk_stops_it_and_it_can_be_resumed(tmp_path, monkeypatch):
         written(self, found)
 
     with monkeypatch.context() as patch:
-        from asecalc_ml.rundir import _says_what_to_do
+        from asecalc_ml.rundir.writer import _says_what_to_do
 
         patch.setattr(RunWriter, "evaluation", _says_what_to_do(full))
         with pytest.raises(RunError, match=r"No space left on device.*asecalc-md resume"):
