@@ -3,9 +3,9 @@
 python benchmarks/models.py NAME... [--steps 300] [--eager]
 
 Errors are those of the card, which `asecalc-ml eval NAME` measures again. The step is one call of the
-calculator for energy and forces of the structure in the card, rattled anew each time, in time of all processor
-cores (OMP_NUM_THREADS=1 for one), so that other work on the machine counts little; models take turns, and
-medians are printed.
+calculator for energy and forces of the structure in the card, rattled anew each time, in time of all
+processor cores (OMP_NUM_THREADS=1 for one), so that other work on the machine counts little; models take
+turns, and medians are printed.
 """
 
 import argparse
