@@ -102,6 +102,7 @@ class Reference:
 
     def __init__(self, options: DimeNetPlusPlus, weights: dict[str, np.ndarray]):
         self.o, self.w = options, weights
+        self.zeros = bessel_zeros(options.n_spherical, options.n_radial)
 
     def __call__(self, atoms: Atoms) -> np.ndarray:
         o = self.o
@@ -152,11 +153,10 @@ class Reference:
         return np.array([self.u_over_x(x) * math.sin(f * x) for f in self.w["radial_basis.frequencies"]])
 
     def spherical(self, d: float, angle: float) -> np.ndarray:
-        x, zeros = d / self.o.cutoff_A, bessel_zeros(self.o.n_spherical, self.o.n_radial)
-        values = []
+        x, values = d / self.o.cutoff_A, []
         for order in range(self.o.n_spherical):
             harmonic = math.sqrt((2 * order + 1) / (4 * math.pi)) * eval_legendre(order, math.cos(angle))
-            for z in zeros[order]:
+            for z in self.zeros[order]:
                 norm = math.sqrt(2 / spherical_jn(order + 1, z) ** 2)
                 values.append(self.u_over_x(x) * norm * spherical_jn(order, z * x) * harmonic)
         return np.array(values)
