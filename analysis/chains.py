@@ -1,4 +1,4 @@
-"""Bonds, angles and dihedrals of a structure, those that patterns choose, and their values in frames."""
+"""Which bonds, angles and dihedrals an analysis looks at, and their values in frames."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.internal_coordinates import FollowedVectors
+from asecalc_ml.chains import Chains, all_chains, join, matching, types_of
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.selection import KINDS, AtomTypes, Selection, parse_selection
-from asecalc_ml.topology import (
-    BondGraph,
-    angle_triples_and_shifts,
-    bond_graph,
-    dihedral_chains_and_shifts,
-)
+from asecalc_ml.selection import KINDS, Selection, parse_selection
+from asecalc_ml.topology import bond_graph
 
 if TYPE_CHECKING:
     from asecalc_ml.frames import Frames
@@ -28,38 +24,6 @@ if TYPE_CHECKING:
 Splitting = Literal["element", "environment", "atoms"]
 MAX_NAMED = 12
 N_NEAREST = 3
-
-
-class Chains(NamedTuple):
-    """Chains of two, three or four atoms.
-
-    ``atoms`` has shape (n_chains, n). ``shifts``, of shape (n_chains, n - 1, 3), holds the cell shift from
-    each atom to the next.
-    """
-
-    atoms: np.ndarray
-    shifts: np.ndarray
-
-    def __getitem__(self, rows) -> Chains:
-        return Chains(self.atoms[rows], self.shifts[rows])
-
-    def __len__(self) -> int:
-        return len(self.atoms)
-
-
-def all_chains(graph: BondGraph, n_atoms: int) -> Chains:
-    """All bonds, angles or dihedrals: chains of two, three or four atoms."""
-    if n_atoms == 2:
-        return Chains(graph.bonds, graph.shifts[:, None])
-    if n_atoms == 4:
-        return Chains(*dihedral_chains_and_shifts(graph.bonds, graph.shifts))
-    triples, ends = angle_triples_and_shifts(graph.bonds, graph.shifts)
-    return Chains(triples, ends * np.array([-1, 1])[:, None])
-
-
-def join(chains: list[Chains]) -> Chains:
-    """Chains one after the other."""
-    return Chains(*(np.concatenate(parts) for parts in zip(*chains, strict=True)))
 
 
 # ---------------------------------------------------------------------------------------------- choosing
@@ -100,7 +64,7 @@ class _Chooser:
         self._atoms, self._n_atoms, self._kind = atoms, n_atoms, KINDS[n_atoms]
         self._formula = atoms.get_chemical_formula()
         self._chains = all_chains(graph, n_atoms)
-        self._types = AtomTypes(atoms, [[j for j, _ in around] for around in graph.neighbors])
+        self._types = types_of(atoms, graph)
 
     def choose(self, patterns: list[str] | None, by: Splitting) -> dict[str, Chains]:
         found = self._default() if patterns is None else self._matching(patterns)
@@ -127,9 +91,9 @@ class _Chooser:
 
     def _of(self, selection: Selection, text: str) -> Chains:
         self._check_indices(selection)
-        rows = np.flatnonzero(self._types.mask(selection, self._chains.atoms)) if len(self._chains) else []
-        if len(rows):
-            return self._chains[rows]
+        found = matching(self._chains, self._types, selection)
+        if len(found):
+            return found
         if selection.indices is not None:
             return _nearest_images(self._atoms, selection.indices)
         self._need_some()

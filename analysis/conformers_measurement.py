@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from asecalc_ml.analysis.base import NO_FRAME
-from asecalc_ml.analysis.chains import Chains, ChainValues, choose, join
+from asecalc_ml.analysis.chains import ChainValues, choose
 from asecalc_ml.analysis.conformers import (
     THREE_WELLS,
     TWO_WELLS,
@@ -21,6 +21,7 @@ from asecalc_ml.analysis.conformers import (
 from asecalc_ml.analysis.distribution_measurement import MAX_LISTED
 from asecalc_ml.analysis.rotors import rotors
 from asecalc_ml.analysis.wells import Wells, well_numbers
+from asecalc_ml.chains import Chains, join
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics import TOO_SHORT, block_average
 from asecalc_ml.topology import BondGraph, bond_graph

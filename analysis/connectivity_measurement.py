@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.analysis.base import NO_FRAME
-from asecalc_ml.analysis.chains import Chains, ChainValues
+from asecalc_ml.analysis.chains import ChainValues
 from asecalc_ml.analysis.connectivity import BondChange, ConnectivityResult
+from asecalc_ml.chains import Chains
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.topology import (
     BROKEN_TOLERANCE,

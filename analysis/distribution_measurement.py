@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.analysis.base import NO_FRAME
-from asecalc_ml.analysis.chains import Chains, ChainValues, choose, join
+from asecalc_ml.analysis.chains import ChainValues, choose
 from asecalc_ml.analysis.distribution import (
     Average,
     DistributionOptions,
@@ -17,6 +17,7 @@ from asecalc_ml.analysis.distribution import (
     Values,
 )
 from asecalc_ml.analysis.training_domain import TrainingComparison, TrainingDomain
+from asecalc_ml.chains import Chains, join
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import SlicedCounts
 from asecalc_ml.statistics import BlockAverage, CondensedSeries, block_average, circular_average

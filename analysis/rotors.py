@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.analysis.chains import Chains, grouped
+from asecalc_ml.analysis.chains import grouped
+from asecalc_ml.chains import Chains
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.selection import AtomTypes
 from asecalc_ml.topology import BondGraph

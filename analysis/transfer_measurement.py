@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.analysis.chains import choose
 from asecalc_ml.analysis.compare import KINDS, by_kind, common_patterns, common_range
 from asecalc_ml.analysis.connectivity import Connectivity, ConnectivityResult
 from asecalc_ml.analysis.distribution import DistributionResult
@@ -17,15 +16,14 @@ from asecalc_ml.analysis.energy_drift import EnergyDrift, EnergyDriftResult
 from asecalc_ml.analysis.pipeline import measure
 from asecalc_ml.analysis.transfer_distance import apart, judged
 from asecalc_ml.analysis.transfer_records import TransferDistribution, TransferMolecule, TransferRun
+from asecalc_ml.chains import has_chain
 from asecalc_ml.errors import AnalysisError, RunError
 from asecalc_ml.histogram import Histogram
-from asecalc_ml.rundir import EventKind, RunReader
+from asecalc_ml.rundir import RunReader
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Result
     from asecalc_ml.analysis.transfer import Transfer
-
-ENDINGS = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED)
 
 
 class PartRun(RunReader):
@@ -104,16 +102,8 @@ def _groups(run: RunReader, patterns: Sequence[str] | None) -> dict[int, list[st
             return common_patterns(run)
         except AnalysisError:  # nothing is bonded
             return {}
-    found = {n: [p for p in of_kind if _has(run.atoms, n, p)] for n, of_kind in by_kind(patterns).items()}
+    found = {n: [p for p in of_kind if has_chain(run.atoms, p)] for n, of_kind in by_kind(patterns).items()}
     return {n_atoms: of_kind for n_atoms, of_kind in found.items() if of_kind}
-
-
-def _has(atoms: Atoms, n_atoms: int, pattern: str) -> bool:
-    try:
-        choose(atoms, n_atoms, [pattern])
-    except AnalysisError:
-        return False
-    return True
 
 
 # ------------------------------------------------------------------------------------------------ one run
@@ -148,10 +138,8 @@ def _state(run: RunReader) -> tuple[str, str]:
     """How far a run came, and why no further."""
     if run.finished:
         return "complete", ""
-    last = next((event for event in reversed(run.events) if event["kind"] in ENDINGS), None)
-    if last is not None and last["kind"] == EventKind.STOPPED:
-        return "ended early", last["message"]
-    return "unfinished", ""
+    reason = run.ended_early
+    return ("unfinished", "") if reason is None else ("ended early", reason)
 
 
 def _results(run: RunReader, groups: Mapping[int, list[str]], options: Transfer) -> dict[str, Result]:

@@ -9,8 +9,8 @@ from pydantic import Field
 from asecalc_ml.analysis.base import Cell, Record, Status
 from asecalc_ml.analysis.numbers import number_text
 from asecalc_ml.histogram import Histogram
+from asecalc_ml.rundir import FEWEST_REFERENCE_RUNS, FEWEST_RUNS
 
-FEWEST_RUNS, FEWEST_REFERENCE_RUNS = 5, 8  # of a verdict
 DRIFT_UNIT = "meV/atom/ps"
 NO_RUN = "no complete run of the model that kept its bonds"
 WORDS: dict[Status, str] = {"passed": "pass", "failed": "fail", "unclear": "not decided"}

@@ -289,24 +289,6 @@ def topological_classes(atoms: Atoms) -> np.ndarray:
     return table[index]
 
 
-def angle_triples(bonds: np.ndarray) -> np.ndarray:
-    """Angles i-j-k between two bonds that share the atom j.
-
-    Parameters
-    ----------
-    bonds : array of int, shape (n_bonds, 2)
-
-    Returns
-    -------
-    ndarray of int, shape (n_angles, 3)
-        The centre in the middle, i < k, each angle once, sorted by j, i, k. Images are not told apart: see
-        :func:`angle_triples_and_shifts` for cells so small that an atom is bonded to two images of another.
-    """
-    bonds = np.asarray(bonds, dtype=int).reshape(-1, 2)
-    triples = angle_triples_and_shifts(bonds, np.zeros((len(bonds), 3), dtype=int))[0]
-    return np.unique(triples[:, [1, 0, 2]], axis=0)[:, [1, 0, 2]]
-
-
 def angle_triples_and_shifts(bonds: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Angles between two bonds that share an atom, across periodic images.
 

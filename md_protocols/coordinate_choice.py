@@ -10,10 +10,11 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 
+from asecalc_ml.chains import all_chains, types_of
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.coordinate import KINDS, Coordinate
-from asecalc_ml.selection import AtomTypes, parse_terms
-from asecalc_ml.topology import BondGraph, angle_triples, bond_graph, dihedral_chains_and_shifts
+from asecalc_ml.selection import parse_terms
+from asecalc_ml.topology import BondGraph, bond_graph
 
 Shift = tuple[int, int, int]
 SHOWN = 8  # matches named in a message
@@ -82,11 +83,11 @@ def _by_pattern(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | No
         raise StructureError(str(error)) from error
     if all(term.index is not None for term in terms):
         return _by_number(atoms, [term.index for term in terms])
-    types = AtomTypes(atoms, [[j for j, _ in around] for around in graph.neighbors])
+    types = types_of(atoms, graph)
     allowed = [types.matches(term) for term in terms]
     found = [
         group
-        for group in groups_of(graph, len(terms))
+        for group in _both_ways(graph, len(terms))
         if all(m[i] for m, i in zip(allowed, group, strict=True))
     ]
     if molecule is not None:
@@ -94,15 +95,10 @@ def _by_pattern(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | No
     return _only(atoms, graph, pattern, molecule, found)
 
 
-def groups_of(graph: BondGraph, n_atoms: int) -> list[tuple[int, ...]]:
-    """All bonds, angles or dihedrals, each in both directions."""
-    if n_atoms == 2:
-        rows = graph.bonds
-    elif n_atoms == 3:
-        rows = angle_triples(graph.bonds)
-    else:
-        rows = dihedral_chains_and_shifts(graph.bonds, graph.shifts)[0]
-    groups = {tuple(row) for row in np.asarray(rows).tolist()}
+def _both_ways(graph: BondGraph, n_atoms: int) -> list[tuple[int, ...]]:
+    """All bonds, angles or dihedrals between different atoms, each in both directions."""
+    rows = all_chains(graph, n_atoms).atoms.tolist()
+    groups = {tuple(row) for row in rows if len(set(row)) == n_atoms}
     return sorted(groups | {group[::-1] for group in groups})
 
 

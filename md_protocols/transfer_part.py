@@ -84,13 +84,6 @@ class PartProgress(Progress):
         self._whole.warn(f"{self._name}: {text}")
 
 
-def ended_early(run: RunReader) -> str | None:
-    """Why a run has stopped for good; None for one that came to its end, or can go on."""
-    endings = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED, EventKind.FINISHED)
-    last = next((event for event in reversed(run.events) if event["kind"] in endings), None)
-    return last["message"] if last is not None and last["kind"] == EventKind.STOPPED else None
-
-
 def carry_on(
     whole: Engine, name: str, n_before: int, options: ProtocolOptions, atoms: Atoms, linear: bool | None
 ) -> None:
@@ -150,7 +143,7 @@ def _drive(part: Part) -> None:
         if isinstance(error.__cause__, OSError | MemoryError):  # no fault of the calculator: it can go on
             part.note(EventKind.INTERRUPTED, f"interrupted: {error.__cause__}")
             raise
-        if ended_early(RunReader(part.writer.directory)) is None:  # it could not be written
+        if RunReader(part.writer.directory).ended_early is None:  # it could not be written
             raise
     else:
         launch.finish(part.writer)

@@ -13,13 +13,11 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators import describe_calculator, make_calculator
+from asecalc_ml.chains import has_chain
 from asecalc_ml.errors import AsecalcError, StructureError
-from asecalc_ml.md_protocols.coordinate_choice import groups_of
 from asecalc_ml.md_protocols.launch import first_state
 from asecalc_ml.md_protocols.nve import NVE
-from asecalc_ml.selection import AtomTypes, parse_selection
 from asecalc_ml.structures import load_structure
-from asecalc_ml.topology import bond_graph
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.transfer import Transfer
@@ -165,7 +163,7 @@ class Plan:
 
     def _check_patterns(self) -> None:
         for pattern in self.options.distributions or ():
-            if not any(has(molecule.atoms, pattern) for molecule in self.molecules):
+            if not any(has_chain(molecule.atoms, pattern) for molecule in self.molecules):
                 names = ", ".join(molecule.name for molecule in self.molecules)
                 raise StructureError(
                     f"distributions: nothing in {names} matches {pattern!r}. Name elements as they are "
@@ -204,14 +202,6 @@ def _seed(seed: int, molecule: int, number: int) -> int:
 def part_name(molecule: Molecule, role: str, number: int) -> str:
     """Name of a run, such as ethanol/model-1."""
     return f"{molecule.name}/{role}-{number}"
-
-
-def has(atoms: Atoms, pattern: str) -> bool:
-    """Whether a structure has a bond, an angle or a dihedral."""
-    graph, selection = bond_graph(atoms), parse_selection(pattern)
-    types = AtomTypes(atoms, [[j for j, _ in around] for around in graph.neighbors])
-    groups = groups_of(graph, len(selection.terms))
-    return bool(groups) and bool(types.mask(selection, np.array(groups)).any())
 
 
 def _check_computable(part: PartPlan, atoms: Atoms, is_model: bool) -> None:

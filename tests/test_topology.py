@@ -16,7 +16,6 @@ from asecalc_ml.topology import (
     BOND_TOLERANCE,
     BondGraph,
     MoleculePairs,
-    angle_triples,
     angle_triples_and_shifts,
     bond_changes,
     bond_graph,
@@ -201,14 +200,14 @@ def test_atoms_without_bonds():
     assert find_bonds(argon).shape == (0, 2)
     assert topological_classes(argon).tolist() == ["other molecule"]
     assert bond_graph(argon).classes([[0, 1]], [[0, 0, 0]]).tolist() == ["other molecule"]
-    assert angle_triples(find_bonds(argon)).shape == (0, 3)
+    assert angle_triples_and_shifts(*find_bonds_and_shifts(argon))[0].shape == (0, 3)
 
 
 # --------------------------------------------------------------------------------------------- angles
 
 
 def test_angles_of_methane_by_hand():
-    triples = angle_triples(find_bonds(molecule("CH4")))
+    triples, _ = angle_triples_and_shifts(*find_bonds_and_shifts(molecule("CH4")))
     assert triples.tolist() == [[i, 0, k] for i, k in itertools.combinations(range(1, 5), 2)]
 
 
@@ -221,7 +220,8 @@ def test_angles_by_brute_force(pairs):
         for j, i, k in itertools.product(range(8), repeat=3)
         if i < k and (i, j) in bonded and (j, k) in bonded
     ]
-    assert angle_triples(np.array(bonds, dtype=int).reshape(-1, 2)).tolist() == expected
+    triples, _ = angle_triples_and_shifts(bonds, np.zeros((len(bonds), 3), dtype=int))
+    assert triples.tolist() == expected
 
 
 def test_silicon_has_only_tetrahedral_angles_six_an_atom():

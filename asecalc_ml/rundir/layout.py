@@ -60,6 +60,7 @@ WHOLE = (
     CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT,
 )  # fmt: skip
 BEFORE_PROTOCOL = (START, CARD, PROVENANCE)  # what a new run writes first; without the rest it is no run
+FEWEST_RUNS, FEWEST_REFERENCE_RUNS = 5, 8  # of each molecule, for a verdict on a transfer test
 THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
 
 

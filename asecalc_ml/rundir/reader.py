@@ -28,6 +28,7 @@ from asecalc_ml.rundir.layout import (
     THERMO,
     THERMO_COLUMNS,
     TRANSFER,
+    EventKind,
     trajectory_of,
 )  # fmt: skip
 from asecalc_ml.trajectories.reader import damage_told
@@ -125,6 +126,13 @@ class RunReader:
     def finished(self) -> bool:
         """Whether the run came to its planned end."""
         return self.provenance.get("finished") is not None
+
+    @property
+    def ended_early(self) -> str | None:
+        """Why the run has stopped for good; None for one that came to its end, or can go on."""
+        endings = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED, EventKind.FINISHED)
+        last = next((event for event in reversed(self.events) if event["kind"] in endings), None)
+        return last["message"] if last is not None and last["kind"] == EventKind.STOPPED else None
 
     @property
     def thermo(self) -> dict[str, np.ndarray]:

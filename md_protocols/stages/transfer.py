@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, ClassVar
 from asecalc_ml.errors import CalculationError, RunError, StructureError
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.md_protocols.temperature import is_linear
-from asecalc_ml.md_protocols.transfer_part import carry_on, ended_early
+from asecalc_ml.md_protocols.transfer_part import carry_on
 from asecalc_ml.md_protocols.transfer_plan import PartPlan, Plan, model_options, n_steps_of, reference_options
-from asecalc_ml.rundir import PROTOCOL, TRANSFER, EventKind, RunReader
+from asecalc_ml.rundir import (
+    FEWEST_REFERENCE_RUNS,
+    FEWEST_RUNS,
+    PROTOCOL,
+    TRANSFER,
+    EventKind,
+    RunReader,
+)
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine import Engine
     from asecalc_ml.md_protocols.transfer import Transfer
-
-FEWEST_RUNS, FEWEST_REFERENCE_RUNS = 5, 8  # of a verdict
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class TransferStage(Stage):
         """Make a run unless it is over; whether it came to its planned end."""
         directory = engine.writer.directory / part.name
         problem = None if _is_over(directory) else self._carry_on(engine, plan, part, n_before)
-        if problem is None and (reason := ended_early(RunReader(directory))) is not None:
+        if problem is None and (reason := RunReader(directory).ended_early) is not None:
             problem = f"ended early: {reason}"
         if problem is not None:
             engine.note(EventKind.WARNING, f"{part.name} {problem}; the test goes on")
@@ -103,7 +108,7 @@ def _begun(directory: Path) -> RunReader | None:
 
 def _is_over(directory: Path) -> bool:
     run = _begun(directory)
-    return run is not None and (run.finished or ended_early(run) is not None)
+    return run is not None and (run.finished or run.ended_early is not None)
 
 
 def _write_plan(engine: Engine, plan: Plan) -> None:

@@ -1,0 +1,65 @@
+"""Chains of two, three or four bonded atoms: the bonds, angles and dihedrals of a structure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.selection import AtomTypes, Selection, parse_selection
+from asecalc_ml.topology import (
+    BondGraph,
+    angle_triples_and_shifts,
+    bond_graph,
+    dihedral_chains_and_shifts,
+)
+
+
+class Chains(NamedTuple):
+    """Chains of two, three or four atoms.
+
+    ``atoms`` has shape (n_chains, n). ``shifts``, of shape (n_chains, n - 1, 3), holds the cell shift from
+    each atom to the next.
+    """
+
+    atoms: np.ndarray
+    shifts: np.ndarray
+
+    def __getitem__(self, rows) -> Chains:
+        return Chains(self.atoms[rows], self.shifts[rows])
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+
+def all_chains(graph: BondGraph, n_atoms: int) -> Chains:
+    """All bonds, angles or dihedrals: chains of two, three or four atoms."""
+    if n_atoms == 2:
+        return Chains(graph.bonds, graph.shifts[:, None])
+    if n_atoms == 4:
+        return Chains(*dihedral_chains_and_shifts(graph.bonds, graph.shifts))
+    triples, ends = angle_triples_and_shifts(graph.bonds, graph.shifts)
+    return Chains(triples, ends * np.array([-1, 1])[:, None])
+
+
+def join(chains: list[Chains]) -> Chains:
+    """Chains one after the other."""
+    return Chains(*(np.concatenate(parts) for parts in zip(*chains, strict=True)))
+
+
+def types_of(atoms: Atoms, graph: BondGraph) -> AtomTypes:
+    """What a pattern can ask of the atoms of a structure with these bonds."""
+    return AtomTypes(atoms, [[j for j, _ in around] for around in graph.neighbors])
+
+
+def matching(chains: Chains, types: AtomTypes, selection: Selection) -> Chains:
+    """The chains that a pattern means, read in either direction."""
+    return chains[np.flatnonzero(types.mask(selection, chains.atoms))] if len(chains) else chains
+
+
+def has_chain(atoms: Atoms, pattern: str) -> bool:
+    """Whether a structure has a bond, an angle or a dihedral."""
+    graph, selection = bond_graph(atoms), parse_selection(pattern)
+    chains = all_chains(graph, len(selection.terms))
+    return len(matching(chains, types_of(atoms, graph), selection)) > 0
