@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.internal_coordinates import FollowedVectors
-from asecalc_ml.chains import Chains, all_chains, join, matching, types_of
+from asecalc_ml.chains import Chains, all_chains, chain_values, join, matching, types_of
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.selection import KINDS, Selection, parse_selection
 from asecalc_ml.topology import bond_graph
@@ -158,11 +158,7 @@ def _nearest_images(atoms: Atoms, indices: list[int]) -> Chains:
 
 
 class ChainValues:
-    """Lengths in Å, angles or dihedrals in degrees, of chains of two, three or four atoms.
-
-    Angles are between 0 and 180, dihedrals between -180 and 180, with the sign of IUPAC: positive where the
-    bond in front has to be turned clockwise to cover the one behind.
-    """
+    """Lengths in Å, angles or dihedrals in degrees, of the chains in the frames of a run."""
 
     def __init__(self, run: RunReader, chains: Chains):
         n_chains, n_atoms = chains.atoms.shape
@@ -170,31 +166,7 @@ class ChainValues:
         self._shape = (n_chains, n_atoms - 1, 3)
         shifts = chains.shifts.reshape(-1, 3)
         self._vectors = FollowedVectors(run, pairs.reshape(-1, 2), shifts)
-        self._value = {2: _lengths, 3: _angles, 4: _dihedrals}[n_atoms]
 
     def __call__(self, frames: Frames) -> np.ndarray:
         """Values, shape (n_frames, n_chains)."""
-        return self._value(self._vectors(frames).reshape(len(frames), *self._shape))
-
-
-def _lengths(steps: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(steps[:, :, 0], axis=-1)
-
-
-def _angles(steps: np.ndarray) -> np.ndarray:
-    return angle_between(-steps[:, :, 0], steps[:, :, 1])
-
-
-def _dihedrals(steps: np.ndarray) -> np.ndarray:
-    """From the tangent; with unit vectors of the outer planes the cosine would lose digits near 0 and 180."""
-    first, middle, last = steps[:, :, 0], steps[:, :, 1], steps[:, :, 2]
-    one, other = np.cross(first, middle), np.cross(middle, last)
-    length = np.linalg.norm(middle, axis=-1)
-    sine = length * np.sum(first * other, axis=-1)
-    return np.degrees(np.arctan2(sine, np.sum(one * other, axis=-1)))
-
-
-def angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angles in degrees from the tangent, which unlike the cosine is accurate near 0 and 180 degrees."""
-    opposite = np.linalg.norm(np.cross(first, second), axis=-1)
-    return np.degrees(np.arctan2(opposite, np.sum(first * second, axis=-1)))
+        return chain_values(self._vectors(frames).reshape(len(frames), *self._shape))

@@ -20,7 +20,12 @@ from asecalc_ml.analysis.comparison import (
     PatternComparison,
 )
 from asecalc_ml.analysis.dihedrals import Dihedrals
-from asecalc_ml.analysis.distances import Blocks, kolmogorov_distance, measured_distance
+from asecalc_ml.analysis.distances import (
+    Blocks,
+    common_range,
+    kolmogorov_distance,
+    measured_distance,
+)
 from asecalc_ml.analysis.distribution import DistributionOptions, DistributionResult
 from asecalc_ml.analysis.report import calculator_name
 from asecalc_ml.config import parse_options
@@ -231,7 +236,7 @@ def _from_training(pattern: str, name: str, result: DistributionResult, training
 def _measured(
     first: str, second: str, blocks: list[Blocks], kind: DistributionResult, width: float, known: bool
 ) -> Distance:
-    found = measured_distance(*blocks, width, kind.period is not None)
+    found = measured_distance(*blocks, width, kind.period)
     return Distance(
         first=first,
         second=second,
@@ -248,11 +253,6 @@ def _blocks(result: DistributionResult, pattern: str, low: int, high: int) -> Bl
     parts = result.counts(pattern).parts(low, high - low)
     n_blocks = max(1, min(result[pattern].average.n_blocks, len(parts)))
     return Blocks(np.array([block.sum(axis=0) for block in np.array_split(parts, n_blocks)]))
-
-
-def common_range(histograms: Sequence[Histogram]) -> tuple[int, int]:
-    """First bin, and the one after the last, that hold all of several histograms of one width."""
-    return min(one.start for one in histograms), max(one.start + len(one.counts) for one in histograms)
 
 
 def _ratio(coarse: float, fine: float) -> int:

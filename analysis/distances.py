@@ -18,9 +18,12 @@ Bootstrap* (1993), chapter 13.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from asecalc_ml.histogram import Histogram
 
 N_DRAWS = 1000
 COVERAGE = 0.95
@@ -60,13 +63,42 @@ class MeasuredDistance(NamedTuple):
 
 
 def wasserstein_distance(
-    first: np.ndarray, second: np.ndarray, width: float, is_circular: bool
+    first: np.ndarray, second: np.ndarray, width: float, period: float | None = None
 ) -> np.ndarray:
-    """First Wasserstein distance of cumulative distributions, shape (..., n_bins), on the same bins."""
+    """First Wasserstein distance of cumulative distributions, shape (..., n_bins), on the same bins.
+
+    The bins hold all of both. Around a circle with this period, 360 for degrees, the bins beyond them, where
+    the two do not differ, count as well: they may hold the median.
+    """
     apart = first - second
-    if is_circular:
+    if period is not None:
+        beyond = np.zeros((*apart.shape[:-1], round(period / width) - apart.shape[-1]))
+        apart = np.concatenate([apart, beyond], axis=-1)
         apart = apart - np.median(apart, axis=-1, keepdims=True)
     return width * np.abs(apart).sum(axis=-1)
+
+
+def histogram_distance(
+    first: Sequence[Histogram], second: Sequence[Histogram], period: float | None = None
+) -> float:
+    """First Wasserstein distance between all samples of some histograms and all of others, of one width."""
+    counts = on_same_bins([*first, *second])
+    one, other = Blocks(counts[: len(first)]), Blocks(counts[len(first) :])
+    return float(wasserstein_distance(one.cumulative, other.cumulative, first[0].width, period))
+
+
+def on_same_bins(histograms: Sequence[Histogram]) -> np.ndarray:
+    """Counts of histograms of one width, shape (n_histograms, n_bins)."""
+    low, high = common_range(histograms)
+    counts = np.zeros((len(histograms), high - low), dtype=int)
+    for row, one in zip(counts, histograms, strict=True):
+        row[one.start - low :][: len(one.counts)] = one.counts
+    return counts
+
+
+def common_range(histograms: Sequence[Histogram]) -> tuple[int, int]:
+    """First bin, and the one after the last, that hold all of several histograms of one width."""
+    return min(one.start for one in histograms), max(one.start + len(one.counts) for one in histograms)
 
 
 def kolmogorov_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -74,13 +106,15 @@ def kolmogorov_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first - second).max())
 
 
-def measured_distance(first: Blocks, second: Blocks, width: float, is_circular: bool) -> MeasuredDistance:
+def measured_distance(
+    first: Blocks, second: Blocks, width: float, period: float | None = None
+) -> MeasuredDistance:
     """Distance of two distributions with its interval and its noise; the same numbers every time."""
     rng = np.random.default_rng(0)
     one, other = first.draws(rng), second.draws(rng)
-    found = float(wasserstein_distance(first.cumulative, second.cumulative, width, is_circular))
-    drawn = wasserstein_distance(one, other, width, is_circular)
-    alone = wasserstein_distance(one - first.cumulative, other - second.cumulative, width, is_circular)
+    found = float(wasserstein_distance(first.cumulative, second.cumulative, width, period))
+    drawn = wasserstein_distance(one, other, width, period)
+    alone = wasserstein_distance(one - first.cumulative, other - second.cumulative, width, period)
     low, high = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     interval = max(2 * found - high, 0.0), max(2 * found - low, 0.0)  # what noise adds, taken off again
     return MeasuredDistance(found, *map(float, interval), float(np.quantile(alone, COVERAGE)))

@@ -17,7 +17,7 @@ from asecalc_ml.analysis.distribution import (
     Values,
 )
 from asecalc_ml.analysis.training_domain import TrainingComparison, TrainingDomain
-from asecalc_ml.chains import Chains, join
+from asecalc_ml.chains import Chains, direction, join
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import SlicedCounts
 from asecalc_ml.statistics import BlockAverage, CondensedSeries, block_average, circular_average
@@ -44,7 +44,7 @@ class DistributionMeasurement:
         self._ends = np.cumsum([len(chains) for chains in groups.values()])[:-1]
         domain, kind = TrainingDomain(run.model_card), Circular if options.is_circular else Linear
         self._parts = {
-            pattern: PatternMeasurement(chains, options.width, kind, domain.beside(options.n_atoms, pattern))
+            pattern: PatternMeasurement(chains, options.width, kind, _beside(domain, options, pattern))
             for pattern, chains in groups.items()
         }
 
@@ -64,6 +64,12 @@ class DistributionMeasurement:
         return self._result.of(patterns, Values(arrays, counts))
 
 
+def _beside(domain: TrainingDomain, options: DistributionOptions, pattern: str) -> TrainingComparison | None:
+    """What the values of a pattern are held against; None where the training data's are not known."""
+    seen = domain.of(options.n_atoms, pattern)
+    return TrainingComparison(domain, seen, options.result.period) if seen is not None else None
+
+
 class PatternMeasurement:
     """Collects the values of one pattern."""
 
@@ -77,7 +83,7 @@ class PatternMeasurement:
         """Take the values of the next frames, shape (n_frames, n_members)."""
         if len(values) == 0:
             return
-        values = self._kind.wrapped(np.ascontiguousarray(values))
+        values = np.ascontiguousarray(values)
         self._moments = self._moments or self._kind(float(values[0].mean()))
         moments = self._moments.of(values)
         self._each.add(moments)
@@ -134,11 +140,6 @@ class Linear:
     def __init__(self, origin: float):
         self._origin = origin
 
-    @staticmethod
-    def wrapped(values: np.ndarray) -> np.ndarray:
-        """The values as they are."""
-        return values
-
     def of(self, values: np.ndarray) -> np.ndarray:
         """Moments, shape (n_frames, 2, n_members), of values (n_frames, n_members)."""
         return np.stack([values, (values - self._origin) ** 2], axis=1)
@@ -157,18 +158,13 @@ class Linear:
 class Circular(Linear):
     """Averages of dihedrals in degrees, from cosine and sine."""
 
-    @staticmethod
-    def wrapped(values: np.ndarray) -> np.ndarray:
-        """Values from -180 up to and without 180 degrees."""
-        return (values + 180) % 360 - 180
-
     def of(self, values: np.ndarray) -> np.ndarray:
         """Cosine and sine, shape (n_frames, 2, n_members)."""
         return np.stack([np.cos(np.radians(values)), np.sin(np.radians(values))], axis=1)
 
     def values(self, moments: np.ndarray) -> np.ndarray:
         """Angles in degrees."""
-        return self.wrapped(np.degrees(np.arctan2(moments[:, 1], moments[:, 0])))
+        return direction(moments[:, 0], moments[:, 1])
 
     def average(self, moments: np.ndarray) -> BlockAverage:
         """Mean direction and its spread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,18 +84,32 @@ class ScanData:
             forces=_numbers(forces),
             energy_stds_eV=_spread([e - e[self.zero] for e, _ in members]),
             force_stds=_spread([f for _, f in members]),
-            seen=occupied(seen) if seen else [],
+            seen=self._ranges(seen) if seen else [],
             dataset=TrainingDomain(entry["cards"][0]).dataset if seen else "",
-            inside=seen.covers(self.values).tolist() if seen else [],
+            inside=seen.covers(self._one_turn(self.values)).tolist() if seen else [],
             **extrema(self.values, energies, slopes),
         )
 
     def _seen(self, cards: list[dict]) -> Histogram | None:
         """Distribution of the coordinate in the training data of a model, or of all members together."""
-        read = {"bond": TrainingDomain.bonds, "angle": TrainingDomain.angles}.get(self.about["kind"])
-        found = [read(TrainingDomain(card), self.about["pattern"]) for card in cards] if read else []
+        n_atoms, pattern = len(self.about["atoms"]), self.about["pattern"]
+        found = [TrainingDomain(card).of(n_atoms, pattern) for card in cards]
         known = [one for one in found if one is not None]
         return sum(known[1:], start=known[0]) if known else None
+
+    def _one_turn(self, values: np.ndarray) -> np.ndarray:
+        """Values as histograms have them: dihedrals from -180 up to and without 180 degrees."""
+        return (values + 180) % 360 - 180 if self.about["kind"] == "dihedral" else values
+
+    def _ranges(self, seen: Histogram) -> list[tuple[float, float]]:
+        """Where training data are; of dihedrals in every turn that the scan goes through."""
+        ranges = occupied(seen)
+        if self.about["kind"] != "dihedral":
+            return ranges
+        low, high = self.values.min(), self.values.max()
+        turns = range(math.floor((low - 180) / 360), math.ceil((high + 180) / 360) + 1)
+        turned = [(a + 360 * turn, b + 360 * turn) for turn in turns for a, b in ranges]
+        return [(float(max(a, low)), float(min(b, high))) for a, b in turned if a < high and b > low]
 
 
 def occupied(histogram: Histogram) -> list[tuple[float, float]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Record
+from asecalc_ml.analysis.distances import histogram_distance
 from asecalc_ml.histogram import Histogram, SlicedCounts
-from asecalc_ml.statistics import wasserstein
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +50,13 @@ class TrainingDomain:
         """Angles of a canonical pattern such as "C-C-O", degrees."""
         return self._histogram("angles", pattern)
 
-    def beside(self, n_atoms: int, pattern: str) -> TrainingComparison | None:
-        """What a run's bonds (2 atoms) or angles (3) of a pattern are held against; None where unknown."""
-        seen = {2: self.bonds, 3: self.angles}.get(n_atoms, lambda pattern: None)(pattern)
-        return TrainingComparison(self, seen) if seen is not None else None
+    def dihedrals(self, pattern: str) -> Histogram | None:
+        """Dihedrals of a canonical pattern such as "C-C-O-H", degrees from -180."""
+        return self._histogram("dihedrals", pattern)
+
+    def of(self, n_atoms: int, pattern: str) -> Histogram | None:
+        """Bonds (2 atoms), angles (3) or dihedrals (4) of a canonical pattern; None where unknown."""
+        return {2: self.bonds, 3: self.angles, 4: self.dihedrals}[n_atoms](pattern)
 
     def _histogram(self, kind: str, key: str) -> Histogram | None:
         found = (self._domain.get(kind) or {}).get(key)
@@ -87,10 +90,12 @@ class TrainingComparison:
     domain : TrainingDomain
     seen : Histogram
         Of the training data.
+    period : float or None
+        Of a coordinate that runs around a circle.
     """
 
-    def __init__(self, domain: TrainingDomain, seen: Histogram):
-        self._domain, self._seen = domain, seen
+    def __init__(self, domain: TrainingDomain, seen: Histogram, period: float | None):
+        self._domain, self._seen, self._period = domain, seen, period
         self._counts = SlicedCounts(seen.width)  # in the same bins, so that bins make no difference
         self._n_values = self._n_frames = self._values_outside = self._frames_outside = 0
 
@@ -112,5 +117,5 @@ class TrainingComparison:
             histogram=seen,
             values_outside=self._values_outside / self._n_values,
             frames_outside=self._frames_outside / self._n_frames,
-            distance=wasserstein(ours.centers, seen.centers, ours.counts, seen.counts),
+            distance=histogram_distance([ours], [seen], self._period),
         )

@@ -21,13 +21,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asecalc_ml.analysis.compare import common_range
-from asecalc_ml.analysis.distances import COVERAGE, Blocks, wasserstein_distance
+from asecalc_ml.analysis.distances import COVERAGE, Blocks, on_same_bins, wasserstein_distance
 from asecalc_ml.histogram import Histogram
 
 
 def judged(
-    reference: Sequence[Histogram], model: Sequence[Histogram], is_circular: bool
+    reference: Sequence[Histogram], model: Sequence[Histogram], period: float | None = None
 ) -> tuple[float, float | None]:
     """Distance between all runs of a model and all of a reference, and the largest that passes.
 
@@ -35,8 +34,8 @@ def judged(
     ----------
     reference, model : sequence of Histogram
         One of each run, of the same width and as many samples.
-    is_circular : bool
-        Whether the coordinate is a dihedral.
+    period : float, optional
+        Of a coordinate that runs around a circle, as dihedrals do.
 
     Returns
     -------
@@ -45,22 +44,15 @@ def judged(
     bound : float or None
         None with a single run of the reference, which tells nothing of their scatter.
     """
-    width, first = reference[0].width, _counts([*reference, *model])
+    width, first = reference[0].width, on_same_bins([*reference, *model])
     whole, other = Blocks(first[: len(reference)]), Blocks(first[len(reference) :])
-    found = float(wasserstein_distance(other.cumulative, whole.cumulative, width, is_circular))
+    found = float(wasserstein_distance(other.cumulative, whole.cumulative, width, period))
     if len(reference) == 1:
         return found, None
     rng = np.random.default_rng(0)
     few, many = whole.draws(rng, len(model)), whole.draws(rng)
-    chance = np.quantile(wasserstein_distance(few, many, width, is_circular), COVERAGE)
+    chance = np.quantile(wasserstein_distance(few, many, width, period), COVERAGE)
     return found, float(chance * widening(len(reference)))
-
-
-def apart(run: Histogram, others: Sequence[Histogram], is_circular: bool) -> float:
-    """Distance of one run from several others together."""
-    counts = _counts([run, *others])
-    one, rest = Blocks(counts[:1]), Blocks(counts[1:])
-    return float(wasserstein_distance(one.cumulative, rest.cumulative, run.width, is_circular))
 
 
 def widening(n_runs: int) -> float:
@@ -75,12 +67,3 @@ def widening(n_runs: int) -> float:
 
     tail = (1 + COVERAGE) / 2
     return float(t.ppf(tail, n_runs - 1) / norm.ppf(tail))
-
-
-def _counts(histograms: Sequence[Histogram]) -> np.ndarray:
-    """Counts on the same bins, shape (n_runs, n_bins)."""
-    low, high = common_range(histograms)
-    counts = np.zeros((len(histograms), high - low), dtype=int)
-    for row, one in zip(counts, histograms, strict=True):
-        row[one.start - low :][: len(one.counts)] = one.counts
-    return counts

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.analysis.compare import KINDS, by_kind, common_patterns, common_range
+from asecalc_ml.analysis.compare import KINDS, by_kind, common_patterns
 from asecalc_ml.analysis.connectivity import Connectivity, ConnectivityResult
+from asecalc_ml.analysis.distances import common_range, histogram_distance
 from asecalc_ml.analysis.distribution import DistributionResult
 from asecalc_ml.analysis.energy_drift import EnergyDrift, EnergyDriftResult
 from asecalc_ml.analysis.pipeline import measure
-from asecalc_ml.analysis.transfer_distance import apart, judged
+from asecalc_ml.analysis.transfer_distance import judged
 from asecalc_ml.analysis.transfer_records import TransferDistribution, TransferMolecule, TransferRun
 from asecalc_ml.chains import has_chain
 from asecalc_ml.errors import AnalysisError, RunError
@@ -159,16 +160,14 @@ def _beside(k: int, one: Measured, reference: Mapping[int, Measured], patterns: 
     if not one.kinds or not others:
         return one.run
     distances = {
-        pattern: apart(
-            one.histogram(pattern), [each.histogram(pattern) for each in others], _period(one, pattern)
+        pattern: histogram_distance(
+            [one.histogram(pattern)],
+            [each.histogram(pattern) for each in others],
+            one.kinds[pattern].period,
         )
         for pattern in patterns
     }
     return one.run.model_copy(update={"distances": distances})
-
-
-def _period(one: Measured, pattern: str) -> bool:
-    return one.kinds[pattern].period is not None
 
 
 def _distribution(
@@ -177,7 +176,7 @@ def _distribution(
     kind = reference[0].kinds[pattern]
     of_reference = [one.histogram(pattern) for one in reference]
     of_model = [one.histogram(pattern) for one in model if one.run.is_whole]
-    distance, bound = judged(of_reference, of_model, kind.period is not None) if of_model else (None, None)
+    distance, bound = judged(of_reference, of_model, kind.period) if of_model else (None, None)
     start, band = _band(of_reference)
     return TransferDistribution(
         key=f"{molecule} {pattern}",

@@ -60,6 +60,9 @@ class Domain(Options):
 
     distances: dict[str, Histogram] = Field(description="Å, by 'C-O bonded', 'C-O 1-3', ...")
     angles: dict[str, Histogram] = Field(description="degrees, bonded triples, by 'C-C-O', ...")
+    dihedrals: dict[str, Histogram] = Field(
+        {}, description="degrees from -180, chains of three bonds, by 'C-C-O-H', ...; none in older cards"
+    )
     energy_eV: tuple[float, float] = Field(description="lowest and highest energy of a frame")
     largest_force_eV_A: float | None = Field(None, description="largest norm of a force")
 

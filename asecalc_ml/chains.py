@@ -1,4 +1,4 @@
-"""Chains of two, three or four bonded atoms: the bonds, angles and dihedrals of a structure."""
+"""Bonds, angles and dihedrals: chains of two, three or four bonded atoms, and their values."""
 
 from __future__ import annotations
 
@@ -63,3 +63,52 @@ def has_chain(atoms: Atoms, pattern: str) -> bool:
     graph, selection = bond_graph(atoms), parse_selection(pattern)
     chains = all_chains(graph, len(selection.terms))
     return len(matching(chains, types_of(atoms, graph), selection)) > 0
+
+
+# ------------------------------------------------------------------------------------------------ values
+
+
+def chain_values(steps: np.ndarray) -> np.ndarray:
+    """Lengths in Å, angles or dihedrals in degrees.
+
+    Parameters
+    ----------
+    steps : array, shape (..., n_atoms - 1, 3), Å
+        Vectors from each atom of a chain to the next.
+
+    Returns
+    -------
+    array, shape (...)
+        Angles from 0 to 180, dihedrals from -180 up to and without 180, with the sign of IUPAC: positive
+        where the bond in front has to be turned clockwise to cover the one behind.
+    """
+    return {1: _lengths, 2: _angles, 3: _dihedrals}[steps.shape[-2]](steps)
+
+
+def _lengths(steps: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(steps[..., 0, :], axis=-1)
+
+
+def _angles(steps: np.ndarray) -> np.ndarray:
+    return angle_between(-steps[..., 0, :], steps[..., 1, :])
+
+
+def _dihedrals(steps: np.ndarray) -> np.ndarray:
+    """From the tangent; with unit vectors of the outer planes the cosine would lose digits near 0 and 180."""
+    first, middle, last = steps[..., 0, :], steps[..., 1, :], steps[..., 2, :]
+    one, other = np.cross(first, middle), np.cross(middle, last)
+    length = np.linalg.norm(middle, axis=-1)
+    sine = length * np.sum(first * other, axis=-1)
+    return direction(np.sum(one * other, axis=-1), sine)
+
+
+def direction(cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
+    """Angles in degrees, from -180 up to and without 180."""
+    degrees = np.degrees(np.arctan2(sine, cosine))
+    return np.where(degrees == 180, -180.0, degrees)
+
+
+def angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Angles in degrees from the tangent, which unlike the cosine is accurate near 0 and 180 degrees."""
+    opposite = np.linalg.norm(np.cross(first, second), axis=-1)
+    return np.degrees(np.arctan2(opposite, np.sum(first * second, axis=-1)))

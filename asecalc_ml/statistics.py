@@ -308,30 +308,6 @@ class ThinnedSeries:
         return np.concatenate(self._kept) if self._kept else np.empty((0,))
 
 
-def wasserstein(
-    first: np.ndarray,
-    second: np.ndarray,
-    first_weights: np.ndarray | None = None,
-    second_weights: np.ndarray | None = None,
-) -> float:
-    """First Wasserstein distance between two distributions: how far values must move on average.
-
-    Parameters
-    ----------
-    first, second : array, shape (n,) and (m,), same unit
-        Samples, or bin centres where weights (counts) are given.
-    first_weights, second_weights : array, optional
-        As long as the samples, not negative, sum above zero.
-
-    Returns
-    -------
-    float, in the unit of the values. Source: ``scipy.stats.wasserstein_distance``.
-    """
-    from scipy.stats import wasserstein_distance
-
-    return float(wasserstein_distance(first, second, first_weights, second_weights))
-
-
 def _number_of_blocks(n_frames: int, time: float) -> int:
     """Blocks to average over, or 0 where five blocks longer than the correlation time do not fit."""
     if n_frames // MIN_BLOCKS <= time:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asecalc_ml.analysis.angles import Angles
-from asecalc_ml.analysis.chains import angle_between
 from asecalc_ml.analysis.memory_run import MemoryRun
+from asecalc_ml.chains import angle_between
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import AnalysisError, ConfigError
 

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import ks_2samp
 from scipy.stats import wasserstein_distance as scipy_wasserstein
 
 from asecalc_ml.analysis.compare import compare
 from asecalc_ml.analysis.comparison import Comparison
 from asecalc_ml.analysis.comparison_page import write_page
-from asecalc_ml.analysis.distances import Blocks, measured_distance, wasserstein_distance
+from asecalc_ml.analysis.dihedrals import Dihedrals
+from asecalc_ml.analysis.distances import Blocks, histogram_distance, measured_distance, wasserstein_distance
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.histogram import Histogram
@@ -78,30 +82,63 @@ def test_too_short_for_an_interval():
     assert found.distance == pytest.approx(0.1, abs=0.05)
 
 
+def peroxide(centre: float, card: dict | None = None) -> MemoryRun:
+    """Hydrogen peroxide that twists around a dihedral."""
+    start = molecule("H2O2")
+    frames = []
+    for angle in centre + 3 * correlated(400, centre % 7, memory=0.0):
+        frames.append(start.copy())
+        frames[-1].set_dihedral(2, 0, 1, 3, angle, indices=[3])
+    return MemoryRun(start, [atoms.positions for atoms in frames], 1.0, model_card=card)
+
+
 def test_around_the_circle():
     """Two narrow distributions at 170 and -170 degrees are 20 degrees apart, not 340."""
-    runs = []
-    for centre in (170, -170):
-        frames = []
-        for angle in centre + 3 * correlated(400, centre % 7, memory=0.0):
-            atoms = molecule("H2O2")
-            atoms.set_dihedral(2, 0, 1, 3, angle, indices=[3])
-            frames.append(atoms)
-        runs.append(MemoryRun.from_frames(frames, 1.0))
-    (found,) = compare(runs, ["H-O-O-H"])["H-O-O-H"].distances
+    (found,) = compare([peroxide(170), peroxide(-170)], ["H-O-O-H"])["H-O-O-H"].distances
     assert found.distance == pytest.approx(20, abs=1)
+
+
+def test_the_training_data_of_a_dihedral():
+    seen = Histogram.from_samples(-165 + 3 * correlated(400, 5, memory=0.0), width=5.0)
+    training = {"domain": {"dihedrals": {"H-O-O-H": seen.model_dump()}}}
+    one = compare([peroxide(170, training)], ["H-O-O-H"])["H-O-O-H"]
+    (found,) = one.distances
+    assert (found.second, one.training.histogram) == ("training data", seen)
+    assert found.distance == pytest.approx(25, abs=1)
+    result = Dihedrals(patterns=["H-O-O-H"]).run(peroxide(170, training))
+    assert result["H-O-O-H"].training.distance == pytest.approx(25, abs=1)
+    assert result["H-O-O-H"].training.values_outside > 0.9
 
 
 def test_circular_distance_of_two_points():
     """Mass at bin 0 and at bin 3 of 12: three bins one way, nine the other."""
     for far, expected in ((3, 3.0), (6, 6.0), (9, 3.0)):
         one, other = np.eye(12)[[0, far]].cumsum(axis=1)
-        assert wasserstein_distance(one, other, 1.0, is_circular=True) == expected
-        assert wasserstein_distance(one, other, 1.0, is_circular=False) == far
+        assert wasserstein_distance(one, other, 1.0, period=12) == expected
+        assert wasserstein_distance(one, other, 1.0) == far
+
+
+@given(st.integers(1, 12), st.data())
+def test_circular_distance_by_assignment(n_bins, data):
+    """Samples in a part of the circle, matched one by one as cheaply as can be."""
+    samples = st.lists(st.integers(0, n_bins - 1), min_size=6, max_size=6)
+    one, other = np.array(data.draw(samples)), np.array(data.draw(samples))
+    cost = np.abs(one[:, None] - other)
+    cost = np.minimum(cost, 12 - cost)
+    cumulative = [np.bincount(each, minlength=n_bins).cumsum() / 6 for each in (one, other)]
+    expected = cost[linear_sum_assignment(cost)].mean()
+    assert wasserstein_distance(*cumulative, 1.0, period=12) == pytest.approx(expected)
+
+
+def test_distance_of_histograms_is_the_distance_moved():
+    samples = np.random.default_rng(0).normal(size=100)
+    one, moved = (Histogram.from_samples(samples + shift, 0.25) for shift in (0.0, 0.5))
+    assert histogram_distance([one], [moved]) == pytest.approx(0.5)
+    assert histogram_distance([one, one], [one, moved]) == pytest.approx(0.25)
 
 
 def test_without_blocks_there_is_no_noise():
-    found = measured_distance(Blocks(np.array([[1, 0]])), Blocks(np.array([[0, 1]])), 0.5, False)
+    found = measured_distance(Blocks(np.array([[1, 0]])), Blocks(np.array([[0, 1]])), 0.5)
     assert found == (0.5, 0.5, 0.5, 0.0)
 
 

@@ -109,6 +109,17 @@ def test_distances_of_water_counted_by_hand():
     assert domain.largest_force_eV_A == pytest.approx(np.sqrt(3))
 
 
+def test_dihedrals_of_hydrogen_peroxide_lie_on_one_turn():
+    frames = []
+    for angle in (-92, 178, 180, 182):
+        frames.append(molecule("H2O2"))
+        frames[-1].set_dihedral(2, 0, 1, 3, angle, indices=[3])
+    found = measure_domain([labelled(one) for one in frames], cutoff=5.0).dihedrals["H-O-O-H"]
+    assert (found.width, found.start, len(found.counts)) == (5.0, -36, 72)
+    assert found.counts[17] == 1
+    assert found.counts[0] + found.counts[-1] == 3  # 180 comes out as -180, or a last bit below
+
+
 def test_a_bond_that_breaks_later_still_counts_as_bonded():
     start, torn = molecule("H2O"), molecule("H2O")
     torn.positions[1] += 2.0

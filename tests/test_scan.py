@@ -459,8 +459,8 @@ def test_files_that_hold_no_values(text, tmp_path):
         scan(tmp_path / "run", start=None, stop=None, points=None, reference_values=str(file))
 
 
-def with_card(model: str, monkeypatch, histogram: Histogram) -> None:
-    """Let a registered model say that its training data hold C-O bonds like these."""
+def with_card(monkeypatch, **histograms: dict[str, Histogram]) -> None:
+    """Let registered models say that their training data hold such distances or dihedrals."""
     from asecalc_ml.card import Domain
     from asecalc_ml.md_protocols import scan_plan
 
@@ -468,7 +468,7 @@ def with_card(model: str, monkeypatch, histogram: Histogram) -> None:
 
     def describe(self, maker):
         described = real(self, maker)
-        domain = Domain(distances={"C-O bonded": histogram}, angles={}, energy_eV=(0, 1))
+        domain = Domain(**{"distances": {}, "angles": {}, "energy_eV": (0, 1)} | histograms)
         described["cards"] = [
             card | {"domain": domain.model_dump(mode="json")} for card in described["cards"]
         ]
@@ -479,7 +479,7 @@ def with_card(model: str, monkeypatch, histogram: Histogram) -> None:
 
 def test_bars_are_those_of_the_card_with_their_gaps(tiny_model, tmp_path, monkeypatch):
     histogram = Histogram(width=0.1, start=13, counts=[3, 2, 0, 1], mean=1.4, std=0.1)  # 1.3-1.5, 1.6-1.7
-    with_card(tiny_model, monkeypatch, histogram)
+    with_card(monkeypatch, distances={"C-O bonded": histogram})
     model = {tiny_model: {"compile": "never"}}
     options = {"start": 1.25, "stop": 1.75, "points": 6, "reference": EMT_NAME}
     result = ScanAnalysis().run(scan(tmp_path / "run", calculator=model, **options))
@@ -496,6 +496,18 @@ def test_bars_are_those_of_the_card_with_their_gaps(tiny_model, tmp_path, monkey
     for panel in result.panels():
         axes = result.plot(panel=panel.key)
         assert len(axes.collections) == 1  # one row of bars
+
+
+def test_bars_of_a_dihedral_go_round_the_circle(tiny_model, tmp_path, monkeypatch):
+    histogram = Histogram(width=60, start=-3, counts=[1, 0, 0, 2], mean=0, std=1)  # -180 to -120, 0 to 60
+    with_card(monkeypatch, dihedrals={"C-C-O-H": histogram})
+    options = {"coordinate": "C-C-O-H", "start": 0, "stop": 360, "points": 9}
+    result = ScanAnalysis().run(
+        scan(tmp_path / "run", calculator={tiny_model: {"compile": "never"}}, reference=EMT_NAME, **options)
+    )
+    found = result.curves[0]
+    assert found.seen == [pytest.approx((0, 60)), pytest.approx((180, 240))]
+    assert found.inside == [True, True, False, False, True, True, False, False, True]
 
 
 def test_a_committee_has_members_and_a_deviation(tiny_model, own_home, tmp_path):

@@ -11,7 +11,6 @@ from asecalc_ml.statistics import (
     autocorrelation_time,
     block_average,
     linear_drift,
-    wasserstein,
 )
 
 PHI = 0.9
@@ -118,9 +117,3 @@ def test_error_of_the_slope_is_its_scatter_over_many_runs():
 def test_slope_of_a_short_series_has_no_error():
     assert linear_drift([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 0.0, 1.0]).error is None
     assert np.isnan(linear_drift([1.0], [2.0]).slope)
-
-
-def test_wasserstein_is_the_distance_moved():
-    samples = autoregressive(0.0, (100,))
-    assert wasserstein(samples, samples + 0.25) == pytest.approx(0.25)
-    assert wasserstein([0.0, 1.0], [1.0, 2.0], [1, 3], [1, 3]) == pytest.approx(1.0)

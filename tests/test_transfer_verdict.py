@@ -8,11 +8,12 @@ import pytest
 from ase import units
 from scipy.stats import wasserstein_distance as wasserstein_of_samples
 
+from asecalc_ml.analysis.distances import histogram_distance
 from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.analysis.report import write_report
 from asecalc_ml.analysis.transfer import Transfer as TransferAnalysis
 from asecalc_ml.analysis.transfer import TransferResult
-from asecalc_ml.analysis.transfer_distance import apart, judged
+from asecalc_ml.analysis.transfer_distance import judged
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import Histogram
 from asecalc_ml.md_protocols.nve import NVE
@@ -47,7 +48,7 @@ def runs(rng, scatter, number: int, shift: float = 0.0) -> list[Histogram]:
 
 
 def fails(rng, scatter, shift: float = 0.0) -> bool:
-    distance, bound = judged(runs(rng, scatter, N_REFERENCE), runs(rng, scatter, N_MODEL, shift), False)
+    distance, bound = judged(runs(rng, scatter, N_REFERENCE), runs(rng, scatter, N_MODEL, shift))
     return distance > bound
 
 
@@ -75,7 +76,7 @@ def test_the_bound_does_not_depend_on_how_many_runs_there_are():
     failed = [
         distance > bound
         for _ in range(N_TESTS)
-        for distance, bound in [judged(runs(rng, SCATTER["both"], 20), runs(rng, SCATTER["both"], 10), False)]
+        for distance, bound in [judged(runs(rng, SCATTER["both"], 20), runs(rng, SCATTER["both"], 10))]
     ]
     print(f"20 and 10 runs: {np.mean(failed):.1%} of {N_TESTS} tests fail")
     assert 0.01 < np.mean(failed) < 0.09
@@ -134,11 +135,11 @@ def test_runs_of_real_dynamics_against_others_of_the_same(monkeypatch):
     values = ethanes(40 * 13, 10_000, np.random.default_rng(0))
     found = [Histogram.from_samples(one, WIDTH) for one in values]
     tests = [found[k : k + 13] for k in range(0, len(found), 13)]
-    failed = [distance > bound for distance, bound in (judged(one[:8], one[8:], False) for one in tests)]
+    failed = [distance > bound for distance, bound in (judged(one[:8], one[8:]) for one in tests)]
     print(f"springs at constant energy: {sum(failed)} of {len(failed)} tests fail")
     assert sum(failed) < 7
     moved = [Histogram.from_samples(one + 0.02, WIDTH) for one in values[8:13]]
-    distance, bound = judged(tests[0][:8], moved, False)
+    distance, bound = judged(tests[0][:8], moved)
     assert distance > bound
 
 
@@ -151,8 +152,8 @@ def test_the_distance_is_that_of_the_samples():
     reference, model = rng.normal(1.4, 0.05, (8, 5000)), rng.normal(1.42, 0.06, (5, 5000))
     histograms = [[Histogram.from_samples(one, WIDTH) for one in each] for each in (reference, model)]
     expected = wasserstein_of_samples(reference.ravel(), model.ravel())
-    assert judged(*histograms, False)[0] == pytest.approx(expected, rel=0.02)
-    assert apart(histograms[1][0], histograms[0], False) == pytest.approx(
+    assert judged(*histograms)[0] == pytest.approx(expected, rel=0.02)
+    assert histogram_distance(histograms[1][:1], histograms[0]) == pytest.approx(
         wasserstein_of_samples(reference.ravel(), model[0]), rel=0.02
     )
 
@@ -160,9 +161,7 @@ def test_the_distance_is_that_of_the_samples():
 def test_the_bound_grows_with_the_scatter_of_runs_and_shrinks_with_their_number():
     def bound(scatter, n_reference, n_model):
         rng = np.random.default_rng(4)
-        found = [
-            judged(runs(rng, scatter, n_reference), runs(rng, scatter, n_model), False)[1] for _ in range(20)
-        ]
+        found = [judged(runs(rng, scatter, n_reference), runs(rng, scatter, n_model))[1] for _ in range(20)]
         return np.mean(found)
 
     few = bound(SCATTER["means"], 8, 5)
@@ -178,7 +177,7 @@ def test_the_bound_for_means_that_scatter_normally_is_that_of_student():
     rng = np.random.default_rng(5)
     means = rng.normal(0, 0.05, 8)
     reference = [Histogram.from_samples(1.4 + mean + np.linspace(-0.5, 0.5, 4000), 0.001) for mean in means]
-    bound = judged(reference, reference[:5], False)[1]
+    bound = judged(reference, reference[:5])[1]
     expected = t.ppf(0.975, 7) * means.std(ddof=1) * np.sqrt(1 / 5 + 1 / 8)
     assert bound == pytest.approx(expected, rel=0.06)
 
@@ -187,13 +186,13 @@ def test_dihedrals_are_compared_around_the_circle():
     """179 and -179 degrees are neighbors."""
     one = [Histogram.from_samples(np.full(100, 179.5), 5.0)] * 8
     other = [Histogram.from_samples(np.full(100, -179.5), 5.0)] * 5
-    assert judged(one, other, True)[0] == pytest.approx(5.0)
-    assert judged(one, other, False)[0] > 300
+    assert judged(one, other, 360)[0] == pytest.approx(5.0)
+    assert judged(one, other)[0] > 300
 
 
 def test_one_run_of_the_reference_has_no_scatter():
     found = runs(np.random.default_rng(0), SCATTER["means"], 3)
-    assert judged(found[:1], found[1:], False)[1] is None
+    assert judged(found[:1], found[1:])[1] is None
 
 
 # ---------------------------------------------------------------------- whole tests, written by hand

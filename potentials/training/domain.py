@@ -10,12 +10,14 @@ from ase import Atoms
 from ase.geometry import complete_cell
 
 from asecalc_ml.card import Domain
+from asecalc_ml.chains import all_chains, chain_values
 from asecalc_ml.histogram import Histogram
 from asecalc_ml.pair_classes import classed_pairs
-from asecalc_ml.topology import BondGraph, angle_triples_and_shifts, bond_graph, canonical_pattern
+from asecalc_ml.topology import BondGraph, bond_graph, canonical_pattern
 
 DISTANCE_WIDTH_A = 0.02
 ANGLE_WIDTH_DEG = 1.0
+DIHEDRAL_WIDTH_DEG = 5.0
 
 #: A bond that has grown by this factor is broken.
 STRETCHED = 1.5
@@ -25,7 +27,7 @@ Reference = tuple[Atoms, BondGraph]
 
 
 def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
-    """Histograms of distances within the cutoff, by topological class, and of bonded angles.
+    """Histograms of distances within the cutoff, by topological class, and of bonded angles and dihedrals.
 
     Bonds are those of the first frame with the same atoms in the same order, as long as a frame keeps at
     least half of them: a bond that breaks later still counts as bonded, with its length. Another arrangement,
@@ -38,15 +40,17 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
     cutoff : float, Å
     """
     references: dict[tuple, list[Reference]] = defaultdict(list)
-    distances, angles = defaultdict(list), defaultdict(list)
+    distances, angles, dihedrals = defaultdict(list), defaultdict(list), defaultdict(list)
     for atoms in frames:
         graph = _bonds_of(atoms, references[(*atoms.numbers, *atoms.pbc)])
         _add_distances(atoms, graph, cutoff, distances)
-        _add_angles(atoms, graph, angles)
+        _add_chains(atoms, graph, 3, angles)
+        _add_chains(atoms, graph, 4, dihedrals)
     energies = [atoms.get_potential_energy() for atoms in frames]
     return Domain(
-        distances={key: _histogram(parts, DISTANCE_WIDTH_A) for key, parts in sorted(distances.items())},
-        angles={key: _histogram(parts, ANGLE_WIDTH_DEG) for key, parts in sorted(angles.items())},
+        distances=_histograms(distances, DISTANCE_WIDTH_A),
+        angles=_histograms(angles, ANGLE_WIDTH_DEG),
+        dihedrals=_histograms(dihedrals, DIHEDRAL_WIDTH_DEG),
         energy_eV=(min(energies), max(energies)),
         largest_force_eV_A=_largest_force(frames),
     )
@@ -85,8 +89,10 @@ def _with_images_of(atoms: Atoms, first: Atoms, graph: BondGraph) -> BondGraph:
     return BondGraph(len(atoms), graph.bonds, shifts)
 
 
-def _histogram(parts: list[np.ndarray], width: float) -> Histogram:
-    return Histogram.from_samples(np.concatenate(parts), width)
+def _histograms(found: dict[str, list], width: float) -> dict[str, Histogram]:
+    return {
+        name: Histogram.from_samples(np.concatenate(parts), width) for name, parts in sorted(found.items())
+    }
 
 
 def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, found: dict[str, list]) -> None:
@@ -95,15 +101,11 @@ def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, found: dict[st
         found[str(name)].append(pairs.lengths[pairs.names == name])
 
 
-def _add_angles(atoms: Atoms, graph: BondGraph, found: dict[str, list]) -> None:
-    triples, shifts = angle_triples_and_shifts(graph.bonds, graph.shifts)
-    if len(triples) == 0:
-        return
-    i, centre, k = triples.T
-    first = atoms.positions[i] + shifts[:, 0] @ atoms.cell.array - atoms.positions[centre]
-    second = atoms.positions[k] + shifts[:, 1] @ atoms.cell.array - atoms.positions[centre]
-    cosines = (first * second).sum(axis=1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
-    degrees = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
-    symbols = atoms.get_chemical_symbols()
-    for triple, angle in zip(triples, degrees, strict=True):
-        found[canonical_pattern([symbols[atom] for atom in triple])].append(np.array([angle]))
+def _add_chains(atoms: Atoms, graph: BondGraph, n_atoms: int, found: dict[str, list]) -> None:
+    chains = all_chains(graph, n_atoms)
+    ends = atoms.positions[chains.atoms]
+    values = chain_values(np.diff(ends, axis=1) + chains.shifts @ atoms.cell.array)
+    symbols = np.array(atoms.get_chemical_symbols())[chains.atoms]
+    names = np.array([canonical_pattern(row) for row in symbols.tolist()])
+    for name in np.unique(names):
+        found[str(name)].append(values[names == name])
