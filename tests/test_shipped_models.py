@@ -32,6 +32,7 @@ from asecalc_ml.structures import load_structure
 #: Force errors that were aimed at, meV/Å.
 RMD17_AIMS = {
     "torchmdnet-ethanol": 8,
+    "tensornet-ethanol": 12,
     "painn-ethanol": 12,
     "physnet-ethanol": 20,
     "schnet-ethanol": 20,
