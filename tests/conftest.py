@@ -18,6 +18,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_xdist_auto_num_workers(config) -> int | None:
+    """A process for each core; one where prints are wanted, a GPU is tested, or slow tests take the time."""
+    asked = config.option.markexpr.replace("not slow", "").replace("not gpu", "")
+    alone = config.option.capture == "no" or "slow" in asked or "gpu" in asked
+    return 0 if alone else None
+
+
 def pytest_runtest_setup(item) -> None:
     """Tests marked "gpu" need a CUDA device."""
     if item.get_closest_marker("gpu"):
