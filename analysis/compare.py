@@ -216,12 +216,12 @@ def _distance(pattern: str, first: str, second: str, results: Mapping[str, Distr
     histograms = [one[pattern].histogram for one in both]
     low, high = common_range(histograms)
     blocks = [_blocks(one, pattern, low, high) for one in both]
-    known = all(one[pattern].average.n_blocks for one in both)
+    known = all(one[pattern].n_blocks for one in both)
     return _measured(first, second, blocks, both[0], histograms[0].width, known)
 
 
 def _from_training(pattern: str, name: str, result: DistributionResult, training: Histogram) -> Distance:
-    """On the training data's bins, each of which is so many of the run's."""
+    """On the training data's bins, each of which is so many of the run's; its values are independent."""
     ratio = _ratio(training.width, result[pattern].histogram.width)
     found = result[pattern].histogram
     low = min(found.start // ratio, training.start)
@@ -229,8 +229,8 @@ def _from_training(pattern: str, name: str, result: DistributionResult, training
     counts = np.zeros((1, high - low), dtype=int)
     counts[0, training.start - low :][: len(training.counts)] = training.counts
     fine = _blocks(result, pattern, low * ratio, high * ratio).counts
-    blocks = [Blocks(fine.reshape(len(fine), -1, ratio).sum(axis=2)), Blocks(counts)]
-    return _measured(name, TRAINING, blocks, result, training.width, bool(result[pattern].average.n_blocks))
+    blocks = [Blocks(fine.reshape(len(fine), -1, ratio).sum(axis=2)), Blocks(counts, is_sample=True)]
+    return _measured(name, TRAINING, blocks, result, training.width, bool(result[pattern].n_blocks))
 
 
 def _measured(
@@ -249,9 +249,9 @@ def _measured(
 
 
 def _blocks(result: DistributionResult, pattern: str, low: int, high: int) -> Blocks:
-    """Counts in as many blocks as the error of the mean had; one where it had none."""
+    """Counts in blocks longer than the correlation times; one block where the run is too short."""
     parts = result.counts(pattern).parts(low, high - low)
-    n_blocks = max(1, min(result[pattern].average.n_blocks, len(parts)))
+    n_blocks = max(1, min(result[pattern].n_blocks, len(parts)))
     return Blocks(np.array([block.sum(axis=0) for block in np.array_split(parts, n_blocks)]))
 
 

@@ -148,7 +148,8 @@ class Comparison(Result):
                 "intervals from "
                 "blocks of frames. Noise: two runs of one distribution would be farther apart than this "
                 "in one of "
-                "twenty cases. K: largest difference of the cumulative distributions (Kolmogorov-Smirnov).",
+                "twenty cases; values of the training data are taken as independent. K: largest difference "
+                "of the cumulative distributions (Kolmogorov-Smirnov).",
             ),
             Table(
                 key="averages",

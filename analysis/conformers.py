@@ -116,7 +116,7 @@ class ConformersResult(Result):
                 columns=["dihedral", "members", "well", *numbers],
                 rows=wells,
                 caption="Fractions of the time. The error is from block averages, and given where the run is "
-                "long enough and changed at least ten times.",
+                "long enough and each changed at least ten times on average.",
             ),
             Table(
                 key="conformers",

@@ -6,9 +6,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from ase import Atoms
 
 from asecalc_ml.analysis.base import NO_FRAME
-from asecalc_ml.analysis.chains import ChainValues, choose
+from asecalc_ml.analysis.chains import ChainValues, choose, grouped
 from asecalc_ml.analysis.conformers import (
     THREE_WELLS,
     TWO_WELLS,
@@ -21,7 +22,7 @@ from asecalc_ml.analysis.conformers import (
 from asecalc_ml.analysis.distribution_measurement import MAX_LISTED
 from asecalc_ml.analysis.rotors import rotors
 from asecalc_ml.analysis.wells import Wells, well_numbers
-from asecalc_ml.chains import Chains, join
+from asecalc_ml.chains import Chains, join, types_of
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics import TOO_SHORT, block_average
 from asecalc_ml.topology import BondGraph, bond_graph
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from asecalc_ml.frames import Frames
     from asecalc_ml.rundir import RunReader
 
-MIN_CHANGES = 10  # between wells, for an error
+MIN_CHANGES = 10  # between wells, of each member on average, for an error
 CARBON, PLANAR = 6, 3  # a carbon with three neighbors
 
 
@@ -47,14 +48,15 @@ class ConformersMeasurement:
 
     def __init__(self, run: RunReader, options: Conformers):
         atoms, graph = run.atoms, bond_graph(run.atoms)
-        groups = rotors(atoms, graph) if options.dihedrals is None else choose(atoms, 4, options.dihedrals)
+        chosen = rotors(atoms, graph) if options.dihedrals is None else choose(atoms, 4, options.dihedrals)
+        groups = chosen if options.wells_deg else by_wells(atoms, graph, chosen)
         chains = join(list(groups.values()))
         self._atoms, self._molecules = chains.atoms, graph.molecules[chains.atoms[:, 0]]
         self._formulas = {m: atoms[graph.molecules == m].get_chemical_formula() for m in set(self._molecules)}
         self._values = ChainValues(run, chains)
         ends = np.cumsum([0, *map(len, groups.values())])
         self._rotors = [
-            _Rotor(name, np.arange(*ends[k : k + 2]), options.wells_deg or _wells(run, graph, one))
+            _Rotor(name, np.arange(*ends[k : k + 2]), options.wells_deg or _wells(atoms, graph, one))
             for k, (name, one) in enumerate(groups.items())
         ]
         self._found: list[np.ndarray] = []
@@ -112,11 +114,12 @@ class ConformersMeasurement:
 def population(name: str, is_there: np.ndarray) -> Population:
     """How often something is so, boolean of shape (n_frames, n_members).
 
-    What began or ended fewer than ten times has no error: blocks would be of one well each.
+    What began or ended fewer than ten times, on average over the members, has no error: blocks would be of
+    one well each.
     """
     average = block_average(is_there.mean(axis=1))
     n_changes = int(np.count_nonzero(is_there[1:] != is_there[:-1]))
-    error = average.error if n_changes >= MIN_CHANGES else None
+    error = average.error if n_changes >= MIN_CHANGES * is_there.shape[1] else None
     note = "" if error is not None else TOO_SHORT
     return Population(name=name, fraction=average.mean, error=error, note=note, n_changes=n_changes)
 
@@ -129,8 +132,20 @@ def _name(code: int, kinds: list[_Rotor]) -> str:
     return " ".join(reversed(names))
 
 
-def _wells(run: RunReader, graph: BondGraph, chains: Chains) -> Wells:
-    """Two wells where a carbon of the middle bond has three neighbors, three elsewhere."""
-    middle = chains.atoms[0, 1:3]
-    planar = [run.atoms.numbers[i] == CARBON and len(graph.neighbors[i]) == PLANAR for i in middle]
-    return TWO_WELLS if any(planar) else THREE_WELLS
+def by_wells(atoms: Atoms, graph: BondGraph, groups: dict[str, Chains]) -> dict[str, Chains]:
+    """Dihedrals of the same wells together: a group of both kinds is split by what is bonded around."""
+    found = {}
+    for name, chains in groups.items():
+        planar = [_is_planar(atoms, graph, chain) for chain in chains.atoms]
+        is_mixed = any(planar) and not all(planar)
+        found |= grouped(chains, types_of(atoms, graph).name) if is_mixed else {name: chains}
+    return found
+
+
+def _wells(atoms: Atoms, graph: BondGraph, chains: Chains) -> Wells:
+    return TWO_WELLS if _is_planar(atoms, graph, chains.atoms[0]) else THREE_WELLS
+
+
+def _is_planar(atoms: Atoms, graph: BondGraph, chain: np.ndarray) -> bool:
+    """Whether a carbon of the middle bond has three neighbors."""
+    return any(atoms.numbers[i] == CARBON and len(graph.neighbors[i]) == PLANAR for i in chain[1:3])

@@ -41,19 +41,18 @@ class Dihedrals(DistributionOptions):
 
     result: ClassVar = DihedralsResult
     n_atoms: ClassVar[int] = 4
-    is_circular: ClassVar[bool] = True
 
     patterns: list[DihedralPattern] | None = Field(
         None, min_length=1, description="such as [C-C-C-O, '*-CH2-OH-H']; empty for all without hydrogen"
     )
-    bin_deg: float = Field(5.0, gt=0, description="width of a histogram's bin, degrees; a divisor of 360")
+    bin_deg: float = Field(5.0, gt=0, description="width of a histogram's bin, degrees; a divisor of 180")
 
     @field_validator("bin_deg")
     @classmethod
-    def _divides_the_circle(cls, width: float) -> float:
-        if abs(round(360 / width) * width - 360) > 1e-9:
+    def _divides_half_the_circle(cls, width: float) -> float:
+        if abs(round(180 / width) * width - 180) > 1e-9:
             raise ValueError(
-                f"bin_deg: 360 degrees are not a whole number of bins of {width:g}; take 5 or 10"
+                f"bin_deg: 180 degrees are not a whole number of bins of {width:g}; take 5 or 10"
             )
         return width
 

@@ -68,7 +68,7 @@ class DisplacementMeasurement:
         last = int(LONGEST * n_rows)
         if self._options.fit_to_ps is not None:
             last = min(last, round(self._options.fit_to_ps / step_ps))
-        first = round((self._options.fit_from_ps or SHORTEST * last * step_ps) / step_ps)
+        first = max(1, round((self._options.fit_from_ps or SHORTEST * last * step_ps) / step_ps))
         if last - first < MIN_LAGS - 1:
             raise AnalysisError(
                 f"too few frames for a mean-square displacement: {n_rows} of {step_ps:g} ps leave the "

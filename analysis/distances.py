@@ -30,9 +30,13 @@ COVERAGE = 0.95
 
 
 class Blocks(NamedTuple):
-    """A distribution as counts in bins, shape (n_blocks, n_bins); one block where errors cannot be known."""
+    """A distribution as counts in bins, shape (n_blocks, n_bins); one block where errors cannot be known.
+
+    With ``is_sample`` the values of the one block are independent of each other, and drawn one by one.
+    """
 
     counts: np.ndarray
+    is_sample: bool = False
 
     @property
     def cumulative(self) -> np.ndarray:
@@ -46,6 +50,9 @@ class Blocks(NamedTuple):
         that is too small as n - 1 to n; it is widened.
         """
         n_blocks = len(self.counts)
+        if self.is_sample:
+            n_values = self.counts.sum()
+            return _cumulative(rng.multinomial(n_values, self.counts[0] / n_values, size=N_DRAWS))
         if n_blocks == 1:
             return np.repeat(self.cumulative[None], N_DRAWS, axis=0)
         weights = rng.multinomial(n_drawn or n_blocks, np.full(n_blocks, 1 / n_blocks), size=N_DRAWS)
@@ -78,13 +85,11 @@ def wasserstein_distance(
     return width * np.abs(apart).sum(axis=-1)
 
 
-def histogram_distance(
-    first: Sequence[Histogram], second: Sequence[Histogram], period: float | None = None
-) -> float:
+def histogram_distance(first: Sequence[Histogram], second: Sequence[Histogram]) -> float:
     """First Wasserstein distance between all samples of some histograms and all of others, of one width."""
     counts = on_same_bins([*first, *second])
     one, other = Blocks(counts[: len(first)]), Blocks(counts[len(first) :])
-    return float(wasserstein_distance(one.cumulative, other.cumulative, first[0].width, period))
+    return float(wasserstein_distance(one.cumulative, other.cumulative, first[0].width, first[0].period))
 
 
 def on_same_bins(histograms: Sequence[Histogram]) -> np.ndarray:

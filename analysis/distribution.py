@@ -29,7 +29,6 @@ class Average(Record):
     error: float | None = Field(description="standard error of the mean; null where the run is too short")
     note: str = Field(description="'too short' where there is no error")
     correlation_time_fs: float = Field(description="integrated autocorrelation time")
-    n_blocks: int = Field(description="blocks behind the error")
 
 
 class Member(Record):
@@ -46,6 +45,7 @@ class PatternDistribution(Record):
     n_frames: int
     n_members: int
     average: Average
+    n_blocks: int = Field(description="blocks of frames that the distribution's errors rest on")
     histogram: Histogram
     members: list[Member] = Field(description="the first hundred where there are more")
     training: TrainingDistribution | None = Field(None, description="null where no card tells")
@@ -189,7 +189,7 @@ class DistributionResult(Result):
             rows=rows,
             caption="Each pattern, then each of its first hundred members; atoms are counted from 0. The "
             "error is the standard error of the mean from block averages, given where the run is at least "
-            "five times longer than the correlation time.",
+            "five times longer than the correlation time that it shows.",
         )
         return [statistics]
 
@@ -239,7 +239,6 @@ class DistributionOptions(Analysis):
     """Base of analyses that give the distribution of bond lengths, angles or dihedrals."""
 
     n_atoms: ClassVar[int]
-    is_circular: ClassVar[bool] = False
 
     patterns: list[str] | None
     by: Literal["element", "environment", "atoms"] = Field(

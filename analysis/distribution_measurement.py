@@ -42,9 +42,9 @@ class DistributionMeasurement:
         self._result, self._interval_fs = options.result, run.frame_interval_fs
         self._values = ChainValues(run, join(list(groups.values())))
         self._ends = np.cumsum([len(chains) for chains in groups.values()])[:-1]
-        domain, kind = TrainingDomain(run.model_card), Circular if options.is_circular else Linear
+        domain = TrainingDomain(run.model_card)
         self._parts = {
-            pattern: PatternMeasurement(chains, options.width, kind, _beside(domain, options, pattern))
+            pattern: PatternMeasurement(chains, options, _beside(domain, options, pattern))
             for pattern, chains in groups.items()
         }
 
@@ -67,17 +67,18 @@ class DistributionMeasurement:
 def _beside(domain: TrainingDomain, options: DistributionOptions, pattern: str) -> TrainingComparison | None:
     """What the values of a pattern are held against; None where the training data's are not known."""
     seen = domain.of(options.n_atoms, pattern)
-    return TrainingComparison(domain, seen, options.result.period) if seen is not None else None
+    return TrainingComparison(domain, seen) if seen is not None else None
 
 
 class PatternMeasurement:
     """Collects the values of one pattern."""
 
-    def __init__(self, chains: Chains, width: float, kind: type[Linear], training: TrainingComparison | None):
-        self._chains, self._kind, self._training = chains, kind, training
+    def __init__(self, chains: Chains, options: DistributionOptions, training: TrainingComparison | None):
+        period = options.result.period
+        self._chains, self._kind, self._training = chains, Linear if period is None else Circular, training
         self._moments: Linear | None = None
         self._together, self._each = CondensedSeries(MAX_NUMBERS), CondensedSeries(MAX_NUMBERS)
-        self.counts, self.n_frames = SlicedCounts(width), 0
+        self.counts, self.n_frames = SlicedCounts(options.width, period), 0
 
     def add(self, values: np.ndarray) -> None:
         """Take the values of the next frames, shape (n_frames, n_members)."""
@@ -111,6 +112,7 @@ class PatternMeasurement:
             n_frames=self.n_frames,
             n_members=len(atoms),
             average=average,
+            n_blocks=self._moments.n_blocks(self._together.rows),
             histogram=self.counts.histogram(average.mean, average.std),
             members=members,
             training=self._training and self._training.conclude(),
@@ -124,7 +126,6 @@ class PatternMeasurement:
             error=found.error,
             note=found.note,
             correlation_time_fs=found.correlation_time * series.stride * interval_fs,
-            n_blocks=found.n_blocks,
         )
 
 
@@ -154,6 +155,15 @@ class Linear:
         variance = float(moments[:, 1].mean()) - (average.mean - self._origin) ** 2
         return average._replace(std=max(variance, 0.0) ** 0.5)
 
+    def n_blocks(self, moments: np.ndarray) -> int:
+        """Blocks longer than the correlation times of mean and width; 0 where too few fit.
+
+        The width of a vibration may change slowly while its mean does not.
+        """
+        values, mean = moments[:, 0], moments[:, 0].mean()
+        squares = moments[:, 1] - (mean - self._origin) * (2 * values - mean - self._origin)
+        return min(block_average(series).n_blocks for series in (values, squares))
+
 
 class Circular(Linear):
     """Averages of dihedrals in degrees, from cosine and sine."""
@@ -169,3 +179,7 @@ class Circular(Linear):
     def average(self, moments: np.ndarray) -> BlockAverage:
         """Mean direction and its spread."""
         return circular_average(moments[:, 0], moments[:, 1])
+
+    def n_blocks(self, moments: np.ndarray) -> int:
+        """Blocks longer than the correlation times across and along the mean direction."""
+        return self.average(moments).n_blocks

@@ -69,7 +69,7 @@ class MemoryRun:
             np.array([atoms.positions for atoms in frames]),
             frame_interval_fs,
             cells=np.array([atoms.cell.array for atoms in frames]),
-            momenta=np.array([atoms.get_momenta() for atoms in frames]),
+            momenta=_momenta(frames),
             **others,
         )
 
@@ -107,6 +107,13 @@ class MemoryRun:
             return np.broadcast_to(self.cell, (len(self.positions), 3, 3))[which]
         array = {"cells": self.cells, "momenta": self.momenta}.get(quantity)
         return None if array is None else np.asarray(array[which], dtype=float)
+
+
+def _momenta(frames: Sequence[Atoms]) -> np.ndarray | None:
+    """None where a frame has none, for which ASE says that its atoms are at rest."""
+    if not all(atoms.has("momenta") for atoms in frames):
+        return None
+    return np.array([atoms.get_momenta() for atoms in frames])
 
 
 def _check_atoms(frames: Sequence[Atoms]) -> None:

@@ -51,6 +51,7 @@ def spectrum_peaks(frequencies: Sequence[float], density: Sequence[float], promi
     peaks, _ = find_peaks(density, prominence=prominence * density.max(initial=0.0))
     heights = np.log(np.maximum(density, 1e-12 * density.max(initial=0.0)))
     left, middle, right = heights[peaks - 1], heights[peaks], heights[peaks + 1]
-    offset = 0.5 * (left - right) / (left - 2 * middle + right)
+    curvature = left - 2 * middle + right
+    offset = np.divide(0.5 * (left - right), curvature, out=np.zeros_like(middle), where=curvature < 0)
     step = frequencies[1] - frequencies[0] if len(frequencies) > 1 else 0.0
     return [float(frequencies[k] + step * shift) for k, shift in zip(peaks, offset, strict=True)]

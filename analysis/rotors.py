@@ -6,9 +6,8 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.chains import grouped
-from asecalc_ml.chains import Chains
+from asecalc_ml.chains import Chains, types_of
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.selection import AtomTypes
 from asecalc_ml.topology import BondGraph
 
 LARGEST_RING = 8
@@ -37,8 +36,7 @@ def rotors(atoms: Atoms, graph: BondGraph) -> dict[str, Chains]:
             f"no bond in {atoms.get_chemical_formula()} can turn: remove this analysis, or name its dihedrals"
         )
     chains = Chains(*(np.array(part) for part in zip(*found, strict=True)))
-    types = AtomTypes(atoms, [[j for j, _ in around] for around in graph.neighbors])
-    return grouped(chains, types.elements)
+    return grouped(chains, types_of(atoms, graph).elements)
 
 
 def _reference(atoms: Atoms, graph: BondGraph, here: int, there: int, shift: tuple) -> tuple | None:

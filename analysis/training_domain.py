@@ -90,13 +90,11 @@ class TrainingComparison:
     domain : TrainingDomain
     seen : Histogram
         Of the training data.
-    period : float or None
-        Of a coordinate that runs around a circle.
     """
 
-    def __init__(self, domain: TrainingDomain, seen: Histogram, period: float | None):
-        self._domain, self._seen, self._period = domain, seen, period
-        self._counts = SlicedCounts(seen.width)  # in the same bins, so that bins make no difference
+    def __init__(self, domain: TrainingDomain, seen: Histogram):
+        self._domain, self._seen = domain, seen
+        self._counts = SlicedCounts(seen.width, seen.period)  # the same bins, which make no difference then
         self._n_values = self._n_frames = self._values_outside = self._frames_outside = 0
 
     def add(self, values: np.ndarray) -> None:
@@ -117,5 +115,5 @@ class TrainingComparison:
             histogram=seen,
             values_outside=self._values_outside / self._n_values,
             frames_outside=self._frames_outside / self._n_frames,
-            distance=histogram_distance([ours], [seen], self._period),
+            distance=histogram_distance([ours], [seen]),
         )

@@ -25,17 +25,13 @@ from asecalc_ml.analysis.distances import COVERAGE, Blocks, on_same_bins, wasser
 from asecalc_ml.histogram import Histogram
 
 
-def judged(
-    reference: Sequence[Histogram], model: Sequence[Histogram], period: float | None = None
-) -> tuple[float, float | None]:
+def judged(reference: Sequence[Histogram], model: Sequence[Histogram]) -> tuple[float, float | None]:
     """Distance between all runs of a model and all of a reference, and the largest that passes.
 
     Parameters
     ----------
     reference, model : sequence of Histogram
         One of each run, of the same width and as many samples.
-    period : float, optional
-        Of a coordinate that runs around a circle, as dihedrals do.
 
     Returns
     -------
@@ -44,7 +40,7 @@ def judged(
     bound : float or None
         None with a single run of the reference, which tells nothing of their scatter.
     """
-    width, first = reference[0].width, on_same_bins([*reference, *model])
+    width, period, first = reference[0].width, reference[0].period, on_same_bins([*reference, *model])
     whole, other = Blocks(first[: len(reference)]), Blocks(first[len(reference) :])
     found = float(wasserstein_distance(other.cumulative, whole.cumulative, width, period))
     if len(reference) == 1:

@@ -160,11 +160,7 @@ def _beside(k: int, one: Measured, reference: Mapping[int, Measured], patterns: 
     if not one.kinds or not others:
         return one.run
     distances = {
-        pattern: histogram_distance(
-            [one.histogram(pattern)],
-            [each.histogram(pattern) for each in others],
-            one.kinds[pattern].period,
-        )
+        pattern: histogram_distance([one.histogram(pattern)], [each.histogram(pattern) for each in others])
         for pattern in patterns
     }
     return one.run.model_copy(update={"distances": distances})
@@ -176,7 +172,7 @@ def _distribution(
     kind = reference[0].kinds[pattern]
     of_reference = [one.histogram(pattern) for one in reference]
     of_model = [one.histogram(pattern) for one in model if one.run.is_whole]
-    distance, bound = judged(of_reference, of_model, kind.period) if of_model else (None, None)
+    distance, bound = judged(of_reference, of_model) if of_model else (None, None)
     start, band = _band(of_reference)
     return TransferDistribution(
         key=f"{molecule} {pattern}",

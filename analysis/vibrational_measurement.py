@@ -12,6 +12,7 @@ are weighted with a Hann window (P. D. Welch, IEEE Trans. Audio Electroacoust. 1
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from ase import units
 
 from asecalc_ml.analysis.base import NO_FRAME
 from asecalc_ml.analysis.peaks import spectrum_peaks
+from asecalc_ml.analysis.rigid_motion import RigidMotion
 from asecalc_ml.analysis.vibrational import SpectrumPeak, VibrationalDensity, VibrationalResult
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics import MAX_BLOCKS, MIN_BLOCKS, CondensedSeries
@@ -32,6 +34,7 @@ HANN_WIDTH = 1.44  # of a line at half its height, in steps of frequency
 FEWEST = 16  # frames in a segment
 FARTHEST, FARTHEST_CM1 = 0.1, 50.0  # of a harmonic frequency from its peak
 MAX_NUMBERS = 8_000_000  # 64 MB of spectra
+N_DRAWS = 200
 
 
 class VibrationalMeasurement:
@@ -41,8 +44,7 @@ class VibrationalMeasurement:
         self._options, self._interval_fs = options, run.frame_interval_fs
         self._symbols = np.array(run.atoms.get_chemical_symbols())
         self._roots, self._temperature_K = np.sqrt(run.atoms.get_masses()), _temperature(run)
-        still = 3 if np.any(run.pbc) else {1: 0, 2: 5}.get(len(run.atoms), 6)
-        self._n_degrees = max(3 * len(run.atoms) - still, 1)
+        self._rigid = RigidMotion(run.atoms)
         self._harmonic = _harmonic(options)
         self._length = self._segment_length(run.n_frames)
         self._elements = sorted(set(self._symbols))
@@ -66,6 +68,8 @@ class VibrationalMeasurement:
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
         weighted = frames.velocities * self._roots[:, None]
+        if self._temperature_K is None:
+            self._rigid.add(frames.positions, frames.velocities)
         self._n_frames += len(frames)
         self._waiting = np.concatenate([self._waiting, weighted])
         while len(self._waiting) >= self._length:
@@ -85,8 +89,12 @@ class VibrationalMeasurement:
         """Return the density of states."""
         step = CM1_FS / (self._length * self._interval_fs)
         power = self._spectra.rows.mean(axis=0)
+        if power.sum() == 0:
+            raise AnalysisError("no atom moves: the frames hold velocities, and all of them are zero")
         thermal = (
-            units.kB * self._temperature_K if self._temperature_K else power.sum() * step / self._n_degrees
+            units.kB * self._temperature_K
+            if self._temperature_K
+            else power.sum() * step / self._rigid.n_degrees
         )
         density, parts = power.sum(axis=0) / thermal, self._parts() / thermal
         frequencies = step * np.arange(len(density))
@@ -115,24 +123,29 @@ class VibrationalMeasurement:
         return np.array([part.mean(axis=0) for part in np.array_split(rows, n_parts)])
 
     def _peaks(self, frequencies: np.ndarray, density: np.ndarray, parts: np.ndarray) -> list[SpectrumPeak]:
-        found = spectrum_peaks(frequencies, density, self._options.peak_prominence)
+        prominence = self._options.peak_prominence
+        drawn = [spectrum_peaks(frequencies, one, prominence) for one in _drawn(parts)]
         return [
             SpectrumPeak(
                 frequency_per_cm=peak,
-                error_per_cm=_scatter(peak, frequencies, parts),
+                error_per_cm=_scatter(peak, drawn),
                 harmonic_per_cm=_nearest(peak, self._harmonic),
             )
-            for peak in found
+            for peak in spectrum_peaks(frequencies, density, prominence)
         ]
 
 
-def _scatter(peak: float, frequencies: np.ndarray, parts: np.ndarray) -> float | None:
-    """Standard error of a peak's centre of mass, within the width of a line, from parts of the run."""
-    if len(parts) == 0:
-        return None
-    near = np.abs(frequencies - peak) <= 2 * HANN_WIDTH * (frequencies[1] - frequencies[0])
-    centres = parts[:, near] @ frequencies[near] / parts[:, near].sum(axis=1)
-    return float(centres.std(ddof=1) / np.sqrt(len(parts)))
+def _drawn(parts: np.ndarray) -> Iterator[np.ndarray]:
+    """Spectra of parts of the run drawn with repetition, as many as there are; the same every time."""
+    rng = np.random.default_rng(0)
+    for _ in range(N_DRAWS if len(parts) else 0):
+        yield parts[rng.integers(len(parts), size=len(parts))].mean(axis=0)
+
+
+def _scatter(peak: float, drawn: list[list[float]]) -> float | None:
+    """Standard error of a peak, from the nearest one in each spectrum that was drawn."""
+    nearest = [min(peaks, key=lambda one: abs(one - peak)) for peaks in drawn if peaks]
+    return float(np.std(nearest, ddof=1)) if len(nearest) > 1 else None
 
 
 def _nearest(peak: float, harmonic: list[float]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ class Histogram(BaseModel):
     """Counts in the bins [k width, (k + 1) width) for k = start, start + 1, ...
 
     Lists and numbers only, so that a model card can hold it. Mean and standard deviation are those of the
-    samples, not of the bins. An unoccupied bin between two occupied ones holds a zero; the first and the last
-    are occupied.
+    samples, not of the bins; around a circle the mean direction and √(−2 ln R), with R the length of the mean
+    of all unit vectors. An unoccupied bin between two occupied ones holds a zero; the first and the last are
+    occupied.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +31,7 @@ class Histogram(BaseModel):
     counts: list[int] = Field(min_length=1, description="samples in each bin")
     mean: float = Field(allow_inf_nan=False, description="mean of the samples")
     std: float = Field(ge=0, allow_inf_nan=False, description="standard deviation, with 1/n in it")
+    period: float | None = Field(None, description="of samples around a circle, such as 360 degrees")
 
     @model_validator(mode="after")
     def _occupied(self) -> Histogram:
@@ -37,7 +40,7 @@ class Histogram(BaseModel):
         return self
 
     @classmethod
-    def from_samples(cls, samples: np.ndarray, width: float) -> Histogram:
+    def from_samples(cls, samples: np.ndarray, width: float, period: float | None = None) -> Histogram:
         """Count samples.
 
         Parameters
@@ -45,6 +48,8 @@ class Histogram(BaseModel):
         samples : array of any shape
         width : float
             In the unit of the samples.
+        period : float, optional
+            Of samples around a circle, all on one turn.
 
         Raises
         ------
@@ -60,7 +65,9 @@ class Histogram(BaseModel):
         start = int(bins.min())
         counts = np.bincount(bins - start).tolist()
         mean, std = float(values.mean()), float(values.std())
-        return cls(width=width, start=start, counts=counts, mean=mean, std=std)
+        if period is not None:
+            mean, std = circular_moments(np.exp(2j * np.pi * values / period).mean(), period)
+        return cls(width=width, start=start, counts=counts, mean=mean, std=std, period=period)
 
     @property
     def total(self) -> int:
@@ -100,7 +107,7 @@ class Histogram(BaseModel):
         """Histogram of both sets of samples."""
         if not isinstance(other, Histogram):
             return NotImplemented
-        if other.width != self.width:
+        if (other.width, other.period) != (self.width, self.period):
             raise ValueError(f"histograms of widths {self.width} and {other.width} do not add up")
         start = min(self.start, other.start)
         counts = [0] * (max(self.start + len(self.counts), other.start + len(other.counts)) - start)
@@ -108,7 +115,7 @@ class Histogram(BaseModel):
             for index, count in enumerate(part.counts, part.start - start):
                 counts[index] += count
         mean, std = _pooled(self, other)
-        return Histogram(width=self.width, start=start, counts=counts, mean=mean, std=std)
+        return self.model_copy(update={"start": start, "counts": counts, "mean": mean, "std": std})
 
 
 class SlicedCounts:
@@ -120,6 +127,8 @@ class SlicedCounts:
     ----------
     width : float
         Of a bin, in the unit of the samples.
+    period : float, optional
+        Of samples around a circle.
 
     Attributes
     ----------
@@ -129,8 +138,8 @@ class SlicedCounts:
 
     MAX_PARTS = 64
 
-    def __init__(self, width: float):
-        self.width, self.stride, self._room = width, 1, 0
+    def __init__(self, width: float, period: float | None = None):
+        self.width, self.period, self.stride, self._room = width, period, 1, 0
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []  # occupied bins, and their counts
 
     def add(self, values: np.ndarray) -> None:
@@ -158,7 +167,8 @@ class SlicedCounts:
         bins, counts = _merged(self._parts)
         dense = np.zeros(bins[-1] - bins[0] + 1, dtype=int)
         dense[bins - bins[0]] = counts
-        return Histogram(width=self.width, start=int(bins[0]), counts=dense.tolist(), mean=mean, std=std)
+        limits = {"width": self.width, "period": self.period, "start": int(bins[0])}
+        return Histogram(**limits, counts=dense.tolist(), mean=mean, std=std)
 
     def parts(self, first: int, n_bins: int) -> np.ndarray:
         """Counts of each part in the bins from ``first`` on, shape (n_parts, n_bins)."""
@@ -195,6 +205,26 @@ def _merged(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
 def _pooled(one: Histogram, two: Histogram) -> tuple[float, float]:
     """Mean and standard deviation of two sets together, from those of each."""
     weight = two.total / (one.total + two.total)
+    if one.period is not None:
+        return circular_moments((1 - weight) * _mean_vector(one) + weight * _mean_vector(two), one.period)
     step = two.mean - one.mean
     variance = (1 - weight) * one.std**2 + weight * two.std**2 + weight * (1 - weight) * step**2
     return one.mean + weight * step, math.sqrt(variance)
+
+
+def circular_moments(vector: complex, period: float) -> tuple[float, float]:
+    """Mean direction, in the half turns around 0, and spread √(−2 ln R) of a mean of unit vectors.
+
+    Notes
+    -----
+    Source: N. I. Fisher, *Statistical Analysis of Circular Data* (1993), section 2.3.
+    """
+    length = min(max(abs(vector), 1e-300), 1.0)
+    radius = period / (2 * math.pi)
+    return radius * cmath.phase(vector), radius * math.sqrt(-2 * math.log(length))
+
+
+def _mean_vector(one: Histogram) -> complex:
+    """The mean of all unit vectors, from mean direction and spread."""
+    radius = one.period / (2 * math.pi)
+    return cmath.rect(math.exp(-((one.std / radius) ** 2) / 2), one.mean / radius)

@@ -1,13 +1,16 @@
 r"""What a time series of correlated frames can say: correlation time, averages with an error, drift.
 
 Neighboring frames of a trajectory resemble each other, so ``std / sqrt(n_frames)`` is too small an error.
-Here an error is given only where the run is long enough to show it, and ``None`` ("too short") elsewhere.
+Here an error is given only where the run is longer than the slowest time that it shows, and ``None`` ("too
+short") elsewhere.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
+
+from asecalc_ml.histogram import circular_moments
 
 MIN_BLOCKS = 5
 MAX_BLOCKS = 20
@@ -161,15 +164,14 @@ def circular_average(cosines: np.ndarray, sines: np.ndarray) -> BlockAverage:
     Source: N. I. Fisher, *Statistical Analysis of Circular Data* (1993), sections 2.3 and 4.4.
     """
     vector = complex(np.mean(cosines), np.mean(sines))
-    length = min(abs(vector), 1.0)
-    mean, std = np.degrees(np.angle(vector)), np.degrees(np.sqrt(-2 * np.log(max(length, 1e-300))))
+    mean, std = circular_moments(vector, 360.0)
     turned = (np.asarray(cosines) + 1j * np.asarray(sines)) * np.exp(-1j * np.angle(vector))
     across, along = block_average(turned.imag), block_average(turned.real)
     slower = max(across, along, key=lambda one: one.correlation_time)
-    error, note = _circular_error(across.error, along.error, length)
-    n_blocks, block_length = (slower.n_blocks, slower.block_length) if error is not None else (0, 0)
+    error, note = _circular_error(across.error, along.error, abs(vector))
+    n_blocks, block_length = (0, 0) if note == TOO_SHORT else (slower.n_blocks, slower.block_length)
     times = (slower.correlation_time, n_blocks, block_length)
-    return BlockAverage(float(mean), float(std), error, note, len(cosines), *times)
+    return BlockAverage(mean, std, error, note, len(cosines), *times)
 
 
 def _circular_error(across: float | None, along: float | None, length: float) -> tuple[float | None, str]:

@@ -17,9 +17,10 @@ from ase import Atoms
 from asecalc_ml.calculators import describe_calculator, make_calculator, packages_of
 from asecalc_ml.config import dump_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError, RunError, StructureError
+from asecalc_ml.linear import is_linear
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
-from asecalc_ml.md_protocols.temperature import degrees_of_freedom, is_linear
+from asecalc_ml.md_protocols.temperature import degrees_of_freedom
 from asecalc_ml.progress import make_progress
 from asecalc_ml.rundir import (
     CARD,

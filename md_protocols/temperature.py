@@ -7,21 +7,8 @@ from ase import Atoms, units
 
 from asecalc_ml.errors import RunError
 
-OFF_AXIS_A = 0.1  # atoms of a linear molecule lie this near to a line
 #: Constraints between atoms, under which the whole may still move and turn. Any other anchors it in space.
 INTERNAL = {"FixBondLengths", "FixInternals", "FixLinearTriatomic", "FixCom", "Hookean"}
-
-
-def is_linear(atoms: Atoms) -> bool:
-    """Whether all atoms lie within 0.1 Å of one line; asked of a structure at rest."""
-    return len(atoms) > 1 and _off_axis(atoms) < OFF_AXIS_A
-
-
-def _off_axis(atoms: Atoms) -> float:
-    """Largest distance of an atom from the axis of least inertia through the centre of mass, Å."""
-    centred = atoms.positions - atoms.get_center_of_mass()
-    axis = np.linalg.svd(np.sqrt(atoms.get_masses())[:, None] * centred)[2][0]
-    return float(np.linalg.norm(centred - np.outer(centred @ axis, axis), axis=1).max())
 
 
 def degrees_of_freedom(atoms: Atoms, linear: bool = False, rotates: bool = False) -> int:
@@ -34,7 +21,7 @@ def degrees_of_freedom(atoms: Atoms, linear: bool = False, rotates: bool = False
     Parameters
     ----------
     linear : bool
-        What :func:`is_linear` said of the structure at rest.
+        What :func:`asecalc_ml.linear.is_linear` said of the structure at rest.
     rotates : bool
         Rotation carries temperature too, as under a thermostat: 3N - 3.
 

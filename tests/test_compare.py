@@ -76,17 +76,40 @@ def test_runs_of_one_distribution_are_seldom_told_apart():
     assert 0 <= seen.count("yes") <= 9  # one in twenty, and few blocks
 
 
+def test_nor_where_the_width_changes_slowly():
+    """A vibration whose amplitude changes, while its mean does not."""
+
+    def breathing(seed):
+        amplitude = np.exp(0.4 * correlated(5000, seed, memory=0.99))
+        return stretched(1.1 + 0.03 * amplitude * correlated(5000, 1000 + seed, memory=0.0))
+
+    pairs = ([breathing(k), breathing(500 + k)] for k in range(30))
+    seen = [compare(pair, ["N-N"])["N-N"].distances[0].differs for pair in pairs]
+    assert seen.count("yes") <= 5
+    assert seen.count("too short") <= 6
+
+
+def test_nor_from_training_data_of_the_same_distribution():
+    seen = []
+    for k in range(30):
+        training = card(1.1 + 0.03 * correlated(1000, 2000 + k, memory=0.0))
+        run = stretched(1.1 + 0.03 * correlated(5000, k, memory=0.0), card=training)
+        seen.append(compare([run], ["N-N"])["N-N"].distances[0].differs)
+    assert seen.count("yes") <= 5
+
+
 def test_too_short_for_an_interval():
     (found,) = compare([nitrogen(1), nitrogen(2, n=4, shift=0.1)], ["N-N"])["N-N"].distances
     assert (found.low, found.noise, found.differs) == (None, None, "too short")
     assert found.distance == pytest.approx(0.1, abs=0.05)
 
 
-def peroxide(centre: float, card: dict | None = None) -> MemoryRun:
-    """Hydrogen peroxide that twists around a dihedral."""
+def peroxide(centres: float | np.ndarray, card: dict | None = None) -> MemoryRun:
+    """Hydrogen peroxide that twists around a dihedral, or around one in each frame."""
     start = molecule("H2O2")
+    centres = np.broadcast_to(centres, 400) if np.ndim(centres) == 0 else centres
     frames = []
-    for angle in centre + 3 * correlated(400, centre % 7, memory=0.0):
+    for angle in centres + 3 * correlated(len(centres), int(centres[0]) % 7, memory=0.0):
         frames.append(start.copy())
         frames[-1].set_dihedral(2, 0, 1, 3, angle, indices=[3])
     return MemoryRun(start, [atoms.positions for atoms in frames], 1.0, model_card=card)
@@ -99,15 +122,33 @@ def test_around_the_circle():
 
 
 def test_the_training_data_of_a_dihedral():
-    seen = Histogram.from_samples(-165 + 3 * correlated(400, 5, memory=0.0), width=5.0)
+    """At -178 degrees, of which as many frames are positive."""
+    seen = Histogram.from_samples(half_open(-178 + 3 * correlated(400, 5, memory=0.0)), 5.0, 360.0)
     training = {"domain": {"dihedrals": {"H-O-O-H": seen.model_dump()}}}
-    one = compare([peroxide(170, training)], ["H-O-O-H"])["H-O-O-H"]
+    comparison = compare([peroxide(150, training)], ["H-O-O-H"])
+    one = comparison["H-O-O-H"]
     (found,) = one.distances
     assert (found.second, one.training.histogram) == ("training data", seen)
-    assert found.distance == pytest.approx(25, abs=1)
-    result = Dihedrals(patterns=["H-O-O-H"]).run(peroxide(170, training))
-    assert result["H-O-O-H"].training.distance == pytest.approx(25, abs=1)
+    assert found.distance == pytest.approx(32, abs=1)
+    row = comparison.tables()[1].rows[-1]
+    assert row[2:5] == [pytest.approx(-178, abs=1), None, pytest.approx(3, abs=0.3)]
+    result = Dihedrals(patterns=["H-O-O-H"]).run(peroxide(150, training))
+    assert result["H-O-O-H"].training.distance == pytest.approx(32, abs=1)
     assert result["H-O-O-H"].training.values_outside > 0.9
+    assert f"mean {seen.mean:.1f} °" in result.panels()[0].caption
+
+
+def test_dihedrals_that_are_everywhere_have_a_noise_all_the_same():
+    """Three wells alike have no mean direction; turned by 30 degrees they differ."""
+    wells = np.random.default_rng(0).choice([-60, 60, 180], size=(2, 2000))
+    runs = [peroxide(well + turn) for well, turn in zip(wells, (0, 30), strict=True)]
+    (found,) = compare(runs, ["H-O-O-H"])["H-O-O-H"].distances
+    assert found.distance == pytest.approx(30, abs=3)
+    assert (found.differs, found.noise < 29) == ("yes", True)
+
+
+def half_open(degrees: np.ndarray) -> np.ndarray:
+    return (degrees + 180) % 360 - 180
 
 
 def test_circular_distance_of_two_points():

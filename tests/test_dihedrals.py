@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asecalc_ml.analysis.conformers import Conformers, ConformersResult
+from asecalc_ml.analysis.conformers_measurement import population
 from asecalc_ml.analysis.dihedrals import Dihedrals, DihedralsResult
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.statistics import CondensedSeries, block_average, circular_average
 from asecalc_ml.structures import load_structure
+from asecalc_ml.topology import find_bonds
 
 HOOH = molecule("H2O2")  # atoms O O H H
 RNG = np.random.default_rng(0)
@@ -108,6 +110,8 @@ def test_files_hold_the_result(tmp_path):
 def test_bins_must_fit_the_circle():
     with pytest.raises(ConfigError, match="not a whole number of bins"):
         parse_options({"bin_deg": 7}, Dihedrals)
+    with pytest.raises(ConfigError, match="not a whole number of bins"):
+        parse_options({"bin_deg": 8}, Dihedrals)  # 180 degrees lie in the middle of one
 
 
 # ------------------------------------------------------------------------------------------ conformers
@@ -131,7 +135,7 @@ def jumping(n_frames: int, populations, stay: float, seed: int = 0) -> np.ndarra
 
 def test_populations_with_their_errors():
     """Known populations; the true error of a mean over frames of correlation time (1 + s) / (1 - s)."""
-    true, stay, n_frames = np.array([0.2, 0.3, 0.5]), 0.8, 20_000
+    true, stay, n_frames = np.array([0.2, 0.3, 0.5]), 0.8, 5_000
     angles = np.array([-60.0, 60.0, 180.0])[jumping(n_frames, true, stay)]
     wells = Conformers().run(turned(angles))["H-O-O-H"]
     for name, p in zip(("g-", "g+", "t"), true, strict=True):
@@ -144,6 +148,35 @@ def test_a_well_that_is_never_left_has_no_error():
     wells = Conformers().run(turned(np.full(1000, 60.0) + RNG.normal(size=1000)))["H-O-O-H"]
     assert (wells["g+"].fraction, wells["g+"].error, wells["g+"].note) == (1.0, None, "too short")
     assert (wells["t"].fraction, wells["t"].error) == (0.0, None)
+
+
+@pytest.mark.parametrize(("stay", "has_error"), [(0.9998, False), (0.8, True)])
+def test_many_molecules_that_never_turn_have_no_error_together(stay, has_error):
+    """In 50 molecules something changes often; each has to change often itself."""
+    is_there = np.array([jumping(2000, [0.5, 0.5], stay, seed) for seed in range(50)]).T == 0
+    found = population("g+", is_there)
+    assert found.n_changes >= 10
+    assert (found.error is not None) == has_error
+    if has_error:
+        assert found.error == pytest.approx(np.sqrt(0.25 * 9 / 2000 / 50), rel=0.6)
+
+
+@pytest.mark.parametrize("smiles", ["O=CCCCO", "OCCC(=O)C"])
+def test_dihedrals_of_one_pattern_with_other_wells_are_kept_apart(smiles):
+    """Around a carbonyl's carbon there are two wells, around the others three."""
+    atoms = load_structure(f"smiles:{smiles}")
+    result = Conformers().run(MemoryRun.from_frames([atoms] * 2, 1.0))
+    wells = {}
+    for one in result.rotors:
+        for chain in one.atoms:
+            planar = any(len(atoms_bonded(atoms, i)) == 3 and atoms.symbols[i] == "C" for i in chain[1:3])
+            wells.setdefault(planar, set()).add(tuple(well.name for well in one.wells))
+    assert wells == {True: {("cis", "trans")}, False: {("g-", "g+", "t")}}
+    assert len({one.pattern for one in result.rotors}) == len(result.rotors)
+
+
+def atoms_bonded(atoms: Atoms, index: int) -> list[int]:
+    return [int(i + j - index) for i, j in find_bonds(atoms) if index in (i, j)]
 
 
 def test_propanol_has_two_bonds_that_turn():

@@ -133,3 +133,9 @@ def test_thinned_series_keeps_every_nth(sizes):
         series.add(part)
     assert series.stride == 8
     assert series.rows.ravel().tolist() == list(range(0, 1000, 8))
+
+
+def test_a_fit_from_less_than_a_step_begins_with_the_first():
+    result = MeanSquareDisplacement(fit_from_ps=1e-9).run(brownian(600, 5))
+    assert result.fit_from_ps == pytest.approx(STEP_FS / 1000)
+    assert np.isfinite(result["Ar"].exponent)

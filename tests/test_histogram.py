@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
+from scipy.stats import circmean, circstd
 
 from asecalc_ml.histogram import Histogram, SlicedCounts
 
@@ -41,6 +42,25 @@ def test_sum_is_the_histogram_of_all(first, second, width):
     assert (both.start, both.counts) == (together.start, together.counts)
     assert both.mean == pytest.approx(together.mean, abs=1e-9)
     assert both.std == pytest.approx(together.std, rel=1e-6, abs=1e-4)
+
+
+angles = arrays(float, st.integers(1, 30), elements=st.floats(-180, 180, exclude_max=True))
+
+
+@settings(deadline=None)
+@given(angles, angles)
+def test_mean_and_spread_around_a_circle_are_those_of_scipy_also_of_a_sum(first, second):
+    every = np.concatenate([first, second])
+    length = abs(np.exp(1j * np.radians(every)).mean())
+    assume(min(abs(np.exp(1j * np.radians(one)).mean()) for one in (first, second)) > 1e-3 < length)
+    together = Histogram.from_samples(every, 5.0, 360.0)
+    both = Histogram.from_samples(first, 5.0, 360.0) + Histogram.from_samples(second, 5.0, 360.0)
+    mean, std = circmean(every, 180, -180), circstd(every, 180, -180)
+    for found in (together, both):
+        assert (found.mean - mean + 180) % 360 - 180 == pytest.approx(0, abs=1e-3)
+        assert found.std == pytest.approx(std, abs=1e-3)
+    with pytest.raises(ValueError, match="do not add up"):
+        together + Histogram.from_samples(first, 5.0)
 
 
 @settings(deadline=None)

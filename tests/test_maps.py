@@ -173,6 +173,14 @@ def test_mean_features_give_the_energy_per_atom():
         assert one.contributions.sum() == pytest.approx(one.value, abs=1e-10)
 
 
+def test_a_model_that_averages_over_atoms_gives_the_energy_of_one():
+    model, frames = random_model(), shaken(3)
+    energies = maps.draw_map(model, frames, metrics=[], quiet=True).of("energy").values
+    model.pooling = "mean"
+    found = maps.draw_map(model, frames, metrics=[], quiet=True).of("energy").values
+    assert found == pytest.approx(energies, abs=1e-10)
+
+
 def test_errors_are_those_from_the_labels():
     model, frames = random_model(), shaken(4)
     exact = maps.draw_map(model, frames, metrics=[], quiet=True)

@@ -1,12 +1,17 @@
 """Spectra of oscillators whose frequencies, temperature and number are known."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.build import molecule
+from ase.md.velocitydistribution import Stationary, ZeroRotation
 
 from asecalc_ml.analysis.memory_run import MemoryRun
+from asecalc_ml.analysis.peaks import spectrum_peaks
+from asecalc_ml.analysis.rigid_motion import RigidMotion
 from asecalc_ml.analysis.vibrational import VibrationalDensity, VibrationalResult
 from asecalc_ml.analysis.vibrational_measurement import CM1_FS
 from asecalc_ml.errors import AnalysisError
@@ -69,15 +74,59 @@ def test_without_a_temperature_the_integral_is_what_it_should_be():
     run = oscillators([500.0] * 9, damping_per_cm=20.0)
     result = VibrationalDensity().run(MemoryRun(run.atoms, run.positions, 2.0, momenta=run.momenta))
     assert result.temperature_K is None
-    assert result.n_states == pytest.approx(3)  # three atoms: 9 - 6
+    assert result.n_states == pytest.approx(9)  # each atom by itself: the whole moves and turns too
+
+
+@pytest.mark.parametrize(
+    ("name", "still", "pbc", "expected"),
+    [
+        ("H2O", [Stationary, ZeroRotation], False, 3),
+        ("H2O", [Stationary], False, 6),
+        ("H2O", [], False, 9),
+        ("CO2", [Stationary, ZeroRotation], False, 4),
+        ("H2O", [Stationary], True, 6),
+        ("H2O", [Stationary, ZeroRotation], True, 6),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value", "ignore:Periodic boundary")  # of ZeroRotation
+def test_degrees_of_freedom_that_move(name, still, pbc, expected):
+    atoms = molecule(name, cell=[8, 8, 8], pbc=pbc)
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(3, 3)))
+    for rest in still:
+        rest(atoms)
+    motion = RigidMotion(atoms)
+    motion.add(atoms.positions[None], atoms.get_velocities()[None])
+    assert motion.n_degrees == expected
+
+
+def test_atoms_at_rest_have_no_spectrum():
+    run = oscillators([500.0] * 3, n_frames=500)
+    still = MemoryRun(run.atoms, run.positions, 2.0, momenta=np.zeros_like(run.momenta))
+    with pytest.raises(AnalysisError, match="no atom moves"):
+        VibrationalDensity(resolution_per_cm=50).run(still)
+    frames = [run.atoms.copy() for _ in range(500)]
+    with pytest.raises(AnalysisError, match="the frames hold no momenta"):
+        VibrationalDensity(resolution_per_cm=50).run(MemoryRun.from_frames(frames, 2.0))
+
+
+@functools.cache
+def damped(resolution_per_cm: float) -> list[VibrationalResult]:
+    """Independent runs of one oscillator, 60 1/cm wide."""
+    runs = (oscillators([800.0] * 3, seed=k, damping_per_cm=30.0) for k in range(20))
+    return [VibrationalDensity(resolution_per_cm=resolution_per_cm).run(run) for run in runs]
+
+
+def test_errors_of_peaks_are_honest():
+    """Of a line broader than the resolution, whose highest point moves within its width."""
+    peaks = [max(one.peaks, key=lambda peak: -abs(peak.frequency_per_cm - 800)) for one in damped(20.0)]
+    scatter = np.std([one.frequency_per_cm for one in peaks], ddof=1)
+    reported = np.sqrt(np.mean([one.error_per_cm**2 for one in peaks]))
+    assert 0.5 < reported / scatter < 2
 
 
 def test_errors_of_the_density_are_honest():
     """The scatter of independent runs beside the error that each gives."""
-    runs = [
-        VibrationalDensity(resolution_per_cm=40).run(oscillators([800.0] * 3, seed=k, damping_per_cm=30.0))
-        for k in range(20)
-    ]
+    runs = damped(40.0)
     density = np.array([one.density for one in runs])
     errors = np.array([one.errors for one in runs], dtype=float)
     high = density.mean(axis=0) > 0.3 * density.mean(axis=0).max()
@@ -137,3 +186,7 @@ def test_chunks_make_no_difference_and_files_hold_the_result(tmp_path):
     assert result == VibrationalDensity().run(run)
     paths = result.write(tmp_path)
     assert VibrationalResult.model_validate_json(paths[0].read_text()) == result
+
+
+def test_a_peak_with_a_flat_top():
+    assert spectrum_peaks(range(8), [0, 1, 2, 2, 2, 1, 0, 0], 0.1) == [3.0]

@@ -25,6 +25,8 @@ class Data:
         Name of the file or run that a structure is of, and its number there.
     predictions : list of Prediction
     card : ModelCard or None
+    is_mean : bool
+        Whether the model averages over atoms.
     """
 
     frames: Sequence[Atoms]
@@ -32,6 +34,7 @@ class Data:
     numbers: Sequence[int]
     predictions: Sequence[Prediction]
     card: ModelCard | None
+    is_mean: bool
 
     @property
     def is_energy(self) -> bool:
@@ -40,6 +43,10 @@ class Data:
     @property
     def unit(self) -> str:
         return "eV" if self.card is None else self.card.unit
+
+    def per_atom(self, value: float, n_atoms: int) -> float:
+        """A value, or the error of one, for each atom; a model that averages over atoms gives it so."""
+        return value if self.is_mean else value / n_atoms
 
     @property
     def has_errors(self) -> bool:
@@ -55,7 +62,7 @@ def of_structures(data: Data, info: Sequence[str]) -> list[Quantity]:
             name="energy" if data.is_energy else "value",
             title="energy per atom, less the elements' references" if data.is_energy else "value per atom",
             unit=f"{data.unit}/atom",
-            values=[one.value / len(one.features) for one in data.predictions],
+            values=[data.per_atom(one.value, len(one.features)) for one in data.predictions],
         ),
     ]
     if data.is_energy:
@@ -105,7 +112,9 @@ def _forces(data: Data) -> Quantity:
 
 def _errors(data: Data) -> list[Quantity]:
     energy = _labelled(
-        data, "energy", lambda one, label: 1000 * abs(one.value + one.references - label) / len(one.features)
+        data,
+        "energy",
+        lambda one, label: 1000 * abs(data.per_atom(one.value + one.references - label, len(one.features))),
     )
     force = _labelled(data, "forces", lambda one, label: 1000 * float(np.abs(one.forces - label).mean()))
     return [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from asecalc_ml.errors import RunError
-from asecalc_ml.md_protocols import temperature
+from asecalc_ml.linear import is_linear
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.rundir import RELAXED, EventKind, RunReader
 from asecalc_ml.topology import bond_changes
@@ -56,7 +56,7 @@ class Relax(Stage):
         state, atoms = engine.state, engine.atoms
         largest = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
         state.forces, state.energy = atoms.get_forces(md=True), None
-        state.linear = temperature.is_linear(atoms)
+        state.linear = is_linear(atoms)
         engine.writer.write_structure(RELAXED, atoms)
         converged = largest <= self.fmax_eV_A
         text = f"relaxation: {n_steps} steps, {engine.energy():.6f} eV, largest force {largest:.4f} eV/Å"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from asecalc_ml.errors import CalculationError, RunError, StructureError
+from asecalc_ml.linear import is_linear
 from asecalc_ml.md_protocols.stages.stage import Stage
-from asecalc_ml.md_protocols.temperature import is_linear
 from asecalc_ml.md_protocols.transfer_part import carry_on
 from asecalc_ml.md_protocols.transfer_plan import PartPlan, Plan, model_options, n_steps_of, reference_options
 from asecalc_ml.rundir import (

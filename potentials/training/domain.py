@@ -50,7 +50,7 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
     return Domain(
         distances=_histograms(distances, DISTANCE_WIDTH_A),
         angles=_histograms(angles, ANGLE_WIDTH_DEG),
-        dihedrals=_histograms(dihedrals, DIHEDRAL_WIDTH_DEG),
+        dihedrals=_histograms(dihedrals, DIHEDRAL_WIDTH_DEG, period=360.0),
         energy_eV=(min(energies), max(energies)),
         largest_force_eV_A=_largest_force(frames),
     )
@@ -89,9 +89,10 @@ def _with_images_of(atoms: Atoms, first: Atoms, graph: BondGraph) -> BondGraph:
     return BondGraph(len(atoms), graph.bonds, shifts)
 
 
-def _histograms(found: dict[str, list], width: float) -> dict[str, Histogram]:
+def _histograms(found: dict[str, list], width: float, period: float | None = None) -> dict[str, Histogram]:
     return {
-        name: Histogram.from_samples(np.concatenate(parts), width) for name, parts in sorted(found.items())
+        name: Histogram.from_samples(np.concatenate(parts), width, period)
+        for name, parts in sorted(found.items())
     }
 
 
