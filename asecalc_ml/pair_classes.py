@@ -46,10 +46,11 @@ def classed_pairs(atoms: Atoms, graph: BondGraph, cutoff: float) -> ClassedPairs
     once = (lengths < cutoff) & ((i < j) | image_once)
     members = pairs.edge_index.T[once]
     classes = graph.classes(members, pairs.cell_shifts[once])
-    return ClassedPairs(members, lengths[once], _names(atoms, members, classes))
+    return ClassedPairs(members, lengths[once], pair_names(atoms, members, classes))
 
 
-def _names(atoms: Atoms, members: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def pair_names(atoms: Atoms, members: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Elements and topological class of pairs, array of str of shape (n_pairs,)."""
     symbols = atoms.get_chemical_symbols()
     elements = [canonical_pattern((symbols[i], symbols[j])) for i, j in members]
     return np.array([f"{pair} {kind}" for pair, kind in zip(elements, classes, strict=True)])

@@ -226,6 +226,18 @@ class BondGraph:
         return FURTHER if tuple(self._offsets[j] - self._offsets[i]) == shift else OTHER_MOLECULE
 
     @cached_property
+    def close_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs within three bonds, each once: atoms (n_pairs, 2), and cell shifts (n_pairs, 3)."""
+        rows = [
+            (i, j, *shift)
+            for i, images in enumerate(self._near)
+            for (j, shift), steps in images.items()
+            if steps and (i < j or (i == j and shift > (0, 0, 0)))
+        ]
+        found = np.array(rows, dtype=int).reshape(-1, 5)
+        return found[:, :2], found[:, 2:]
+
+    @cached_property
     def _near(self) -> list[dict[tuple, int]]:
         """For each atom the images within three bonds, and their number of bonds."""
         return [self._walk(i, max_steps=3) for i in range(self.n_atoms)]

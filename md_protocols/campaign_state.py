@@ -20,11 +20,12 @@ FAILURES = "campaign.json"
 LOCK = ".campaign.lock"
 FREE = {"directory", "wandb", "threads"}  # options that may differ from those that a run began with
 
-WAITING, UNFINISHED, UNANALYSED, DONE = "waiting", "unfinished", "to be analysed", "done"
+WAITING, UNFINISHED, UNANALYSED = "waiting", "unfinished", "to be analysed"
+DONE, STOPPED = "done", "stopped"  # came to its end, or to one that `stop` in its options names
 
 
 def state_of(directory: Path, options: ProtocolOptions) -> str:
-    """One of the four words above.
+    """One of the five words above.
 
     Raises
     ------
@@ -36,9 +37,11 @@ def state_of(directory: Path, options: ProtocolOptions) -> str:
         return WAITING
     run = RunReader(directory)
     _check_same(run, options)
-    if not run.finished:
+    if not run.finished and not run.stopped_as_asked:
         return UNFINISHED
-    return DONE if _is_analysed(directory) else UNANALYSED
+    if not _is_analysed(directory):
+        return UNANALYSED
+    return DONE if run.finished else STOPPED
 
 
 def _is_analysed(directory: Path) -> bool:

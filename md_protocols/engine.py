@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asecalc_ml.progress import Progress
     from asecalc_ml.rundir import RunWriter
 
+ASKED_FOR = "That is one of the conditions that `stop` in the options names."
 Observers = Sequence[tuple[int, Callable[[], None]]]  # every so many steps, what is done
 
 
@@ -195,7 +196,7 @@ class Engine:
             self.progress.warn(message)
 
     def stop(
-        self, reason: str, cause: Exception | None = None, is_good: bool = True, remedy: str | None = None
+        self, reason: str, cause: Exception | None = None, is_good: bool = True, is_asked_for: bool = False
     ) -> None:
         """End the run at the last good state, which is kept.
 
@@ -203,15 +204,15 @@ class Engine:
         ----------
         is_good : bool
             Whether that is the present state; otherwise it is the one of the last checkpoint.
-        remedy : str, optional
-            What may help; by default what the protocol's options say.
+        is_asked_for : bool
+            Whether the options name this as a reason to stop.
 
         Raises
         ------
         RunError
             Always.
         """
-        self.note(EventKind.STOPPED, reason)
+        self.note(EventKind.STOPPED, reason, is_asked_for=is_asked_for)
         if is_good:
             self.checkpoint()
         directory = self.writer.directory
@@ -219,5 +220,5 @@ class Engine:
         raise RunError(
             f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} The last "
             f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. "
-            f"{remedy or self.options.remedy}"
+            f"{ASKED_FOR if is_asked_for else self.options.remedy}"
         ) from cause

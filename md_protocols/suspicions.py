@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.pair_classes import classed_pairs
+from asecalc_ml.pair_classes import ClassedPairs, classed_pairs, pair_names
 from asecalc_ml.topology import bond_graph
 
 if TYPE_CHECKING:
@@ -44,12 +44,27 @@ class OutsideDomain(Sign):
     def __init__(self, start: Atoms, distances: Mapping[str, Histogram], margin: float, cutoff: float):
         self._graph, self._cutoff = bond_graph(start), cutoff
         self._known = {name: _Widened(histogram, margin) for name, histogram in distances.items()}
+        self._close, self._shifts = self._graph.close_pairs
+        self._names = pair_names(start, self._close, self._graph.classes(self._close, self._shifts))
 
     def __call__(self, atoms: Atoms) -> str | None:
-        pairs = classed_pairs(atoms, self._graph, self._cutoff)
+        # An atom that has left sees nothing within the cutoff any more: its bonds are looked at beyond.
+        return self._first_outside(
+            atoms, classed_pairs(atoms, self._graph, self._cutoff), self._covers
+        ) or self._first_outside(atoms, self._close_pairs(atoms), self._may_cover_beyond)
+
+    def _close_pairs(self, atoms: Atoms) -> ClassedPairs:
+        """What was within three bonds at the start, however far apart it is."""
+        i, j = self._close.T
+        vectors = atoms.positions[j] - atoms.positions[i] + self._shifts @ atoms.cell.array
+        return ClassedPairs(self._close, np.linalg.norm(vectors, axis=1), self._names)
+
+    def _first_outside(
+        self, atoms: Atoms, pairs: ClassedPairs, covers: Callable[[str, np.ndarray], np.ndarray]
+    ) -> str | None:
         for name in np.unique(pairs.names):
             chosen = pairs.names == name
-            outside = ~self._covers(str(name), pairs.lengths[chosen])
+            outside = ~covers(str(name), pairs.lengths[chosen])
             if outside.any():
                 worst = int(np.argmax(outside))
                 return _sentence(atoms, pairs.atoms[chosen][worst], pairs.lengths[chosen][worst], str(name))
@@ -59,6 +74,12 @@ class OutsideDomain(Sign):
         known = self._known.get(name)
         return known.covers(lengths) if known is not None else np.zeros(len(lengths), dtype=bool)
 
+    def _may_cover_beyond(self, name: str, lengths: np.ndarray) -> np.ndarray:
+        """Distances beyond the cutoff, which a histogram cannot tell where it ends at the cutoff itself."""
+        known = self._known.get(name)
+        reaches = known is not None and known.highest >= self._cutoff
+        return (lengths < self._cutoff) | reaches
+
 
 class _Widened:
     """Intervals of a histogram's occupied bins, each a margin longer at both ends."""
@@ -66,6 +87,11 @@ class _Widened:
     def __init__(self, histogram: Histogram, margin: float):
         edges, occupied = histogram.edges, np.array(histogram.counts) > 0
         self._low, self._high = edges[:-1][occupied] - margin, edges[1:][occupied] + margin
+
+    @property
+    def highest(self) -> float:
+        """End of the last interval."""
+        return float(self._high[-1])
 
     def covers(self, lengths: np.ndarray) -> np.ndarray:
         """Boolean, of the shape of the lengths: the nearest intervals on either side decide."""
@@ -88,6 +114,7 @@ class CommitteeDisagrees(Sign):
         self._limit = limit_eV_A
 
     def __call__(self, atoms: Atoms) -> str | None:
+        atoms.get_forces(apply_constraint=False)  # a run that has just been resumed has computed nothing yet
         deviation = atoms.calc.results["forces_deviation"]
         worst = int(np.argmax(deviation))
         if deviation[worst] <= self._limit:
@@ -116,7 +143,7 @@ def make_signs(options: Suspicion, start: Atoms, calculator) -> Sequence[Sign]:
             )
         signs.append(OutsideDomain(start, card.domain.distances, options.domain_margin_A, card.cutoff_A))
     if options.committee_deviation_eV_A is not None:
-        if "forces_std" not in getattr(calculator, "implemented_properties", ()):
+        if not getattr(calculator, "members", ()):
             raise ConfigError(
                 "committee_deviation_eV_A needs a committee of models: `calculator: {committee: {members: "
                 "[NAME, NAME]}}`"

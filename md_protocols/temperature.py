@@ -33,7 +33,7 @@ def degrees_of_freedom(atoms: Atoms, linear: bool = False, rotates: bool = False
     translation, rotation = _free_motions(atoms)
     n_rotations = (2 if linear else 3) if rotation and len(atoms) > 1 and not rotates else 0
     n_translations = 3 if translation and not _has_fixed_centre(atoms) else 0
-    return max(0, 3 * len(atoms) - _removed(atoms) - n_translations - n_rotations)
+    return int(max(0, 3 * len(atoms) - _removed(atoms) - n_translations - n_rotations))
 
 
 def moves_freely(atoms: Atoms) -> bool:

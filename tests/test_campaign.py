@@ -218,6 +218,23 @@ def test_what_fails_is_retried_and_then_told(tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "c" / "results.csv").read_text().count("done") == 1
 
 
+def test_a_run_that_met_its_own_condition_stays_where_it_stopped(tmp_path):
+    base = BASE | {"stop": {"temperature_above_K": 1}, "steps": 40}
+    file = campaign_file(tmp_path / "c.yaml", base=base, grid={"seed": [0]})
+    result = command(file)
+    assert result.exit_code == 0, result.output
+    directory = tmp_path / "runs" / "c" / "seed=0"
+    thermo = (directory / "thermo.csv").read_bytes()
+    assert RunReader(directory).stopped_as_asked
+    assert (directory / "report.html").is_file()
+    (row,) = csv.DictReader((tmp_path / "runs" / "c" / "results.csv").open())
+    assert row["state"] == "stopped"
+    again = command(file)
+    assert (again.exit_code, "running" in again.stderr) == (0, False)
+    assert (directory / "thermo.csv").read_bytes() == thermo
+    assert "the temperature is" in " ".join(command(file, "--status").stdout.split())
+
+
 @pytest.mark.slow
 def test_a_run_that_pauses_is_gone_on_with_the_next_time(tmp_path):
     (tmp_path / "runs" / "c").mkdir(parents=True)

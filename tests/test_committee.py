@@ -253,8 +253,9 @@ def test_written_and_read(members, ethanol, tmp_path):
 # ----------------------------------------------------------------------------------------------------- a run
 
 
-def run_options(members: list[str]) -> NVE:
+def run_options(members: list[str], **others) -> NVE:
     return NVE(
+        **others,
         structure="water",
         calculator={"committee": {"members": members}},
         relax=False,
@@ -286,6 +287,24 @@ def test_a_run_names_all_members_and_resumes_bit_for_bit(water_members, tmp_path
     resumed = resume_run(tmp_path / "cut", quiet=True)
     assert same_bytes(straight.directory, resumed.directory, "trajectory.traj")
     assert same_bytes(straight.directory, resumed.directory, "thermo.csv")
+
+
+@pytest.mark.parametrize("at_call", [24, 40], ids=["before the first checkpoint", "after it"])
+def test_frames_on_which_members_differ_are_kept_also_when_resumed(
+    at_call, water_members, tmp_path, monkeypatch
+):
+    options = run_options(water_members, flag={"committee_deviation_eV_A": 1e-6, "interval_fs": 5})
+    straight = options.run(directory=tmp_path / "straight", quiet=True)
+    flagged = [atoms.info["step"] for atoms in read(straight.directory / "flagged.extxyz", ":")]
+    assert flagged == [0, 10, 20, 30, 40, 50, 60]
+    interrupt(monkeypatch, at_call)
+    with pytest.raises(KeyboardInterrupt):
+        options.run(directory=tmp_path / "cut", quiet=True)
+    monkeypatch.undo()
+    monkeypatch.setenv("ASECALC_ML_HOME", str(tmp_path / "models"))
+    resumed = resume_run(tmp_path / "cut", quiet=True)
+    for name in ("flagged.extxyz", "trajectory.traj", "thermo.csv"):
+        assert same_bytes(straight.directory, resumed.directory, name)
 
 
 def test_every_part_gets_its_state_back(members, crystal):

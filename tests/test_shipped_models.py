@@ -40,7 +40,7 @@ RMD17_AIMS = {
     "torchmdnet-uracil": 12,
 }
 MOLECULES = (*RMD17_AIMS, "torchmdnet-ethanol-xtb")
-LIQUID = ("neuralil-ean",)
+LIQUID = ("neuralil-ean", "jat-ean")
 
 
 @pytest.fixture(params=[*MOLECULES, *LIQUID, "torchmdnet-si"])

@@ -1,5 +1,6 @@
 """Runs that end before their last step, and frames that are kept for labelling."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 from typer.testing import CliRunner
 
@@ -58,6 +60,22 @@ def test_a_temperature_beyond_its_bound_stops(tmp_path):
     assert run.thermo["temperature_K"][-1] > 1500
     assert (run.thermo["temperature_K"][:-1] <= 1500).all()
     assert run.thermo["step"][-1] < 4000
+
+
+def test_a_run_that_goes_on_beyond_its_bound_misses_no_frame(tmp_path):
+    """Resumed, it may stop again at once: each time what was written is written once."""
+    heated = {"temperature_K": 300, "temperature_end_K": 3000, "thermostat_time_fs": 20, "steps": 100}
+    options = NVT(**WATER, **heated, write_every=10, thermo_every=10, stop={"temperature_above_K": 250})
+    run = stopped(options, tmp_path / "run", "the temperature is")
+    for _ in range(12):
+        if run.finished:
+            break
+        with contextlib.suppress(RunError):
+            resume_run(run.directory, quiet=True)
+    assert run.finished
+    assert sum(event["kind"] == "stopped" for event in run.events) > 2
+    assert run.thermo["step"].tolist() == list(range(0, 101, 10))
+    assert run.n_frames == 11
 
 
 @pytest.mark.parametrize("protocol", [NVE, NVT])
@@ -125,9 +143,21 @@ def test_a_kind_of_pair_that_was_never_seen_is_outside():
     assert "pair of its kind was in training" in sign(molecule("H2O"))
 
 
+def test_an_atom_that_has_left_is_outside_however_far():
+    atoms = molecule("H2O")
+    for far in (4.0, 6.0, 50.0):
+        atoms.positions = [[0, 0, 0], [0, 0.95, 0], [0, 0, far]]
+        assert "H2" in domain(0.1)(atoms)
+    reaching = Histogram.from_samples(np.linspace(0.9, 2.0, 200), 0.02)  # a cutoff hides what lies beyond
+    sign = OutsideDomain(molecule("H2O"), {"H-O bonded": reaching, "H-H 1-3": reaching}, 0.1, cutoff=2.0)
+    assert sign(atoms) is None
+
+
 def test_a_committee_that_disagrees_is_told():
     atoms = molecule("H2O")
-    atoms.calc = SimpleNamespace(results={"forces_deviation": np.array([0.01, 0.2, 0.05])})
+    deviations = np.array([0.01, 0.2, 0.05])
+    atoms.calc = SinglePointCalculator(atoms, forces=np.zeros((3, 3)))
+    atoms.calc.results["forces_deviation"] = deviations
     assert CommitteeDisagrees(0.25)(atoms) is None
     assert CommitteeDisagrees(0.1)(atoms) == "the committee's forces on H1 deviate by 0.200 eV/Å (limit 0.1)"
 

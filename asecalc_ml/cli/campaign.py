@@ -73,7 +73,7 @@ def _conclude(statuses: list[Status], directory: Path) -> None:
             f"{first.text} Begun again, the campaign takes up those that have failed no more than `retries` "
             "times"
         )
-    paused = [one for one in statuses if one.state != "done"]
+    paused = [one for one in statuses if one.state not in ("done", "stopped")]
     if paused:
         raise RunPausedError(
             f"{directory}: {len(paused)} of {len(statuses)} runs are not done ({paused[0].point.name}: "

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from asecalc_ml.cli.campaign_executors import LOST, Executor, Job, Outcome
 from asecalc_ml.cli.campaign_worker import BUSY, FAILED
 from asecalc_ml.errors import RunPausedError
-from asecalc_ml.md_protocols.campaign_state import DONE, WAITING, state_of, steps_of
+from asecalc_ml.md_protocols.campaign_state import DONE, STOPPED, WAITING, state_of, steps_of
+from asecalc_ml.rundir import RunReader
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.campaign import Campaign, Point
@@ -74,6 +75,8 @@ class Driver:
     def _first(self, point: Point) -> Status:
         path = self._folder.path(point)
         state, why = state_of(path, point.options), self._folder.why_failed(point)
+        if state == STOPPED:
+            return Status(point, path, state, RunReader(path).ended_early, steps_of(path))
         if state != DONE and len(why) > self._options.retries:
             return Status(point, path, FAILED, self._failure(why), steps_of(path))
         text = f"failed before: {why[-1]}" if why and state != DONE else ""
@@ -89,7 +92,7 @@ class Driver:
         display : callable
             Told a status that has changed; None where time has passed.
         """
-        left = [one for one in self.statuses if one.state not in (DONE, FAILED)]
+        left = [one for one in self.statuses if one.state not in (DONE, STOPPED, FAILED)]
         for one in self.statuses:
             if one not in left:
                 display(one)

@@ -38,7 +38,7 @@ def write_tables(directory: Path, statuses: list[Status]) -> list[Path]:
 def _row(status: Status) -> Row:
     row = {"run": status.point.name, "state": status.state}
     row |= {option: _plain(value) for option, value in status.point.values.items()}
-    return row | _results(status) if status.state == "done" else row
+    return row | _results(status) if status.state in ("done", "stopped") else row
 
 
 def _plain(value: Any) -> Any:

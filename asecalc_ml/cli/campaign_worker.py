@@ -16,9 +16,9 @@ import traceback
 from pathlib import Path
 
 from asecalc_ml.cli.process import set_threads, show_messages
-from asecalc_ml.errors import AsecalcError, RunBusyError, RunPausedError
+from asecalc_ml.errors import AsecalcError, RunBusyError, RunError, RunPausedError
 
-DONE, PAUSED, BUSY, FAILED = "done", "paused", "busy", "failed"
+PAUSED, BUSY, FAILED = "paused", "busy", "failed"
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def _end_with_the_parent() -> None:
 
 def _outcome(job: dict) -> tuple[str, str]:
     try:
-        _carry_out(Path(job["directory"]), job["options"])
+        return _carry_out(Path(job["directory"]), job["options"])
     except RunPausedError as error:
         return PAUSED, str(error)
     except RunBusyError as error:
@@ -48,12 +48,28 @@ def _outcome(job: dict) -> tuple[str, str]:
     except Exception as error:  # a calculator may raise anything; one run must not end the others
         traceback.print_exc()
         return FAILED, f"{type(error).__name__}: {error}"
-    return DONE, ""
 
 
-def _carry_out(directory: Path, options: dict) -> None:
-    from asecalc_ml import plugins
+def _carry_out(directory: Path, options: dict) -> tuple[str, str]:
     from asecalc_ml.cli.analyse import analyse
+    from asecalc_ml.md_protocols.campaign_state import DONE, STOPPED
+    from asecalc_ml.rundir import RunReader
+
+    try:
+        _run(directory, options)
+    except RunPausedError:
+        raise
+    except RunError:
+        if not _has_stopped(directory):
+            raise
+    analyse(directory)
+    run = RunReader(directory)
+    return (DONE, "") if run.finished else (STOPPED, run.ended_early)
+
+
+def _run(directory: Path, options: dict) -> None:
+    """Begin a run, or go on with one that is not over."""
+    from asecalc_ml import plugins
     from asecalc_ml.config import parse_options
     from asecalc_ml.md_protocols.resume import resume_run
     from asecalc_ml.rundir import PROTOCOL, RunReader
@@ -61,9 +77,15 @@ def _carry_out(directory: Path, options: dict) -> None:
     if not (directory / PROTOCOL).is_file():
         model = plugins.get("protocols", options["protocol"])
         parse_options(options, model).run(directory=directory, quiet=True)
-    elif not RunReader(directory).finished:
+    elif not RunReader(directory).finished and not _has_stopped(directory):
         resume_run(directory, quiet=True)
-    analyse(directory)
+
+
+def _has_stopped(directory: Path) -> bool:
+    """Whether the run has met a condition of its own `stop`."""
+    from asecalc_ml.rundir import PROTOCOL, RunReader
+
+    return (directory / PROTOCOL).is_file() and RunReader(directory).stopped_as_asked
 
 
 if __name__ == "__main__":

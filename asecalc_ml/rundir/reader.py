@@ -130,9 +130,18 @@ class RunReader:
     @property
     def ended_early(self) -> str | None:
         """Why the run has stopped for good; None for one that came to its end, or can go on."""
+        last = self._last_ending
+        return last["message"] if last.get("kind") == EventKind.STOPPED else None
+
+    @property
+    def stopped_as_asked(self) -> bool:
+        """Whether it was a condition of `stop` in the options that ended it."""
+        return self.ended_early is not None and self._last_ending.get("is_asked_for", False)
+
+    @property
+    def _last_ending(self) -> dict[str, Any]:
         endings = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED, EventKind.FINISHED)
-        last = next((event for event in reversed(self.events) if event["kind"] in endings), None)
-        return last["message"] if last is not None and last["kind"] == EventKind.STOPPED else None
+        return next((event for event in reversed(self.events) if event["kind"] in endings), {})
 
     @property
     def thermo(self) -> dict[str, np.ndarray]:

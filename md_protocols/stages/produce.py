@@ -57,7 +57,7 @@ class Produce(TimeSteps):
             engine.write_row(THERMO, self.timestep_fs, self.columns)
 
         options, watch = engine.options, self.watch(engine)
-        at_rows = [row, watch, Bounds(engine)]
+        at_rows = [row, watch]
         at_frames = [FrameObserver(engine)]
         if options.flag.is_on:
             at_frames.append(Flags(engine, self.timestep_fs))
@@ -66,6 +66,7 @@ class Produce(TimeSteps):
         return [
             *((options.thermo_every, observer) for observer in at_rows),
             *((options.write_every, observer) for observer in at_frames),
+            (options.thermo_every, Bounds(engine)),  # the frame of this moment is written: a run may go on
             (options.checkpoint_every, watch),
         ]
 

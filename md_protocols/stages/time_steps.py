@@ -57,11 +57,11 @@ class TimeSteps(Stage):
             engine.integrator.remember(state.memory)
         observers = self.observers(engine)
         if not state.begun:
+            state.begun = True  # an observer may stop the run, and what it has written is not written again
             self._warn_of_long_steps(engine)
             if state.produced == 0:  # else the stage before has written this moment
                 for _, observe in observers:
                     observe()
-            state.begun = True
         engine.integrate(self.n_steps, observers)
         engine.writer.flush()
         self.conclude(engine)

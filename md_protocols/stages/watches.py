@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from asecalc_ml.md_protocols.integrators import Ramp
 
 BLOWN_UP_EV = 1.0  # per atom: no chemistry releases that much, and no sound integration drifts so far
-ASKED_FOR = "That is one of the conditions that `stop` in the options names."
 HOT = 10  # times the thermal energy, beyond which a thermostat has lost its system
 
 
@@ -38,7 +37,8 @@ class TotalEnergyWatch:
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        written = RunReader(engine.writer.directory).thermo["total_eV"]  # of a run that is resumed
+        thermo = RunReader(engine.writer.directory).thermo  # of a run that is resumed, or of parts before
+        written = thermo["total_eV"][thermo["step"] >= engine.state.produced]
         self._first = float(written[0]) if len(written) else np.nan
 
     def __call__(self) -> None:
@@ -75,7 +75,7 @@ class Bounds:
         found = temperature(kinetic, engine.integrator.n_degrees)
         if found > limit:
             reason = f"the temperature is {found:.0f} K (temperature_above_K: {limit:g})"
-            engine.stop(reason, remedy=ASKED_FOR)
+            engine.stop(reason, is_asked_for=True)
 
     def _look_at_energy(self) -> None:
         engine, limit = self._engine, self._options.energy_change_eV_atom
@@ -89,7 +89,7 @@ class Bounds:
             engine.stop(
                 f"the conserved energy has changed by {change:+.4f} eV per atom "
                 f"(energy_change_eV_atom: {limit:g})",
-                remedy=ASKED_FOR,
+                is_asked_for=True,
             )
 
 
@@ -112,7 +112,7 @@ class FrameBounds:
 
     def _stop(self, reason: str) -> None:
         self._engine.flag(reason)
-        self._engine.stop(reason, remedy=ASKED_FOR)
+        self._engine.stop(reason, is_asked_for=True)
 
 
 class Flags:
