@@ -105,8 +105,16 @@ def expand(campaign: Campaign, source: Path) -> list[Point]:
 
 def _base(campaign: Campaign, source: Path) -> dict[str, Any]:
     if isinstance(campaign.base, str):
-        return json.loads(json.dumps(read_yaml(source.parent / campaign.base)))
-    return campaign.base
+        return _plain(read_yaml(source.parent / campaign.base), source)
+    return _plain(campaign.base, source)
+
+
+def _plain(data: dict[str, Any], source: Path) -> dict[str, Any]:
+    """A copy of nothing but what JSON knows."""
+    try:
+        return json.loads(json.dumps(data))
+    except TypeError as error:  # YAML reads 2026-11-21 as a date
+        raise ConfigError(f"{source}: base: {error}: put that value in quotes") from error
 
 
 def _point(base: dict[str, Any], values: dict[str, Any], source: Path) -> Point:

@@ -15,7 +15,7 @@ from ase import Atoms
 from asecalc_ml.errors import RunError
 from asecalc_ml.rundir import CHECKPOINT, PREVIOUS_CHECKPOINT
 
-SCHEMA = 2
+SCHEMA = 3
 # attributes that JSON knows
 PLAIN = (
     "linear", "stage", "step", "begun", "energy", "changed_bonds", "memory",
@@ -92,8 +92,15 @@ class Checkpoint:
         state.rng.bit_generator.state = self.values["rng"]
         for name in PLAIN:
             setattr(state, name, self.values[name])
+        for constraint, lengths in zip(_keeping_lengths(atoms), self.values["bond_lengths"], strict=True):
+            constraint.bondlengths = None if lengths is None else np.array(lengths)
         if self.values["calculator"] is not None and hasattr(atoms.calc, "restore_state"):
             atoms.calc.restore_state(self.values["calculator"])
+
+
+def _keeping_lengths(atoms: Atoms) -> list:
+    """Constraints that take their bond lengths from the first positions they see, and do not write them."""
+    return [one for one in atoms.constraints if hasattr(one, "bondlengths")]
 
 
 def pack(state: State, marks: dict[str, dict]) -> bytes:
@@ -101,6 +108,10 @@ def pack(state: State, marks: dict[str, dict]) -> bytes:
     atoms, calculator = state.atoms, state.atoms.calc
     values = {name: getattr(state, name) for name in PLAIN} | {
         "schema": SCHEMA,
+        "bond_lengths": [
+            None if one.bondlengths is None else np.asarray(one.bondlengths).tolist()
+            for one in _keeping_lengths(atoms)
+        ],
         "rng": state.rng.bit_generator.state,
         "calculator": calculator.checkpoint_state() if hasattr(calculator, "checkpoint_state") else None,
         "marks": marks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,10 +34,20 @@ class Engine:
         From which the run goes on; its forces are known.
     writer : RunWriter
     progress : Progress
+    allow_different : bool
+        Go on with other calculators than the run began with.
     """
 
-    def __init__(self, options: ProtocolOptions, state: State, writer: RunWriter, progress: Progress):
+    def __init__(
+        self,
+        options: ProtocolOptions,
+        state: State,
+        writer: RunWriter,
+        progress: Progress,
+        allow_different: bool = False,
+    ):
         self.options, self.state, self.writer, self.progress = options, state, writer, progress
+        self._allow_different = allow_different
         self.atoms = state.atoms
         self.masses = state.atoms.get_masses()
         self.integrator: Integrator | None = None  # of the stage, where it makes time steps
@@ -64,6 +74,31 @@ class Engine:
     def production_step(self) -> int:
         """Steps of this and earlier productions."""
         return self.state.produced + self.state.step
+
+    def check_same(self, name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+        """Refuse to go on with a further calculator that has changed since, or note it where that is allowed.
+
+        Parameters
+        ----------
+        name : str
+            Of the calculator.
+        before, now : dict
+            Descriptions, see :func:`asecalc_ml.calculators.describe_calculator`.
+
+        Raises
+        ------
+        RunError
+            If it has changed, and that is not allowed.
+        """
+        if all(before[key] == now[key] for key in ("model_hash", "class", "versions")):
+            return
+        what = "(another model, or another version of what it rests on)"
+        if not self._allow_different:
+            raise RunError(
+                f"{self.writer.directory}: {name} is not what the run began with {what}: bring it back, "
+                "start a new run, or go on all the same with --allow-different"
+            )
+        self.note(EventKind.WARNING, f"goes on with another {name} {what}")
 
     # ------------------------------------------------------------------------------------------ steps
 

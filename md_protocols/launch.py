@@ -124,11 +124,13 @@ def first_state(options: ProtocolOptions, atoms: Atoms) -> State:
     return state
 
 
-def drive(options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool) -> RunReader:
+def drive(
+    options: ProtocolOptions, state: State, writer: RunWriter, quiet: bool, allow_different: bool = False
+) -> RunReader:
     """Run all stages that are left, and note the end."""
     progress = make_progress(quiet)
     try:
-        engine = Engine(options, state, writer, progress)
+        engine = Engine(options, state, writer, progress, allow_different)
         with _ending_on_sigterm(engine), _tracked(options, writer):
             engine.run(options.stages())
     except KeyboardInterrupt:
@@ -195,6 +197,7 @@ def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
         "seed": options.seed,
         "threads": options.threads,
         "frame_interval_fs": options.frame_interval_fs,
+        "options": options.model_dump(mode="json"),
     }
 
 

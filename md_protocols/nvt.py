@@ -77,12 +77,14 @@ class NVT(ThermostatOptions):
 
     def check_start(self, atoms: Atoms) -> None:
         """Velocities that can be scaled, and no constraints that the thermostat would break."""
+        from asecalc_ml.md_protocols.temperature import internal_kinetic_energy
+
         super().check_start(atoms)
         is_given = self.velocities == "structure" and self.equilibration_ps == 0
-        if self.thermostat == "bussi" and is_given and not atoms.get_momenta().any():
+        if self.thermostat == "bussi" and is_given and internal_kinetic_energy(atoms) == 0:
             raise StructureError(
-                "the bussi thermostat scales velocities, and all of the structure's are zero: use "
-                "velocities: thermal, or thermostat: langevin"
+                "the bussi thermostat scales velocities, and beside translation and rotation the structure "
+                "has none: use velocities: thermal, or thermostat: langevin"
             )
         if self.thermostat == "nose-hoover-chain" and atoms.constraints:
             names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))

@@ -15,6 +15,12 @@ from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.progress import make_progress
 from asecalc_ml.rundir import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now
 
+#: Options that may be changed before a run goes on. The calculator is compared by what it is.
+FREE = {
+    "analyses", "calculator", "checkpoint_every", "directory", "flag", "more_calculators", "reference",
+    "steps", "stop", "structure", "threads", "wandb",
+}  # fmt: skip
+
 
 def resume_run(
     directory: str | Path, allow_different: bool = False, quiet: bool = False, calculator: Any = None
@@ -26,7 +32,7 @@ def resume_run(
     directory : str or Path
         A run directory.
     allow_different : bool
-        Go on although the model or a version has changed since; it is noted in the run's events.
+        Go on although the model, a version or an option has changed since; it is noted in the run's events.
     quiet : bool
         Print nothing.
     calculator : ase Calculator, optional
@@ -49,11 +55,11 @@ def resume_run(
         return run
     options = _options(run)
     atoms = launch.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
-    differences = _differences(run.provenance, atoms)
+    differences = _differences(run.provenance, options, atoms)
     if differences and not allow_different:
         raise RunError(_refusal(run, differences))
     with launch.threads(options):
-        return _go_on(run, options, atoms, differences, quiet)
+        return _go_on(run, options, atoms, differences, quiet, allow_different)
 
 
 def _options(run: RunReader) -> ProtocolOptions:
@@ -71,11 +77,18 @@ def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) 
     return options
 
 
-def _go_on(run: RunReader, options: ProtocolOptions, atoms, differences: list[str], quiet: bool) -> RunReader:
+def _go_on(
+    run: RunReader,
+    options: ProtocolOptions,
+    atoms,
+    differences: list[str],
+    quiet: bool,
+    allow_different: bool,
+) -> RunReader:
     # the lock comes first: a run that still lives writes checkpoints while we read
     with contextlib.closing(RunWriter.open(run.directory)) as writer:
         state = restored(run, options, atoms, writer, differences)
-        return launch.drive(options, state, writer, quiet)
+        return launch.drive(options, state, writer, quiet, allow_different)
 
 
 def restored(
@@ -96,22 +109,43 @@ def restored(
 
 def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> State:
     if checkpoint is None:  # killed before the first: begin again
+        launch.announce(options, atoms)
         return launch.first_state(options, atoms)
     state = State(atoms, launch.generator(options))
     checkpoint.restore(state)
     return state
 
 
-def _differences(provenance: dict, atoms) -> list[str]:
+def _differences(provenance: dict, options: ProtocolOptions, atoms) -> list[str]:
     """What has changed since the run began and may change its trajectory."""
     here = launch.describe(atoms.calc)
-    old_hash, new_hash = provenance["calculator"]["model_hash"], here["model_hash"]
+    return [
+        *_other_calculator(provenance["calculator"], here),
+        *_changed(provenance["versions"], launch.versions(atoms.calc)),
+        *_changed(_fixed(provenance["options"]), _fixed(options.model_dump(mode="json"))),
+    ]
+
+
+def _other_calculator(old: dict, here: dict) -> list[str]:
+    """A model by its hash; what else there is by its class and arguments."""
+    old_hash, new_hash = old["model_hash"], here["model_hash"]
     found = [] if old_hash == new_hash else [f"model {_short(new_hash)} instead of {_short(old_hash)}"]
-    terms = [described.get("corrections", []) for described in (provenance["calculator"], here)]
-    found += [] if terms[0] == terms[1] else [f"added terms {terms[1]} instead of {terms[0]}"]
-    before, after = provenance["versions"], launch.versions(atoms.calc)
+    if old_hash is None and new_hash is None:
+        found += _changed({"calculator": old["class"]}, {"calculator": here["class"]})
+        found += _changed(old["parameters"], here["parameters"])
+    terms = [described.get("corrections", []) for described in (old, here)]
+    return found + ([] if terms[0] == terms[1] else [f"added terms {terms[1]} instead of {terms[0]}"])
+
+
+def _fixed(options: dict) -> dict:
+    return {name: value for name, value in options.items() if name not in FREE}
+
+
+def _changed(before: dict, after: dict) -> list[str]:
+    """What is not as before; objects whose text is their place in memory say nothing."""
     changed = [name for name in before if after.get(name, before[name]) != before[name]]
-    return found + [f"{name} {after[name]} instead of {before[name]}" for name in changed]
+    known = [name for name in changed if " at 0x" not in f"{before[name]}{after[name]}"]
+    return [f"{name} {after[name]} instead of {before[name]}" for name in known]
 
 
 def _other_processor(provenance: dict) -> list[str]:

@@ -56,13 +56,21 @@ class Sequence(DynamicsOptions):
 
     @property
     def parts(self) -> list[EnsembleOptions]:
-        """Options of each production."""
-        return [_parse(part, number, self.timestep_fs) for number, part in enumerate(self.sequence, start=1)]
+        """Options of each production; one without a temperature has that at which the one before ends."""
+        found, temperature_K = [], self.temperature_K
+        for number, given in enumerate(self.sequence, start=1):
+            part = _parse({"temperature_K": temperature_K} | given, number, self.timestep_fs)
+            end_K = getattr(part, "temperature_end_K", None)
+            temperature_K = part.temperature_K if end_K is None else end_K
+            found.append(part)
+        return found
 
     def check_start(self, atoms: Atoms) -> None:
         """What every ensemble asks of the structure."""
         super().check_start(atoms)
-        for part in self.parts:
+        first, *others = self.parts
+        own = {"velocities": self.velocities, "equilibration_ps": self.equilibration_ps}
+        for part in (first.model_copy(update=own), *others):
             part.check_start(atoms)
 
     def productions(self, is_equilibrated: bool) -> list[Produce]:
@@ -83,7 +91,7 @@ class Sequence(DynamicsOptions):
 def _parse(part: dict[str, Any], number: int, timestep_fs: float) -> EnsembleOptions:
     """Options of a part, among which those of the whole sequence are refused."""
     source = f"part {number} of the sequence"
-    ensemble = ENSEMBLES.get(part.get("ensemble"))
+    ensemble = ENSEMBLES.get(str(part.get("ensemble")))
     if ensemble is None:
         raise ValueError(f"{source}: `ensemble` is one of {', '.join(ENSEMBLES)}")
     common = sorted(set(part) & (set(DynamicsOptions.model_fields) - {"temperature_K"}))

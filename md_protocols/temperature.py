@@ -6,6 +6,7 @@ import numpy as np
 from ase import Atoms, units
 
 from asecalc_ml.errors import RunError
+from asecalc_ml.linear import is_linear
 
 #: Constraints between atoms, under which the whole may still move and turn. Any other anchors it in space.
 INTERNAL = {"FixBondLengths", "FixInternals", "FixLinearTriatomic", "FixCom", "Hookean"}
@@ -39,6 +40,14 @@ def degrees_of_freedom(atoms: Atoms, linear: bool = False, rotates: bool = False
 def moves_freely(atoms: Atoms) -> bool:
     """Whether nothing holds the centre of mass yet."""
     return _free_motions(atoms)[0] and not _has_fixed_centre(atoms)
+
+
+def internal_kinetic_energy(atoms: Atoms) -> float:
+    """Kinetic energy in eV without translation and rotation; exactly 0 where only rounding is left."""
+    masses, inside = atoms.get_masses(), atoms.copy()
+    remove_rigid_motion(inside, is_linear(inside))
+    found, every = (kinetic_energy(one.get_momenta(), masses) for one in (inside, atoms))
+    return found if found > 1e-20 * every else 0.0
 
 
 def _free_motions(atoms: Atoms) -> tuple[bool, bool]:

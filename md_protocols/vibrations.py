@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.relax import RelaxOptions
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 class Vibrations(RelaxOptions):
@@ -24,8 +28,18 @@ class Vibrations(RelaxOptions):
         description="second derivatives: by autograd where the model offers it, or differences of forces",
     )
     displacement_A: float = Field(
-        0.005, gt=0, le=0.1, description="displacement of an atom for central finite differences, Å"
+        0.005, ge=1e-4, le=0.1, description="displacement of an atom for central finite differences, Å"
     )
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Refuse constraints that do not hold whole atoms."""
+        super().check_start(atoms)
+        others = sorted({type(one).__name__ for one in atoms.constraints} - {"FixAtoms"})
+        if others:
+            raise StructureError(
+                f"vibrations know atoms that FixAtoms holds, and the structure has {', '.join(others)}: "
+                "remove them, or hold whole atoms"
+            )
 
     def stages(self) -> list:
         """Relax, if wanted, and Hessian."""

@@ -126,6 +126,9 @@ def test_a_base_in_a_file_lies_beside_the_campaign(tmp_path):
     assert (one.options.seed, one.options.steps, one.options.directory) == (7, 20, None)
     with pytest.raises(ConfigError, match=r"nothing.yaml: no such file"):
         expand(Campaign(base="nothing.yaml", grid={"seed": [7]}), tmp_path / "c.yaml")
+    (tmp_path / "date.yaml").write_text("protocol: nve\ndirectory: 2026-11-21\n")
+    with pytest.raises(ConfigError, match="date is not JSON serializable: put that value in quotes"):
+        expand(Campaign(base="date.yaml", grid={"seed": [7]}), tmp_path / "c.yaml")
     with pytest.raises(ConfigError, match="the base names no protocol"):
         points({"seed": [1]}, {"structure": "H2O"})
 

@@ -8,7 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.constraints import FixBondLengths
 
 import asecalc_ml
 from asecalc_ml.errors import RunError
@@ -227,6 +231,76 @@ def test_another_version_of_what_a_model_rests_on_is_refused(tmp_path, tiny_mode
         resume_run(run.directory, quiet=True)
 
 
+def test_another_calculator_is_refused(tmp_path, monkeypatch):
+    from ase.calculators.lj import LennardJones
+
+    broken_off(tmp_path / "run", monkeypatch, "Springs")
+    with pytest.raises(RunError, match=r"calculator ase.calculators.lj:LennardJones instead of toy_calc"):
+        resume_run(tmp_path / "run", quiet=True, calculator=LennardJones())
+
+
+def test_other_arguments_of_a_calculator_are_refused(tmp_path):
+    argon = Atoms("Ar3", [[0, 0, 0], [0, 3.8, 0], [3.8, 0, 0]])
+    calculator = {"ase.calculators.lj:LennardJones": {"sigma": 3.4, "epsilon": 0.01, "rc": 9.0}}
+    stopping = {"calculator": calculator, "stop": {"temperature_above_K": 1.0}}
+    with pytest.raises(RunError, match="the temperature is"):
+        NVE(**OPTIONS | stopping).run(argon, tmp_path / "run", quiet=True)
+    protocol = tmp_path / "run" / "protocol.yaml"
+    protocol.write_text(protocol.read_text().replace("epsilon: 0.01", "epsilon: 0.02"))
+    with pytest.raises(RunError, match=r"epsilon 0.02 instead of 0.01"):
+        resume_run(tmp_path / "run", quiet=True)
+
+
+def test_other_options_are_refused_but_more_steps_are_not(tmp_path, monkeypatch):
+    broken_off(tmp_path / "run", monkeypatch, "Springs")
+    protocol = tmp_path / "run" / "protocol.yaml"
+    text = protocol.read_text()
+    before, steps = (OPTIONS[name] for name in ("timestep_fs", "steps"))
+    protocol.write_text(text.replace(f"timestep_fs: {before}\n", "timestep_fs: 0.123\n", 1))
+    assert protocol.read_text() != text
+    with pytest.raises(RunError, match=rf"timestep_fs 0.123 instead of {before}"):
+        resume_run(tmp_path / "run", quiet=True)
+    protocol.write_text(text.replace(f"steps: {steps}\n", f"steps: {steps + 10}\n"))
+    run = resume_run(tmp_path / "run", quiet=True)
+    assert (run.finished, run.thermo["step"][-1]) == (True, steps + 10)
+
+
+def test_bond_lengths_that_are_kept_are_kept_to_the_last_bit(tmp_path, monkeypatch):
+    from toy_calculators import Springs
+
+    given = NVE(**OPTIONS | {"calculator": None, "structure": None, "relax": False})
+
+    def held():
+        atoms = molecule("H2O")
+        atoms.set_constraint(FixBondLengths([[0, 1]]))
+        atoms.calc = Springs()
+        return atoms
+
+    straight = given.run(held(), tmp_path / "straight", quiet=True)
+    monkeypatch.setattr("toy_calculators.Springs.calculate", interrupted_at(150))
+    with pytest.raises(KeyboardInterrupt):
+        given.run(held(), tmp_path / "run", quiet=True)
+    monkeypatch.undo()
+    resumed = resume_run(tmp_path / "run", quiet=True, calculator=Springs())
+    tables, frames = (
+        [read(one) for one in (resumed, straight)]
+        for read in (
+            lambda run: (run.directory / "thermo.csv").read_bytes(),
+            lambda run: np.concatenate([frames.momenta for frames in run.frame_chunks()]),
+        )
+    )
+    assert tables[0] == tables[1]
+    assert np.array_equal(*frames)  # the files differ: ASE writes such constraints again when one is reopened
+
+
+def test_a_calculator_is_told_how_long_the_run_will_be_also_when_it_begins_again(tmp_path, monkeypatch):
+    broken_off(tmp_path / "run", monkeypatch, "Springs", breaks_at=3)
+    told = []
+    monkeypatch.setattr("toy_calculators.Springs.expect", lambda *given: told.append(given), raising=False)
+    resume_run(tmp_path / "run", quiet=True)
+    assert len(told) == 1
+
+
 def test_another_processor_is_noted(tmp_path, monkeypatch):
     broken_off(tmp_path / "run", monkeypatch, "Springs")
     path = tmp_path / "run" / "provenance.json"
@@ -288,7 +362,6 @@ def test_nothing_to_resume(tmp_path):
 
 
 def test_a_calculator_of_python_has_to_be_passed_again(tmp_path, monkeypatch):
-    from ase.build import molecule
     from toy_calculators import Springs
 
     atoms = molecule("H2O")

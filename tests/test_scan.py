@@ -374,6 +374,25 @@ def _failing(self, *args, **kwargs):
     raise RuntimeError("no convergence")
 
 
+def test_a_straight_angle_cannot_be_held_and_is_marked(tmp_path):
+    options = {"coordinate": [1, 0, 2], "start": 150, "stop": 180, "points": 3}
+    run = scan(tmp_path / "run", molecule("H2O"), kind="relaxed", relax_fmax_eV_A=0.05, **options)
+    _, energies, _ = curve(run)
+    assert np.isnan(energies).tolist() == [False, False, True]
+    assert any("relaxing failed" in event["message"] for event in run.events)
+
+
+def test_a_bond_longer_than_half_the_cell_is_not_filed_under_another_length(tmp_path):
+    argon = Atoms("Ar3", [[0, 0, 0], [3.2, 0, 0], [1.5, 3.0, 0]], cell=[6.5, 9.0, 9.0], pbc=True)
+    lj = {"ase.calculators.lj:LennardJones": {"sigma": 3.0, "epsilon": 0.01, "rc": 6.0}}
+    options = {"coordinate": [0, 1], "start": 3.0, "stop": 4.2, "points": 3, "kind": "relaxed"}
+    run = scan(tmp_path / "run", argon, calculator=lj, relax_fmax_eV_A=1e-3, **options)
+    values, energies, _ = curve(run)
+    kept = values[np.isfinite(energies)]
+    assert kept.tolist() == pytest.approx([3.0])
+    assert [atoms.get_distance(0, 1) for atoms in run.frames()] == pytest.approx(kept, abs=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["rigid", "relaxed"])
 def test_killed_it_goes_on_at_the_next_point(kind, tmp_path, monkeypatch):
     options = {
@@ -426,8 +445,11 @@ def test_another_model_is_not_mixed_in(tmp_path, monkeypatch):
         scan(tmp_path / "run", molecule("H2O"), calculator="toy_calculators:KilledSprings", **options)
     monkeypatch.setenv("TOY_BREAKS_AT", "-1")
     monkeypatch.setenv("TOY_HASH", "b" * 64)
-    with pytest.raises(RunError, match="toy_calculators:Model is not what the scan began with"):
+    with pytest.raises(RunError, match="toy_calculators:Model is not what the run began with"):
         resume_run(tmp_path / "run", quiet=True)
+    run = resume_run(tmp_path / "run", quiet=True, allow_different=True)
+    assert run.finished
+    assert any("goes on with another toy_calculators:Model" in event["message"] for event in run.events)
 
 
 # ---------------------------------------------------------------------- what is found

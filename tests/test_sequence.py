@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import molecule
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -89,6 +90,7 @@ def test_resumed_in_any_part(call, tmp_path, monkeypatch):
     ("part", "said"),
     [
         ({"ensemble": "nvr"}, "`ensemble` is one of nve, nvt, npt"),
+        ({"ensemble": ["nvt"]}, "`ensemble` is one of nve, nvt, npt"),
         ({"ensemble": "nvt", "timestep_fs": 1.0}, "timestep_fs belongs to the whole"),
         ({"ensemble": "nvt", "stepz": 10}, "stepz"),
     ],
@@ -96,6 +98,32 @@ def test_resumed_in_any_part(call, tmp_path, monkeypatch):
 def test_parts_that_make_no_sense(part, said):
     with pytest.raises((ValidationError, ConfigError), match=said):
         Sequence(**ETHANE, sequence=[part])
+
+
+def test_parts_take_the_temperature_at_which_the_one_before_ends(tmp_path):
+    parts = [
+        {"ensemble": "nvt", "temperature_end_K": 900, "steps": 10},
+        {"ensemble": "nvt", "steps": 10},
+        {"ensemble": "nvt", "temperature_K": 400, "steps": 10},
+        {"ensemble": "nve", "steps": 10},
+    ]
+    options = Sequence(**ETHANE | {"temperature_K": 700}, sequence=parts, write_every=10)
+    assert [part.temperature_K for part in options.parts] == [700, 900, 400, 400]
+
+
+def test_an_energy_that_heating_has_raised_is_none_that_blew_up(tmp_path):
+    """A constant-energy part is held against its own beginning."""
+    parts = [
+        {"ensemble": "nvt", "temperature_end_K": 12000, "thermostat_time_fs": 5, "steps": 400},
+        {"ensemble": "nve", "steps": 20},
+    ]
+    options = Sequence(**ETHANE | {"timestep_fs": 0.1}, sequence=parts, write_every=10)
+    run = options.run(directory=tmp_path / "run", quiet=True)
+    assert run.finished
+    total = run.thermo["total_eV"]
+    assert total[-3] - total[0] > 8  # 1 eV for each atom
+    (last,) = (event["message"] for event in run.events if event["kind"] == "finished")
+    assert "target" not in last
 
 
 def test_joints_lie_on_frames():
@@ -109,6 +137,15 @@ def test_every_part_is_checked_against_the_structure(tmp_path):
     )
     with pytest.raises(StructureError, match="periodic in three directions"):
         options.run(directory=tmp_path / "run", quiet=True)
+
+
+def test_given_velocities_that_cannot_be_scaled_are_refused(tmp_path):
+    atoms = molecule("C2H6")
+    atoms.set_velocities(np.ones((8, 3)))  # all atoms alike
+    own = ETHANE | {"velocities": "structure", "equilibration_ps": 0}
+    options = Sequence(**own, sequence=[{"ensemble": "nvt", "steps": 10}])
+    with pytest.raises(StructureError, match="beside translation and rotation the structure has none"):
+        options.run(atoms, tmp_path / "run", quiet=True)
 
 
 def test_from_yaml_with_a_report(tmp_path):

@@ -278,7 +278,7 @@ def test_another_reference_is_refused_when_resumed(tmp_path, monkeypatch):
     with pytest.raises(RunPausedError):
         test_of(tmp_path / "run", calculator="ase.calculators.emt:EMT", stop={"wall_time_h": 1e-9})
     monkeypatch.setenv("TRANSFER_HASH", "b" * 64)
-    with pytest.raises(RunError, match="the reference molecules is not what the test began with"):
+    with pytest.raises(RunError, match="the reference molecules is not what the run began with"):
         resume_run(tmp_path / "run", quiet=True)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixBondLengths, FixCom, Hookean
 from typer.testing import CliRunner
 
 from asecalc_ml.analysis.harmonic import normal_modes, rigid_motions, zero_point_energy
@@ -15,7 +15,7 @@ from asecalc_ml.analysis.normal_modes import NormalModes
 from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.analysis.report import write_report
 from asecalc_ml.cli import md
-from asecalc_ml.errors import AnalysisError, RunError
+from asecalc_ml.errors import AnalysisError, RunError, StructureError
 from asecalc_ml.md_protocols.resume import resume_run
 from asecalc_ml.md_protocols.vibrations import Vibrations
 from asecalc_ml.rundir import EVALUATIONS, HESSIAN, RunReader
@@ -91,6 +91,15 @@ def test_held_atoms_take_no_part(tmp_path):
     assert result.frequencies_per_cm[-1] == pytest.approx(omega * scale, rel=1e-5)
     assert len(result.frequencies_per_cm) == 3
     assert result.atoms == ["N1"]
+
+
+@pytest.mark.parametrize("constraint", [FixBondLengths([[0, 1]]), FixCom(), Hookean(0, 1, 5.0, 1.2)])
+def test_other_constraints_are_refused(constraint, tmp_path):
+    atoms = molecule("N2")
+    atoms.set_constraint(constraint)
+    name = type(constraint).__name__
+    with pytest.raises(StructureError, match=f"FixAtoms holds, and the structure has {name}"):
+        vibrations(tmp_path / "run", atoms, SPRING)
 
 
 def test_modes_solve_the_eigenvalue_problem():

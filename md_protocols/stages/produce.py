@@ -79,13 +79,19 @@ class Produce(TimeSteps):
         n_degrees = engine.integrator.n_degrees
         rows = RunReader(engine.writer.directory).thermo
         mean = float(rows["temperature_K"][rows["step"] >= engine.state.produced].mean())
-        target = self.ramp.mean
-        text = f"mean temperature {mean:.1f} K (target {target:g} K, {n_degrees} degrees of freedom)"
+        target = self.target
+        aim = f"target {target:g} K, " if target is not None else ""
+        text = f"mean temperature {mean:.1f} K ({aim}{n_degrees} degrees of freedom)"
         kind = EventKind.FINISHED if self.is_last else EventKind.STAGE
         engine.note(kind, text, mean_temperature_K=mean, degrees_of_freedom=n_degrees)
         engine.progress.say(text)
-        if target > 0 and abs(mean - target) > WARN_BEYOND * target:
+        if target and abs(mean - target) > WARN_BEYOND * target:
             engine.note(EventKind.WARNING, f"{text}: more than {WARN_BEYOND:.0%} off. {self.advice()}")
+
+    @property
+    def target(self) -> float | None:
+        """Temperature that the run is meant to have, K; None where its energy is simply given."""
+        return self.ramp.mean
 
     def advice(self) -> str:
         """What brings the mean temperature nearer to the target."""
@@ -117,10 +123,13 @@ class ProduceAtConstantEnergy(Produce):
         """The total energy tells at once."""
         return TotalEnergyWatch(engine)
 
+    @property
+    def target(self) -> float | None:
+        """None with the velocities of the structure, or of the ensemble before in a sequence."""
+        return self.ramp.mean if self.is_equilibrated or self.draws_velocities else None
+
     def advice(self) -> str:
         """What brings the mean temperature nearer to the target."""
         if self.is_equilibrated:
             return "A longer equilibration_ps, or another seed, comes nearer."
-        if not self.draws_velocities:
-            return "Its velocities are those that its structure came with."
         return "Without equilibration a relaxed structure runs near half of it: set equilibration_ps."

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from asecalc_ml.md_protocols.scan import Scan
 
 Path = dict[int, Atoms]  # structures by number of the point; those that could not be made are missing
+OFF = 1e-3  # Å or degrees that a relaxed coordinate may miss its value by
 WHOLE = -1  # in the column of members: the calculator itself
 
 
@@ -101,11 +102,7 @@ def _write_plan(engine: Engine, plan: Plan, kind: str) -> None:
     before, now = RunReader(engine.writer.directory).scan, plan.describe(kind)
     if before is not None:
         for old, new in zip(before["calculators"], now["calculators"], strict=True):
-            if old["model_hash"] != new["model_hash"] or old["versions"] != new["versions"]:
-                raise RunError(
-                    f"{engine.writer.directory}: {new['label']} is not what the scan began with (another "
-                    "model, or another version of what it rests on): bring it back, or start a new run"
-                )
+            engine.check_same(new["label"], old, new)
     engine.writer.write_json(SCAN, now)
 
 
@@ -181,6 +178,15 @@ class _Walk:
             self._minimize(atoms, calculator, f"{value:g}")
         finally:
             atoms.set_constraint(held)
+        coordinate = self._plan.coordinate
+        off = coordinate.measure(atoms) - value
+        if coordinate.kind != "bond":
+            off = (off + 180) % 360 - 180
+        if abs(off) > OFF:
+            raise CalculationError(
+                "relaxing did not keep the coordinate, since an image of an atom is nearer than the atom: "
+                "use a larger cell, or kind: rigid"
+            )
 
     def _minimize(self, atoms: Atoms, calculator: Recorded, where: str) -> None:
         options = self._options
@@ -192,7 +198,7 @@ class _Walk:
                 self._engine.pause_if_asked()
         except (RunError, CalculationError):
             raise
-        except (ValueError, RuntimeError) as error:  # a constraint that cannot be kept
+        except (ValueError, RuntimeError, ArithmeticError) as error:  # a constraint that cannot be kept
             raise CalculationError(f"relaxing failed ({error or type(error).__name__})") from error
         if not converged:
             text = f"{calculator.label} at {where}: not relaxed to {options.relax_fmax_eV_A} eV/Å"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from asecalc_ml.errors import CalculationError, RunError, StructureError
+from asecalc_ml.errors import CalculationError, StructureError
 from asecalc_ml.linear import is_linear
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.md_protocols.transfer_part import carry_on
@@ -115,12 +115,8 @@ def _write_plan(engine: Engine, plan: Plan) -> None:
     """Write transfer.json; a resumed test refuses a reference that has changed."""
     before, now = RunReader(engine.writer.directory).transfer, plan.describe()
     if before is not None:
-        old, new = before["reference"], now["reference"]
-        if old["model_hash"] != new["model_hash"] or old["versions"] != new["versions"]:
-            raise RunError(
-                f"{engine.writer.directory}: the reference {new['name']} is not what the test began with "
-                "(another model, or another version of what it rests on): bring it back, or start a new run"
-            )
+        new = now["reference"]
+        engine.check_same(f"the reference {new['name']}", before["reference"], new)
     engine.writer.write_json(TRANSFER, now)
 
 
