@@ -97,6 +97,8 @@ def _evaluate(calculator: BaseCalculator, atoms: Atoms) -> Evaluation:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # a calculator may raise anything
+        if type(error).__name__ == "OutOfMemoryError":  # torch's: another try may find room
+            raise MemoryError(str(error)) from error
         return {"error": str(error) or type(error).__name__}
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         return {"error": "energy or forces are not finite"}
