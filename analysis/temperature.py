@@ -127,12 +127,14 @@ class Temperature(Analysis):
 def target_line(options: Mapping, time_fs: np.ndarray) -> np.ndarray | None:
     """Target at each time in K: a line from ``temperature_K`` to ``temperature_end_K``, if there is one.
 
+    There is none at the constant energy that the structure came with, nor one line for several ensembles.
     The end belongs to the end of the planned production, which a run that stopped early did not reach.
     """
     import numpy as np
 
     start, end = options.get("temperature_K"), options.get("temperature_end_K")
-    if not start:
+    is_given = options.get("velocities") == "structure" and not options.get("equilibration_ps")
+    if not start or options.get("protocol") == "sequence" or (options.get("protocol") == "nve" and is_given):
         return None
     planned_fs = options.get("steps", 0) * options.get("timestep_fs", 0) or time_fs[-1]
     slope = 0.0 if end is None or not planned_fs else (end - start) / planned_fs

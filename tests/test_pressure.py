@@ -110,3 +110,13 @@ def test_the_conserved_quantity_is_what_drifts():
     for columns in ({"total_eV": level}, {"total_eV": level, "conserved_eV": np.full(N, np.nan)}):
         with pytest.raises(AnalysisError, match="a Langevin thermostat"):
             drift_of("nvt", **columns)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"protocol": "sequence"}, {"protocol": "nve", "velocities": "structure", "equilibration_ps": 0.0}],
+)
+def test_no_temperature_was_asked_for(options):
+    result = Temperature().run(ramped(np.full(N, 641.0) + 40 * RNG.normal(size=N), **options))
+    assert (result.target_K, result.verdicts()) == (None, [])
+    result.plot()
