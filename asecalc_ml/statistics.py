@@ -152,7 +152,8 @@ def circular_average(cosines: np.ndarray, sines: np.ndarray) -> BlockAverage:
 
     179 and -179 degrees have the mean 180, not 0. The error of the mean is that of
     sin(φ - φ̄), divided by R. It is only given where blocks are also longer than the correlation time of
-    cos(φ - φ̄), and where R is at least 0.1: angles that are spread over the whole circle have no mean.
+    cos(φ - φ̄), and where R is at least 0.1 and three times its own error: angles that are spread over the
+    whole circle have no mean.
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ def circular_average(cosines: np.ndarray, sines: np.ndarray) -> BlockAverage:
 def _circular_error(across: float | None, along: float | None, length: float) -> tuple[float | None, str]:
     if across is None or along is None:
         return None, TOO_SHORT
-    if length < MIN_RESULTANT_LENGTH:
+    if length < max(MIN_RESULTANT_LENGTH, 3 * along):
         return None, "spread over all angles"
     return float(np.degrees(across / length)), ""
 
