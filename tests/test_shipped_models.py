@@ -35,11 +35,13 @@ RMD17_AIMS = {
     "torchmdnet-ethanol-2": 8,
     "torchmdnet-ethanol": 8,
     "tensornet-ethanol": 12,
+    "dimenet-ethanol": 12,
     "painn-ethanol": 12,
     "physnet-ethanol": 20,
     "schnet-ethanol": 20,
     "jat-ethanol": 25,
     "torchmdnet-uracil": 12,
+    "tensornet-uracil": 15,
 }
 MOLECULES = (*RMD17_AIMS, "torchmdnet-ethanol-xtb")
 LIQUID = ("neuralil-ean", "jat-ean")
