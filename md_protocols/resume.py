@@ -122,7 +122,7 @@ def _differences(provenance: dict, options: ProtocolOptions, atoms) -> list[str]
     return [
         *_other_calculator(provenance["calculator"], here),
         *_changed(provenance["versions"], launch.versions(atoms.calc)),
-        *_changed(_fixed(provenance["options"]), _fixed(options.model_dump(mode="json"))),
+        *_changed(_fixed(provenance.get("options", {})), _fixed(options.model_dump(mode="json"))),
     ]
 
 
