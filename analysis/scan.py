@@ -9,6 +9,8 @@ from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdict
 from asecalc_ml.analysis.scan_curve import Curve, Deviation, Extremum, deviations
+from asecalc_ml.analysis.scan_followed import Followed
+from asecalc_ml.analysis.scan_states import Crossing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +29,8 @@ class ScanResult(Result):
     zero: int = Field(description="number of the point at which all energies are zero")
     curves: list[Curve] = Field(description="the reference last")
     errors: list[Deviation] = Field(description="beside the reference; empty without one")
+    crossings: list[Crossing] = Field([], description="where spin states of one method cross")
+    followed: list[Followed] = Field([], description="other distances in the structures of the scan")
 
     @property
     def unit(self) -> str:
@@ -79,12 +83,22 @@ class ScanResult(Result):
         bands = " Bands: a committee's standard deviation." if any(c.force_stds for c in self.curves) else ""
         shared = f"{self.scan.capitalize()} scan of {self.coordinate}."
         reference = f" Dashed: the reference, {self.reference.label}." if self.reference else ""
+        if any(curve.lowest for curve in self.curves):
+            reference += " Of states of one method the lower is drawn strong."
         energy = f"{shared} Energies are relative to {self.zero_text}.{reference}{bands}{told}"
         force = f"{shared} Force along the coordinate, −dE/dq.{reference}{bands}{told}"
         return [
             Panel(key="energy", title=f"Energy along {self.coordinate}", caption=energy),
             Panel(key="force", title=f"Force along {self.coordinate}", caption=force),
+            *self._followed_panel(shared),
         ]
+
+    def _followed_panel(self, shared: str) -> list[Panel]:
+        if not self.followed:
+            return []
+        title = f"Other distances along {self.coordinate}"
+        caption = f"{shared} In the structures of the calculator that made them, named in the legend."
+        return [Panel(key="followed", title=title, caption=caption)]
 
     def tables(self) -> list[Table]:
         """What is read off the curves, and errors beside the reference."""
@@ -102,7 +116,20 @@ class ScanResult(Result):
             rows=[_row(c) for c in self.curves],
             caption=caption,
         )
-        return [curves, *self._error_table(), *self._committee_table()]
+        return [curves, *self._state_table(), *self._error_table(), *self._committee_table()]
+
+    def _state_table(self) -> list[Table]:
+        if not any(curve.lowest for curve in self.curves):
+            return []
+        columns = ["lower before", "lower behind", f"crossing at ({self.unit})", "energy (eV)"]
+        rows: list[list[Cell]] = [[c.below, c.above, c.at, c.energy_eV] for c in self.crossings]
+        caption = (
+            "Where curves of one method in two spin states meet, by cubics through energies and forces. "
+            f"Energies are relative to {self.zero_text}."
+        )
+        if not rows:
+            caption = "No two states of one method cross between two points of the scan."
+        return [Table(key="states", title="Crossings", columns=columns, rows=rows, caption=caption)]
 
     def _error_table(self) -> list[Table]:
         if not self.errors:
@@ -141,12 +168,16 @@ class ScanResult(Result):
             columns += [f"{curve.label} energy (eV)", f"{curve.label} force (eV/{self.force_unit})"]
             for row, energy, force in zip(rows, curve.energies_eV, curve.forces, strict=True):
                 row += [energy, force]
+        for one in self.followed:
+            columns.append(f"{one.label} (Å)")
+            for row, distance in zip(rows, one.distances_A, strict=True):
+                row.append(distance)
         return [Table(key="points", title="Points", columns=columns, rows=rows)]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.scan_figure import draw_scan
+        from asecalc_ml.analysis.scan_figure import draw_followed, draw_scan
 
-        draw_scan(ax, self, panel)
+        draw_followed(ax, self) if panel == "followed" else draw_scan(ax, self, panel)
 
 
 def _row(curve: Curve) -> list[Cell]:
@@ -175,8 +206,15 @@ class Scan(Analysis):
 
     result: ClassVar = ScanResult
 
+    follow: list[tuple[int, int]] = Field(
+        [],
+        description="other distances to show along the scan, by numbers of two atoms: where a proton goes",
+        examples=[[[3, 9], [10, 9]]],
+    )
+
     def run(self, run: RunReader) -> ScanResult:
         """Read the points; AnalysisError where there are none."""
+        from asecalc_ml.analysis.scan_followed import follow
         from asecalc_ml.analysis.scan_measurement import ScanData
 
         data = ScanData(run)
@@ -191,4 +229,6 @@ class Scan(Analysis):
             zero=data.zero,
             curves=curves,
             errors=[one for curve in others for one in deviations(curve, judge)] if judge else [],
+            crossings=data.crossings(curves),
+            followed=follow(run, data.about, self.follow),
         )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Numbers = list[float | None]  # None where a point could not be computed
+WHOLE = -1  # in the column of members of a scan's table: the calculator itself
 
 
 class Extremum(Record):
@@ -35,6 +36,9 @@ class Curve(Record):
     seen: list[tuple[float, float]] = Field(description="ranges of the coordinate in its training data")
     dataset: str = Field("", description="name of the training data")
     inside: list[bool] = Field(description="whether each point is in these ranges; empty where unknown")
+    lowest: list[bool] = Field(
+        [], description="whether it is the lowest state of its method at each point; empty for only one state"
+    )
 
     @property
     def n_failed(self) -> int:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 BAR, GAP = 0.028, 0.012  # height of a bar, and space above it, of the axes
 LABEL = 36  # characters
 MARGIN = 0.25  # beyond the reference, of its range
+FEW = 60  # points up to which each is marked
+FAINT = 0.35  # of a state that is not the lowest
 
 
 def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
@@ -50,17 +52,25 @@ def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
     ax.legend(loc="best", borderaxespad=0.2)
 
 
+def draw_followed(ax: Axes, result: ScanResult) -> None:
+    """Other distances along the coordinate."""
+    from asecalc_ml.analysis.figures import PALETTE
+
+    for color, one in zip(PALETTE * len(result.followed), result.followed, strict=False):
+        y = _array(one.distances_A)
+        ax.plot(result.values, y, marker="o", markersize=2.5, color=color, label=one.label)
+    ax.set(xlabel=f"{result.kind} {result.coordinate} ({result.unit})", ylabel="distance (Å)")
+    ax.legend(loc="best", borderaxespad=0.2)
+
+
 def _draw_curve(ax: Axes, values: list[float], curve: Curve, panel: str, **style) -> None:
     y, spread = _of(curve, panel)
-    few = len(values) <= 60
-    ax.plot(
-        values,
-        y,
-        label=shorten(curve.label, LABEL, placeholder=" …"),
-        marker="o" if few else None,
-        markersize=2.5,
-        **style,
-    )
+    marker = {"marker": "o" if len(values) <= FEW else None, "markersize": 2.5}
+    label = shorten(curve.label, LABEL, placeholder=" …")
+    if curve.lowest:
+        ax.plot(values, y, **style, alpha=FAINT)
+        y = np.where(curve.lowest, y, np.nan)
+    ax.plot(values, y, label=label, **marker, **style)
     if len(spread):
         ax.fill_between(values, y - spread, y + spread, color=style["color"], alpha=0.25, linewidth=0)
 

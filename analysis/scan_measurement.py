@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asecalc_ml.analysis.scan_curve import Curve, Numbers, extrema
+from asecalc_ml.analysis.scan_curve import WHOLE, Curve, Numbers, extrema
+from asecalc_ml.analysis.scan_states import Crossing, crossings, is_lowest, states_of_methods
 from asecalc_ml.analysis.training_domain import TrainingDomain
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import Histogram
@@ -16,7 +17,6 @@ from asecalc_ml.histogram import Histogram
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
-WHOLE = -1  # in the column of members: the calculator itself
 Raw = dict[int, tuple[np.ndarray, np.ndarray]]  # energies and forces by member, NaN where there are none
 
 
@@ -32,7 +32,8 @@ class ScanData:
     values : ndarray, shape (n_points,)
     zero : int
         Point at which all energies are zero: the minimum of the reference, or of the first calculator without
-        one, among the points that all calculators could compute.
+        one, among the points that all calculators could compute. Of several states of one method the
+        reference, or the lowest at this point, is zero.
     """
 
     def __init__(self, run: RunReader):
@@ -48,11 +49,33 @@ class ScanData:
             entries = [*entries, {"label": Path(name).stem, "is_reference": True, "cards": []}]
             self._raw.append(_of_file(about["reference_values"], self.values))
         self._entries = entries
+        self._states = states_of_methods(entries)
         self.zero = self._zero()
 
     def curves(self) -> list[Curve]:
-        """A curve for each calculator that could compute the zero."""
-        return [self._curve(entry, raw) for entry, raw in zip(self._entries, self._raw, strict=True)]
+        """A curve for each calculator that could compute the zero, states of one method with one zero."""
+        curves = [self._curve(k) for k in range(len(self._entries))]
+        return [
+            curve.model_copy(update={"lowest": lowest})
+            for curve, lowest in zip(curves, self._lowest(curves), strict=True)
+        ]
+
+    def crossings(self, curves: list[Curve]) -> list[Crossing]:
+        """Where states of one method cross."""
+        groups = [[curves[k] for k in states] for states in self._states]
+        return [one for states in groups for one in crossings(self.values, states, self._per_unit)]
+
+    def _lowest(self, curves: list[Curve]) -> list[list[bool]]:
+        found: list[list[bool]] = [[] for _ in curves]
+        for states in self._states:
+            for k, lowest in zip(states, is_lowest([curves[k] for k in states]), strict=True):
+                found[k] = lowest
+        return found
+
+    @property
+    def _per_unit(self) -> float:
+        """Converts eV/Å or eV/rad to eV per Å or degree."""
+        return 1.0 if self.about["kind"] == "bond" else np.pi / 180
 
     def _zero(self) -> int:
         computed = [raw[WHOLE][0] for raw in self._raw if np.isfinite(raw[WHOLE][0]).any()]
@@ -70,11 +93,18 @@ class ScanData:
             )
         return int(np.where(common, (judges or computed)[0], np.inf).argmin())
 
-    def _curve(self, entry: dict[str, Any], raw: Raw) -> Curve:
+    def _zero_energy(self, k: int) -> float:
+        """What is zero for a calculator: its own energy, or that of the reference or lowest of its states."""
+        states = next((states for states in self._states if k in states), [k])
+        references = [j for j in states if self._entries[j]["is_reference"]]
+        energies = [self._raw[j][WHOLE][0][self.zero] for j in references or states]
+        return float(np.fmin.reduce(energies))  # not a number only where all failed
+
+    def _curve(self, k: int) -> Curve:
+        entry, raw = self._entries[k], self._raw[k]
         energies, forces = raw[WHOLE]
-        energies = energies - energies[self.zero]
-        per_unit = 1.0 if self.about["kind"] == "bond" else np.pi / 180
-        slopes = None if np.isnan(forces).all() else -forces * per_unit
+        energies = energies - self._zero_energy(k)
+        slopes = None if np.isnan(forces).all() else -forces * self._per_unit
         members = [raw[member] for member in sorted(raw) if member != WHOLE]
         seen = self._seen(entry["cards"])
         return Curve(
