@@ -107,8 +107,10 @@ class Reference:
     def __call__(self, atoms: Atoms) -> np.ndarray:
         o = self.o
         edges = self.edges(atoms)  # messages j → i: (i, j, vector from i to j)
-        incoming = [self.incoming(edges, edge) for edge in edges]
-        radial = [self.radial(np.linalg.norm(vector)) for _, _, vector in edges]
+        distances = [float(np.linalg.norm(vector)) for _, _, vector in edges]
+        waves = [self.waves(d) for d in distances]
+        incoming = [self.incoming(edges, waves, edge) for edge in edges]
+        radial = [self.radial(d) for d in distances]
         messages = [
             self.embedding(atoms.numbers[i], atoms.numbers[j], e)
             for (i, j, _), e in zip(edges, radial, strict=True)
@@ -129,14 +131,16 @@ class Reference:
         ]
         return [one for one in vectors if np.linalg.norm(one[2]) < self.o.cutoff_A]
 
-    def incoming(self, edges: list[tuple], edge: tuple) -> list[tuple[int, np.ndarray]]:
+    def incoming(
+        self, edges: list[tuple], waves: list[np.ndarray], edge: tuple
+    ) -> list[tuple[int, np.ndarray]]:
         """Messages k → j for a message j → i, k another atom or image than i, and the spherical basis."""
         _, j, vector = edge
         found = []
         for number, (centre, _, onward) in enumerate(edges):
             if centre == j and np.linalg.norm(vector + onward) > 1e-9:
                 angle = math.pi - self.angle(-vector, onward)
-                found.append((number, self.spherical(np.linalg.norm(onward), angle)))
+                found.append((number, (waves[number] * self.harmonics(angle)[:, None]).ravel()))
         return found
 
     @staticmethod
@@ -152,14 +156,26 @@ class Reference:
         x = d / self.o.cutoff_A
         return np.array([self.u_over_x(x) * math.sin(f * x) for f in self.w["radial_basis.frequencies"]])
 
-    def spherical(self, d: float, angle: float) -> np.ndarray:
-        x, values = d / self.o.cutoff_A, []
-        for order in range(self.o.n_spherical):
-            harmonic = math.sqrt((2 * order + 1) / (4 * math.pi)) * eval_legendre(order, math.cos(angle))
-            for z in self.zeros[order]:
-                norm = math.sqrt(2 / spherical_jn(order + 1, z) ** 2)
-                values.append(self.u_over_x(x) * norm * spherical_jn(order, z * x) * harmonic)
-        return np.array(values)
+    def waves(self, d: float) -> np.ndarray:
+        """The spherical basis without its angle, shape (n_spherical, n_radial)."""
+        x = d / self.o.cutoff_A
+        return np.array(
+            [
+                [
+                    self.u_over_x(x)
+                    * math.sqrt(2 / spherical_jn(order + 1, z) ** 2)
+                    * spherical_jn(order, z * x)
+                    for z in self.zeros[order]
+                ]
+                for order in range(self.o.n_spherical)
+            ]
+        )
+
+    def harmonics(self, angle: float) -> np.ndarray:
+        orders = range(self.o.n_spherical)
+        return np.array(
+            [math.sqrt((2 * o + 1) / (4 * math.pi)) * eval_legendre(o, math.cos(angle)) for o in orders]
+        )
 
     def dense(self, name: str, x: np.ndarray, active: bool = True) -> np.ndarray:
         y = self.w[f"{name}.weight"] @ x + self.w.get(f"{name}.bias", 0.0)
