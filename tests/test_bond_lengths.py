@@ -79,7 +79,7 @@ def test_running_twice_and_other_chunks_change_nothing(size):
     assert BondLengths().run(run) == BondLengths().run(run) == measurement.conclude()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_wrapping_atoms_into_the_cell_changes_nothing(seed):
     rng = np.random.default_rng(seed)

@@ -10,6 +10,8 @@ from asecalc_ml.errors import CalculationError, ConfigError, StructureError
 
 pytest.importorskip("pyscf", reason="pip install 'asecalc-ml[reference]'")
 
+from asecalc_ml.dft import DFT
+
 KCAL_MOL = units.kcal / units.mol
 SMALL = {"basis": "sto-3g", "grid_level": 2}
 
@@ -130,6 +132,30 @@ def test_what_does_not_converge_is_an_error_and_is_forgotten():
     with pytest.raises(CalculationError, match=r"did not converge in 1 cycles.*max_cycles may help"):
         stuck.get_property("energy", atoms)
     assert "energy" not in stuck.results
+
+
+def test_forces_after_an_energy_solve_nothing_again(monkeypatch):
+    calls, solve = [], DFT._converged
+
+    def counting(self, field):
+        calls.append(field)
+        if len(calls) == 3:
+            raise CalculationError("stuck")
+        return solve(self, field)
+
+    monkeypatch.setattr(DFT, "_converged", counting)
+    atoms = hydrogen(0.8)
+    atoms.calc = calculator()
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    assert len(calls) == 1
+    fresh = hydrogen(0.8)
+    fresh.calc = calculator()
+    np.testing.assert_allclose(fresh.get_forces(), forces, atol=1e-9)
+    atoms.positions[1, 2] += 0.1
+    with pytest.raises(CalculationError, match="stuck"):
+        atoms.get_forces()
+    assert atoms.get_potential_energy() > energy + 0.01  # and not that of the field before
+    assert len(calls) == 4
 
 
 def test_threads_are_left_as_found():

@@ -40,7 +40,7 @@ def test_dihedrals_counted_by_hand():
     assert found == pytest.approx(expected, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_sign_and_size_are_those_of_ase(seed):
     atoms = Atoms("C4", np.random.default_rng(seed).normal(size=(4, 3)))

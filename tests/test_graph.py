@@ -107,7 +107,7 @@ def test_padding_to_a_capacity():
 # ------------------------------------------------------------------------------------------------ segments
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 5), max_size=12), st.sampled_from([(), (2,), (3, 2)]))
 def test_segment_sum_is_a_loop(index, shape):
     values = torch.randn(len(index), *shape, dtype=torch.float64)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
@@ -24,7 +24,6 @@ def test_counted_by_hand():
     assert histogram.total == 4
 
 
-@settings(deadline=None)
 @given(samples, widths)
 def test_nothing_is_lost(values, width):
     histogram = Histogram.from_samples(values, width)
@@ -34,7 +33,6 @@ def test_nothing_is_lost(values, width):
     assert histogram.covers(values).all()
 
 
-@settings(deadline=None)
 @given(samples, samples, widths)
 def test_sum_is_the_histogram_of_all(first, second, width):
     both = Histogram.from_samples(first, width) + Histogram.from_samples(second, width)
@@ -47,7 +45,6 @@ def test_sum_is_the_histogram_of_all(first, second, width):
 angles = arrays(float, st.integers(1, 30), elements=st.floats(-180, 180, exclude_max=True))
 
 
-@settings(deadline=None)
 @given(angles, angles)
 def test_mean_and_spread_around_a_circle_are_those_of_scipy_also_of_a_sum(first, second):
     every = np.concatenate([first, second])
@@ -63,14 +60,12 @@ def test_mean_and_spread_around_a_circle_are_those_of_scipy_also_of_a_sum(first,
         together + Histogram.from_samples(first, 5.0)
 
 
-@settings(deadline=None)
 @given(arrays(float, 20, elements=st.integers(-40, 40).map(lambda n: n / 4 + 0.1)))
 def test_numpy_counts_the_same(values):
     histogram = Histogram.from_samples(values, 0.25)
     assert np.histogram(values, histogram.edges)[0].tolist() == histogram.counts
 
 
-@settings(deadline=None)
 @given(samples, widths)
 def test_json_and_back(values, width):
     histogram = Histogram.from_samples(values, width)

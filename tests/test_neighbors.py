@@ -28,7 +28,7 @@ DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
 CUTOFF_A = 3.5
 ATOL_A = 1e-9
 
-some = settings(max_examples=25, deadline=None)
+some = settings(max_examples=25)
 coordinates = st.floats(-6.0, 6.0, allow_nan=False)
 
 
@@ -179,7 +179,7 @@ def test_batches_of_all_kinds(backend, device):
     assert _rows(found, structures, 4.0) == expected
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(KINDS, st.integers(0, 10**6), st.integers(1, 3)), min_size=1, max_size=3))
 def test_any_batch(choices):
     structures = [structure(*choice) for choice in choices]

@@ -27,7 +27,7 @@ MORSE = Morse(depth_eV=2.0, steepness_per_A=1.5, r0_A=1.2, cutoff_A=FAR)
 BOTTOM = {LJ: 2 ** (1 / 6) * 1.1, MORSE: 1.2}
 DEPTH = {LJ: 0.3, MORSE: 2.0}
 
-some = settings(max_examples=25, deadline=None)
+some = settings(max_examples=25)
 both = pytest.mark.parametrize("options", [LJ, MORSE], ids=["lennard-jones", "morse"])
 
 

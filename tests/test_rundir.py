@@ -150,7 +150,7 @@ def test_no_run_no_reader(tmp_path):
 # ---------------------------------------------------------------------- cutting back
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_cut_back_and_gone_on_is_the_same_to_the_byte(tmp_path_factory, kept, lost):
     """The index of ASE's format moves at 1 and 42 frames; the mark may lie on either side."""

@@ -20,7 +20,7 @@ def weights_of(index, seed=1):
     return torch.rand(len(index), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 5), max_size=12), st.sampled_from([(), (2,), (3, 2)]), st.booleans())
 def test_segment_softmax_is_a_loop(index, shape, weighted):
     index = torch.tensor(index, dtype=torch.int64)

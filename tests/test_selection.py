@@ -129,7 +129,7 @@ def test_no_match_offers_the_nearest():
         choose(PROPANOL, 3, ["3-3-1"])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from(["CH3CH2OH", "C6H6", "CH3COOH", "C3H8"]))
 def test_the_order_of_atoms_makes_no_difference(seed, name):
     atoms = molecule(name)

@@ -107,7 +107,7 @@ ways = st.lists(st.tuples(st.sampled_from(OFTEN * 3 + RARE), st.integers(0, 10**
 flags = st.sampled_from([(1, 1, 1), (1, 1, 0), (1, 0, 0), (0, 0, 0), (0, 1, 1)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ways, flags, st.integers(1, 6), st.sampled_from(["auto", "vesin", "matscipy"]), st.integers(0, 10**6))
 def test_any_way_of_moving_on(steps, pbc, n_atoms, backend, seed):
     random = np.random.default_rng(seed)

@@ -71,7 +71,7 @@ def brute_force_bonds(atoms: Atoms, reach: int) -> set[tuple]:
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     arrays(float, (4, 3), elements=st.floats(0, 1)),
     arrays(float, (3, 3), elements=st.floats(-0.8, 0.8)),
@@ -159,7 +159,7 @@ def test_classes_of_ethanol_by_hand():
 
 
 @given(st.permutations(range(15)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_classes_do_not_depend_on_the_numbering(order):
     pair = load_structure("ethylammonium-nitrate")
     square = np.full((15, 15), "", dtype="U20")
@@ -246,7 +246,6 @@ def chains_by_brute_force(bonds: list) -> set:
 
 
 @given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] < pair[1])))
-@settings(deadline=None)
 def test_dihedrals_of_any_graph(bonds):
     rows = np.array(sorted(bonds), dtype=int).reshape(-1, 2)
     chains, shifts = dihedral_chains_and_shifts(rows, np.zeros((len(rows), 3), dtype=int))

@@ -329,7 +329,7 @@ def test_whole_after_a_kill_at_every_write(size, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 60), st.integers(0, 60), st.integers(1, 20), st.booleans())
 def test_cut_back_and_gone_on(suffix, tmp_path_factory, kept, lost, more, flushes):
     """A checkpoint may come in the middle of a chunk; what was written after it is forgotten."""

@@ -70,7 +70,7 @@ def crystals(draw) -> Atoms:
     return Atoms(n_atoms * "C", scaled_positions=random.uniform(0, 1, (n_atoms, 3)), cell=cell, pbc=pbc)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(crystals(), st.sampled_from([1.0, 0.8]))
 def test_triplets_are_those_of_brute_force(atoms, part):
     assume(_nearest(atoms) > 0.05)
@@ -88,7 +88,7 @@ def _nearest(atoms: Atoms) -> float:
     return distances[~np.eye(len(atoms), dtype=bool)].min(initial=1.0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(crystals(), min_size=1, max_size=3))
 def test_reverse_edges_are_the_edges_backwards(structures):
     graph = collate([AtomGraph.from_atoms(atoms, CUTOFF_A + 1) for atoms in structures])  # some are beyond it

@@ -78,7 +78,7 @@ def test_water_is_put_together_in_the_cell():
 
 
 @pytest.mark.parametrize("name", ["water", "silicon", "primitive silicon", "slab", "atoms apart"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6))
 def test_it_does_not_matter_in_which_images_a_frame_has_its_atoms(name, seed):
     atoms, rng = STRUCTURES[name], np.random.default_rng(seed)
