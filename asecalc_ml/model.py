@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
@@ -68,7 +69,7 @@ class Model(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type the potential computes in; everything around it is float64."""
-        tensors = (*self.potential.parameters(), *self.potential.buffers())
+        tensors = chain(self.potential.parameters(), self.potential.buffers())
         return next((t.dtype for t in tensors if t.is_floating_point()), torch.float64)
 
     @property
@@ -91,11 +92,12 @@ class Model(nn.Module):
         return self
 
     def forward(self, inputs: PotentialInput) -> ModelOutput:
+        dtype = self.dtype
         output = self.potential(
             inputs._replace(
-                edge_vectors=inputs.edge_vectors.to(self.dtype),
-                charge=inputs.charge.to(self.dtype),
-                spin=inputs.spin.to(self.dtype),
+                edge_vectors=inputs.edge_vectors.to(dtype),
+                charge=inputs.charge.to(dtype),
+                spin=inputs.spin.to(dtype),
             )
         )
         scale, shift = self.scale[inputs.atomic_numbers], self.shift[inputs.atomic_numbers]
