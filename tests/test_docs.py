@@ -12,13 +12,15 @@ from typer.testing import CliRunner
 from asecalc_ml import config, plugins
 from asecalc_ml._checkout import ROOMS, ROOT, is_checkout
 from asecalc_ml.cli import md, ml
+from asecalc_ml.registry import Registry
 
 pytestmark = pytest.mark.skipif(
     not is_checkout(), reason="README and examples are part of the checkout alone"
 )
 
 APPS = {"asecalc-md": md.app, "asecalc-ml": ml.app}
-PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
+TO_BE_TRAINED = {"torchmdnet-uracil-xtb", "torchmdnet-nitrate-xtb", "jat-nitrate-xtb"}
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
@@ -53,8 +55,12 @@ def test_example_is_valid(path, monkeypatch):
 
 @pytest.mark.parametrize("path", [p for p in EXAMPLES if "protocol:" in p.read_text()], ids=lambda p: p.name)
 def test_example_runs(path, tmp_path, request, monkeypatch):
-    """The whole way, with fewer steps."""
+    """The whole way, with fewer steps, and DFT in the smallest basis."""
     options, given = config.read_yaml(path), []
+    known_models = [entry.name for entry in Registry().list()]
+    for name in calculators(options):
+        if name in TO_BE_TRAINED and name not in known_models:
+            pytest.skip(f"{name} does not ship yet: its training comes first")
     if options["structure"].startswith("data/ean"):
         monkeypatch.chdir(tmp_path)
         liquid(request.getfixturevalue("shared_data"))
@@ -64,10 +70,19 @@ def test_example_runs(path, tmp_path, request, monkeypatch):
     shorter = {"steps": "50", "equilibration_ps": "0.02", "points": "3", "sequence": parts}
     shorter |= {"runs": "1", "reference_runs": "2"}
     short = [f"--{key.replace('_', '-')}={value}" for key, value in shorter.items() if key in known]
-    command = ["run", str(path), *short, *given, "--directory", str(tmp_path / "run"), "--quiet"]
+    smallest = "pyscf-dft: {basis: sto-3g, grid_level: 0, "
+    file = tmp_path / path.name
+    file.write_text(path.read_text(encoding="utf-8").replace("pyscf-dft: {", smallest), encoding="utf-8")
+    command = ["run", str(file), *short, *given, "--directory", str(tmp_path / "run"), "--quiet"]
     result = CliRunner().invoke(md.app, command)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+def calculators(options: dict) -> list[str]:
+    """Names of the calculators of a run."""
+    specs = [options["calculator"], *options.get("more_calculators", ())]
+    return [spec if isinstance(spec, str) else next(iter(spec)) for spec in specs]
 
 
 def liquid(shared_data: Path) -> None:

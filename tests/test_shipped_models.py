@@ -42,6 +42,7 @@ RMD17_AIMS = {
     "jat-ethanol": 25,
     "torchmdnet-uracil": 12,
     "tensornet-uracil": 15,
+    "schnet-uracil": 28,
 }
 MOLECULES = (*RMD17_AIMS, "torchmdnet-ethanol-xtb")
 LIQUID = ("neuralil-ean", "jat-ean")
