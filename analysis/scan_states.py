@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asecalc_ml.analysis.scan_curve import Curve
 
 SPIN = {"spin", "multiplicity", "unrestricted"}  # parameters of calculators that choose a state
+SAME = 1e-4  # eV below which two states are one, such as a singlet with and without broken symmetry
 METHOD = ("name", "class", "model_hash", "corrections")  # the same for all states of one method
 
 
@@ -59,7 +60,8 @@ def crossings(values: np.ndarray, states: list[Curve], per_unit: float) -> list[
     Notes
     -----
     Between two points next to each other at which the lower state is another, the difference of energies is
-    a cubic with the known slopes, or a line where forces are missing.
+    a cubic with the known slopes, or a line where forces are missing. Points at which the two are one are
+    passed over.
     """
     order = np.argsort(values)
     found = [
@@ -79,11 +81,12 @@ def _ordered(curve: Curve, order: np.ndarray, per_unit: float) -> tuple[np.ndarr
 
 
 def _between(values: np.ndarray, a: tuple, b: tuple, curves: tuple[Curve, Curve]) -> list[Crossing]:
-    gap, slope = a[0] - b[0], a[1] - b[1]
+    apart = np.flatnonzero(~(np.abs(a[0] - b[0]) < SAME))  # or not computed
+    gap, slope = (a[0] - b[0])[apart], (a[1] - b[1])[apart]
     found = []
     for k in np.flatnonzero(gap[:-1] * gap[1:] < 0):
-        ends = slice(k, k + 2)
-        at = _root(values[ends], gap[ends], slope[ends])
+        pair, ends = slice(k, k + 2), apart[k : k + 2]
+        at = _root(values[ends], gap[pair], slope[pair])
         below, above = curves if gap[k] < 0 else curves[::-1]
         energy = _interpolate(values[ends], a[0][ends], a[1][ends])(at)
         found.append(Crossing(below=below.label, above=above.label, at=at, energy_eV=float(energy)))
@@ -103,7 +106,7 @@ def _interpolate(x: np.ndarray, y: np.ndarray, slope: np.ndarray):
 
 
 def is_lowest(states: list[Curve]) -> list[list[bool]]:
-    """For each state, at which points none of the others is lower."""
+    """For each state, at which points none of the others is lower; both where two are one."""
     energies = np.array([state.energies_eV for state in states], dtype=float)
     lowest = np.nanmin(np.where(np.isnan(energies), np.inf, energies), axis=0)
-    return (energies <= lowest).tolist()
+    return (energies < lowest + SAME).tolist()

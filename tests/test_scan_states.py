@@ -8,7 +8,8 @@ from ase import Atoms
 from ase.build import molecule
 
 from asecalc_ml.analysis.scan import Scan as ScanAnalysis
-from asecalc_ml.analysis.scan_states import states_of_methods
+from asecalc_ml.analysis.scan_curve import Curve
+from asecalc_ml.analysis.scan_states import crossings, is_lowest, states_of_methods
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.md_protocols.scan import Scan
 
@@ -69,6 +70,38 @@ def test_states_that_do_not_cross_say_so(tmp_path):
     assert table.rows == []
     assert "No two states" in table.caption
     assert all(result.curves[0].lowest)
+
+
+def curve(label: str, energies: np.ndarray) -> Curve:
+    known = {
+        "label": label,
+        "is_reference": False,
+        "minimum": None,
+        "barrier": None,
+        "seen": [],
+        "inside": [],
+    }
+    empty = {"forces": [None] * len(energies), "energy_stds_eV": [], "force_stds": []}
+    return Curve(energies_eV=[None if np.isnan(e) else e for e in energies], **known, **empty)
+
+
+def test_states_that_are_one_do_not_cross():
+    """As a singlet with and without broken symmetry, which part somewhere and differ by noise before."""
+    at = np.linspace(1, 3, 9)
+    noise = 1e-9 * np.random.default_rng(0).standard_normal(9)
+    restricted, broken = np.maximum(at - 2, 0) + noise, np.zeros(9)
+    states = [curve("restricted", restricted), curve("broken", broken)]
+    assert crossings(at, states, per_unit=1.0) == []
+    assert is_lowest(states) == [(at <= 2).tolist(), [True] * 9]
+
+
+def test_a_crossing_at_a_point_is_found_and_one_beside_a_failed_point_is_not():
+    at = np.linspace(1, 3, 9)
+    states = [curve("first", at - 2), curve("second", np.zeros(9))]
+    (found,) = crossings(at, states, per_unit=1.0)
+    assert (found.below, found.at) == ("first", pytest.approx(2.0))
+    failed = np.where(at == 2, np.nan, at - 2)
+    assert crossings(at, [curve("first", failed), states[1]], per_unit=1.0) == []
 
 
 def test_the_same_calculator_twice_is_no_pair_of_states():
