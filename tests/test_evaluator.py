@@ -110,6 +110,7 @@ def test_a_crystal_is_compiled_once_in_a_run(morse, shared_cache):
     assert len(calculator._evaluator.compiled_shapes) == 1
 
 
+@pytest.mark.slow
 def test_compiling_leaves_the_process_as_it_was(tiny_model, ethanol):
     """In a process of its own, where no compiler has been imported yet."""
     code = """

@@ -211,11 +211,11 @@ def batch(cutoff):
 
 @pytest.mark.parametrize("update", ["skip", "gru"])
 @pytest.mark.parametrize("envelope", [True, False])
-def test_traced_training_step(update, envelope):
+@pytest.mark.parametrize("dynamic", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_traced_training_step(update, envelope, dynamic):
     model = untrained_model(JAT(**SMALL, n_heads=2, update=update, envelope=envelope))
     inputs = batch(model.cutoff)
-    check_forward(traced_forward(model, inputs), model, [inputs])
-    check_forward(traced_forward(model, inputs, dynamic=True), model, [inputs])
+    check_forward(traced_forward(model, inputs, dynamic), model, [inputs])
 
 
 @pytest.mark.slow

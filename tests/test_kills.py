@@ -269,7 +269,7 @@ def written(directory: Path) -> float:
     return max((path.stat().st_mtime for path in directory.glob("*.*")), default=0.0)
 
 
-@pytest.mark.parametrize("ensemble", ["npt", "h5md"])
+@pytest.mark.parametrize("ensemble", [pytest.param("npt", marks=pytest.mark.slow), "h5md"])
 def test_killed_three_times(ensemble, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kill_at_random(ensemble, tmp_path, 3, random.Random(0))

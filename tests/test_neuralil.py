@@ -291,11 +291,11 @@ def batch(cutoff):
     return with_ghost(collate(graphs), cutoff)
 
 
-def test_traced_training_step():
+@pytest.mark.parametrize("dynamic", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_traced_training_step(dynamic):
     model = untrained_model(NeuralIL(**SMALL))
     inputs = batch(model.cutoff)
-    check_forward(traced_forward(model, inputs), model, [inputs])
-    check_forward(traced_forward(model, inputs, dynamic=True), model, [inputs])
+    check_forward(traced_forward(model, inputs, dynamic), model, [inputs])
 
 
 @pytest.mark.slow

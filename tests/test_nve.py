@@ -101,6 +101,7 @@ def test_relax_equilibrate_produce_has_the_temperature(seed, tmp_path):
     assert [event["degrees_of_freedom"] for event in run.events if "degrees_of_freedom" in event] == [93]
 
 
+@pytest.mark.slow
 def test_small_molecule_has_the_temperature_too(tmp_path):
     """Seeds scatter by far less than the 58 % (1/√3) that canonical energies of three modes would."""
     means = []
