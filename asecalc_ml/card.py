@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -123,3 +124,13 @@ class ModelCard(Options):
     )
     notes: list[str] = Field([], description="what was found out later, such as how far dynamics was tried")
     options: dict[str, Any] = Field({}, description="the training's options")
+
+    def knows_energies_of(self, numbers: Sequence[int]) -> bool:
+        """Whether energies of this composition have the training data's zero.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Atomic numbers.
+        """
+        return not self.energies_degenerate or sorted(self.golden.atomic_numbers) == sorted(numbers)

@@ -128,11 +128,7 @@ class Committee(Composite):
 
     def _energies_compare(self, atoms: Atoms) -> bool:
         """Whether each member's energy has a meaning for this composition."""
-        composition = sorted(atoms.numbers)
-        cards = (member.card for member in self.members)
-        return all(
-            sorted(card.golden.atomic_numbers) == composition for card in cards if card.energies_degenerate
-        )
+        return all(member.card.knows_energies_of(atoms.numbers) for member in self.members)
 
 
 def _plain(value: np.ndarray | np.float64) -> np.ndarray | float:

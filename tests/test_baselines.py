@@ -8,6 +8,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from asecalc_ml import MLCalculator
 from asecalc_ml.errors import DatasetError, TrainingError
 from asecalc_ml.potentials.datasets import dataset
 from asecalc_ml.potentials.training import TrainOptions, train
@@ -71,6 +72,30 @@ def options(tmp_path):
         max_epochs=1,
         directory=tmp_path / "training",
     )
+
+
+def test_energies_of_another_composition_are_relative_to_their_mean(options, tmp_path):
+    """The model has seen water alone; the others' energies are off by a constant for each formula."""
+    train(options, quiet=True)
+    model = MLCalculator("water", compile="never")
+    frames = []
+    for name, offset in (("H2O", 0.0), ("H2O2", 3.0), ("H2", -40.0)):
+        for seed in range(4):
+            atoms = molecule(name)
+            atoms.rattle(0.02, seed=seed)
+            error = (-1) ** seed * 0.01
+            energy, forces = model.get_potential_energy(atoms) - offset - error, model.get_forces(atoms)
+            atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+            frames.append(atoms)
+    for by in (None, "kind"):
+        for k, atoms in enumerate(frames):
+            atoms.info["kind"] = str(k // 2 % 2)
+        write(tmp_path / "others.xyz", frames, format="extxyz")
+        data = dataset({"format": "ase", "path": str(tmp_path / "others.xyz")})
+        found = evaluate_model("water", data, by)
+        assert found.metrics.energy_mae_meV == pytest.approx(10, abs=0.01)
+        assert found.relative == {"H2O2": 4, "H2": 4}
+        assert "energies of H2 are relative to their mean over 4 frames" in str(found)
 
 
 def test_held_out_frames_are_measured_again_by_group(options):

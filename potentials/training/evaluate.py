@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,7 @@ class ModelEvaluation:
     """Errors of a registered model on a data set, beside those its card states, and by group of frames.
 
     ``groups`` holds energy errors per atom (eV) and force errors (eV/Å) by group and by predictor.
+    ``relative`` holds numbers of frames by formula, where errors of energies are relative to their mean.
     """
 
     model: str
@@ -167,6 +169,7 @@ class ModelEvaluation:
     metrics: Metrics
     card_metrics: Metrics | None
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
+    relative: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.model} on {self.data}, {self.metrics.n_frames} frames"]
@@ -174,6 +177,11 @@ class ModelEvaluation:
             value = getattr(self.metrics, name)
             if name != "n_frames" and value is not None:
                 lines.append(f"  {info.description:<55} {value:9.2f}{self._stated(name)}")
+        for formula, n_frames in self.relative.items():
+            lines.append(
+                f"  Errors of energies of {formula} are relative to their mean over {n_frames} frames: the "
+                "model was trained on another composition."
+            )
         if self.groups:
             sizes = {group: len(found["model"][0]) for group, found in self.groups.items()}
             lines += ["", *table(self.groups, sizes)]
@@ -193,6 +201,8 @@ def evaluate_model(name: str, data: DatasetOptions | None = None, by: str | None
         As :meth:`asecalc_ml.registry.Registry.find` resolves it.
     data : DatasetOptions, optional
         Labelled frames; the test data of the model's training, or what it held out, if not given.
+        Where the model was trained on one composition, errors of energies of others are relative to
+        their mean.
     by : str, optional
         Key of the frames' info: errors of each of its values, too, beside predictors that know no positions.
         Not given: "group", where every frame has one and they differ.
@@ -211,9 +221,28 @@ def evaluate_model(name: str, data: DatasetOptions | None = None, by: str | None
         check_trained(atoms, card)
     groups = _by_group(frames, by)
     found = {group: evaluate(stored.model, members, card.corrections) for group, members in groups.items()}
+    unknown = Counter(_formula(atoms) for atoms in frames if not card.knows_energies_of(atoms.numbers))
+    found = _less_their_mean(found, groups, unknown)
     together = _joined(list(found.values()))
     compared = _beside_baselines(card, groups, found) if len(groups) > 1 or by is not None else {}
-    return ModelEvaluation(card.name, label, together.metrics(), card.metrics, compared)
+    return ModelEvaluation(card.name, label, together.metrics(), card.metrics, compared, dict(unknown))
+
+
+def _less_their_mean(
+    found: dict[str, Errors], groups: dict[str, list[Atoms]], formulas: Iterable[str]
+) -> dict[str, Errors]:
+    """Errors of energies relative to their mean over all frames of a formula, for these formulas."""
+    own = {group: np.array([_formula(atoms) for atoms in members]) for group, members in groups.items()}
+    energies = {group: errors.energy.copy() for group, errors in found.items()}
+    for formula in formulas:
+        mean = np.concatenate([energies[group][own[group] == formula] for group in groups]).mean()
+        for group in groups:
+            energies[group][own[group] == formula] -= mean
+    return {group: dataclasses.replace(found[group], energy=energies[group]) for group in groups}
+
+
+def _formula(atoms: Atoms) -> str:
+    return atoms.get_chemical_formula(mode="hill")
 
 
 def _by_group(frames: Sequence[Atoms], by: str | None) -> dict[str, list[Atoms]]:
