@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 APPS = {"asecalc-md": md.app, "asecalc-ml": ml.app}
 PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
-TO_BE_TRAINED = {"torchmdnet-uracil-xtb", "torchmdnet-nitrate-xtb", "jat-nitrate-xtb"}
+TO_BE_TRAINED = {"torchmdnet-uracil-xtb"}
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
@@ -53,7 +53,17 @@ def test_example_is_valid(path, monkeypatch):
         check(data, str(path))
 
 
-@pytest.mark.parametrize("path", [p for p in EXAMPLES if "protocol:" in p.read_text()], ids=lambda p: p.name)
+def runs() -> list:
+    """Examples of protocols; DFT takes its time."""
+    texts = {path: path.read_text(encoding="utf-8") for path in EXAMPLES}
+    return [
+        pytest.param(path, id=path.name, marks=pytest.mark.slow if "pyscf" in text else ())
+        for path, text in texts.items()
+        if "protocol:" in text
+    ]
+
+
+@pytest.mark.parametrize("path", runs())
 def test_example_runs(path, tmp_path, request, monkeypatch):
     """The whole way, with fewer steps, and DFT in the smallest basis."""
     options = config.read_yaml(path)
