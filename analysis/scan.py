@@ -177,7 +177,10 @@ class ScanResult(Result):
     def _draw(self, ax: Axes, panel: str) -> None:
         from asecalc_ml.analysis.scan_figure import draw_followed, draw_scan
 
-        draw_followed(ax, self) if panel == "followed" else draw_scan(ax, self, panel)
+        if panel == "followed":
+            draw_followed(ax, self)
+        else:
+            draw_scan(ax, self, panel)
 
 
 def _row(curve: Curve) -> list[Cell]:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from asecalc_ml.analysis.base import Record
 from asecalc_ml.analysis.scan_curve import WHOLE, Numbers
+from asecalc_ml.chains import name_of
 from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def follow(run: RunReader, about: dict[str, Any], pairs: list[tuple[int, int]]) 
     makers = dict.fromkeys(maker for maker, _ in found)
     return [
         Followed(
-            label=f"{_name(run.atoms, pair)} {maker}",
+            label=f"{name_of(run.atoms, pair)} {maker}",
             distances_A=[_distance(found.get((maker, point)), pair) for point in range(len(about["values"]))],
         )
         for maker in makers
@@ -71,7 +72,3 @@ def _structures(run: RunReader, about: dict[str, Any]) -> Structures:
 
 def _distance(atoms: Atoms | None, pair: tuple[int, int]) -> float | None:
     return None if atoms is None else float(atoms.get_distance(*pair, mic=bool(atoms.pbc.any())))
-
-
-def _name(atoms: Atoms, pair: tuple[int, int]) -> str:
-    return "-".join(f"{atoms.symbols[i]}{i}" for i in pair)

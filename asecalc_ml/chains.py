@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,11 @@ def has_chain(atoms: Atoms, pattern: str) -> bool:
     graph, selection = bond_graph(atoms), parse_selection(pattern)
     chains = all_chains(graph, len(selection.terms))
     return len(matching(chains, types_of(atoms, graph), selection)) > 0
+
+
+def name_of(atoms: Atoms, indices: Sequence[int]) -> str:
+    """Elements and numbers of atoms, such as C1-O2."""
+    return "-".join(f"{atoms.symbols[i]}{i}" for i in indices)
 
 
 # ------------------------------------------------------------------------------------------------ values

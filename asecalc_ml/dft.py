@@ -213,10 +213,10 @@ class DFT(Calculator):
 
 
 def _is_stable(field) -> bool:
-    """Whether a coarse grid, a fifth of the cost, shows no rotation of orbitals that lowers the energy.
+    """Whether a coarse grid, which costs less, shows no rotation of orbitals that lowers the energy.
 
-    The lowest eigenvalue of the Hessian, whose sign is all that counts, hardly knows the grid; near zero
-    only the field's own grid may decide.
+    Only the sign of the Hessian's lowest eigenvalue counts, which hardly knows the grid. Where it is
+    negative here, the field's own grid decides; a minimum too shallow for the coarse one passes.
     """
     coarse = field.copy()
     coarse.grids = dft.gen_grid.Grids(field.mol)

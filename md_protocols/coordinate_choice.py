@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 
-from asecalc_ml.chains import all_chains, types_of
+from asecalc_ml.chains import all_chains, name_of, types_of
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.coordinate import KINDS, Coordinate
 from asecalc_ml.selection import parse_terms
@@ -56,11 +56,6 @@ def choose(
     copy = _contiguous(atoms, indices, shifts)
     _check_shape(copy, indices)
     return copy, Coordinate(tuple(indices), tuple(sorted(shifts)))
-
-
-def name_of(atoms: Atoms, indices: Sequence[int]) -> str:
-    """Elements and numbers, such as C1-O2."""
-    return "-".join(f"{atoms.symbols[i]}{i}" for i in indices)
 
 
 # ---------------------------------------------------------------------------------------------- choosing

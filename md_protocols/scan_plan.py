@@ -13,9 +13,10 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators import describe_calculator, make_calculator
+from asecalc_ml.chains import name_of
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.coordinate import Coordinate
-from asecalc_ml.md_protocols.coordinate_choice import choose, name_of
+from asecalc_ml.md_protocols.coordinate_choice import choose
 from asecalc_ml.structures import check_structure
 from asecalc_ml.topology import canonical_pattern
 
