@@ -94,6 +94,10 @@ class DFT(Calculator):
             self._kind = dft.libxc.xc_type(self.parameters.functional)
             self._is_hybrid = dft.libxc.is_hybrid_xc(self.parameters.functional)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without pyscf's field, whose class cannot be pickled; what needs it again solves again."""
+        return self.__dict__ | {"_solution": None}
+
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; a new charge or spin counts."""
         changes = super().check_state(atoms, tol)

@@ -1,5 +1,7 @@
 """DFT by pyscf: against pyscf itself, finite differences, separated atoms, and the labels of rMD17."""
 
+import pickle
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -156,6 +158,16 @@ def test_forces_after_an_energy_solve_nothing_again(monkeypatch):
         atoms.get_forces()
     assert atoms.get_potential_energy() > energy + 0.01  # and not that of the field before
     assert len(calls) == 4
+
+
+def test_it_can_be_pickled_after_an_energy():
+    atoms = hydrogen(0.8)
+    atoms.calc = calculator()
+    energy = atoms.get_potential_energy()
+    other = atoms.copy()
+    other.calc = pickle.loads(pickle.dumps(atoms.calc))
+    assert other.get_potential_energy() == energy
+    np.testing.assert_allclose(other.get_forces(), atoms.get_forces(), atol=1e-8)
 
 
 def test_threads_are_left_as_found():
