@@ -16,6 +16,7 @@ from ase.calculators.calculator import (
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.card import ModelCard
+from asecalc_ml.changes import changes
 from asecalc_ml.corrections import correction_calculators, with_terms
 from asecalc_ml.dipoles import dipole_of
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
@@ -29,9 +30,6 @@ from asecalc_ml.structures import charge_and_spin, check_structure
 
 #: Atoms that are computed together by :meth:`MLCalculator.calculate_many`.
 BATCH_ATOMS = 512
-
-#: Attributes of a structure that a model sees, beside charge and spin.
-CONSUMED = ("positions", "numbers", "cell", "pbc")
 
 #: Digits of a model's hash that files carry.
 HASH_DIGITS = 16
@@ -151,17 +149,8 @@ class MLCalculator(Calculator):
         return _remade, (type(self), self.todict())
 
     def check_state(self, atoms, tol=1e-15):
-        """What of that which the model consumes has changed since the last call, to the last bit.
-
-        ASE's own comparison takes a third of a compiled step, and does not look at charge and spin.
-        """
-        if self.atoms is None:
-            return [*all_changes, "info"]
-        known = self.atoms
-        changes = [
-            name for name in CONSUMED if not np.array_equal(getattr(known, name), getattr(atoms, name))
-        ]
-        return changes if charge_and_spin(atoms) == charge_and_spin(known) else [*changes, "info"]
+        """What has changed since the last call, to the last bit."""
+        return changes(self.atoms, atoms)
 
     def get_property(self, name, atoms=None, allow_calculation=True):
         """As ASE's, with a message that says what there is."""

@@ -16,6 +16,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from pyscf import dft, gto, lib
 
+from asecalc_ml.changes import changes
 from asecalc_ml.errors import AsecalcError, CalculationError, ConfigError, StructureError
 from asecalc_ml.structures import charge_and_spin
 
@@ -99,11 +100,8 @@ class DFT(Calculator):
         return self.__dict__ | {"_solution": None}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; a new charge or spin counts."""
-        changes = super().check_state(atoms, tol)
-        if self.atoms is not None and charge_and_spin(atoms) != charge_and_spin(self.atoms):
-            changes = [*changes, "info"]
-        return changes
+        """What has changed since the last calculation, to the last bit."""
+        return changes(self.atoms, atoms)
 
     def calculate(
         self, atoms: Atoms | None = None, properties=("energy",), system_changes=all_changes

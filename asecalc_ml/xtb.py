@@ -5,6 +5,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from tblite.ase import TBLite
 
+from asecalc_ml.changes import changes
 from asecalc_ml.errors import ConfigError, StructureError
 
 
@@ -38,16 +39,13 @@ class GFN2(TBLite):
         super().__init__(method="GFN2-xTB", **{"verbosity": 0, **kwargs})
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; a new charge or spin counts."""
-        changes = super().check_state(atoms, tol)
-        if charge_and_multiplicity(atoms) != (self.parameters.charge, self.parameters.multiplicity):
-            changes = [*changes, "initial_charges"]
-        return changes
+        """What has changed since the last calculation, to the last bit."""
+        return changes(self.atoms, atoms)
 
     def calculate(self, atoms: Atoms | None = None, properties=None, system_changes=all_changes) -> None:
         """Energy (eV), forces (eV/Å), stress (eV/Å³) where periodic, charges (e), dipole (e Å)."""
-        charge, multiplicity = charge_and_multiplicity(atoms)
-        if (charge, multiplicity) != (self.parameters.charge, self.parameters.multiplicity):
+        if set(system_changes) - {"positions", "cell"}:
+            charge, multiplicity = charge_and_multiplicity(atoms)
             self.set(charge=charge, multiplicity=multiplicity)
         super().calculate(atoms, properties, system_changes)
 

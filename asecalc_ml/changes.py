@@ -1,0 +1,30 @@
+"""What of a structure has changed since a calculator last saw it."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_changes
+
+from asecalc_ml.structures import charge_and_spin
+
+#: What calculators of this package see of a structure, beside charge and spin.
+CONSUMED = ("positions", "numbers", "cell", "pbc")
+
+
+def changes(known: Atoms | None, atoms: Atoms) -> list[str]:
+    """What differs between two structures, to the last bit, by ASE's names; charge and spin are its ``info``.
+
+    ASE's own comparison does not look at charge and spin. It allows for rounding, which costs a third of a
+    compiled step of a model or of GFN2-xTB.
+
+    Parameters
+    ----------
+    known : ase.Atoms or None
+        The structure of the last calculation; everything has changed where there is none.
+    atoms : ase.Atoms
+    """
+    if known is None:
+        return [*all_changes, "info"]
+    found = [name for name in CONSUMED if not np.array_equal(getattr(known, name), getattr(atoms, name))]
+    return found if charge_and_spin(known) == charge_and_spin(atoms) else [*found, "info"]
