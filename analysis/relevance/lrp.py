@@ -18,7 +18,7 @@ from torch import Tensor
 
 from asecalc_ml.analysis.relevance.found import Found, joined, weighted_sum
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.analysis.relevance.propagation import CONSTANTS, Propagation, Tracer, moved, padded_inputs
+from asecalc_ml.analysis.relevance.propagation import CONSTANTS, Propagation, graph_of, moved, padded_inputs
 from asecalc_ml.analysis.relevance.subject import Subject, gradients
 from asecalc_ml.analysis.relevance.targets import Force, Target
 from asecalc_ml.errors import AnalysisError
@@ -37,8 +37,7 @@ Energies = Callable[[Subject, Target], Found]
 
 def explain(subject: Subject, target: Target, options: RelevanceOptions) -> Found:
     """Relevance of embeddings and edges, and what is absorbed."""
-    tracer = Tracer(subject.model)
-    return for_each(subject, target, lambda one, bound: _explained(one, bound, tracer))
+    return for_each(subject, target, _explained)
 
 
 def for_each(subject: Subject, target: Target, found: Energies) -> Found:
@@ -55,9 +54,9 @@ def _slope(subject: Subject, target: Force, found: Energies) -> Found:
     return weighted_sum([(-weight / STEP_A, ends[k]) for k, weight in STENCIL.items()])
 
 
-def _explained(subject: Subject, target: Target, tracer: Tracer) -> Found:
+def _explained(subject: Subject, target: Target) -> Found:
     inputs = padded_inputs(subject)
-    propagation = Propagation(tracer(inputs), inputs)
+    propagation = Propagation(graph_of(subject.model, inputs), inputs)
     value = checked(subject, target, target.traced(*propagation.propagate()))
     return shared_out(subject, propagation, value, target)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -290,25 +291,19 @@ def _detached(values: Any) -> Any:
 
 # ------------------------------------------------------------------------------------- many structures
 
+#: Graphs of a model by the shape of its inputs, as long as the model lives, and how many are kept.
+_GRAPHS: WeakKeyDictionary[Model, dict[tuple[int, ...], GraphModule]] = WeakKeyDictionary()
+MOST_GRAPHS = 16
 
-class Tracer:
-    """Keeps the graphs of a model, one for each shape.
 
-    Parameters
-    ----------
-    model : Model
-    """
-
-    def __init__(self, model: Model):
-        self.model = model
-        self._graphs: dict[tuple[int, ...], GraphModule] = {}
-
-    def __call__(self, inputs: PotentialInput) -> GraphModule:
-        """The graph for inputs of this shape."""
-        shape = _counts(inputs)
-        if shape not in self._graphs:
-            self._graphs[shape] = trace(self.model, inputs)
-        return self._graphs[shape]
+def graph_of(model: Model, inputs: PotentialInput) -> GraphModule:
+    """The graph of a model for inputs of this shape, traced once for all methods and structures."""
+    graphs, shape = _GRAPHS.setdefault(model, {}), _counts(inputs)
+    if shape not in graphs:
+        if len(graphs) == MOST_GRAPHS:
+            del graphs[next(iter(graphs))]  # the oldest
+        graphs[shape] = trace(model, inputs)
+    return graphs[shape]
 
 
 def moved(subject: Subject, motion: Tensor, step: float) -> Subject:

@@ -23,7 +23,7 @@ from torch import Tensor
 from asecalc_ml.analysis.relevance.found import Found
 from asecalc_ml.analysis.relevance.lrp import checked, for_each, shared_out
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.analysis.relevance.propagation import Propagation, Tracer, message_blocks, padded_inputs
+from asecalc_ml.analysis.relevance.propagation import Propagation, graph_of, message_blocks, padded_inputs
 from asecalc_ml.analysis.relevance.subject import Subject
 from asecalc_ml.analysis.relevance.targets import Target
 
@@ -35,13 +35,12 @@ Walk = tuple[int, ...]
 
 def explain(subject: Subject, target: Target, options: RelevanceOptions) -> Found:
     """All walks of up to ``options.walk_length`` steps."""
-    tracer = Tracer(subject.model)
-    return for_each(subject, target, lambda one, bound: _explained(one, bound, tracer, options.walk_length))
+    return for_each(subject, target, lambda one, bound: _explained(one, bound, options.walk_length))
 
 
-def _explained(subject: Subject, target: Target, tracer: Tracer, length: int) -> Found:
+def _explained(subject: Subject, target: Target, length: int) -> Found:
     inputs = padded_inputs(subject)
-    graph = tracer(inputs)
+    graph = graph_of(subject.model, inputs)
     whole = Propagation(graph, inputs)
     rest = shared_out(subject, whole, checked(subject, target, target.traced(*whole.propagate())), target)
     propagation = Propagation(graph, inputs, cuts(message_blocks(graph, inputs), length))
