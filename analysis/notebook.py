@@ -84,8 +84,9 @@ def view(source: RunReader | RelevanceResult) -> View:
     True
     """
     from asecalc_ml.analysis.relevance.results import RelevanceResult
+    from asecalc_ml.analysis.relevance.scene import relevance_scene
     from asecalc_ml.analysis.report_page import render_page
-    from asecalc_ml.analysis.viewer_scenes import relevance_scene, run_scene
+    from asecalc_ml.analysis.run_scene import run_scene
 
     scene = relevance_scene(source) if isinstance(source, RelevanceResult) else run_scene(source)
     return View(render_page("view.html", title=scene.title, kind="", scenes=[scene]))

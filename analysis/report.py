@@ -10,8 +10,10 @@ from asecalc_ml.analysis.base import Result, Verdict
 from asecalc_ml.analysis.connectivity import BOUND
 from asecalc_ml.analysis.pipeline import lost_frames_text, read_results
 from asecalc_ml.analysis.relevance.page import is_beside_viewer, read_relevance
+from asecalc_ml.analysis.relevance.results import RelevanceResult
+from asecalc_ml.analysis.relevance.scene import relevance_scene
 from asecalc_ml.analysis.report_page import drawings, render_page
-from asecalc_ml.analysis.viewer_scenes import scenes
+from asecalc_ml.analysis.run_scene import run_scene
 from asecalc_ml.rundir import EventKind
 
 if TYPE_CHECKING:
@@ -61,11 +63,12 @@ def write_report(directory: str | Path) -> Path:
 
 def render(run: RunReader, results: list[Result]) -> str:
     """The page as text."""
+    relevance = [relevance_scene(one) for one in results if isinstance(one, RelevanceResult)]
     return render_page(
         "report.html",
         title=run_title(run),
         kind="Molecular dynamics report" if _has_time(run) else "Calculation report",
-        scenes=scenes(run, results),
+        scenes=[*relevance, run_scene(run)],
         has_time=_has_time(run),
         completion=completion(run),
         facts=list(key_facts(run)),

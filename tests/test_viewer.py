@@ -15,6 +15,8 @@ from asecalc_ml.analysis.notebook import view
 from asecalc_ml.analysis.relevance.figures import is_one_molecule
 from asecalc_ml.analysis.relevance.page import is_beside_viewer, write_page
 from asecalc_ml.analysis.relevance.results import FrameRelevance, MethodRelevance, RelevanceResult, Structure
+from asecalc_ml.analysis.relevance.scene import relevance_scene
+from asecalc_ml.analysis.run_scene import run_scene
 from asecalc_ml.analysis.viewer import (
     MOST_FRAMES,
     MOST_NUMBERS,
@@ -24,8 +26,10 @@ from asecalc_ml.analysis.viewer import (
     Scene,
     chosen_frames,
 )
-from asecalc_ml.analysis.viewer_scenes import relevance_scene, run_scene
 from asecalc_ml.analysis.whole_molecules import WholeMolecules
+from asecalc_ml.md_protocols.scan import Scan
+from asecalc_ml.md_protocols.transfer import Transfer
+from asecalc_ml.rundir import RunReader
 from asecalc_ml.topology import find_bonds_and_shifts
 
 # ------------------------------------------------------------------------------------- whole molecules
@@ -129,6 +133,32 @@ def test_positions_and_labels_of_frames():
     shown = np.reshape(data["frames"][2]["positions"], (3, 3)) / 100
     np.testing.assert_allclose(shown, positions[2] - positions[2].mean(axis=0), atol=0.006)
     assert data["molecules"][0] == {"symbols": ["O", "H", "H"], "bonds": [[0, 1], [0, 2]]}
+
+
+def test_points_of_a_scan_have_bonds_of_their_own(tmp_path):
+    """The hydrogen that is pulled from one oxygen comes to another."""
+    atoms = Atoms("OHO", [[0, 0, 0], [0.97, 0, 0], [3.5, 0, 0]])
+    options = {"calculator": "ase.calculators.emt:EMT", "relax": False}
+    ends = {"coordinate": [0, 1], "start": 0.97, "stop": 2.53, "points": 2}
+    run = Scan(**options, **ends).run(atoms, tmp_path / "scan", quiet=True)
+    scene = run_scene(run)
+    assert [frame.molecule.bonds.tolist() for frame in scene.frames] == [[[0, 1]], [[1, 2]]]
+    assert "Bonds are those of each structure" in scene.caption
+
+
+def test_a_transfer_test_shows_how_its_runs_end(tmp_path):
+    emt = "ase.calculators.emt:EMT"
+    short = {"steps": 20, "equilibration_ps": 0.01, "runs": 1, "reference_runs": 2, "write_every": 10}
+    options = {"structure": "H2O", "transfer_to": ["CH4"], "calculator": emt, "reference": emt}
+    run = Transfer(**options, **short).run(directory=tmp_path / "test", quiet=True)
+    scene = run_scene(run)
+    names = [
+        f"{name}/{part}" for name in ("H2O", "CH4") for part in ("reference-1", "reference-2", "model-1")
+    ]
+    assert [frame.label for frame in scene.frames] == [f"{name}, 0.002 ps" for name in names]
+    assert {len(frame.positions) for frame in scene.frames} == {3, 5}
+    *_, last = RunReader(tmp_path / "test" / "CH4" / "model-1").frames()
+    np.testing.assert_allclose(scene.frames[-1].positions, last.positions, atol=1e-6)
 
 
 def test_text_of_a_scene_cannot_end_its_element():

@@ -46,7 +46,7 @@ def write_page(result: RelevanceResult, directory: str | Path) -> Path:
     -------
     Path of the page.
     """
-    from asecalc_ml.analysis.viewer_scenes import relevance_scene
+    from asecalc_ml.analysis.relevance.scene import relevance_scene
     from asecalc_ml.files import write_whole
 
     page = Path(directory) / f"{NAME}.html"
