@@ -97,7 +97,7 @@ def test_plugin_that_cannot_be_imported(tmp_path, monkeypatch, target):
         plugins.get("protocols", "umbrella")
 
 
-def test_checkout_wins_over_an_installed_copy(monkeypatch):
+def test_checkout_wins_over_an_installed_copy(tmp_path, monkeypatch):
     """Ours come from this checkout's setup.cfg alone."""
     if not plugins.is_checkout():
         pytest.skip("runs against an installed wheel")
@@ -108,5 +108,6 @@ def test_checkout_wins_over_an_installed_copy(monkeypatch):
     old = EntryPoint("nvt-of-last-year", "asecalc_ml.md_protocols.old:Old", "asecalc_ml.protocols")
     vars(old)["dist"] = Installed
     monkeypatch.setattr(plugins, "entry_points", lambda group: [old])
+    monkeypatch.syspath_prepend(tmp_path)  # another search path, on which nothing was found yet
     assert "nvt-of-last-year" not in plugins.names("protocols")
     assert "nve" in plugins.names("protocols")
