@@ -83,6 +83,12 @@ def test_says_where_it_comes_from(name):
     assert card.dataset.level_of_theory
 
 
+def test_says_what_its_data_look_like(name):
+    """`compare` draws them beside runs."""
+    domain = Registry().find(name).card.domain
+    assert domain.distances and domain.angles and domain.dihedrals
+
+
 @pytest.mark.parametrize("name", MOLECULES)
 def test_energies_compare_within_the_molecule(name):
     card = Registry().find(name).card
