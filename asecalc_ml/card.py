@@ -111,7 +111,11 @@ class ModelCard(Options):
         "constant per element fitted to the training energies",
     )
     energies_degenerate: bool = Field(
-        description="whether energies compare only within one composition, because the data hold a single one"
+        description="whether energies of other compositions than those of the training data have no zero, as "
+        "the data do not tell the elements apart"
+    )
+    compositions: list[str] = Field(
+        [], description="formulas of the training data, where energies_degenerate; empty for that of golden"
     )
     dataset: DatasetCard | None = Field(None, description="training data")
     metrics: Metrics | None = Field(None, description="errors on held-out frames")
@@ -133,4 +137,18 @@ class ModelCard(Options):
         numbers : sequence of int
             Atomic numbers.
         """
-        return not self.energies_degenerate or sorted(self.golden.atomic_numbers) == sorted(numbers)
+        known = self.compositions or [formula_of(self.golden.atomic_numbers)]
+        return not self.energies_degenerate or formula_of(numbers) in known
+
+
+def formula_of(numbers: Sequence[int]) -> str:
+    """Hill formula of atomic numbers.
+
+    Examples
+    --------
+    >>> formula_of([8, 1, 1])
+    'H2O'
+    """
+    from ase.symbols import Symbols
+
+    return Symbols(numbers).get_chemical_formula(mode="hill")

@@ -86,7 +86,7 @@ def test_says_where_it_comes_from(name):
 def test_says_what_its_data_look_like(name):
     """`compare` draws them beside runs."""
     domain = Registry().find(name).card.domain
-    assert domain.distances and domain.angles and domain.dihedrals
+    assert all([domain.distances, domain.angles, domain.dihedrals])
 
 
 @pytest.mark.parametrize("name", MOLECULES)

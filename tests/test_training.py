@@ -81,10 +81,22 @@ def test_the_card_says_what_was_done(options):
     card = train(options, quiet=True).card
     assert card.dataset.level_of_theory == "EMT"
     assert (card.dataset.n_train, card.metrics.n_frames) == (24, 8)
-    assert card.energies_degenerate  # one composition
+    assert card.energies_degenerate  # one composition cannot tell three elements apart
+    assert card.compositions == ["CH4O"]
     assert sum(card.domain.distances["C-O bonded"].counts) == 24
     assert sum(card.domain.angles["H-C-H"].counts) == 3 * 24
     assert card.elements == ["C", "H", "O"]
+
+
+def test_energies_have_a_zero_for_the_compositions_of_the_data(options):
+    water, methanol = [8, 1, 1], [6, 8, 1, 1, 1, 1]
+    card = train(changed(options, max_epochs=1), quiet=True).card
+    assert card.knows_energies_of(methanol)
+    assert not card.knows_energies_of(water)
+    assert card.model_copy(update={"compositions": ["CH4O", "H2O"]}).knows_energies_of(water)
+    before = card.model_copy(update={"compositions": []})  # of a card that does not say
+    assert before.knows_energies_of(methanol)
+    assert not before.knows_energies_of(water)
 
 
 def test_the_stored_split_has_disjoint_parts(options):

@@ -14,7 +14,7 @@ from ase import Atoms, units
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.calculator import check_trained
-from asecalc_ml.card import Metrics, ModelCard
+from asecalc_ml.card import Metrics, ModelCard, formula_of
 from asecalc_ml.config import parse_options
 from asecalc_ml.dipoles import dipole_of
 from asecalc_ml.errors import AsecalcError, DatasetError
@@ -242,7 +242,7 @@ def _less_their_mean(
 
 
 def _formula(atoms: Atoms) -> str:
-    return atoms.get_chemical_formula(mode="hill")
+    return formula_of(atoms.numbers)
 
 
 def _by_group(frames: Sequence[Atoms], by: str | None) -> dict[str, list[Atoms]]:

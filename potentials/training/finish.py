@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from asecalc_ml.card import DatasetCard, ModelCard
+from asecalc_ml.card import DatasetCard, ModelCard, formula_of
 from asecalc_ml.corrections import explicit
 from asecalc_ml.golden import make_golden
 from asecalc_ml.model import Model
@@ -80,6 +80,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         dtype=options.precision,
         fitted=options.loss.fitted,
         energies_degenerate=scaling.degenerate,
+        compositions=sorted({formula_of(atoms.numbers) for atoms in frames}) if scaling.degenerate else [],
         dataset=_dataset_card(data),
         corrections=explicit(options.corrections),
         metrics=evaluate(model, data.test, options.corrections).metrics(),

@@ -20,7 +20,7 @@ class Scaling:
     """Per element: scale (eV) and shift (eV), float64, shape (119,).
 
     ``degenerate`` says that the shifts are no atomic energies: the data hold one composition, or
-    too few to tell elements apart, so that energies compare only within a molecule.
+    too few to tell elements apart, so that energies of other compositions have no zero.
     """
 
     scale: Tensor
