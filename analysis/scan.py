@@ -90,15 +90,13 @@ class ScanResult(Result):
         return [
             Panel(key="energy", title=f"Energy along {self.coordinate}", caption=energy),
             Panel(key="force", title=f"Force along {self.coordinate}", caption=force),
-            *self._followed_panel(shared),
+            *self._followed_panels(shared + reference),
         ]
 
-    def _followed_panel(self, shared: str) -> list[Panel]:
-        if not self.followed:
-            return []
-        title = f"Other distances along {self.coordinate}"
-        caption = f"{shared} In the structures of the calculator that made them, named in the legend."
-        return [Panel(key="followed", title=title, caption=caption)]
+    def _followed_panels(self, shared: str) -> list[Panel]:
+        caption = f"{shared} Nearest distance of the two atoms, in the structures that each calculator made."
+        pairs = dict.fromkeys(one.pair for one in self.followed)
+        return [Panel(key=pair, title=f"{pair} along {self.coordinate}", caption=caption) for pair in pairs]
 
     def tables(self) -> list[Table]:
         """What is read off the curves, and errors beside the reference."""
@@ -142,11 +140,12 @@ class ScanResult(Result):
             for e in self.errors
         ]
         caption = (
-            f"Absolute differences from {self.reference.label}, energies relative to {self.zero_text}. "
-            f"Inside: the training data hold this {self.kind} at the point's value, bin by bin, gaps "
-            "included; other coordinates are not looked at."
+            f"Absolute differences, energies relative to {self.zero_text}; errors only of models that were "
+            f"trained on {self.reference.label}'s level of theory. Inside: the training data hold this "
+            f"{self.kind} at the point's value, bin by bin, gaps included; nothing else is looked at."
         )
-        return [Table(key="errors", title="Errors", columns=columns, rows=rows, caption=caption)]
+        title = f"Differences from {self.reference.label}"
+        return [Table(key="errors", title=title, columns=columns, rows=rows, caption=caption)]
 
     def _committee_table(self) -> list[Table]:
         rows: list[list[Cell]] = []
@@ -169,7 +168,7 @@ class ScanResult(Result):
             for row, energy, force in zip(rows, curve.energies_eV, curve.forces, strict=True):
                 row += [energy, force]
         for one in self.followed:
-            columns.append(f"{one.label} (Å)")
+            columns.append(f"{one.pair} {one.calculator} (Å)")
             for row, distance in zip(rows, one.distances_A, strict=True):
                 row.append(distance)
         return [Table(key="points", title="Points", columns=columns, rows=rows)]
@@ -177,10 +176,10 @@ class ScanResult(Result):
     def _draw(self, ax: Axes, panel: str) -> None:
         from asecalc_ml.analysis.scan_figure import draw_followed, draw_scan
 
-        if panel == "followed":
-            draw_followed(ax, self)
-        else:
+        if panel in ("energy", "force"):
             draw_scan(ax, self, panel)
+        else:
+            draw_followed(ax, self, panel)
 
 
 def _row(curve: Curve) -> list[Cell]:

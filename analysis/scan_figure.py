@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,14 +22,12 @@ FAINT = 0.35  # of a state that is not the lowest
 
 def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
     """Curves with their bands, the reference dashed, and bars of training data at the bottom."""
-    from asecalc_ml.analysis.figures import INK, PALETTE, RULE
+    from asecalc_ml.analysis.figures import RULE
 
+    styles = _styles(result)
     models = [curve for curve in result.curves if not curve.is_reference]
-    colors = dict(zip([curve.label for curve in models], PALETTE * len(models), strict=False))
-    for curve in models:
-        _draw_curve(ax, result.values, curve, panel, color=colors[curve.label])
-    if result.reference:
-        _draw_curve(ax, result.values, result.reference, panel, color=INK, dashes=(4, 2), linewidth=1.2)
+    for curve in result.curves:
+        _draw_curve(ax, result.values, curve, panel, **styles[curve.label])
     with_bars = [curve for curve in models if curve.seen]
     unit, per = result.unit, result.force_unit
     label = "relative energy (eV)" if panel == "energy" else f"−dE/dq (eV/{per})"
@@ -43,7 +41,7 @@ def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
             spans,
             place,
             transform=ax.get_xaxis_transform(),
-            color=colors[curve.label],
+            color=styles[curve.label]["color"],
             alpha=0.6,
             linewidth=0,
         )
@@ -52,27 +50,46 @@ def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
     ax.legend(loc="best", borderaxespad=0.2)
 
 
-def draw_followed(ax: Axes, result: ScanResult) -> None:
-    """Other distances along the coordinate."""
-    from asecalc_ml.analysis.figures import PALETTE
-
-    for color, one in zip(PALETTE * len(result.followed), result.followed, strict=False):
-        y = _array(one.distances_A)
-        ax.plot(result.values, y, marker="o", markersize=2.5, color=color, label=one.label)
-    ax.set(xlabel=f"{result.kind} {result.coordinate} ({result.unit})", ylabel="distance (Å)")
+def draw_followed(ax: Axes, result: ScanResult, pair: str) -> None:
+    """The distance of two other atoms along the coordinate."""
+    styles = _styles(result)
+    for one in result.followed:
+        if one.pair == pair:
+            y, label = _array(one.distances_A), _label(one.calculator)
+            ax.plot(result.values, y, label=label, **_marker(result.values), **styles[one.calculator])
+    ax.set(xlabel=f"{result.kind} {result.coordinate} ({result.unit})", ylabel=f"distance {pair} (Å)")
+    ax.set_xlim(min(result.values), max(result.values))
     ax.legend(loc="best", borderaxespad=0.2)
+
+
+def _styles(result: ScanResult) -> dict[str, dict[str, Any]]:
+    """Colour of each calculator; the reference is dashed."""
+    from asecalc_ml.analysis.figures import INK, PALETTE
+
+    models = [curve.label for curve in result.curves if not curve.is_reference]
+    colors = zip(models, PALETTE * len(models), strict=False)
+    styles: dict[str, dict[str, Any]] = {label: {"color": color} for label, color in colors}
+    if result.reference:
+        styles[result.reference.label] = {"color": INK, "dashes": (4, 2), "linewidth": 1.2}
+    return styles
 
 
 def _draw_curve(ax: Axes, values: list[float], curve: Curve, panel: str, **style) -> None:
     y, spread = _of(curve, panel)
-    marker = {"marker": "o" if len(values) <= FEW else None, "markersize": 2.5}
-    label = shorten(curve.label, LABEL, placeholder=" …")
     if curve.lowest:
         ax.plot(values, y, **style, alpha=FAINT)
         y = np.where(curve.lowest, y, np.nan)
-    ax.plot(values, y, label=label, **marker, **style)
+    ax.plot(values, y, label=_label(curve.label), **_marker(values), **style)
     if len(spread):
         ax.fill_between(values, y - spread, y + spread, color=style["color"], alpha=0.25, linewidth=0)
+
+
+def _marker(values: list[float]) -> dict[str, Any]:
+    return {"marker": "o" if len(values) <= FEW else None, "markersize": 2.5}
+
+
+def _label(calculator: str) -> str:
+    return shorten(calculator, LABEL, placeholder=" …")
 
 
 def _of(curve: Curve, panel: str) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,8 @@ Structures = dict[tuple[str, int], "Atoms"]  # by the calculator that made them 
 class Followed(Record):
     """A distance in the structures that a calculator made."""
 
-    label: str = Field(description="atoms and calculator, such as N3-H9 gfn2-xtb")
+    pair: str = Field(description="atoms, such as N3-H9")
+    calculator: str
     distances_A: Numbers = Field(description="nearest image; null where no structure was computed")
 
 
@@ -42,7 +43,8 @@ def follow(run: RunReader, about: dict[str, Any], pairs: list[tuple[int, int]]) 
     makers = dict.fromkeys(maker for maker, _ in found)
     return [
         Followed(
-            label=f"{name_of(run.atoms, pair)} {maker}",
+            pair=name_of(run.atoms, pair),
+            calculator=maker,
             distances_A=[_distance(found.get((maker, point)), pair) for point in range(len(about["values"]))],
         )
         for maker in makers

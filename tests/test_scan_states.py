@@ -117,15 +117,19 @@ def test_other_distances_are_those_of_the_structures(tmp_path):
     options |= {"calculator": EMT_NAME, "more_calculators": ["gfn2-xtb"]}
     run = Scan(**options).run(water, tmp_path / "run", quiet=True)
     result = ScanAnalysis(follow=pairs).run(run)
-    assert [one.label.split()[-1] for one in result.followed] == [EMT_NAME] * 2 + ["gfn2-xtb"] * 2
+    assert [one.calculator for one in result.followed] == [EMT_NAME] * 2 + ["gfn2-xtb"] * 2
     frames = list(run.frames())
     assert len(frames) == 6
     for k, one in enumerate(result.followed):
         own = frames[:3] if k < 2 else frames[3:]
         assert one.distances_A == pytest.approx([atoms.get_distance(*pairs[k % 2]) for atoms in own])
-    assert "followed" in [panel.key for panel in result.panels()]
-    assert result.plot(panel="followed").get_legend()
-    assert f"{result.followed[0].label} (Å)" in result.data()[0].columns
+    assert [panel.key for panel in result.panels()] == ["energy", "force", "O0-H2", "H1-H2"]
+    lines = result.plot(panel="H1-H2").get_lines()
+    assert [line.get_ydata().tolist() for line in lines] == [one.distances_A for one in result.followed[1::2]]
+    assert [line.get_color() for line in lines] == [
+        line.get_color() for line in result.plot(panel="energy").lines
+    ]
+    assert f"O0-H2 {EMT_NAME} (Å)" in result.data()[0].columns
 
 
 def test_a_point_without_a_structure_has_no_distance(tmp_path, monkeypatch):
