@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 OF_START = f"Bonds are those of the start, drawn up to {BROKEN_TOLERANCE} times the sum of covalent radii"
-OF_EACH = "Bonds are those of each structure"
+OF_EACH = "Each structure has bonds of its own"
 
 
 def run_scene(run: RunReader) -> Scene:
     """Frames of a run, evenly spaced, or the structure that it began with where there are none."""
-    if ends := list(_ends(run)):
+    if pictures := list(_ends(run)):
         title, shown, bonds = "How the runs end", "The last frame of every run", OF_START
     else:
-        ends = list(_frames(run))
-        title, shown = "Structure and frames", _how_many(len(ends), run.n_frames)
-        bonds = OF_EACH if _interval_fs(run) is None else OF_START
+        pictures = list(_frames(run))
+        title, shown = "Structure and frames", _how_many(len(pictures), run.n_frames)
+        bonds = OF_START if run.n_frames and _interval_fs(run) is not None else OF_EACH
     wrapped = "; molecules are put together where the cell cuts them" if run.pbc.any() else ""
-    return Scene(key="frames", title=title, caption=f"{shown}. {bonds}{wrapped}.", frames=ends)
+    return Scene(key="frames", title=title, caption=f"{shown}. {bonds}{wrapped}.", frames=pictures)
 
 
 def _how_many(n_shown: int, n_frames: int) -> str:
@@ -60,12 +60,13 @@ def _drawer(atoms: Atoms) -> Drawer:
 
 
 def _frames(run: RunReader) -> Iterator[Picture]:
-    n_frames, interval_fs, draw = run.n_frames, _interval_fs(run), _drawer(run.atoms)
+    n_frames, interval_fs = run.n_frames, _interval_fs(run)
     if n_frames == 0:
         relaxed = getattr(run, "relaxed", None)
         atoms = relaxed or run.atoms
-        yield draw("relaxed" if relaxed else "start", atoms.positions, atoms.cell.array)
+        yield _drawer(atoms)("relaxed" if relaxed else "start", atoms.positions, atoms.cell.array)
         return
+    draw = _drawer(run.atoms)
     chosen, labels = set(chosen_frames(n_frames, 3 * len(run.atoms))), _labels(run, n_frames)
     for number, frame in enumerate(run.frame_chunks(1)):
         if number not in chosen:

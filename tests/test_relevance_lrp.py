@@ -1,5 +1,6 @@
 """Layer-wise relevance propagation and relevant walks: rules by hand, brute force, conservation."""
 
+import gc
 import itertools
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from asecalc_ml.analysis import relevance
-from asecalc_ml.analysis.relevance import rules
+from asecalc_ml.analysis.relevance import propagation, rules, source
 from asecalc_ml.analysis.relevance.found import Found, joined, weighted_sum
 from asecalc_ml.cutoffs import smooth_cutoff
 from asecalc_ml.errors import AnalysisError
@@ -326,3 +327,14 @@ def test_networks_without_features_that_pass_on_have_no_walks(name):
         AnalysisError, match=r"no interaction blocks that take features.*methods for it are .*lrp"
     ):
         frame(untrained_model(get("architectures", name)(**extra)), molecule(), "walks")
+
+
+def test_a_model_is_traced_once_and_forgotten_when_it_goes(monkeypatch):
+    """For both methods, and for structures of one shape in all batches."""
+    traced, plain, known = [], propagation.trace, len(propagation._GRAPHS)
+    monkeypatch.setattr(propagation, "trace", lambda *given: traced.append(1) or plain(*given))
+    monkeypatch.setattr(source, "BATCH_ATOMS", 1)
+    relevance.explain(toy(3), [molecule()] * 2, method=["lrp", "walks"], compared_frames=0, quiet=True)
+    assert len(traced) == 1
+    gc.collect()
+    assert len(propagation._GRAPHS) <= known

@@ -143,7 +143,7 @@ def test_points_of_a_scan_have_bonds_of_their_own(tmp_path):
     run = Scan(**options, **ends).run(atoms, tmp_path / "scan", quiet=True)
     scene = run_scene(run)
     assert [frame.molecule.bonds.tolist() for frame in scene.frames] == [[[0, 1]], [[1, 2]]]
-    assert "Bonds are those of each structure" in scene.caption
+    assert "Each structure has bonds of its own" in scene.caption
 
 
 def test_a_transfer_test_shows_how_its_runs_end(tmp_path):
