@@ -72,11 +72,13 @@ def test_example_runs(path, tmp_path, request, monkeypatch):
     parts = "[{ensemble: nvt, steps: 20}, {ensemble: nve, steps: 20}]"
     shorter = {"steps": "50", "equilibration_ps": "0.02", "points": "3", "sequence": parts}
     shorter |= {"runs": "1", "reference_runs": "2"}
+    if options["protocol"] == "scan":  # which goes on from what is not relaxed
+        shorter |= {"relax_steps": "10"}
     if options["structure"].startswith("data/ean"):
         monkeypatch.chdir(tmp_path)
         liquid(request.getfixturevalue("shared_data"))
         eager = f"{{{options['calculator']}: {{compile: never}}}}"  # compiling for 225 atoms takes minutes
-        shorter |= {"steps": "10", "relax_steps": "10", "calculator": eager}
+        shorter |= {"steps": "10", "calculator": eager}
     short = [f"--{key.replace('_', '-')}={value}" for key, value in shorter.items() if key in known]
     smallest = "pyscf-dft: {basis: sto-3g, grid_level: 0, "
     file = tmp_path / path.name
