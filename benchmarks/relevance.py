@@ -10,6 +10,7 @@ import torch
 
 from asecalc_ml.analysis.relevance import METHODS, RelevanceOptions
 from asecalc_ml.analysis.relevance.offers import offered
+from asecalc_ml.analysis.relevance.propagation import graph_of, padded_inputs
 from asecalc_ml.analysis.relevance.source import Source
 from asecalc_ml.analysis.relevance.targets import parse_target
 from asecalc_ml.derivative import edge_derivative
@@ -35,6 +36,9 @@ def main(model: str = "torchmdnet-ethanol", structure: str = "ethanol") -> None:
     subject = source.subject([load_structure(structure)])
     force_call = least_time(lambda: edge_derivative(subject.model, subject.inputs))
     print(f"{model}, {structure}: an eager force call in float64 takes {1e3 * force_call:.1f} ms")
+    before = time.process_time()
+    graph_of(subject.model, padded_inputs(subject))
+    print(f"  tracing, once for lrp and walks: {time.process_time() - before:.1f} s")
     for text in ("energy", "force:0"):
         target = parse_target(text).bind(subject)
         for name in offered(subject, target):
