@@ -74,7 +74,7 @@ def describe_calculator(calculator: BaseCalculator) -> dict:
         "name": getattr(card, "name", None) or getattr(calculator, "name", None) or kind.__name__,
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "model_hash": getattr(calculator, "model_hash", None),
-        "parameters": _plain(getattr(calculator, "parameters", {})),
+        "parameters": _parameters(calculator),
         "versions": installed_versions(packages_of(calculator)),
     }
     parts = {
@@ -173,8 +173,12 @@ def _build(kind: Callable[..., BaseCalculator], name: str, arguments: dict) -> B
     return calculator
 
 
-def _plain(parameters: Mapping) -> dict:
-    """Values that JSON knows, the others as text."""
-    simple = (str, int, float, bool, type(None))
-    items = dict(parameters).items()
-    return {str(key): value if isinstance(value, simple) else str(value) for key, value in items}
+def _parameters(calculator: BaseCalculator) -> dict:
+    """Those that hold for every structure: values that JSON knows, the others as text."""
+    simple, passing = (str, int, float, bool, type(None)), getattr(calculator, "of_the_structure", ())
+    items = dict(getattr(calculator, "parameters", {})).items()
+    return {
+        str(key): value if isinstance(value, simple) else str(value)
+        for key, value in items
+        if key not in passing
+    }

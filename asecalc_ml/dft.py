@@ -85,6 +85,7 @@ class DFT(Calculator):
 
     def __init__(self, **parameters):
         self._density: np.ndarray | None = None
+        self._restored: np.ndarray | None = None
         self._solution = None  # the field of the last calculation
         for key in parameters:
             if key not in self.default_parameters:
@@ -109,7 +110,7 @@ class DFT(Calculator):
         """Energy in eV, and where they are asked for forces in eV/Å."""
         super().calculate(atoms, properties, system_changes)
         if set(system_changes) - {"positions"}:
-            self._density = None
+            self._density, self._restored = self._restored, None
         with lib.with_omp_threads(1):
             if system_changes or self._solution is None:
                 self._solution = None  # it may not be found
@@ -118,6 +119,14 @@ class DFT(Calculator):
             self.results = {"energy": energy, "free_energy": energy}
             if "forces" in properties:
                 self.results["forces"] = self._forces(self._solution)
+
+    def checkpoint_state(self) -> dict[str, list]:
+        """The density that the next calculation starts from, ready for JSON."""
+        return {} if self._density is None else {"density": self._density.tolist()}
+
+    def restore_state(self, state: dict[str, list]) -> None:
+        """Go on as the calculator did whose :meth:`checkpoint_state` this is."""
+        self._restored = np.array(state["density"]) if state else None
 
     def _molecule(self, atoms: Atoms) -> gto.Mole:
         if atoms.pbc.any():
@@ -165,7 +174,7 @@ class DFT(Calculator):
         field = self._solved(field, self._density if known else None)
         if isinstance(field, dft.uks.UKS) and _n_rotations(field):
             field = self._lowest(field)
-        self._density = field.make_rdm1()
+        self._density = np.asarray(field.make_rdm1())  # without the orbitals, as in a checkpoint
         return field
 
     def _solved(self, field, density: np.ndarray | None):

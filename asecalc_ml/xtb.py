@@ -1,9 +1,14 @@
 """GFN2-xTB from tblite with the total charge and spin where the package keeps them: `atoms.info`."""
 
+import base64
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_changes
 from tblite.ase import TBLite
+from tblite.interface import Result
 
 from asecalc_ml.changes import changes
 from asecalc_ml.errors import ConfigError, StructureError
@@ -30,9 +35,12 @@ class GFN2(TBLite):
     """
 
     name = "gfn2-xtb"
+    #: Parameters that are those of the structure computed last, and say nothing about the calculator.
+    of_the_structure = ("charge", "multiplicity")
+    _restored: str | None = None
 
     def __init__(self, **kwargs):
-        known = set(self.default_parameters) - {"method", "charge", "multiplicity"}
+        known = set(self.default_parameters) - {"method", *self.of_the_structure}
         for key in kwargs:
             if key not in known and not key.endswith("_solvation"):
                 raise ConfigError(f"gfn2-xtb has no argument {key!r}; it has {', '.join(sorted(known))}")
@@ -48,6 +56,34 @@ class GFN2(TBLite):
             charge, multiplicity = charge_and_multiplicity(atoms)
             self.set(charge=charge, multiplicity=multiplicity)
         super().calculate(atoms, properties, system_changes)
+
+    def checkpoint_state(self) -> dict[str, str]:
+        """The wave function that the next calculation starts from, ready for JSON."""
+        return {} if self._res is None else {"wave_function": _saved(self._res)}
+
+    def restore_state(self, state: dict[str, str]) -> None:
+        """Go on as the calculator did whose :meth:`checkpoint_state` this is."""
+        self._restored = state.get("wave_function")
+
+    def _check_api_calculator(self, system_changes: list[str]) -> None:
+        super()._check_api_calculator(system_changes)  # forgets the wave function of another molecule
+        if self._restored is not None:
+            self._res, self._restored = _loaded(self._restored), None
+
+
+def _saved(result: Result) -> str:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "wave_function.npz")
+        result.save(str(path))
+        return base64.b64encode(path.read_bytes()).decode()
+
+
+def _loaded(text: str) -> Result:
+    with TemporaryDirectory() as folder:
+        path, result = Path(folder, "wave_function.npz"), Result()
+        path.write_bytes(base64.b64decode(text))
+        result.load(str(path))
+        return result
 
 
 def charge_and_multiplicity(atoms: Atoms) -> tuple[int, int]:

@@ -142,6 +142,13 @@ def test_the_description_names_the_program(tblite):
     json.dumps(description)
 
 
+def test_the_description_is_that_of_the_calculator_and_not_of_the_molecule_it_computed(tblite):
+    nitrate = load_structure("nitrate")
+    nitrate.calc = make_calculator("gfn2-xtb")
+    nitrate.get_potential_energy()
+    assert describe_calculator(nitrate.calc) == describe_calculator(make_calculator("gfn2-xtb"))
+
+
 @pytest.mark.parametrize("key", ["acuracy", "charge", "multiplicity", "method"])
 def test_arguments_that_tblite_would_ignore_or_that_the_structure_decides(tblite, key):
     with pytest.raises(ConfigError, match=f"no argument '{key}'; it has accuracy"):

@@ -1,5 +1,6 @@
 """DFT by pyscf: against pyscf itself, finite differences, separated atoms, and the labels of rMD17."""
 
+import json
 import pickle
 
 import numpy as np
@@ -168,6 +169,19 @@ def test_it_can_be_pickled_after_an_energy():
     other.calc = pickle.loads(pickle.dumps(atoms.calc))
     assert other.get_potential_energy() == energy
     np.testing.assert_allclose(other.get_forces(), atoms.get_forces(), atol=1e-8)
+
+
+def test_another_goes_on_from_the_density_of_a_checkpoint_to_the_last_bit():
+    atoms = molecule("H2O")
+    atoms.calc = calculator()
+    atoms.get_potential_energy()
+    state = json.loads(json.dumps(atoms.calc.checkpoint_state()))
+    atoms.rattle(0.01, seed=0)
+    other = atoms.copy()
+    other.calc = calculator()
+    other.calc.restore_state(state)
+    assert other.get_potential_energy() == atoms.get_potential_energy()
+    assert np.array_equal(other.get_forces(), atoms.get_forces())
 
 
 def test_threads_are_left_as_found():

@@ -158,8 +158,24 @@ def test_resumed_with_a_registered_model(call, tmp_path, tiny_model, monkeypatch
 
     given = NVE(structure="ethanol", calculator=tiny_model, relax=False, equilibration_ps=0.02, steps=60,
                 timestep_fs=0.2, checkpoint_every=5, temperature_K=50)  # fmt: skip
+    run = resumed_as_if_never_interrupted(given, MLCalculator, call, tmp_path, monkeypatch)
+    assert run.model_card["name"] == "tiny"
+
+
+@pytest.mark.parametrize("call", [4, 30, 75])
+def test_resumed_with_gfn2_xtb(call, tmp_path, monkeypatch):
+    """Each step begins with the wave function of the one before."""
+    pytest.importorskip("tblite", reason="needs tblite: pip install 'asecalc-ml[reference]'")
+    from asecalc_ml.xtb import GFN2
+
+    given = NVE(structure="water", calculator="gfn2-xtb", equilibration_ps=0.02, steps=60, timestep_fs=0.5,
+                checkpoint_every=9)  # fmt: skip
+    resumed_as_if_never_interrupted(given, GFN2, call, tmp_path, monkeypatch)
+
+
+def resumed_as_if_never_interrupted(given: NVE, kind: type, call: int, tmp_path, monkeypatch) -> RunReader:
     straight = given.run(directory=tmp_path / "straight", quiet=True)
-    calculate, calls = MLCalculator.calculate, []
+    calculate, calls = kind.calculate, []
 
     def interrupted(self, *args, **kwargs):
         calculate(self, *args, **kwargs)
@@ -168,13 +184,13 @@ def test_resumed_with_a_registered_model(call, tmp_path, tiny_model, monkeypatch
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(MLCalculator, "calculate", interrupted)
+        patch.setattr(kind, "calculate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             given.run(directory=tmp_path / "run", quiet=True)
     run = resume_run(tmp_path / "run", quiet=True)
     for name in ("trajectory.traj", "thermo.csv", "equilibration.csv"):
         assert (run.directory / name).read_bytes() == (straight.directory / name).read_bytes()
-    assert run.model_card["name"] == "tiny"
+    return run
 
 
 # ---------------------------------------------------------------------- what is refused
