@@ -32,6 +32,7 @@ class FolderLock:
     """
 
     def __init__(self, path: Path, purpose: str):
+        self.holds = True  # False where there are no locks
         self._file = path.open("ab+", buffering=0)
         try:
             self._take(path, purpose)
@@ -43,6 +44,7 @@ class FolderLock:
         try:
             import fcntl
         except ImportError:  # Windows
+            self.holds = False
             return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,6 +53,7 @@ class FolderLock:
                 f"{path.parent}: another process is {purpose}{_holder(self._file)}; wait for it or stop it"
             ) from None
         except OSError:  # a file system without locks
+            self.holds = False
             return
         self._file.truncate(0)
         self._file.write(f"{os.getpid()} on {platform.node()}".encode())

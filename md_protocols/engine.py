@@ -15,6 +15,8 @@ from asecalc_ml.md_protocols.temperature import kinetic_energy, temperature
 from asecalc_ml.rundir import CHECKPOINT, THERMO_COLUMNS, EventKind
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from asecalc_ml.md_protocols.integrators import Integrator
     from asecalc_ml.md_protocols.options import ProtocolOptions
     from asecalc_ml.progress import Progress
@@ -53,6 +55,11 @@ class Engine:
         self.integrator: Integrator | None = None  # of the stage, where it makes time steps
         self.terminated = False  # set by the system's signal; looked at between steps
         self._began = time.monotonic()
+
+    @property
+    def directory(self) -> Path:
+        """Of the run."""
+        return self.writer.directory
 
     def run(self, stages: Sequence) -> None:
         """Run what is left of the stages."""
@@ -95,7 +102,7 @@ class Engine:
         what = "(another model, or another version of what it rests on)"
         if not self._allow_different:
             raise RunError(
-                f"{self.writer.directory}: {name} is not what the run began with {what}: bring it back, "
+                f"{self.directory}: {name} is not what the run began with {what}: bring it back, "
                 "start a new run, or go on all the same with --allow-different"
             )
         self.note(EventKind.WARNING, f"goes on with another {name} {what}")
@@ -218,10 +225,9 @@ class Engine:
         self.note(EventKind.INTERRUPTED, reason)
         if self.integrator is not None:  # anything else begins anew
             self._checkpoint_between()
-        directory = self.writer.directory
         raise RunPausedError(
-            f"{directory}: {reason}, after step {self.state.step} of {self.progress.stage}. "
-            f"`asecalc-md resume {directory}` goes on from there."
+            f"{self.directory}: {reason}, after step {self.state.step} of {self.progress.stage}. "
+            f"`asecalc-md resume {self.directory}` goes on from there."
         )
 
     def note(self, kind: str, message: str, **fields) -> None:
@@ -250,10 +256,9 @@ class Engine:
         self.note(EventKind.STOPPED, reason, is_asked_for=is_asked_for)
         if is_good:
             self.checkpoint()
-        directory = self.writer.directory
         reason = reason if reason.endswith("?") else reason.rstrip(".") + "."
         raise RunError(
-            f"{directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} The last "
-            f"good state is in {directory / CHECKPOINT}, and what led there in the trajectory. "
+            f"{self.directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} "
+            f"The last good state is in {self.directory / CHECKPOINT}, and what led there in the trajectory. "
             f"{ASKED_FOR if is_asked_for else self.options.remedy}"
         ) from cause

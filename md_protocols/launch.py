@@ -39,6 +39,7 @@ from asecalc_ml.versions import installed_versions
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.options import ProtocolOptions
+    from asecalc_ml.md_protocols.transfer_help import Helper
 
 
 def start_run(
@@ -131,7 +132,7 @@ def drive(
     progress = make_progress(quiet)
     try:
         engine = Engine(options, state, writer, progress, allow_different)
-        with _ending_on_sigterm(engine), _tracked(options, writer):
+        with ending_on_sigterm(engine), _tracked(options, writer):
             engine.run(options.stages())
     except KeyboardInterrupt:
         with contextlib.suppress(RunError):  # a full disk; that it was interrupted is known then all the same
@@ -157,7 +158,7 @@ def finish(writer: RunWriter) -> RunReader:
 
 
 @contextlib.contextmanager
-def _ending_on_sigterm(engine: Engine) -> Iterator[None]:
+def ending_on_sigterm(engine: Engine | Helper) -> Iterator[None]:
     """Let the run pause between two steps when the system asks the process to end."""
     if threading.current_thread() is not threading.main_thread():
         yield

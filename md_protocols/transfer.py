@@ -45,6 +45,9 @@ class Transfer(NVE):
     )
     runs: int = Field(5, ge=1, description="runs of the model on each molecule; a verdict needs 5")
     reference_runs: int = Field(8, ge=1, description="runs of the reference on each; a verdict needs 8")
+    workers: int = Field(
+        1, ge=1, description="runs at the same time, each in a process of its own with `threads` threads"
+    )
     steps: int = Field(100_000, ge=1, description="steps of each production; a verdict needs 10 ps")
     velocities: Literal["thermal"] = Field(
         "thermal", description="each run of the reference draws its own velocities at temperature_K"
@@ -87,9 +90,15 @@ class Transfer(NVE):
 
     def check_start(self, atoms: Atoms) -> None:
         """Refuse molecules that the model or the reference cannot compute, before anything is run."""
+        from asecalc_ml.errors import ConfigError
         from asecalc_ml.md_protocols.transfer_plan import Plan
 
         super().check_start(atoms)
+        if self.workers > 1 and self.calculator is None:
+            raise ConfigError(
+                f"workers is {self.workers}, and a calculator that was passed in Python cannot be made again "
+                "in another process: name it as `calculator` (NAME or module:Class), or set workers to 1"
+            )
         Plan.of(self, atoms).check()
 
     def stages(self) -> list:

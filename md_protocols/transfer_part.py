@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ase import Atoms
 
@@ -20,12 +19,34 @@ if TYPE_CHECKING:
     from asecalc_ml.md_protocols.options import ProtocolOptions
 
 
+class Whole(Protocol):
+    """What a part belongs to: the engine of the whole, or what stands for it in a process that helps.
+
+    Attributes
+    ----------
+    directory : Path
+    state : State
+        Its step is the part's, for what the whole says when it pauses.
+    progress : Progress
+    """
+
+    directory: Path
+    state: State
+    progress: Progress
+
+    def pause_if_asked(self) -> None:
+        """Raise RunPausedError where the process is to end."""
+
+    def note(self, kind: str, message: str, **fields: Any) -> None:
+        """Put an event into the whole's events.jsonl."""
+
+
 class Part(Engine):
     """Engine of a part. It pauses when the whole is asked to, its state on disk.
 
     Parameters
     ----------
-    whole : Engine
+    whole : Whole
     name : str
         As the user sees it.
     n_before : int
@@ -36,7 +57,7 @@ class Part(Engine):
 
     def __init__(
         self,
-        whole: Engine,
+        whole: Whole,
         name: str,
         n_before: int,
         options: ProtocolOptions,
@@ -84,16 +105,29 @@ class PartProgress(Progress):
         self._whole.warn(f"{self._name}: {text}")
 
 
+def open_part(directory: Path, options: ProtocolOptions) -> RunWriter:
+    """Writer of a part, which was begun before or is new; RunBusyError if another process is at it."""
+    if (directory / PROTOCOL).is_file():
+        return RunWriter.open(directory)
+    return RunWriter.create(directory, trajectory_format=options.frame_format)
+
+
 def carry_on(
-    whole: Engine, name: str, n_before: int, options: ProtocolOptions, atoms: Atoms, linear: bool | None
+    whole: Whole,
+    name: str,
+    n_before: int,
+    options: ProtocolOptions,
+    atoms: Atoms,
+    linear: bool | None,
+    writer: RunWriter,
 ) -> None:
     """Run a part, or go on with it, to its end, or to where it stops for a reason of its own.
 
     Parameters
     ----------
-    whole : Engine
+    whole : Whole
     name : str
-        Of the part, and of its directory below that of the whole.
+        Of the part.
     n_before : int
         Steps of the parts before it.
     options : ProtocolOptions
@@ -101,6 +135,8 @@ def carry_on(
         With calculator.
     linear : bool or None
         Whether it is a linear molecule, where the positions, which need not be at rest, cannot tell.
+    writer : RunWriter
+        Of the part, see :func:`open_part`.
 
     Raises
     ------
@@ -109,29 +145,21 @@ def carry_on(
     RunError
         If the part cannot be written, or its calculator met a full disk or memory.
     """
-    directory = whole.writer.directory / name
-    is_new = not (directory / PROTOCOL).is_file()
-    options = options.model_copy(update={"directory": str(directory)})
+    is_new = not (writer.directory / PROTOCOL).is_file()
+    options = options.model_copy(update={"directory": str(writer.directory)})
     atoms = launch.prepare(options, atoms, atoms.calc)
     options.check_start(atoms)
     launch.announce(options, atoms)
-    with contextlib.closing(_writer(directory, options, is_new)) as writer:
-        state = launch.first_state(options, atoms) if is_new else _restored(directory, options, atoms, writer)
-        if linear is not None:
-            state.linear = linear
-        if is_new:
-            launch.write_beginning(options, state, writer)
-        _drive(Part(whole, name, n_before, options, state, writer))
-
-
-def _writer(directory: Path, options: ProtocolOptions, is_new: bool) -> RunWriter:
+    state = launch.first_state(options, atoms) if is_new else _restored(options, atoms, writer)
+    if linear is not None:
+        state.linear = linear
     if is_new:
-        return RunWriter.create(directory, trajectory_format=options.frame_format)
-    return RunWriter.open(directory)
+        launch.write_beginning(options, state, writer)
+    _drive(Part(whole, name, n_before, options, state, writer))
 
 
-def _restored(directory: Path, options: ProtocolOptions, atoms: Atoms, writer: RunWriter) -> State:
-    return restored(RunReader(directory), options, atoms, writer, differences=[])
+def _restored(options: ProtocolOptions, atoms: Atoms, writer: RunWriter) -> State:
+    return restored(RunReader(writer.directory), options, atoms, writer, differences=[])
 
 
 def _drive(part: Part) -> None:
@@ -143,7 +171,7 @@ def _drive(part: Part) -> None:
         if isinstance(error.__cause__, OSError | MemoryError):  # no fault of the calculator: it can go on
             part.note(EventKind.INTERRUPTED, f"interrupted: {error.__cause__}")
             raise
-        if RunReader(part.writer.directory).ended_early is None:  # it could not be written
+        if RunReader(part.directory).ended_early is None:  # it could not be written
             raise
     else:
         launch.finish(part.writer)

@@ -10,12 +10,14 @@ from ase.build import molecule
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+import asecalc_ml
 from asecalc_ml.analysis.compare import compare
 from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.analysis.report import write_report
 from asecalc_ml.cli import md
 from asecalc_ml.config import read_yaml
 from asecalc_ml.errors import ConfigError, RunError, RunPausedError, StructureError
+from asecalc_ml.lock import FolderLock
 from asecalc_ml.md_protocols.resume import resume_run
 from asecalc_ml.md_protocols.temperature import kinetic_energy
 from asecalc_ml.md_protocols.transfer import Transfer
@@ -293,6 +295,62 @@ def test_overwriting_takes_all_parts_and_nothing_else(tmp_path, straight):
     assert kept.read_text() == "mine"
     assert not (kept.parent / "protocol.yaml").exists()
     assert not (tmp_path / "run" / "H2O" / "model-3").exists()
+
+
+# ---------------------------------------------------------------------- several at the same time
+
+
+@pytest.fixture
+def met(tmp_path, monkeypatch):
+    """Has the first process wait for another, so that neither makes all runs; toys are there for both."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(Path(asecalc_ml.__file__).parents[1])]))
+    monkeypatch.setenv("TRANSFER_MAIN", str(os.getpid()))
+    monkeypatch.setenv("TRANSFER_MET", str(tmp_path / "met"))
+    monkeypatch.setenv("TRANSFER_AT", "7")
+    return tmp_path / "met"
+
+
+MEETING = {"reference": {TOY: {"fails": True}}}
+
+
+@pytest.mark.parametrize("does", [pytest.param("nothing", marks=pytest.mark.slow), "kill"])
+def test_several_workers_make_the_same_runs(does, straight, tmp_path, met, monkeypatch):
+    """One that is killed leaves its run to the others."""
+    monkeypatch.setenv("TRANSFER_DOES", does)
+    run = test_of(tmp_path / "run", workers=3, **MEETING)
+    assert met.exists()
+    assert contents(run) == contents(straight)
+    assert len({(part / ".lock").read_text() for part in run.parts}) > 1
+    assert run.finished
+
+
+def test_workers_pause_with_the_test(straight, tmp_path, met, monkeypatch):
+    monkeypatch.setenv("TRANSFER_DOES", "sigterm")
+    with pytest.raises(RunPausedError, match=r"SIGTERM.*H2O/reference-1"):
+        test_of(tmp_path / "run", workers=2, **MEETING)
+    for lock in (tmp_path / "run").glob("*/*/.lock"):
+        FolderLock(lock, "looking").close()  # nobody writes any more
+    monkeypatch.setenv("TRANSFER_AT", "-1")
+    assert contents(resume_run(tmp_path / "run", quiet=True)) == contents(straight)
+
+
+def test_what_workers_meet_is_told_once(tmp_path, met, monkeypatch):
+    monkeypatch.setenv("TRANSFER_DOES", "fail")
+    run = test_of(tmp_path / "run", workers=2, calculator={TOY: {"stiffness": 28.0, "fails": True}})
+    said = [event["message"] for event in run.events if event["kind"] == "warning"]
+    told = [text for text in said if text.endswith("; the test goes on")]
+    models = [f"{name}/model-{k}" for name in ("CH4", "H2O") for k in (1, 2)]
+    assert sorted(text.partition(" ")[0] for text in told) == models
+
+
+def test_a_calculator_of_python_has_one_worker(tmp_path):
+    from transfer_calculators import Molecules
+
+    atoms = molecule("H2O")
+    atoms.calc = Molecules()
+    options = {key: value for key, value in SHORT.items() if key not in ("structure", "calculator")}
+    with pytest.raises(ConfigError, match="workers is 2, and a calculator that was passed in Python cannot"):
+        Transfer(**options, workers=2).run(atoms, tmp_path / "run", quiet=True)
 
 
 # ---------------------------------------------------------------------- refused

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from pathlib import Path
 
 from ase.calculators.calculator import Calculator, all_changes
 from toy_calculators import Springs
@@ -11,6 +13,7 @@ class Molecules(Calculator):
     """Springs between every two atoms of any molecule of ASE's g2, told by its formula.
 
     At call $TRANSFER_AT of one object it does what $TRANSFER_DOES says: "fail", "disk" (full) or "sigterm".
+    Where $TRANSFER_MAIN is a process, that one first waits until another has come so far, which "kill" ends.
     """
 
     name = "molecules"
@@ -34,11 +37,24 @@ class Molecules(Calculator):
         self.results = self.springs[formula].results
 
     def _do(self, what):
+        is_main = os.environ.get("TRANSFER_MAIN", str(os.getpid())) == str(os.getpid())
+        if "TRANSFER_MET" in os.environ:
+            self._meet(Path(os.environ["TRANSFER_MET"]), is_main, kills=what == "kill")
         if what == "fail":
             raise RuntimeError("no convergence")
         if what == "disk":
             raise OSError(28, "No space left on device")
-        os.kill(os.getpid(), signal.SIGTERM)
+        if what == "sigterm" and is_main:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _meet(self, met, is_main, kills):
+        deadline = time.monotonic() + 120
+        while is_main and not met.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if not is_main and not met.exists():
+            met.touch()
+            if kills:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     @property
     def model_hash(self):

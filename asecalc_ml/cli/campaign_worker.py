@@ -8,14 +8,11 @@ line of the standard output.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-import threading
 import traceback
 from pathlib import Path
 
-from asecalc_ml.cli.process import set_threads, show_messages
+from asecalc_ml.cli.process import end_with_the_parent, set_threads, show_messages
 from asecalc_ml.errors import AsecalcError, RunBusyError, RunError, RunPausedError
 
 PAUSED, BUSY, FAILED = "paused", "busy", "failed"
@@ -24,16 +21,11 @@ PAUSED, BUSY, FAILED = "paused", "busy", "failed"
 def main() -> None:
     """Do what the standard input says."""
     job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    end_with_the_parent()
     set_threads(job["options"].get("threads"))
     show_messages(quiet=True)
     state, text = _outcome(job)
     print(json.dumps({"state": state, "text": text}), flush=True)
-
-
-def _end_with_the_parent() -> None:
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _outcome(job: dict) -> tuple[str, str]:

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 
 
@@ -11,6 +13,16 @@ def set_threads(threads: int | None) -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         if threads:
             os.environ[variable] = str(threads)
+
+
+def end_with_the_parent() -> None:
+    """Ask this process to end once its standard input closes: who began it is gone, killed or not."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def show_messages(quiet: bool) -> None:

@@ -136,6 +136,11 @@ class RunWriter:
     def _take_lock(self) -> None:
         self._lock = FolderLock(self.directory / LOCK, "writing this run")
 
+    @property
+    def keeps_others_out(self) -> bool:
+        """Whether no other process can write here; False where the file system has no locks."""
+        return self._lock is not None and self._lock.holds
+
     @_says_what_to_do
     def cut_back(self, marks: Mapping[str, dict]) -> None:
         """Cut growing files back to where they stood when :meth:`sync` returned ``marks``; {}: to nothing."""

@@ -18,7 +18,7 @@ class FrameObserver:
     """Writes a frame and looks at its bonds."""
 
     def __init__(self, engine: Engine):
-        start = RunReader(engine.writer.directory)
+        start = RunReader(engine.directory)
         self._engine, self._every = engine, engine.options.write_every
         self._watch = BondWatch(start.atoms, start.bonds)
         calculator = engine.atoms.calc

@@ -44,7 +44,7 @@ class Relax(Stage):
         except RunError:
             raise
         except Exception as error:  # a calculator may raise anything
-            engine.atoms.set_positions(RunReader(engine.writer.directory).atoms.positions)
+            engine.atoms.set_positions(RunReader(engine.directory).atoms.positions)
             engine.stop(f"relaxation failed: {error or type(error).__name__}", error)
         self._conclude(engine, optimizer.nsteps)
 
@@ -68,7 +68,7 @@ class Relax(Stage):
 
     def _compare_bonds(self, engine: Engine) -> None:
         """Warn where relaxing made another molecule: a strained start, or lengths in a wrong unit."""
-        broken, formed = bond_changes(RunReader(engine.writer.directory).bonds, engine.atoms)
+        broken, formed = bond_changes(RunReader(engine.directory).bonds, engine.atoms)
         if broken or formed:
             engine.note(
                 EventKind.WARNING,

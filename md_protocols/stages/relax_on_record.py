@@ -34,7 +34,7 @@ class RelaxOnRecord(Relax):
     def run(self, engine: Engine) -> None:
         """Relax, with the answers on record."""
         calculator = engine.atoms.calc
-        engine.atoms.set_positions(RunReader(engine.writer.directory).atoms.positions)
+        engine.atoms.set_positions(RunReader(engine.directory).atoms.positions)
         engine.atoms.calc = Recorded(calculator, LABEL, Record(engine.writer))
         try:
             super().run(engine)
@@ -45,7 +45,7 @@ class RelaxOnRecord(Relax):
             self._finish(engine)
 
     def _finish(self, engine: Engine) -> None:
-        steps = RunReader(engine.writer.directory).relaxation
+        steps = RunReader(engine.directory).relaxation
         text = (
             f"relaxation, {len(steps['step']) - 1} steps to {steps['energy_eV'][-1]:.6f} eV, largest force "
             f"{steps['largest_force_eV_A'][-1]:.4f} eV/Å"
@@ -55,7 +55,7 @@ class RelaxOnRecord(Relax):
 
     def observer(self, engine: Engine) -> Callable[[int], None]:
         """Writes a row, and a frame where these are wanted, of each step that was not written before."""
-        n_written = len(RunReader(engine.writer.directory).relaxation.get("step", ()))
+        n_written = len(RunReader(engine.directory).relaxation.get("step", ()))
         atoms, writer = engine.atoms, engine.writer
 
         def observe(step: int) -> None:

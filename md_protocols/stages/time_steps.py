@@ -92,5 +92,5 @@ class TimeSteps(Stage):
 
 def settled(engine: Engine, column: str) -> float:
     """Mean of a column of the equilibration, its first quarter left out."""
-    rows = RunReader(engine.writer.directory).equilibration
+    rows = RunReader(engine.directory).equilibration
     return float(rows[column][rows["step"] >= 0.25 * rows["step"][-1]].mean())

@@ -37,7 +37,7 @@ class TotalEnergyWatch:
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        thermo = RunReader(engine.writer.directory).thermo  # of a run that is resumed, or of parts before
+        thermo = RunReader(engine.directory).thermo  # of a run that is resumed, or of parts before
         written = thermo["total_eV"][thermo["step"] >= engine.state.produced]
         self._first = float(written[0]) if len(written) else np.nan
 
@@ -98,13 +98,13 @@ class FrameBounds:
 
     def __init__(self, engine: Engine):
         self._engine, self._options = engine, engine.options.stop
-        start = RunReader(engine.writer.directory).atoms
+        start = RunReader(engine.directory).atoms
         self._signs = make_signs(self._options, start, engine.atoms.calc)
 
     def __call__(self) -> None:
         engine = self._engine
         if self._options.bond_change and any(engine.state.changed_bonds):
-            said = [event["message"] for event in RunReader(engine.writer.directory).events]
+            said = [event["message"] for event in RunReader(engine.directory).events]
             self._stop(next(text for text in reversed(said) if text.startswith("bonds ")))
         found = first_sign(self._signs, engine.atoms)
         if found is not None:
@@ -120,7 +120,7 @@ class Flags:
 
     def __init__(self, engine: Engine, timestep_fs: float):
         self._engine, self._options = engine, engine.options.flag
-        start = RunReader(engine.writer.directory).atoms
+        start = RunReader(engine.directory).atoms
         self._signs = make_signs(self._options, start, engine.atoms.calc)
         self._apart = self._options.interval_fs / timestep_fs
 

@@ -1,0 +1,113 @@
+"""Makes the runs of a transfer test, alone or beside processes that help."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asecalc_ml.errors import CalculationError, RunBusyError, StructureError
+from asecalc_ml.linear import is_linear
+from asecalc_ml.md_protocols.transfer_part import carry_on, open_part
+from asecalc_ml.md_protocols.transfer_plan import n_steps_of
+from asecalc_ml.rundir import PROTOCOL, EventKind, RunReader
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from asecalc_ml.md_protocols.transfer_part import Whole
+    from asecalc_ml.md_protocols.transfer_plan import PartPlan, Plan
+
+LOOK_EVERY_S = 0.5  # at runs that other processes make
+
+
+class TransferRuns:
+    """The runs of a test, each of which one process makes: the first to lock its directory.
+
+    Parameters
+    ----------
+    whole : Whole
+    plan : Plan
+    """
+
+    def __init__(self, whole: Whole, plan: Plan):
+        self._whole, self._plan = whole, plan
+        self._problems: dict[str, str | None] = {}  # of runs that are over or cannot be made, by name
+
+    def make(self) -> list[str]:
+        """Make what is left; names of the runs that did not come to their planned end."""
+        left = self._plan.parts
+        while left:
+            others = [part for part in left if not self._settle(part)]
+            if len(others) == len(left):
+                time.sleep(LOOK_EVERY_S)
+            left = others
+        return [name for name, problem in self._problems.items() if problem is not None]
+
+    def _settle(self, part: PartPlan) -> bool:
+        """Make a run unless it is over; False while another process is at it, or at where it starts."""
+        self._whole.pause_if_asked()
+        if part.start is not None and part.start not in self._problems:
+            return False
+        try:
+            problem = self._problem(part)
+        except RunBusyError:
+            return False
+        self._problems[part.name] = problem
+        self._whole.progress.update(self._n_made())
+        if problem is not None:
+            self._whole.note(EventKind.WARNING, f"{part.name} {problem}; the test goes on")
+        return True
+
+    def _n_made(self) -> int:
+        """Steps of all runs that are over or cannot be made."""
+        return sum(
+            n_steps_of(part.options)
+            for part in self._plan.parts
+            if part.name in self._problems or _is_over(self._whole.directory / part.name)
+        )
+
+    def _problem(self, part: PartPlan) -> str | None:
+        """Make a run unless it is over; what kept it from its planned end."""
+        directory = self._whole.directory / part.name
+        problem = None if _is_over(directory) else self._carry_on(part, directory)
+        if problem is None and (reason := RunReader(directory).ended_early) is not None:
+            problem = f"ended early: {reason}"
+        return problem
+
+    def _carry_on(self, part: PartPlan, directory: Path) -> str | None:
+        """Begin a run or go on with it; what kept it from beginning."""
+        start = self._start(part)
+        if start is None:
+            return f"has no start, since {part.start} ended before its production"
+        atoms, linear = start
+        with contextlib.closing(open_part(directory, part.options)) as writer:
+            if _is_over(directory):  # another process has just made it
+                return None
+            try:
+                atoms.calc = self._plan.make_reference() if part.start is None else self._plan.make_model()
+                carry_on(self._whole, part.name, self._n_made(), part.options, atoms, linear, writer)
+            except (StructureError, CalculationError) as error:
+                return f"could not start: {error}"
+        return None
+
+    def _start(self, part: PartPlan) -> tuple[Atoms, bool | None] | None:
+        """Structure, and whether it is linear where that is known; None where the reference has none."""
+        atoms = part.molecule.atoms.copy()
+        if part.start is None:
+            return atoms, None
+        directory = self._whole.directory / part.start
+        reference = RunReader(directory) if (directory / PROTOCOL).is_file() else None
+        first = next(reference.frames(), None) if reference else None
+        if first is None:
+            return None
+        atoms.set_cell(first.cell)
+        atoms.set_positions(first.positions, apply_constraint=False)
+        atoms.set_momenta(first.get_momenta(), apply_constraint=False)
+        return atoms, is_linear(reference.relaxed or reference.atoms)
+
+
+def _is_over(directory: Path) -> bool:
+    run = RunReader(directory) if (directory / PROTOCOL).is_file() else None
+    return run is not None and (run.finished or run.ended_early is not None)
