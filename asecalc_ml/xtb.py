@@ -14,6 +14,12 @@ from asecalc_ml.changes import changes
 from asecalc_ml.errors import ConfigError, StructureError
 
 
+#: Of the self-consistent field, ten times as tight as tblite's own. With that one the total energy of ethanol
+#: falls by 0.26 meV/atom/ps at steps of 0.1 fs, since each step starts from the wave function of the one before
+#: and ends short of its own; with this one by 0.004, and a step takes 7 % longer.
+ACCURACY = 0.1
+
+
 class GFN2(TBLite):
     """GFN2-xTB (C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019)).
 
@@ -24,7 +30,7 @@ class GFN2(TBLite):
     ----------
     **kwargs
         As of :class:`tblite.ase.TBLite` (``accuracy``, ``electronic_temperature``,
-        ``max_iterations``, ``solvation`` ...), without ``charge`` and ``multiplicity``.
+        ``max_iterations``, ``solvation`` ...), without ``charge`` and ``multiplicity``; ``accuracy`` is 0.1.
 
     Raises
     ------
@@ -44,7 +50,7 @@ class GFN2(TBLite):
         for key in kwargs:
             if key not in known and not key.endswith("_solvation"):
                 raise ConfigError(f"gfn2-xtb has no argument {key!r}; it has {', '.join(sorted(known))}")
-        super().__init__(method="GFN2-xTB", **{"verbosity": 0, **kwargs})
+        super().__init__(method="GFN2-xTB", **{"verbosity": 0, "accuracy": ACCURACY, **kwargs})
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, to the last bit."""
