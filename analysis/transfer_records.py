@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from asecalc_ml.analysis.numbers import number_text
 from asecalc_ml.histogram import Histogram
 from asecalc_ml.rundir import FEWEST_REFERENCE_RUNS, FEWEST_RUNS
 
-DRIFT_UNIT = "meV/atom/ps"
+DRIFT, DRIFT_UNIT = "largest energy drift", "meV/atom/ps"
 NO_RUN = "no complete run of the model that kept its bonds"
 WORDS: dict[Status, str] = {"passed": "pass", "failed": "fail", "unclear": "not decided"}
 
@@ -100,7 +101,8 @@ class TransferMolecule(Record):
     @property
     def checks(self) -> list[Check]:
         """Bonds, drift, then every distribution."""
-        return [self._bonds(), self._drift(), *(one.check for one in self.distributions)]
+        drifts = [self._drift(), *self._drift_of_reference()]
+        return [self._bonds(), *drifts, *(one.check for one in self.distributions)]
 
     @property
     def status(self) -> Status:
@@ -139,18 +141,37 @@ class TransferMolecule(Record):
         return ""
 
     def _drift(self) -> Check:
-        """Whether no whole run drifted."""
-        measured = [run for run in self.model_runs if run.is_whole and run.drift_meV_atom_ps is not None]
-        bound = f"at most {self.limit_meV_atom_ps:g} {DRIFT_UNIT}"
+        """Whether no whole run of the model drifted."""
+        measured = _with_drift(run for run in self.model_runs if run.is_whole)
         if not measured:
-            return Check(
-                "largest energy drift", None, bound, DRIFT_UNIT, "unclear", "no whole run of the model"
-            )
-        worst = max(abs(run.drift_meV_atom_ps) for run in measured)
+            return Check(DRIFT, None, self._drift_bound, DRIFT_UNIT, "unclear", "no whole run of the model")
         found = {run.drift_status for run in measured}
         status = next((one for one in ("failed", "unclear") if one in found), "passed")
         why = "a run is too short to tell" if status == "unclear" else ""
-        return Check("largest energy drift", worst, bound, DRIFT_UNIT, status, why)
+        return Check(DRIFT, _largest_drift(measured), self._drift_bound, DRIFT_UNIT, status, why)
+
+    def _drift_of_reference(self) -> list[Check]:
+        """Whether its runs are at constant energy, too: nothing can be judged by them otherwise."""
+        measured = _with_drift(self.reference_runs)
+        if not measured:
+            return []
+        drifts = any(run.drift_status == "failed" for run in measured)
+        status: Status = "unclear" if drifts else "passed"
+        why = "converge the reference more tightly, or shorten the time step" if drifts else ""
+        what, found = f"{DRIFT} of the reference", _largest_drift(measured)
+        return [Check(what, found, self._drift_bound, DRIFT_UNIT, status, why)]
+
+    @property
+    def _drift_bound(self) -> str:
+        return f"at most {self.limit_meV_atom_ps:g} {DRIFT_UNIT}"
+
+
+def _with_drift(runs: Iterable[TransferRun]) -> list[TransferRun]:
+    return [run for run in runs if run.drift_meV_atom_ps is not None]
+
+
+def _largest_drift(runs: list[TransferRun]) -> float:
+    return max(abs(run.drift_meV_atom_ps) for run in runs)
 
 
 def _loss(run: TransferRun) -> str:

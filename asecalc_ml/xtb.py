@@ -13,10 +13,9 @@ from tblite.interface import Result
 from asecalc_ml.changes import changes
 from asecalc_ml.errors import ConfigError, StructureError
 
-
 #: Of the self-consistent field, ten times as tight as tblite's own. With that one the total energy of ethanol
-#: falls by 0.26 meV/atom/ps at steps of 0.1 fs, since each step starts from the wave function of the one before
-#: and ends short of its own; with this one by 0.004, and a step takes 7 % longer.
+#: falls by 0.31 meV/atom/ps at steps of 0.1 fs, since each step starts from the wave function of the one
+#: before and ends short of its own; with this one by 0.004, and a step takes a tenth longer.
 ACCURACY = 0.1
 
 

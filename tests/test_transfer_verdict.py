@@ -1,5 +1,6 @@
 """The verdict of a transfer test on constructed cases: false alarms, a shifted bond, what is not decided."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -207,6 +208,7 @@ class Case:
     broken: int = 0  # runs of the model whose C-O bond breaks
     early: int = 0  # that end early
     drift: float = 0.0  # of the model's energy, meV/atom/ps
+    reference_drift: float = 0.0
     length_ps: float = 10.0
     unfinished: int = 0
     missing: int = 0
@@ -243,7 +245,7 @@ class Case:
         ends = EventKind.STOPPED if is_model and k < self.early else EventKind.FINISHED
         if is_model and k >= self.n_model - self.unfinished:
             ends = EventKind.INTERRUPTED
-        drift = 9e-3 * self.drift * is_model
+        drift = 9e-3 * (self.drift if is_model else self.reference_drift)
         options = NVE(structure="ethanol", calculator="toy")
         write_run(
             directory, options, "blown up" if ends == EventKind.STOPPED else "", {}, ends, positions, drift
@@ -350,6 +352,13 @@ def test_drift_has_a_bound(tmp_path, drift, status):
     assert check.found == pytest.approx(abs(drift), abs=0.005)
     looser = TransferAnalysis(limit_meV_atom_ps=1.0).run(RunReader(tmp_path / "run"))
     assert status_of(looser, "drift") == "passed"
+
+
+def test_by_a_reference_that_drifts_nothing_is_decided(tmp_path):
+    """As GFN2-xTB does whose self-consistent field ends too early."""
+    (verdict,) = judge(tmp_path / "run", Case(reference_drift=-0.3)).verdicts()
+    assert verdict.status == "unclear"
+    assert re.search(r"drift of the reference 0\.3\d* meV/atom/ps \(.*; converge the reference", verdict.text)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from asecalc_ml.potentials.datasets.generate import GenerateOptions
 
 STEPS_PER_REPORT = 100
-#: Of the self-consistent field, tblite's own: forces are off by 0.02 meV/Å, and the thermostat makes up for the energy
-#: that is lost. So the frames that shipped models were trained on come out again to the last bit.
+#: Of the self-consistent field, tblite's own: forces are off by 0.02 meV/Å, and the thermostat makes up for
+#: the energy that is lost. So the frames that shipped models were trained on come out again to the last bit.
 ACCURACY = 1.0
 
 
