@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from asecalc_ml import config, plugins
 from asecalc_ml._checkout import ROOMS, ROOT, is_checkout
 from asecalc_ml.cli import md, ml
-from asecalc_ml.registry import Registry
 
 pytestmark = pytest.mark.skipif(
     not is_checkout(), reason="README and examples are part of the checkout alone"
@@ -20,7 +19,6 @@ pytestmark = pytest.mark.skipif(
 
 APPS = {"asecalc-md": md.app, "asecalc-ml": ml.app}
 PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
-TO_BE_TRAINED = {"torchmdnet-uracil-xtb"}
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
@@ -67,7 +65,6 @@ def runs() -> list:
 def test_example_runs(path, tmp_path, request, monkeypatch):
     """The whole way, with fewer steps, and DFT in the smallest basis."""
     options = config.read_yaml(path)
-    skip_what_is_not_trained(options)
     known = plugins.get("protocols", options["protocol"]).model_fields
     parts = "[{ensemble: nvt, steps: 20}, {ensemble: nve, steps: 20}]"
     shorter = {"steps": "50", "equilibration_ps": "0.02", "points": "3", "sequence": parts}
@@ -87,14 +84,6 @@ def test_example_runs(path, tmp_path, request, monkeypatch):
     result = CliRunner().invoke(md.app, command)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
-
-
-def skip_what_is_not_trained(options: dict) -> None:
-    """Examples whose models do not ship yet."""
-    specs = [options["calculator"], *options.get("more_calculators", ())]
-    needed = {spec for spec in specs if isinstance(spec, str)} & TO_BE_TRAINED
-    if missing := needed - {entry.name for entry in Registry().list()}:
-        pytest.skip(f"not trained yet: {', '.join(sorted(missing))}")
 
 
 def liquid(shared_data: Path) -> None:

@@ -44,7 +44,7 @@ RMD17_AIMS = {
     "tensornet-uracil": 15,
     "schnet-uracil": 28,
 }
-MOLECULES = (*RMD17_AIMS, "torchmdnet-ethanol-xtb")
+MOLECULES = (*RMD17_AIMS, "torchmdnet-ethanol-xtb", "torchmdnet-uracil-xtb")
 LIQUID = ("neuralil-ean", "jat-ean")
 NITRATES = ("torchmdnet-nitrate-xtb", "jat-nitrate-xtb")
 
@@ -94,7 +94,7 @@ def test_says_what_its_data_look_like(name):
 def test_energies_compare_within_the_molecule(name):
     card = Registry().find(name).card
     assert card.energies_degenerate
-    assert card.metrics.n_frames == 1000
+    assert card.metrics.n_frames == (200 if name == "torchmdnet-uracil-xtb" else 1000)
     assert card.metrics.forces_mae_meV_A <= RMD17_AIMS.get(name, 8)
 
 
