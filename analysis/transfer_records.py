@@ -13,6 +13,8 @@ from asecalc_ml.histogram import Histogram
 from asecalc_ml.rundir import FEWEST_REFERENCE_RUNS, FEWEST_RUNS
 
 DRIFT, DRIFT_UNIT = "largest energy drift", "meV/atom/ps"
+TOO_SHORT = "a run is too short to tell"
+LOOSE = "converge the reference more tightly, or shorten the time step"
 NO_RUN = "no complete run of the model that kept its bonds"
 WORDS: dict[Status, str] = {"passed": "pass", "failed": "fail", "unclear": "not decided"}
 
@@ -142,36 +144,37 @@ class TransferMolecule(Record):
 
     def _drift(self) -> Check:
         """Whether no whole run of the model drifted."""
-        measured = _with_drift(run for run in self.model_runs if run.is_whole)
-        if not measured:
+        runs = [run for run in self.model_runs if run.is_whole]
+        if not _drifts(runs):
             return Check(DRIFT, None, self._drift_bound, DRIFT_UNIT, "unclear", "no whole run of the model")
-        found = {run.drift_status for run in measured}
-        status = next((one for one in ("failed", "unclear") if one in found), "passed")
-        why = "a run is too short to tell" if status == "unclear" else ""
-        return Check(DRIFT, _largest_drift(measured), self._drift_bound, DRIFT_UNIT, status, why)
+        status = _worst_drift(runs)
+        why = TOO_SHORT if status == "unclear" else ""
+        return Check(DRIFT, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, status, why)
 
     def _drift_of_reference(self) -> list[Check]:
         """Whether its runs are at constant energy, too: nothing can be judged by them otherwise."""
-        measured = _with_drift(self.reference_runs)
-        if not measured:
+        runs = self.reference_runs
+        if not _drifts(runs):
             return []
-        drifts = any(run.drift_status == "failed" for run in measured)
-        status: Status = "unclear" if drifts else "passed"
-        why = "converge the reference more tightly, or shorten the time step" if drifts else ""
-        what, found = f"{DRIFT} of the reference", _largest_drift(measured)
-        return [Check(what, found, self._drift_bound, DRIFT_UNIT, status, why)]
+        what, status = f"{DRIFT} of the reference", _worst_drift(runs)
+        if status == "passed":
+            return [Check(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "passed")]
+        why = TOO_SHORT if status == "unclear" else LOOSE
+        return [Check(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "unclear", why)]
 
     @property
     def _drift_bound(self) -> str:
         return f"at most {self.limit_meV_atom_ps:g} {DRIFT_UNIT}"
 
 
-def _with_drift(runs: Iterable[TransferRun]) -> list[TransferRun]:
-    return [run for run in runs if run.drift_meV_atom_ps is not None]
+def _drifts(runs: Iterable[TransferRun]) -> list[float]:
+    """How much the energy of each drifts, where that was measured."""
+    return [abs(run.drift_meV_atom_ps) for run in runs if run.drift_meV_atom_ps is not None]
 
 
-def _largest_drift(runs: list[TransferRun]) -> float:
-    return max(abs(run.drift_meV_atom_ps) for run in runs)
+def _worst_drift(runs: Iterable[TransferRun]) -> Status:
+    found = {run.drift_status for run in runs}
+    return next((one for one in ("failed", "unclear") if one in found), "passed")
 
 
 def _loss(run: TransferRun) -> str:
