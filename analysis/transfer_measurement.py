@@ -16,7 +16,12 @@ from asecalc_ml.analysis.distribution import DistributionResult
 from asecalc_ml.analysis.energy_drift import EnergyDrift, EnergyDriftResult
 from asecalc_ml.analysis.pipeline import measure
 from asecalc_ml.analysis.transfer_distance import judged
-from asecalc_ml.analysis.transfer_records import TransferDistribution, TransferMolecule, TransferRun
+from asecalc_ml.analysis.transfer_records import (
+    TransferDistribution,
+    TransferMolecule,
+    TransferRun,
+    worst_drift,
+)
 from asecalc_ml.chains import has_chain
 from asecalc_ml.errors import AnalysisError, RunError
 from asecalc_ml.histogram import Histogram
@@ -188,6 +193,7 @@ def _distribution(
         bound=bound,
         n_reference=len(of_reference),
         n_model=len(of_model),
+        reference_drifts=worst_drift(one.run for one in reference) == "failed",
     )
 
 

@@ -74,6 +74,7 @@ class TransferDistribution(Record):
     bound: float | None = Field(description="largest that passes")
     n_reference: int
     n_model: int
+    reference_drifts: bool = Field(False, description="so that nothing can be judged by it")
 
     @property
     def check(self) -> Check:
@@ -85,6 +86,8 @@ class TransferDistribution(Record):
         if self.n_reference < FEWEST_REFERENCE_RUNS:
             why = f"{self.n_reference} reference runs of {FEWEST_REFERENCE_RUNS} needed"
             return Check(what, found, bound, self.unit, "unclear", why)
+        if self.reference_drifts:
+            return Check(what, found, bound, self.unit, "unclear", "the energy of the reference drifts")
         return Check(what, found, bound, self.unit, "passed" if found <= self.bound else "failed")
 
 
@@ -147,7 +150,7 @@ class TransferMolecule(Record):
         runs = [run for run in self.model_runs if run.is_whole]
         if not _drifts(runs):
             return Check(DRIFT, None, self._drift_bound, DRIFT_UNIT, "unclear", "no whole run of the model")
-        status = _worst_drift(runs)
+        status = worst_drift(runs)
         why = TOO_SHORT if status == "unclear" else ""
         return Check(DRIFT, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, status, why)
 
@@ -156,7 +159,7 @@ class TransferMolecule(Record):
         runs = self.reference_runs
         if not _drifts(runs):
             return []
-        what, status = f"{DRIFT} of the reference", _worst_drift(runs)
+        what, status = f"{DRIFT} of the reference", worst_drift(runs)
         if status == "passed":
             return [Check(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "passed")]
         why = TOO_SHORT if status == "unclear" else LOOSE
@@ -172,7 +175,8 @@ def _drifts(runs: Iterable[TransferRun]) -> list[float]:
     return [abs(run.drift_meV_atom_ps) for run in runs if run.drift_meV_atom_ps is not None]
 
 
-def _worst_drift(runs: Iterable[TransferRun]) -> Status:
+def worst_drift(runs: Iterable[TransferRun]) -> Status:
+    """Failed if the energy of one run drifts, unclear if one is too short to tell."""
     found = {run.drift_status for run in runs}
     return next((one for one in ("failed", "unclear") if one in found), "passed")
 

@@ -105,6 +105,11 @@ class Corrected(Composite):
         return self.parts[0]
 
     @property
+    def of_the_structure(self) -> tuple[str, ...]:
+        """Parameters of the calculator that are those of the structure computed last."""
+        return getattr(self.base, "of_the_structure", ())
+
+    @property
     def members(self) -> tuple:
         """Those of a committee; none for a model alone."""
         return getattr(self.base, "members", ())

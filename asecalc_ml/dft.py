@@ -126,6 +126,7 @@ class DFT(Calculator):
 
     def restore_state(self, state: dict[str, list]) -> None:
         """Go on as the calculator did whose :meth:`checkpoint_state` this is."""
+        self.reset()
         self._restored = np.array(state["density"]) if state else None
 
     def _molecule(self, atoms: Atoms) -> gto.Mole:

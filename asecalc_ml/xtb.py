@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_changes
 from tblite.ase import TBLite
+from tblite.exceptions import TBLiteRuntimeError
 from tblite.interface import Result
 
 from asecalc_ml.changes import changes
@@ -68,6 +69,7 @@ class GFN2(TBLite):
 
     def restore_state(self, state: dict[str, str]) -> None:
         """Go on as the calculator did whose :meth:`checkpoint_state` this is."""
+        self.reset()
         self._restored = state.get("wave_function")
 
     def _check_api_calculator(self, system_changes: list[str]) -> None:
@@ -79,7 +81,10 @@ class GFN2(TBLite):
 def _saved(result: Result) -> str:
     with TemporaryDirectory() as folder:
         path = Path(folder, "wave_function.npz")
-        result.save(str(path))
+        try:
+            result.save(str(path))
+        except TBLiteRuntimeError as error:
+            raise OSError(f"the wave function cannot be written to {folder}: {error}") from error
         return base64.b64encode(path.read_bytes()).decode()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from asecalc_ml.errors import RunError, RunPausedError
 from asecalc_ml.md_protocols.checkpoint import State, pack
+from asecalc_ml.md_protocols.differences import changed, other_calculator
 from asecalc_ml.md_protocols.temperature import kinetic_energy, temperature
 from asecalc_ml.rundir import CHECKPOINT, THERMO_COLUMNS, EventKind
 
@@ -97,9 +98,10 @@ class Engine:
         RunError
             If it has changed, and that is not allowed.
         """
-        if all(before[key] == now[key] for key in ("model_hash", "class", "versions")):
+        differences = [*other_calculator(before, now), *changed(before["versions"], now["versions"])]
+        if not differences:
             return
-        what = "(another model, or another version of what it rests on)"
+        what = f"({'; '.join(differences)})"
         if not self._allow_different:
             raise RunError(
                 f"{self.directory}: {name} is not what the run began with {what}: bring it back, "
@@ -200,7 +202,14 @@ class Engine:
         """Put the state on disk."""
         self.state.memory = self.integrator.memory() if self.integrator else {}
         marks = self.writer.sync()
-        self.writer.write_checkpoint(pack(self.state, marks))
+        try:
+            packed = pack(self.state, marks)
+        except OSError as error:  # of a calculator whose memory goes through a file
+            raise RunError(
+                f"{self.directory}: the calculator cannot give its memory for a checkpoint ({error}): free "
+                f"space for temporary files, and `asecalc-md resume {self.directory}` goes on"
+            ) from error
+        self.writer.write_checkpoint(packed)
 
     def _checkpoint_between(self) -> None:
         """A checkpoint with the energy, which a resumed run then need not compute."""
@@ -253,6 +262,7 @@ class Engine:
         RunError
             Always.
         """
+        self.writer.flush()  # who reads that it has stopped finds all frames
         self.note(EventKind.STOPPED, reason, is_asked_for=is_asked_for)
         if is_good:
             self.checkpoint()

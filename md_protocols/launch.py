@@ -77,14 +77,22 @@ def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = Non
 
 @contextlib.contextmanager
 def threads(options: ProtocolOptions) -> Iterator[None]:
-    """Torch's threads as the options say, where the calculator has loaded torch; as found afterwards."""
-    if "torch" not in sys.modules:
+    """Threads of OpenMP, and of torch where it is loaded, as the options say; as found afterwards.
+
+    OpenMP's are those of libraries that are loaded by now, such as that of GFN2-xTB.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(options.threads, user_api="openmp"), _torch_threads(options.threads):
         yield
-        return
+
+
+def _torch_threads(number: int) -> contextlib.AbstractContextManager:
+    if "torch" not in sys.modules:
+        return contextlib.nullcontext()
     from asecalc_ml.threads import torch_threads
 
-    with torch_threads(options.threads):
-        yield
+    return torch_threads(number)
 
 
 def generator(options: ProtocolOptions) -> np.random.Generator:

@@ -11,6 +11,7 @@ from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols import launch
 from asecalc_ml.md_protocols.checkpoint import Checkpoint, State, load
+from asecalc_ml.md_protocols.differences import changed, other_calculator
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.progress import make_progress
 from asecalc_ml.rundir import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now
@@ -120,42 +121,20 @@ def _differences(provenance: dict, options: ProtocolOptions, atoms) -> list[str]
     """What has changed since the run began and may change its trajectory."""
     here = launch.describe(atoms.calc)
     return [
-        *_other_calculator(provenance["calculator"], here),
-        *_changed(provenance["versions"], launch.versions(atoms.calc)),
-        *_changed(_fixed(provenance.get("options", {})), _fixed(options.model_dump(mode="json"))),
+        *other_calculator(provenance["calculator"], here),
+        *changed(provenance["versions"], launch.versions(atoms.calc)),
+        *changed(_fixed(provenance.get("options", {})), _fixed(options.model_dump(mode="json"))),
     ]
-
-
-def _other_calculator(old: dict, here: dict) -> list[str]:
-    """A model by its hash; what else there is by its class and arguments."""
-    old_hash, new_hash = old["model_hash"], here["model_hash"]
-    found = [] if old_hash == new_hash else [f"model {_short(new_hash)} instead of {_short(old_hash)}"]
-    if old_hash is None and new_hash is None:
-        found += _changed({"calculator": old["class"]}, {"calculator": here["class"]})
-        found += _changed(old["parameters"], here["parameters"])
-    terms = [described.get("corrections", []) for described in (old, here)]
-    return found + ([] if terms[0] == terms[1] else [f"added terms {terms[1]} instead of {terms[0]}"])
 
 
 def _fixed(options: dict) -> dict:
     return {name: value for name, value in options.items() if name not in FREE}
 
 
-def _changed(before: dict, after: dict) -> list[str]:
-    """What is not as before; objects whose text is their place in memory say nothing."""
-    changed = [name for name in before if after.get(name, before[name]) != before[name]]
-    known = [name for name in changed if " at 0x" not in f"{before[name]}{after[name]}"]
-    return [f"{name} {after[name]} instead of {before[name]}" for name in known]
-
-
 def _other_processor(provenance: dict) -> list[str]:
     """Another processor may round otherwise. On a cluster one takes what one gets: noted, not refused."""
     before, here = provenance["machine"]["cpu"], launch.machine()["cpu"]
     return [] if before == here else [f"processor {here} instead of {before}: the trajectory may differ"]
-
-
-def _short(model_hash: str | None) -> str:
-    return model_hash[:12] if model_hash else "none"
 
 
 def _refusal(run: RunReader, differences: list[str]) -> str:

@@ -74,4 +74,4 @@ def help_with(directory: Path) -> None:
     atoms = launch.prepare(options, run.atoms)
     helper = Helper(directory, State(atoms, launch.generator(options)))
     with launch.threads(options), launch.ending_on_sigterm(helper):
-        TransferRuns(helper, Plan.of(options, atoms)).make()
+        TransferRuns(helper, Plan.of(options, atoms)).make(has_helpers=True)

@@ -105,13 +105,6 @@ class PartProgress(Progress):
         self._whole.warn(f"{self._name}: {text}")
 
 
-def open_part(directory: Path, options: ProtocolOptions) -> RunWriter:
-    """Writer of a part, which was begun before or is new; RunBusyError if another process is at it."""
-    if (directory / PROTOCOL).is_file():
-        return RunWriter.open(directory)
-    return RunWriter.create(directory, trajectory_format=options.frame_format)
-
-
 def carry_on(
     whole: Whole,
     name: str,
@@ -136,7 +129,7 @@ def carry_on(
     linear : bool or None
         Whether it is a linear molecule, where the positions, which need not be at rest, cannot tell.
     writer : RunWriter
-        Of the part, see :func:`open_part`.
+        Of the part.
 
     Raises
     ------

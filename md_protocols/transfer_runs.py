@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import CalculationError, RunBusyError, StructureError
 from asecalc_ml.linear import is_linear
-from asecalc_ml.md_protocols.transfer_part import carry_on, open_part
+from asecalc_ml.md_protocols import launch
+from asecalc_ml.md_protocols.transfer_part import carry_on
 from asecalc_ml.md_protocols.transfer_plan import n_steps_of
-from asecalc_ml.rundir import PROTOCOL, EventKind, RunReader
+from asecalc_ml.rundir import PROTOCOL, EventKind, RunReader, RunWriter
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -35,17 +35,39 @@ class TransferRuns:
         self._whole, self._plan = whole, plan
         self._problems: dict[str, str | None] = {}  # of runs that are over or cannot be made, by name
 
-    def make(self) -> list[str]:
-        """Make what is left; names of the runs that did not come to their planned end."""
+    @property
+    def n_left(self) -> int:
+        """Runs that are not over."""
+        return sum(not self._is_over(part.name) for part in self._plan.parts)
+
+    def make(self, has_helpers: bool) -> list[str]:
+        """Make what is left; names of the runs that did not come to their planned end.
+
+        Parameters
+        ----------
+        has_helpers : bool
+            Whether other processes make some; otherwise nobody else may be at one.
+
+        Raises
+        ------
+        RunBusyError
+            If another process is at a run, and nobody helps.
+        """
         left = self._plan.parts
         while left:
-            others = [part for part in left if not self._settle(part)]
+            others = [part for part in left if not self._settle(part, has_helpers)]
             if len(others) == len(left):
-                time.sleep(LOOK_EVERY_S)
+                self._wait_for(others[0])
             left = others
         return [name for name, problem in self._problems.items() if problem is not None]
 
-    def _settle(self, part: PartPlan) -> bool:
+    def _wait_for(self, part: PartPlan) -> None:
+        """Nothing can be made here before another process has made a run."""
+        self._whole.progress.stage = f"transfer test, waiting for {part.name}"
+        self._whole.state.step = self._n_made()
+        time.sleep(LOOK_EVERY_S)
+
+    def _settle(self, part: PartPlan, has_helpers: bool) -> bool:
         """Make a run unless it is over; False while another process is at it, or at where it starts."""
         self._whole.pause_if_asked()
         if part.start is not None and part.start not in self._problems:
@@ -53,7 +75,9 @@ class TransferRuns:
         try:
             problem = self._problem(part)
         except RunBusyError:
-            return False
+            if has_helpers:
+                return False
+            raise
         self._problems[part.name] = problem
         self._whole.progress.update(self._n_made())
         if problem is not None:
@@ -65,29 +89,31 @@ class TransferRuns:
         return sum(
             n_steps_of(part.options)
             for part in self._plan.parts
-            if part.name in self._problems or _is_over(self._whole.directory / part.name)
+            if part.name in self._problems or self._is_over(part.name)
         )
 
     def _problem(self, part: PartPlan) -> str | None:
         """Make a run unless it is over; what kept it from its planned end."""
+        problem = None if self._is_over(part.name) else self._carry_on(part)
         directory = self._whole.directory / part.name
-        problem = None if _is_over(directory) else self._carry_on(part, directory)
         if problem is None and (reason := RunReader(directory).ended_early) is not None:
             problem = f"ended early: {reason}"
         return problem
 
-    def _carry_on(self, part: PartPlan, directory: Path) -> str | None:
+    def _carry_on(self, part: PartPlan) -> str | None:
         """Begin a run or go on with it; what kept it from beginning."""
         start = self._start(part)
         if start is None:
             return f"has no start, since {part.start} ended before its production"
         atoms, linear = start
-        with contextlib.closing(open_part(directory, part.options)) as writer:
-            if _is_over(directory):  # another process has just made it
+        directory = self._whole.directory / part.name
+        with contextlib.closing(RunWriter.claim(directory, part.options.frame_format)) as writer:
+            if self._is_over(part.name):  # another process has just made it
                 return None
             try:
                 atoms.calc = self._plan.make_reference() if part.start is None else self._plan.make_model()
-                carry_on(self._whole, part.name, self._n_made(), part.options, atoms, linear, writer)
+                with launch.threads(part.options):
+                    carry_on(self._whole, part.name, self._n_made(), part.options, atoms, linear, writer)
             except (StructureError, CalculationError) as error:
                 return f"could not start: {error}"
         return None
@@ -107,7 +133,7 @@ class TransferRuns:
         atoms.set_momenta(first.get_momenta(), apply_constraint=False)
         return atoms, is_linear(reference.relaxed or reference.atoms)
 
-
-def _is_over(directory: Path) -> bool:
-    run = RunReader(directory) if (directory / PROTOCOL).is_file() else None
-    return run is not None and (run.finished or run.ended_early is not None)
+    def _is_over(self, name: str) -> bool:
+        directory = self._whole.directory / name
+        run = RunReader(directory) if (directory / PROTOCOL).is_file() else None
+        return run is not None and (run.finished or run.ended_early is not None)

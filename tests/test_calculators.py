@@ -142,11 +142,12 @@ def test_the_description_names_the_program(tblite):
     json.dumps(description)
 
 
-def test_the_description_is_that_of_the_calculator_and_not_of_the_molecule_it_computed(tblite):
+@pytest.mark.parametrize("spec", ["gfn2-xtb", {"gfn2-xtb": {"corrections": ["zbl"]}}])
+def test_the_description_is_that_of_the_calculator_and_not_of_the_molecule_it_computed(spec, tblite):
     nitrate = load_structure("nitrate")
-    nitrate.calc = make_calculator("gfn2-xtb")
+    nitrate.calc = make_calculator(spec)
     nitrate.get_potential_energy()
-    assert describe_calculator(nitrate.calc) == describe_calculator(make_calculator("gfn2-xtb"))
+    assert describe_calculator(nitrate.calc) == describe_calculator(make_calculator(spec))
 
 
 @pytest.mark.parametrize("key", ["acuracy", "charge", "multiplicity", "method"])

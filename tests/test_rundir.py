@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asecalc_ml
-from asecalc_ml.errors import RunError
+from asecalc_ml.errors import RunBusyError, RunError
 from asecalc_ml.files import cut_back, mark, write_whole
 from asecalc_ml.rundir import RESULTS, START, THERMO, THERMO_COLUMNS, RunReader, RunWriter
 from asecalc_ml.trajectories.traj import TrajWriter
@@ -336,3 +336,30 @@ def test_events_are_there_at_once(tmp_path):
     line = (tmp_path / "run" / "events.jsonl").read_text()
     assert json.loads(line)["message"] == "why"
     writer.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="two processes want the same directories")
+def test_of_two_that_claim_a_directory_one_is_told_that_it_is_busy(tmp_path):
+    """Whatever the other is writing just then."""
+    process = os.fork()
+    if process == 0:
+        os._exit(claim_all(tmp_path))
+    n_problems = claim_all(tmp_path)
+    assert n_problems + os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+
+
+def claim_all(folder: Path) -> int:
+    """Take many directories, each with a run that ends at once; how often another error than "busy" came."""
+    n_problems = 0
+    for number in range(300):
+        try:
+            writer = RunWriter.claim(folder / str(number))
+        except RunBusyError:
+            continue
+        except RunError:
+            n_problems += 1
+            continue
+        for name in ("provenance.json", "protocol.yaml"):
+            writer.write(name, "{}")
+        writer.close()
+    return n_problems

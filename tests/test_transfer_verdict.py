@@ -354,9 +354,12 @@ def test_drift_has_a_bound(tmp_path, drift, status):
     assert status_of(looser, "drift") == "passed"
 
 
-def test_by_a_reference_that_drifts_nothing_is_decided(tmp_path):
+@pytest.mark.parametrize("shift", [0.0, 0.02])
+def test_by_a_reference_that_drifts_no_distribution_is_judged(tmp_path, shift):
     """As GFN2-xTB does whose self-consistent field ends too early."""
-    (verdict,) = judge(tmp_path / "run", Case(reference_drift=-0.3)).verdicts()
+    result = judge(tmp_path / "run", Case(reference_drift=-0.3, shift=shift))
+    assert {one.check.status for one in result.distributions} == {"unclear"}
+    (verdict,) = result.verdicts()
     assert verdict.status == "unclear"
     assert re.search(r"drift of the reference 0\.3\d* meV/atom/ps \(.*; converge the reference", verdict.text)
 

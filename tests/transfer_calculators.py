@@ -1,5 +1,6 @@
 """Springs for several molecules, named in options as "transfer_calculators:Molecules"."""
 
+import contextlib
 import os
 import signal
 import time
@@ -51,10 +52,11 @@ class Molecules(Calculator):
         deadline = time.monotonic() + 120
         while is_main and not met.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        if not is_main and not met.exists():
-            met.touch()
-            if kills:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if not is_main:
+            with contextlib.suppress(FileExistsError):
+                met.touch(exist_ok=False)
+                if kills:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
     @property
     def model_hash(self):

@@ -104,6 +104,24 @@ class RunWriter:
         return writer
 
     @classmethod
+    def claim(cls, directory: str | Path, trajectory_format: str = "traj") -> RunWriter:
+        """Take a run directory that other processes may want too, whether or not a run has begun there.
+
+        Parameters
+        ----------
+        trajectory_format : {"traj", "extxyz", "h5md"}
+            As of the run that has begun, if one has.
+
+        Raises
+        ------
+        RunError
+            As for :meth:`create` and :meth:`open`.
+        """
+        writer = cls(Path(directory), trajectory_format)
+        writer._claim()
+        return writer
+
+    @classmethod
     def open(cls, directory: str | Path) -> RunWriter:
         """Go on in a run directory; :meth:`cut_back` comes before anything is written.
 
@@ -121,7 +139,22 @@ class RunWriter:
         check_free(self.directory, overwrite)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._take_lock()
-        check_free(self.directory, overwrite)  # another process may have been quicker
+        self._clear(overwrite)  # looks again: another process may have been quicker
+
+    @_says_what_to_do
+    def _claim(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        try:
+            if not (self.directory / PROTOCOL).is_file():
+                self._clear(overwrite=False)
+        except BaseException:
+            self.close()
+            raise
+
+    def _clear(self, overwrite: bool) -> None:
+        """Remove what a run left, where it may be removed."""
+        check_free(self.directory, overwrite)
         for part in RunReader(self.directory).parts if (self.directory / PROTOCOL).is_file() else ():
             _remove_run(part)
         for path in (self.directory / RESULTS).glob("*.*"):

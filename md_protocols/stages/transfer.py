@@ -41,11 +41,13 @@ class TransferStage(Stage):
         plan = Plan.of(self.options, engine.atoms)
         _write_plan(engine, plan)
         self._warn_of_few(engine)
-        with helpers(engine.directory, self._n_helpers(engine), self.options.threads):
-            early = TransferRuns(engine, plan).make()
+        runs = TransferRuns(engine, plan)
+        n_helpers = self._n_helpers(engine, runs.n_left)
+        with helpers(engine.directory, n_helpers, self.options.threads):
+            early = runs.make(has_helpers=n_helpers > 0)
         _conclude(engine, plan, early)
 
-    def _n_helpers(self, engine: Engine) -> int:
+    def _n_helpers(self, engine: Engine, n_left: int) -> int:
         if self.options.workers > 1 and not engine.writer.keeps_others_out:
             engine.note(
                 EventKind.WARNING,
@@ -53,7 +55,7 @@ class TransferStage(Stage):
                 "process makes them all",
             )
             return 0
-        return self.options.workers - 1
+        return max(0, min(self.options.workers, n_left) - 1)
 
     def _warn_of_few(self, engine: Engine) -> None:
         given = (
