@@ -45,6 +45,7 @@ class TransferStage(Stage):
         n_helpers = self._n_helpers(engine, runs.n_left)
         with helpers(engine.directory, n_helpers, self.options.threads):
             early = runs.make(has_helpers=n_helpers > 0)
+        engine.progress.stage = self.name
         _conclude(engine, plan, early)
 
     def _n_helpers(self, engine: Engine, n_left: int) -> int:
