@@ -82,7 +82,7 @@ class TransferDistribution(Record):
         what, found = f"{self.pattern} {self.quantity}: W1", self.distance
         if found is None:
             return Check(what, None, "", self.unit, "unclear", NO_RUN)
-        bound = "" if self.bound is None else f"at most {number_text(self.bound)} {self.unit}"
+        bound = "" if self.bound is None else f"at most {self.bound:.3g} {self.unit}"
         if self.n_reference < FEWEST_REFERENCE_RUNS:
             why = f"{self.n_reference} reference runs of {FEWEST_REFERENCE_RUNS} needed"
             return Check(what, found, bound, self.unit, "unclear", why)
