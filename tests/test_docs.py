@@ -75,7 +75,7 @@ def test_example_runs(path, tmp_path, request, monkeypatch):
         monkeypatch.chdir(tmp_path)
         liquid(request.getfixturevalue("shared_data"))
         eager = f"{{{options['calculator']}: {{compile: never}}}}"  # compiling for 225 atoms takes minutes
-        shorter |= {"steps": "10", "equilibration_ps": "0.005", "calculator": eager}
+        shorter |= {"steps": "10", "equilibration_ps": "0.005", "relax_steps": "10", "calculator": eager}
     short = [f"--{key.replace('_', '-')}={value}" for key, value in shorter.items() if key in known]
     smallest = "pyscf-dft: {basis: sto-3g, grid_level: 0, "
     file = tmp_path / path.name
