@@ -193,6 +193,35 @@ def resumed_as_if_never_interrupted(given: NVE, kind: type, call: int, tmp_path,
     return run
 
 
+def test_a_memory_that_cannot_be_written_is_told_and_nothing_is_lost(tmp_path, monkeypatch):
+    from toy_calculators import Remembering
+
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    straight = options("Remembering").run(directory=tmp_path / "straight", quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Remembering, "checkpoint_state", full)
+        with pytest.raises(RunError, match=r"cannot give its memory .*No space left.*asecalc-md resume"):
+            options("Remembering").run(directory=tmp_path / "run", quiet=True)
+    assert_same(resume_run(tmp_path / "run", quiet=True), straight)
+
+
+def test_openmp_has_as_many_threads_as_the_options_say():
+    pytest.importorskip("tblite.ase", reason="brings OpenMP: pip install 'asecalc-ml[reference]'")
+    from threadpoolctl import threadpool_info
+
+    from asecalc_ml.md_protocols.launch import threads
+
+    def numbers() -> list[int]:
+        return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp"]
+
+    before = numbers()
+    with threads(options().model_copy(update={"threads": 2})):
+        assert set(numbers()) == {2}
+    assert numbers() == before
+
+
 # ---------------------------------------------------------------------- what is refused
 
 

@@ -367,6 +367,20 @@ def test_what_workers_meet_is_told_once(tmp_path, met, monkeypatch):
     assert sorted(text.partition(" ")[0] for text in told) == models
 
 
+def test_without_locks_one_process_makes_all_runs(straight, tmp_path, monkeypatch):
+    """Two could make the same run and mix its files."""
+    fcntl = pytest.importorskip("fcntl", reason="this system has no locks anyway")
+
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    run = test_of(tmp_path / "run", workers=2)
+    assert contents(run) == contents(straight)
+    said = [event["message"] for event in run.events if event["kind"] == "warning"]
+    assert any(text.startswith("this file system has no locks") for text in said)
+
+
 def test_a_calculator_of_python_has_one_worker(tmp_path):
     from transfer_calculators import Molecules
 
