@@ -19,6 +19,7 @@ from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
     import numpy as np
+    from ase import Atoms
     from matplotlib.axes import Axes
 
     from asecalc_ml.frames import Frames
@@ -173,6 +174,9 @@ class Analysis(Options):
     """
 
     result: ClassVar[type[Result]]
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Refuse what could not be measured in any run from this structure, with an AnalysisError."""
 
     def prepare(self, run: RunReader) -> Measurement:
         """Look at a run and return a measurement that awaits its frames.

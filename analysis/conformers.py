@@ -11,6 +11,7 @@ from asecalc_ml.analysis.numbers import percent, with_error
 from asecalc_ml.analysis.patterns import DihedralPattern
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from matplotlib.axes import Axes
 
     from asecalc_ml.rundir import RunReader
@@ -172,6 +173,12 @@ class Conformers(Analysis):
                 f"wells_deg: each well must begin where another one ends, once around the circle; got {wells}"
             )
         return wells
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Dihedrals that there are."""
+        from asecalc_ml.analysis.conformers_measurement import choose_dihedrals
+
+        choose_dihedrals(atoms, self.dihedrals)
 
     def prepare(self, run: RunReader) -> Measurement:
         """Find the dihedrals; AnalysisError where there are none."""

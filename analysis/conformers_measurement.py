@@ -48,7 +48,7 @@ class ConformersMeasurement:
 
     def __init__(self, run: RunReader, options: Conformers):
         atoms, graph = run.atoms, bond_graph(run.atoms)
-        chosen = rotors(atoms, graph) if options.dihedrals is None else choose(atoms, 4, options.dihedrals)
+        chosen = choose_dihedrals(atoms, options.dihedrals)
         groups = chosen if options.wells_deg else by_wells(atoms, graph, chosen)
         chains = join(list(groups.values()))
         self._atoms, self._molecules = chains.atoms, graph.molecules[chains.atoms[:, 0]]
@@ -130,6 +130,11 @@ def _name(code: int, kinds: list[_Rotor]) -> str:
         code, number = divmod(code, len(rotor.wells))
         names.append(list(rotor.wells)[number])
     return " ".join(reversed(names))
+
+
+def choose_dihedrals(atoms: Atoms, patterns: list[str] | None) -> dict[str, Chains]:
+    """Dihedrals that match, or one of each bond that can turn; AnalysisError where there are none."""
+    return rotors(atoms, bond_graph(atoms)) if patterns is None else choose(atoms, 4, patterns)
 
 
 def by_wells(atoms: Atoms, graph: BondGraph, groups: dict[str, Chains]) -> dict[str, Chains]:

@@ -14,6 +14,7 @@ from asecalc_ml.histogram import Histogram, SlicedCounts
 
 if TYPE_CHECKING:
     import numpy as np
+    from ase import Atoms
     from matplotlib.axes import Axes
 
     from asecalc_ml.rundir import RunReader
@@ -251,6 +252,12 @@ class DistributionOptions(Analysis):
     def width(self) -> float:
         """Width of a histogram's bin, in the unit of the result."""
         raise NotImplementedError
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Bonds, angles or dihedrals that there are."""
+        from asecalc_ml.analysis.chains import choose
+
+        choose(atoms, self.n_atoms, self.patterns, self.by)
 
     def prepare(self, run: RunReader) -> Measurement:
         """Find what each pattern means; AnalysisError where one matches nothing."""

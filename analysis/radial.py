@@ -12,6 +12,7 @@ from asecalc_ml.analysis.patterns import BondPattern
 
 if TYPE_CHECKING:
     import numpy as np
+    from ase import Atoms
     from matplotlib.axes import Axes
 
     from asecalc_ml.rundir import RunReader
@@ -175,6 +176,12 @@ class RadialDistribution(Analysis):
     stride: int | None = Field(
         None, gt=0, description="of how many frames one is looked at; by default so that some thousand are"
     )
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Elements that there are."""
+        from asecalc_ml.analysis.radial_measurement import element_pairs
+
+        element_pairs(atoms, self.pairs, has_images=bool(atoms.pbc.any()))
 
     def prepare(self, run: RunReader) -> Measurement:
         """Find the atoms of each pair; AnalysisError where an element is not there."""

@@ -13,6 +13,7 @@ from asecalc_ml.analysis.scan_followed import Followed
 from asecalc_ml.analysis.scan_states import Crossing
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from matplotlib.axes import Axes
 
     from asecalc_ml.rundir import RunReader
@@ -213,6 +214,12 @@ class Scan(Analysis):
         description="other distances to show along the scan, by numbers of two atoms: where a proton goes",
         examples=[[[3, 9], [10, 9]]],
     )
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Atoms that there are."""
+        from asecalc_ml.analysis.scan_followed import check_pairs
+
+        check_pairs(atoms, self.follow)
 
     def run(self, run: RunReader) -> ScanResult:
         """Read the points; AnalysisError where there are none."""

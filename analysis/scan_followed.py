@@ -38,7 +38,7 @@ def follow(run: RunReader, about: dict[str, Any], pairs: list[tuple[int, int]]) 
     """
     if not pairs:
         return []
-    _check(run.atoms, pairs)
+    check_pairs(run.atoms, pairs)
     found = _structures(run, about)
     makers = dict.fromkeys(maker for maker, _ in found)
     return [
@@ -52,7 +52,8 @@ def follow(run: RunReader, about: dict[str, Any], pairs: list[tuple[int, int]]) 
     ]
 
 
-def _check(atoms: Atoms, pairs: list[tuple[int, int]]) -> None:
+def check_pairs(atoms: Atoms, pairs: list[tuple[int, int]]) -> None:
+    """Refuse what are not two atoms of the structure, with an AnalysisError."""
     for i, j in pairs:
         if not (0 <= i < len(atoms) and 0 <= j < len(atoms)) or i == j:
             raise AnalysisError(

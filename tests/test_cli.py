@@ -93,6 +93,21 @@ def test_wrong_option_of_an_analysis(nve):
     assert "nve.yaml, line 6: unknown key 'widht'" in says(md, "validate", path)
 
 
+@pytest.mark.parametrize(
+    ("analysis", "message"),
+    [
+        ("bond-lengths: {patterns: [C-N]}", "no bond in C2H6O matches 'C-N'"),
+        ("conformers: {dihedrals: [C-C-C-O]}", "no dihedral in C2H6O matches 'C-C-C-O'"),
+        ("radial-distribution: {pairs: [O-N]}", "no pair in C2H6O matches 'N-O': 'N' is none"),
+        ("scan: {follow: [[1, 9]]}", "follow: [1, 9] are not two atoms of the structure"),
+    ],
+)
+def test_what_an_analysis_names_is_looked_for_before_the_run(nve, tmp_path, analysis, message):
+    path = nve("analyses:", f"  {analysis}", f"directory: {tmp_path / 'run'}")
+    assert f"analysis {analysis.partition(':')[0]}: {message}" in says(md, "run", path)
+    assert not (tmp_path / "run").exists()
+
+
 def test_valid_file(nve):
     result = CliRunner().invoke(md, ["validate", str(nve("analyses:", "  bond-lengths: {}"))])
     assert (result.exit_code, result.stdout.split(": ")[1:]) == (0, ["protocol nve\n"])

@@ -10,7 +10,7 @@ import typer
 
 from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices
-from asecalc_ml.cli.analyse import analyse
+from asecalc_ml.cli.analyse import analyse, check_start
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.campaign import campaign, check_campaign
 from asecalc_ml.cli.compare import Output, compare
@@ -58,6 +58,7 @@ def run(
     options = _check(override(config.read_yaml(file), context.args), str(file))
     set_threads(getattr(options, "threads", None))
     show_messages(quiet)
+    check_start(options)
     directory = options.directory or Path("runs") / file.stem
     options.run(directory=directory, overwrite=overwrite, quiet=quiet)
     _analyse(Path(directory), quiet)
