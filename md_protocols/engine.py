@@ -101,13 +101,13 @@ class Engine:
         differences = [*other_calculator(before, now), *changed(before["versions"], now["versions"])]
         if not differences:
             return
-        what = f"({'; '.join(differences)})"
+        what = f"{name} is not what the run began with ({'; '.join(differences)})"
         if not self._allow_different:
             raise RunError(
-                f"{self.directory}: {name} is not what the run began with {what}: bring it back, "
-                "start a new run, or go on all the same with --allow-different"
+                f"{self.directory}: {what}: bring it back, start a new run, or go on all the same with "
+                "--allow-different"
             )
-        self.note(EventKind.WARNING, f"goes on with another {name} {what}")
+        self.note(EventKind.WARNING, f"{what}; the run goes on all the same")
 
     # ------------------------------------------------------------------------------------------ steps
 

@@ -449,7 +449,7 @@ def test_another_model_is_not_mixed_in(tmp_path, monkeypatch):
         resume_run(tmp_path / "run", quiet=True)
     run = resume_run(tmp_path / "run", quiet=True, allow_different=True)
     assert run.finished
-    assert any("goes on with another toy_calculators:Model" in event["message"] for event in run.events)
+    assert any("Model is not what the run began with" in event["message"] for event in run.events)
 
 
 # ---------------------------------------------------------------------- what is found

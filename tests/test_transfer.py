@@ -276,12 +276,21 @@ def test_wall_time_is_that_of_the_whole(tmp_path, straight):
         assert RunReader(part).options["stop"]["wall_time_h"] is None
 
 
+def _without_limit(directory: Path) -> None:
+    options = directory / "protocol.yaml"
+    options.write_text(options.read_text().replace("wall_time_h: 1e-09", "wall_time_h:"))
+
+
 def test_another_reference_is_refused_when_resumed(tmp_path, monkeypatch):
     with pytest.raises(RunPausedError):
         test_of(tmp_path / "run", calculator="ase.calculators.emt:EMT", stop={"wall_time_h": 1e-9})
     monkeypatch.setenv("TRANSFER_HASH", "b" * 64)
     with pytest.raises(RunError, match="the reference molecules is not what the run began with"):
         resume_run(tmp_path / "run", quiet=True)
+    _without_limit(tmp_path / "run")
+    run = resume_run(tmp_path / "run", allow_different=True, quiet=True)
+    assert run.finished
+    assert any("the reference molecules is not what the run" in event["message"] for event in run.events)
 
 
 def test_other_arguments_of_the_reference_are_refused_when_resumed(tmp_path):
@@ -300,8 +309,7 @@ def test_a_run_that_another_process_makes_is_told_where_nobody_helps(tmp_path):
     reference = tmp_path / "run" / "H2O" / "reference-1"
     reference.mkdir(parents=True)
     lock = FolderLock(reference / ".lock", "writing this run")
-    options = tmp_path / "run" / "protocol.yaml"
-    options.write_text(options.read_text().replace("wall_time_h: 1e-09", "wall_time_h:"))
+    _without_limit(tmp_path / "run")
     with pytest.raises(RunBusyError, match=r"H2O.reference-1: another process is writing this run"):
         resume_run(tmp_path / "run", quiet=True)
     lock.close()
