@@ -47,3 +47,8 @@ class RunBusyError(RunError):
 
 class AnalysisError(AsecalcError):
     """An analysis that finds nothing to measure in a run."""
+
+
+def lacks_room(error: BaseException | None) -> bool:
+    """Whether a disk or a memory, torch's of a GPU among them, was full: another try may find room."""
+    return isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 
-from asecalc_ml.errors import CalculationError
+from asecalc_ml.errors import CalculationError, lacks_room
 from asecalc_ml.rundir import RunReader
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _evaluate(calculator: BaseCalculator, atoms: Atoms) -> Evaluation:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # a calculator may raise anything
-        if type(error).__name__ == "OutOfMemoryError":  # torch's: another try may find room
+        if lacks_room(error):  # torch's, a RuntimeError like those of structures that cannot be computed
             raise MemoryError(str(error)) from error
         return {"error": str(error) or type(error).__name__}
     if not (np.isfinite(energy) and np.isfinite(forces).all()):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ase import Atoms
 
-from asecalc_ml.errors import RunError, RunPausedError
+from asecalc_ml.errors import RunError, RunPausedError, lacks_room
 from asecalc_ml.md_protocols import launch
 from asecalc_ml.md_protocols.engine import Engine
 from asecalc_ml.md_protocols.resume import restored
@@ -161,7 +161,7 @@ def _drive(part: Part) -> None:
     except RunPausedError:
         raise
     except RunError as error:
-        if isinstance(error.__cause__, OSError | MemoryError):  # no fault of the calculator: it can go on
+        if lacks_room(error.__cause__):  # no fault of the calculator: it can go on
             part.note(EventKind.INTERRUPTED, f"interrupted: {error.__cause__}")
             raise
         if RunReader(part.directory).ended_early is None:  # it could not be written

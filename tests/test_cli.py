@@ -312,6 +312,14 @@ def test_operating_system_error_without_a_number():
     assert "Error: the tape is torn." in says(failing(OSError("the tape is torn")), "fail")
 
 
+def test_a_full_memory_is_told():
+    import torch
+
+    text = says(failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")), "fail")
+    assert "Error: out of memory (CUDA out of memory. Tried to allocate 2 GiB): take fewer atoms" in text
+    assert "out of memory (MemoryError): take" in says(failing(MemoryError()), "fail")
+
+
 def test_markup_in_a_message_is_printed_as_it_is():
     assert "[bold]C-O[/bold]" in says(failing(AsecalcError("no pairs [bold]C-O[/bold]")), "fail")
 

@@ -438,6 +438,22 @@ def test_a_full_disk_stops_it_and_it_can_be_resumed(tmp_path, monkeypatch):
     assert len(run.evaluations) == 5
 
 
+def test_a_full_gpu_is_no_point_that_fails(tmp_path, monkeypatch):
+    import torch
+
+    def full(self, atoms, *arguments):
+        if atoms.get_distance(0, 1) > 1.6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        computed(self, atoms, *arguments)
+
+    computed = EMT.calculate
+    with monkeypatch.context() as patch:
+        patch.setattr(EMT, "calculate", full)
+        with pytest.raises(MemoryError, match="CUDA out of memory"):
+            scan(tmp_path / "run", coordinate=[0, 1])
+    assert len(resume_run(tmp_path / "run", quiet=True).evaluations) == 5
+
+
 def test_another_model_is_not_mixed_in(tmp_path, monkeypatch):
     options = {"coordinate": [0, 1], "start": 0.9, "stop": 1.1, "reference": "toy_calculators:Model"}
     monkeypatch.setenv("TOY_BREAKS_AT", "4")

@@ -230,11 +230,12 @@ def test_asked_to_end_it_pauses_and_goes_on(straight, tmp_path, monkeypatch, at,
     assert contents(run) == contents(straight)
 
 
-def test_a_full_disk_is_no_verdict(straight, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("what", "message"), [("disk", "No space left"), ("memory", "CUDA out of memory")])
+def test_a_full_disk_or_memory_is_no_verdict(what, message, straight, tmp_path, monkeypatch):
     """The run in which it happened goes on; it has not ended early."""
-    monkeypatch.setenv("TRANSFER_DOES", "disk")
+    monkeypatch.setenv("TRANSFER_DOES", what)
     monkeypatch.setenv("TRANSFER_AT", "7")
-    with pytest.raises(RunError, match="No space left"):
+    with pytest.raises(RunError, match=message):
         test_of(tmp_path / "run", calculator={TOY: {"stiffness": 28.0, "fails": True}})
     monkeypatch.setenv("TRANSFER_AT", "-1")
     assert contents(resume_run(tmp_path / "run", quiet=True)) == contents(straight)

@@ -13,8 +13,9 @@ from toy_calculators import Springs
 class Molecules(Calculator):
     """Springs between every two atoms of any molecule of ASE's g2, told by its formula.
 
-    At call $TRANSFER_AT of one object it does what $TRANSFER_DOES says: "fail", "disk" (full) or "sigterm".
-    Where $TRANSFER_MAIN is a process, that one first waits until another has come so far, which "kill" ends.
+    At call $TRANSFER_AT of one object it does what $TRANSFER_DOES says: "fail", "disk" or "memory" (full),
+    or "sigterm". Where $TRANSFER_MAIN is a process, that one first waits until another has come so far, which
+    "kill" ends.
     """
 
     name = "molecules"
@@ -45,6 +46,10 @@ class Molecules(Calculator):
             raise RuntimeError("no convergence")
         if what == "disk":
             raise OSError(28, "No space left on device")
+        if what == "memory":
+            import torch
+
+            raise torch.OutOfMemoryError("CUDA out of memory")
         if what == "sigterm" and is_main:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -8,13 +8,18 @@ from contextlib import contextmanager
 import typer
 from typer.core import TyperGroup
 
-from asecalc_ml.errors import AsecalcError, RunPausedError
+from asecalc_ml.errors import AsecalcError, RunPausedError, lacks_room
 
 USER_ERROR = 2
 INTERRUPTED = 130
 PAUSED = (
     os.EX_TEMPFAIL if hasattr(os, "EX_TEMPFAIL") else 75
 )  # "try again later", as queueing systems know it
+
+GOES_ON = (
+    "From its last checkpoint, `asecalc-md resume DIRECTORY` continues a run, and `asecalc-ml train FILE "
+    "--resume` a training"
+)
 
 
 class FriendlyGroup(TyperGroup):
@@ -40,10 +45,13 @@ def friendly() -> Iterator[None]:
             raise
         _fail(_explain(error))
     except KeyboardInterrupt:
+        _fail(f"interrupted. {GOES_ON}; anything else begins anew, and left no half file.", INTERRUPTED)
+    except Exception as error:
+        if not lacks_room(error):
+            raise
         _fail(
-            "interrupted. From its last checkpoint, `asecalc-md resume DIRECTORY` continues a run, and "
-            "`asecalc-ml train FILE --resume` a training; anything else begins anew, and left no half file.",
-            INTERRUPTED,
+            f"out of memory ({str(error).rstrip('.') or type(error).__name__}): take fewer atoms or frames "
+            f"at once, a smaller model, or a device with more memory. {GOES_ON}."
         )
 
 
