@@ -69,8 +69,8 @@ class TransferResult(Result):
         ]
 
     def tables(self) -> list[Table]:
-        """Verdicts, then every run."""
-        return [self._checks(), self._runs()]
+        """Verdicts, means and widths of the distributions, then every run."""
+        return [self._checks(), self._moments(), self._runs()]
 
     def _checks(self) -> Table:
         rows: list[list[Cell]] = [
@@ -88,6 +88,20 @@ class TransferResult(Result):
         )
         columns = ["molecule", "check", "found", "unit", "bound", "verdict"]
         return Table(key="checks", title="Verdicts", columns=columns, rows=rows, caption=caption)
+
+    def _moments(self) -> Table:
+        rows: list[list[Cell]] = [
+            [molecule.name, one.pattern, one.unit, *_moments_of(one)]
+            for molecule in self.molecules
+            for one in molecule.distributions
+        ]
+        columns = ["molecule", "distribution", "unit", "mean, reference", "mean, model"]
+        columns += ["std, reference", "std, model"]
+        caption = (
+            "Mean and standard deviation of the values that W1 compares: whether a distribution lies "
+            "elsewhere, or is wider."
+        )
+        return Table(key="moments", title="Distributions", columns=columns, rows=rows, caption=caption)
 
     def _runs(self) -> Table:
         patterns = list(dict.fromkeys((one.pattern, one.unit) for one in self.distributions))
@@ -123,6 +137,11 @@ def _run_row(run: TransferRun) -> list[Cell]:
     bonds = "; ".join(run.changes) if run.changes else "kept" if run.state == "complete" else None
     state = f"{run.state}: {run.reason}" if run.reason else run.state
     return [run.name.rpartition("/")[2], state, run.duration_ps, bonds, run.drift_meV_atom_ps]
+
+
+def _moments_of(one: TransferDistribution) -> list[Cell]:
+    both = (one.reference, one.model)
+    return [found and getattr(found, moment) for moment in ("mean", "std") for found in both]
 
 
 def _caption(one: TransferDistribution) -> str:

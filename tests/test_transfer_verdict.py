@@ -320,6 +320,10 @@ def test_a_bond_shifted_by_two_hundredths_fails_with_the_number_and_the_word(tmp
     row = next(row for row in result.tables()[0].rows if row[1].startswith("C-O"))
     assert row[2] == bond.distance
     assert row[-1] == "fail"
+    moments = next(row for row in result.tables()[1].rows if row[1] == "C-O")
+    means, widths = np.split(np.array(moments[3:], dtype=float), 2)
+    assert means[1] - means[0] == pytest.approx(0.02, abs=0.005)
+    assert widths[1] == pytest.approx(widths[0], rel=0.2)
     page = write_report(tmp_path / "run").read_text()
     assert verdict.text in page
     assert page.count("<svg") >= 3
