@@ -169,7 +169,7 @@ def test_a_worker_runs_analyses_and_reports_once(folder, monkeypatch):
         patch.setattr("asecalc_ml.analysis.report.write_report", fails)
         one = driver(folder, 1, retries=0)
         drive(one, InThisProcess())
-    assert one.statuses[0].text.startswith("too short. It failed 1 times")
+    assert one.statuses[0].text.startswith("too short. It failed once (retries: 0)")
     again = driver(folder, 1, retries=1)
     assert again.statuses[0].state == "to be analysed"
     drive(again, InThisProcess())
@@ -184,6 +184,16 @@ def test_a_worker_runs_analyses_and_reports_once(folder, monkeypatch):
     assert first["bond-lengths.H-O.error_A"] == ""  # too short for an error
     assert second["temperature.mean_K"] == ""
     assert json.loads(paths[1].read_text())[0]["bond-lengths.H-O.error_A"] is None
+
+
+def test_a_worker_looks_for_what_analyses_name_before_it_runs(folder):
+    campaign = Campaign(
+        base=BASE | {"analyses": {"bond-lengths": {"patterns": ["C-O"]}}}, grid={"seed": [0]}, retries=0
+    )
+    one = Driver(expand(campaign, Path("c.yaml")), folder, campaign)
+    drive(one, InThisProcess())
+    assert one.statuses[0].text.startswith("analysis bond-lengths: no bond in H2O matches 'C-O'")
+    assert not (folder.directory / "seed=0").exists()
 
 
 def test_numbers_of_results_are_found_where_they_say_what_they_are_about():

@@ -146,7 +146,8 @@ class Driver:
         return is_left
 
     def _failure(self, why: list[str]) -> str:
-        return f"{why[-1].rstrip('.')}. It failed {len(why)} times (retries: {self._options.retries})."
+        often = "once" if len(why) == 1 else f"{len(why)} times"
+        return f"{why[-1].rstrip('.')}. It failed {often} (retries: {self._options.retries})."
 
 
 @contextmanager
