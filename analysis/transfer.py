@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -185,8 +187,23 @@ class Transfer(Analysis):
         about = run.transfer
         if about is None:
             raise AnalysisError("the run is no transfer test: run protocol transfer")
-        return TransferResult(
+        result = TransferResult(
             model=about["model"]["name"],
             reference=about["reference"]["name"],
             molecules=[molecule_of(run, entry, self) for entry in about["molecules"]],
         )
+        _warn_of_patterns_nowhere(run.options["distributions"] or (), result)
+        return result
+
+
+def _warn_of_patterns_nowhere(patterns: Sequence[str], result: TransferResult) -> None:
+    """Tell what was asked for, after the runs, and is in no molecule."""
+    from asecalc_ml.selection import canonical
+
+    if not all(any(run.state == "complete" for run in one.reference_runs) for one in result.molecules):
+        return
+    found = {one.pattern for one in result.distributions}
+    for pattern in patterns:
+        if canonical(pattern) not in found:
+            names = ", ".join(one.name for one in result.molecules)
+            warnings.warn(f"distributions: nothing in {names} matches {pattern!r}", stacklevel=2)

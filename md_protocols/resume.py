@@ -18,8 +18,8 @@ from asecalc_ml.rundir import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWri
 
 #: Options that may be changed before a run goes on. The calculator is compared by what it is.
 FREE = {
-    "analyses", "calculator", "checkpoint_every", "directory", "flag", "more_calculators", "reference",
-    "steps", "stop", "structure", "threads", "wandb", "workers",
+    "analyses", "calculator", "checkpoint_every", "directory", "distributions", "flag", "more_calculators",
+    "reference", "steps", "stop", "structure", "threads", "wandb", "workers",
 }  # fmt: skip
 
 

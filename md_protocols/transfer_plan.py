@@ -123,7 +123,6 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """What transfer.json holds."""
         return {
-            "distributions": self.options.distributions,
             "model": describe_calculator(self.model),
             "reference": describe_calculator(self.make_reference()),
             "molecules": [

@@ -221,13 +221,17 @@ class Case:
             for role, number in (("reference", self.n_reference), ("model", self.n_model))
         }
         about = {
-            "distributions": ["C-C", "C-O", "C-C-O", "C-N"],
             "model": {"name": "toy"},
             "reference": {"name": "truth"},
             "molecules": [{"name": "ethanol", "formula": "C2H6O", "is_trained": True} | names],
             "runs": [*names["reference"], *names["model"]],
         }
-        options = {"structure": "ethanol", "transfer_to": ["1-propanol"], "calculator": "toy"}
+        options = {
+            "structure": "ethanol",
+            "transfer_to": ["1-propanol"],
+            "calculator": "toy",
+            "distributions": ["C-C", "C-O", "C-C-O"],
+        }
         whole = Transfer(**options, reference="truth")
         write_run(directory, whole, "15 runs", {TRANSFER: about})
         for name in names["reference"]:
@@ -304,7 +308,7 @@ def test_the_reference_against_itself_passes(tmp_path):
     (verdict,) = result.verdicts()
     assert verdict.status == "passed", verdict.text
     assert verdict.text.startswith("pass: bonds kept in 5 of 5 runs (at least 4); largest energy drift ")
-    assert [one.pattern for one in result["ethanol"].distributions] == ["C-C", "C-O", "C-C-O"]  # and no C-N
+    assert [one.pattern for one in result["ethanol"].distributions] == ["C-C", "C-O", "C-C-O"]
     assert {one.check.status for one in result.distributions} == {"passed"}
 
 
@@ -327,6 +331,15 @@ def test_a_bond_shifted_by_two_hundredths_fails_with_the_number_and_the_word(tmp
     page = write_report(tmp_path / "run").read_text()
     assert verdict.text in page
     assert page.count("<svg") >= 3
+
+
+def test_other_distributions_are_judged_afterwards(tmp_path):
+    judge(tmp_path / "run", Case(shift=0.02))
+    protocol = tmp_path / "run" / PROTOCOL
+    protocol.write_text(protocol.read_text().replace("- C-C-O\n", "- O-C-H\n- C-N\n"))
+    with pytest.warns(UserWarning, match="distributions: nothing in ethanol matches 'C-N'"):
+        (result,) = run_analyses(tmp_path / "run")
+    assert [one.pattern for one in result.distributions] == ["C-C", "C-O", "H-C-O"]
 
 
 @pytest.mark.parametrize(("broken", "status"), [(0, "passed"), (1, "passed"), (2, "failed"), (5, "failed")])
