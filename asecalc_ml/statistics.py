@@ -215,6 +215,8 @@ def linear_drift(time: np.ndarray, values: np.ndarray) -> Drift:
     centred = time - time.mean()
     slope = float(centred @ (values - values.mean()) / (centred @ centred))
     residuals = values - values.mean() - slope * centred
+    if _is_rounding(residuals, values):
+        residuals = np.zeros_like(values)
     n_blocks = _number_of_blocks(len(values), slowest_time(residuals))
     if n_blocks == 0:
         return Drift(slope, None)
@@ -320,4 +322,9 @@ def _number_of_blocks(n_frames: int, time: float) -> int:
 
 def _is_constant(series: np.ndarray) -> bool:
     """Whether nothing but rounding distinguishes the values."""
-    return float(np.ptp(series)) <= 8 * np.finfo(float).eps * float(np.abs(series).max())
+    return _is_rounding(series, series)
+
+
+def _is_rounding(differences: np.ndarray, values: np.ndarray) -> bool:
+    """Whether differences are no more than the rounding of the values that they were made from."""
+    return float(np.ptp(differences)) <= 8 * np.finfo(float).eps * float(np.abs(values).max())

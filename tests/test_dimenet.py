@@ -327,4 +327,4 @@ def test_padding_does_not_grow():
     model = untrained_model(DimeNetPlusPlus(**SMALL, n_layers=8), dtype=torch.float32)
     plain, padded = (model(checks.inputs(checks.molecule(), model, n)).potential for n in (0, 1000))
     assert padded.features[-1].abs().max() < 1e4 * plain.features[-1].abs().max()
-    torch.testing.assert_close(padded.features[:-1], plain.features[:-1])
+    torch.testing.assert_close(padded.features[:-1], plain.features[:-1], rtol=1e-5, atol=1e-5)
