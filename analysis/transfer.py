@@ -192,7 +192,7 @@ class Transfer(Analysis):
             reference=about["reference"]["name"],
             molecules=[molecule_of(run, entry, self) for entry in about["molecules"]],
         )
-        _warn_of_patterns_nowhere(run.options["distributions"] or (), result)
+        _warn_of_patterns_nowhere(run.options.get("distributions") or (), result)
         return result
 
 

@@ -71,7 +71,7 @@ def molecule_of(run: RunReader, entry: Mapping[str, Any], options: Transfer) -> 
     """
     first = next((found for name in entry["reference"] if (found := _opened(run.directory / name))), None)
     atoms = first.atoms if first else None
-    groups = _groups(first, run.options["distributions"]) if first else {}
+    groups = _groups(first, run.options.get("distributions")) if first else {}
     found = {
         role: [_measured(run.directory, name, atoms, groups, options) for name in entry[role]]
         for role in ("reference", "model")
