@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from asecalc_ml import plugins
 from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdict
 from asecalc_ml.analysis.numbers import number_text
 from asecalc_ml.analysis.transfer_records import (
@@ -17,7 +18,9 @@ from asecalc_ml.analysis.transfer_records import (
     TransferMolecule,
     TransferRun,
 )
+from asecalc_ml.config import parse_options
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.rundir import PROTOCOL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,23 +190,28 @@ class Transfer(Analysis):
         about = run.transfer
         if about is None:
             raise AnalysisError("the run is no transfer test: run protocol transfer")
+        patterns = _patterns(run)
         result = TransferResult(
             model=about["model"]["name"],
             reference=about["reference"]["name"],
-            molecules=[molecule_of(run, entry, self) for entry in about["molecules"]],
+            molecules=[molecule_of(run, entry, patterns, self) for entry in about["molecules"]],
         )
-        _warn_of_patterns_nowhere(run.options.get("distributions") or (), result)
+        _warn_of_patterns_nowhere(patterns or (), result)
         return result
+
+
+def _patterns(run: RunReader) -> list[str] | None:
+    """Those of protocol.yaml, which may have changed since the runs, checked as they were before them."""
+    protocol = plugins.get("protocols", "transfer")
+    return parse_options(run.options, protocol, source=str(run.directory / PROTOCOL)).distributions
 
 
 def _warn_of_patterns_nowhere(patterns: Sequence[str], result: TransferResult) -> None:
     """Tell what was asked for, after the runs, and is in no molecule."""
-    from asecalc_ml.selection import canonical
-
     if not all(any(run.state == "complete" for run in one.reference_runs) for one in result.molecules):
         return
     found = {one.pattern for one in result.distributions}
     for pattern in patterns:
-        if canonical(pattern) not in found:
+        if pattern not in found:
             names = ", ".join(one.name for one in result.molecules)
             warnings.warn(f"distributions: nothing in {names} matches {pattern!r}", stacklevel=2)

@@ -58,7 +58,9 @@ class Measured(NamedTuple):
         return self.kinds[pattern][pattern].histogram
 
 
-def molecule_of(run: RunReader, entry: Mapping[str, Any], options: Transfer) -> TransferMolecule:
+def molecule_of(
+    run: RunReader, entry: Mapping[str, Any], patterns: Sequence[str] | None, options: Transfer
+) -> TransferMolecule:
     """What the runs of a molecule tell.
 
     Parameters
@@ -67,28 +69,30 @@ def molecule_of(run: RunReader, entry: Mapping[str, Any], options: Transfer) -> 
         Of the whole test.
     entry : mapping
         What transfer.json holds about the molecule.
+    patterns : sequence of str or None
+        What is judged where the molecule has it; None for its bonds and angles without hydrogen.
     options : Transfer
     """
     first = next((found for name in entry["reference"] if (found := _opened(run.directory / name))), None)
     atoms = first.atoms if first else None
-    groups = _groups(first, run.options.get("distributions")) if first else {}
+    groups = _groups(first, patterns) if first else {}
     found = {
         role: [_measured(run.directory, name, atoms, groups, options) for name in entry[role]]
         for role in ("reference", "model")
     }
     reference = {k: one for k, one in enumerate(found["reference"]) if one.run.state == "complete"}
-    patterns = [pattern for of_kind in groups.values() for pattern in of_kind] if reference else []
+    judged_here = [pattern for of_kind in groups.values() for pattern in of_kind] if reference else []
     return TransferMolecule(
         name=entry["name"],
         formula=entry["formula"],
         is_trained=entry["is_trained"],
         duration_ps=options.duration_ps,
         limit_meV_atom_ps=options.limit_meV_atom_ps,
-        reference_runs=[_beside(k, one, reference, patterns) for k, one in enumerate(found["reference"])],
-        model_runs=[_beside(k, one, reference, patterns) for k, one in enumerate(found["model"])],
+        reference_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(found["reference"])],
+        model_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(found["model"])],
         distributions=[
             _distribution(entry["name"], pattern, list(reference.values()), found["model"])
-            for pattern in patterns
+            for pattern in judged_here
         ],
     )
 

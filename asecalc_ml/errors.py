@@ -50,5 +50,5 @@ class AnalysisError(AsecalcError):
 
 
 def lacks_room(error: BaseException | None) -> bool:
-    """Whether a disk or a memory, torch's of a GPU among them, was full: another try may find room."""
+    """Whether a disk or a memory failed, torch's of a GPU among them: another try may find room."""
     return isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"

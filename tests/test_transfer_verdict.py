@@ -15,7 +15,7 @@ from asecalc_ml.analysis.report import write_report
 from asecalc_ml.analysis.transfer import Transfer as TransferAnalysis
 from asecalc_ml.analysis.transfer import TransferResult
 from asecalc_ml.analysis.transfer_distance import judged
-from asecalc_ml.errors import AnalysisError
+from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.histogram import Histogram
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.transfer import Transfer
@@ -340,6 +340,17 @@ def test_other_distributions_are_judged_afterwards(tmp_path):
     with pytest.warns(UserWarning, match="distributions: nothing in ethanol matches 'C-N'"):
         (result,) = run_analyses(tmp_path / "run")
     assert [one.pattern for one in result.distributions] == ["C-C", "C-O", "H-C-O"]
+
+
+@pytest.mark.parametrize(("given", "message"), [("[0-1]", "not numbers of atoms"), ("7", "distributions")])
+def test_distributions_that_mean_nothing_are_refused_afterwards_too(tmp_path, given, message):
+    judge(tmp_path / "run", Case())
+    protocol = tmp_path / "run" / PROTOCOL
+    listed = "distributions:\n- C-C\n- C-O\n- C-C-O\n"
+    assert listed in protocol.read_text()
+    protocol.write_text(protocol.read_text().replace(listed, f"distributions: {given}\n"))
+    with pytest.raises(ConfigError, match=message):
+        run_analyses(tmp_path / "run")
 
 
 @pytest.mark.parametrize(("broken", "status"), [(0, "passed"), (1, "passed"), (2, "failed"), (5, "failed")])
