@@ -26,7 +26,8 @@ from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.nearest import nearest_name
 from asecalc_ml.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.stored_model import StoredModel
-from asecalc_ml.structures import charge_and_spin, check_structure
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, is_same_state
+from asecalc_ml.structures import check_structure
 
 #: Atoms that are computed together by :meth:`MLCalculator.calculate_many`.
 BATCH_ATOMS = 512
@@ -78,7 +79,8 @@ class MLCalculator(Calculator):
 
     Notes
     -----
-    Charge and number of unpaired electrons are read from ``atoms.info["charge"]`` and ``["spin"]``.
+    Charge and number of unpaired electrons are read from ``atoms.info["charge"]`` and ``["spin"]``, or else
+    summed over the atoms (:mod:`asecalc_ml.structure.charge_and_spin`).
     Stress is given for cells of rank 3, divided by ASE's own volume; a cell of lower rank has none.
     Models of an architecture with partial charges, such as PhysNet, give ``charges`` (e) and, where no
     direction is periodic, ``dipole`` (e Å), that of an ion relative to its centre of mass.
@@ -274,11 +276,13 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
             f"model {card.name!r} was not trained on {', '.join(unknown)}, only on "
             f"{', '.join(card.elements)}: use another model (asecalc-ml models list), or train one"
         )
-    for key, trained in (("charge", card.charges), ("spin", card.spins)):
-        value = atoms.info.get(key, 0)
+    for key, value, trained in zip(
+        ("charge", "spin"), charge_and_spin(atoms), (card.charges, card.spins), strict=True
+    ):
         if value not in trained:
+            said = f"atoms.info[{key!r}]" if key in atoms.info else f"the {key} that the structure states"
             raise StructureError(
-                f"atoms.info[{key!r}] is {value}, and model {card.name!r} was trained on {key} "
+                f"{said} is {value}, and model {card.name!r} was trained on {key} "
                 f"{', '.join(map(str, trained))} only; correct it, or use a model trained for it"
             )
 
@@ -341,7 +345,7 @@ def _same_composition(atoms: Atoms, known: Atoms) -> bool:
     return (
         np.array_equal(atoms.numbers, known.numbers)
         and bool((atoms.pbc == known.pbc).all())
-        and charge_and_spin(atoms) == charge_and_spin(known)
+        and is_same_state(atoms, known)
     )
 
 

@@ -6,6 +6,7 @@ from functools import partial
 
 from ase.calculators.calculator import BaseCalculator
 
+from asecalc_ml.calculator_arguments import check_arguments
 from asecalc_ml.errors import AsecalcError, ConfigError, ModelError
 from asecalc_ml.versions import installed_versions
 
@@ -41,7 +42,8 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalc
     Raises
     ------
     ConfigError
-        If the module, the class or an argument does not exist.
+        If the module, the class or an argument does not exist; see
+        :func:`asecalc_ml.calculator_arguments.check_arguments` for classes of other packages.
     ModelError
         If no model of that name is registered, or tblite or pyscf is not installed.
     """
@@ -162,6 +164,7 @@ def _import_class(name: str) -> type:
 
 
 def _build(kind: Callable[..., BaseCalculator], name: str, arguments: dict) -> BaseCalculator:
+    check_arguments(kind, name, arguments)
     try:
         calculator = kind(**arguments)
     except AsecalcError:

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_changes
 
-from asecalc_ml.structures import charge_and_spin
+from asecalc_ml.structure.charge_and_spin import is_same_state
 
 #: What calculators of this package see of a structure, beside charge and spin.
 CONSUMED = ("positions", "numbers", "cell", "pbc")
@@ -27,4 +27,4 @@ def changes(known: Atoms | None, atoms: Atoms) -> list[str]:
     if known is None:
         return [*all_changes, "info"]
     found = [name for name in CONSUMED if not np.array_equal(getattr(known, name), getattr(atoms, name))]
-    return found if charge_and_spin(known) == charge_and_spin(atoms) else [*found, "info"]
+    return found if is_same_state(known, atoms) else [*found, "info"]

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError, all_changes
 from ase.outputs import Properties, all_outputs
 
-from asecalc_ml.structures import charge_and_spin
+from asecalc_ml.structure.charge_and_spin import is_same_state
 
 #: Results that are combined, where all parts have them.
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
@@ -58,9 +58,9 @@ class Composite(Calculator):
         return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last call; ASE does not look at charge and spin in ``info``."""
+        """What changed since the last call; ASE does not compare charge and spin in ``info``."""
         changes = super().check_state(atoms, tol)
-        if self.atoms is not None and charge_and_spin(atoms) != charge_and_spin(self.atoms):
+        if self.atoms is not None and not is_same_state(atoms, self.atoms):
             changes.append("info")
         return changes
 

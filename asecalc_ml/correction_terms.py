@@ -60,7 +60,8 @@ class RepulsionCalculator(Term):
     def _graph(self, atoms: Atoms):
         from asecalc_ml.graph import AtomGraph
 
-        return AtomGraph.from_atoms(atoms, self._evaluator.model.cutoff)
+        plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        return AtomGraph.from_atoms(plain, self._evaluator.model.cutoff)
 
 
 class DispersionCalculator(Term):

@@ -16,9 +16,10 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from pyscf import dft, gto, lib
 
+from asecalc_ml.calculator_arguments import unknown_argument
 from asecalc_ml.changes import changes
 from asecalc_ml.errors import AsecalcError, CalculationError, ConfigError, StructureError
-from asecalc_ml.structures import charge_and_spin
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, whole_number
 
 FITTING_BASIS = "def2-universal-jfit"  # of functionals without exact exchange; pyscf chooses for the others
 SEARCHES = 4  # for a wave function that no rotation of orbitals lowers
@@ -29,8 +30,8 @@ SYMMETRIC = 1e-3  # expectation of S² up to which both spins have the same orbi
 class DFT(Calculator):
     """Kohn-Sham DFT (Q. Sun et al., J. Chem. Phys. 153, 024109 (2020)) for molecules.
 
-    ``atoms.info["charge"]`` (e) and ``atoms.info["spin"]`` (unpaired electrons) are read at every
-    calculation, 0 where absent.
+    Charge and spin of the structure are read at every calculation
+    (:mod:`asecalc_ml.structure.charge_and_spin`).
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ class DFT(Calculator):
     Raises
     ------
     ConfigError
-        If pyscf does not know functional or basis.
+        If pyscf does not know functional or basis, or charge or spin is no whole number.
     StructureError
         If the structure is periodic, or its number of electrons cannot have that many unpaired ones.
     CalculationError
@@ -89,9 +90,10 @@ class DFT(Calculator):
         self._solution = None  # the field of the last calculation
         for key in parameters:
             if key not in self.default_parameters:
-                known = ", ".join(self.default_parameters)
-                raise ConfigError(f"pyscf-dft has no argument {key!r}; it has {known}")
+                raise unknown_argument("pyscf-dft", key, self.default_parameters)
         super().__init__(**parameters)
+        for key in ("charge", "spin"):
+            self.parameters[key] = _whole_or_none(key, self.parameters[key])
         with _told(f"functional {self.parameters.functional!r}"):
             self._kind = dft.libxc.xc_type(self.parameters.functional)
             self._is_hybrid = dft.libxc.is_hybrid_xc(self.parameters.functional)
@@ -135,12 +137,7 @@ class DFT(Calculator):
                 "pyscf-dft computes molecules only: set pbc to false, or use another reference"
             )
         charge, spin = self._charge_and_spin(atoms)
-        n_electrons = int(atoms.numbers.sum()) - charge
-        if (n_electrons - spin) % 2 or not 0 <= spin <= n_electrons:
-            raise StructureError(
-                f"{atoms.get_chemical_formula()} with charge {charge:+d} has {n_electrons} electrons, of "
-                f"which {spin} cannot be unpaired: correct charge or spin (the number of unpaired electrons)"
-            )
+        check_electrons(atoms, charge, spin)
         places = [
             (symbol, tuple(xyz / units.Bohr))
             for symbol, xyz in zip(atoms.symbols, atoms.positions, strict=True)
@@ -152,10 +149,12 @@ class DFT(Calculator):
             )
 
     def _charge_and_spin(self, atoms: Atoms) -> tuple[int, int]:
-        own = (self.parameters.charge, self.parameters.spin)
-        return tuple(
-            int(of if own is None else own) for own, of in zip(own, charge_and_spin(atoms), strict=True)
-        )
+        charge, spin = self.parameters.charge, self.parameters.spin
+        if charge is None or spin is None:
+            of_structure = charge_and_spin(atoms)
+            charge = of_structure[0] if charge is None else charge
+            spin = of_structure[1] if spin is None else spin
+        return charge, spin
 
     def _field(self, molecule: gto.Mole):
         """A self-consistent field that is to be solved."""
@@ -222,6 +221,13 @@ class DFT(Calculator):
         gradient = field.nuc_grad_method()
         gradient.grid_response = self._kind != "MGGA"  # for which pyscf has none
         return -gradient.kernel() * units.Hartree / units.Bohr
+
+
+def _whole_or_none(key: str, value: Any) -> int | None:
+    number = whole_number(value)
+    if number is None and value is not None:
+        raise ConfigError(f"pyscf-dft: {key} is {value!r}, but should be a whole number, or empty")
+    return number
 
 
 def _is_stable(field) -> bool:

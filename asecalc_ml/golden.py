@@ -14,6 +14,7 @@ from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
 from asecalc_ml.stored_model import StoredModel
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.versions import installed_versions
 
@@ -26,13 +27,14 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
     dtype = model.dtype
     evaluation = _evaluate(model.set_dtype(torch.float64), atoms)
     model.set_dtype(dtype)
+    charge, spin = charge_and_spin(atoms)
     return Golden(
         atomic_numbers=atoms.numbers.tolist(),
         positions_A=atoms.positions.tolist(),
         cell_A=atoms.cell.array.tolist(),
         pbc=atoms.pbc.tolist(),
-        charge=int(atoms.info.get("charge", 0)),
-        spin=int(atoms.info.get("spin", 0)),
+        charge=charge,
+        spin=spin,
         energy_eV=float(evaluation.energy[0]),
         forces_eV_A=evaluation.forces.tolist(),
     )

@@ -11,6 +11,7 @@ from ase import Atoms
 from torch import Tensor
 
 from asecalc_ml.neighbors import Pairs, find_batch_pairs, find_tensor_pairs
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class AtomGraph:
         Parameters
         ----------
         atoms : Atoms
-            ``info["charge"]`` and ``info["spin"]`` (unpaired electrons) count where they are given.
+            Its charge and spin are those of :func:`asecalc_ml.structure.charge_and_spin.charge_and_spin`.
         cutoff : float, Å
         backend : {"auto", "vesin", "matscipy", "all-pairs"}
             See :func:`asecalc_ml.neighbors.find_pairs`.
@@ -103,7 +104,7 @@ class AtomGraph:
     def from_pairs(cls, atoms: Atoms, pairs: Pairs) -> AtomGraph:
         """Graph of one structure whose pairs are known, on their device."""
         device = pairs.edge_index.device
-        charge, spin = (atoms.info.get(key, 0) for key in ("charge", "spin"))
+        charge, spin = charge_and_spin(atoms)
         return cls(
             atomic_numbers=torch.tensor(atoms.numbers, dtype=torch.int64, device=device),
             positions=torch.tensor(atoms.positions, dtype=torch.float64, device=device),

@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.errors import StructureError
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin  # noqa: F401
 
 MOLECULES = Path(__file__).parent / "molecules"
 MIN_DISTANCE_A = 0.4  # below every bond length, H2 (0.74 Å) included
@@ -27,16 +28,17 @@ def load_structure(spec: str | Path | Atoms) -> Atoms:
     -------
     Atoms
         A new object, positions in Å. ``info["charge"]`` is the total charge in units of e and
-        ``info["spin"]`` the number of unpaired electrons (multiplicity - 1).
+        ``info["spin"]`` the number of unpaired electrons (multiplicity - 1), as
+        :mod:`asecalc_ml.structure.charge_and_spin` decides them.
 
     Raises
     ------
     StructureError
         If nothing is found under the name (the nearest names are given), if a file or a SMILES
-        cannot be read, or if :func:`check_structure` objects.
+        cannot be read, if its charge or spin is no whole number, or if :func:`check_structure` objects.
     """
     atoms = spec.copy() if isinstance(spec, Atoms) else _find(str(spec))
-    _set_charge_and_spin(atoms)
+    set_charge_and_spin(atoms, where="" if isinstance(spec, Atoms) else str(spec))
     check_structure(atoms)
     return atoms
 
@@ -44,11 +46,6 @@ def load_structure(spec: str | Path | Atoms) -> Atoms:
 def shipped_names() -> list[str]:
     """Names of the molecules that the package ships, sorted."""
     return sorted(path.stem for path in MOLECULES.glob("*.xyz"))
-
-
-def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
-    """Total charge (e) and number of unpaired electrons, 0 where a structure does not say."""
-    return atoms.info.get("charge", 0), atoms.info.get("spin", 0)
 
 
 def check_structure(atoms: Atoms) -> None:
@@ -144,22 +141,6 @@ def _read(path: Path, index: str) -> Atoms:
         raise StructureError(f"'{path}@{index}' names {len(atoms)} structures: give one, such as '{path}@-1'")
     atoms.calc = None
     return atoms
-
-
-def _set_charge_and_spin(atoms: Atoms) -> None:
-    charges, moments = atoms.get_initial_charges(), atoms.get_initial_magnetic_moments()
-    atoms.info["charge"] = _integer(atoms, "charge", charges.sum())
-    atoms.info["spin"] = _integer(atoms, "spin", moments.sum())
-
-
-def _integer(atoms: Atoms, key: str, default: float) -> int:
-    value = atoms.info.get(key, round(float(default)))
-    try:
-        if int(value) == float(value):
-            return int(value)
-    except (TypeError, ValueError):
-        pass
-    raise StructureError(f"{key} is {value!r}: a whole number is expected in atoms.info['{key}']")
 
 
 def _from_smiles(smiles: str) -> Atoms:

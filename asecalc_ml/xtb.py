@@ -11,8 +11,10 @@ from tblite.ase import TBLite
 from tblite.exceptions import TBLiteRuntimeError
 from tblite.interface import Result
 
+from asecalc_ml.calculator_arguments import unknown_argument
 from asecalc_ml.changes import changes
-from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.errors import StructureError
+from asecalc_ml.structure.charge_and_spin import REMEDY, charge_and_spin, check_electrons, spin_is_open
 
 #: Of the self-consistent field, ten times as tight as tblite's own. With that one the total energy of ethanol
 #: falls by 0.31 meV/atom/ps at steps of 0.1 fs, since each step starts from the wave function of the one
@@ -23,8 +25,8 @@ ACCURACY = 0.1
 class GFN2(TBLite):
     """GFN2-xTB (C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019)).
 
-    ``atoms.info["charge"]`` (e) and ``atoms.info["spin"]`` (unpaired electrons) are read at every
-    calculation, 0 where absent, so that one calculator serves molecules of any charge.
+    Charge and spin are read at every calculation (:mod:`asecalc_ml.structure.charge_and_spin`), so that one
+    calculator serves molecules of any charge.
 
     Parameters
     ----------
@@ -37,7 +39,8 @@ class GFN2(TBLite):
     ConfigError
         For an argument that tblite does not know; tblite itself would ignore it.
     StructureError
-        If a molecule's number of electrons cannot have that number of unpaired ones.
+        If the number of electrons cannot have that number of unpaired ones, or if only the initial magnetic
+        moments of a periodic structure say something about its spin.
     """
 
     name = "gfn2-xtb"
@@ -49,7 +52,7 @@ class GFN2(TBLite):
         known = set(self.default_parameters) - {"method", *self.of_the_structure}
         for key in kwargs:
             if key not in known and not key.endswith("_solvation"):
-                raise ConfigError(f"gfn2-xtb has no argument {key!r}; it has {', '.join(sorted(known))}")
+                raise unknown_argument("gfn2-xtb", key, known)
         super().__init__(method="GFN2-xTB", **{"verbosity": 0, "accuracy": ACCURACY, **kwargs})
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -97,19 +100,18 @@ def _loaded(text: str) -> Result:
 
 
 def charge_and_multiplicity(atoms: Atoms) -> tuple[int, int]:
-    """Total charge and multiplicity from `atoms.info`, refused where the electrons do not fit."""
-    charge, spin = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))
-    electrons = int(atoms.numbers.sum()) - charge
+    """Total charge and multiplicity, refused where the electrons do not fit."""
+    charge, spin = charge_and_spin(atoms)
     if charge > valence_electrons(atoms):
         raise StructureError(
             f"{atoms.get_chemical_formula()} has {valence_electrons(atoms)} valence electrons, so its charge "
             f"cannot be {charge:+d}: correct it"
         )
-    if not atoms.pbc.any() and (electrons - spin) % 2:
+    if spin_is_open(atoms):
         raise StructureError(
-            f"{atoms.get_chemical_formula()} with charge {charge:+d} has {electrons} electrons, of which "
-            f"{spin} cannot be unpaired: correct charge or spin (the number of unpaired electrons)"
+            f"initial magnetic moments of a periodic structure do not state its spin: {REMEDY['spin']}"
         )
+    check_electrons(atoms, charge, spin)
     return charge, spin + 1
 
 

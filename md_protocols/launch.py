@@ -33,6 +33,7 @@ from asecalc_ml.rundir import (
     check_free,
     now,
 )
+from asecalc_ml.structure.charge_and_spin import set_charge_and_spin
 from asecalc_ml.structures import check_structure, load_structure
 from asecalc_ml.tracking import tracking
 from asecalc_ml.versions import installed_versions
@@ -71,6 +72,7 @@ def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = Non
         raise ConfigError("no calculator: add `calculator: NAME`, or pass atoms with one in Python")
     check_structure(given)
     copy = given.copy()
+    set_charge_and_spin(copy)  # frames of every format carry them
     copy.calc = calculator
     return copy
 

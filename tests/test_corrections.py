@@ -193,7 +193,7 @@ def test_everything_is_computed_once(dftd3, morse, crystal, monkeypatch):
     crystal.calc = calculator
     crystal.get_potential_energy(), crystal.get_forces(), crystal.get_stress()
     crystal.info["note"], crystal.arrays["tags"] = "anything", np.arange(3)
-    crystal.set_initial_charges([0.1, 0.2, 0.3])
+    crystal.set_initial_charges([0.1, 0.2, -0.3])
     crystal.get_forces()
     assert len(calls) == 3
     crystal.rattle(0.01)

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 SOAP_CUTOFF_A = 5.0
 SOAP_RADIAL, SOAP_ANGULAR = 6, 4  # radial functions and degree of the expansion
@@ -77,7 +78,8 @@ def _morgan(frames: Sequence[Atoms]) -> np.ndarray:
     rows = []
     for atoms in frames:
         molecule = Chem.MolFromXYZBlock(_xyz(atoms))
-        rdDetermineBonds.DetermineConnectivity(molecule, charge=int(atoms.info.get("charge", 0)))
+        charge, _ = charge_and_spin(atoms)
+        rdDetermineBonds.DetermineConnectivity(molecule, charge=charge)
         molecule.UpdatePropertyCache(strict=False)
         Chem.FastFindRings(molecule)
         rows.append(generator.GetFingerprintAsNumPy(molecule))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml import config, plugins
 from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.structure.charge_and_spin import set_in_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -56,12 +57,14 @@ def _of_file(path: Path) -> list[Atoms]:
 
     file_format = "extxyz" if path.suffix in (".xyz", ".extxyz") else None
     try:
-        return read(path, index=":", format=file_format)
+        structures = read(path, index=":", format=file_format)
     except Exception as error:  # ASE's readers raise whatever their parsing meets
         raise StructureError(
             f"cannot read structures from {path} ({error!r}): look whether it is whole, and in a format that "
             "ASE knows by its name (.xyz, .traj, .cif, POSCAR ...)"
         ) from error
+    set_in_frames(structures, str(path))
+    return structures
 
 
 def select_frames(structures: list[Atoms], frames: str) -> list[Atoms]:

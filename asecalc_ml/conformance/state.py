@@ -12,6 +12,7 @@ from asecalc_ml.conformance.process import ProcessState
 from asecalc_ml.conformance.result import Measured, NotApplicableError
 from asecalc_ml.conformance.structures import SEED
 from asecalc_ml.conformance.subject import Subject, ask, ask_raw, reset
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 N_CALLS = 30
 
@@ -52,7 +53,7 @@ def order_of_questions(subject: Subject) -> Iterator[Measured]:
 def plain_atoms(subject: Subject) -> Iterator[Measured]:
     """Atoms that say nothing of charge and spin are neutral and have none unpaired."""
     atoms = subject.molecule
-    if any(atoms.info.get(key, 0) for key in ("charge", "spin")):
+    if any(charge_and_spin(atoms)):
         raise NotApplicableError("the structure has a charge or a spin")
     plain = atoms.copy()
     plain.info = {}

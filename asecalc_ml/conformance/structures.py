@@ -9,6 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk as crystal
 
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
+
 SEED = 0
 RATTLE_A = 0.05  # no force vanishes, nothing breaks
 GAP_A = 2.6  # between a molecule and its images: nearer than any cutoff, further than any bond
@@ -44,7 +46,7 @@ def make_structures(given: Atoms) -> Structures:
     """Derive all structures from one; a molecule gets a box, a crystal gives a cluster."""
     given = given.copy()
     given.calc = None
-    given.info = {"charge": 0, "spin": 0, **given.info}
+    given.info["charge"], given.info["spin"] = charge_and_spin(given)
     periodic = given.cell.rank == 3 and given.pbc.any()
     bulk = _without_symmetry(_sheared(_large_enough(given) if periodic else _boxed(given)))
     molecule = _without_symmetry(_cluster(given) if periodic else _bare(given))

@@ -10,6 +10,7 @@ import numpy as np
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
+from asecalc_ml.structure.charge_and_spin import set_in_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,7 +30,8 @@ def label_file(
     Parameters
     ----------
     path : Path
-        Anything that ASE reads; ``info`` of each structure is kept.
+        Anything that ASE reads; ``info`` of each structure is kept, with the charge and the spin that were
+        computed (:mod:`asecalc_ml.structure.charge_and_spin`).
     reference : str or mapping
         As for :func:`asecalc_ml.calculators.make_calculator`.
     output : Path
@@ -50,6 +52,8 @@ def label_file(
         If the file cannot be read or written, or the reference fails on every structure.
     ModelError, ConfigError
         If there is no such reference.
+    StructureError
+        If a frame's charge or spin is no whole number.
     """
     from asecalc_ml.calculators import make_calculator
     from asecalc_ml.progress import progress
@@ -74,10 +78,12 @@ def _read(path: Path) -> Sequence[Atoms]:
     from ase.io import read
 
     try:
-        return read(path, ":")
+        structures = read(path, ":")
     except Exception as error:  # ASE's readers raise whatever their parsing meets
         reason = "there is no such file" if not path.is_file() else f"{error or type(error).__name__}"
         raise DatasetError(f"cannot read {path}: {reason}") from error
+    set_in_frames(structures, str(path))
+    return structures
 
 
 def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:

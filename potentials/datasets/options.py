@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from asecalc_ml.config import Options, parse_options
-from asecalc_ml.errors import ConfigError, DatasetError
+from asecalc_ml.errors import ConfigError, DatasetError, StructureError
 from asecalc_ml.plugins import get, names
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin
 from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS
 
 if TYPE_CHECKING:
@@ -61,18 +62,20 @@ class DatasetOptions(Options):
         if not frames:
             raise DatasetError(f"{self.path} has no frames{self._selection()}")
         for index, atoms in enumerate(frames):
-            self._complete(atoms)
-            check_labels(atoms, f"{self.path}, frame {index}{self._selection()}")
+            where = f"{self.path}, frame {index}{self._selection()}"
+            self._complete(atoms, where)
+            check_labels(atoms, where)
         return frames
 
     def _read(self) -> list[Atoms]:
         """Selected frames in eV and Å; what a reader implements."""
         raise NotImplementedError
 
-    def _complete(self, atoms: Atoms) -> None:
-        for key in ("charge", "spin"):
-            asked = getattr(self, key)
-            atoms.info[key] = int(atoms.info.get(key, 0)) if asked is None else asked
+    def _complete(self, atoms: Atoms, where: str) -> None:
+        try:
+            set_charge_and_spin(atoms, self.charge, self.spin, where)
+        except StructureError as error:
+            raise DatasetError(f"{error}, or name it with the options `charge` and `spin`") from None
 
     def _selection(self) -> str:
         return "" if self.frames is None else f" of frames {self.frames}"
@@ -208,7 +211,7 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
         for name in ("stress", "dipole"):
             if name in atoms.calc.results:
                 digest.update((np.asarray(atoms.calc.results[name], dtype="<f8") + 0.0).tobytes())
-        state = [int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))]
+        state = charge_and_spin(atoms)
         if any(state):
             digest.update(np.array(state, dtype="<i8").tobytes())
     return digest.hexdigest()

@@ -25,6 +25,7 @@ from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, missing_shift
 from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.registry import Entry, Registry
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.versions import installed_versions
 
 PACKAGES = ("ase", "lightning", "numpy", "torch", "torchmd-net")
@@ -65,6 +66,7 @@ def register(
 def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling) -> ModelCard:
     """Everything the model will say about itself, measured here."""
     frames = [*data.train, *data.validation]
+    charges, spins = zip(*map(charge_and_spin, frames), strict=True)
     return ModelCard(
         name=options.name,
         architecture=options.model["architecture"],
@@ -75,8 +77,8 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         partial_charges=model.potential.partial_charges,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         elements=sorted({symbol for atoms in frames for symbol in atoms.symbols}),
-        charges=sorted({int(atoms.info.get("charge", 0)) for atoms in frames}),
-        spins=sorted({int(atoms.info.get("spin", 0)) for atoms in frames}),
+        charges=sorted(set(charges)),
+        spins=sorted(set(spins)),
         dtype=options.precision,
         fitted=options.loss.fitted,
         energies_degenerate=scaling.degenerate,

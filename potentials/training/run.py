@@ -22,6 +22,7 @@ from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
 from asecalc_ml.potentials.training.terms import less_terms
 from asecalc_ml.potentials.training.trainer import architecture, build_model, fit
 from asecalc_ml.registry import Entry, Registry
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.threads import torch_threads
 
 #: Atoms of one structure that are farther apart than this, Å, are no structure.
@@ -94,7 +95,8 @@ def _check_states(model: Model, data: TrainingData) -> None:
     for key in sorted({"charge", "spin"} - model.potential.takes):
         states = defaultdict(set)
         for atoms in (*data.train, *data.validation, *data.test):
-            states[atoms.get_chemical_formula()].add(int(atoms.info.get(key, 0)))
+            state = dict(zip(("charge", "spin"), charge_and_spin(atoms), strict=True))
+            states[atoms.get_chemical_formula()].add(state[key])
         for formula, found in states.items():
             if len(found) > 1:
                 raise TrainingError(
