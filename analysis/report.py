@@ -15,6 +15,7 @@ from asecalc_ml.analysis.relevance.scene import relevance_scene
 from asecalc_ml.analysis.report_page import drawings, render_page
 from asecalc_ml.analysis.run_scene import run_scene
 from asecalc_ml.rundir import EventKind
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
@@ -157,8 +158,11 @@ def key_facts(run: RunReader) -> Iterator[Row]:
     """What one wants to know first."""
     options = run.options
     yield Row("atoms", f"{len(run.atoms)} ({run.atoms.get_chemical_formula(mode='hill')})")
-    if charge := run.atoms.info.get("charge"):
+    charge, spin = charge_and_spin(run.atoms)
+    if charge:
         yield Row("charge", f"{charge:+d} e")
+    if spin:
+        yield Row("unpaired electrons", f"{spin}")
     if "timestep_fs" in options and _has_time(run):
         yield Row("production", f"{_last_step(run) * options['timestep_fs'] / 1000:.4g} ps")
         yield Row("time step", f"{options['timestep_fs']:g} fs")

@@ -17,7 +17,7 @@ from ase.calculators.calculator import Calculator, FileIOCalculator
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.nearest import nearest_name
 
-SIMILAR = 0.75  # difflib's ratio above which a name that may be free looks like a declared one misspelled
+SIMILAR = 0.8  # difflib's ratio above which a name that may be free looks like a declared one misspelled
 ALL_ENTRIES = {"items", "keys", "values", "copy"}  # methods of a dictionary that read all of it
 
 
@@ -47,14 +47,13 @@ def check_arguments(kind: Callable, name: str, arguments: Collection[str]) -> No
         If the class takes any argument, and the name of one is close to a declared name.
     """
     declared = _declared(kind)
-    strange = [key for key in arguments if key not in declared]
-    if strange and _takes_any(kind):
-        _warn(name, strange, declared)
-    elif strange:
-        read = _names_in_code(kind)
-        for key in strange:
-            if key not in read:
-                raise unknown_argument(name, key, declared)
+    if declared.issuperset(arguments):
+        return
+    known = declared | _names_in_code(kind)
+    strange = [key for key in arguments if key not in known]
+    if strange and not _takes_any(kind):
+        raise unknown_argument(name, strange[0], declared)
+    _warn(name, strange, declared)
 
 
 def unknown_argument(name: str, key: str, known: Collection[str]) -> ConfigError:
@@ -134,7 +133,8 @@ def _classes(kind: type) -> tuple[type, ...]:
 
 def _names_in_code(kind: Callable) -> set[str]:
     """Attributes, keywords and strings in the modules of a class and of its bases below ASE's."""
-    if _free_name(_makers(kind)[0]) is None:
+    makers = _makers(kind)
+    if not makers or makers[-1] is not Calculator.__init__:
         return set()
     nodes = [node for base in _classes(kind) for node in ast.walk(_tree(inspect.getmodule(base)))]
     found = {getattr(node, "attr", None) or getattr(node, "arg", None) for node in nodes}

@@ -52,7 +52,10 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalc
     name, arguments = _split(spec)
     arguments.update(kwargs)
     corrections = arguments.pop("corrections", None)
-    calculator = _build(_kind(name), name, arguments)
+    kind = _kind(name)
+    if ":" in name:  # our own calculators check for themselves
+        check_arguments(kind, name, arguments)
+    calculator = _build(kind, name, arguments)
     if not corrections:
         return calculator
     from asecalc_ml.corrections import Corrected
@@ -164,7 +167,6 @@ def _import_class(name: str) -> type:
 
 
 def _build(kind: Callable[..., BaseCalculator], name: str, arguments: dict) -> BaseCalculator:
-    check_arguments(kind, name, arguments)
     try:
         calculator = kind(**arguments)
     except AsecalcError:

@@ -1,17 +1,27 @@
 """Calculators by name; GFN2-xTB takes charge and spin from the structure."""
 
+import importlib
+import inspect
 import json
+import pkgutil
 from importlib.metadata import version
+from pathlib import Path
 
+import ase.calculators
 import pytest
 from ase.build import bulk, molecule
+from ase.calculators.calculator import BaseCalculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
 import asecalc_ml
+from asecalc_ml.calculator_arguments import check_arguments
 from asecalc_ml.calculators import describe_calculator, make_calculator
+from asecalc_ml.committee import Committee
+from asecalc_ml.corrections import Corrected
 from asecalc_ml.errors import AsecalcError, ConfigError, StructureError
 from asecalc_ml.structures import load_structure
+from asecalc_ml.testing import check_calculator
 
 
 @pytest.fixture
@@ -79,6 +89,111 @@ def test_description_is_plain_json():
     assert description["parameters"]["epsilon"] == 0.5
     assert description["model_hash"] is None
     assert set(description["versions"]) == {"ase", "asecalc-ml"}
+
+
+# ---------------------------------------------------------------- arguments of other packages' calculators
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+
+def test_a_misspelled_argument_is_refused_and_not_ignored():
+    """Argon's cohesive energy per cell is -0.29 eV; with the default well of 1 eV it would be -28 eV."""
+    name, argon = "ase.calculators.lj:LennardJones", bulk("Ar", "fcc", 5.26, cubic=True)
+    with pytest.raises(
+        ConfigError, match=r"LennardJones has no argument 'epsilom'; .*Did you mean 'epsilon'\?"
+    ):
+        make_calculator({name: {"sigma": 3.4, "epsilom": 0.0103, "rc": 10}})
+    argon.calc = make_calculator({name: {"sigma": 3.4, "epsilon": 0.0103, "rc": 10}})
+    assert argon.get_potential_energy() == pytest.approx(-0.29, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [check_calculator, lambda spec: Corrected(spec, ["zbl"]), lambda spec: Committee([EMT(), spec])],
+    ids=["check", "corrections", "committee"],
+)
+def test_it_is_refused_wherever_a_calculator_is_named(make):
+    with pytest.raises(ConfigError, match="Did you mean 'epsilon'"):
+        make({"ase.calculators.lj:LennardJones": {"epsilom": 0.01}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "near"),
+    [
+        ("toy_calculators:Stored", "devise", "device"),
+        ("ase.calculators.emt:EMT", "asap_cutof", "asap_cutoff"),
+        ("ase.calculators.tip3p:TIP3P", "wdth", "width"),
+        ("ase.calculators.lj:LennardJones", "cutoff", None),
+    ],
+)
+def test_arguments_that_are_nowhere_read(kind, key, near, toys):
+    expected = f"no argument '{key}'.*" + (f"Did you mean '{near}'" if near else "")
+    with pytest.raises(ConfigError, match=expected):
+        make_calculator({kind: {key: 1}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("toy_calculators:Stored", {"shift": 1.0, "scale": 2.0, "device": "cpu", "label": "x"}),
+        ("toy_calculators:PassedOn", {"anything": 1}),
+        ("toy_calculators:Iterated", {"anything": 1}),
+        ("toy_calculators:from_name", {"device": "cpu"}),
+    ],
+)
+def test_arguments_that_may_be_read_are_taken(kind, arguments, toys, recwarn):
+    assert make_calculator({kind: arguments})
+    assert not recwarn.list
+
+
+def test_where_any_argument_is_taken_a_misspelled_one_gives_a_warning(toys):
+    with pytest.warns(UserWarning, match="declares no argument 'metod'.*did you mean 'method'"):
+        make_calculator({"toy_calculators:Iterated": {"metod": "PM3"}})
+
+
+def ase_calculators():
+    for module in pkgutil.walk_packages(ase.calculators.__path__, "ase.calculators."):
+        for kind in vars(importlib.import_module(module.name)).values():
+            own = inspect.isclass(kind) and kind.__module__ == module.name
+            if own and issubclass(kind, BaseCalculator):
+                yield kind
+
+
+#: What manuals and sources of ASE name, and neither signatures nor default_parameters do.
+DOCUMENTED = {
+    "Abinit": ["ecut", "xc", "kpts", "toldfe"],
+    "Aims": ["xc", "sc_accuracy_rho"],
+    "CP2K": ["basis_set", "inp"],
+    "DFTD3": ["xc", "damping", "abc"],
+    "Dftb": ["Hamiltonian_SCC", "kpts"],
+    "EAM": ["elements", "mass", "potential"],
+    "Espresso": ["input_data", "pseudopotentials", "kpts", "tstress"],
+    "GULP": ["keywords", "options"],
+    "LAMMPS": ["pair_style", "pair_coeff", "model_init", "neighbor", "group"],
+    "LAMMPSlib": ["lmpcmds", "log_file", "atom_types"],
+    "NWChem": ["dft", "basis", "theory"],
+    "ORCA": ["orcasimpleinput", "orcablocks", "charge", "mult"],
+    "Psi4": ["memory", "num_threads", "reference", "charge", "multiplicity"],
+    "Vasp": ["encut", "xc", "kpts", "ismear", "setups"],
+}
+
+
+@pytest.mark.parametrize("kind", list(ase_calculators()), ids=lambda kind: kind.__name__)
+def test_no_argument_of_ases_calculators_is_refused(kind, recwarn):
+    defaults = getattr(kind, "default_parameters", None)
+    declared = [*inspect.signature(kind).parameters, *(defaults if isinstance(defaults, dict) else ())]
+    known = set(declared) - {"self", "args", "kwargs", "results"}
+    check_arguments(kind, kind.__name__, [*known, *DOCUMENTED.get(kind.__name__, [])])
+    assert not [one for one in recwarn.list if "declares no argument" in str(one.message)]
+
+
+def test_no_argument_of_tblites_own_calculator_is_refused(tblite, recwarn):
+    known = [*tblite.TBLite.default_parameters, "alpb_solvation"]
+    check_arguments(tblite.TBLite, "tblite", known)
+    assert not recwarn.list
 
 
 # --------------------------------------------------------------------------------------------- GFN2-xTB

@@ -186,3 +186,33 @@ class SpinStates(Calculator):
         pull = 2 * self.stiffness * off * bond / length
         energy = self.stiffness * off**2 + 0.025 * self.parameters.spin + self.parameters.offset
         self.results = {"energy": energy, "forces": np.array([pull, -pull])}
+
+
+class Stored(Calculator):
+    """As many learned potentials: keywords go to ASE's base class, which stores them."""
+
+    def __init__(self, model=None, device="cpu", **kwargs):
+        super().__init__(**kwargs)
+        self.shift = self.parameters.get("shift", 0.0)
+        self.scale = kwargs.get("scale", 1.0)
+
+
+class PassedOn(Calculator):
+    """Keywords go where nobody can look."""
+
+    def __init__(self, model=None, **kwargs):
+        super().__init__()
+        self.made = dict(**kwargs)
+
+
+class Iterated(Calculator):
+    """All parameters are read, whatever their names."""
+
+    default_parameters: ClassVar = {"method": "PM7"}
+
+    def text(self):
+        return " ".join(f"{key}={value}" for key, value in self.parameters.items())
+
+
+def from_name(name="x", **kwargs):
+    return Stored(**kwargs)

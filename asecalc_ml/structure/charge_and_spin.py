@@ -15,7 +15,8 @@ In a periodic structure moments do not count: they are a starting guess that gro
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,10 @@ ROUNDING = 0.01  # deviation of a sum of rounded partial charges from a whole nu
 LARGEST = 2**53  # up to here every whole number is a float64
 
 REMEDY = {
-    "charge": "state the total charge in e as atoms.info['charge']",
-    "spin": "state the number of unpaired electrons (multiplicity - 1) as atoms.info['spin']",
+    "charge": "state the total charge in e as atoms.info['charge'], in an extended XYZ file as charge=-1 in "
+    "the comment line",
+    "spin": "state the number of unpaired electrons (multiplicity - 1) as atoms.info['spin'], in an extended "
+    "XYZ file as spin=2 in the comment line",
 }
 
 
@@ -135,6 +138,26 @@ def check_electrons(atoms: Atoms, charge: int, spin: int) -> None:
     )
 
 
+def warn_of_multiplicities(frames: Sequence[Atoms], source: str) -> None:
+    """Warn if the stated spin of a frame is impossible, as it is where a file stores multiplicities as spin.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+    source : str
+        Name of the data.
+    """
+    for index, atoms in enumerate(frames):
+        charge, spin = charge_and_spin(atoms)
+        if spin == 0:  # the value of frames that state none, radicals included
+            continue
+        try:
+            check_electrons(atoms, charge, spin)
+        except StructureError as error:
+            warnings.warn(f"{source}, frame {index}: {error}", stacklevel=3)
+            return
+
+
 def whole_number(value: Any) -> int | None:
     """Convert a number, a scalar array or the text of a number; None if it is not whole.
 
@@ -196,7 +219,8 @@ def _checked(value: Any, what: str, key: str, least: float = -math.inf) -> int:
     number = whole_number(value)
     if number is None or number < least:
         expected = "a whole number" if least == -math.inf else f"a whole number of at least {least}"
-        raise StructureError(f"{what} is {value!r}, but should be {expected}: {REMEDY[key]}")
+        shown = value.tolist() if hasattr(value, "tolist") else value  # numpy's types are no user's business
+        raise StructureError(f"{what} is {shown!r}, but should be {expected}: {REMEDY[key]}")
     return number
 
 

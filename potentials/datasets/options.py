@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from asecalc_ml.config import Options, parse_options
 from asecalc_ml.errors import ConfigError, DatasetError, StructureError
 from asecalc_ml.plugins import get, names
-from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
 from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS
 
 if TYPE_CHECKING:
@@ -51,12 +51,19 @@ class DatasetOptions(Options):
         """Frames with energy (eV) and forces (eV/Å) in a ``SinglePointCalculator``, positions in Å.
 
         Where the data have it, stress (Voigt, eV/Å³, ASE's sign) is there too.
-        ``info["charge"]`` and ``info["spin"]`` (unpaired electrons) are set in each frame.
+        ``info["charge"]`` and ``info["spin"]`` (unpaired electrons) are set in each frame, as
+        :mod:`asecalc_ml.structure.charge_and_spin` decides them.
 
         Raises
         ------
         DatasetError
-            If the file is missing, damaged or incomplete, or a label is not finite.
+            If the file is missing, damaged or incomplete, a label is not finite, or a charge or spin is no
+            whole number.
+
+        Warns
+        -----
+        UserWarning
+            If a molecule's spin does not fit its number of electrons.
         """
         frames = self._read()
         if not frames:
@@ -65,6 +72,7 @@ class DatasetOptions(Options):
             where = f"{self.path}, frame {index}{self._selection()}"
             self._complete(atoms, where)
             check_labels(atoms, where)
+        warn_of_multiplicities(frames, f"{self.path}{self._selection()}")
         return frames
 
     def _read(self) -> list[Atoms]:
