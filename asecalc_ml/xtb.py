@@ -14,7 +14,7 @@ from tblite.interface import Result
 from asecalc_ml.calculator_arguments import unknown_argument
 from asecalc_ml.changes import changes
 from asecalc_ml.errors import StructureError
-from asecalc_ml.structure.charge_and_spin import REMEDY, charge_and_spin, check_electrons, spin_is_open
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, check_spin_is_stated
 
 #: Of the self-consistent field, ten times as tight as tblite's own. With that one the total energy of ethanol
 #: falls by 0.31 meV/atom/ps at steps of 0.1 fs, since each step starts from the wave function of the one
@@ -107,10 +107,7 @@ def charge_and_multiplicity(atoms: Atoms) -> tuple[int, int]:
             f"{atoms.get_chemical_formula()} has {valence_electrons(atoms)} valence electrons, so its charge "
             f"cannot be {charge:+d}: correct it"
         )
-    if spin_is_open(atoms):
-        raise StructureError(
-            f"initial magnetic moments of a periodic structure do not state its spin: {REMEDY['spin']}"
-        )
+    check_spin_is_stated(atoms)
     check_electrons(atoms, charge, spin)
     return charge, spin + 1
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from asecalc_ml._checkout import ROOMS, ROOT, is_checkout
 from asecalc_ml.calculator import MLCalculator
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.cli import ml
@@ -155,6 +156,15 @@ def test_numbers_that_count_nothing(key, value):
 # ---------------------------------------------------------------------------------------------- all ways in
 
 
+@pytest.mark.skipif(not is_checkout(), reason="reads the sources in the checkout")
+def test_no_other_module_decides():
+    own = re.compile(r"""info\.get\(["'](charge|spin)["']|get_initial_(charges|magnetic_moments)\(""")
+    sources = [file for room in ("asecalc_ml", *ROOMS) for file in (ROOT / room).rglob("*.py")]
+    assert len(sources) > 100
+    deciding = [file.name for file in sources if own.search(file.read_text(encoding="utf-8"))]
+    assert deciding == ["charge_and_spin.py"]
+
+
 @pytest.mark.parametrize("suffix", ["xyz", "traj", "json"])
 def test_files_are_one_state_for_every_reader(suffix, tmp_path):
     path, atoms = tmp_path / f"o2.{suffix}", oxygen()
@@ -275,7 +285,7 @@ def test_another_packages_calculator_may_take_what_is_no_whole_number():
     assert not is_same_state(copper, changed)
 
 
-def test_moments_of_a_crystal_state_no_spin(tblite):
+def test_moments_of_a_crystal_state_no_spin(tblite, tmp_path):
     box = oxygen()
     box.set_cell([8, 8, 8])
     box.pbc = True
@@ -284,6 +294,11 @@ def test_moments_of_a_crystal_state_no_spin(tblite):
             StructureError, match="moments of a periodic structure do not state its spin: state"
         ):
             make_calculator(GFN2).get_potential_energy(atoms)
+    write(tmp_path / "box.extxyz", box)
+    options = {"structure": str(tmp_path / "box.extxyz"), "output": "unused.xyz"}
+    with pytest.raises(StructureError, match="do not state its spin"):
+        starting_structure(GenerateOptions(**options))
+    assert charge_and_spin(starting_structure(GenerateOptions(**options, spin=2))) == TRIPLET
     box.info["spin"] = 2
     alone = make_calculator(GFN2).get_potential_energy(oxygen())
     assert make_calculator(GFN2).get_potential_energy(box) == pytest.approx(alone, abs=0.1)

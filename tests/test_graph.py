@@ -58,9 +58,9 @@ def test_the_structure_is_copied():
 
 def test_charge_and_spin_come_with_the_structure():
     atoms = molecule("CH3")
-    assert (graph_of(atoms).charge.item(), graph_of(atoms).spin.item()) == (0, 0)
-    atoms.info.update(charge=-1, spin=1)
-    assert (graph_of(atoms).charge.item(), graph_of(atoms).spin.item()) == (-1, 1)
+    assert (graph_of(atoms).charge.item(), graph_of(atoms).spin.item()) == (0, 1)  # a radical, by its moments
+    atoms.info.update(charge=-1, spin=0)
+    assert (graph_of(atoms).charge.item(), graph_of(atoms).spin.item()) == (-1, 0)
 
 
 def test_batch_keeps_order_and_vectors():

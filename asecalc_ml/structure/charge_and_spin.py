@@ -106,6 +106,19 @@ def spin_is_open(atoms: Atoms) -> bool:
     return not stated and bool(atoms.pbc.any()) and _total_moment(atoms) > ROUNDING
 
 
+def check_spin_is_stated(atoms: Atoms) -> None:
+    """Refuse a structure whose :func:`spin_is_open`, where the result depends on the spin.
+
+    Raises
+    ------
+    StructureError
+    """
+    if spin_is_open(atoms):
+        raise StructureError(
+            f"initial magnetic moments of a periodic structure do not state its spin: {REMEDY['spin']}"
+        )
+
+
 def is_same_state(one: Atoms, other: Atoms) -> bool:
     """True if charge and spin of two structures are equal.
 

@@ -17,7 +17,7 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation
 
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.errors import DatasetError, ModelError
-from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_spin_is_stated, set_charge_and_spin
 from asecalc_ml.structures import load_structure
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def starting_structure(options: GenerateOptions) -> Atoms:
     """The structure with the options' charge and spin, momenta and calculator left out."""
     atoms = load_structure(options.structure)
     start = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    set_charge_and_spin(atoms, options.charge, options.spin)
+    check_spin_is_stated(atoms)
     start.info["charge"], start.info["spin"] = charge_and_spin(atoms)
-    set_charge_and_spin(start, options.charge, options.spin)
     return start
 
 
