@@ -38,7 +38,7 @@ class Angles(DistributionOptions):
     patterns: list[AnglePattern] | None = Field(
         None, min_length=1, description="such as [C-C-O, CH3-CH2-CH2]; empty for all without hydrogen"
     )
-    bin_deg: float = Field(1.0, gt=0, description="width of a histogram's bin, degrees")
+    bin_deg: float = Field(1.0, ge=0.01, le=90, description="width of a histogram's bin, degrees")
 
     @property
     def width(self) -> float:

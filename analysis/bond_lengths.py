@@ -38,7 +38,7 @@ class BondLengths(DistributionOptions):
     patterns: list[BondPattern] | None = Field(
         None, min_length=1, description="such as [C-O, CH3-CH2, 0-1]; empty for all without hydrogen"
     )
-    bin_A: float = Field(0.01, gt=0, description="width of a histogram's bin, Å")
+    bin_A: float = Field(0.01, ge=1e-4, le=1, description="width of a histogram's bin, Å")
 
     @property
     def width(self) -> float:

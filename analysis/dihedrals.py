@@ -45,7 +45,9 @@ class Dihedrals(DistributionOptions):
     patterns: list[DihedralPattern] | None = Field(
         None, min_length=1, description="such as [C-C-C-O, '*-CH2-OH-H']; empty for all without hydrogen"
     )
-    bin_deg: float = Field(5.0, gt=0, description="width of a histogram's bin, degrees; a divisor of 180")
+    bin_deg: float = Field(
+        5.0, ge=0.01, le=120, description="width of a histogram's bin, degrees; a divisor of 180"
+    )
 
     @field_validator("bin_deg")
     @classmethod

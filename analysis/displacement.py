@@ -119,11 +119,12 @@ class MeanSquareDisplacement(Analysis):
         True, description="take out the movement of the common centre of mass, which a thermostat may cause"
     )
     fit_from_ps: float | None = Field(
-        None, gt=0, description="shortest time of the fit; by default a fifth of the longest"
+        None, gt=0, le=1e7, description="shortest time of the fit; by default a fifth of the longest"
     )
     fit_to_ps: float | None = Field(
         None,
         gt=0,
+        le=1e7,
         description="longest time of the fit; by default a tenth of the run, and no more than that",
     )
 

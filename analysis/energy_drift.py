@@ -97,7 +97,9 @@ class EnergyDrift(Analysis):
 
     result: ClassVar = EnergyDriftResult
 
-    limit_meV_atom_ps: float = Field(0.1, gt=0, description="largest slope that passes, meV per atom per ps")
+    limit_meV_atom_ps: float = Field(
+        0.1, gt=0, le=1e6, description="largest slope that passes, meV per atom per ps"
+    )
 
     def run(self, run: RunReader) -> EnergyDriftResult:
         """Fit a line to what is conserved; AnalysisError where nothing is, or with fewer than two points."""

@@ -114,7 +114,9 @@ class Pressure(Analysis):
 
     result: ClassVar = PressureResult
 
-    tolerance_GPa: float = Field(0.05, gt=0, description="largest deviation of the mean from the target")
+    tolerance_GPa: float = Field(
+        0.05, gt=0, le=1000, description="largest deviation of the mean from the target"
+    )
 
     def run(self, run: RunReader) -> PressureResult:
         """Average columns of thermo.csv; AnalysisError where it has neither pressure nor volume."""

@@ -169,10 +169,11 @@ class RadialDistribution(Analysis):
     )
     range_A: float | None = Field(
         None,
-        gt=0,
+        ge=0.5,
+        le=1000,
         description="largest distance; by default half the narrowest width of the cell, at most 10 Å",
     )
-    bin_A: float = Field(0.05, gt=0, description="width of a bin, Å")
+    bin_A: float = Field(0.05, ge=1e-3, le=2, description="width of a bin, Å")
     stride: int | None = Field(
         None, gt=0, description="of how many frames one is looked at; by default so that some thousand are"
     )

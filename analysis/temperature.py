@@ -98,7 +98,9 @@ class Temperature(Analysis):
 
     result: ClassVar = TemperatureResult
 
-    tolerance: float = Field(0.15, gt=0, description="largest relative deviation of the mean from the target")
+    tolerance: float = Field(
+        0.15, gt=0, le=1, description="largest relative deviation of the mean from the target"
+    )
 
     def run(self, run: RunReader) -> TemperatureResult:
         """Average the temperature of a run's thermo.csv."""

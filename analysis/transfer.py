@@ -179,9 +179,9 @@ class Transfer(Analysis):
     result: ClassVar = TransferResult
 
     limit_meV_atom_ps: float = Field(
-        0.1, gt=0, description="largest energy drift that passes, meV per atom per ps"
+        0.1, gt=0, le=1e6, description="largest energy drift that passes, meV per atom per ps"
     )
-    duration_ps: float = Field(10.0, gt=0, description="how long a run has to keep its bonds")
+    duration_ps: float = Field(10.0, gt=0, le=100_000, description="how long a run has to keep its bonds")
 
     def run(self, run: RunReader) -> TransferResult:
         """Read all runs; AnalysisError where there are none."""

@@ -131,7 +131,10 @@ class VibrationalDensity(Analysis):
     result: ClassVar = VibrationalResult
 
     resolution_per_cm: float = Field(
-        10.0, gt=0, description="width of a line; the finer, the fewer segments there are to average"
+        10.0,
+        ge=1e-3,
+        le=4000,
+        description="width of a line; the finer, the fewer segments there are to average",
     )
     peak_prominence: float = Field(
         0.03, gt=0, lt=1, description="least rise of a peak, as a fraction of the highest one"

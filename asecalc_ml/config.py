@@ -20,9 +20,18 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 
 from asecalc_ml.errors import AsecalcError, ConfigError
 from asecalc_ml.nearest import nearest_name
+from asecalc_ml.other_units import unit_hint
 
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[Any, ...]  # keys and indices that lead to a value
+
+
+class _NeededInFiles:
+    """Marks an option that a file must hold, and Python may give in another way."""
+
+
+#: As in ``structure: Annotated[str | None, NEEDED_IN_FILES] = None``; see :func:`parse_file`.
+NEEDED_IN_FILES = _NeededInFiles()
 
 #: Pydantic's words for what a value should be, in those of YAML.
 PLAIN_WORDS = {
@@ -32,6 +41,8 @@ PLAIN_WORDS = {
     "bool_parsing": "should be true or false",
     "bool_type": "should be true or false",
 }
+
+OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 #: What helps where YAML's own words do not.
 YAML_HINTS = {
@@ -114,6 +125,29 @@ def parse_options(data: Mapping, model: type[Model], source: str = "options") ->
         raise ConfigError("\n".join(_messages(error, data, model, source))) from error
     except AsecalcError as error:
         raise ConfigError(f"{source}: {error}") from error
+
+
+def parse_file(data: Mapping, model: type[Model], source: str) -> Model:
+    """Check the options of a user's file: as :func:`parse_options`, and nothing that it needs may be missing.
+
+    Raises
+    ------
+    ConfigError
+        One line for each key, those of empty options marked :data:`NEEDED_IN_FILES` first.
+    """
+    empty = {key: field for key, field in model.model_fields.items() if _is_needed(field)}
+    lines = [
+        f"{locate(source, data, key)}: {_empty(key, field, key in data)}"
+        for key, field in empty.items()
+        if data.get(key) is None
+    ]
+    try:
+        options = parse_options(data, model, source)
+    except ConfigError as error:
+        raise ConfigError("\n".join([*lines, str(error)])) from error
+    if lines:
+        raise ConfigError("\n".join(lines))
+    return options
 
 
 def read_yaml(path: str | Path) -> CommentedMap:
@@ -207,14 +241,24 @@ def _path_in(data: Any, loc: Steps, kind: str) -> Steps:
 def _complaint(item: Mapping, path: Steps, model: type[BaseModel]) -> str:
     if item["type"] == "extra_forbidden":
         return _unknown_key(path, model)
-    if item["type"] == "missing":
-        field = _fields(model, path[:-1]).get(path[-1])
-        meaning = f" ({field.description})" if field is not None and field.description else ""
-        return f"key {_dotted(path)!r} is missing{meaning}"
+    field = _field(model, path)
+    if field is not None and field.is_required() and (item["type"] == "missing" or item["input"] is None):
+        return _empty(_dotted(path), field, is_there=item["type"] != "missing")
     if item["type"] in PLAIN_WORDS:
         return PLAIN_WORDS[item["type"]]
     allowed = item["msg"].partition(", unable to parse")[0]
-    return re.sub(r"^\w+ should", "should", allowed).removeprefix("Value error, ")  # "Input should be ..."
+    allowed = re.sub(r"^\w+ should", "should", allowed).removeprefix("Value error, ")  # "Input should be ..."
+    return allowed + (_unit_hint(item, path, field) if item["type"] in OUT_OF_BOUNDS else "")
+
+
+def _empty(name: str, field: FieldInfo, is_there: bool) -> str:
+    meaning = f" ({field.description})" if field.description else ""
+    return f"key {name!r} is {'empty, and it is required' if is_there else 'missing'}{meaning}"
+
+
+def _unit_hint(item: Mapping, path: Steps, field: FieldInfo | None) -> str:
+    names = [step for step in path if isinstance(step, str)]
+    return unit_hint(names[-1], item["input"], _metadata(field)) if names and field is not None else ""
 
 
 def _say(path: Steps, complaint: str, data: Any) -> str:
@@ -243,6 +287,25 @@ def _fields(model: type[BaseModel], path: Steps) -> dict[str, FieldInfo]:
         fields = [one.model_fields[step] for one in models if step in one.model_fields]
         models = [one for field in fields for one in _models(field)] or models
     return {key: field for one in models for key, field in one.model_fields.items()}
+
+
+def _field(model: type[BaseModel], path: Steps) -> FieldInfo | None:
+    """The field of an option; that of the whole list for an item of one."""
+    keys = [step for step in path if not isinstance(step, int)]
+    return _fields(model, tuple(keys[:-1])).get(keys[-1]) if keys else None
+
+
+def _metadata(field: FieldInfo) -> list[Any]:
+    """Constraints and marks of a field and of the types in its annotation, such as a list's items."""
+    found = [field.annotation]
+    for one in found:  # it grows
+        found += typing.get_args(one)
+    inner = [part for one in found if isinstance(one, FieldInfo) for part in one.metadata]
+    return [*field.metadata, *inner]
+
+
+def _is_needed(field: FieldInfo) -> bool:
+    return NEEDED_IN_FILES in field.metadata
 
 
 def _models(field: FieldInfo) -> list[type[BaseModel]]:
@@ -313,11 +376,13 @@ def _dump(data: Any) -> str:
 
 def schema(model: type[BaseModel]) -> dict:
     """JSON schema of an option model, for editors that complete and check YAML."""
-    return model.model_json_schema()
+    found = model.model_json_schema()
+    needed = [key for key, field in model.model_fields.items() if field.is_required() or _is_needed(field)]
+    return found | ({"required": needed} if needed else {})
 
 
 def template(model: type[BaseModel]) -> str:
-    """Commented YAML with every option at its default; required ones are left empty.
+    """Commented YAML with every option at its default; required ones are left empty and marked.
 
     The first line of the model's docstring stands on top; a field's description above its key.
     """
@@ -336,19 +401,24 @@ def _template_lines(model: type[BaseModel], indent: str) -> Iterator[str]:
 
 def _template_value(key: str, field: FieldInfo, indent: str) -> Iterator[str]:
     inner = _models(field)
-    if field.is_required() and field.examples:
-        yield f"{indent}{_dump({key: field.examples[0]})}"
-    elif inner and (
-        field.is_required() or isinstance(field.get_default(call_default_factory=True), BaseModel)
-    ):
+    if inner and (field.is_required() or isinstance(field.get_default(call_default_factory=True), BaseModel)):
         yield f"{indent}{key}:\n"
         yield from _template_lines(inner[0], indent + "  ")
-    elif field.is_required():
-        yield f"{indent}{key}:  # required\n"
+    elif field.is_required() or _is_needed(field):
+        example = f", such as {_one_line(field.examples[0])}" if field.examples else ""
+        yield f"{indent}{key}:  # required{example}\n"
     else:
         default = field.get_default(call_default_factory=True)
         text = dump_yaml(_Holder(value=default)).replace("value:", f"{key}:", 1)
         yield "".join(f"{indent}{line}\n" for line in text.splitlines())
+
+
+def _one_line(value: Any) -> str:
+    """A value as YAML writes it on one line, such as [300, 500]."""
+    yaml, text = YAML(), io.StringIO()
+    yaml.default_flow_style, yaml.width = True, 1_000_000
+    yaml.dump([value], text)
+    return text.getvalue().strip()[1:-1]
 
 
 class _Holder(BaseModel):

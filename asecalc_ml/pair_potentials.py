@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import Cutoff_A, Length_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -17,9 +18,11 @@ class LennardJones(Options):
 
     citation: ClassVar[str] = "J. E. Jones, Proc. R. Soc. Lond. A 106, 463 (1924)"
 
-    epsilon_eV: float = Field(0.0103, gt=0, description="depth of the well, eV; the default is argon's")
-    sigma_A: float = Field(3.40, gt=0, description="distance at which the pair energy is zero, Å")
-    cutoff_A: float = Field(10.0, gt=0, description="distance at which the pair energy ends, Å")
+    epsilon_eV: float = Field(
+        0.0103, gt=0, le=1000, description="depth of the well, eV; the default is argon's"
+    )
+    sigma_A: Length_A = Field(3.40, gt=0, description="distance at which the pair energy is zero, Å")
+    cutoff_A: Cutoff_A = Field(10.0, description="distance at which the pair energy ends, Å")
 
     def build(self) -> Potential:
         """The potential; nothing in it is trained."""
@@ -33,10 +36,10 @@ class Morse(Options):
 
     citation: ClassVar[str] = "P. M. Morse, Phys. Rev. 34, 57 (1929)"
 
-    depth_eV: float = Field(2.0, gt=0, description="depth of the well, eV")
-    steepness_per_A: float = Field(1.5, gt=0, description="width parameter of the well, 1/Å")
-    r0_A: float = Field(1.2, gt=0, description="distance at the bottom of the well, Å")
-    cutoff_A: float = Field(6.0, gt=0, description="distance at which the pair energy ends, Å")
+    depth_eV: float = Field(2.0, gt=0, le=1000, description="depth of the well, eV")
+    steepness_per_A: float = Field(1.5, gt=0, le=100, description="width parameter of the well, 1/Å")
+    r0_A: Length_A = Field(1.2, gt=0, description="distance at the bottom of the well, Å")
+    cutoff_A: Cutoff_A = Field(6.0, description="distance at which the pair energy ends, Å")
 
     def build(self) -> Potential:
         """The potential; nothing in it is trained."""
@@ -56,6 +59,7 @@ class ZBL(Options):
     reach: float = Field(
         0.7,
         gt=0,
+        le=5,
         description="distance at which the repulsion of a pair ends, as a multiple of the sum of covalent "
         "radii; at 0.7 bonds, triple bonds included, do not feel it",
     )

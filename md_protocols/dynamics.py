@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.stopping import FlagOptions, StopOptions
+from asecalc_ml.quantities import Duration_ps, Fmax_eV_A, Friction_per_ps, Temperature_K, Timestep_fs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,19 +36,21 @@ class DynamicsOptions(ProtocolOptions):
     )
     thermo_every: int = Field(10, ge=1, description="steps from row to row of thermo.csv")
     checkpoint_every: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint")
-    temperature_K: float = Field(300.0, ge=0, description="temperature of equilibration and first velocities")
-    timestep_fs: float = Field(0.1, gt=0, le=20, description="time step of the production")
+    temperature_K: Temperature_K = Field(
+        300.0, description="temperature of equilibration and first velocities"
+    )
+    timestep_fs: Timestep_fs = Field(0.1, description="time step of the production")
     relax: bool = Field(True, description="relax the structure first")
-    relax_fmax_eV_A: float = Field(0.02, gt=0, description="largest force on any atom of a relaxed structure")
+    relax_fmax_eV_A: Fmax_eV_A = Field(0.02, description="largest force on any atom of a relaxed structure")
     relax_steps: int = Field(500, ge=1, description="steps after which relaxation gives up")
     velocities: Literal["thermal", "structure"] = Field(
         "thermal",
         description="draw first velocities at temperature_K, or take those of the structure; production "
         "starts without translation and rotation in either case",
     )
-    equilibration_ps: float = Field(1.0, ge=0, description="length of the Langevin equilibration; 0 for none")
-    equilibration_timestep_fs: float = Field(0.5, gt=0, le=20, description="time step of the equilibration")
-    equilibration_friction_per_ps: float = Field(20.0, gt=0, description="friction of the equilibration")
+    equilibration_ps: Duration_ps = Field(1.0, description="length of the Langevin equilibration; 0 for none")
+    equilibration_timestep_fs: Timestep_fs = Field(0.5, description="time step of the equilibration")
+    equilibration_friction_per_ps: Friction_per_ps = Field(20.0, description="friction of the equilibration")
 
     stop: StopOptions = Field(StopOptions(), description="what ends the run before its last step")
     flag: FlagOptions = Field(FlagOptions(), description="which frames are kept for labelling")

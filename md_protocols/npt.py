@@ -26,12 +26,15 @@ class NPT(ThermostatOptions):
     protocol: Literal["npt"] = Field("npt", description="dynamics at constant pressure and temperature")
     default_analyses: ClassVar = ("connectivity", "temperature", "pressure", "bond-lengths", "angles")
     extra_columns: ClassVar = ("volume_A3", "pressure_GPa")
-    pressure_GPa: float = Field(0.0, description="external pressure; 1 bar is 0.0001")
+    pressure_GPa: float = Field(0.0, ge=-100, le=1000, description="external pressure; 1 bar is 0.0001")
     cell: Literal["isotropic", "full"] = Field(
         "isotropic", description="isotropic: the cell keeps its shape; full: lengths and angles change"
     )
     barostat_time_fs: float = Field(
-        1000.0, gt=0, description="time after which the cell's velocity is forgotten; averages do not know it"
+        1000.0,
+        ge=10,
+        le=1e8,
+        description="time after which the cell's velocity is forgotten; averages do not know it",
     )
 
     def check_start(self, atoms: Atoms) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.dynamics import EnsembleOptions
+from asecalc_ml.quantities import Friction_per_ps, Temperature_K, Timestep_fs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 class ThermostatOptions(EnsembleOptions):
     """Dynamics whose production has a temperature, constant or going from one to another."""
 
-    temperature_K: float = Field(300.0, gt=0, description="temperature; of a ramp, that of its beginning")
-    temperature_end_K: float | None = Field(
+    temperature_K: Temperature_K = Field(
+        300.0, gt=0, description="temperature; of a ramp, that of its beginning"
+    )
+    temperature_end_K: Temperature_K | None = Field(
         None, gt=0, description="temperature at the end of a linear ramp; empty for none"
     )
-    timestep_fs: float = Field(0.5, gt=0, le=20, description="time step of the production")
-    friction_per_ps: float = Field(1.0, gt=0, description="friction of Langevin dynamics in the production")
+    timestep_fs: Timestep_fs = Field(0.5, description="time step of the production")
+    friction_per_ps: Friction_per_ps = Field(
+        1.0, description="friction of Langevin dynamics in the production"
+    )
 
     @property
     def ramp(self) -> Ramp:
@@ -62,7 +67,10 @@ class NVT(ThermostatOptions):
         "bussi", description="stochastic velocity rescaling, Langevin dynamics, or a Nosé-Hoover chain"
     )
     thermostat_time_fs: float = Field(
-        100.0, gt=0, description="time constant of bussi and nose-hoover-chain; langevin has friction_per_ps"
+        100.0,
+        ge=1,
+        le=1e7,
+        description="time constant of bussi and nose-hoover-chain; langevin has friction_per_ps",
     )
 
     @property

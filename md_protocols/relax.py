@@ -7,12 +7,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.md_protocols.options import ProtocolOptions
+from asecalc_ml.quantities import Fmax_eV_A
 
 
 class RelaxOptions(ProtocolOptions):
     """What protocols that relax the structure have in common."""
 
-    relax_fmax_eV_A: float = Field(0.01, gt=0, description="largest force on any atom of a relaxed structure")
+    relax_fmax_eV_A: Fmax_eV_A = Field(0.01, description="largest force on any atom of a relaxed structure")
     relax_steps: int = Field(500, ge=1, description="steps after which relaxation gives up")
 
     def relaxation(self, is_all: bool = False) -> list:

@@ -12,6 +12,7 @@ from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions
 from asecalc_ml.md_protocols.npt import NPT
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.nvt import NVT
+from asecalc_ml.quantities import Timestep_fs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,11 +30,12 @@ class Sequence(DynamicsOptions):
 
     protocol: Literal["sequence"] = Field("sequence", description="several ensembles, one after the other")
     default_analyses: ClassVar = ("connectivity", "bond-lengths", "angles")
-    timestep_fs: float = Field(0.5, gt=0, le=20, description="time step of all productions")
+    timestep_fs: Timestep_fs = Field(0.5, description="time step of all productions")
     sequence: list[dict[str, Any]] = Field(
         min_length=1,
         description="productions: `ensemble: nve, nvt or npt`, and that protocol's own options: steps, "
         "temperature_K, temperature_end_K, thermostat, pressure_GPa, ...",
+        examples=[[{"ensemble": "nvt", "steps": 20000, "temperature_end_K": 500}]],
     )
 
     @field_validator("sequence")

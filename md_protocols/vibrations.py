@@ -8,6 +8,7 @@ from pydantic import Field
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.relax import RelaxOptions
+from asecalc_ml.quantities import Fmax_eV_A
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,8 +21,8 @@ class Vibrations(RelaxOptions):
     default_analyses: ClassVar = ("normal-modes", "relaxation")
 
     relax: bool = Field(True, description="relax the structure first")
-    relax_fmax_eV_A: float = Field(
-        0.001, gt=0, description="largest force on any atom of a relaxed structure; a warning beyond it"
+    relax_fmax_eV_A: Fmax_eV_A = Field(
+        0.001, description="largest force on any atom of a relaxed structure; a warning beyond it"
     )
     hessian: Literal["auto", "autograd", "finite-differences"] = Field(
         "auto",

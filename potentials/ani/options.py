@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import Cutoff_A, Length_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -27,15 +28,19 @@ class ANI(Options):
     elements: list[str] = Field(
         list(ANI_1X), min_length=1, description="elements that have a network, in the order of the blocks"
     )
-    cutoff_A: float = Field(5.2, gt=0, description="distance beyond which atoms do not see each other, Å")
-    angular_cutoff_A: float = Field(3.5, gt=0, description="distance up to which neighbors form angles, Å")
-    radial_start_A: float = Field(0.9, ge=0, description="first shift of the radial functions, Å")
+    cutoff_A: Cutoff_A = Field(5.2, description="distance beyond which atoms do not see each other, Å")
+    angular_cutoff_A: Cutoff_A = Field(3.5, description="distance up to which neighbors form angles, Å")
+    radial_start_A: Length_A = Field(0.9, description="first shift of the radial functions, Å")
     n_radial: int = Field(16, ge=1, description="number of radial functions for each element")
-    radial_eta_per_A2: float = Field(16.0, gt=0, description="width parameter of radial functions, 1/Å²")
-    angular_start_A: float = Field(0.9, ge=0, description="first radial shift of the angular functions, Å")
+    radial_eta_per_A2: float = Field(
+        16.0, gt=0, le=1e4, description="width parameter of radial functions, 1/Å²"
+    )
+    angular_start_A: Length_A = Field(0.9, description="first radial shift of the angular functions, Å")
     n_angular_shifts: int = Field(4, ge=1, description="number of radial shifts of the angular functions")
     n_sections: int = Field(8, ge=1, description="number of angles of the angular functions")
-    angular_eta_per_A2: float = Field(8.0, gt=0, description="radial width parameter of angular ones, 1/Å²")
+    angular_eta_per_A2: float = Field(
+        8.0, gt=0, le=1e4, description="radial width parameter of angular ones, 1/Å²"
+    )
     zeta: float = Field(32.0, ge=2, description="exponent that narrows the angular functions")
     hidden_channels: dict[str, list[int]] | list[int] = Field(
         ANI_1X, description="widths of the hidden layers, for each element or one list for all"

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from asecalc_ml.config import Options
 from asecalc_ml.potentials.geometric import TORCH_GEOMETRIC
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -20,12 +21,12 @@ class CGCNN(Options):
         f"T. Xie, J. C. Grossman, Phys. Rev. Lett. 120, 145301 (2018), arXiv:1710.10324; {TORCH_GEOMETRIC}"
     )
 
-    cutoff_A: float = Field(5.0, gt=0, description="distance beyond which atoms do not see each other, Å")
+    cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     hidden_channels: int = Field(64, ge=1, description="width of the atom features")
     n_layers: int = Field(3, ge=0, description="number of convolutions")
     readout_channels: int = Field(128, ge=1, description="width of the hidden layer after the convolutions")
     basis_spacing_A: float = Field(
-        0.2, ge=0.01, description="distance between the Gaussians that distances are expanded in, Å"
+        0.2, ge=0.01, le=10, description="distance between the Gaussians that distances are expanded in, Å"
     )
     readout: Literal["atoms", "crystal"] = Field(
         "atoms",

@@ -11,13 +11,14 @@ from pydantic import Field, model_validator
 from asecalc_ml.config import Options
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
+from asecalc_ml.quantities import Duration_ps, Friction_per_ps, Temperature_K, Timestep_fs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ase import Atoms
 
-Temperature = Annotated[float, Field(gt=0)]
+Temperature = Annotated[Temperature_K, Field(gt=0)]
 
 
 class GenerateOptions(Options):
@@ -39,10 +40,10 @@ class GenerateOptions(Options):
         [300.0, 500.0], min_length=1, description="sampling temperatures, which share the frames evenly"
     )
     n_frames: int = Field(1000, ge=1, description="frames in all")
-    timestep_fs: float = Field(0.5, gt=0, le=2, description="time step of the dynamics")
-    interval_fs: float = Field(100.0, gt=0, description="time between frames that are kept")
-    equilibration_ps: float = Field(1.0, ge=0, description="time before the first frame at each temperature")
-    friction_per_ps: float = Field(10.0, gt=0, description="Langevin friction")
+    timestep_fs: Timestep_fs = Field(0.5, le=2, description="time step of the dynamics")
+    interval_fs: float = Field(100.0, gt=0, le=1e6, description="time between frames that are kept")
+    equilibration_ps: Duration_ps = Field(1.0, description="time before the first frame at each temperature")
+    friction_per_ps: Friction_per_ps = Field(10.0, description="Langevin friction")
     seed: int = Field(0, ge=0, description="of velocities and thermostat: same seed, same frames")
     output: Path = Field(description="file to write, extended XYZ", examples=["runs/data/ethanol.xyz"])
 

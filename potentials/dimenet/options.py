@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -20,7 +21,7 @@ class DimeNetPlusPlus(Options):
         "J. T. Margraf, S. Günnemann, arXiv:2011.14115 (2020)"
     )
 
-    cutoff_A: float = Field(5.0, gt=0, description="distance beyond which atoms do not see each other, Å")
+    cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     hidden_channels: int = Field(128, ge=1, description="width of the messages")
     n_layers: int = Field(4, ge=0, description="number of interaction layers")
     triplet_channels: int = Field(64, ge=1, description="width of the messages where angles enter")

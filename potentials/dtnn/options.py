@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -20,9 +21,8 @@ class DTNN(Options):
         "doi:10.1038/ncomms13890"
     )
 
-    cutoff_A: float = Field(
+    cutoff_A: Cutoff_A = Field(
         10.0,
-        gt=0,
         description="distance beyond which atoms do not see each other, Å; the paper has none, so take one "
         "that reaches across the molecules",
     )
@@ -31,7 +31,7 @@ class DTNN(Options):
     n_passes: int = Field(3, ge=0, description="interaction passes, which share their weights")
     readout_channels: int = Field(15, ge=1, description="width of the hidden layer of the readout")
     basis_spacing_A: float = Field(
-        0.2, ge=0.01, description="distance between, and width of, the Gaussians of the distances, Å"
+        0.2, ge=0.01, le=10, description="distance between, and width of, the Gaussians of the distances, Å"
     )
     envelope: bool = Field(
         True,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -20,7 +21,7 @@ class JAT(Options):
         "TU Wien (2022), github.com/stefanhoedl/JAT_potential"
     )
 
-    cutoff_A: float = Field(5.0, gt=0, description="distance beyond which atoms do not see each other, Å")
+    cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     hidden_channels: int = Field(48, ge=2, description="width of the atom features")
     n_layers: int = Field(7, ge=1, description="number of attention layers")
     n_heads: int = Field(1, ge=1, description="attention heads; hidden_channels is a multiple of it")

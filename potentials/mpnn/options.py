@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
 from asecalc_ml.potentials.geometric import TORCH_GEOMETRIC
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -21,12 +22,12 @@ class MPNN(Options):
         f"{TORCH_GEOMETRIC}"
     )
 
-    cutoff_A: float = Field(5.0, gt=0, description="distance beyond which atoms do not see each other, Å")
+    cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     hidden_channels: int = Field(64, ge=1, description="width of the atom features")
     n_passes: int = Field(3, ge=0, description="message passes, which share their weights")
     edge_channels: int = Field(64, ge=1, description="width of the hidden layer of the edge network")
     basis_spacing_A: float = Field(
-        0.2, ge=0.01, description="distance between, and width of, the Gaussians of the distances, Å"
+        0.2, ge=0.01, le=10, description="distance between, and width of, the Gaussians of the distances, Å"
     )
     readout: Literal["gated", "set2set"] = Field(
         "gated",

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from asecalc_ml.config import Options
 from asecalc_ml.potentials.elements import Elements
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -25,7 +26,7 @@ class NeuralIL(Options):
     elements: Elements = Field(
         ["H", "C", "N", "O"], description="elements that are told apart, in the order of the descriptors"
     )
-    cutoff_A: float = Field(3.5, gt=0, description="distance beyond which atoms do not see each other, Å")
+    cutoff_A: Cutoff_A = Field(3.5, description="distance beyond which atoms do not see each other, Å")
     n_max: int = Field(
         4, ge=0, le=8, description="largest radial order n and angular order l, with n + l at most n_max"
     )

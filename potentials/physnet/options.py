@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -19,14 +20,13 @@ class PhysNet(Options):
         "O. T. Unke, M. Meuwly, J. Chem. Theory Comput. 15, 3678 (2019), arXiv:1902.08408"
     )
 
-    cutoff_A: float = Field(10.0, gt=0, description="distance beyond which no messages are passed, Å")
+    cutoff_A: Cutoff_A = Field(10.0, description="distance beyond which no messages are passed, Å")
     charges: bool = Field(
         True,
         description="whether partial charges are predicted, and their Coulomb energy is a part of the energy",
     )
-    coulomb_cutoff_A: float = Field(
+    coulomb_cutoff_A: Cutoff_A = Field(
         15.0,
-        gt=0,
         description="distance from which on two atoms have no Coulomb energy, Å; at least cutoff_A",
     )
     hidden_channels: int = Field(128, ge=2, description="width of the atom features")

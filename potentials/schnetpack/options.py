@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -19,7 +20,7 @@ SCHNETPACK = "K. T. Schütt et al., SchNetPack 2.0, J. Chem. Phys. 158, 144801 (
 class SchNetPackOptions(Options):
     """What the architectures have in common."""
 
-    cutoff_A: float = Field(5.0, gt=0, description="distance beyond which atoms do not see each other, Å")
+    cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     n_atom_basis: int = Field(128, ge=2, description="width of the atom features")
     n_interactions: int = Field(3, ge=1, description="number of interaction blocks")
     n_rbf: int = Field(20, ge=2, description="number of radial basis functions")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import Cutoff_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -22,7 +23,7 @@ TORCHMD_NET = (
 class TorchMDNetOptions(Options):
     """What the three architectures have in common."""
 
-    cutoff_A: float = Field(5.0, gt=0, description="distance beyond which atoms do not see each other, Å")
+    cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     hidden_channels: int = Field(64, ge=2, description="width of the atom features")
     n_layers: int = Field(4, ge=0, description="number of interaction layers")
     n_rbf: int = Field(32, ge=2, description="number of radial basis functions")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.quantities import ErrorScale, LearningRate
 from asecalc_ml.tracking import WandbOptions
 
 
@@ -26,6 +27,7 @@ class SplitOptions(Options):
     group_distance_A: float | None = Field(
         None,
         gt=0,
+        le=10,
         description="frames of the same atoms with a smaller root mean square displacement stay in one part",
     )
     file: Path | None = Field(
@@ -68,14 +70,14 @@ class LossOptions(Options):
         ge=0,
         description="weight of what the architecture itself adds to the loss: PhysNet's non-hierarchicality",
     )
-    energy_scale_eV_atom: float = Field(
-        0.02, gt=0, description="characteristic scale of log-cosh for energies and virials per atom"
+    energy_scale_eV_atom: ErrorScale = Field(
+        0.02, description="characteristic scale of log-cosh for energies and virials per atom"
     )
-    forces_scale_eV_A: float = Field(
-        0.1, gt=0, description="characteristic scale of log-cosh for force components"
+    forces_scale_eV_A: ErrorScale = Field(
+        0.1, description="characteristic scale of log-cosh for force components"
     )
-    dipole_scale_e_A: float = Field(
-        0.05, gt=0, description="characteristic scale of log-cosh for dipole components"
+    dipole_scale_e_A: ErrorScale = Field(
+        0.05, description="characteristic scale of log-cosh for dipole components"
     )
 
     @model_validator(mode="after")
@@ -102,21 +104,21 @@ class LossOptions(Options):
 class OptimizerOptions(Options):
     """AdamW; cosine: linear warm-up, then decay to zero over `max_epochs`; one-cycle: up, down and out."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    learning_rate: LearningRate = Field(1e-3, description="peak learning rate")
     schedule: Literal["cosine", "one-cycle"] = Field("cosine", description="how the learning rate goes")
     warmup_steps: int = Field(
         500, ge=0, description="cosine: steps over which the learning rate rises linearly"
     )
-    minimum_learning_rate: float | None = Field(
-        None, gt=0, description="one-cycle: rate at the beginning, and after nine tenths of a cycle"
+    minimum_learning_rate: LearningRate | None = Field(
+        None, description="one-cycle: rate at the beginning, and after nine tenths of a cycle"
     )
-    final_learning_rate: float | None = Field(
-        None, gt=0, description="one-cycle: rate at the end of a cycle, below the minimum"
+    final_learning_rate: LearningRate | None = Field(
+        None, description="one-cycle: rate at the end of a cycle, below the minimum"
     )
     cycle_epochs: int | None = Field(
         None, ge=1, description="one-cycle: epochs in a cycle; empty: one cycle over the whole training"
     )
-    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay; with 0 it is Adam")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW weight decay; with 0 it is Adam")
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(
         0.999, gt=0, lt=1, description="decay of the exponential moving average of weights"
@@ -136,8 +138,15 @@ class OptimizerOptions(Options):
 class TrainOptions(Options):
     """A training: data, architecture, loss, optimizer, and the name the model is registered under."""
 
-    name: str = Field(description="the model's name in the registry", pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    data: dict[str, Any] = Field(description="dataset reader (`format`) and its options")
+    name: str = Field(
+        description="the model's name in the registry",
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        examples=["my-model"],
+    )
+    data: dict[str, Any] = Field(
+        description="dataset reader (`format`) and its options",
+        examples=[{"format": "ase", "path": "frames.xyz"}],
+    )
     test_data: dict[str, Any] | None = Field(
         None, description="a second dataset to test on; none: `split.n_test`"
     )

@@ -1,0 +1,35 @@
+"""Types of options that are physical quantities, with bounds that only a number in another unit exceeds.
+
+The bounds are wide: no sensible calculation lies outside. Messages name the unit and the value that may have
+been meant (:mod:`asecalc_ml.other_units`). Options of a single model have their bounds in that model.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+#: Time step of dynamics. 0.001 was meant in ps, 5e-16 in s; no integrator is stable beyond the upper bound.
+Timestep_fs = Annotated[float, Field(ge=0.01, le=20)]
+
+Temperature_K = Annotated[float, Field(ge=0, le=100_000)]
+
+#: Length of a part of a run. 1e6 was meant in fs.
+Duration_ps = Annotated[float, Field(ge=0, le=100_000)]
+
+#: Friction of Langevin dynamics. 1e13 was meant in 1/s.
+Friction_per_ps = Annotated[float, Field(ge=1e-6, le=1e4)]
+
+#: Largest force of a relaxed structure. 20 was meant in meV/Å; below the lower bound rounding decides.
+Fmax_eV_A = Annotated[float, Field(ge=1e-8, le=5)]
+
+#: Cutoff of a potential. 500 was meant in pm, 0.35 in nm.
+Cutoff_A = Annotated[float, Field(ge=0.5, le=100)]
+
+#: A distance within a molecule, such as the center of a Gaussian.
+Length_A = Annotated[float, Field(ge=0, le=100)]
+
+#: Characteristic scale of errors of energies (eV/atom), forces (eV/Å) or dipoles (e Å). 20 was meant in meV.
+ErrorScale = Annotated[float, Field(gt=0, le=10)]
+
+#: Learning rate of Adam, which diverges beyond.
+LearningRate = Annotated[float, Field(gt=0, le=10)]
