@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from asecalc_ml.frames import Frames
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.rundir import RunPlan, RunReader
 
 NOT_IN_FILE_NAMES = r"[^\w().-]"  # such as the * of a pattern
 NO_FRAME = "the trajectory holds no frame: the run ended before its first one was written"
@@ -174,9 +174,16 @@ class Analysis(Options):
     """
 
     result: ClassVar[type[Result]]
+    reads: ClassVar[str | None] = None  # file of a run that it is made from, by its name in rundir/layout.py
 
     def check_start(self, atoms: Atoms) -> None:
         """Refuse what could not be measured in any run from this structure, with an AnalysisError."""
+
+    def check_plan(self, plan: RunPlan) -> None:
+        """Refuse what a run as planned will not hold, or be too short for, with an AnalysisError."""
+        reads = "TRAJECTORY" if type(self).run is Analysis.run else self.reads
+        if reads is not None:
+            plan.check_written(reads)
 
     def prepare(self, run: RunReader) -> Measurement:
         """Look at a run and return a measurement that awaits its frames.

@@ -12,7 +12,7 @@ from asecalc_ml.analysis.numbers import with_error
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.rundir import RunPlan, RunReader
 
 CM2_S = 10.0  # one Å²/ps in 10⁻⁵ cm²/s
 
@@ -127,6 +127,13 @@ class MeanSquareDisplacement(Analysis):
         le=1e7,
         description="longest time of the fit; by default a tenth of the run, and no more than that",
     )
+
+    def check_plan(self, plan: RunPlan) -> None:
+        """Enough frames for the lags of the fit."""
+        from asecalc_ml.analysis.displacement_measurement import fitted_lags
+
+        super().check_plan(plan)
+        fitted_lags(self, plan.n_frames or 0, plan.frame_interval_fs / 1000)
 
     def prepare(self, run: RunReader) -> Measurement:
         """Begin at the start of the run."""

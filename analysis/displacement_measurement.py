@@ -51,7 +51,7 @@ class DisplacementMeasurement:
         rows, step_ps = self._series.rows, self._series.stride * self._interval_ps
         if len(rows) == 0:
             raise AnalysisError(NO_FRAME)
-        first, last = self._range(len(rows), step_ps)
+        first, last = fitted_lags(self._options, len(rows), step_ps)
         elements = sorted(set(self._symbols))
         return DisplacementResult(
             n_frames=self._n_frames,
@@ -62,22 +62,6 @@ class DisplacementMeasurement:
             fit_to_ps=last * step_ps,
             elements=[self._of(one, rows[:, self._symbols == one], first, last, step_ps) for one in elements],
         )
-
-    def _range(self, n_rows: int, step_ps: float) -> tuple[int, int]:
-        """Lags that a line is fitted between, in steps."""
-        last = int(LONGEST * n_rows)
-        if self._options.fit_to_ps is not None:
-            last = min(last, round(self._options.fit_to_ps / step_ps))
-        first = max(1, round((self._options.fit_from_ps or SHORTEST * last * step_ps) / step_ps))
-        if last - first < MIN_LAGS - 1:
-            raise AnalysisError(
-                f"too few frames for a mean-square displacement: {n_rows} of {step_ps:g} ps leave the "
-                "lags from "
-                f"{first * step_ps:g} to {last * step_ps:g} ps, a tenth of the run at most. Run longer, "
-                "or widen "
-                "the range of the fit"
-            )
-        return first, last
 
     def _of(
         self, element: str, rows: np.ndarray, first: int, last: int, step_ps: float
@@ -165,3 +149,18 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
 def growth(lags: np.ndarray, msd: np.ndarray) -> float | None:
     """Power of time that a displacement grows with; None where nothing moves."""
     return slope(np.log(lags), np.log(msd)) if (msd > 0).all() else None
+
+
+def fitted_lags(options: MeanSquareDisplacement, n_rows: int, step_ps: float) -> tuple[int, int]:
+    """Lags that a line is fitted between, in steps; AnalysisError where the frames are too few."""
+    last = int(LONGEST * n_rows)
+    if options.fit_to_ps is not None:
+        last = min(last, round(options.fit_to_ps / step_ps))
+    first = max(1, round((options.fit_from_ps or SHORTEST * last * step_ps) / step_ps))
+    if last - first < MIN_LAGS - 1:
+        raise AnalysisError(
+            f"too few frames for a mean-square displacement: {n_rows} of {step_ps:g} ps leave the lags from "
+            f"{first * step_ps:g} to {last * step_ps:g} ps, a tenth of the run at most. Run longer, or widen "
+            "the range of the fit"
+        )
+    return first, last

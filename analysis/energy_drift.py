@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.rundir import RunPlan, RunReader
 
 UNIT = "meV/atom/ps"
 
@@ -88,6 +88,13 @@ class EnergyDriftResult(Result):
         draw_trend(ax, self.band, self.slope_meV_atom_ps)
 
 
+NOTHING_CONSERVED = (
+    "this run conserves no energy that could drift: a Langevin thermostat, or one whose target changes, "
+    "gives and takes without account. Run nve, or a thermostat with a conserved quantity "
+    "(bussi, nose-hoover-chain) at one temperature"
+)
+
+
 class EnergyDrift(Analysis):
     """Slope of the total energy over time, with its error, and the fluctuation around it.
 
@@ -96,20 +103,25 @@ class EnergyDrift(Analysis):
     """
 
     result: ClassVar = EnergyDriftResult
+    reads: ClassVar = "THERMO"
 
     limit_meV_atom_ps: float = Field(
         0.1, gt=0, le=1e6, description="largest slope that passes, meV per atom per ps"
     )
+
+    def check_plan(self, plan: RunPlan) -> None:
+        """An energy that is conserved, and two rows at least."""
+        super().check_plan(plan)
+        if not plan.conserves_energy:
+            raise AnalysisError(NOTHING_CONSERVED)
+        _check_length(plan.n_rows)
 
     def run(self, run: RunReader) -> EnergyDriftResult:
         """Fit a line to what is conserved; AnalysisError where nothing is, or with fewer than two points."""
         name = conserved_column(run)
         columns = thermo_columns(run, "time_fs", name)
         time_ps, energy = columns["time_fs"] / 1000, columns[name]
-        if len(time_ps) < 2:
-            raise AnalysisError(
-                "a drift needs at least two rows in thermo.csv: run longer, or write more often"
-            )
+        _check_length(len(time_ps))
         return self._fit(time_ps, 1000 * (energy - energy[0]) / len(run.atoms), QUANTITIES[name])
 
     def _fit(self, time_ps: np.ndarray, energy: np.ndarray, quantity: str) -> EnergyDriftResult:
@@ -144,8 +156,9 @@ def conserved_column(run: RunReader) -> str:
         return "conserved_eV"
     if conserved is None and run.options.get("protocol", "nve") == "nve":
         return "total_eV"
-    raise AnalysisError(
-        "this run conserves no energy that could drift: a Langevin thermostat, or one whose target changes, "
-        "gives and takes without account. Run nve, or a thermostat with a conserved quantity "
-        "(bussi, nose-hoover-chain) at one temperature"
-    )
+    raise AnalysisError(NOTHING_CONSERVED)
+
+
+def _check_length(n_rows: int) -> None:
+    if n_rows < 2:
+        raise AnalysisError("a drift needs at least two rows in thermo.csv: run longer, or write more often")

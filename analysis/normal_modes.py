@@ -110,6 +110,7 @@ class NormalModes(Analysis):
     """Normal modes and their frequencies, translations and rotations projected out."""
 
     result: ClassVar = NormalModesResult
+    reads: ClassVar = "HESSIAN"
 
     def run(self, run: RunReader) -> NormalModesResult:
         """Diagonalise; AnalysisError where the run holds no second derivatives."""

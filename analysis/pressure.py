@@ -11,10 +11,12 @@ from asecalc_ml.analysis.numbers import number_text, with_error
 from asecalc_ml.analysis.time_band import TimeBand
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from matplotlib.axes import Axes
 
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.rundir import RunPlan, RunReader
 
 AMU_A3 = 1.66053906660  # one amu/Å³ in g/cm³
 
@@ -113,29 +115,38 @@ class Pressure(Analysis):
     """Mean pressure, volume and density with errors, the pressure beside the protocol's target."""
 
     result: ClassVar = PressureResult
+    reads: ClassVar = "THERMO"
 
     tolerance_GPa: float = Field(
         0.05, gt=0, le=1000, description="largest deviation of the mean from the target"
     )
 
+    def check_plan(self, plan: RunPlan) -> None:
+        """A pressure or a volume that changes."""
+        super().check_plan(plan)
+        _check_columns(plan.columns)
+
     def run(self, run: RunReader) -> PressureResult:
         """Average columns of thermo.csv; AnalysisError where it has neither pressure nor volume."""
-        from asecalc_ml.errors import AnalysisError
-
+        _check_columns(run.thermo)
         columns = thermo_columns(run, "time_fs")
         time_ps, found = columns["time_fs"] / 1000, _columns(run)
-        if not found:
-            raise AnalysisError(
-                "thermo.csv has neither pressure_GPa nor volume_A3: this run kept its cell; remove this "
-                "analysis, "
-                "or run npt"
-            )
         return PressureResult(
             target_GPa=run.options.get("pressure_GPa"),
             tolerance_GPa=self.tolerance_GPa,
             duration_ps=float(time_ps[-1] - time_ps[0]),
             n_points=len(time_ps),
             quantities=[_quantity(*names, time_ps, values) for names, values in found.items()],
+        )
+
+
+def _check_columns(names: Iterable[str]) -> None:
+    from asecalc_ml.errors import AnalysisError
+
+    if not {"pressure_GPa", "volume_A3"} & set(names):
+        raise AnalysisError(
+            "thermo.csv has neither pressure_GPa nor volume_A3, since the run keeps its cell: remove this "
+            "analysis, or run npt"
         )
 
 

@@ -97,6 +97,7 @@ class Relaxation(Analysis):
     """How a relaxation converged, and which bond lengths it changed."""
 
     result: ClassVar = RelaxationResult
+    reads: ClassVar = "RELAXATION"
 
     def run(self, run: RunReader) -> RelaxationResult:
         """Read the steps and the two structures; AnalysisError where nothing was relaxed to its end."""

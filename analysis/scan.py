@@ -208,6 +208,7 @@ class Scan(Analysis):
     """Energy and force along a scanned coordinate, with minima, barriers and errors beside a reference."""
 
     result: ClassVar = ScanResult
+    reads: ClassVar = "SCAN"
 
     follow: list[tuple[int, int]] = Field(
         [],

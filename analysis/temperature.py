@@ -97,6 +97,7 @@ class Temperature(Analysis):
     """Mean temperature with its error, beside the protocol's target."""
 
     result: ClassVar = TemperatureResult
+    reads: ClassVar = "THERMO"
 
     tolerance: float = Field(
         0.15, gt=0, le=1, description="largest relative deviation of the mean from the target"

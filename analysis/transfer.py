@@ -177,6 +177,7 @@ class Transfer(Analysis):
     """
 
     result: ClassVar = TransferResult
+    reads: ClassVar = "TRANSFER"
 
     limit_meV_atom_ps: float = Field(
         0.1, gt=0, le=1e6, description="largest energy drift that passes, meV per atom per ps"

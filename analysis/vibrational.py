@@ -9,9 +9,10 @@ from pydantic import Field
 from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from matplotlib.axes import Axes
 
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.rundir import RunPlan, RunReader
 
 UNIT = "cm⁻¹"
 
@@ -144,6 +145,19 @@ class VibrationalDensity(Analysis):
     harmonic_run: str | None = Field(
         None, description="directory of a vibrations run, whose harmonic frequencies to compare with"
     )
+
+    def check_start(self, atoms: Atoms) -> None:
+        """Harmonic frequencies that there are."""
+        from asecalc_ml.analysis.vibrational_measurement import harmonic_frequencies
+
+        harmonic_frequencies(self)
+
+    def check_plan(self, plan: RunPlan) -> None:
+        """Enough frames for one segment of the resolution."""
+        from asecalc_ml.analysis.vibrational_measurement import segment_length
+
+        super().check_plan(plan)
+        segment_length(self, plan.n_frames or 0, plan.frame_interval_fs)
 
     def prepare(self, run: RunReader) -> Measurement:
         """Choose segments; AnalysisError where the run is too short for the resolution."""

@@ -22,7 +22,7 @@ from asecalc_ml.analysis.base import NO_FRAME
 from asecalc_ml.analysis.peaks import spectrum_peaks
 from asecalc_ml.analysis.rigid_motion import RigidMotion
 from asecalc_ml.analysis.vibrational import SpectrumPeak, VibrationalDensity, VibrationalResult
-from asecalc_ml.errors import AnalysisError
+from asecalc_ml.errors import AnalysisError, RunError
 from asecalc_ml.statistics import MAX_BLOCKS, MIN_BLOCKS, CondensedSeries
 
 if TYPE_CHECKING:
@@ -45,25 +45,11 @@ class VibrationalMeasurement:
         self._symbols = np.array(run.atoms.get_chemical_symbols())
         self._roots, self._temperature_K = np.sqrt(run.atoms.get_masses()), _temperature(run)
         self._rigid = RigidMotion(run.atoms)
-        self._harmonic = _harmonic(options)
-        self._length = self._segment_length(run.n_frames)
+        self._harmonic = harmonic_frequencies(options)
+        self._length = segment_length(options, run.n_frames, run.frame_interval_fs)
         self._elements = sorted(set(self._symbols))
         self._spectra, self._n_segments = CondensedSeries(MAX_NUMBERS), 0
         self._waiting, self._n_frames = np.empty((0, len(self._symbols), 3)), 0
-
-    def _segment_length(self, n_frames: int) -> int:
-        wanted = round(HANN_WIDTH * CM1_FS / (self._options.resolution_per_cm * self._interval_fs))
-        if n_frames == 0:
-            raise AnalysisError(NO_FRAME)
-        if n_frames < max(wanted, FEWEST):
-            finest = HANN_WIDTH * CM1_FS / (n_frames * self._interval_fs)
-            raise AnalysisError(
-                f"{n_frames} frames every {self._interval_fs:g} fs are too short for a resolution of "
-                f"{self._options.resolution_per_cm:g} 1/cm: run for "
-                f"{wanted * self._interval_fs / 1000:.3g} ps at least "
-                f"and five times that for errors, or set resolution_per_cm to {finest:.0f} or more"
-            )
-        return max(wanted, FEWEST)
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
@@ -148,19 +134,39 @@ def _scatter(peak: float, drawn: list[list[float]]) -> float | None:
     return float(np.std(nearest, ddof=1)) if len(nearest) > 1 else None
 
 
+def segment_length(options: VibrationalDensity, n_frames: int, interval_fs: float) -> int:
+    """Frames in a segment; AnalysisError where the run has fewer."""
+    wanted = round(HANN_WIDTH * CM1_FS / (options.resolution_per_cm * interval_fs))
+    if n_frames == 0:
+        raise AnalysisError(NO_FRAME)
+    needed = max(wanted, FEWEST)
+    if n_frames < needed:
+        finest = HANN_WIDTH * CM1_FS / (n_frames * interval_fs)
+        coarser = f", or set resolution_per_cm to {finest:.0f} or more" if n_frames >= FEWEST else ""
+        raise AnalysisError(
+            f"{n_frames} frames every {interval_fs:g} fs are too short for a resolution of "
+            f"{options.resolution_per_cm:g} 1/cm: run for {needed * interval_fs / 1000:.3g} ps at least "
+            f"and five times that for errors{coarser}"
+        )
+    return needed
+
+
 def _nearest(peak: float, harmonic: list[float]) -> float | None:
     """The nearest harmonic frequency that may belong to a peak."""
     near = [one for one in harmonic if abs(one - peak) <= max(FARTHEST_CM1, FARTHEST * peak)]
     return min(near, key=lambda one: abs(one - peak), default=None)
 
 
-def _harmonic(options: VibrationalDensity) -> list[float]:
-    """Harmonic frequencies that the options give, or the run that they name."""
+def harmonic_frequencies(options: VibrationalDensity) -> list[float]:
+    """Harmonic frequencies that the options give, or the run that they name; AnalysisError if it has none."""
     from asecalc_ml.rundir import RunReader
 
     if options.harmonic_per_cm is not None or options.harmonic_run is None:
         return sorted(options.harmonic_per_cm or [])
-    found = RunReader(options.harmonic_run).harmonic_per_cm
+    try:
+        found = RunReader(options.harmonic_run).harmonic_per_cm
+    except RunError as error:
+        raise AnalysisError(f"harmonic_run: {error}") from error
     if not found:
         raise AnalysisError(
             f"{options.harmonic_run} holds no harmonic frequencies: name a run of the protocol vibrations"

@@ -6,7 +6,9 @@ import logging
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +40,7 @@ CAPACITY_FACTOR = 1.1
 TRIPLET_CAPACITY_FACTOR = CAPACITY_FACTOR**2  # there are as many as pairs of pairs
 
 log = logging.getLogger(__name__)
+_may_build: ContextVar[bool] = ContextVar("may_build", default=True)
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,8 @@ class Evaluator:
         """
         if self._packages is None or self.compile == "never":
             return False
+        if not _may_build.get() and not self._packages.has(shape):
+            return False
         if self.compile == "always" or shape in self._promised:
             return True
         if self._calls[shape] * max(*shape[2:], FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
@@ -229,6 +234,16 @@ class Evaluator:
         if n_needed > self._capacities.get(key, -1):
             self._capacities[key] = int(factor * n_needed)
         return self._capacities[key]
+
+
+@contextmanager
+def without_compiling() -> Iterator[None]:
+    """Let evaluators compile nothing inside; packages that were compiled before are used."""
+    token = _may_build.set(False)
+    try:
+        yield
+    finally:
+        _may_build.reset(token)
 
 
 def _is_static(graph: AtomGraph) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,21 @@ def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def obstacle(directory: Path) -> str | None:
+    """What keeps files from being written to a directory, which need not exist yet; None if nothing does.
+
+    Tried with a file that never has a name, where the system can do that, and leaves nothing behind.
+    """
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        return f"{nearest} is a file"
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        return f"{nearest}: {error.strerror or error}"
+    return None
 
 
 def is_unfinished(path: Path) -> bool:

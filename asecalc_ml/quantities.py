@@ -6,7 +6,10 @@ been meant (:mod:`asecalc_ml.other_units`). Options of a single model have their
 
 from typing import Annotated
 
+from annotated_types import Ge, Le
 from pydantic import Field
+
+from asecalc_ml.other_units import unit_hint
 
 #: Time step of dynamics. 0.001 was meant in ps, 5e-16 in s; no integrator is stable beyond the upper bound.
 Timestep_fs = Annotated[float, Field(ge=0.01, le=20)]
@@ -14,7 +17,8 @@ Timestep_fs = Annotated[float, Field(ge=0.01, le=20)]
 Temperature_K = Annotated[float, Field(ge=0, le=100_000)]
 
 #: Length of a part of a run. 1e6 was meant in fs.
-Duration_ps = Annotated[float, Field(ge=0, le=100_000)]
+LONGEST_PS = 100_000.0
+Duration_ps = Annotated[float, Field(ge=0, le=LONGEST_PS)]
 
 #: Friction of Langevin dynamics. 1e13 was meant in 1/s.
 Friction_per_ps = Annotated[float, Field(ge=1e-6, le=1e4)]
@@ -33,3 +37,18 @@ ErrorScale = Annotated[float, Field(gt=0, le=10)]
 
 #: Learning rate of Adam, which diverges beyond.
 LearningRate = Annotated[float, Field(gt=0, le=10)]
+
+
+def check_has_steps(name: str, duration_ps: float, timestep_fs: float) -> None:
+    """Refuse a duration that is neither zero nor as long as a time step.
+
+    Raises
+    ------
+    ValueError
+        With the name of the option, for pydantic.
+    """
+    if 0 < 1000 * duration_ps < timestep_fs:
+        raise ValueError(
+            f"{name} is {duration_ps:g}, shorter than one time step of {timestep_fs:g} fs; 0 for none"
+            f"{unit_hint(name, duration_ps, [Ge(timestep_fs / 1000), Le(LONGEST_PS)])}"
+        )

@@ -14,7 +14,7 @@ import platformdirs
 
 from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import ModelError
-from asecalc_ml.files import write_whole
+from asecalc_ml.files import obstacle, write_whole
 from asecalc_ml.model_file import SUFFIX, file_hash, read_card, read_model, save_model
 from asecalc_ml.nearest import nearest_name
 
@@ -191,11 +191,7 @@ class Registry:
 
     def _writable_folder(self) -> Path:
         for folder in reversed(self.folders):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError:
-                continue
-            if os.access(folder, os.W_OK):
+            if obstacle(folder) is None:
                 return folder
         folders = ", ".join(map(str, self.folders))
         raise ModelError(

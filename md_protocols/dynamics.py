@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -10,7 +11,14 @@ from pydantic import Field, model_validator
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.stopping import FlagOptions, StopOptions
-from asecalc_ml.quantities import Duration_ps, Fmax_eV_A, Friction_per_ps, Temperature_K, Timestep_fs
+from asecalc_ml.quantities import (
+    Duration_ps,
+    Fmax_eV_A,
+    Friction_per_ps,
+    Temperature_K,
+    Timestep_fs,
+    check_has_steps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from asecalc_ml.md_protocols.integrators import Ramp
     from asecalc_ml.md_protocols.stages.produce import Produce
     from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
+    from asecalc_ml.rundir import RunPlan
 
 
 class DynamicsOptions(ProtocolOptions):
@@ -56,6 +65,11 @@ class DynamicsOptions(ProtocolOptions):
     flag: FlagOptions = Field(FlagOptions(), description="which frames are kept for labelling")
 
     @model_validator(mode="after")
+    def _equilibrates_or_not(self) -> DynamicsOptions:
+        check_has_steps("equilibration_ps", self.equilibration_ps, self.equilibration_timestep_fs)
+        return self
+
+    @model_validator(mode="after")
     def _own_velocities_are_those_of_this_structure(self) -> DynamicsOptions:
         if self.velocities == "structure" and self.relax:
             raise ValueError(
@@ -86,6 +100,16 @@ class DynamicsOptions(ProtocolOptions):
     def wall_time_limit_h(self) -> float | None:
         """Hours after which the run pauses."""
         return self.stop.wall_time_h
+
+    def plan(self) -> RunPlan:
+        """With the frames and rows of all productions, the first one of each at their beginning."""
+        n_steps = sum(stage.produced_steps for stage in self.stages())
+        return replace(
+            super().plan(),
+            n_frames=n_steps // self.write_every + 1,
+            n_rows=n_steps // self.thermo_every + 1,
+            conserves_energy=self.conserves_energy,
+        )
 
     #: Whether the production conserves an energy.
     conserves_energy: ClassVar[bool] = False
@@ -166,6 +190,10 @@ class EnsembleOptions(DynamicsOptions):
     extra_columns: ClassVar[tuple[str, ...]] = ()
 
     steps: int = Field(20_000, ge=1, description="steps of the production")
+
+    def plan(self) -> RunPlan:
+        """With the columns of its production."""
+        return replace(super().plan(), columns=self.extra_columns)
 
     def productions(self, is_equilibrated: bool) -> Sequence[Produce]:
         """The one production."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml import plugins
 from asecalc_ml.calculators import describe_calculator, make_calculator, packages_of
-from asecalc_ml.config import dump_yaml
-from asecalc_ml.errors import AsecalcError, ConfigError, RunError, StructureError
+from asecalc_ml.config import dump_yaml, parse_options
+from asecalc_ml.errors import AnalysisError, AsecalcError, ConfigError, RunError, StructureError
 from asecalc_ml.linear import is_linear
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
@@ -31,6 +32,7 @@ from asecalc_ml.rundir import (
     RunReader,
     RunWriter,
     check_free,
+    check_writable,
     now,
 )
 from asecalc_ml.structure.charge_and_spin import set_charge_and_spin
@@ -47,10 +49,8 @@ def start_run(
     options: ProtocolOptions, atoms: Atoms | None, directory: str | Path | None, overwrite: bool, quiet: bool
 ) -> RunReader:
     """Run a protocol from its beginning; see :meth:`ProtocolOptions.run`."""
-    directory = Path(directory or options.directory or options.default_directory())
-    check_free(directory, overwrite)
-    atoms = prepare(options, atoms)
-    options.check_start(atoms)
+    directory = directory_of(options, directory)
+    atoms = examined(options, atoms, directory, overwrite)
     with threads(options):
         announce(options, atoms)
         state = first_state(options, atoms)
@@ -58,6 +58,51 @@ def start_run(
         with contextlib.closing(writer):
             write_beginning(options.model_copy(update={"directory": str(directory)}), state, writer)
             return drive(options, state, writer, quiet)
+
+
+def check_run(
+    options: ProtocolOptions, atoms: Atoms | None, directory: str | Path | None, overwrite: bool
+) -> Atoms:
+    """Do what :func:`start_run` does before its first step; see :meth:`ProtocolOptions.check`."""
+    from asecalc_ml.evaluator import without_compiling
+
+    atoms = examined(options, atoms, directory_of(options, directory), overwrite)
+    with threads(options), without_compiling():
+        first_state(options, atoms)
+    return atoms
+
+
+def directory_of(options: ProtocolOptions, directory: str | Path | None) -> Path:
+    """The run directory: the one given, else that of the options, else one of a name that tells."""
+    return Path(directory or options.directory or options.default_directory())
+
+
+def examined(options: ProtocolOptions, atoms: Atoms | None, directory: Path, overwrite: bool) -> Atoms:
+    """The structure with its calculator, if a run may begin with them; see :meth:`ProtocolOptions.check`."""
+    check_free(directory, overwrite)
+    check_writable(directory)
+    atoms = prepare(options, atoms)
+    options.check_start(atoms)
+    check_analyses(options, atoms)
+    return atoms
+
+
+def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:
+    """Refuse analyses that could measure nothing in the run that is planned.
+
+    Raises
+    ------
+    AnalysisError
+        With the name of the analysis.
+    """
+    plan = options.plan() if options.analyses else None
+    for name, given in (options.analyses or {}).items():
+        analysis = parse_options(given or {}, plugins.get("analyses", name), f"analysis {name}")
+        try:
+            analysis.check_start(atoms)
+            analysis.check_plan(plan)
+        except AnalysisError as error:
+            raise AnalysisError(f"analysis {name}: {error}") from error
 
 
 def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = None) -> Atoms:

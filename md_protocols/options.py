@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from asecalc_ml.config import Options
+from asecalc_ml.config import NEEDED_IN_FILES, Options
 from asecalc_ml.tracking import WandbOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.rundir import RunPlan, RunReader
 
 
 class ProtocolOptions(Options):
@@ -34,14 +34,16 @@ class ProtocolOptions(Options):
     remedy: ClassVar[str] = "A structure without strain, or a calculator made for it, may help."
 
     protocol: str = Field(description="name of the protocol")
-    structure: str | None = Field(
+    structure: Annotated[str | None, NEEDED_IN_FILES] = Field(
         None,
         description="a name (ethanol), 'smiles:CCO', or a file (frames.xyz, frames.xyz@-1)",
+        examples=["ethanol"],
     )
-    calculator: str | dict[str, dict[str, Any] | None] | None = Field(
+    calculator: Annotated[str | dict[str, dict[str, Any] | None] | None, NEEDED_IN_FILES] = Field(
         None,
         description="a registered model, committee, gfn2-xtb, or 'module:Class' of any ASE calculator; with "
         "arguments as in {NAME: {dtype: float64, corrections: [zbl]}}",
+        examples=["torchmdnet-ethanol"],
     )
     directory: str | None = Field(
         None,
@@ -84,14 +86,52 @@ class ProtocolOptions(Options):
 
         Raises
         ------
-        ConfigError
-            If structure or calculator are missing.
+        AsecalcError
+            As :meth:`check`, before anything is written.
         RunError
-            If the directory cannot be used, or the run cannot go on; the last good state is kept.
+            If the run cannot go on; the last good state is kept.
         """
         from asecalc_ml.md_protocols.launch import start_run
 
         return start_run(self, atoms, directory, overwrite, quiet)
+
+    def check(
+        self, atoms: Atoms | None = None, directory: str | Path | None = None, overwrite: bool = False
+    ) -> Atoms:
+        """Do what :meth:`run` does before its first step; nothing is written or compiled.
+
+        Parameters
+        ----------
+        atoms, directory, overwrite
+            As of :meth:`run`.
+
+        Returns
+        -------
+        Atoms
+            The structure with its calculator, which holds energy and forces.
+
+        Raises
+        ------
+        ConfigError
+            If structure or calculator are missing, or options do not fit them.
+        StructureError, ModelError
+            If the structure or the model are not found, or the calculator cannot evaluate the structure.
+        AnalysisError
+            If an analysis that is asked for could measure nothing in this run.
+        RunError
+            If the directory cannot be used.
+        """
+        from asecalc_ml.md_protocols.launch import check_run
+
+        return check_run(self, atoms, directory, overwrite)
+
+    def plan(self) -> RunPlan:
+        """What the run will have written when it comes to its planned end."""
+        from asecalc_ml.rundir import RunPlan
+
+        written = [getattr(stage, "writes", None) for stage in self.stages()]
+        files = None if None in written else frozenset(name for names in written for name in names)
+        return RunPlan(self.protocol, files, interval_fs=self.frame_interval_fs)
 
     @property
     def wall_time_limit_h(self) -> float | None:

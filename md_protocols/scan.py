@@ -30,9 +30,11 @@ class Scan(RelaxOptions):
         None, ge=0, description="number of the molecule, from 0, in which a pattern is sought"
     )
     start: float | None = Field(
-        None, description="first value, Å or degrees; empty only with reference_values"
+        None, ge=-720, le=720, description="first value, Å or degrees; empty only with reference_values"
     )
-    stop: float | None = Field(None, description="last value, Å or degrees; empty only with reference_values")
+    stop: float | None = Field(
+        None, ge=-720, le=720, description="last value, Å or degrees; empty only with reference_values"
+    )
     points: int | None = Field(
         None, ge=2, le=10_000, description="number of values from start to stop; empty for 31"
     )

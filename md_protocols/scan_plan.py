@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from annotated_types import Gt, Le
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
+from ase.calculators.calculator import BaseCalculator, CalculationFailed
 
 from asecalc_ml.calculators import describe_calculator, make_calculator
 from asecalc_ml.chains import name_of
-from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.errors import CalculationError, ConfigError, StructureError, lacks_room
 from asecalc_ml.md_protocols.coordinate import Coordinate
 from asecalc_ml.md_protocols.coordinate_choice import choose
+from asecalc_ml.other_units import unit_hint
 from asecalc_ml.structures import check_structure
 from asecalc_ml.topology import canonical_pattern
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 EACH, REFERENCE = "each", "reference"
 POINTS = 31
+LONGEST_A = 50.0  # distance that anybody may scan
 COLUMNS = ("value", "energy_eV", "force")
 
 
@@ -87,7 +90,7 @@ class Plan:
         return cls(moved, coordinate, values, entries, known, _makers(options, [e.label for e in entries]))
 
     def check(self) -> None:
-        """Refuse values at which atoms run into each other."""
+        """Refuse values at which atoms overlap, and calculators that cannot compute the structure."""
         for value in self.values:
             try:
                 check_structure(self.coordinate.displaced(self.atoms, value))
@@ -98,6 +101,8 @@ class Plan:
                     f"the scan drives atoms onto each other at {value:g} {unit} (the structure has "
                     f"{given:.4g} {unit}): {reason}. Change start and stop, or what moves"
                 ) from error
+        for entry in self.entries[1:]:  # the first one computes the first state of every run
+            _check_computable(entry, self.atoms)
 
     def describe(self, kind: str) -> dict[str, Any]:
         """What scan.json holds."""
@@ -114,6 +119,20 @@ class Plan:
             "calculators": [entry.describe(self.makers[entry.label]) for entry in self.entries],
             "reference_values": self.known,
         }
+
+
+def _check_computable(entry: Entry, atoms: Atoms) -> None:
+    try:
+        entry.calculator.get_property("forces", atoms.copy())
+    except (CalculationError, CalculationFailed):  # it may converge at other points
+        pass
+    except Exception as error:  # a calculator may raise anything
+        if lacks_room(error):
+            raise
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise StructureError(
+            f"{entry.label} cannot compute the structure: {reason}. Leave it out of the scan, or take another"
+        ) from error
 
 
 def read_values(path: str) -> list[list[float | None]]:
@@ -170,6 +189,9 @@ def _values(options: Scan, known: list) -> np.ndarray:
 def _check_range(kind: str, values: np.ndarray) -> None:
     if kind == "bond" and values.min() <= 0:
         raise ConfigError(f"start and stop: a bond of {values.min():g} Å is none")
+    if kind == "bond" and values.max() > LONGEST_A:
+        hint = unit_hint("length_A", values.max(), [Gt(0), Le(LONGEST_A)])
+        raise ConfigError(f"start and stop: a bond of {values.max():g} Å is none{hint}")
     if kind == "angle" and (values.min() < 0 or values.max() > 180):
         raise ConfigError("start and stop: an angle lies between 0 and 180 degrees")
 

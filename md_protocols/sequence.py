@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from asecalc_ml.md_protocols.stages.produce import Produce
+    from asecalc_ml.rundir import RunPlan
 
 ENSEMBLES = {"nve": NVE, "nvt": NVT, "npt": NPT}
 
@@ -74,6 +75,12 @@ class Sequence(DynamicsOptions):
         own = {"velocities": self.velocities, "equilibration_ps": self.equilibration_ps}
         for part in (first.model_copy(update=own), *others):
             part.check_start(atoms)
+
+    def plan(self) -> RunPlan:
+        """With the columns of all parts; their energy is conserved where one column holds that of each."""
+        columns = {name for part in self.parts for name in part.extra_columns}
+        conserves = all(part.conserves_energy and "conserved_eV" in part.extra_columns for part in self.parts)
+        return replace(super().plan(), columns=tuple(sorted(columns)), conserves_energy=conserves)
 
     def productions(self, is_equilibrated: bool) -> list[Produce]:
         """One of each part; the first draws velocities where nothing before has."""

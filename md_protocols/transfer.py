@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml.md_protocols.nve import NVE
+from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.stopping import FlagOptions, StopOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from asecalc_ml.rundir import RunPlan
 
 Spec = str | dict[str, dict[str, Any] | None]
 
@@ -100,6 +103,10 @@ class Transfer(NVE):
                 "in another process: name it as `calculator` (NAME or module:Class), or set workers to 1"
             )
         Plan.of(self, atoms).check()
+
+    def plan(self) -> RunPlan:
+        """The test itself has no frames and no rows; those of its runs are theirs."""
+        return ProtocolOptions.plan(self)
 
     def stages(self) -> list:
         """One, in which all runs are made."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.errors import StructureError
+from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.relax import RelaxOptions
 from asecalc_ml.quantities import Fmax_eV_A
 
@@ -33,13 +33,18 @@ class Vibrations(RelaxOptions):
     )
 
     def check_start(self, atoms: Atoms) -> None:
-        """Refuse constraints that do not hold whole atoms."""
+        """Refuse constraints other than FixAtoms, and a method that the calculator does not offer."""
         super().check_start(atoms)
         others = sorted({type(one).__name__ for one in atoms.constraints} - {"FixAtoms"})
         if others:
             raise StructureError(
                 f"vibrations know atoms that FixAtoms holds, and the structure has {', '.join(others)}: "
                 "remove them, or hold whole atoms"
+            )
+        if self.hessian == "autograd" and not hasattr(atoms.calc, "get_hessian"):
+            raise ConfigError(
+                f"{type(atoms.calc).__name__} offers no second derivatives by autograd: use hessian: "
+                "finite-differences"
             )
 
     def stages(self) -> list:

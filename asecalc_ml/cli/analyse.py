@@ -5,34 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asecalc_ml.errors import AnalysisError
-
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Result
-    from asecalc_ml.config import Options
     from asecalc_ml.rundir import RunReader
-
-
-def check_start(options: Options) -> None:
-    """Refuse analyses that name what the structure does not have, before anything is run.
-
-    Raises
-    ------
-    AnalysisError
-        With the name of the analysis.
-    """
-    chosen, structure = getattr(options, "analyses", None), getattr(options, "structure", None)
-    if not chosen or structure is None:  # nothing is asked for; or the protocol tells what is missing
-        return
-    from asecalc_ml.analysis.pipeline import chosen_analyses
-    from asecalc_ml.structures import load_structure
-
-    atoms = load_structure(structure)
-    for name, analysis in chosen_analyses(chosen, ()).items():
-        try:
-            analysis.check_start(atoms)
-        except AnalysisError as error:
-            raise AnalysisError(f"analysis {name}: {error}") from error
 
 
 def analyse(directory: Path) -> Path:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asecalc_ml import config
-from asecalc_ml.cli import choices
+from asecalc_ml.cli import choices, kinds
 from asecalc_ml.cli.arguments import Quiet, override
-from asecalc_ml.errors import RunError, RunPausedError
+from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedError
 
 if TYPE_CHECKING:
     from asecalc_ml.cli.campaign_driver import Status
@@ -52,11 +52,46 @@ def campaign(
     _conclude(driver.statuses, folder.directory)
 
 
+def validate_campaign(data: Mapping, file: Path) -> str:
+    """Do what each run of a campaign does before its first step, once for runs that differ in the seed alone.
+
+    Returns
+    -------
+    str
+        What the campaign consists of.
+
+    Raises
+    ------
+    ConfigError
+        With every run that could not begin.
+    """
+    from asecalc_ml.md_protocols.campaign_state import WAITING, state_of
+
+    options, points = check_campaign(data, file)
+    folder = Path(options.directory or Path("runs") / file.stem)
+    states = {point.name: state_of(folder / point.name, point.options) for point in points}
+    waiting = [point for point in points if states[point.name] == WAITING]
+    different = {point.options.model_copy(update={"seed": 0}).model_dump_json(): point for point in waiting}
+    problems = {}
+    for point in different.values():
+        try:
+            point.options.check(directory=folder / point.name)
+        except AsecalcError as error:
+            problems[point.name] = error
+    if problems:
+        lines = [f"{file}, run {name}: {error}" for name, error in problems.items()]
+        raise ConfigError("\n".join(lines))
+    n_begun = len(points) - len(waiting)
+    begun = f", {n_begun} of which have begun" if n_begun else ""
+    return f"{file} is valid: a campaign of {len(points)} runs{begun} in {folder}"
+
+
 def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[Point]]:
     """Options of a campaign and all its runs, with the options of their analyses checked too."""
     from asecalc_ml.md_protocols.campaign import Campaign, expand
 
-    options = config.parse_options(data, Campaign, str(file))
+    kinds.check_kind(data, (kinds.CAMPAIGN,), str(file))
+    options = config.parse_file(data, Campaign, str(file))
     points = expand(options, file)
     for point in points:
         choices.check_analyses(point.options.model_dump(mode="json"), f"{file}, run {point.name}")

@@ -62,16 +62,13 @@ def _carry_out(directory: Path, options: dict) -> tuple[str, str]:
 def _run(directory: Path, options: dict) -> None:
     """Begin a run, or go on with one that is not over."""
     from asecalc_ml import plugins
-    from asecalc_ml.cli.analyse import check_start
     from asecalc_ml.config import parse_options
     from asecalc_ml.md_protocols.resume import resume_run
     from asecalc_ml.rundir import PROTOCOL, RunReader
 
     if not (directory / PROTOCOL).is_file():
         model = plugins.get("protocols", options["protocol"])
-        begun = parse_options(options, model)
-        check_start(begun)
-        begun.run(directory=directory, quiet=True)
+        parse_options(options, model).run(directory=directory, quiet=True)
     elif not RunReader(directory).finished and not _has_stopped(directory):
         resume_run(directory, quiet=True)
 

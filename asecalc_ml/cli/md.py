@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config, plugins
-from asecalc_ml.cli import choices
-from asecalc_ml.cli.analyse import analyse, check_start
+from asecalc_ml.cli import choices, kinds, summary
+from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
-from asecalc_ml.cli.campaign import campaign, check_campaign
+from asecalc_ml.cli.campaign import campaign, validate_campaign
 from asecalc_ml.cli.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
@@ -58,10 +58,9 @@ def run(
     options = _check(override(config.read_yaml(file), context.args), str(file))
     set_threads(getattr(options, "threads", None))
     show_messages(quiet)
-    check_start(options)
-    directory = options.directory or Path("runs") / file.stem
+    directory = _directory(options, file)
     options.run(directory=directory, overwrite=overwrite, quiet=quiet)
-    _analyse(Path(directory), quiet)
+    _analyse(directory, quiet)
 
 
 @app.command()
@@ -82,16 +81,29 @@ def resume(
     _analyse(directory, quiet)
 
 
-@app.command()
-def validate(file: File) -> None:
-    """Check a YAML file, its analyses included, without running it."""
-    data = config.read_yaml(file)
-    if "grid" in data:
-        _, points = check_campaign(data, file)
-        typer.echo(f"{file} is valid: a campaign of {len(points)} runs")
+@app.command(context_settings=OPEN)
+def validate(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="YAML file of a protocol or a campaign.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="As for `run`: the run directory may hold a run.")
+    ] = False,
+) -> None:
+    """Do everything that `run` does before its first step, and write nothing.
+
+    It reads structure and model, computes energy and forces once, and checks that analyses, run directory and
+    options fit. Options of the file can be given here too, as for `run`.
+    """
+    data = override(config.read_yaml(file), context.args)
+    if kinds.kind_of(data) is kinds.CAMPAIGN:
+        typer.echo(validate_campaign(data, file))
         return
     options = _check(data, str(file))
-    typer.echo(f"{file} is valid: protocol {options.protocol}")
+    set_threads(getattr(options, "threads", None))
+    show_messages(quiet=False)
+    directory = _directory(options, file)
+    atoms = options.check(directory=directory, overwrite=overwrite)
+    typer.echo(f"{file} is valid: {summary.of_run(options, atoms, directory)}")
 
 
 @app.command()
@@ -140,10 +152,16 @@ def _model(name: str) -> type[Options]:
 
 def _check(data: Mapping, source: str) -> Options:
     """Options of the protocol that the data name, with the options of its analyses checked too."""
+    kinds.check_kind(data, (kinds.PROTOCOL,), source)
     protocol = choices.load_chosen("protocols", data, "protocol", source, source)
-    options = config.parse_options(data, protocol, source)
+    options = config.parse_file(data, protocol, source)
     choices.check_analyses(data, source)
     return options
+
+
+def _directory(options: Options, file: Path) -> Path:
+    """Run directory: that of the options, else one called like the file."""
+    return Path(options.directory or Path("runs") / file.stem)
 
 
 def _stored(directory: Path) -> Mapping:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config, plugins
-from asecalc_ml.cli import check, choices, draw_map, explain, import_models, models
+from asecalc_ml.cli import check, choices, draw_map, explain, import_models, kinds, models, summary
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -60,6 +60,33 @@ def train(
     from asecalc_ml.potentials.training import train as fit
 
     fit(options, resume=resume, replace=replace, quiet=quiet)
+
+
+@app.command(context_settings=OPEN)
+def validate(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="YAML file of a training or of `data generate`.")],
+    replace: Annotated[bool, typer.Option("--replace", help="As for `train`.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="As for `data generate`.")] = False,
+) -> None:
+    """Do everything that `train` or `data generate` does before its first step, and write nothing.
+
+    Options of the file can be given here too, as for these commands.
+    """
+    data = override(config.read_yaml(file), context.args)
+    kinds.check_kind(data, (kinds.TRAINING, kinds.GENERATION), str(file))
+    show_messages(quiet=False)
+    if kinds.kind_of(data) is kinds.GENERATION:
+        options = check_generation(data, str(file))
+        set_threads(1)
+        lines = summary.of_generation(options, options.check(overwrite))
+    else:
+        options = check_training(data, str(file))
+        set_threads(options.threads)
+        from asecalc_ml.potentials.training.run import check as check_start
+
+        lines = summary.of_training(options, check_start(options, replace=replace))
+    typer.echo(f"{file} is valid: {lines}")
 
 
 @app.command("eval", context_settings=OPEN)
@@ -181,7 +208,8 @@ def _reader(path: str, further: list[str]) -> Options:
 
 def check_training(data: Mapping, source: str) -> Options:
     """Options of a training, with those of its data and its architecture checked too."""
-    options = config.parse_options(data, option_model("train"), source)
+    kinds.check_kind(data, (kinds.TRAINING,), source)
+    options = config.parse_file(data, option_model("train"), source)
     for key in ("data", "test_data"):
         if data.get(key) is not None:
             choices.check_dataset(data, key, source)
@@ -192,7 +220,8 @@ def check_training(data: Mapping, source: str) -> Options:
 
 def check_generation(data: Mapping, source: str) -> Options:
     """Options of `data generate`."""
-    return config.parse_options(data, option_model("generate"), source)
+    kinds.check_kind(data, (kinds.GENERATION,), source)
+    return config.parse_file(data, option_model("generate"), source)
 
 
 def option_model(kind: str) -> type[Options]:

@@ -34,8 +34,9 @@ from asecalc_ml.rundir.layout import (
     now,
     trajectory_of,
 )  # fmt: skip
+from asecalc_ml.rundir.plan import RunPlan
 from asecalc_ml.rundir.reader import RunReader
-from asecalc_ml.rundir.vacancy import check_free
+from asecalc_ml.rundir.vacancy import check_free, check_writable
 from asecalc_ml.rundir.writer import RunWriter
 
 __all__ = [
@@ -69,9 +70,11 @@ __all__ = [
     "TRANSFER",
     "WHOLE",
     "EventKind",
+    "RunPlan",
     "RunReader",
     "RunWriter",
     "check_free",
+    "check_writable",
     "now",
     "trajectory_of",
 ]  # fmt: skip

@@ -31,6 +31,7 @@ from asecalc_ml.rundir.layout import (
     EventKind,
     trajectory_of,
 )  # fmt: skip
+from asecalc_ml.rundir.plan import no_moments
 from asecalc_ml.trajectories.reader import damage_told
 
 if TYPE_CHECKING:
@@ -116,10 +117,7 @@ class RunReader:
     def frame_interval_fs(self) -> float:
         found = self.provenance["frame_interval_fs"]
         if found is None:
-            raise AnalysisError(
-                f"frames of a run of {self.options['protocol']} are no moments in time: this analysis is "
-                "made for dynamics"
-            )
+            raise AnalysisError(no_moments(self.options["protocol"]))
         return found
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from asecalc_ml.errors import RunError
-from asecalc_ml.files import is_unfinished
+from asecalc_ml.files import is_unfinished, obstacle
 from asecalc_ml.rundir.layout import BEFORE_PROTOCOL, LOCK, PROTOCOL, RESULTS
 
 
@@ -24,6 +24,17 @@ def check_free(directory: str | Path, overwrite: bool = False) -> None:
         _check_overwriting(directory, overwrite)
     elif others := [path.name for path in directory.glob("*") if not _is_left_over(path)]:
         raise RunError(f"{directory} exists and holds no run but {min(others)}: choose another directory")
+
+
+def check_writable(directory: str | Path) -> None:
+    """Refuse a directory that cannot be made or written to; nothing is left there.
+
+    Raises
+    ------
+    RunError
+    """
+    if why := obstacle(Path(directory)):
+        raise RunError(f"cannot write to {directory} ({why}): choose another directory, or mend permissions")
 
 
 def _check_overwriting(directory: Path, overwrite: bool) -> None:

@@ -28,6 +28,7 @@ class Equilibrate(TimeSteps):
 
     until_average: bool = False
     name: ClassVar[str] = "equilibration"
+    writes: ClassVar[tuple[str, ...]] = (EQUILIBRATION,)
 
     def observers(self, engine: Engine) -> Observers:
         """A row of the table, and a watch on the kinetic energy."""

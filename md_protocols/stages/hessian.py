@@ -45,6 +45,11 @@ class Hessian(Stage):
     fmax_eV_A: float
     name: ClassVar[str] = "Hessian"
     n_steps: ClassVar[int] = 1
+    writes: ClassVar[tuple[str, ...]] = (HESSIAN,)
+
+    def summary(self) -> str:
+        """The method."""
+        return {"auto": "by autograd where the calculator offers it"}.get(self.method, f"by {self.method}")
 
     def run(self, engine: Engine) -> None:
         """Compute, write, and warn where the structure is no minimum."""

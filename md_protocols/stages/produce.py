@@ -11,7 +11,7 @@ from asecalc_ml.md_protocols import temperature
 from asecalc_ml.md_protocols.stages.frames import FrameObserver
 from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, settled
 from asecalc_ml.md_protocols.stages.watches import Bounds, Flags, FrameBounds, HeatWatch, TotalEnergyWatch
-from asecalc_ml.rundir import THERMO, EventKind, RunReader
+from asecalc_ml.rundir import THERMO, TRAJECTORY, EventKind, RunReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ class Produce(TimeSteps):
     columns: tuple[str, ...] = ()
     is_last: bool = True
     name: ClassVar[str] = "production"
+    writes: ClassVar[tuple[str, ...]] = (THERMO, TRAJECTORY)
 
     @property
     def produced_steps(self) -> int:
@@ -87,11 +88,6 @@ class Produce(TimeSteps):
         engine.progress.say(text)
         if target and abs(mean - target) > WARN_BEYOND * target:
             engine.note(EventKind.WARNING, f"{text}: more than {WARN_BEYOND:.0%} off. {self.advice()}")
-
-    @property
-    def target(self) -> float | None:
-        """Temperature that the run is meant to have, K; None where its energy is simply given."""
-        return self.ramp.mean
 
     def advice(self) -> str:
         """What brings the mean temperature nearer to the target."""

@@ -31,6 +31,11 @@ class Relax(Stage):
     fmax_eV_A: float
     n_steps: int
     name: ClassVar[str] = "relaxation"
+    writes: ClassVar[tuple[str, ...]] = (RELAXED,)
+
+    def summary(self) -> str:
+        """Its end."""
+        return f"until the largest force is {self.fmax_eV_A:g} eV/Å, {self.n_steps:,} steps at most"
 
     def run(self, engine: Engine) -> None:
         """Relax, and note how far it came."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from asecalc_ml.md_protocols.record import Record, Recorded
 from asecalc_ml.md_protocols.stages.relax import Relax
-from asecalc_ml.rundir import RELAXATION, EventKind, RunReader
+from asecalc_ml.rundir import RELAXATION, RELAXED, TRAJECTORY, EventKind, RunReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,11 @@ class RelaxOnRecord(Relax):
     """
 
     is_all: bool = False
+
+    @property
+    def writes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Table, last structure, and frames where these are wanted."""
+        return (RELAXED, RELAXATION, *([TRAJECTORY] if self.is_all else []))
 
     def run(self, engine: Engine) -> None:
         """Relax, with the answers on record."""

@@ -11,10 +11,10 @@ from ase import Atoms
 
 from asecalc_ml.errors import CalculationError, RunError, StructureError
 from asecalc_ml.md_protocols.record import Record, Recorded
-from asecalc_ml.md_protocols.scan_plan import Plan
+from asecalc_ml.md_protocols.scan_plan import POINTS, Plan
 from asecalc_ml.md_protocols.stages.relax import optimizer_for
 from asecalc_ml.md_protocols.stages.stage import Stage
-from asecalc_ml.rundir import RELAXED, SCAN, SCAN_TABLE, EventKind, RunReader
+from asecalc_ml.rundir import RELAXED, SCAN, SCAN_TABLE, TRAJECTORY, EventKind, RunReader
 from asecalc_ml.structures import check_structure
 
 if TYPE_CHECKING:
@@ -38,12 +38,22 @@ class ScanStage(Stage):
 
     options: Scan
     name: ClassVar[str] = "scan"
+    writes: ClassVar[tuple[str, ...]] = (SCAN, TRAJECTORY)
 
     @property
     def n_steps(self) -> int:  # type: ignore[override]
         """Points of all calculators, as far as the options tell."""
         n_calculators = 1 + len(self.options.more_calculators) + (self.options.reference is not None)
         return n_calculators * (self.options.points or 1)
+
+    def summary(self) -> str:
+        """Coordinate and range."""
+        options = self.options
+        if options.start is None:
+            values = f"at the values of {options.reference_values}"
+        else:
+            values = f"from {options.start:g} to {options.stop:g} in {options.points or POINTS} points"
+        return f"{options.kind}, {options.coordinate} {values}"
 
     def run(self, engine: Engine) -> None:
         """Write scan.json, then a row and a frame for each point."""

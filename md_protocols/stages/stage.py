@@ -20,11 +20,18 @@ class Stage(ABC):
         For the progress that is shown.
     produced_steps : int
         Steps by which it takes the time of the trajectory forward.
+    writes : tuple of str or None
+        Names of the files of the run directory that it makes; None if it does not tell.
     """
 
     name: ClassVar[str]
     n_steps: int
     produced_steps: int = 0
+    writes: ClassVar[tuple[str, ...] | None] = None
+
+    def summary(self) -> str:
+        """What it will do, in a few words; empty where its name says everything."""
+        return ""
 
     @abstractmethod
     def run(self, engine: Engine) -> None:

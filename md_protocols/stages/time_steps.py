@@ -47,6 +47,20 @@ class TimeSteps(Stage):
     draws_velocities: bool
     name: ClassVar[str]
 
+    @property
+    def target(self) -> float | None:
+        """Temperature that the stage is meant to have, K; None where its energy is simply given."""
+        return self.ramp.mean
+
+    def summary(self) -> str:
+        """Number and length of the steps, and the temperature."""
+        length_ps = self.n_steps * self.timestep_fs / 1000
+        steps = f"{self.n_steps:,} steps of {self.timestep_fs:g} fs ({length_ps:g} ps)"
+        if self.target is None:
+            return steps
+        ends = [self.ramp.start_K] if self.ramp.is_constant else [self.ramp.start_K, self.ramp.end_K]
+        return f"{steps}, {' to '.join(f'{end:g}' for end in ends)} K"
+
     def run(self, engine: Engine) -> None:
         """Go on from the state's step to the end."""
         state = engine.state

@@ -27,6 +27,7 @@ class TransferStage(Stage):
 
     options: Transfer
     name: ClassVar[str] = "transfer test"
+    writes: ClassVar[tuple[str, ...]] = (TRANSFER,)
 
     @property
     def n_steps(self) -> int:  # type: ignore[override]
@@ -35,6 +36,15 @@ class TransferStage(Stage):
         numbers = {reference_options: options.reference_runs, model_options: options.runs}
         of_one = sum(n * n_steps_of(make(options, None, 0)) for make, n in numbers.items())
         return (1 + len(options.transfer_to)) * of_one
+
+    def summary(self) -> str:
+        """Its runs."""
+        options = self.options
+        names = ", ".join(str(name) for name in (options.structure, *options.transfer_to))
+        return (
+            f"{options.reference_runs} runs of the reference and {options.runs} of the model on each of "
+            f"{names}, {options.steps * options.timestep_fs / 1000:g} ps each"
+        )
 
     def run(self, engine: Engine) -> None:
         """Write transfer.json, then make every run that is not over."""

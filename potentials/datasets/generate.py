@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,8 +9,9 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
 from asecalc_ml.errors import DatasetError
+from asecalc_ml.files import obstacle
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
-from asecalc_ml.quantities import Duration_ps, Friction_per_ps, Temperature_K, Timestep_fs
+from asecalc_ml.quantities import Duration_ps, Friction_per_ps, Temperature_K, Timestep_fs, check_has_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,7 @@ class GenerateOptions(Options):
 
     @model_validator(mode="after")
     def _whole_steps(self) -> GenerateOptions:
+        check_has_steps("equilibration_ps", self.equilibration_ps, self.timestep_fs)
         steps = self.interval_fs / self.timestep_fs
         if steps < 1 or abs(steps - round(steps)) > 1e-6:
             raise ValueError(
@@ -95,10 +96,28 @@ class GenerateOptions(Options):
         StructureError
             If the structure is not found, or charge and spin do not fit it.
         """
-        self._check_output(overwrite)
+        self.check(overwrite)
         frames = list(self.frames(quiet))
         write_extxyz(self.output, frames)
         return self.output
+
+    def check(self, overwrite: bool = False) -> Atoms:
+        """Do what :meth:`run` does before its first step; nothing is written.
+
+        Returns
+        -------
+        Atoms
+            The structure with charge, spin, and a calculator that holds its energy and forces.
+
+        Raises
+        ------
+        DatasetError, StructureError
+            As :meth:`run`.
+        """
+        from asecalc_ml.potentials.datasets.sampling import evaluated
+
+        self._check_output(overwrite)
+        return evaluated(self)
 
     def frames(self, quiet: bool = True) -> Iterator[Atoms]:
         """Labelled frames one by one, all of the first temperature first."""
@@ -116,11 +135,7 @@ class GenerateOptions(Options):
                 f"{self.output} exists: give another output, or replace it with --overwrite "
                 "(overwrite=True in Python)"
             )
-        try:
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.output.parent).close()  # before hours of sampling are lost
-        except OSError as error:
-            reason = error.strerror or error
-            raise DatasetError(f"cannot write {self.output}: {reason}. Choose another folder.") from error
         if self.output.is_dir():
             raise DatasetError(f"{self.output} is a folder: add a file's name, such as frames.xyz")
+        if why := obstacle(self.output.parent):  # before hours of sampling are lost
+            raise DatasetError(f"cannot write {self.output} ({why}). Choose another folder.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import CalculationFailed, InputError
+from ase.calculators.calculator import BaseCalculator, CalculationFailed, InputError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixCom
 from ase.md.langevin import Langevin
@@ -63,12 +63,35 @@ def starting_structure(options: GenerateOptions) -> Atoms:
     return start
 
 
-def _dynamics(atoms: Atoms, options: GenerateOptions, temperature: float, rng) -> Langevin:
-    """ASE's integrator; a constraint holds the centre of mass, which keeps the canonical distribution."""
+def evaluated(options: GenerateOptions) -> Atoms:
+    """The structure at the start, its energy and forces computed once.
+
+    Raises
+    ------
+    DatasetError
+        If tblite is missing or cannot compute the structure.
+    StructureError
+        If the structure is not found, or charge and spin do not fit it.
+    """
+    atoms = starting_structure(options)
+    atoms.calc = _calculator(options)
     try:
-        atoms.calc = make_calculator({options.method: {"accuracy": ACCURACY}})
+        atoms.get_forces()
+    except (CalculationFailed, InputError) as error:
+        raise DatasetError(f"GFN2-xTB cannot compute {options.structure}: {error}") from error
+    return atoms
+
+
+def _calculator(options: GenerateOptions) -> BaseCalculator:
+    try:
+        return make_calculator({options.method: {"accuracy": ACCURACY}})
     except ModelError as error:
         raise DatasetError(f"labelling with {options.method} failed: {error}") from None
+
+
+def _dynamics(atoms: Atoms, options: GenerateOptions, temperature: float, rng) -> Langevin:
+    """ASE's integrator; a constraint holds the centre of mass, which keeps the canonical distribution."""
+    atoms.calc = _calculator(options)
     thermal = np.sqrt(atoms.get_masses() * (units.kB * temperature))
     atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * thermal[:, None])
     Stationary(atoms)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asecalc_ml.config import dump_yaml, load_options
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.files import write_whole
+from asecalc_ml.files import obstacle, write_whole
 from asecalc_ml.model_file import SUFFIX
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.split import Split
@@ -26,6 +26,8 @@ def check_directory(options: TrainOptions, resume: bool, replace: bool) -> None:
         If there is nothing to resume, the options have changed, or an unfinished training would be lost.
     """
     directory = options.training_directory
+    if why := obstacle(directory):
+        raise TrainingError(f"cannot write to {directory} ({why}): choose another `directory`")
     begun, finished = (directory / LAST).exists(), any(directory.glob(f"*{SUFFIX}"))
     if resume:
         _check_resumable(directory, begun, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from asecalc_ml.potentials.training.finish import fit_constant, load_best, regis
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
 from asecalc_ml.potentials.training.terms import less_terms
-from asecalc_ml.potentials.training.trainer import architecture, build_model, fit
+from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.threads import torch_threads
@@ -29,24 +30,58 @@ from asecalc_ml.threads import torch_threads
 FARTHEST_A = 20.0
 
 
+@dataclass(frozen=True)
+class Start:
+    """Everything that a training begins with.
+
+    Attributes
+    ----------
+    data : TrainingData
+        Frames as they were read.
+    learned : TrainingData
+        Frames with the labels that are fitted, less the terms that the model is trained on top of.
+    scaling : Scaling
+    model : Model
+        With its first weights.
+    """
+
+    data: TrainingData
+    learned: TrainingData
+    scaling: Scaling
+    model: Model
+
+
 def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
+    with torch_threads(options.threads), torch.random.fork_rng():
+        start = prepare(options, resume, replace)
+        begin(options, start.data.split, resume)
+        best = load_best(start.model, fit(options, start.learned, start.model, resume, quiet))
+        if "energy" not in options.loss.fitted:
+            fit_constant(best, start.learned.train)
+        return register(options, start.data, best, start.scaling, replace)
+
+
+def check(options: TrainOptions, resume: bool = False, replace: bool = False) -> Start:
+    """Do what :func:`run` does before its first step; nothing is written."""
+    with torch_threads(options.threads), torch.random.fork_rng():
+        return prepare(options, resume, replace)
+
+
+def prepare(options: TrainOptions, resume: bool, replace: bool) -> Start:
+    """Read the data, build the model, and refuse what cannot be trained."""
     Registry().check_free(options.name, replace)
     check_directory(options, resume, replace)
-    with torch_threads(options.threads), torch.random.fork_rng():
-        data = read_data(options, options.training_directory / SPLIT if resume else None)
-        _check_elements(options, data)
-        _check_cutoff(options, data)
-        learned = _learned(options, data)
-        scaling = fit_scaling(learned.train, options.reference_energies_eV)
-        model = _start(options, scaling)
-        _check_states(model, data)
-        _check_charges(options, model)
-        begin(options, data.split, resume)
-        best = load_best(model, fit(options, learned, model, resume, quiet))
-        if "energy" not in options.loss.fitted:
-            fit_constant(best, learned.train)
-        return register(options, data, best, scaling, replace)
+    accelerator(options.device)
+    data = read_data(options, options.training_directory / SPLIT if resume else None)
+    _check_elements(options, data)
+    _check_cutoff(options, data)
+    learned = _learned(options, data)
+    scaling = fit_scaling(learned.train, options.reference_energies_eV)
+    model = _start(options, scaling)
+    _check_states(model, data)
+    _check_charges(options, model)
+    return Start(data, learned, scaling, model)
 
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:

@@ -106,7 +106,7 @@ def _told_plainly() -> Iterator[None]:
 def _compile(task: EnergyForcesTask, train_loader: DataLoader, dynamic: bool) -> None:
     """Compile the training step, or say why not and go on without."""
     with_gradient = task.options.loss.needs_derivative
-    device = torch.device("cuda" if _accelerator(task.options.device) == "gpu" else "cpu")
+    device = torch.device("cuda" if accelerator(task.options.device) == "gpu" else "cpu")
     task.to(device)  # a trace keeps the model's buffers where they are now
     batches = [batch.to(device).inputs for batch in itertools.islice(train_loader, BATCHES_COMPARED)]
     try:
@@ -134,7 +134,7 @@ def _trainer(options: TrainOptions, quiet: bool) -> lightning.Trainer:
         callbacks.append(EarlyStopping(best_by, patience=options.patience_epochs))
     return lightning.Trainer(
         max_epochs=options.max_epochs,
-        accelerator=_accelerator(options.device),
+        accelerator=accelerator(options.device),
         devices=1,
         gradient_clip_val=options.optimizer.gradient_clip,
         callbacks=callbacks,
@@ -146,7 +146,7 @@ def _trainer(options: TrainOptions, quiet: bool) -> lightning.Trainer:
     )
 
 
-def _accelerator(device: str) -> str:
+def accelerator(device: str) -> str:
     """Lightning's name; "auto" takes no accelerator without float64, which geometry and sums need."""
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:

@@ -1,0 +1,110 @@
+"""What `validate` prints of a run, a training or a sampling that could begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from asecalc_ml.md_protocols.options import ProtocolOptions
+    from asecalc_ml.potentials.datasets.generate import GenerateOptions
+    from asecalc_ml.potentials.training.options import TrainOptions
+    from asecalc_ml.potentials.training.run import Start
+
+Lines = Iterator[tuple[str, str]]  # name and text; those without a text are left out
+
+
+def of_run(options: ProtocolOptions, atoms: Atoms, directory: Path) -> str:
+    """What a run will compute.
+
+    Parameters
+    ----------
+    options : ProtocolOptions
+    atoms : Atoms
+        As :meth:`ProtocolOptions.check` returns it.
+    directory : Path
+    """
+    return _text(f"{options.protocol} in {directory}", _of_run(options, atoms))
+
+
+def of_training(options: TrainOptions, start: Start) -> str:
+    """What a training will fit; start is what it begins with."""
+    return _text(f"a training in {options.training_directory}", _of_training(options, start))
+
+
+def of_generation(options: GenerateOptions, atoms: Atoms) -> str:
+    """What `data generate` will sample, from the structure with its calculator."""
+    return _text(f"frames for {options.output}", _of_generation(options, atoms))
+
+
+def _text(title: str, lines: Lines) -> str:
+    shown = [(name, text) for name, text in lines if text]
+    width = 2 + max(len(name) for name, _ in shown)
+    return "\n".join([title, *(f"  {name + ':':{width}}{text}" for name, text in shown)])
+
+
+def _of_training(options: TrainOptions, start: Start) -> Lines:
+    data, n_weights = start.data, sum(one.numel() for one in start.model.potential.parameters())
+    elements = sorted({symbol for atoms in data.train for symbol in atoms.symbols})
+    yield "model", f"{options.name}: {options.model['architecture']}, {n_weights:,} parameters"
+    yield "data", f"{data.source.label}, with {', '.join(elements)}"
+    parts = {"train": data.train, "validate": data.validation, "test": data.test}
+    yield "frames", ", ".join(f"{len(frames):,} to {name}" for name, frames in parts.items())
+    yield "labels", f"{', '.join(options.loss.fitted)} are fitted"
+    n_batches = -(-len(data.train) // options.batch_size)
+    yield "epochs", f"at most {options.max_epochs:,}, batches in each: {n_batches:,}"
+
+
+def _of_generation(options: GenerateOptions, atoms: Atoms) -> Lines:
+    yield "structure", f"{options.structure}, {_structure(atoms)}"
+    yield "calculator", _calculator(atoms)
+    kelvin = ", ".join(f"{one:g}" for one in options.temperatures_K)
+    yield "frames", f"{options.n_frames:,}, one every {options.interval_fs:g} fs, at {kelvin} K"
+    n_temperatures = len(options.temperatures_K)
+    n_steps = options.n_frames * options.steps_between_frames + n_temperatures * options.equilibration_steps
+    yield "dynamics", f"{n_steps:,} steps of {options.timestep_fs:g} fs"
+
+
+def _of_run(options: ProtocolOptions, atoms: Atoms) -> Lines:
+    yield "structure", f"{options.structure}, {_structure(atoms)}"
+    yield "calculator", _calculator(atoms)
+    for stage in options.stages():
+        yield stage.name, stage.summary()
+    yield "pressure", _pressure(options)
+    plan = options.plan()
+    if plan.n_frames is not None:
+        yield "frames", f"{plan.n_frames:,}, one every {plan.frame_interval_fs:g} fs"
+    yield "analyses", ", ".join(options.default_analyses if options.analyses is None else options.analyses)
+
+
+def _structure(atoms: Atoms) -> str:
+    from asecalc_ml.structures import charge_and_spin
+
+    charge, spin = charge_and_spin(atoms)
+    periodic = "".join(axis for axis, is_periodic in zip("abc", atoms.pbc, strict=True) if is_periodic)
+    parts = [
+        f"{atoms.get_chemical_formula()}, {len(atoms)} atoms",
+        f"periodic along {periodic}" if periodic else "",
+        f"charge {charge:+d}" if charge else "",
+        f"{spin} unpaired electrons" if spin else "",
+        f"{len(atoms.constraints)} constraints" if atoms.constraints else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _calculator(atoms: Atoms) -> str:
+    from asecalc_ml.calculators import describe_calculator
+
+    name, forces = describe_calculator(atoms.calc)["name"], atoms.get_forces()
+    largest = (forces**2).sum(axis=1).max() ** 0.5
+    return f"{name}, {atoms.get_potential_energy():.4f} eV, largest force {largest:.3g} eV/Å"
+
+
+def _pressure(options: ProtocolOptions) -> str:
+    """In bar, too, which shows a wrong unit."""
+    parts = [options, *getattr(options, "parts", ())]
+    found = dict.fromkeys(part.pressure_GPa for part in parts if hasattr(part, "pressure_GPa"))
+    return ", ".join(f"{value:g} GPa ({1e4 * value:g} bar)" for value in found)

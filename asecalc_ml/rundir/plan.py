@@ -1,0 +1,76 @@
+"""What a run will have written when it comes to its planned end: known before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.rundir import layout
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The planned contents of a run directory.
+
+    Attributes
+    ----------
+    protocol : str
+    files : frozenset of str or None
+        Names of the layout that its stages write; None if a stage does not declare them.
+    n_frames : int or None
+        Frames of the trajectory; None where their number is not known beforehand.
+    interval_fs : float or None
+        Time between frames; None where frames are not moments in time.
+    n_rows : int
+        Rows of thermo.csv.
+    columns : tuple of str
+        Columns of thermo.csv beyond those that every run has.
+    conserves_energy : bool
+        True if thermo.csv has a conserved energy.
+    """
+
+    protocol: str
+    files: frozenset[str] | None
+    n_frames: int | None = None
+    interval_fs: float | None = None
+    n_rows: int = 0
+    columns: tuple[str, ...] = ()
+    conserves_energy: bool = False
+
+    @property
+    def frame_interval_fs(self) -> float:
+        """Time between frames.
+
+        Raises
+        ------
+        AnalysisError
+            If frames are not moments in time.
+        """
+        if self.interval_fs is None:
+            raise AnalysisError(no_moments(self.protocol))
+        return self.interval_fs
+
+    def check_written(self, name: str) -> None:
+        """Refuse to read a file that the run will not have.
+
+        Parameters
+        ----------
+        name : str
+            That of a constant of :mod:`asecalc_ml.rundir.layout`, such as THERMO.
+
+        Raises
+        ------
+        AnalysisError
+        """
+        file = getattr(layout, name)
+        if self.files is not None and file not in self.files:
+            raise AnalysisError(
+                f"it is made from the {file.partition('.')[0]} of a run, and {self.protocol} with these "
+                f"options writes none, only {', '.join(sorted(self.files))}: remove this analysis, or use a "
+                "protocol that does"
+            )
+
+
+def no_moments(protocol: str) -> str:
+    """Message for an analysis over time of frames that are not moments in time."""
+    return f"frames of a run of {protocol} are no moments in time: this analysis is made for dynamics"
