@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from annotated_types import Gt, Le
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator, CalculationFailed
+from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators import describe_calculator, make_calculator
 from asecalc_ml.chains import name_of
-from asecalc_ml.errors import CalculationError, ConfigError, StructureError, lacks_room
+from asecalc_ml.errors import ConfigError, ModelError, StructureError, lacks_room
 from asecalc_ml.md_protocols.coordinate import Coordinate
 from asecalc_ml.md_protocols.coordinate_choice import choose
 from asecalc_ml.other_units import unit_hint
@@ -122,17 +122,17 @@ class Plan:
 
 
 def _check_computable(entry: Entry, atoms: Atoms) -> None:
+    """Refuse elements that a calculator does not know; what fails to converge here may do so elsewhere."""
     try:
         entry.calculator.get_property("forces", atoms.copy())
-    except (CalculationError, CalculationFailed):  # it may converge at other points
-        pass
-    except Exception as error:  # a calculator may raise anything
-        if lacks_room(error):
-            raise
+    except (StructureError, ConfigError, ModelError, NotImplementedError) as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise StructureError(
             f"{entry.label} cannot compute the structure: {reason}. Leave it out of the scan, or take another"
         ) from error
+    except Exception as error:  # a calculator may raise anything
+        if lacks_room(error):
+            raise
 
 
 def read_values(path: str) -> list[list[float | None]]:

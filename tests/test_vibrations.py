@@ -15,7 +15,7 @@ from asecalc_ml.analysis.normal_modes import NormalModes
 from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.analysis.report import write_report
 from asecalc_ml.cli import md
-from asecalc_ml.errors import AnalysisError, RunError, StructureError
+from asecalc_ml.errors import AnalysisError, ConfigError, RunError, StructureError
 from asecalc_ml.md_protocols.resume import resume_run
 from asecalc_ml.md_protocols.vibrations import Vibrations
 from asecalc_ml.rundir import EVALUATIONS, HESSIAN, RunReader
@@ -206,8 +206,9 @@ def test_a_calculator_that_fails_stops_it(tmp_path, monkeypatch):
 
 
 def test_autograd_that_is_not_there_names_the_remedy(tmp_path):
-    with pytest.raises(RunError, match="hessian: finite-differences"):
+    with pytest.raises(ConfigError, match="hessian: finite-differences"):
         vibrations(tmp_path / "run", molecule("N2"), SPRING, hessian="autograd")
+    assert not (tmp_path / "run").exists()
 
 
 # ---------------------------------------------------------------------- the whole way
