@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
@@ -51,6 +52,8 @@ def obstacle(directory: Path) -> str | None:
     nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not nearest.is_dir():
         return f"{nearest} is a file"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"{nearest}: {os.strerror(errno.EACCES)}"
     try:
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError as error:

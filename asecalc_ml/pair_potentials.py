@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from asecalc_ml.config import Options
-from asecalc_ml.quantities import Cutoff_A, Length_A
+from asecalc_ml.quantities import Length_A
 
 if TYPE_CHECKING:
     from asecalc_ml.potential import Potential
@@ -22,7 +22,7 @@ class LennardJones(Options):
         0.0103, gt=0, le=1000, description="depth of the well, eV; the default is argon's"
     )
     sigma_A: Length_A = Field(3.40, gt=0, description="distance at which the pair energy is zero, Å")
-    cutoff_A: Cutoff_A = Field(10.0, description="distance at which the pair energy ends, Å")
+    cutoff_A: Length_A = Field(10.0, gt=0, description="distance at which the pair energy ends, Å")
 
     def build(self) -> Potential:
         """The potential; nothing in it is trained."""
@@ -39,7 +39,7 @@ class Morse(Options):
     depth_eV: float = Field(2.0, gt=0, le=1000, description="depth of the well, eV")
     steepness_per_A: float = Field(1.5, gt=0, le=100, description="width parameter of the well, 1/Å")
     r0_A: Length_A = Field(1.2, gt=0, description="distance at the bottom of the well, Å")
-    cutoff_A: Cutoff_A = Field(6.0, description="distance at which the pair energy ends, Å")
+    cutoff_A: Length_A = Field(6.0, gt=0, description="distance at which the pair energy ends, Å")
 
     def build(self) -> Potential:
         """The potential; nothing in it is trained."""
@@ -59,7 +59,6 @@ class ZBL(Options):
     reach: float = Field(
         0.7,
         gt=0,
-        le=5,
         description="distance at which the repulsion of a pair ends, as a multiple of the sum of covalent "
         "radii; at 0.7 bonds, triple bonds included, do not feel it",
     )

@@ -29,8 +29,8 @@ Fmax_eV_A = Annotated[float, Field(ge=1e-8, le=5)]
 #: Cutoff of a potential. 500 was meant in pm, 0.35 in nm.
 Cutoff_A = Annotated[float, Field(ge=0.5, le=100)]
 
-#: A distance within a molecule, such as the center of a Gaussian.
-Length_A = Annotated[float, Field(ge=0, le=100)]
+#: A distance, such as the center of a Gaussian, or the end of a pair potential: 1000 is practically no end.
+Length_A = Annotated[float, Field(ge=0, le=10_000)]
 
 #: Characteristic scale of errors of energies (eV/atom), forces (eV/Å) or dipoles (e Å). 20 was meant in meV.
 ErrorScale = Annotated[float, Field(gt=0, le=10)]

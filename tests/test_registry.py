@@ -40,6 +40,8 @@ def read_only(monkeypatch):
     """Makes folders read-only, for root as well, whom permissions do not stop."""
 
     def make(*folders):
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
         access, unlink = os.access, Path.unlink
 
         def refused(path, *args, **kwargs):

@@ -276,7 +276,7 @@ def test_fine_tuning_another_architecture_is_refused(options):
 
 
 def test_a_diverging_training_is_stopped_with_a_remedy(options):
-    wild = {**options.optimizer.model_dump(), "learning_rate": 1e30, "gradient_clip": 1e30, "warmup_steps": 0}
+    wild = {**options.optimizer.model_dump(), "learning_rate": 10, "gradient_clip": 1e30, "warmup_steps": 0}
     with pytest.raises(TrainingError, match=r"lower optimizer\.learning_rate"):
         train(changed(options, optimizer=wild), quiet=True)
 

@@ -482,7 +482,7 @@ def test_by_the_command_line(tmp_path, monkeypatch):
 
 def test_template_and_example():
     text = CliRunner().invoke(md.app, ["template", "transfer"]).output
-    assert "reference: gfn2-xtb" in text
-    assert "- 1-propanol" in text
+    assert "reference:  # required, such as gfn2-xtb" in text
+    assert "transfer_to:  # required, such as [1-propanol, 2-propanol]" in text
     example = read_yaml(HERE.parent / "examples" / "transfer_ethanol.yaml")
     assert Transfer(**example).steps == 100_000

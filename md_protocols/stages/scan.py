@@ -43,8 +43,11 @@ class ScanStage(Stage):
     @property
     def n_steps(self) -> int:  # type: ignore[override]
         """Points of all calculators, as far as the options tell."""
-        n_calculators = 1 + len(self.options.more_calculators) + (self.options.reference is not None)
-        return n_calculators * (self.options.points or 1)
+        return self._n_calculators * (self.options.points or 1)
+
+    @property
+    def _n_calculators(self) -> int:
+        return 1 + len(self.options.more_calculators) + (self.options.reference is not None)
 
     def summary(self) -> str:
         """Coordinate and range."""
@@ -53,7 +56,7 @@ class ScanStage(Stage):
             values = f"at the values of {options.reference_values}"
         else:
             values = f"from {options.start:g} to {options.stop:g} in {options.points or POINTS} points"
-        return f"{options.kind}, {options.coordinate} {values}"
+        return f"{options.kind}, {options.coordinate} {values}, calculators: {self._n_calculators}"
 
     def run(self, engine: Engine) -> None:
         """Write scan.json, then a row and a frame for each point."""
