@@ -6,9 +6,7 @@ import logging
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +18,7 @@ from asecalc_ml.errors import ModelError
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
+from asecalc_ml.no_compiling import may_compile
 from asecalc_ml.package_cache import CompilationError, PackageCache, Shape
 from asecalc_ml.potential import PotentialInput
 from asecalc_ml.stored_model import StoredModel
@@ -40,7 +39,6 @@ CAPACITY_FACTOR = 1.1
 TRIPLET_CAPACITY_FACTOR = CAPACITY_FACTOR**2  # there are as many as pairs of pairs
 
 log = logging.getLogger(__name__)
-_may_build: ContextVar[bool] = ContextVar("may_build", default=True)
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ class Evaluator:
         """
         if self._packages is None or self.compile == "never":
             return False
-        if not _may_build.get() and not self._packages.has(shape):
+        if not may_compile() and not self._packages.has(shape):
             return False
         if self.compile == "always" or shape in self._promised:
             return True
@@ -234,16 +232,6 @@ class Evaluator:
         if n_needed > self._capacities.get(key, -1):
             self._capacities[key] = int(factor * n_needed)
         return self._capacities[key]
-
-
-@contextmanager
-def without_compiling() -> Iterator[None]:
-    """Let evaluators compile nothing inside; packages that were compiled before are used."""
-    token = _may_build.set(False)
-    try:
-        yield
-    finally:
-        _may_build.reset(token)
 
 
 def _is_static(graph: AtomGraph) -> bool:

@@ -22,6 +22,7 @@ from asecalc_ml.linear import is_linear
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
 from asecalc_ml.md_protocols.temperature import degrees_of_freedom
+from asecalc_ml.no_compiling import without_compiling
 from asecalc_ml.progress import make_progress
 from asecalc_ml.rundir import (
     CARD,
@@ -64,11 +65,10 @@ def check_run(
     options: ProtocolOptions, atoms: Atoms | None, directory: str | Path | None, overwrite: bool
 ) -> Atoms:
     """Do what :func:`start_run` does before its first step; see :meth:`ProtocolOptions.check`."""
-    from asecalc_ml.evaluator import without_compiling
-
-    atoms = examined(options, atoms, directory_of(options, directory), overwrite)
-    with threads(options), without_compiling():
-        first_state(options, atoms)
+    with without_compiling():
+        atoms = examined(options, atoms, directory_of(options, directory), overwrite)
+        with threads(options):
+            first_state(options, atoms)
     return atoms
 
 

@@ -135,8 +135,9 @@ def test_python_checks_the_same(tmp_path):
 def test_validate_compiles_nothing(file, monkeypatch, tiny_model_file):
     monkeypatch.setattr(PackageCache, "build", lambda *args: pytest.fail("it compiles"))
     always = {str(tiny_model_file): {"compile": "always"}}
-    path = file(protocol="nve", structure="ethanol", calculator=always, steps=10**7)
-    assert invoke(md, "validate", path).exit_code == 0
+    common = {"structure": "ethanol", "calculator": always}
+    assert invoke(md, "validate", file(protocol="nve", **common, steps=10**7)).exit_code == 0
+    assert invoke(md, "validate", file(**{**SCAN, **common}, more_calculators=[always])).exit_code == 0
 
 
 # ---------------------------------------------------------------------- what can
