@@ -15,6 +15,7 @@ from asecalc_ml.analysis.internal_coordinates import FollowedVectors
 from asecalc_ml.chains import Chains, all_chains, chain_values, join, matching, types_of
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.selection import KINDS, Selection, parse_selection
+from asecalc_ml.structure.minimum_image import image_shifts
 from asecalc_ml.topology import bond_graph
 
 if TYPE_CHECKING:
@@ -145,13 +146,9 @@ def grouped(chains: Chains, name: Callable) -> dict[str, Chains]:
 
 def _nearest_images(atoms: Atoms, indices: list[int]) -> Chains:
     """One chain of atoms that need not be bonded, from each to the nearest image of the next."""
-    from ase.geometry import complete_cell, find_mic
-
     indices = np.array(indices)
     raw = np.diff(atoms.positions[indices], axis=0)
-    nearest, _ = find_mic(raw, atoms.cell, atoms.pbc)
-    shifts = np.rint((nearest - raw) @ np.linalg.inv(complete_cell(atoms.cell))).astype(int)
-    return Chains(indices[None], shifts[None])
+    return Chains(indices[None], image_shifts(raw, atoms.cell.array, atoms.pbc)[None])
 
 
 # ------------------------------------------------------------------------------------------------ values

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.structure.minimum_image import Lattices
+
 if TYPE_CHECKING:
     from asecalc_ml.frames import Frames
     from asecalc_ml.rundir import RunReader
@@ -15,10 +17,11 @@ class FollowedVectors:
     """Vectors between pairs of atoms, each followed through the periodic images from frame to frame.
 
     With the cell shift s of the bond at the start, ``vector = positions[j] - positions[i] + s @ cell``, with
-    the cell of the frame. Where an atom is put back into the cell between two frames, the vector would jump
-    by about a cell vector; the shift takes the jump back. Unlike the minimum image this is exact in cells
-    smaller than two bond lengths too, and wrapped and unwrapped trajectories give the same. Jumps are told in
-    fractions of the cell, so that a cell that changes makes none.
+    the cell of the frame. Where an atom is put back into the cell between two frames, the vector jumps by a
+    lattice vector; s is then changed so that the step from the frame before is the shortest
+    (:mod:`asecalc_ml.structure.minimum_image`). Unlike the minimum image of the vector itself this is right
+    for bonds longer than half the cell too, and wrapped and unwrapped trajectories give the same. Steps are
+    differences of fractional coordinates, so a change of the cell is not mistaken for a jump.
 
     Parameters
     ----------
@@ -33,22 +36,22 @@ class FollowedVectors:
         self._first, self._second = np.asarray(pairs, dtype=int).T
         self._shifts = np.asarray(shifts, dtype=int)
         self._pbc = np.asarray(run.pbc, dtype=bool)
-        self._last = np.zeros((len(self._first), 3))
+        self._last = np.zeros((1, len(self._first), 3))
         if self._pbc.any():
             start = self._raw(np.asarray(run.atoms.positions, dtype=float))
-            self._last = start @ np.linalg.inv(complete_cells(np.asarray(run.cell)[None]))[0]
+            self._last = Lattices(run.cell, self._pbc).fractional(start)
 
     def __call__(self, frames: Frames) -> np.ndarray:
         """Vectors in the next frames, shape (n_frames, n_pairs, 3), Å."""
         raw = self._raw(frames.positions)
         if not self._pbc.any() or len(raw) == 0:
             return raw
-        cells = complete_cells(frames.cells)
-        fractional = raw @ np.linalg.inv(cells)
-        steps = np.diff(fractional, axis=0, prepend=self._last[None])
-        shifts = self._shifts - np.cumsum(np.rint(steps).astype(int) * self._pbc, axis=0)
-        self._last, self._shifts = fractional[-1], shifts[-1]
-        return raw + shifts @ cells
+        lattices = Lattices(frames.cells, self._pbc)
+        fractional = lattices.fractional(raw)
+        steps = np.diff(fractional, axis=0, prepend=self._last) * self._pbc
+        shifts = self._shifts + np.cumsum(lattices.shifts(steps @ lattices.cells), axis=0)
+        self._last, self._shifts = fractional[-1:], shifts[-1]
+        return raw + shifts @ lattices.cells
 
     def _raw(self, positions: np.ndarray) -> np.ndarray:
         return positions[..., self._second, :] - positions[..., self._first, :]
@@ -80,32 +83,12 @@ class FollowedPositions:
         """Unwrapped positions of the next frames, shape (n_frames, n_atoms, 3), Å."""
         if not self._pbc.any() or len(frames) == 0:
             return frames.positions
-        cells = complete_cells(frames.cells)
-        inverse = np.linalg.inv(cells)
-        fractional = frames.positions @ inverse
-        wrapped = (fractional - np.floor(fractional) * self._pbc) @ cells
+        lattices = Lattices(frames.cells, self._pbc)
+        fractional = lattices.fractional(frames.positions)
+        wrapped = (fractional - np.floor(fractional) * self._pbc) @ lattices.cells
         if self._wrapped is None:
             self._wrapped, self._position = wrapped[0], wrapped[0]
-        raw = np.diff(wrapped, axis=0, prepend=self._wrapped[None])
-        steps = raw - (np.rint(raw @ inverse) * self._pbc) @ cells
+        steps = lattices.shortest(np.diff(wrapped, axis=0, prepend=self._wrapped[None]))
         found = self._position + np.cumsum(steps, axis=0)
         self._wrapped, self._position = wrapped[-1], found[-1]
         return found
-
-
-def complete_cells(cells: np.ndarray) -> np.ndarray:
-    """Cells with a unit vector in place of each missing one, as slabs and molecules have them.
-
-    Parameters
-    ----------
-    cells : array, shape (n_frames, 3, 3), Å
-
-    Returns
-    -------
-    array, shape (n_frames, 3, 3)
-    """
-    from ase.geometry import complete_cell
-
-    if (np.linalg.norm(cells, axis=-1) > 0).all():
-        return cells
-    return np.array([complete_cell(cell) for cell in cells])

@@ -20,6 +20,7 @@ from asecalc_ml.analysis.base import NO_FRAME
 from asecalc_ml.analysis.radial import RadialCurve, RadialDistribution, RadialResult
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics import CondensedSeries, block_average
+from asecalc_ml.structure.lattice import shortest_period
 from asecalc_ml.topology import canonical_pattern
 
 if TYPE_CHECKING:
@@ -148,12 +149,11 @@ def _default_pairs(symbols: list[str], has_images: bool) -> list[tuple[str, str]
 
 
 def _default_range(run: RunReader) -> float:
-    """Half the narrowest width of a periodic cell, beyond which images of neighbors follow.
+    """Half the shortest lattice vector: the largest sphere without two images of one atom.
 
-    Elsewhere 1.5 times the largest extent of the structure at the start.
+    Without a density 1.5 times the largest extent of the structure at the start.
     """
     if not np.all(run.pbc):
         extent = float(np.linalg.norm(np.ptp(run.atoms.positions, axis=0)))
         return min(DEFAULT_RANGE_A, max(1.5 * extent, 1.0))
-    heights = 1 / np.linalg.norm(np.linalg.inv(run.cell), axis=0)
-    return float(min(DEFAULT_RANGE_A, heights.min() / 2))
+    return min(DEFAULT_RANGE_A, shortest_period(run.cell, run.pbc) / 2)

@@ -11,6 +11,7 @@ from asecalc_ml.analysis.base import Record
 from asecalc_ml.analysis.scan_curve import WHOLE, Numbers
 from asecalc_ml.chains import name_of
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.minimum_image import minimum_image
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -74,4 +75,7 @@ def _structures(run: RunReader, about: dict[str, Any]) -> Structures:
 
 
 def _distance(atoms: Atoms | None, pair: tuple[int, int]) -> float | None:
-    return None if atoms is None else float(atoms.get_distance(*pair, mic=bool(atoms.pbc.any())))
+    if atoms is None:
+        return None
+    vector = np.diff(atoms.positions[list(pair)], axis=0)
+    return float(np.linalg.norm(minimum_image(vector, atoms.cell.array, atoms.pbc)))

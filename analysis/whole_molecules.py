@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.structure.minimum_image import Lattices
 from asecalc_ml.topology import BondGraph, find_bonds_and_shifts
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class WholeMolecules:
 
     Bonds are those of the starting structure. Atoms of a network without end, such as a crystal, are put
     into the cell one by one at the start, and stay with their neighbors from then on, whatever the frames'
-    own images: a bond's atoms are taken to move less than half a cell with respect to each other.
+    own images: the shortest displacement of a bond's atoms with respect to each other counts.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class WholeMolecules:
         graph = BondGraph(len(atoms), self.bonds, found)
         self._molecules, self._pbc = graph.molecules, atoms.pbc
         self._levels = _levels(graph)
-        self._start = _fractions(atoms.positions, atoms.cell.array)
+        self._start = Lattices(atoms.cell.array, self._pbc).fractional(atoms.positions)[0]
         self._images = self._chosen_images(found)
         self.shifts = found + self._images[self.bonds[:, 0]] - self._images[self.bonds[:, 1]]
 
@@ -66,21 +67,21 @@ class WholeMolecules:
         """
         if not self._pbc.any():
             return positions
-        cell = _complete(cell)
-        fractions = _fractions(positions, cell)
+        lattice = Lattices(cell, self._pbc)
+        fractions = lattice.fractional(positions)[0]
         moved = (fractions - self._start) * self._pbc
-        steps = self._images - self._jumps(moved)
+        steps = self._images + self._back(moved, lattice)
         centres = _means(self._molecules, fractions + steps)
         drift = _means(self._molecules, moved + steps - self._images)
-        back = np.where(self._endless[:, None], np.round(drift), np.floor(centres)) * self._pbc
-        return positions + (steps - back) @ cell
+        inside = np.where(self._endless[:, None], _shifts(drift, lattice), -np.floor(centres) * self._pbc)
+        return positions + (steps + inside) @ lattice.cells[0]
 
-    def _jumps(self, moved: np.ndarray) -> np.ndarray:
-        """Cell vectors that each atom has jumped by beyond the atom it hangs on, shape (n_atoms, 3)."""
-        jumps = np.zeros_like(moved)
+    def _back(self, moved: np.ndarray, lattice: Lattices) -> np.ndarray:
+        """Cell shifts that take back the jumps of atoms beyond those they hang on, shape (n_atoms, 3)."""
+        back = np.zeros_like(moved)
         for atoms, hosts, _ in self._levels:
-            jumps[atoms] = np.round(moved[atoms] - (moved[hosts] - jumps[hosts]))
-        return jumps
+            back[atoms] = _shifts(moved[atoms] - moved[hosts] - back[hosts], lattice)
+        return back
 
 
 def _levels(graph: BondGraph) -> list[Level]:
@@ -100,14 +101,9 @@ def _levels(graph: BondGraph) -> list[Level]:
     return levels
 
 
-def _complete(cell: np.ndarray) -> np.ndarray:
-    from ase.geometry import complete_cell
-
-    return complete_cell(cell)
-
-
-def _fractions(positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    return positions @ np.linalg.inv(_complete(cell))
+def _shifts(moved: np.ndarray, lattice: Lattices) -> np.ndarray:
+    """Cell shifts that make displacements in fractional coordinates, shape (n_atoms, 3), the shortest."""
+    return lattice.shifts(moved @ lattice.cells)[0]
 
 
 def _means(groups: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def check_structure(atoms: Atoms) -> None:
         For no atoms, positions or cell that are not finite, a periodic direction without a cell
         vector, and two atoms (periodic images included) closer than 0.4 Å; the message names them.
     """
-    from asecalc_ml.neighbors.enclosing import check_cell
+    from asecalc_ml.structure.lattice import check_cell
 
     if len(atoms) == 0:
         raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")

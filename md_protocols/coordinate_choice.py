@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic
 
 from asecalc_ml.chains import all_chains, name_of, types_of
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.coordinate import KINDS, Coordinate
 from asecalc_ml.selection import parse_terms
+from asecalc_ml.structure.minimum_image import minimum_image
 from asecalc_ml.topology import BondGraph, bond_graph
 
 Shift = tuple[int, int, int]
@@ -169,7 +169,8 @@ def _contiguous(atoms: Atoms, indices: Sequence[int], shifts: dict[int, Shift]) 
         return copy
     given, positions = atoms.positions, atoms.get_positions()
     for before, here in pairwise(indices):
-        positions[here] = positions[before] + find_mic(given[here] - given[before], atoms.cell, atoms.pbc)[0]
+        step = minimum_image(given[here] - given[before], atoms.cell.array, atoms.pbc)
+        positions[here] = positions[before] + step
     anchor = indices[-1]
     for i in shifts.keys() - set(indices):
         crossed = np.subtract(shifts[i], shifts[anchor]) @ atoms.cell.array

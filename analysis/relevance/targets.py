@@ -166,12 +166,13 @@ class Force(Target):
     def _bond(self, subject: Subject) -> Tensor:
         """Nearest image of the other atom, seen from the atom; all pairs lie within the graph's own cell."""
         import torch
-        from ase.geometry import find_mic
+
+        from asecalc_ml.structure.minimum_image import minimum_image
 
         graph, starts = subject.graph, first_atoms(subject)
         vectors = (graph.positions[starts + self.towards] - graph.positions[starts + self.atom]).cpu().numpy()
         near = [
-            find_mic(vector, cell.cpu().numpy(), pbc.cpu().numpy())[0]
+            minimum_image(vector, cell.cpu().numpy(), pbc.cpu().numpy())
             for vector, cell, pbc in zip(vectors, graph.cell, graph.pbc, strict=True)
         ]
         return torch.stack([graph.positions.new_tensor(vector) for vector in near])

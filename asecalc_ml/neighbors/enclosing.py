@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from asecalc_ml.errors import StructureError
+from asecalc_ml.structure.lattice import check_cell, complete, flatness, reduced
 
-#: Smallest singular value of the periodic vectors, each divided by its length, below which they count as
-#: dependent: no crystal's angles are within 0.006 degrees of it, and lattice sums lose digits beyond.
-FLATTEST = 1e-4
-
-#: The same for cells that are reduced before a search, which visits more images the flatter the cell is.
+#: Flatness below which cells are reduced before a search, which visits more images the flatter the cell is.
 SKEWED = 0.4
 
 #: Neighbors of one atom above which a cell is taken for a mistake of units; at 6 Å, 1100 atoms per Å³.
@@ -41,45 +38,6 @@ def check_geometry(positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> None
             "it again from an earlier frame with a shorter time step"
         )
     check_cell(cell, pbc)
-
-
-def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
-    """Refuse NaN, and periodic directions without a cell vector of their own.
-
-    Raises
-    ------
-    StructureError
-    """
-    if not np.isfinite(cell).all():
-        raise StructureError(
-            f"the cell is not finite ({cell.tolist()}): set it anew with atoms.set_cell(...); if it comes "
-            "from dynamics at constant pressure, use a slower barostat or a shorter time step"
-        )
-    if pbc.any() and flatness(cell[pbc]) < FLATTEST:
-        raise StructureError(
-            f"pbc is {pbc.tolist()}, but the cell vectors along these directions are zero or parallel; "
-            "set a cell with atoms.set_cell(...), or atoms.pbc = False for a molecule"
-        )
-
-
-def flatness(vectors: np.ndarray) -> float:
-    """Smallest singular value of the vectors at unit length: 1 if orthogonal, 0 if dependent."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not lengths.all():
-        return 0.0
-    return float(np.linalg.svd(vectors / lengths, compute_uv=False)[-1])
-
-
-def complete(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """The cell with orthonormal vectors along the directions that are not periodic.
-
-    What a cell says about directions that are not periodic means nothing: vectors there may be zero
-    (a molecule, ASE's bare slabs), parallel, or too short for the structure.
-    """
-    completed = np.array(cell, dtype=float)
-    if not pbc.all():
-        completed[~pbc] = _normals(completed[pbc])
-    return completed
 
 
 def enclosing_cell(
@@ -155,13 +113,5 @@ def _check_far_atoms(positions: Tensor, box: np.ndarray) -> None:
 def _reduced(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if flatness(box) > SKEWED:
         return box, np.eye(3)
-    from ase.geometry import minkowski_reduce
-
-    reduced, operation = minkowski_reduce(box)
-    return np.asarray(reduced), operation.astype(float)
-
-
-def _normals(vectors: np.ndarray) -> np.ndarray:
-    """Orthonormal rows that span the complement of the given row vectors."""
-    _, singular_values, rows = np.linalg.svd(vectors.reshape(-1, 3), full_matrices=True)
-    return rows[len(singular_values) :]
+    compact, operation = reduced(box, np.ones(3, dtype=bool))
+    return compact, operation.astype(float)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.neighbors.enclosing import complete
 from asecalc_ml.neighbors.pairs import (
     Pairs,
     all_pairs,
@@ -19,6 +18,7 @@ from asecalc_ml.neighbors.pairs import (
     takes_all_pairs,
     within,
 )
+from asecalc_ml.structure.lattice import complete
 
 DEFAULT_SKIN_A = 1.0
 

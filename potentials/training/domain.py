@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import complete_cell
 
 from asecalc_ml.card import Domain
 from asecalc_ml.chains import all_chains, chain_values
 from asecalc_ml.histogram import Histogram
 from asecalc_ml.pair_classes import classed_pairs
+from asecalc_ml.structure.minimum_image import image_shifts
 from asecalc_ml.topology import BondGraph, bond_graph, canonical_pattern
 
 DISTANCE_WIDTH_A = 0.02
@@ -74,18 +74,20 @@ def _bonds_of(atoms: Atoms, references: list[Reference]) -> BondGraph:
 
 
 def _lengths(atoms: Atoms, graph: BondGraph) -> np.ndarray:
+    return np.linalg.norm(_vectors(atoms, graph), axis=1)
+
+
+def _vectors(atoms: Atoms, graph: BondGraph) -> np.ndarray:
     i, j = graph.bonds.T
-    return np.linalg.norm(atoms.positions[j] - atoms.positions[i] + graph.shifts @ atoms.cell.array, axis=1)
+    return atoms.positions[j] - atoms.positions[i] + graph.shifts @ atoms.cell.array
 
 
 def _with_images_of(atoms: Atoms, first: Atoms, graph: BondGraph) -> BondGraph:
     """The first frame's bonds with this frame's cell shifts: an atom may have been put back into the cell."""
     if not atoms.pbc.any() or len(graph.bonds) == 0:
         return graph
-    i, j = graph.bonds.T
-    before, after = (frame.positions[j] - frame.positions[i] for frame in (first, atoms))
-    jumps = (after - before) @ np.linalg.inv(complete_cell(atoms.cell))
-    shifts = graph.shifts - np.rint(jumps).astype(int) * atoms.pbc
+    moved = _vectors(atoms, graph) - _vectors(first, graph)
+    shifts = graph.shifts + image_shifts(moved, atoms.cell.array, atoms.pbc)
     return BondGraph(len(atoms), graph.bonds, shifts)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from asecalc_ml.errors import TrainingError
+from asecalc_ml.structure.minimum_image import minimum_image
 
 
 def info_values(frames: Sequence[Atoms], key: str | None) -> list[Hashable]:
@@ -64,13 +64,13 @@ def _close_pairs(frames: Sequence[Atoms], distance_A: float) -> list[tuple[int, 
 
 def _close_among(frames: Sequence[Atoms], same: np.ndarray, distance_A: float) -> list[tuple[int, int]]:
     positions = np.array([frames[k].positions for k in same])
-    cells = np.array([frames[k].cell.array for k in same])
+    cells = np.array([frames[k].cell.array * frames[k].pbc[:, None] for k in same])
     pairs = []
     for a, first in enumerate(same[:-1]):
         later = np.flatnonzero(np.abs(cells[a + 1 :] - cells[a]).max(axis=(1, 2)) < distance_A) + a + 1
         vectors = (positions[later] - positions[a]).reshape(-1, 3)
         if frames[first].pbc.any() and len(later):
-            vectors, _ = find_mic(vectors, cells[a], frames[first].pbc)
+            vectors = minimum_image(vectors, cells[a], frames[first].pbc)
         mean_square = (vectors**2).sum(axis=1).reshape(-1, positions.shape[1]).mean(axis=1)
         pairs += [(int(first), int(same[b])) for b in later[mean_square < distance_A**2]]
     return pairs
