@@ -46,9 +46,9 @@ class FollowedVectors:
         raw = self._raw(frames.positions)
         if not self._pbc.any() or len(raw) == 0:
             return raw
-        lattices = Lattices(frames.cells, self._pbc)
+        lattices = frames.lattices(self._pbc)
         fractional = lattices.fractional(raw)
-        steps = np.diff(fractional, axis=0, prepend=self._last) * self._pbc
+        steps = fractional - np.concatenate([self._last, fractional[:-1]])
         shifts = self._shifts + np.cumsum(lattices.shifts(steps @ lattices.cells), axis=0)
         self._last, self._shifts = fractional[-1:], shifts[-1]
         return raw + shifts @ lattices.cells
@@ -83,12 +83,11 @@ class FollowedPositions:
         """Unwrapped positions of the next frames, shape (n_frames, n_atoms, 3), Å."""
         if not self._pbc.any() or len(frames) == 0:
             return frames.positions
-        lattices = Lattices(frames.cells, self._pbc)
-        fractional = lattices.fractional(frames.positions)
-        wrapped = (fractional - np.floor(fractional) * self._pbc) @ lattices.cells
+        lattices = frames.lattices(self._pbc)
+        wrapped = frames.positions - np.floor(lattices.fractional(frames.positions)) @ lattices.cells
         if self._wrapped is None:
-            self._wrapped, self._position = wrapped[0], wrapped[0]
-        steps = lattices.shortest(np.diff(wrapped, axis=0, prepend=self._wrapped[None]))
+            self._wrapped, self._position = wrapped[:1], wrapped[0]
+        steps = lattices.shortest(wrapped - np.concatenate([self._wrapped, wrapped[:-1]]))
         found = self._position + np.cumsum(steps, axis=0)
-        self._wrapped, self._position = wrapped[-1], found[-1]
+        self._wrapped, self._position = wrapped[-1:], found[-1]
         return found

@@ -50,7 +50,7 @@ class WholeMolecules:
             images[atoms] = images[hosts] + shifts
         crossing = (found + images[self.bonds[:, 0]] - images[self.bonds[:, 1]]).any(axis=1)
         self._endless = np.isin(self._molecules, self._molecules[self.bonds[crossing, 0]])
-        inside = np.floor(self._start + 1e-6).astype(int) * self._pbc
+        inside = np.floor(self._start + 1e-6).astype(int)
         return np.where(self._endless[:, None], -inside, images)
 
     def place(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
@@ -69,11 +69,11 @@ class WholeMolecules:
             return positions
         lattice = Lattices(cell, self._pbc)
         fractions = lattice.fractional(positions)[0]
-        moved = (fractions - self._start) * self._pbc
+        moved = fractions - self._start
         steps = self._images + self._back(moved, lattice)
         centres = _means(self._molecules, fractions + steps)
         drift = _means(self._molecules, moved + steps - self._images)
-        inside = np.where(self._endless[:, None], _shifts(drift, lattice), -np.floor(centres) * self._pbc)
+        inside = np.where(self._endless[:, None], _shifts(drift, lattice), -np.floor(centres))
         return positions + (steps + inside) @ lattice.cells[0]
 
     def _back(self, moved: np.ndarray, lattice: Lattices) -> np.ndarray:

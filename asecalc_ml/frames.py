@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.minimum_image import Lattices
 
 COORDINATES_A_CHUNK = 3_000_000  # 24 MB for each quantity
 MAX_FRAMES_A_CHUNK = 1000
@@ -68,6 +69,23 @@ class Frames:
     def energies(self) -> np.ndarray:
         """Potential energies, shape (n_frames,), eV; AnalysisError where none were written."""
         return self._found("energies")
+
+    def lattices(self, pbc: np.ndarray) -> Lattices:
+        """Lattices of the frames for these periodic directions; all analyses of a chunk share them.
+
+        Raises
+        ------
+        StructureError
+            If a periodic direction has no cell vector of its own.
+        """
+        key = tuple(pbc)
+        if key not in self._lattices:
+            self._lattices[key] = Lattices(self.cells, pbc)
+        return self._lattices[key]
+
+    @cached_property
+    def _lattices(self) -> dict[tuple[bool, ...], Lattices]:
+        return {}
 
     def _found(self, quantity: str) -> np.ndarray:
         array = self.read(quantity)

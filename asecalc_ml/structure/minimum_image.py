@@ -58,7 +58,7 @@ def image_shifts(vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.n
         Zero along open directions.
     """
     vectors = np.asarray(vectors, dtype=float)
-    return Lattices(cell, pbc).shifts(vectors.reshape(1, -1, 3)).reshape(vectors.shape)
+    return Lattices(cell, pbc).shifts(vectors.reshape(1, -1, 3)).reshape(vectors.shape).astype(int)
 
 
 class Lattices:
@@ -87,53 +87,54 @@ class Lattices:
         self._operations = _operations(cells, self._pbc)
         self.cells = complete(cells, self._pbc)
         self._basis = self._operations @ self.cells
-        orthogonal = _orthogonalised(self._basis)
-        squares = np.sum(orthogonal**2, axis=-1, keepdims=True)
-        self._duals = orthogonal / squares
-        self._near = squares.min(axis=(1, 2), initial=np.inf)[:, None] / 4
+        self._near = _squares(_orthogonalised(self._basis)).min(axis=1, initial=np.inf)[:, None] / 4
 
     def fractional(self, vectors: np.ndarray) -> np.ndarray:
-        """Fractional coordinates of vectors, shape (n_frames, n_vectors, 3); in Å along open directions."""
+        """Fractional coordinates, shape (n_frames, n_vectors, 3), of vectors; zero along open directions."""
         return vectors @ self._inverse
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        return np.linalg.inv(self.cells)
+        return np.linalg.inv(self.cells) * self._pbc
 
     def shortest(self, vectors: np.ndarray) -> np.ndarray:
         """Shortest images of vectors, shape (n_frames, n_vectors, 3), Å."""
         return vectors + self.shifts(vectors) @ self.cells
 
     def shifts(self, vectors: np.ndarray) -> np.ndarray:
-        """Cell shifts s for which ``vectors + s @ cells`` is shortest, whole, (n_frames, n_vectors, 3)."""
-        shifts = np.zeros(vectors.shape, dtype=int)
-        far = np.einsum("...i,...i", vectors, vectors) >= self._near
+        """Cell shifts s for which ``vectors + s @ cells`` is shortest, shape (n_frames, n_vectors, 3).
+
+        Whole numbers as float, since products of integers with cells are slow.
+        """
+        shifts = np.zeros(vectors.shape)
+        far = _squares(vectors) >= self._near
         if far.any():
             frame = np.nonzero(far)[0] if len(self.cells) > 1 else slice(None)
-            basis, duals, operations = (one[frame] for one in (self._basis, self._duals, self._operations))
-            found = _closest(vectors[far], basis, duals)
-            shifts[far] = -(found[:, None] @ operations)[:, 0]
+            near = np.broadcast_to(self._near, far.shape)[far]
+            found = _closest(vectors[far], self._basis[frame], near)
+            shifts[far] = -(found[:, None] @ self._operations[frame])[:, 0]
         return shifts
 
 
 def _operations(cells: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """Whole numbers that make a reduced basis of the periodic vectors, shape (n_cells, n_periodic, 3)."""
-    operations = np.zeros((len(cells), pbc.sum(), 3), dtype=int)
-    left = np.arange(len(cells) if pbc.any() else 0)
+    operations, left = np.zeros((len(cells), pbc.sum(), 3)), np.arange(len(cells))
+    operation = np.eye(3)[pbc]
     while len(left):
-        basis, operation = (rows[pbc] for rows in reduced(cells[left[0]], pbc))
-        operation = operation[np.argsort(np.linalg.norm(basis, axis=1))]
+        lengths = np.linalg.norm(operation @ cells[left[0]], axis=1)
+        operation = operation[np.argsort(lengths)]
         shared = _is_reduced(operation @ cells[left])
         operations[left[shared]] = operation
         left = left[~shared]
+        operation = reduced(cells[left[0]], pbc)[1][pbc] if len(left) else operation
     return operations
 
 
 def _is_reduced(basis: np.ndarray) -> np.ndarray:
     """Whether the search of :func:`_closest` is exact in each basis, shape (n_cells,)."""
-    squares = np.sum(_orthogonalised(basis) ** 2, axis=-1)
-    before = np.cumsum(squares, axis=1)[:, :-1]
-    return (before < 8 * squares[:, 1:]).all(axis=1)
+    squares = _squares(_orthogonalised(basis))
+    before = np.cumsum(squares, axis=1) - squares
+    return (before < 8 * squares).all(axis=1)
 
 
 def _orthogonalised(basis: np.ndarray) -> np.ndarray:
@@ -141,22 +142,39 @@ def _orthogonalised(basis: np.ndarray) -> np.ndarray:
     found = np.array(basis, dtype=float)
     for i in range(found.shape[1]):
         for j in range(i):
-            along = np.sum(found[:, i] * found[:, j], axis=-1) / np.sum(found[:, j] ** 2, axis=-1)
+            along = np.einsum("ni,ni->n", found[:, i], found[:, j]) / _squares(found[:, j])
             found[:, i] -= along[:, None] * found[:, j]
     return found
 
 
-def _closest(vectors: np.ndarray, basis: np.ndarray, duals: np.ndarray) -> np.ndarray:
-    """Coefficients of the lattice vector closest to each vector, shape (n_vectors, n_periodic), int."""
-    n_periodic = basis.shape[1]
-    best, least = np.zeros((len(vectors), n_periodic), dtype=int), np.full(len(vectors), np.inf)
-    for steps in product((0, -1, 1), repeat=n_periodic - 1):
-        rest, found = vectors, np.empty_like(best)
-        for i, step in zip(reversed(range(n_periodic)), (*steps, 0), strict=True):
-            whole = np.rint(np.sum(rest * duals[:, i], axis=-1)) + step
-            rest = rest - whole[:, None] * basis[:, i]
-            found[:, i] = whole
-        squares = np.sum(rest**2, axis=-1)
-        better = squares < least
-        best[better], least[better] = found[better], squares[better]
+def _squares(vectors: np.ndarray) -> np.ndarray:
+    return np.einsum("...i,...i->...", vectors, vectors)
+
+
+def _closest(vectors: np.ndarray, basis: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Coefficients of the lattice vector closest to each vector, shape (n_vectors, n_periodic).
+
+    A remainder whose square is below ``near``, shape (n_vectors,), is the shortest.
+    """
+    orthogonal = _orthogonalised(basis)
+    duals = orthogonal / _squares(orthogonal)[..., None]
+    steps = list(product((0, -1, 1), repeat=basis.shape[1] - 1))
+    best, least = _rounded(vectors, basis, duals, steps[0])
+    unsure = np.flatnonzero(least >= near)
+    basis, duals = (np.broadcast_to(one, (len(vectors), *one.shape[1:]))[unsure] for one in (basis, duals))
+    for step in steps[1:] if len(unsure) else ():
+        found, squares = _rounded(vectors[unsure], basis, duals, step)
+        better = squares < least[unsure]
+        best[unsure[better]], least[unsure[better]] = found[better], squares[better]
     return best
+
+
+def _rounded(
+    vectors: np.ndarray, basis: np.ndarray, duals: np.ndarray, steps: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients rounded from the last to the first and moved by the steps, and squares of remainders."""
+    rest, found = vectors, np.empty(vectors.shape[:1] + basis.shape[1:2])
+    for i, step in zip(reversed(range(basis.shape[1])), (*steps, 0), strict=True):
+        found[:, i] = np.rint(np.einsum("ni,ni->n", rest, duals[:, i])) + step
+        rest = rest - found[:, i, None] * basis[:, i]
+    return found, _squares(rest)
