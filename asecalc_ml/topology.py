@@ -18,6 +18,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
+from asecalc_ml.structure.lattice import reduced
+
 BOND_TOLERANCE = 1.3
 FORMED_TOLERANCE = 1.2
 BROKEN_TOLERANCE = 1.6
@@ -57,13 +59,30 @@ def find_bonds_and_shifts(atoms: Atoms, tolerance: float = BOND_TOLERANCE) -> tu
         Rows i <= j, sorted by i, j, shift; each bond once.
     shifts : ndarray of int, shape (n_bonds, 3)
     """
-    from ase.neighborlist import natural_cutoffs, neighbor_list
+    from ase.neighborlist import natural_cutoffs, primitive_neighbor_list
 
-    first, second, shifts = neighbor_list("ijS", atoms, natural_cutoffs(atoms, mult=tolerance))
+    positions, box, operation = _enclosed(atoms)
+    radii = natural_cutoffs(atoms, mult=tolerance)
+    first, second, shifts = primitive_neighbor_list("ijS", atoms.pbc, box, positions, radii)
+    shifts = shifts @ operation
     once = (first < second) | ((first == second) & _is_positive(shifts))
     bonds, shifts = np.stack([first, second], axis=1)[once], shifts[once]
     order = np.lexsort((*shifts.T[::-1], bonds[:, 1], bonds[:, 0]))
     return bonds[order].astype(int), shifts[order].astype(int)
+
+
+def _enclosed(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions in a box that holds all atoms along open directions, the box, and how to write its shifts.
+
+    The box is reduced, since ASE visits more images the more skewed a cell is; a shift in it is
+    ``shift @ operation`` in the cell of the structure.
+    """
+    box, operation = reduced(atoms.cell.array, atoms.pbc)
+    normals = box[~atoms.pbc]
+    along = (atoms.positions - atoms.positions[:1]) @ normals.T
+    low, high = along.min(axis=0, initial=0.0), along.max(axis=0, initial=0.0)
+    box[~atoms.pbc] *= np.maximum(high - low, 1.0)[:, None]
+    return atoms.positions - atoms.positions[:1] - low @ normals, box, operation
 
 
 def _is_positive(shifts: np.ndarray) -> np.ndarray:
