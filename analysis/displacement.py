@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table
 from asecalc_ml.analysis.numbers import with_error
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from asecalc_ml.rundir import RunPlan, RunReader
 
+CellVector = Literal["a", "b", "c"]
 CM2_S = 10.0  # one Å²/ps in 10⁻⁵ cm²/s
 
 
@@ -24,7 +25,9 @@ class ElementDisplacement(Record):
     n_atoms: int
     msd_A2: list[float] = Field(description="mean-square displacement at each lag")
     exponent: float | None = Field(description="of its growth within the range of the fit; 1 for diffusion")
-    diffusion_A2_ps: float | None = Field(description="sixth of the slope; null where nothing diffuses")
+    diffusion_A2_ps: float | None = Field(
+        description="slope over twice the number of directions; null where nothing diffuses"
+    )
     error_A2_ps: float | None = Field(description="standard error from five parts of the run")
     note: str = Field(description="why there is no coefficient, or no error")
 
@@ -47,6 +50,9 @@ class DisplacementResult(Result):
     n_frames: int
     stride: int = Field(description="frames from one that was used to the next")
     is_relative: bool = Field(description="whether the movement of the centre of mass was taken out")
+    directions: list[CellVector] = Field(
+        ["a", "b", "c"], description="cell vectors along which displacements count"
+    )
     lags_ps: list[float]
     fit_from_ps: float
     fit_to_ps: float
@@ -61,16 +67,20 @@ class DisplacementResult(Result):
             raise AnalysisError(f"{self.analysis} measured {', '.join(known)}, not {element!r}")
         return known[element]
 
+    @property
+    def dimensions(self) -> int:
+        """Number of directions d in D = slope / 2d."""
+        return len(self.directions)
+
     def panels(self) -> list[Panel]:
         """All elements in one figure."""
         coefficients = "; ".join(f"{one.element}: {one.measured}" for one in self.elements)
         centre = ", without the movement of the common centre of mass" * self.is_relative
         caption = (
-            f"Mean-square displacement from all starting times of {self.n_frames:,} frames, "
-            f"unwrapped{centre}. "
-            f"Diffusion coefficients from its slope between {self.fit_from_ps:.3g} and "
-            f"{self.fit_to_ps:.3g} ps "
-            f"(shaded): {coefficients}. A line of slope 1 on these axes is diffusion, a level one vibration."
+            f"Mean-square displacement{self._along} from all starting times of {self.n_frames:,} frames, "
+            f"unwrapped{centre}. Diffusion coefficients are the slope over {2 * self.dimensions} between "
+            f"{self.fit_from_ps:.3g} and {self.fit_to_ps:.3g} ps (shaded): {coefficients}. A line of slope 1 "
+            "on these axes is diffusion, a level one vibration."
         )
         return [Panel(key="msd", title="Mean-square displacement", caption=caption)]
 
@@ -79,12 +89,26 @@ class DisplacementResult(Result):
         rows = [[one.element, one.n_atoms, one.exponent, *self._coefficients(one)] for one in self.elements]
         columns = ["element", "atoms", "exponent", "D (Å²/ps)", "error (Å²/ps)", "D (10⁻⁵ cm²/s)"]
         caption = (
-            "D is a sixth of the slope, given where the displacement grows as time to the power of 0.8 "
-            "to 1.2. Its "
-            "error is that of the mean over five parts of the run. In a small box D comes out too small, by "
-            "about 2.84 kT / (6 π η L) for the box length L and viscosity η."
+            f"D is the slope of the mean-square displacement{self._along} over {2 * self.dimensions}, twice "
+            "the number of directions. It is given where the displacement grows as time to the power of 0.8 "
+            f"to 1.2. Its error is that of the mean over five parts of the run.{self._finite_size}"
         )
         return [Table(key="diffusion", title="Diffusion", columns=columns, rows=rows, caption=caption)]
+
+    @property
+    def _along(self) -> str:
+        """The directions, where these are not all."""
+        return "" if self.dimensions == 3 else f" along {' and '.join(self.directions)}"
+
+    @property
+    def _finite_size(self) -> str:
+        """The correction of I.-C. Yeh & G. Hummer, J. Phys. Chem. B 108, 15873 (2004)."""
+        if self.dimensions < 3:
+            return ""
+        return (
+            " In a small cubic box D comes out too small, by about 2.84 kT / (6 π η L) for the box length L "
+            "and viscosity η."
+        )
 
     def _coefficients(self, one: ElementDisplacement) -> list:
         if one.diffusion_A2_ps is None:
@@ -127,6 +151,20 @@ class MeanSquareDisplacement(Analysis):
         le=1e7,
         description="longest time of the fit; by default a tenth of the run, and no more than that",
     )
+
+    directions: list[CellVector] | None = Field(
+        None,
+        min_length=1,
+        description="cell vectors along which atoms diffuse, such as [a, b]; by default the periodic ones, "
+        "all three of a structure without any",
+    )
+
+    @field_validator("directions")
+    @classmethod
+    def _check_directions(cls, given: list[str] | None) -> list[str] | None:
+        if given is not None and len(set(given)) < len(given):
+            raise ValueError("a direction is named twice")
+        return given and sorted(given)
 
     def check_plan(self, plan: RunPlan) -> None:
         """Enough frames for the lags of the fit."""

@@ -1,8 +1,9 @@
 r"""The work behind mean-square displacements.
 
 ======================================== ==========================================================
-MSD(t) = ⟨|r(s + t) − r(s)|²⟩            :func:`mean_square_displacement`: over atoms and all s, by FFT
-D = 1/6 · dMSD/dt                        :func:`slope`: least squares within the range of the fit
+MSD(t) = ⟨|P r(s + t) − P r(s)|²⟩        :func:`mean_square_displacement`: over atoms and all s, by FFT
+P                                        :func:`span`: onto the d directions in which atoms diffuse
+D = 1/2d · dMSD/dt                       :func:`slope`: least squares within the range of the fit
 error of D                               scatter of D among five consecutive parts of the run
 ======================================== ==========================================================
 """
@@ -14,10 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.analysis.base import NO_FRAME
-from asecalc_ml.analysis.displacement import DisplacementResult, ElementDisplacement, MeanSquareDisplacement
+from asecalc_ml.analysis.displacement import (
+    CellVector,
+    DisplacementResult,
+    ElementDisplacement,
+    MeanSquareDisplacement,
+)
 from asecalc_ml.analysis.internal_coordinates import FollowedPositions
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics import MIN_BLOCKS, TOO_SHORT, ThinnedSeries
+from asecalc_ml.structure.lattice import complete
 
 if TYPE_CHECKING:
     from asecalc_ml.frames import Frames
@@ -37,13 +44,15 @@ class DisplacementMeasurement:
         self._options, self._interval_ps = options, run.frame_interval_fs / 1000
         self._symbols, self._masses = np.array(run.atoms.get_chemical_symbols()), run.atoms.get_masses()
         self._followed, self._series, self._n_frames = FollowedPositions(run), ThinnedSeries(MAX_NUMBERS), 0
+        self._directions = options.directions or default_directions(run.pbc)
+        self._span = span(run.cell, run.pbc, self._directions)
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
         positions = self._followed(frames)
         if self._options.relative_to_center_of_mass:
             positions = positions - np.average(positions, axis=1, weights=self._masses)[:, None]
-        self._series.add(positions)
+        self._series.add(positions if self._span is None else positions @ self._span)
         self._n_frames += len(frames)
 
     def conclude(self) -> DisplacementResult:
@@ -57,6 +66,7 @@ class DisplacementMeasurement:
             n_frames=self._n_frames,
             stride=self._series.stride,
             is_relative=self._options.relative_to_center_of_mass,
+            directions=self._directions,
             lags_ps=(np.arange(last + 1) * step_ps).tolist(),
             fit_from_ps=first * step_ps,
             fit_to_ps=last * step_ps,
@@ -68,8 +78,9 @@ class DisplacementMeasurement:
     ) -> ElementDisplacement:
         lags = np.arange(first, last + 1) * step_ps
         msd = mean_square_displacement(rows, last)
+        twice = 2 * len(self._directions)
         parts = [
-            slope(lags, mean_square_displacement(part, last)[first:]) / 6
+            slope(lags, mean_square_displacement(part, last)[first:]) / twice
             for part in np.array_split(rows, MIN_BLOCKS)
         ]
         exponent = growth(lags, msd[first:])
@@ -85,7 +96,8 @@ class DisplacementMeasurement:
                 error_A2_ps=None,
                 note=f"no diffusion ({how})",
             )
-        coefficient, error = slope(lags, msd[first:]) / 6, float(np.std(parts, ddof=1) / np.sqrt(MIN_BLOCKS))
+        coefficient = slope(lags, msd[first:]) / twice
+        error = float(np.std(parts, ddof=1) / np.sqrt(MIN_BLOCKS))
         return ElementDisplacement(
             element=element,
             n_atoms=rows.shape[1],
@@ -95,6 +107,23 @@ class DisplacementMeasurement:
             error_A2_ps=error if coefficient > 2 * error else None,
             note="" if coefficient > 2 * error else TOO_SHORT,
         )
+
+
+def default_directions(pbc: np.ndarray) -> list[CellVector]:
+    """Periodic cell vectors; all three where there are none, since a cluster moves in space."""
+    pbc = np.asarray(pbc, dtype=bool)
+    return [name for name, is_periodic in zip("abc", pbc, strict=True) if is_periodic or not pbc.any()]
+
+
+def span(cell: np.ndarray, pbc: np.ndarray, directions: list[CellVector]) -> np.ndarray | None:
+    """Orthonormal columns that span cell vectors, shape (3, n_directions); None for all of space.
+
+    Along open directions the perpendicular vectors of :func:`asecalc_ml.structure.lattice.complete` count.
+    """
+    if len(directions) == 3:
+        return None
+    chosen = ["abc".index(name) for name in directions]
+    return np.linalg.qr(complete(cell, np.asarray(pbc, dtype=bool))[chosen].T)[0]
 
 
 def mean_square_displacement(positions: np.ndarray, max_lag: int) -> np.ndarray:
@@ -107,7 +136,7 @@ def mean_square_displacement(positions: np.ndarray, max_lag: int) -> np.ndarray:
 
     Parameters
     ----------
-    positions : array, shape (n_frames, n_atoms, 3), Å
+    positions : array, shape (n_frames, n_atoms, n_directions), Å
         Unwrapped.
     max_lag : int
         In frames, below ``n_frames``.

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from asecalc_ml.errors import AnalysisError
+from asecalc_ml.errors import AnalysisError, RunError
 from asecalc_ml.structure.minimum_image import Lattices
 
 COORDINATES_A_CHUNK = 3_000_000  # 24 MB for each quantity
@@ -30,12 +30,20 @@ class Frames:
     read : callable
         Maps "positions", "momenta", "forces", "cells" or "energies" to an array, or to None where there are
         none.
+    source : str
+        Where the frames come from, for error messages.
+
+    Raises
+    ------
+    RunError
+        When an array that holds NaN or infinite numbers is first looked at; the message names the frame.
     """
 
     start: int
     n_frames: int
     masses: np.ndarray
     read: Callable[[str], np.ndarray | None]
+    source: str = "the trajectory"
 
     def __len__(self) -> int:
         return self.n_frames
@@ -93,7 +101,21 @@ class Frames:
             raise AnalysisError(
                 f"the frames hold no {quantity}: write them with {quantity}, or leave this out"
             )
+        self._check_finite(array, quantity)
         return array
+
+    def _check_finite(self, array: np.ndarray, quantity: str) -> None:
+        """Refuse what no analysis can count: a NaN compares as neither near nor far."""
+        if np.isfinite(array).all():
+            return
+        rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        number = self.start + int(rows.argmin())
+        raise RunError(
+            f"frame {number} of {self.source}, counted from 0, is damaged: its {quantity} are not finite "
+            "(NaN or infinite), so no analysis can use it. Leave it out: in Python, ase.io.read(FILE, "
+            f"':{number}') reads the frames before it, and MemoryRun.from_frames analyses them; or repeat "
+            "the run, with a shorter time step if it became unstable"
+        )
 
 
 def chunk_starts(n_frames: int, n_atoms: int, size: int | None = None) -> Iterator[tuple[int, int]]:

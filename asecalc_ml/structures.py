@@ -61,14 +61,25 @@ def check_structure(atoms: Atoms) -> None:
 
     if len(atoms) == 0:
         raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")
+    check_positions(atoms)
+    check_cell(atoms.cell.array, atoms.pbc)
+    _check_overlaps(atoms)
+
+
+def check_positions(atoms: Atoms) -> None:
+    """Refuse positions that are NaN or infinite.
+
+    Raises
+    ------
+    StructureError
+        It names the first atom.
+    """
     if not np.isfinite(atoms.positions).all():
         bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
         raise StructureError(
             f"positions of {_label(atoms, bad[0])} are not finite ({len(bad)} atoms in all): look where they "
             "come from; if from dynamics, start it again from an earlier frame with a shorter time step"
         )
-    check_cell(atoms.cell.array, atoms.pbc)
-    _check_overlaps(atoms)
 
 
 def _check_overlaps(atoms: Atoms) -> None:

@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 
 from asecalc_ml.structure.lattice import reduced
+from asecalc_ml.structures import check_positions
 
 BOND_TOLERANCE = 1.3
 FORMED_TOLERANCE = 1.2
@@ -58,9 +59,15 @@ def find_bonds_and_shifts(atoms: Atoms, tolerance: float = BOND_TOLERANCE) -> tu
     bonds : ndarray of int, shape (n_bonds, 2)
         Rows i <= j, sorted by i, j, shift; each bond once.
     shifts : ndarray of int, shape (n_bonds, 3)
+
+    Raises
+    ------
+    StructureError
+        If positions or cell are not finite, or a periodic direction has no cell vector of its own.
     """
     from ase.neighborlist import natural_cutoffs, primitive_neighbor_list
 
+    check_positions(atoms)
     positions, box, operation = _enclosed(atoms)
     radii = natural_cutoffs(atoms, mult=tolerance)
     first, second, shifts = primitive_neighbor_list("ijS", atoms.pbc, box, positions, radii)

@@ -225,7 +225,7 @@ class RunReader:
         Raises
         ------
         RunError
-            If a frame is damaged, or has other atoms than the start.
+            If a frame is damaged, not finite, or has other atoms than the start.
         """
         return self._trajectory().chunks(self.atoms.numbers, self.atoms.get_masses(), size)
 

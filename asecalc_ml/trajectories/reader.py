@@ -54,10 +54,10 @@ class TrajectoryFile(ABC):
         Raises
         ------
         RunError
-            If a frame has other atoms.
+            If a frame has other atoms, or numbers that are not finite.
         """
         for start, n_frames in chunk_starts(self.n_frames, len(numbers), size):
-            yield Frames(start, n_frames, masses, self.reader(start, n_frames, numbers))
+            yield Frames(start, n_frames, masses, self.reader(start, n_frames, numbers), str(self.path))
 
     def structures(self, start: Atoms, numbers: range | None = None) -> Iterator[Atoms]:
         """Frames as ASE structures with momenta, energy and forces, else like the structure at the start.
@@ -73,7 +73,8 @@ class TrajectoryFile(ABC):
         for k in range(0, len(numbers), size):
             some = numbers[k : k + size]
             first, n_frames = min(some), max(some) - min(some) + 1
-            frames = Frames(first, n_frames, start.get_masses(), self.reader(first, n_frames, start.numbers))
+            read = self.reader(first, n_frames, start.numbers)
+            frames = Frames(first, n_frames, start.get_masses(), read, str(self.path))
             yield from (_structure(start, frames, number - first) for number in some)
 
 
