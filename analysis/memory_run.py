@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -14,6 +15,8 @@ from asecalc_ml.errors import AnalysisError
 from asecalc_ml.frames import Frames, chunk_starts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from MDAnalysis import Universe
 
 
@@ -53,6 +56,16 @@ class MemoryRun:
     events: Sequence[Mapping[str, Any]] = ()
     cells: np.ndarray | None = None
     momenta: np.ndarray | None = None
+
+    # What only a run directory holds; analyses of it find nothing here.
+    hessian: ClassVar[None] = None
+    relaxed: ClassVar[None] = None
+    scan: ClassVar[None] = None
+    transfer: ClassVar[None] = None
+    relaxation: ClassVar[Mapping[str, np.ndarray]] = MappingProxyType({})
+    scan_table: ClassVar[Mapping[str, np.ndarray]] = MappingProxyType({})
+    parts: ClassVar[Sequence[Path]] = ()
+    n_lost_frames: ClassVar[int] = 0
 
     @classmethod
     def from_frames(cls, frames: Sequence[Atoms], frame_interval_fs: float, **others: Any) -> MemoryRun:

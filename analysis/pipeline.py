@@ -86,7 +86,7 @@ def measure(
         if type(analysis).run is Analysis.run:
             with _noting(problems, name):
                 working[name] = analysis.prepare(run)
-    if working and (lost := getattr(run, "n_lost_frames", 0)):
+    if working and (lost := run.n_lost_frames):
         warnings.warn(lost_frames_text(run.n_frames, lost), stacklevel=2)
     for frames in run.frame_chunks() if working else ():
         for name, measurement in working.items():

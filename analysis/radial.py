@@ -171,7 +171,7 @@ class RadialDistribution(Analysis):
         None,
         ge=0.5,
         le=1000,
-        description="largest distance; by default half the narrowest width of the cell, at most 10 Å",
+        description="largest distance; by default half the shortest lattice vector, at most 10 Å",
     )
     bin_A: float = Field(0.05, ge=1e-3, le=2, description="width of a bin, Å")
     stride: int | None = Field(

@@ -62,9 +62,8 @@ def _drawer(atoms: Atoms) -> Drawer:
 def _frames(run: RunReader) -> Iterator[Picture]:
     n_frames, interval_fs = run.n_frames, _interval_fs(run)
     if n_frames == 0:
-        relaxed = getattr(run, "relaxed", None)
-        atoms = relaxed or run.atoms
-        yield _drawer(atoms)("relaxed" if relaxed else "start", atoms.positions, atoms.cell.array)
+        atoms = run.relaxed or run.atoms
+        yield _drawer(atoms)("relaxed" if run.relaxed else "start", atoms.positions, atoms.cell.array)
         return
     draw = _drawer(run.atoms)
     chosen, labels = set(chosen_frames(n_frames, 3 * len(run.atoms))), _labels(run, n_frames)
@@ -86,7 +85,7 @@ def _moved(atoms: Atoms, positions: np.ndarray, cell: np.ndarray) -> Atoms:
 
 def _labels(run: RunReader, n_frames: int) -> dict[int, str]:
     """What each frame of a run is, as far as it is known."""
-    if getattr(run, "scan", None) is not None:  # a run in memory has none
+    if run.scan is not None:
         return _scan_labels(run)
     if (interval_fs := _interval_fs(run)) is None:
         return {}
@@ -109,7 +108,7 @@ def _scan_labels(run: RunReader) -> dict[int, str]:
 
 def _ends(run: RunReader) -> Iterator[Picture]:
     """The last frame of each run that a test consists of."""
-    for directory in getattr(run, "parts", ()):  # a run in memory has none
+    for directory in run.parts:
         if (directory / PROTOCOL).is_file() and (part := RunReader(directory)).n_frames:
             last = deque(part.frame_chunks(1), maxlen=1).pop()
             time_ps = (part.n_frames - 1) * part.frame_interval_fs / 1000

@@ -139,3 +139,73 @@ def test_a_fit_from_less_than_a_step_begins_with_the_first():
     result = MeanSquareDisplacement(fit_from_ps=1e-9).run(brownian(600, 5))
     assert result.fit_from_ps == pytest.approx(STEP_FS / 1000)
     assert np.isfinite(result["Ar"].exponent)
+
+
+# ------------------------------------------------------------------------------------- slabs and wires
+
+
+def in_the_plane(rows: np.ndarray, cell, pbc, n_frames: int = 2000) -> MemoryRun:
+    """Particles that diffuse along orthonormal rows and swing along the others, put back into the cell."""
+    steps = paths(n_frames, 20)[..., : len(rows)] @ rows
+    others = np.linalg.svd(rows)[2][len(rows) :]
+    swing = np.random.default_rng(1).normal(scale=0.5, size=(n_frames, 20, len(others))) @ others
+    atoms = Atoms("Ar20", positions=steps[0], cell=cell, pbc=pbc)
+    frames = []
+    for positions in steps + swing:
+        atoms.positions = positions
+        frames.append(atoms.copy())
+        frames[-1].wrap()
+    return MemoryRun.from_frames(frames, STEP_FS)
+
+
+PLANE = np.array([[1, 0, 1], [0, np.sqrt(2), 0]]) / np.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cell", "pbc", "directions"),
+    [
+        (np.eye(3)[:2], [8, 8, 20], [1, 1, 0], ["a", "b"]),
+        (np.eye(3)[:2], [[8, 0, 0], [48, 8, 0], [3, 1, 0.1]], [1, 1, 0], ["a", "b"]),
+        (PLANE, [[8, 0, 8], [0, 0, 0], [8, 8, 8]], [1, 0, 1], ["a", "c"]),
+        (np.eye(3)[2:], [8, 8, 9], [0, 0, 1], ["c"]),
+    ],
+    ids=["slab", "skewed slab", "tilted slab", "wire"],
+)
+def test_diffusion_along_the_periodic_directions(rows, cell, pbc, directions):
+    """D = MSD / 2d along d directions; what swings along the others does not count."""
+    result = MeanSquareDisplacement(relative_to_center_of_mass=False).run(in_the_plane(rows, cell, pbc))
+    found = result["Ar"]
+    assert (result.directions, result.dimensions) == (directions, len(directions))
+    assert abs(found.diffusion_A2_ps - D) < 4 * found.error_A2_ps
+    assert found.msd_A2[1] == pytest.approx(2 * len(rows) * D * STEP_FS / 1000, rel=0.05)
+    assert f"along {' and '.join(directions)} " in result.panels()[0].caption
+    assert f"over {2 * len(rows)}, twice" in result.tables()[0].caption
+
+
+def test_directions_can_be_given():
+    """A slab in a cell that is periodic along the vacuum, too."""
+    run = in_the_plane(np.eye(3)[:2], [8, 8, 20], True)
+    found = MeanSquareDisplacement(relative_to_center_of_mass=False, directions=["b", "a"]).run(run)
+    assert found.directions == ["a", "b"]
+    assert found["Ar"].diffusion_A2_ps == pytest.approx(D, rel=0.2)
+    across = MeanSquareDisplacement(relative_to_center_of_mass=False, directions=["c"]).run(run)
+    assert across["Ar"].diffusion_A2_ps is None
+    assert across["Ar"].msd_A2[5] == pytest.approx(2 * 0.5**2, rel=0.05)
+    for wrong in ([], ["a", "a"], ["x"]):
+        with pytest.raises(ValueError, match="directions"):
+            MeanSquareDisplacement(directions=wrong)
+
+
+def test_a_cluster_moves_in_three_directions():
+    run = MemoryRun(Atoms("Ar20"), paths(2000, 20), STEP_FS)
+    result = MeanSquareDisplacement(relative_to_center_of_mass=False).run(run)
+    assert result.dimensions == 3
+    assert result["Ar"].diffusion_A2_ps == pytest.approx(D, rel=0.2)
+
+
+def test_results_of_earlier_versions_are_read():
+    """They hold no directions and were a sixth of the slope."""
+    result = MeanSquareDisplacement().run(brownian(600, 5))
+    earlier = result.model_dump()
+    del earlier["directions"]
+    assert DisplacementResult.model_validate(earlier) == result

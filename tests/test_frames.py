@@ -6,9 +6,17 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 from ase.io.trajectory import Trajectory
+from typer.testing import CliRunner
 
-from asecalc_ml.errors import AnalysisError, RunError
+from asecalc_ml import plugins
+from asecalc_ml.analysis.base import Analysis
+from asecalc_ml.analysis.bond_lengths import BondLengths
+from asecalc_ml.analysis.memory_run import MemoryRun
+from asecalc_ml.analysis.pipeline import run_analyses
+from asecalc_ml.cli.md import app
+from asecalc_ml.errors import AnalysisError, RunError, StructureError
 from asecalc_ml.frames import chunk_starts
+from asecalc_ml.rundir import START, TRAJECTORY_SUFFIXES, RunReader, RunWriter
 from asecalc_ml.trajectories.traj_file import TrajFile
 
 RNG = np.random.default_rng(0)
@@ -158,3 +166,65 @@ def test_first_frame_must_be_of_the_same_atoms_too(tmp_path):
 def test_large_structures_come_in_small_chunks():
     assert list(chunk_starts(3, 2_000_000)) == [(0, 1), (1, 1), (2, 1)]
     assert next(chunk_starts(10_000, 9)) == (0, 1000)
+
+
+# ------------------------------------------------------------------------------------- not finite
+
+
+def run_directory(path, trajectory_format, quantity):
+    """A run whose frame 17 holds a number that is not finite."""
+    writer, atoms = RunWriter.create(path, trajectory_format=trajectory_format), molecule("CH3CH2OH")
+    writer.write_structure(START, atoms)
+    writer.write_json("provenance.json", {"frame_interval_fs": 1.0})
+    writer.write("protocol.yaml", "protocol: nve\n")
+    for k in range(40):
+        one, velocities = atoms.copy(), RNG.normal(scale=0.02, size=atoms.positions.shape)
+        if k == 17:
+            (one.positions if quantity == "positions" else velocities)[3, 1] = np.nan
+        one.set_velocities(velocities)
+        writer.frame(one, -1.0, np.zeros(atoms.positions.shape), k, float(k))
+    writer.close()
+    return path
+
+
+CHUNKED = sorted(
+    name for name in plugins.names("analyses") if plugins.get("analyses", name).run is Analysis.run
+)
+
+
+@pytest.mark.parametrize("trajectory_format", TRAJECTORY_SUFFIXES)
+@pytest.mark.parametrize("name", CHUNKED)
+def test_every_analysis_refuses_a_frame_that_is_not_finite(tmp_path, name, trajectory_format):
+    quantity = "momenta" if name == "vibrational-density" else "positions"
+    run = RunReader(run_directory(tmp_path / "run", trajectory_format, quantity))
+    options = {"resolution_per_cm": 5000} if name == "vibrational-density" else {}
+    expected = rf"frame 17 of .*run.*trajectory\.{trajectory_format}.*its {quantity} are not finite.*':17'"
+    with pytest.raises(RunError, match=expected):
+        plugins.get("analyses", name)(**options).run(run)
+
+
+def test_a_report_of_a_frame_that_is_not_finite_ends_with_a_message(tmp_path):
+    directory = run_directory(tmp_path / "run", "traj", "positions")
+    with pytest.raises(RunError, match="frame 17"):
+        run_analyses(directory)
+    ended = CliRunner().invoke(app, ["report", str(directory)])
+    assert ended.exit_code == 2
+    assert "frame 17" in ended.stderr
+    assert "Traceback" not in ended.output
+
+
+def test_frames_in_memory_that_are_not_finite():
+    frames = [molecule("H2O") for _ in range(5)]
+    frames[2].positions[1, 0] = np.inf
+    with pytest.raises(RunError, match="frame 2 of the trajectory"):
+        BondLengths().run(MemoryRun.from_frames(frames, 1.0))
+    with pytest.raises(StructureError, match="positions of atom 1"):  # the start has no bonds to follow
+        BondLengths().run(MemoryRun.from_frames(frames[2:], 1.0))
+    assert BondLengths().run(MemoryRun.from_frames(frames[:2], 1.0))["H-O"].n_frames == 2
+
+
+def test_analyses_of_run_directories_find_nothing_in_memory():
+    run = MemoryRun.from_frames([molecule("H2O")] * 2, 1.0)
+    for name in ("normal-modes", "relaxation", "scan", "transfer"):
+        with pytest.raises(AnalysisError, match="run"):
+            plugins.get("analyses", name)().run(run)
