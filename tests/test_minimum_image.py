@@ -16,9 +16,12 @@ from asecalc_ml.analysis.connectivity import Connectivity
 from asecalc_ml.analysis.internal_coordinates import FollowedPositions
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.analysis.radial import RadialDistribution
+from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.targets import Force
 from asecalc_ml.analysis.scan_followed import _distance
 from asecalc_ml.analysis.whole_molecules import WholeMolecules
 from asecalc_ml.errors import StructureError
+from asecalc_ml.graph import AtomGraph
 from asecalc_ml.md_protocols.coordinate_choice import _contiguous
 from asecalc_ml.potentials.training.domain import _bonds_of, _lengths
 from asecalc_ml.potentials.training.groups import find_groups
@@ -222,6 +225,14 @@ def test_scans_splits_and_cards_take_the_nearest_image(written):
     near = start.copy()
     near.positions += [[1, 0, 0], [-2, 3, 1], [0, 0, 0]] @ cell + 0.01
     assert find_groups([start, near, moved], None, 0.1).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
+def test_relevance_of_a_force_towards_the_nearest_image(written):
+    atoms = Atoms("Ar2", [[1, 5, 5], [1.3, 5 + 0.9 * 6, 5]], cell=6.0 * np.array(written), pbc=True)
+    subject = Subject.of(None, [AtomGraph.from_atoms(atoms, 3.0)])
+    motion = Force(0, 1).bind(subject).motion[0].numpy()
+    assert motion == pytest.approx(np.array([0.3, -0.6, 0]) / np.hypot(0.3, 0.6))
 
 
 # ------------------------------------------------------------------------------------- open directions
