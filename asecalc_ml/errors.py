@@ -25,6 +25,10 @@ class DatasetError(AsecalcError):
     """Data that cannot be read, downloaded, split or labelled."""
 
 
+class StructureFileError(StructureError, DatasetError):
+    """A file of structures that is damaged, cut short, or holds frames that would be left out."""
+
+
 class TrainingError(AsecalcError):
     """A training that cannot start, go on or register its result."""
 

@@ -8,6 +8,7 @@ from ase import Atoms
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin  # noqa: F401
+from asecalc_ml.structure.elements import check_elements
 
 MOLECULES = Path(__file__).parent / "molecules"
 MIN_DISTANCE_A = 0.4  # below every bond length, H2 (0.74 Å) included
@@ -54,8 +55,9 @@ def check_structure(atoms: Atoms) -> None:
     Raises
     ------
     StructureError
-        For no atoms, positions or cell that are not finite, a periodic direction without a cell
-        vector, and two atoms (periodic images included) closer than 0.4 Å; the message names them.
+        For no atoms, positions or cell that are not finite, a periodic direction without a cell vector, what
+        :func:`asecalc_ml.structure.elements.check_elements` refuses, and two atoms (periodic images included)
+        closer than 0.4 Å; the message names them.
     """
     from asecalc_ml.structure.lattice import check_cell
 
@@ -63,6 +65,7 @@ def check_structure(atoms: Atoms) -> None:
         raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")
     check_positions(atoms)
     check_cell(atoms.cell.array, atoms.pbc)
+    check_elements(atoms)
     _check_overlaps(atoms)
 
 
@@ -115,7 +118,7 @@ def _find(spec: str) -> Atoms:
         return _read(MOLECULES / f"{spec}.xyz", "")
     if spec in g2.names:
         return g2[spec]
-    path, _, index = spec.rpartition("@") if "@" in spec else (spec, "", "")
+    path, _, index = spec.rpartition("@") if "@" in spec and not Path(spec).is_file() else (spec, "", "")
     if Path(path).is_file():
         return _read(Path(path), index)
     raise StructureError(_unknown(spec, g2.names))
@@ -137,19 +140,23 @@ def _unknown(spec: str, g2_names: list[str]) -> str:
 
 
 def _read(path: Path, index: str) -> Atoms:
-    from ase.io import read
+    from asecalc_ml.structure.reading import open_structures
 
-    file_format = "extxyz" if path.suffix in (".xyz", ".extxyz") else None
+    frames = open_structures(path)
+    if not len(frames):
+        raise StructureError(f"{path} holds no structure: check that it is complete")
     try:
-        atoms = read(path, index=index or -1, format=file_format)
-    except Exception as error:  # ASE's readers raise whatever their parsing meets
-        reason = "it has no such frame" if isinstance(error, StopIteration | IndexError) else repr(error)
+        atoms = frames[int(index or -1)]
+    except ValueError:
         raise StructureError(
-            f"cannot read a structure from {path} ({reason}): look whether it is whole, and in a format that "
-            "ASE knows by its name (.xyz, .traj, .cif, POSCAR ...)"
-        ) from error
-    if not isinstance(atoms, Atoms):
-        raise StructureError(f"'{path}@{index}' names {len(atoms)} structures: give one, such as '{path}@-1'")
+            f"'{path}@{index}' names several structures, or none: give the number of one of the "
+            f"{len(frames)}, such as '{path}@-1'"
+        ) from None
+    except IndexError:
+        raise StructureError(
+            f"cannot read '{path}@{index}': the file has no such frame, its {len(frames)} have the numbers "
+            f"0 to {len(frames) - 1}"
+        ) from None
     atoms.calc = None
     return atoms
 
@@ -176,6 +183,7 @@ def _from_smiles(smiles: str) -> Atoms:
     _relax_with_force_field(AllChem, molecule)
     return Atoms(
         [atom.GetSymbol() for atom in molecule.GetAtoms()],
+        masses=_isotope_masses(molecule),
         positions=molecule.GetConformer().GetPositions(),
         info={
             "charge": Chem.GetFormalCharge(molecule),
@@ -183,6 +191,12 @@ def _from_smiles(smiles: str) -> Atoms:
             "smiles": smiles,
         },
     )
+
+
+def _isotope_masses(molecule) -> list[float | None] | None:
+    """Masses in u where the SMILES names isotopes; None for the element's mean, and where it names none."""
+    masses = [atom.GetMass() if atom.GetIsotope() else None for atom in molecule.GetAtoms()]
+    return masses if any(masses) else None
 
 
 def _relax_with_force_field(chem, molecule) -> None:

@@ -118,10 +118,10 @@ def test_texts_with_colons_on_the_command_line_stay_texts(nve):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("empty.xyz", b"", "it has no such frame"),
-        ("cut.xyz", b"3\n\nO 0 0 0\n", "look whether it is whole"),
-        ("commas.xyz", b"1\n\nO 0,0 0,0 0,0\n", "could not convert string to float"),
-        ("noise.xyz", bytes(range(256)), "cannot read a structure"),
+        ("empty.xyz", b"", "holds no structure"),
+        ("cut.xyz", b"3\n\nO 0 0 0\n", "line 1: a frame of 3 atoms begins, and 1 rows follow"),
+        ("commas.xyz", b"1\n\nO 0,0 0,0 0,0\n", r"line 1: frame 0 .*could not convert string to float"),
+        ("noise.xyz", bytes(range(256)), "bytes that are not UTF-8 text"),
     ],
 )
 def test_a_damaged_structure_file(tmp_path, name, content, said):

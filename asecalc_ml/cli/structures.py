@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml import config, plugins
 from asecalc_ml.errors import ConfigError, StructureError
-from asecalc_ml.structure.charge_and_spin import set_in_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -18,13 +17,14 @@ READERS = {".npz": "rmd17", ".json": "mlearn", ".h5": "ani1"}  # by suffix; ASE 
 
 def read_structures(spec: str) -> list[Atoms]:
     """All frames of a structure (a name or a file), a data set or a run directory."""
+    from asecalc_ml.structure import reading
     from asecalc_ml.structures import load_structure, shipped_names
 
     path = Path(spec)
     if path.is_dir():
         return _of_run(path)
     if path.is_file() and spec not in shipped_names():
-        return _of_data(path) if path.suffix in READERS else _of_file(path)
+        return _of_data(path) if path.suffix in READERS else reading.read_structures(path)
     return [load_structure(spec)]
 
 
@@ -50,21 +50,6 @@ def _of_run(directory: Path) -> list[Atoms]:
 def _of_data(path: Path) -> list[Atoms]:
     name = READERS[path.suffix]
     return config.parse_options({"format": name, "path": str(path)}, plugins.get("datasets", name)).read()
-
-
-def _of_file(path: Path) -> list[Atoms]:
-    from ase.io import read
-
-    file_format = "extxyz" if path.suffix in (".xyz", ".extxyz") else None
-    try:
-        structures = read(path, index=":", format=file_format)
-    except Exception as error:  # ASE's readers raise whatever their parsing meets
-        raise StructureError(
-            f"cannot read structures from {path} ({error!r}): look whether it is whole, and in a format that "
-            "ASE knows by its name (.xyz, .traj, .cif, POSCAR ...)"
-        ) from error
-    set_in_frames(structures, str(path))
-    return structures
 
 
 def select_frames(structures: list[Atoms], frames: str) -> list[Atoms]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.nearest import nearest_name
-from asecalc_ml.potentials.datasets.options import DatasetOptions, parse_slice
+from asecalc_ml.potentials.datasets.options import DatasetOptions
 from asecalc_ml.units import energy_unit
 
 if TYPE_CHECKING:
@@ -48,13 +48,12 @@ class ANI1(DatasetOptions):
         self.check_file()
         try:
             with h5py.File(self.path) as file:
-                frames = self._chosen(list(_molecules(file)))
+                return self._chosen(list(_molecules(file)))
         except (OSError, KeyError, ValueError, AttributeError) as error:
             raise DatasetError(
                 f"cannot read {self.path} ({type(error).__name__}: {error}): it is damaged, was cut short, "
                 "or is no file of ANI-1"
             ) from error
-        return frames[parse_slice(self.frames or ":")]
 
     def _chosen(self, found: list[tuple[tuple[str, ...], h5py.Group]]) -> list[Atoms]:
         known = {name for names, _ in found for name in names}

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.errors import DatasetError
+from asecalc_ml.errors import DatasetError, StructureFileError
 from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame
+from asecalc_ml.structure.frames import LazyFrames
 from asecalc_ml.units import DIPOLE_UNITS, dipole_unit, energy_unit, length_unit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from ase import Atoms
 
@@ -36,24 +39,22 @@ class AseFile(DatasetOptions):
     dipole_key: str = Field("dipole", description="name of the dipole in each frame's info or results")
     dipole_unit: DipoleUnit = Field("e Angstrom", description="unit of the dipole")
 
-    def _read(self) -> list[Atoms]:
+    def _read(self) -> LazyFrames:
         frames = self._frames()
-        return [self._converted(atoms, index) for index, atoms in enumerate(frames)]
 
-    def _frames(self) -> list[Atoms]:
-        from ase.io import read
+        def converted(numbers: range) -> Iterator[Atoms]:
+            return map(self._converted, frames.make(numbers), numbers)
+
+        return LazyFrames(len(frames), converted)
+
+    def _frames(self) -> LazyFrames:
+        from asecalc_ml.structure.reading import open_structures
 
         self.check_file()
-        file_format = self.file_format
-        if file_format is None and self.path.suffix in (".xyz", ".extxyz"):
-            file_format = "extxyz"
         try:
-            return read(self.path, index=self.frames or ":", format=file_format)
-        except Exception as error:  # ASE's readers raise whatever their parsing meets
-            raise DatasetError(
-                f"cannot read {self.path} ({type(error).__name__}: {error}): it is damaged, was cut short, "
-                "or needs `file_format`"
-            ) from error
+            return open_structures(self.path, self.file_format)
+        except StructureFileError as error:
+            raise DatasetError(f"{error}. The option `file_format` names another format") from error
 
     def _converted(self, atoms: Atoms, index: int) -> Atoms:
         energy = self._label(atoms, index, self.energy_key, atoms.info)
@@ -65,8 +66,7 @@ class AseFile(DatasetOptions):
                 f"{forces.shape}, expected one number and ({len(atoms)}, 3)"
             )
         stress = self._stress(atoms, index)
-        atoms.set_constraint()
-        atoms.set_cell(atoms.cell[:] * per_length)
+        atoms.set_cell(atoms.cell[:] * per_length, apply_constraint=False)
         atoms.positions *= per_length
         if stress is not None:
             stress = stress * (per_energy / per_length**3)

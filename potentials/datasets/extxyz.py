@@ -44,6 +44,6 @@ def convert(source: DatasetOptions, target: Path, overwrite: bool = False) -> in
     """
     if target.exists() and not overwrite:
         raise DatasetError(f"{target} exists: give another file, or replace it with --overwrite")
-    frames = source.read()
+    frames = source.read_whole()
     write_extxyz(target, frames)
     return len(frames)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
-from asecalc_ml.structure.charge_and_spin import set_in_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,10 +55,13 @@ def label_file(
     """
     from asecalc_ml.calculators import make_calculator
     from asecalc_ml.progress import progress
+    from asecalc_ml.structure.reading import read_structures
 
     if output.exists() and not overwrite:
         raise DatasetError(f"{output} exists: give another --output, or replace it with --overwrite")
-    structures, calculator = _read(path), make_calculator(reference)
+    if not path.is_file():
+        raise DatasetError(f"cannot read {path}: there is no such file")
+    structures, calculator = read_structures(path), make_calculator(reference)
     labelled, failures = [], []
     with progress(f"labelling {path.name}", len(structures), quiet, unit="structures") as advance:
         for number, atoms in enumerate(structures):
@@ -72,18 +73,6 @@ def label_file(
     _tell(failures, len(structures), path)
     write_extxyz(output, labelled)
     return len(labelled)
-
-
-def _read(path: Path) -> Sequence[Atoms]:
-    from ase.io import read
-
-    try:
-        structures = read(path, ":")
-    except Exception as error:  # ASE's readers raise whatever their parsing meets
-        reason = "there is no such file" if not path.is_file() else f"{error or type(error).__name__}"
-        raise DatasetError(f"cannot read {path}: {reason}") from error
-    set_in_frames(structures, str(path))
-    return structures
 
 
 def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:

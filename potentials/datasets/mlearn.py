@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame, parse_slice
+from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame
+from asecalc_ml.structure.elements import FULL
+from asecalc_ml.structure.frames import LazyFrames
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +40,14 @@ class Mlearn(DatasetOptions):
     citation: str | None = Field(CITATION, description="what to cite for the data")
     level_of_theory: str | None = Field("PBE, VASP", description="method and basis of the labels")
 
-    def _read(self) -> list[Atoms]:
-        records = list(enumerate(self._records()))[parse_slice(self.frames or ":")]
-        return [self._frame(record, index) for index, record in records]
+    def _read(self) -> LazyFrames:
+        records = self._records()
+        return LazyFrames(len(records), lambda numbers: (self._frame(records[k], k) for k in numbers))
 
     def _records(self) -> list:
         self.check_file()
         try:
-            records = json.loads(self.path.read_text(encoding="utf-8"))
+            records = json.loads(self.path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise DatasetError(
                 f"{self.path} is not whole JSON ({error}): damaged or cut short, fetch it again"
@@ -69,13 +71,19 @@ def _atoms(record: dict) -> Atoms:
 
     structure, outputs = record["structure"], record["outputs"]
     atoms = Atoms(
-        [site["species"][0]["element"] for site in structure["sites"]],
+        [_element(site["species"]) for site in structure["sites"]],
         positions=[site["xyz"] for site in structure["sites"]],
         cell=structure["lattice"]["matrix"],
         pbc=True,
     )
     atoms.info.update(group=record["group"], description=record["description"])
     return make_frame(atoms, outputs["energy"], outputs["forces"], ase_stress(outputs["virial_stress"]))
+
+
+def _element(species: list[dict]) -> str:
+    if len(species) != 1 or species[0].get("occu", 1) < FULL:
+        raise ValueError(f"a site is shared or occupied in part: {species}; a potential needs whole atoms")
+    return species[0]["element"]
 
 
 def ase_stress(virial_stress_kbar: list[float]) -> np.ndarray:

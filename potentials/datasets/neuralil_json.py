@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame, parse_slice
+from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame
+from asecalc_ml.structure.frames import LazyFrames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -48,15 +49,16 @@ class NeuralILJson(DatasetOptions):
         "DFT; the files do not say which", description="method and basis of the labels"
     )
 
-    def _read(self) -> list[Atoms]:
+    def _read(self) -> LazyFrames:
         self.check_file()
-        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        numbered = list(enumerate(line for line in lines if line.strip()))[parse_slice(self.frames or ":")]
-        frames = [self._frame(line, number) for number, line in numbered]
-        highest = float("inf") if self.max_energy_eV is None else self.max_energy_eV
-        return [atoms for atoms in frames if not atoms.get_potential_energy() > highest]
+        lines = self.path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+        lines = [(k, line) for k, line in enumerate(lines) if line.strip()]
+        return LazyFrames(len(lines), lambda numbers: (self._frame(*lines[k]) for k in numbers))
 
-    def _frame(self, line: str, number: int) -> Atoms:
+    def _keeps(self, atoms: Atoms) -> bool:
+        return self.max_energy_eV is None or atoms.get_potential_energy() <= self.max_energy_eV
+
+    def _frame(self, number: int, line: str) -> Atoms:
         try:
             atoms = _atoms(json.loads(line))
         except (KeyError, TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from asecalc_ml.config import Options, parse_options
 from asecalc_ml.errors import ConfigError, DatasetError, StructureError
 from asecalc_ml.plugins import get, names
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
+from asecalc_ml.structure.frames import parse_slice, selected_numbers
 from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS
 
 if TYPE_CHECKING:
@@ -65,28 +66,49 @@ class DatasetOptions(Options):
         UserWarning
             If a molecule's spin does not fit its number of electrons.
         """
-        frames = self._read()
-        if not frames:
-            raise DatasetError(f"{self.path} has no frames{self._selection()}")
-        for index, atoms in enumerate(frames):
-            where = f"{self.path}, frame {index}{self._selection()}"
-            self._complete(atoms, where)
-            check_labels(atoms, where)
-        warn_of_multiplicities(frames, f"{self.path}{self._selection()}")
+        frames = self.read_whole()
+        for atoms in frames:
+            atoms.set_constraint()  # it would hide forces
         return frames
 
-    def _read(self) -> list[Atoms]:
-        """Selected frames in eV and Å; what a reader implements."""
+    def read_whole(self) -> list[Atoms]:
+        """Frames as :meth:`read` gives them, with the constraints that the file has.
+
+        Raises
+        ------
+        DatasetError
+            As for :meth:`read`.
+        """
+        frames = self.model_copy(update={"frames": None})._read()
+        numbers = selected_numbers(self.frames, len(frames), self.path)
+        chosen = frames[parse_slice(self.frames or ":")]
+        for number, atoms in zip(numbers, chosen, strict=True):
+            where = f"{self.path}, frame {number}"
+            self._complete(atoms, where)
+            check_labels(atoms, where)
+        kept = [atoms for atoms in chosen if self._keeps(atoms)]
+        selection = "" if self.frames is None else f" of frames {self.frames}"
+        if not kept:
+            raise DatasetError(f"{self.path} has no frames{selection}; it has {len(frames)} in all")
+        warn_of_multiplicities(kept, f"{self.path}{selection}")
+        return kept
+
+    def _read(self) -> Sequence[Atoms]:
+        """All frames in eV and Å; what a reader implements. ``frames`` is selected from them afterwards.
+
+        A :class:`asecalc_ml.structure.frames.LazyFrames` makes only those that are selected.
+        """
         raise NotImplementedError
+
+    def _keeps(self, atoms: Atoms) -> bool:
+        """Whether a frame belongs to the data, by further options of a reader."""
+        return True
 
     def _complete(self, atoms: Atoms, where: str) -> None:
         try:
             set_charge_and_spin(atoms, self.charge, self.spin, where)
         except StructureError as error:
             raise DatasetError(f"{error}, or name it with the options `charge` and `spin`") from None
-
-    def _selection(self) -> str:
-        return "" if self.frames is None else f" of frames {self.frames}"
 
     @property
     def label(self) -> str:
@@ -121,29 +143,6 @@ def dataset(data: Mapping) -> DatasetOptions:
     if "format" not in data:
         raise ConfigError(f"data: no `format` given; use one of: {', '.join(names('datasets'))}")
     return parse_options(data, get("datasets", data["format"]), source="data")
-
-
-def parse_slice(text: str) -> slice:
-    """A slice from text, as Python writes it between brackets.
-
-    Examples
-    --------
-    >>> parse_slice("0:950")
-    slice(0, 950, None)
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    parts = text.split(":")
-    try:
-        numbers = [int(part) if part.strip() else None for part in parts]
-    except ValueError:
-        numbers = []
-    if not 2 <= len(numbers) <= 3 or numbers[2:] == [0]:
-        raise ValueError(f"frames is {text!r}, but should look like 0:950, -100: or ::10")
-    return slice(*numbers)
 
 
 def make_frame(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,15 +17,14 @@ from asecalc_ml.potentials.datasets.options import (
     EnergyUnit,
     LengthUnit,
     make_frame,
-    parse_slice,
 )
+from asecalc_ml.structure.frames import LazyFrames
 from asecalc_ml.units import energy_unit, length_unit
 
 if TYPE_CHECKING:
     import numpy as np
-    from ase import Atoms
-
 KEYS = ("nuclear_charges", "coords", "energies", "forces")
+END_MAGIC, END_BYTES = b"PK\5\6", 22  # of the record that ends an archive, but for its comment
 NOT_AN_ARCHIVE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError)
 CITATION = (
     "A. S. Christensen, O. A. von Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018 (2020), "
@@ -48,25 +49,28 @@ class RMD17(DatasetOptions):
     level_of_theory: str | None = Field("PBE/def2-SVP", description="method and basis of the labels")
     temperature_K: float | list[float] | None = Field(500.0, description="temperature of the sampling")
 
-    def _read(self) -> list[Atoms]:
+    def _read(self) -> LazyFrames:
         from ase import Atoms
 
         numbers, coords, energies, forces = self._arrays()
         per_energy, per_length = energy_unit(self.energy_unit), length_unit(self.length_unit)
-        chosen = range(len(energies))[parse_slice(self.frames or ":")]
-        return [
-            make_frame(
-                Atoms(numbers, positions=coords[i] * per_length),
-                energies[i] * per_energy,
-                forces[i] * (per_energy / per_length),
-            )
-            for i in chosen
-        ]
+        return LazyFrames(
+            len(energies),
+            lambda chosen: (
+                make_frame(
+                    Atoms(numbers, positions=coords[i] * per_length),
+                    energies[i] * per_energy,
+                    forces[i] * (per_energy / per_length),
+                )
+                for i in chosen
+            ),
+        )
 
     def _arrays(self) -> tuple[np.ndarray, ...]:
         import numpy as np
 
         self.check_file()
+        self._check_ends()
         try:
             with np.load(self.path, allow_pickle=False) as archive:
                 missing = [key for key in KEYS if key not in archive]
@@ -84,6 +88,20 @@ class RMD17(DatasetOptions):
         arrays = (stored[0].astype(int), *(array.astype(np.float64) for array in stored[1:]))
         self._check_shapes(*arrays)
         return arrays
+
+    def _check_ends(self) -> None:
+        """Refuse bytes before or after the archive: of two concatenated files numpy reads the last one."""
+        with suppress(*NOT_AN_ARCHIVE), zipfile.ZipFile(self.path) as archive:
+            begin = min((one.header_offset for one in archive.infolist()), default=0)
+            n_last = END_BYTES + len(archive.comment)
+            with self.path.open("rb") as file:
+                file.seek(-n_last, os.SEEK_END)
+                is_last = file.read(len(END_MAGIC)) == END_MAGIC
+            if begin or not is_last:
+                raise DatasetError(
+                    f"{self.path} holds more than one npz archive, of which only one would be read: fetch it "
+                    "again, or read its parts one by one"
+                )
 
     def _check_shapes(self, numbers, coords, energies, forces) -> None:
         n_frames, n_atoms = energies.size, numbers.size

@@ -1,0 +1,84 @@
+"""Sequences of frames that are parsed on demand, and their selection by text such as ``0:950``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class LazyFrames(Sequence):
+    """Sequence of structures that are made when they are taken.
+
+    Parameters
+    ----------
+    n_frames : int
+    make : callable
+        Maps a range of frame numbers to an iterator of structures.
+    """
+
+    def __init__(self, n_frames: int, make: Callable[[range], Iterator[Atoms]]):
+        self._numbers, self.make = range(n_frames), make
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
+        if isinstance(index, slice):
+            return list(self.make(self._numbers[index]))
+        number = self._numbers[index]
+        return next(iter(self.make(range(number, number + 1))))
+
+    def __iter__(self) -> Iterator[Atoms]:
+        return iter(self.make(self._numbers))
+
+
+def parse_slice(text: str) -> slice:
+    """A slice from text, as Python writes it between brackets.
+
+    Examples
+    --------
+    >>> parse_slice("0:950")
+    slice(0, 950, None)
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    parts = text.split(":")
+    try:
+        numbers = [int(part) if part.strip() else None for part in parts]
+    except ValueError:
+        numbers = []
+    if not 2 <= len(numbers) <= 3 or numbers[2:] == [0]:
+        raise ValueError(f"frames is {text!r}, but should look like 0:950, -100: or ::10")
+    return slice(*numbers)
+
+
+def selected_numbers(text: str | None, n_frames: int, source: object) -> range:
+    """Numbers of the frames that a slice selects, with a warning if it reaches beyond the file.
+
+    Parameters
+    ----------
+    text : str or None
+        As for :func:`parse_slice`; None selects all.
+    n_frames : int
+    source : object
+        File that the warning names.
+    """
+    if text is None:
+        return range(n_frames)
+    asked = parse_slice(text)
+    chosen = range(n_frames)[asked]
+    ends = [end for end in (asked.start, asked.stop) if end is not None]
+    if len(chosen) and any(end > n_frames or end < -n_frames for end in ends):
+        warnings.warn(
+            f"frames {text} reach beyond the {n_frames} frames of {source}: {len(chosen)} are read. "
+            "Correct `frames`, or check that the file is complete",
+            stacklevel=3,
+        )
+    return chosen

@@ -1,0 +1,184 @@
+"""Reads XYZ and extended XYZ. Frames are located here, line by line; ASE parses each of them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asecalc_ml.errors import StructureFileError
+from asecalc_ml.structure.elements import ISOTOPES
+from asecalc_ml.structure.frames import LazyFrames
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+CLOSED = re.compile(r"""\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{(?:\\.|[^}\\])*\}|\[(?:\\.|[^]\\])*\]""")
+OPEN = re.compile(r"""["'{[].*""")
+PROPERTIES = re.compile(r'\bProperties\s*=\s*"?([^\s"]+)')
+KEYS = re.compile(r"\b(lattice|properties|pbc)\s*=", re.IGNORECASE)
+SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+FEWEST_COLUMNS = 4  # symbol and position
+
+
+class XYZFile(LazyFrames):
+    """All frames of an XYZ file.
+
+    ASE's own reader stops at the first empty line. Here empty lines between frames and at the end are
+    skipped, and every other line belongs to a frame.
+
+    Parameters
+    ----------
+    path : Path
+        May be compressed (.gz, .bz2, .xz).
+    is_extended : bool
+        True if the second line of a frame holds keys and values; otherwise it is a comment.
+
+    Raises
+    ------
+    StructureFileError
+        If a line belongs to no frame, or a frame is not whole.
+    """
+
+    def __init__(self, path: Path, is_extended: bool = True):
+        self._path, self._is_extended = path, is_extended
+        self._lines = _lines_of(path)
+        self._places = list(self._find_frames())
+        super().__init__(len(self._places), lambda numbers: map(self._frame, numbers))
+
+    def _find_frames(self) -> Iterator[tuple[int, int]]:
+        """First line of each frame, and the line after its last one."""
+        lines, place, before = self._lines, 0, None
+        while place < len(lines):
+            line = lines[place].strip()
+            if line:
+                begin, place = place, self._end(place, line, before)
+                before = begin
+                yield begin, place
+            else:
+                place += 1
+
+    def _end(self, place: int, line: str, before: int | None) -> int:
+        lines = self._lines
+        if not (line.isascii() and line.isdigit() and int(line)):
+            hint = "" if before is None else f" Does the number in line {before + 1} fit the rows below it?"
+            text = f"{_short(line)} where a frame begins with its number of atoms.{hint}"
+            raise self._error(place, text)
+        end = place + 2 + int(line)
+        if end > len(lines):
+            n_there = max(len(lines) - place - 2, 0)
+            raise self._error(
+                place, f"a frame of {line} atoms begins, and {n_there} rows follow: the file was cut short"
+            )
+        while end < len(lines) and lines[end].lstrip().startswith("VEC"):  # a cell, as ADF writes it
+            end += 1
+        return end
+
+    def _frame(self, number: int) -> Atoms:
+        begin, end = self._places[number]
+        if self._is_extended:
+            self._check_comment(begin + 1)
+        self._check_rows(begin, end)
+        try:
+            return self._parsed(self._lines[begin:end])
+        except Exception as error:  # ASE's readers raise whatever their parsing meets
+            raise self._error(begin, f"frame {number} cannot be read ({reason(error)})") from error
+
+    def _parsed(self, lines: list[str]) -> Atoms:
+        read = _reader(self._is_extended)
+        try:
+            return next(read(io.StringIO("\n".join([*lines, ""])), slice(None)))
+        except KeyError as error:
+            if error.args[0] not in ISOTOPES:
+                raise
+        return _with_isotopes(lines, read)
+
+    def _check_comment(self, place: int) -> None:
+        comment = self._lines[place]
+        for key in KEYS.findall(comment):
+            if key != SPELLED[key.lower()]:
+                raise self._error(place, f"`{key}` has to be spelled `{SPELLED[key.lower()]}`")
+        if _swallows_a_key(comment):
+            raise self._error(place, "a quote or bracket is opened and not closed, and keys are lost in it")
+
+    def _check_rows(self, begin: int, end: int) -> None:
+        properties = PROPERTIES.search(self._lines[begin + 1]) if self._is_extended else None
+        n_columns = _n_columns(properties[1]) if properties else None
+        for place in range(begin + 2, begin + 2 + int(self._lines[begin])):
+            n_there = len(self._lines[place].split())
+            if n_there < FEWEST_COLUMNS if n_columns is None else n_there != n_columns:
+                least = f"at least {FEWEST_COLUMNS}" if n_columns is None else str(n_columns)
+                raise self._error(
+                    place,
+                    f"{n_there} columns ({_short(self._lines[place])}) where an atom has {least}. Is the "
+                    f"number of atoms in line {begin + 1} right?",
+                )
+
+    def _error(self, place: int, text: str) -> StructureFileError:
+        return StructureFileError(f"cannot read {self._path}, line {place + 1}: {text}")
+
+
+def _swallows_a_key(comment: str) -> bool:
+    """Return True if an unclosed quote or bracket takes in what should be a key and its value."""
+    unclosed = OPEN.search(CLOSED.sub("", comment))
+    return unclosed is not None and any("=" in text for text in (unclosed[0], *CLOSED.findall(comment)))
+
+
+def reason(error: Exception) -> str:
+    """Describe an exception of ASE's readers."""
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        symbol = error.args[0]
+        if symbol in ISOTOPES:
+            return f"{symbol!r} is an isotope: write H there, and its mass where the format has masses"
+        return f"{symbol!r} is no symbol of an element"
+    return f"{type(error).__name__}: {error}"
+
+
+def _lines_of(path: Path) -> list[str]:
+    """Lines without line ends of any system, up to the last one that is not empty."""
+    from ase.io.formats import open_with_compression
+
+    with open_with_compression(str(path), "rb") as file:
+        content = file.read()
+    try:
+        text = content.decode("utf-8-sig")  # without a byte order mark
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise StructureFileError(
+            f"cannot read {path}, line {line}: bytes that are not UTF-8 text. Save it as UTF-8"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip().split("\n") if text.strip() else []
+
+
+def _reader(is_extended: bool) -> Callable:
+    if is_extended:
+        from ase.io.extxyz import read_xyz
+    else:
+        from ase.io.xyz import read_xyz
+    return read_xyz
+
+
+def _with_isotopes(lines: list[str], read: Callable) -> Atoms:
+    """Parse a frame with D and T as H of their masses, unless it has a column of masses."""
+    head, rows = lines[:2], lines[2:]
+    symbols = [row.split(maxsplit=1)[0] for row in rows]
+    rows = [
+        row.replace(symbol, "H", 1) if symbol in ISOTOPES else row
+        for row, symbol in zip(rows, symbols, strict=True)
+    ]
+    atoms = next(read(io.StringIO("\n".join([*head, *rows, ""])), slice(None)))
+    if not atoms.has("masses"):
+        atoms.set_masses([ISOTOPES.get(symbol) for symbol in symbols[: len(atoms)]])
+    return atoms
+
+
+def _n_columns(properties: str) -> int | None:
+    counts = properties.split(":")[2::3]
+    return sum(map(int, counts)) if counts and all(map(str.isdigit, counts)) else None
+
+
+def _short(text: str) -> str:
+    text = text.strip()
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")
