@@ -23,12 +23,13 @@ from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
 from asecalc_ml.md_protocols.temperature import degrees_of_freedom
 from asecalc_ml.no_compiling import without_compiling
-from asecalc_ml.progress import make_progress
+from asecalc_ml.progress import Progress, make_progress
 from asecalc_ml.rundir import (
     CARD,
     PROTOCOL,
     PROVENANCE,
     START,
+    TRAJECTORY_SUFFIXES,
     EventKind,
     RunReader,
     RunWriter,
@@ -39,11 +40,17 @@ from asecalc_ml.rundir import (
 from asecalc_ml.structure.charge_and_spin import set_charge_and_spin
 from asecalc_ml.structures import check_structure, load_structure
 from asecalc_ml.tracking import tracking
+from asecalc_ml.trajectories import lost_constraints
 from asecalc_ml.versions import installed_versions
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.options import ProtocolOptions
     from asecalc_ml.md_protocols.transfer_help import Helper
+
+FORMATS_THAT_KEEP = (
+    "trajectory_format {} does not keep these constraints: structures read from the trajectory lack them. "
+    "Formats traj and h5md keep them"
+)
 
 
 def start_run(
@@ -58,6 +65,7 @@ def start_run(
         writer = RunWriter.create(directory, overwrite, options.frame_format)
         with contextlib.closing(writer):
             write_beginning(options.model_copy(update={"directory": str(directory)}), state, writer)
+            _warn_of_lost_constraints(options, atoms, writer)
             return drive(options, state, writer, quiet)
 
 
@@ -103,6 +111,21 @@ def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:
             analysis.check_plan(plan)
         except AnalysisError as error:
             raise AnalysisError(f"analysis {name}: {error}") from error
+
+
+def _warn_of_lost_constraints(options: ProtocolOptions, atoms: Atoms, writer: RunWriter) -> None:
+    """Name the constraints that the trajectory, or every file, does not keep."""
+    everywhere = lost_constraints(atoms, ".traj")
+    there = lost_constraints(atoms, TRAJECTORY_SUFFIXES[options.frame_format])
+    only_there = [name for name in there if name not in everywhere]
+    for names, text in (
+        (everywhere, "no file keeps these constraints: the run cannot be resumed with them"),
+        (only_there, FORMATS_THAT_KEEP.format(options.frame_format)),
+    ):
+        if names:
+            message = f"{', '.join(sorted(set(names)))}: {text}"
+            writer.event(EventKind.WARNING, message)
+            Progress().warn(message)
 
 
 def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = None) -> Atoms:
@@ -250,6 +273,7 @@ def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
         "calculator": describe(atoms.calc),
         "versions": versions(atoms.calc),
         "machine": machine(),
+        "constraints": [type(one).__name__ for one in atoms.constraints],
         "seed": options.seed,
         "threads": options.threads,
         "frame_interval_fs": options.frame_interval_fs,

@@ -120,7 +120,9 @@ def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> St
 def _differences(provenance: dict, options: ProtocolOptions, atoms) -> list[str]:
     """What has changed since the run began and may change its trajectory."""
     here = launch.describe(atoms.calc)
+    constraints = [type(one).__name__ for one in atoms.constraints]
     return [
+        *changed({"constraints": provenance.get("constraints", constraints)}, {"constraints": constraints}),
         *other_calculator(provenance["calculator"], here),
         *changed(provenance["versions"], launch.versions(atoms.calc)),
         *changed(_fixed(provenance.get("options", {})), _fixed(options.model_dump(mode="json"))),

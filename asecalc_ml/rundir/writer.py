@@ -34,6 +34,8 @@ from asecalc_ml.rundir.layout import (
 )  # fmt: skip
 from asecalc_ml.rundir.reader import RunReader
 from asecalc_ml.rundir.vacancy import check_free
+from asecalc_ml.structure.constraints import storable_copy
+from asecalc_ml.structure.extended_xyz import FrameText
 from asecalc_ml.tracking import Tracker
 from asecalc_ml.trajectories import make_writer
 from asecalc_ml.trajectories.writer import Moment, Origin
@@ -198,7 +200,7 @@ class RunWriter:
 
         content = _Kept()
         with TrajectoryWriter(content) as trajectory:
-            trajectory.write(atoms.copy())
+            trajectory.write(storable_copy(atoms))
         self.write(name, content.getvalue())
 
     @_says_what_to_do
@@ -267,13 +269,10 @@ class RunWriter:
     @_says_what_to_do
     def flag(self, atoms: Atoms, info: Mapping[str, Any]) -> None:
         """Append a structure to :data:`FLAGGED`, without results, since those are not to be trusted."""
-        from ase.io.extxyz import write_extxyz
-
-        copy, content = atoms.copy(), io.StringIO()
-        copy.set_constraint()
-        copy.info = {name: copy.info[name] for name in ("charge", "spin") if name in copy.info} | dict(info)
-        write_extxyz(content, copy, columns=["symbols", "positions"])
-        self._text(FLAGGED).append(content.getvalue().rstrip("\n"))
+        copy = atoms.copy()
+        copy.info |= info
+        momenta = {"momenta": copy.get_momenta()} if copy.has("momenta") else {}
+        self._text(FLAGGED).append(FrameText(copy, *momenta)(copy, *momenta.values()).rstrip("\n"))
 
     @_says_what_to_do
     def flush(self) -> None:

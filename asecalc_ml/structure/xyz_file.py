@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import StructureFileError
+from asecalc_ml.structure.constraints import grouped
 from asecalc_ml.structure.elements import ISOTOPES
 from asecalc_ml.structure.frames import LazyFrames
 
@@ -82,9 +83,12 @@ class XYZFile(LazyFrames):
             self._check_comment(begin + 1)
         self._check_rows(begin, end)
         try:
-            return self._parsed(self._lines[begin:end])
+            atoms = self._parsed(self._lines[begin:end])
         except Exception as error:  # ASE's readers raise whatever their parsing meets
             raise self._error(begin, f"frame {number} cannot be read ({reason(error)})") from error
+        if len(atoms.constraints) > 1:
+            atoms.set_constraint(grouped(atoms))
+        return atoms
 
     def _parsed(self, lines: list[str]) -> Atoms:
         read = _reader(self._is_extended)

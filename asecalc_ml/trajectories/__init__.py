@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ase import Atoms
+
     from asecalc_ml.trajectories.reader import TrajectoryFile
     from asecalc_ml.trajectories.writer import Origin, TrajectoryWriter
 
@@ -24,6 +26,12 @@ FORMATS = {  # module and class of the writer, module and class of the reader
 def make_writer(path: Path, origin: Origin) -> TrajectoryWriter:
     """What appends frames to a file."""
     return _load(FORMATS[path.suffix][0])(path, origin)
+
+
+def lost_constraints(atoms: Atoms, suffix: str) -> list[str]:
+    """Names of the constraints of a structure that a format does not keep."""
+    keeps = _load(FORMATS[suffix][0]).keeps
+    return [type(one).__name__ for one in atoms.constraints if not keeps(one)]
 
 
 def open_trajectory(path: Path) -> TrajectoryFile:

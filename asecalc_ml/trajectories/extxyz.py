@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asecalc_ml.files import write_at
+from asecalc_ml.structure.extended_xyz import COLUMNS, FrameText
 from asecalc_ml.trajectories.writer import Moment, Origin, TrajectoryWriter
 
 if TYPE_CHECKING:
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 WAITING_BYTES = 65_536
-PROPERTIES = "species:S:1:pos:R:3:momenta:R:3:forces:R:3"
+PROPERTIES = f"{COLUMNS}:momenta:R:3:forces:R:3"
+OF_A_MOMENT = ("step", "time_fs")
 
 
 class ExtxyzWriter(TrajectoryWriter):
     """Text: symbols, positions, momenta and forces in ASE's units; cell, energy, step and time in fs.
+
+    Masses, initial charges, initial magnetic moments, tags, ``FixAtoms`` and ``FixCartesian`` are columns
+    where they differ from ASE's defaults; ``info`` is in the comment of each frame.
 
     Parameters
     ----------
@@ -32,12 +37,23 @@ class ExtxyzWriter(TrajectoryWriter):
     def __init__(self, path: Path, origin: Origin):
         path.touch()
         self._file = path.open("r+b", buffering=0)
+        self._text: FrameText | None = None
         self._waiting: list[bytes] = []
         self._size = 0
 
+    @staticmethod
+    def keeps(constraint: Any) -> bool:
+        """Return True for constraints that a column can express."""
+        return type(constraint).__name__ in ("FixAtoms", "FixCartesian")
+
     def append(self, atoms: Atoms, moment: Moment) -> None:
         """Add a frame; it reaches the file when some have come together."""
-        content = _frame(atoms, moment).encode()
+        if self._text is None:
+            self._text = FrameText(atoms, "momenta", "forces", without=OF_A_MOMENT)
+        values = {"energy": float(moment.energy), "step": moment.step}
+        if np.isfinite(moment.time_fs):
+            values["time_fs"] = float(moment.time_fs)
+        content = self._text(atoms, atoms.get_momenta(), moment.forces, **values).encode()
         self._waiting.append(content)
         self._size += len(content)
         if self._size > WAITING_BYTES:
@@ -61,23 +77,3 @@ class ExtxyzWriter(TrajectoryWriter):
             self.flush()
         finally:
             self._file.close()
-
-
-def _frame(atoms: Atoms, moment: Moment) -> str:
-    numbers = np.concatenate([atoms.positions, atoms.get_momenta(), moment.forces], axis=1).tolist()
-    rows = [
-        f"{symbol} {' '.join(map(repr, row))}"
-        for symbol, row in zip(atoms.get_chemical_symbols(), numbers, strict=True)
-    ]
-    return "\n".join([str(len(atoms)), _comment(atoms, moment), *rows, ""])
-
-
-def _comment(atoms: Atoms, moment: Moment) -> str:
-    words = [f"Properties={PROPERTIES}", f"energy={float(moment.energy)!r}", f"step={moment.step}"]
-    if np.isfinite(moment.time_fs):
-        words.append(f"time_fs={float(moment.time_fs)!r}")
-    words += [f"{name}={atoms.info[name]}" for name in ("charge", "spin") if atoms.info.get(name)]
-    words.append(f'pbc="{" ".join("FT"[int(one)] for one in atoms.pbc)}"')
-    if atoms.cell.array.any():
-        words.insert(0, f'Lattice="{" ".join(map(repr, atoms.cell.array.ravel().tolist()))}"')
-    return " ".join(words)

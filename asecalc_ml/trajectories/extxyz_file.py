@@ -60,7 +60,7 @@ class ExtxyzFile(TrajectoryFile):
         """Lines of some frames."""
         first, last = self._starts[start], self._starts[start + n_frames]
         with damage_told(self.path, f"after frame {start}"):
-            return self._bytes[first:last].decode().splitlines()
+            return self._bytes[first:last].decode().split("\n")[:-1]
 
 
 class _ChunkReader:
@@ -79,8 +79,10 @@ class _ChunkReader:
     @cached_property
     def _lines(self) -> list[str]:
         lines = self._file.lines(self._start, self._n_frames)
-        if f"Properties={PROPERTIES} " not in lines[1]:
+        if re.search(rf"Properties={PROPERTIES}[: ]", lines[1]) is None:
             raise ValueError("a run's frames have other columns")
+        if set(lines[:: int(lines[0]) + 2]) != {lines[0]}:
+            raise ValueError("a frame does not begin with its number of atoms")
         self._check_numbers(lines)
         return lines
 

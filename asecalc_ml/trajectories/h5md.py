@@ -7,6 +7,8 @@ particles/trajectory/force/value               kJ/mol/Å, since MDAnalysis knows
 particles/trajectory/box/edges/value           Å, (n_frames, 3, 3), rows; where there is a cell
 .../step, .../time                             the same two datasets everywhere; time in fs
 particles/trajectory/species, mass             atomic numbers; u
+.../initial_charges, initial_magmoms, tags     as ASE has them, where they are not all 0
+parameters                                     attributes ``info`` and ``constraints``, JSON; where not empty
 observables/potential_energy/value             eV
 h5md/author, h5md/creator                      the user's name; this package and its version
 ============================================== =====================================================
@@ -18,12 +20,14 @@ within two units of the last of their 16 digits.
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import units
 
 from asecalc_ml.files import write_at
+from asecalc_ml.structure.constraints import encode_constraints, storable_copy
 from asecalc_ml.trajectories import hdf5
 from asecalc_ml.trajectories.hdf5 import FLOAT64, INT64, FixedDataset, GrowingDataset
 from asecalc_ml.trajectories.writer import Moment, Origin, TrajectoryWriter
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 262_144  # of a chunk of frames
 VELOCITY = 1000 * units.fs  # Å per ASE's unit of time in Å/ps
 FORCE = 1 / (units.kJ / units.mol)  # eV/Å in kJ/mol/Å
+EXTRAS = ("initial_charges", "initial_magmoms", "tags")
 ELEMENTS = ("position", "velocity", "force", "edges", "potential_energy")
 
 
@@ -155,6 +160,7 @@ class _Layout:
         creator = [heap.attribute("name", "asecalc-ml"), heap.attribute("version", __version__)]
         creator = hdf5.group({}, creator)
         unit, n_atoms = (heap.attribute("unit", "u"),), len(atoms)
+        parameters = [heap.attribute(name, text) for name, text in _parameters(atoms).items()]
         self._append(heap.encoded())  # first, since its address is known to all attributes
         about = {"author": self._append(author), "creator": self._append(creator)}
         self._h5md = self._append(hdf5.group(about, [hdf5.integers("version", 1, 1)]))
@@ -162,6 +168,14 @@ class _Layout:
         masses = self._append(atoms.get_masses().astype("<f8").tobytes())
         masses = FixedDataset(FLOAT64, (n_atoms,), masses, unit)
         self._fixed = {"species": self._append(numbers.header()), "mass": self._append(masses.header())}
+        for name in EXTRAS:
+            if atoms.has(name) and atoms.arrays[name].any():
+                self._fixed[name] = self._append(self._extra(atoms.arrays[name]).header())
+        self._parameters = {"parameters": self._append(hdf5.group({}, parameters))} if parameters else {}
+
+    def _extra(self, values: np.ndarray) -> FixedDataset:
+        datatype, encoded = (INT64, "<i8") if values.dtype.kind == "i" else (FLOAT64, "<f8")
+        return FixedDataset(datatype, values.shape, self._append(values.astype(encoded).tobytes()))
 
     def write(self, frames: list[dict[str, np.ndarray]]) -> None:
         """Write frames, which fit into the block, and let readers see them."""
@@ -198,7 +212,8 @@ class _Layout:
         trajectory = self._append(hdf5.group({"box": box, **groups, **self._fixed}))
         particles = self._append(hdf5.group({"trajectory": trajectory}))
         observables = self._append(hdf5.group({"potential_energy": energy}))
-        return hdf5.group({"h5md": self._h5md, "particles": particles, "observables": observables})
+        groups = {"h5md": self._h5md, "particles": particles, "observables": observables}
+        return hdf5.group(groups | self._parameters)
 
     def _append(self, data: bytes) -> int:
         """Write at the end, at a multiple of 8; where that is."""
@@ -222,6 +237,24 @@ def _written(path: Path) -> tuple[int, int, list[int]]:
         step = file["particles/trajectory/position/step"]  # the first dataset of each block
         step.id.chunk_iter(lambda chunk: blocks.append(chunk.byte_offset))
         return len(step), step.chunks[0], sorted(blocks)
+
+
+def _parameters(atoms: Atoms) -> dict[str, str]:
+    """JSON texts of what belongs to the structure as a whole, where there is any."""
+    constraints, info = storable_copy(atoms).constraints, _encode_info(atoms.info)
+    found = {"info": info} if info != "{}" else {}
+    return found | ({"constraints": encode_constraints(constraints)} if constraints else {})
+
+
+def _encode_info(info: dict[str, Any]) -> str:
+    from ase.io.jsonio import encode
+
+    kept = {}
+    for key, value in info.items():
+        with suppress(TypeError):
+            encode({key: value})
+            kept[key] = value
+    return encode(kept)
 
 
 def _user() -> str:

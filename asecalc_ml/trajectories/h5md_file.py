@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.trajectories.h5md import FORCE, VELOCITY
+from asecalc_ml.structure.constraints import decode_constraints
+from asecalc_ml.trajectories.h5md import EXTRAS, FORCE, VELOCITY
 from asecalc_ml.trajectories.reader import Read, TrajectoryFile, check_numbers, damage_told
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class H5MDFile(TrajectoryFile):
                 self._numbers = file["particles/trajectory/species"][:]
                 self._masses = file["particles/trajectory/mass"][:]
                 self._pbc = file["particles/trajectory/box"].attrs["boundary"] == "periodic"
+                found = {name: file.get(f"particles/trajectory/{name}") for name in EXTRAS}
+                self._extras = {name: one[:] for name, one in found.items() if one is not None}
+                self._parameters = dict(file["parameters"].attrs) if "parameters" in file else {}
 
     @contextmanager
     def _opened(self) -> Iterator[File]:
@@ -74,9 +78,16 @@ class H5MDFile(TrajectoryFile):
     def start(self) -> Atoms:
         """A structure of these atoms, with positions still to come."""
         from ase import Atoms
+        from ase.io.jsonio import decode
 
         atoms = Atoms(self._numbers, np.zeros((len(self._numbers), 3)), pbc=self._pbc)
-        atoms.set_masses(self._masses)
+        if not np.array_equal(self._masses, atoms.get_masses()):
+            atoms.set_masses(self._masses)
+        for name, values in self._extras.items():
+            atoms.set_array(name, values)
+        with damage_told(self.path, "in its parameters"):
+            atoms.info = decode(self._parameters.get("info", "{}"))
+            atoms.set_constraint(decode_constraints(self._parameters.get("constraints", "[]")))
         return atoms
 
 

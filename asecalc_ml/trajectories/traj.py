@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asecalc_ml.structure.constraints import storable_copy
 from asecalc_ml.trajectories.writer import Moment, Origin, TrajectoryWriter
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class TrajWriter(TrajectoryWriter):
     def append(self, atoms: Atoms, moment: Moment) -> None:
         """Add a frame."""
         if self._frame is None:  # a copy, since the calculator of the dynamics must not be touched
-            self._frame = atoms.copy()
+            self._frame = storable_copy(atoms)
             self._frame.calc = self._results
         self._frame.arrays["positions"][:] = atoms.positions
         self._frame.set_momenta(atoms.get_momenta(), apply_constraint=False)

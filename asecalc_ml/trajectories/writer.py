@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from asecalc_ml.structure.constraints import is_storable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -53,6 +55,11 @@ class TrajectoryWriter(ABC):
 
     @abstractmethod
     def __init__(self, path: Path, origin: Origin): ...
+
+    @staticmethod
+    def keeps(constraint: Any) -> bool:
+        """Return True if the format keeps a constraint of the structure."""
+        return is_storable(constraint)
 
     @abstractmethod
     def append(self, atoms: Atoms, moment: Moment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +27,29 @@ def write_extxyz(path: Path, frames: Sequence[Atoms]) -> None:
     """
     from ase.io import write
 
+    from asecalc_ml.trajectories import lost_constraints
+
+    lost = sorted({name for atoms in frames for name in lost_constraints(atoms, ".extxyz")})
+    if lost:
+        warnings.warn(f"{path} does not keep constraints {', '.join(lost)}; .traj keeps them", stacklevel=3)
     text = io.StringIO()
-    write(text, frames, format="extxyz")
+    write(text, map(_writable, frames), format="extxyz")
     try:
         write_whole(path, text.getvalue())
     except OSError as error:
         raise DatasetError(f"cannot write {path}: {error}. Choose another folder.") from error
+
+
+def _writable(atoms: Atoms) -> Atoms:
+    """A copy with each label once, whose ``info`` ASE writes so that it comes back."""
+    from asecalc_ml.structure.extended_xyz import readable_info
+
+    copy, results = atoms.copy(), {} if atoms.calc is None else atoms.calc.results
+    copy.info = readable_info(atoms.info, results)
+    for name in results.keys() & copy.arrays.keys():  # ASE refuses to write both
+        del copy.arrays[name]
+    copy.calc = atoms.calc
+    return copy
 
 
 def convert(source: DatasetOptions, target: Path, overwrite: bool = False) -> int:

@@ -78,7 +78,8 @@ def label_file(
 def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    atoms.set_constraint()
+    constraints = atoms.constraints
+    atoms.set_constraint()  # it would hide forces
     atoms.calc = calculator
     labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
     if atoms.cell.rank == 3 and "stress" in calculator.implemented_properties:
@@ -86,6 +87,7 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
     if not all(np.isfinite(value).all() for value in labels.values()):
         raise DatasetError("energy or forces are not finite")
     atoms.calc = SinglePointCalculator(atoms, **labels)
+    atoms.set_constraint(constraints)
     return atoms
 
 

@@ -56,11 +56,17 @@ def sample(options: GenerateOptions, advance: Callable[[float], None]) -> Iterat
 def starting_structure(options: GenerateOptions) -> Atoms:
     """The structure with the options' charge and spin, momenta and calculator left out."""
     atoms = load_structure(options.structure)
-    start = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    start = _bare(atoms)
     set_charge_and_spin(atoms, options.charge, options.spin)
     check_spin_is_stated(atoms)
     start.info["charge"], start.info["spin"] = charge_and_spin(atoms)
     return start
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    """Elements, positions, cell and masses alone."""
+    masses = atoms.arrays.get("masses")
+    return Atoms(atoms.numbers, positions=atoms.positions, masses=masses, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def evaluated(options: GenerateOptions) -> Atoms:
@@ -132,7 +138,7 @@ def _check_finite(dynamics: Langevin) -> None:
 
 def _labelled(dynamics: Langevin, options: GenerateOptions, temperature: float) -> Atoms:
     atoms = dynamics.atoms
-    frame = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame = _bare(atoms)
     frame.info = {
         "charge": atoms.info["charge"],
         "spin": atoms.info["spin"],
