@@ -55,9 +55,10 @@ def check_structure(atoms: Atoms) -> None:
     Raises
     ------
     StructureError
-        For no atoms, positions or cell that are not finite, a periodic direction without a cell vector, what
-        :func:`asecalc_ml.structure.elements.check_elements` refuses, and two atoms (periodic images included)
-        closer than 0.4 Å; the message names them.
+        For no atoms, positions, cell or momenta that are not finite, masses that are not positive, a
+        periodic direction without a cell vector, sites that
+        :func:`asecalc_ml.structure.elements.check_elements` refuses, and two atoms (periodic images
+        included) closer than 0.4 Å; the message names them.
     """
     from asecalc_ml.structure.lattice import check_cell
 
@@ -66,6 +67,7 @@ def check_structure(atoms: Atoms) -> None:
     check_positions(atoms)
     check_cell(atoms.cell.array, atoms.pbc)
     check_elements(atoms)
+    _check_masses_and_momenta(atoms)
     _check_overlaps(atoms)
 
 
@@ -83,6 +85,21 @@ def check_positions(atoms: Atoms) -> None:
             f"positions of {_label(atoms, bad[0])} are not finite ({len(bad)} atoms in all): look where they "
             "come from; if from dynamics, start it again from an earlier frame with a shorter time step"
         )
+
+
+def _check_masses_and_momenta(atoms: Atoms) -> None:
+    for name, smallest in (("masses", np.finfo(float).tiny), ("momenta", -np.inf)):
+        values = atoms.arrays.get(name)
+        if values is None:
+            continue
+        bad = np.flatnonzero(
+            ~(np.isfinite(values) & (values >= smallest)).reshape(len(atoms), -1).all(axis=1)
+        )
+        if len(bad):
+            raise StructureError(
+                f"{name} of {_label(atoms, bad[0])} are {values[bad[0]]} ({len(bad)} atoms in all): correct "
+                "them in the file or with ASE, or leave them out"
+            )
 
 
 def _check_overlaps(atoms: Atoms) -> None:

@@ -189,3 +189,20 @@ def test_a_cell_that_is_not_finite():
 
 def test_every_shipped_file_is_a_molecule_of_the_table():
     assert {path.name for path in MOLECULES.iterdir()} == {f"{name}.xyz" for name in FORMULAS}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("masses", np.nan, r"masses of atom 1 \(H\) are nan \(1 atoms in all\)"),
+        ("masses", 0.0, r"masses of atom 1 \(H\) are 0\.0"),
+        ("masses", -1.0, r"masses of atom 1 \(H\) are -1\.0"),
+        ("momenta", np.inf, r"momenta of atom 1 \(H\) are \[inf inf inf\]"),
+    ],
+)
+def test_masses_and_momenta_that_are_no_numbers(name, value, said):
+    atoms = molecule("H2O")
+    atoms.set_array(name, np.ones((3, 3) if name == "momenta" else 3))
+    atoms.arrays[name][1] = value
+    with pytest.raises(StructureError, match=said):
+        check_structure(atoms)

@@ -91,8 +91,7 @@ def _last_words(atoms: Atoms, without: Collection[str]) -> str:
     from ase.calculators.calculator import all_properties
     from ase.io.extxyz import key_val_dict_to_str
 
-    zeros = [key for key in ("charge", "spin") if not np.any(atoms.info.get(key))]
-    info = readable_info(atoms.info, {*all_properties, *zeros, *without})
+    info = readable_info(atoms.info, {*all_properties, *without})
     pbc = f'pbc="{" ".join("FT"[int(one)] for one in atoms.pbc)}"'
     return f"{pbc} {key_val_dict_to_str(info)}".rstrip()
 

@@ -71,7 +71,9 @@ class XYZFile(LazyFrames):
         if end > len(lines):
             n_there = max(len(lines) - place - 2, 0)
             raise self._error(
-                place, f"a frame of {line} atoms begins, and {n_there} rows follow: the file was cut short"
+                place,
+                f"a frame of {line} atoms begins, and {n_there} rows follow: the file was cut short. Copy it "
+                "again, or remove that frame",
             )
         while end < len(lines) and lines[end].lstrip().startswith("VEC"):  # a cell, as ADF writes it
             end += 1

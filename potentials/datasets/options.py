@@ -178,7 +178,7 @@ def check_labels(atoms: Atoms, where: str) -> None:
     Raises
     ------
     DatasetError
-        For NaN or infinite positions and labels, and for a label of the wrong shape.
+        For NaN or infinite positions, cell and labels, and for a label of the wrong shape.
     """
     import numpy as np
 
@@ -187,8 +187,9 @@ def check_labels(atoms: Atoms, where: str) -> None:
         shape = np.shape(results.get(what, np.zeros(expected)))
         if shape != expected:
             raise DatasetError(f"{where}: {what} of shape {shape}, expected {expected}")
-    for what, values in (("positions", atoms.positions), *results.items()):
-        if what in ("positions", "energy", "forces", "stress", "dipole") and not np.isfinite(values).all():
+    labels = {name: results[name] for name in ("energy", "forces", "stress", "dipole") if name in results}
+    for what, values in ({"positions": atoms.positions, "cell": atoms.cell.array} | labels).items():
+        if not np.isfinite(values).all():
             raise DatasetError(f"{where}: {what} not finite. Leave it out with `frames`, or label it anew.")
 
 
