@@ -5,6 +5,8 @@ import gzip
 import json
 import lzma
 import re
+import subprocess
+import sys
 import warnings
 
 import h5py
@@ -20,8 +22,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from asecalc_ml.cli import ml
-from asecalc_ml.cli.structures import read_structures
-from asecalc_ml.errors import DatasetError, StructureError, StructureFileError
+from asecalc_ml.cli.structures import read_structures, select_frames
+from asecalc_ml.errors import ConfigError, DatasetError, StructureError, StructureFileError
 from asecalc_ml.potentials.datasets import RMD17, AseFile, DatasetOptions, Mlearn, NeuralILJson
 from asecalc_ml.potentials.datasets.extxyz import convert
 from asecalc_ml.potentials.datasets.label import label_file
@@ -419,3 +421,27 @@ def test_a_site_of_mlearn_that_elements_share(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"structure": structure, "outputs": {}}]))
     with pytest.raises(DatasetError, match=r"record 0: .*occupied in part"):
         Mlearn(path=tmp_path / "a.json").read()
+
+
+@pytest.mark.parametrize(
+    ("frames", "numbers"), [("1:3", [1, 2]), ("-1", [4]), ("2", [2]), ("::-2", [4, 2, 0])]
+)
+def test_frames_of_a_command(frames, numbers):
+    assert select_frames(list(range(5)), frames) == numbers
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"), [("7", "selects none of the 5"), ("a", "a slice"), ("::0", "a slice")]
+)
+def test_frames_of_a_command_that_are_none(frames, said):
+    with pytest.raises(ConfigError, match=said):
+        select_frames(list(range(5)), frames)
+
+
+def test_a_warning_of_a_command_is_one_line(tmp_path):
+    write(tmp_path / "a.traj", labelled(5))
+    code = "from asecalc_ml.cli.ml import main; main()"
+    command = [sys.executable, "-c", code, "data", "convert", "a.traj", "b.xyz", "--frames", "0:950"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("Warning: frames 0:950 reach beyond the 5 frames of a.traj")
+    assert "Wrote b.xyz: 5 structures" in done.stdout

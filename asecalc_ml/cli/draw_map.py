@@ -10,6 +10,7 @@ import typer
 from asecalc_ml import config
 from asecalc_ml.analysis.maps.options import MapOptions
 from asecalc_ml.cli.arguments import Quiet, override
+from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames
 from asecalc_ml.errors import ConfigError
 
@@ -35,6 +36,7 @@ def draw_map(
     Further options: --representations features,soap --projections pca,umap --level atoms --info KEY
     --metrics euclidean --neighbors 30 --seed 1. docs/maps.md says how to read the result.
     """
+    show_messages(quiet)
     options = config.parse_options(override({}, context.args), MapOptions)
     structures = {source: select_frames(read_structures(source), frames) for source in _several(sources)}
     from asecalc_ml.analysis.maps import draw_map as draw

@@ -57,6 +57,7 @@ def train(
     """
     options = check_training(override(config.read_yaml(file), context.args), str(file))
     set_threads(options.threads)
+    show_messages(quiet)
     from asecalc_ml.potentials.training import train as fit
 
     fit(options, resume=resume, replace=replace, quiet=quiet)
@@ -111,6 +112,7 @@ def evaluate(
 
     Options of the dataset reader may follow: `--energy-unit kcal/mol --frames 0:100`.
     """
+    show_messages(quiet=False)
     dataset = None if data is None else _reader(data, context.args)
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
@@ -161,6 +163,7 @@ def convert(
 
     Options of the dataset reader may follow: `--format neuralil-json --frames 0:100`.
     """
+    show_messages(quiet=False)
     from asecalc_ml.potentials.datasets.extxyz import convert as write
 
     n_frames = write(_reader(source, context.args), target, overwrite)

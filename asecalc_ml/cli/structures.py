@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml import config, plugins
 from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.structure.frames import selected_numbers
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -55,10 +56,9 @@ def _of_data(path: Path) -> list[Atoms]:
 def select_frames(structures: list[Atoms], frames: str) -> list[Atoms]:
     """Frames by a slice or a number, as in Python."""
     try:
-        parts = [int(part) if part else None for part in frames.split(":")]
-        wanted = slice(*parts) if len(parts) > 1 else slice(parts[0], parts[0] + 1 or None)
-        chosen = structures[wanted]
-    except (TypeError, ValueError):
+        wanted = frames if ":" in frames else f"{int(frames)}:{int(frames) + 1 or ''}"
+        chosen = [structures[k] for k in selected_numbers(wanted, len(structures), "the data")]
+    except ValueError:
         raise ConfigError(f"frames is {frames!r}; give a slice such as 0:500:10, or one number") from None
     if not chosen:
         raise ConfigError(f"frames {frames!r} selects none of the {len(structures)} there are")

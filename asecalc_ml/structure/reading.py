@@ -177,5 +177,5 @@ def _file_error(error: Exception, path: Path, where: str = "") -> StructureFileE
         return StructureFileError(str(error))
     return StructureFileError(
         f"cannot read {path}{where} ({reason(error)}): check that it is complete, and in a format that ASE "
-        "knows by its name (.xyz, .traj, .cif, POSCAR ...)"
+        "knows by its name (.xyz, .traj, .cif, POSCAR ...), or a data set by its `file_format`"
     )

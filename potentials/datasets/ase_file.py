@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.errors import DatasetError, StructureFileError
+from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame
 from asecalc_ml.structure.frames import LazyFrames
 from asecalc_ml.units import DIPOLE_UNITS, dipole_unit, energy_unit, length_unit
@@ -40,21 +40,15 @@ class AseFile(DatasetOptions):
     dipole_unit: DipoleUnit = Field("e Angstrom", description="unit of the dipole")
 
     def _read(self) -> LazyFrames:
-        frames = self._frames()
+        from asecalc_ml.structure.reading import open_structures
+
+        self.check_file()
+        frames = open_structures(self.path, self.file_format)
 
         def converted(numbers: range) -> Iterator[Atoms]:
             return map(self._converted, frames.make(numbers), numbers)
 
         return LazyFrames(len(frames), converted)
-
-    def _frames(self) -> LazyFrames:
-        from asecalc_ml.structure.reading import open_structures
-
-        self.check_file()
-        try:
-            return open_structures(self.path, self.file_format)
-        except StructureFileError as error:
-            raise DatasetError(f"{error}. The option `file_format` names another format") from error
 
     def _converted(self, atoms: Atoms, index: int) -> Atoms:
         energy = self._label(atoms, index, self.energy_key, atoms.info)
