@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 ENDINGS = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED, EventKind.FINISHED)
 SHOWN_EVENTS = 5
 
+#: Errors of a model card: label, what one error is of, ending of the card's name of it, unit.
+ERRORS = (
+    ("energy", "an energy", "meV", "meV"),
+    ("forces", "a force component", "meV_A", "meV/Å"),
+    ("stress", "a stress component", "GPa", "GPa"),
+    ("dipole", "a dipole component", "mD", "mD"),
+)
+
 
 class Completion(NamedTuple):
     """How far a run came."""
@@ -227,12 +235,17 @@ def _error_rows(metrics: Mapping | None) -> Iterator[Row]:
     if metrics is None:
         yield Row("measured errors", "none in the card")
         return
-    held_out = f"on {metrics['n_frames']:,} frames that training never saw"
-    for name, label, unit in (("energy", "energy", "meV"), ("forces", "force component", "meV/Å")):
-        suffix = unit.replace("/Å", "_A")
-        mean, root = (metrics[f"{name}_{kind}_{suffix}"] for kind in ("mae", "rmse"))
-        value = f"{mean:.3g} {unit} mean absolute, {root:.3g} {unit} root mean square, {held_out}"
-        yield Row(f"error of {'an' if label[0] in 'aeiou' else 'a'} {label}", value)
+    labelled = metrics.get("labelled") or {}
+    for label, name, suffix, unit in ERRORS:
+        mean, root = (metrics.get(f"{label}_{kind}_{suffix}") for kind in ("mae", "rmse"))
+        if mean is None:
+            continue
+        n_frames = labelled.get(label, metrics["n_frames"])
+        yield Row(
+            f"error of {name}",
+            f"{mean:.3g} {unit} mean absolute, {root:.3g} {unit} root mean square, on {n_frames:,} frames "
+            "that training never saw",
+        )
 
 
 def _dataset_rows(dataset: Mapping | None) -> Iterator[Row]:

@@ -30,8 +30,15 @@ class Metrics(Options):
     """Errors on frames that training never saw."""
 
     n_frames: int = Field(description="test frames")
-    energy_mae_meV: float = Field(description="mean absolute error of the energy of a frame, meV")
-    energy_rmse_meV: float = Field(description="root mean square error of the energy of a frame, meV")
+    labelled: dict[str, int] | None = Field(
+        None, description="test frames with each label, where some lack one; errors are means over them"
+    )
+    energy_mae_meV: float | None = Field(
+        None, description="mean absolute error of the energy of a frame, meV"
+    )
+    energy_rmse_meV: float | None = Field(
+        None, description="root mean square error of the energy of a frame, meV"
+    )
     forces_mae_meV_A: float | None = Field(
         None, description="mean absolute error of a force component, meV/Å"
     )

@@ -40,6 +40,7 @@ PLAIN_WORDS = {
     "list_type": "should be a list, such as [a, b]",
     "bool_parsing": "should be true or false",
     "bool_type": "should be true or false",
+    "path_type": "should be a path",
 }
 
 OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
@@ -49,6 +50,7 @@ YAML_HINTS = {
     r"'\t'": "indent with spaces, not tabs",
     "mapping values are not allowed": "a text that holds ': ' needs quotes, and every key a line of its own",
     "could not find expected ':'": "every line is `key: value`",
+    "undefined alias": "a text that begins with * needs quotes",
     "another document": "one file holds one set of options, without `---` between them",
 }
 

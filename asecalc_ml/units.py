@@ -1,11 +1,16 @@
 """Units of data on the way in. Inside the package everything is eV, Å, amu and ASE's time."""
 
+from collections.abc import Iterable
+
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.nearest import nearest_name
 
 ENERGY_UNITS = ("eV", "meV", "kcal/mol", "kJ/mol", "Hartree")
 LENGTH_UNITS = ("Angstrom", "Bohr", "nm")
 DIPOLE_UNITS = ("e Angstrom", "e Bohr", "Debye")
+FORCES_UNITS = tuple(f"{energy}/{length}" for energy in ENERGY_UNITS for length in LENGTH_UNITS)
+PRESSURE_UNITS = ("GPa", "kbar", "bar")
+STRESS_UNITS = (*(f"{unit}^3" for unit in FORCES_UNITS), *PRESSURE_UNITS)
 
 
 def energy_unit(name: str) -> float:
@@ -78,9 +83,64 @@ def dipole_unit(name: str) -> float:
     return _value("dipole", name, dict(zip(DIPOLE_UNITS, (1.0, units.Bohr, units.Debye), strict=True)))
 
 
+def forces_unit(name: str) -> float:
+    """One unit of force in eV/Å.
+
+    Parameters
+    ----------
+    name : str
+        A unit of energy over a unit of length, such as "Hartree/Bohr" or "kcal/mol/Angstrom".
+
+    Raises
+    ------
+    ConfigError
+        For any other name.
+
+    Examples
+    --------
+    >>> forces_unit("meV/Angstrom")
+    0.001
+    """
+    _check("force", name, FORCES_UNITS)
+    energy, _, length = name.rpartition("/")
+    return energy_unit(energy) / length_unit(length)
+
+
+def stress_unit(name: str) -> float:
+    """One unit of stress in eV/Å³.
+
+    Parameters
+    ----------
+    name : str
+        A unit of energy over a cubed unit of length, such as "eV/Angstrom^3", or "GPa", "kbar" or "bar".
+
+    Raises
+    ------
+    ConfigError
+        For any other name.
+
+    Examples
+    --------
+    >>> round(1 / stress_unit("GPa"), 3)
+    160.218
+    """
+    from ase import units
+
+    _check("stress", name, STRESS_UNITS)
+    if name in PRESSURE_UNITS:
+        return dict(zip(PRESSURE_UNITS, (units.GPa, 0.1 * units.GPa, units.bar), strict=True))[name]
+    energy, _, length = name.removesuffix("^3").rpartition("/")
+    return energy_unit(energy) / length_unit(length) ** 3
+
+
 def _value(quantity: str, name: str, known: dict[str, float]) -> float:
+    _check(quantity, name, known)
+    return float(known[name])
+
+
+def _check(quantity: str, name: str, known: Iterable[str]) -> None:
     if name in known:
-        return float(known[name])
+        return
     nearest = nearest_name(str(name), known)
     hint = f"; did you mean {nearest!r}?" if nearest else "."
     raise ConfigError(f"unknown unit of {quantity} {name!r}{hint} Allowed are {', '.join(known)}.")

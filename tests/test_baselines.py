@@ -49,9 +49,9 @@ def test_zero_has_the_errors_of_the_labels_themselves():
 
 
 def test_a_table_shows_thousandths_and_leaves_out_what_is_not_there():
-    lines = table({"all": {"zero forces": (np.empty(0), np.array([0.003, -0.004]))}}, {"all": 7})
+    lines = table({"all": {"zero forces": (np.empty(0), np.array([0.003, -0.004]))}}, {"all": "7"})
     assert lines[1].split() == ["all", "zero", "forces", "7", "3.50", "3.54", "-", "-"]
-    assert len(table({"all": {"zero forces": (np.empty(0), np.empty(0))}}, {"all": 7})) == 1
+    assert len(table({"all": {"zero forces": (np.empty(0), np.empty(0))}}, {"all": "7"})) == 1
 
 
 @pytest.fixture

@@ -166,6 +166,8 @@ def test_distances_of_a_crystal_are_those_of_its_supercell(cubic):
     cell.calc = EMT()
     supercell = cell * (2, 1, 1)
     supercell.calc = EMT()
+    for atoms in (cell, supercell):
+        atoms.get_potential_energy()
     small, large = (measure_domain([atoms], cutoff=3.0) for atoms in (cell, supercell))
     key = "Cu-Cu bonded"
     assert large.distances[key].counts == [2 * count for count in small.distances[key].counts]

@@ -346,6 +346,21 @@ def test_card_says_what_is_known(write_checkpoint, tmp_path):
     assert card.options["imported"]["energy_unit"] == "eV"
 
 
+def test_test_data_may_be_in_other_units(write_checkpoint, tmp_path):
+    file = write_checkpoint("graph-network")
+    import_model(file)
+    frames = molecules(["CH3CH2OH", "H2O"])
+    for atoms in frames:
+        calculate("imported", atoms)
+        atoms.info["E"] = 1000 * atoms.get_potential_energy()
+        atoms.calc = None
+    write(tmp_path / "test.xyz", frames, format="extxyz")
+    test_data = {"path": str(tmp_path / "test.xyz"), "energy_key": "E", "energy_unit": "meV"}
+    metrics = import_model(file, replace=True, test_data=test_data).card.metrics
+    assert metrics.energy_mae_meV == pytest.approx(0, abs=1e-3)
+    assert metrics.forces_mae_meV_A is None
+
+
 def test_what_a_user_should_know_is_in_the_card(upstream, write_checkpoint):
     file = write_checkpoint("equivariant-transformer of the paper", derivative=False, dataset="HDF5")
     card = import_model(file).card

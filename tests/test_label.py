@@ -1,10 +1,13 @@
 """Structures that a run flagged get labels from a reference."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.io import read, write
 from typer.testing import CliRunner
@@ -79,3 +82,27 @@ def test_files_that_cannot_be_read(file, said, tmp_path):
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())
     assert "Traceback" not in result.output
+
+
+def test_the_reference_takes_arguments(tmp_path):
+    """Lennard-Jones' dimer at its minimum: minus epsilon."""
+    path = tmp_path / "in.extxyz"
+    write(path, Atoms("Ar2", [[0, 0, 0], [0, 0, 2 ** (1 / 6) * 3.4]]))
+    reference = "{ase.calculators.lj:LennardJones: {sigma: 3.4, epsilon: 0.0103, rc: 1000}}"
+    result = CliRunner().invoke(ml.app, ["data", "label", str(path), "--reference", reference, "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "in-labelled.extxyz").get_potential_energy() == pytest.approx(-0.0103, rel=1e-6)
+
+
+class EnergyOnly(Calculator):
+    implemented_properties: ClassVar = ["energy"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": -1.5}
+
+
+def test_a_reference_without_forces_labels_energies(tmp_path):
+    write(tmp_path / "in.extxyz", rattled(2))
+    assert label_file(tmp_path / "in.extxyz", EnergyOnly(), tmp_path / "out.extxyz", quiet=True) == 2
+    assert [set(one.calc.results) for one in AseFile(path=tmp_path / "out.extxyz").read()] == [{"energy"}] * 2

@@ -3,7 +3,16 @@
 import pytest
 
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS, energy_unit, length_unit
+from asecalc_ml.units import (
+    ENERGY_UNITS,
+    FORCES_UNITS,
+    LENGTH_UNITS,
+    STRESS_UNITS,
+    energy_unit,
+    forces_unit,
+    length_unit,
+    stress_unit,
+)
 
 AVOGADRO, ELEMENTARY_CHARGE = 6.022140857e23, 1.6021766208e-19
 
@@ -50,3 +59,35 @@ def test_unknown_length_says_what_is_allowed():
         ConfigError, match=r"unknown unit of length 'furlong'\. Allowed are Angstrom, Bohr, nm"
     ):
         length_unit("furlong")
+
+
+@pytest.mark.parametrize("name", FORCES_UNITS)
+def test_a_force_is_an_energy_over_a_length(name):
+    energy = next(one for one in ENERGY_UNITS if name.startswith(f"{one}/"))
+    assert forces_unit(name) == energy_unit(energy) / length_unit(name.removeprefix(f"{energy}/"))
+
+
+def test_atomic_force_is_that_of_codata():
+    """8.2387235e-8 N, with 1 eV/Å = 1.602176634e-9 N."""
+    assert forces_unit("Hartree/Bohr") == pytest.approx(8.2387235e-8 / 1.602176634e-9, rel=1e-6)
+
+
+def test_pressures_in_pascal():
+    """1 eV/Å³ is 160.2176634 GPa, and the atomic unit 29421.0 GPa."""
+    assert 1 / stress_unit("GPa") == pytest.approx(160.2176634, rel=1e-7)
+    assert stress_unit("Hartree/Bohr^3") / stress_unit("GPa") == pytest.approx(29421.0157, rel=1e-6)
+    assert stress_unit("GPa") / stress_unit("kbar") == pytest.approx(10, rel=1e-12)
+    assert stress_unit("kbar") / stress_unit("bar") == pytest.approx(1000, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", STRESS_UNITS)
+def test_every_stress_unit_is_a_float(name):
+    assert type(stress_unit(name)) is float
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"), [(forces_unit, "eV/A"), (stress_unit, "eV/A^3"), (stress_unit, "kB")]
+)
+def test_units_of_forces_and_stress_that_are_none(unit, name):
+    with pytest.raises(ConfigError, match=f"unknown unit of (force|stress) .{name[:2]}"):
+        unit(name)

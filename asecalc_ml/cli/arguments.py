@@ -1,6 +1,6 @@
 """Options of a YAML file given on the command line instead: `--steps 100` is `steps: 100`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated
 
 import typer
@@ -9,6 +9,7 @@ from ruamel.yaml.comments import CommentedMap
 from asecalc_ml import __version__
 from asecalc_ml.config import parse_value
 from asecalc_ml.errors import ConfigError
+from asecalc_ml.nearest import nearest_name
 
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}  # context settings of such a command
 
@@ -23,6 +24,30 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+
+
+def split_off(arguments: list[str], keys: Collection[str], further: Collection[str]) -> tuple[list, list]:
+    """Divide arguments `--key value` between two sets of keys, a misspelled one by the key that is nearest.
+
+    Parameters
+    ----------
+    arguments : list of str
+    keys, further : collection of str
+        With underscores.
+
+    Returns
+    -------
+    tuple of two lists of str
+        Arguments of ``keys`` and of neither, and arguments of ``further``.
+    """
+    others, chosen, rest = [], [], list(arguments)
+    while rest:
+        name, equals, _ = rest[0].partition("=")
+        size = 1 if equals else 2
+        nearest = nearest_name(name[2:].replace("-", "_"), [*keys, *further])
+        (chosen if nearest in further else others).extend(rest[:size])
+        rest = rest[size:]
+    return others, chosen
 
 
 def override(data: Mapping, arguments: list[str]) -> Mapping:

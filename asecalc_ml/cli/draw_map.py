@@ -11,7 +11,7 @@ from asecalc_ml import config
 from asecalc_ml.analysis.maps.options import MapOptions
 from asecalc_ml.cli.arguments import Quiet, override
 from asecalc_ml.cli.process import show_messages
-from asecalc_ml.cli.structures import read_structures, select_frames
+from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
 from asecalc_ml.errors import ConfigError
 
 
@@ -34,11 +34,14 @@ def draw_map(
     """Draw structures where a model's last layer, or a fingerprint, puts them, and measure roughness.
 
     Further options: --representations features,soap --projections pca,umap --level atoms --info KEY
-    --metrics euclidean --neighbors 30 --seed 1. docs/maps.md says how to read the result.
+    --metrics euclidean --neighbors 30 --seed 1, and those of the data sets' reader, such as
+    --energy-key REF_energy --energy-unit kcal/mol. docs/maps.md says how to read the result.
     """
     show_messages(quiet)
-    options = config.parse_options(override({}, context.args), MapOptions)
-    structures = {source: select_frames(read_structures(source), frames) for source in _several(sources)}
+    named = _several(sources)
+    own, further = split_off_reader(context.args, MapOptions, named)
+    options = config.parse_options(override({}, own), MapOptions)
+    structures = {source: select_frames(read_structures(source, further), frames) for source in named}
     from asecalc_ml.analysis.maps import draw_map as draw
 
     result = draw(name, structures, options, quiet=quiet)

@@ -11,7 +11,7 @@ from asecalc_ml import config
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
 from asecalc_ml.cli.arguments import Quiet, override
 from asecalc_ml.cli.process import show_messages
-from asecalc_ml.cli.structures import read_structures, select_frames
+from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance import RelevanceResult
@@ -51,10 +51,11 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     """Say which atoms and pairs a model's prediction rests on, and write the numbers.
 
     Further options: --pairs all, --integration-points 64, --walk-length 2, --top-walks 50,
-    --compared-frames 0. docs/relevance.md has the methods' equations.
+    --compared-frames 0, and those of a data set's reader. docs/relevance.md has the methods' equations.
     """
     given = {"method": method, "target": target}
-    data = override({key: value for key, value in given.items() if value is not None}, context.args)
+    own, further = split_off_reader(context.args, RelevanceOptions, [atoms])
+    data = override({key: value for key, value in given.items() if value is not None}, own)
     options = config.parse_options(data, RelevanceOptions)
     show_messages(quiet)
     from asecalc_ml.analysis.relevance import chemiscope_file
@@ -62,7 +63,8 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
 
     if chemiscope is not None:
         chemiscope_file.check(chemiscope)
-    result = find_relevance(name, select_frames(read_structures(atoms), frames), options, quiet=quiet)
+    structures = select_frames(read_structures(atoms, further), frames)
+    result = find_relevance(name, structures, options, quiet=quiet)
     _show(result)
     for path in _written(result, directory, Path(atoms)):
         typer.echo(f"Wrote {path}")

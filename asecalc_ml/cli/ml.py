@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from asecalc_ml import config, plugins
+from asecalc_ml import config
 from asecalc_ml.cli import check, choices, draw_map, explain, import_models, kinds, models, summary
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
-from asecalc_ml.cli.structures import READERS
+from asecalc_ml.cli.structures import reader
 from asecalc_ml.config import Options
 from asecalc_ml.errors import ConfigError
 
@@ -97,7 +97,8 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="rMD17's .npz, mlearn's .json, ANI-1's .h5, or a file ASE reads [default: the test data]"
+            help="rMD17's .npz, mlearn's .json, ANI-1's .h5, or a file ASE reads; several by a pattern in "
+            "quotes [default: the test data]"
         ),
     ] = None,
     by: Annotated[
@@ -110,10 +111,10 @@ def evaluate(
     Where frames are of several groups, errors of each are shown beside those of zero forces and of the
     training labels' means.
 
-    Options of the dataset reader may follow: `--energy-unit kcal/mol --frames 0:100`.
+    Options of the dataset reader may follow: `--energy-unit Hartree --forces-unit Hartree/Bohr`.
     """
     show_messages(quiet=False)
-    dataset = None if data is None else _reader(data, context.args)
+    dataset = None if data is None else reader(data, context.args)
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
     typer.echo(evaluate_model(name, dataset, by))
@@ -155,18 +156,22 @@ def generate(
 @data_app.command(context_settings=OPEN)
 def convert(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(help="A data set, such as rMD17's .npz or mlearn's .json.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A data set, such as rMD17's .npz; several files by a pattern in quotes."),
+    ],
     target: Annotated[Path, typer.Argument(help="Extended XYZ file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a data set as extended XYZ, which ASE and every protocol's `structure: FILE@NUMBER` read.
 
-    Options of the dataset reader may follow: `--format neuralil-json --frames 0:100`.
+    Options of the dataset reader may follow: `--format neuralil-json --frames 0:100`, or `--energy-key E
+    --energy-unit Hartree`.
     """
     show_messages(quiet=False)
     from asecalc_ml.potentials.datasets.extxyz import convert as write
 
-    n_frames = write(_reader(source, context.args), target, overwrite)
+    n_frames = write(reader(source, context.args), target, overwrite)
     typer.echo(f"Wrote {target}: {n_frames} structures")
 
 
@@ -174,7 +179,11 @@ def convert(
 def label(
     file: Annotated[Path, typer.Argument(help="Structures, such as a run's flagged.extxyz.")],
     reference: Annotated[
-        str, typer.Option(help="What labels them: gfn2-xtb, a registered model, or module:Class.")
+        str,
+        typer.Option(
+            help="What labels them: gfn2-xtb, a registered model, or module:Class; with arguments "
+            '"{gfn2-xtb: {accuracy: 0.1}}".'
+        ),
     ] = "gfn2-xtb",
     output: Annotated[Path | None, typer.Option(help="Default: FILE with -labelled in its name.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
@@ -186,7 +195,7 @@ def label(
     from asecalc_ml.potentials.datasets.label import label_file
 
     target = output or file.with_name(f"{file.stem}-labelled.extxyz")
-    n_labelled = label_file(file, reference, target, overwrite, quiet)
+    n_labelled = label_file(file, config.parse_value(reference), target, overwrite, quiet)
     typer.echo(f"Wrote {target}: {n_labelled} structures")
 
 
@@ -201,12 +210,6 @@ def fetch(
 
     for path in download(name, directory, quiet=quiet):
         typer.echo(f"Wrote {path}")
-
-
-def _reader(path: str, further: list[str]) -> Options:
-    """Reader of a data set, by its suffix unless --format is among further options."""
-    options = override({"format": READERS.get(Path(path).suffix, "ase"), "path": path}, further)
-    return config.parse_options(options, plugins.get("datasets", options["format"]))
 
 
 def check_training(data: Mapping, source: str) -> Options:

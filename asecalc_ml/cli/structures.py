@@ -2,31 +2,70 @@
 
 from __future__ import annotations
 
+import glob
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml import config, plugins
+from asecalc_ml.cli.arguments import override, split_off
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.structure.frames import selected_numbers
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from asecalc_ml.config import Options
+
 READERS = {".npz": "rmd17", ".json": "mlearn", ".h5": "ani1"}  # by suffix; ASE reads all others
 
 
-def read_structures(spec: str) -> list[Atoms]:
-    """All frames of a structure (a name or a file), a data set or a run directory."""
-    from asecalc_ml.structure import reading
-    from asecalc_ml.structures import load_structure, shipped_names
+def reader(path: str, further: Sequence[str] = ()) -> Options:
+    """Reader of a data set; its options may be given as `--key value`.
+
+    The suffix of the file names the reader, unless `--format` is among the options.
+    """
+    model, given = _reader_model(path, further)
+    return config.parse_options(given, model)
+
+
+def split_off_reader(
+    arguments: list[str], options: type[Options], specs: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Arguments of a command, and those that its data sets' readers take."""
+    readers = [_reader_model(spec, arguments)[0] for spec in specs if _is_data(spec)]
+    further = {key for model in readers for key in model.model_fields} - set(options.model_fields)
+    return split_off(arguments, list(options.model_fields), sorted(further))
+
+
+def read_structures(spec: str, further: Sequence[str] = ()) -> list[Atoms]:
+    """All frames of a structure (a name or a file), a data set or a run directory.
+
+    Parameters
+    ----------
+    spec : str
+    further : sequence of str
+        Options of the reader as `--key value`, where ``spec`` is a file or a pattern.
+    """
+    from asecalc_ml.structures import load_structure
 
     path = Path(spec)
     if path.is_dir():
         return _of_run(path)
-    if path.is_file() and spec not in shipped_names():
-        return _of_data(path) if path.suffix in READERS else reading.read_structures(path)
-    return [load_structure(spec)]
+    return reader(spec, further).structures() if _is_data(spec) else [load_structure(spec)]
+
+
+def _is_data(spec: str) -> bool:
+    """Whether a file, or a pattern of files, is meant, and no name of a structure."""
+    from asecalc_ml.structures import shipped_names
+
+    return (Path(spec).is_file() and spec not in shipped_names()) or glob.has_magic(spec)
+
+
+def _reader_model(path: str, further: Sequence[str]) -> tuple[type[Options], Mapping]:
+    given = override({"format": READERS.get(Path(path).suffix, "ase"), "path": path}, list(further))
+    return plugins.get("datasets", str(given["format"])), given
 
 
 def _of_run(directory: Path) -> list[Atoms]:
@@ -46,11 +85,6 @@ def _of_run(directory: Path) -> list[Atoms]:
             atoms.cell[:], atoms.positions[:] = cell, positions
             frames.append(atoms)
     return frames
-
-
-def _of_data(path: Path) -> list[Atoms]:
-    name = READERS[path.suffix]
-    return config.parse_options({"format": name, "path": str(path)}, plugins.get("datasets", name)).read()
 
 
 def select_frames(structures: list[Atoms], frames: str) -> list[Atoms]:

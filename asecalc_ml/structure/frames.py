@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +36,20 @@ class LazyFrames(Sequence):
 
     def __iter__(self) -> Iterator[Atoms]:
         return iter(self.make(self._numbers))
+
+
+def joined(parts: Sequence[Sequence[Atoms]]) -> Sequence[Atoms]:
+    """One sequence of the frames of several, each of which is made when it is taken."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = list(accumulate(map(len, parts)))
+
+    def make(numbers: range) -> Iterator[Atoms]:
+        for number in numbers:
+            index = bisect_right(ends, number)
+            yield parts[index][number - ends[index] + len(parts[index])]
+
+    return LazyFrames(ends[-1], make)
 
 
 def parse_slice(text: str) -> slice:

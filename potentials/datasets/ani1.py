@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.nearest import nearest_name
-from asecalc_ml.potentials.datasets.options import DatasetOptions
+from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
 from asecalc_ml.units import energy_unit
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class ANI1(DatasetOptions):
     """
 
     format: Literal["ani1"] = Field("ani1", description="name of the reader")
-    path: Path = Field(description="HDF5 file to read", examples=["data/ani_gdb_s01.h5"])
+    path: Paths = Field(description="HDF5 file to read", examples=["data/ani_gdb_s01.h5"])
     energy_unit: Literal["Hartree"] = Field("Hartree", description="unit of the file's energies")
     length_unit: Literal["Angstrom"] = Field("Angstrom", description="unit of the file's lengths")
     molecules: list[str] | None = Field(
@@ -69,7 +68,6 @@ class ANI1(DatasetOptions):
 
     def _frames(self, names: tuple[str, ...], group: h5py.Group) -> Iterator[Atoms]:
         from ase import Atoms
-        from ase.calculators.singlepoint import SinglePointCalculator
 
         name, smiles, formula = names
         per_energy = energy_unit(self.energy_unit)
@@ -78,8 +76,7 @@ class ANI1(DatasetOptions):
             for positions, energy in zip(coordinates, energies, strict=True):
                 atoms = Atoms(_text(group["species"]), positions=positions)
                 atoms.info.update(group=formula, smiles=smiles, molecule=name)
-                atoms.calc = SinglePointCalculator(atoms, energy=float(energy) * per_energy)
-                yield atoms
+                yield make_frame(atoms, float(energy) * per_energy)
 
 
 def _molecules(file: h5py.File) -> Iterator[tuple[tuple[str, str, str], h5py.Group]]:

@@ -22,8 +22,8 @@ def label_file(
 ) -> int:
     """Energies and forces of the structures in a file, written as extended XYZ.
 
-    A structure on which the reference fails is left out, and a warning says so. Where a cell has a volume and
-    the reference a stress, that is written too.
+    A structure on which the reference fails is left out, and a warning says so. Forces are written where the
+    reference has them, stress where it has one and a cell has a volume.
 
     Parameters
     ----------
@@ -81,11 +81,13 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
     constraints = atoms.constraints
     atoms.set_constraint()  # it would hide forces
     atoms.calc = calculator
-    labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+    labels = {"energy": atoms.get_potential_energy()}
+    if "forces" in calculator.implemented_properties:
+        labels["forces"] = atoms.get_forces()
     if atoms.cell.rank == 3 and "stress" in calculator.implemented_properties:
         labels["stress"] = atoms.get_stress()
     if not all(np.isfinite(value).all() for value in labels.values()):
-        raise DatasetError("energy or forces are not finite")
+        raise DatasetError("a label is not finite")
     atoms.calc = SinglePointCalculator(atoms, **labels)
     atoms.set_constraint(constraints)
     return atoms

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame
+from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
 from asecalc_ml.structure.elements import FULL
 from asecalc_ml.structure.frames import LazyFrames
 
@@ -33,7 +32,7 @@ class Mlearn(DatasetOptions):
     """
 
     format: Literal["mlearn"] = Field("mlearn", description="name of the reader")
-    path: Path = Field(description="JSON file to read", examples=["data/mlearn_si_training.json"])
+    path: Paths = Field(description="JSON file to read", examples=["data/mlearn_si_training.json"])
     energy_unit: Literal["eV"] = Field("eV", description="unit of the file's energies")
     length_unit: Literal["Angstrom"] = Field("Angstrom", description="unit of the file's lengths")
     licence: str | None = Field("BSD-3-Clause", description="licence of the data")
@@ -76,8 +75,9 @@ def _atoms(record: dict) -> Atoms:
         cell=structure["lattice"]["matrix"],
         pbc=True,
     )
+    energy = float(outputs["energy"])
     atoms.info.update(group=record["group"], description=record["description"])
-    return make_frame(atoms, outputs["energy"], outputs["forces"], ase_stress(outputs["virial_stress"]))
+    return make_frame(atoms, energy, outputs["forces"], ase_stress(outputs["virial_stress"]))
 
 
 def _element(species: list[dict]) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.potentials.datasets.options import DatasetOptions, make_frame
+from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
 from asecalc_ml.structure.frames import LazyFrames
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class NeuralILJson(DatasetOptions):
     """
 
     format: Literal["neuralil-json"] = Field("neuralil-json", description="name of the reader")
-    path: Path = Field(description="file with a JSON object a line", examples=["data/ean_validation.json"])
+    path: Paths = Field(description="file with a JSON object a line", examples=["data/ean_validation.json"])
     energy_unit: Literal["eV"] = Field("eV", description="unit of the file's energies")
     length_unit: Literal["Angstrom"] = Field("Angstrom", description="unit of the file's lengths")
     max_energy_eV: float | None = Field(
@@ -85,4 +84,4 @@ def _atoms(record: dict) -> Atoms:
     atoms = Atoms(symbols, positions=positions, cell=record["Cell-Size"], pbc=True)
     hot = np.sqrt((forces**2).mean()) > THERMAL_ABOVE_eV_A
     atoms.info["group"] = "thermal" if hot else "relaxed"
-    return make_frame(atoms, record["Energy"], forces)
+    return make_frame(atoms, float(record["Energy"]), forces)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from asecalc_ml.config import Options, parse_options
 from asecalc_ml.errors import ConfigError, DatasetError, StructureError
 from asecalc_ml.plugins import get, names
+from asecalc_ml.potentials.datasets.labels import LABELS, label_counts
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
-from asecalc_ml.structure.frames import parse_slice, selected_numbers
-from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS
+from asecalc_ml.structure.frames import joined, parse_slice, selected_numbers
+from asecalc_ml.units import ENERGY_UNITS, FORCES_UNITS, LENGTH_UNITS, forces_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,16 +26,25 @@ if TYPE_CHECKING:
 
 EnergyUnit = Literal[ENERGY_UNITS]
 LengthUnit = Literal[LENGTH_UNITS]
+ForcesUnit = Literal[FORCES_UNITS]
+Paths = Path | Annotated[list[Path], Field(min_length=1)]
 
 
 class DatasetOptions(Options):
     """Where labelled structures lie, in which units, and where they come from."""
 
     format: str = Field(description="name of the reader, as registered under asecalc_ml.datasets")
-    path: Path = Field(description="file to read", examples=["data/frames.xyz"])
+    path: Paths = Field(
+        description="file to read, a pattern such as data/*.xyz (files sorted by name), or a list of these",
+        examples=["data/frames.xyz"],
+    )
     energy_unit: EnergyUnit = Field("eV", description="unit of the file's energies")
-    length_unit: LengthUnit = Field("Angstrom", description="unit of the file's lengths")
-    frames: str | None = Field(None, description="which frames, as in Python: 0:950, -100:, ::10; empty: all")
+    length_unit: LengthUnit = Field("Angstrom", description="unit of the file's positions and cell")
+    frames: str | None = Field(
+        None,
+        description="which frames, of all files one after the other, as in Python: 0:950, -100:, ::10; "
+        "empty: all",
+    )
     charge: int | None = Field(None, description="total charge of each frame in e; empty: as the file, or 0")
     spin: int | None = Field(None, ge=0, description="unpaired electrons; empty: as the file says, or 0")
     name: str | None = Field(None, description="what cards and reports call the data; empty: the file's name")
@@ -49,16 +61,51 @@ class DatasetOptions(Options):
         return text
 
     def read(self) -> list[Atoms]:
-        """Frames with energy (eV) and forces (eV/Å) in a ``SinglePointCalculator``, positions in Å.
+        """Labelled frames without constraints, which would hide forces; otherwise as :meth:`read_whole`."""
+        frames = self.read_whole()
+        for atoms in frames:
+            atoms.set_constraint()
+        return frames
 
-        Where the data have it, stress (Voigt, eV/Å³, ASE's sign) is there too.
-        ``info["charge"]`` and ``info["spin"]`` (unpaired electrons) are set in each frame, as
-        :mod:`asecalc_ml.structure.charge_and_spin` decides them.
+    def read_whole(self) -> list[Atoms]:
+        """Labelled frames: those of :meth:`structures`, of which at least one has a label.
 
         Raises
         ------
         DatasetError
-            If the file is missing, damaged or incomplete, a label is not finite, or a charge or spin is no
+            If a file is missing, damaged or incomplete, a label is not finite, or no frame has any.
+
+        Warns
+        -----
+        UserWarning
+            If no frame has energy or forces, and there is something of a similar name.
+        """
+        frames = self.structures()
+        counts = label_counts(frames)
+        if not any(counts.values()):
+            raise DatasetError(
+                f"{self.place}: no frame has a label ({', '.join(LABELS)}). {self.remedy('energy', frames)}"
+            )
+        for label in ("energy", "forces"):
+            if not counts[label] and (found := self._similar(label, frames)):
+                warnings.warn(
+                    f"{self.place}: no frame has {label}, but there is {', '.join(found)}. "
+                    f"{self.remedy(label, frames)}",
+                    stacklevel=2,
+                )
+        return frames
+
+    def structures(self) -> list[Atoms]:
+        """Frames in Å with their constraints and the labels that they have, in a ``SinglePointCalculator``.
+
+        Energies are in eV, forces in eV/Å, stress in eV/Å³ (Voigt, ASE's sign), dipoles in e Å. A frame may
+        lack any of them. ``info["charge"]`` and ``info["spin"]`` (unpaired electrons) are set in each frame,
+        as :mod:`asecalc_ml.structure.charge_and_spin` decides them.
+
+        Raises
+        ------
+        DatasetError
+            If a file is missing, damaged or incomplete, a label is not finite, or a charge or spin is no
             whole number.
 
         Warns
@@ -66,35 +113,30 @@ class DatasetOptions(Options):
         UserWarning
             If a molecule's spin does not fit its number of electrons.
         """
-        frames = self.read_whole()
-        for atoms in frames:
-            atoms.set_constraint()  # it would hide forces
-        return frames
-
-    def read_whole(self) -> list[Atoms]:
-        """Frames as :meth:`read` gives them, with the constraints that the file has.
-
-        Raises
-        ------
-        DatasetError
-            As for :meth:`read`.
-        """
-        frames = self.model_copy(update={"frames": None})._read()
-        numbers = selected_numbers(self.frames, len(frames), self.path)
-        chosen = frames[parse_slice(self.frames or ":")]
-        for number, atoms in zip(numbers, chosen, strict=True):
-            where = f"{self.path}, frame {number}"
+        files = self.files
+        parts = [self.model_copy(update={"path": file, "frames": None})._read() for file in files]
+        places = [
+            f"{file}, frame {number}"
+            for file, part in zip(files, parts, strict=True)
+            for number in range(len(part))
+        ]
+        numbers = selected_numbers(self.frames, len(places), self.place)
+        chosen = joined(parts)[parse_slice(self.frames or ":")]
+        found = {places[number]: atoms for number, atoms in zip(numbers, chosen, strict=True)}
+        for where, atoms in found.items():
             self._complete(atoms, where)
             check_labels(atoms, where)
-        kept = [atoms for atoms in chosen if self._keeps(atoms)]
+        found = {where: atoms for where, atoms in found.items() if self._keeps(atoms)}
         selection = "" if self.frames is None else f" of frames {self.frames}"
-        if not kept:
-            raise DatasetError(f"{self.path} has no frames{selection}; it has {len(frames)} in all")
-        warn_of_multiplicities(kept, f"{self.path}{selection}")
-        return kept
+        if not found:
+            raise DatasetError(f"{self.place} has no frames{selection}; it has {len(places)} in all")
+        self._check_options(found)
+        frames = list(found.values())
+        warn_of_multiplicities(frames, f"{self.place}{selection}")
+        return frames
 
     def _read(self) -> Sequence[Atoms]:
-        """All frames in eV and Å; what a reader implements. ``frames`` is selected from them afterwards.
+        """All frames of one file in eV and Å; what a reader implements. ``frames`` is selected afterwards.
 
         A :class:`asecalc_ml.structure.frames.LazyFrames` makes only those that are selected.
         """
@@ -103,6 +145,43 @@ class DatasetOptions(Options):
     def _keeps(self, atoms: Atoms) -> bool:
         """Whether a frame belongs to the data, by further options of a reader."""
         return True
+
+    def _check_options(self, frames: dict[str, Atoms]) -> None:
+        """Refuse options that do not fit the frames, which are given by file and number."""
+
+    def _similar(self, label: str, frames: Sequence[Atoms]) -> list[str]:
+        """Names in the files that may mean a label; none where files have fixed names."""
+        return []
+
+    def remedy(self, label: str, frames: Sequence[Atoms]) -> str:
+        """What to do where the frames lack a label."""
+        return "Give data that have it."
+
+    @property
+    def files(self) -> list[Path]:
+        """The files to read: as listed, and those of a pattern sorted by name.
+
+        Raises
+        ------
+        DatasetError
+            If no file matches a pattern, or a file is named twice.
+        """
+        files = [file for entry in self._entries for file in _matching(entry)]
+        seen = set()
+        for file in files:
+            if file.resolve() in seen:
+                raise DatasetError(f"`path` names {file} twice: its frames would count twice. Name it once")
+            seen.add(file.resolve())
+        return files
+
+    @property
+    def place(self) -> str:
+        """Files and patterns as they were given, for messages."""
+        return ", ".join(map(str, self._entries))
+
+    @property
+    def _entries(self) -> list[Path]:
+        return self.path if isinstance(self.path, list) else [self.path]
 
     def _complete(self, atoms: Atoms, where: str) -> None:
         try:
@@ -113,7 +192,7 @@ class DatasetOptions(Options):
     @property
     def label(self) -> str:
         """Name of the data for people."""
-        return self.name or self.path.stem
+        return self.name or ", ".join(entry.stem for entry in self._entries)
 
     def check_file(self) -> None:
         """Refuse a path that is no file.
@@ -132,6 +211,29 @@ class DatasetOptions(Options):
             )
 
 
+class FreeUnits(DatasetOptions):
+    """Base of readers of files that may be in any units."""
+
+    forces_unit: ForcesUnit | None = Field(
+        None, description="unit of the file's forces; empty: energy_unit over length_unit"
+    )
+
+    @property
+    def per_force(self) -> float:
+        """The file's unit of forces in eV/Å."""
+        return forces_unit(self.forces_unit or f"{self.energy_unit}/{self.length_unit}")
+
+
+def _matching(entry: Path) -> list[Path]:
+    """The file itself, or the files that a pattern matches, sorted by name."""
+    if entry.exists() or not glob.has_magic(str(entry)):
+        return [entry]
+    found = [path for path in map(Path, sorted(glob.glob(str(entry), recursive=True))) if path.is_file()]
+    if not found:
+        raise DatasetError(f"no file matches {entry} (looked in {Path.cwd()}): correct `path`")
+    return found
+
+
 def dataset(data: Mapping) -> DatasetOptions:
     """The reader that ``format`` names, with the other entries as its options.
 
@@ -147,17 +249,17 @@ def dataset(data: Mapping) -> DatasetOptions:
 
 def make_frame(
     atoms: Atoms,
-    energy: float,
-    forces: np.ndarray,
+    energy: float | None = None,
+    forces: np.ndarray | None = None,
     stress: np.ndarray | None = None,
     dipole: np.ndarray | None = None,
 ) -> Atoms:
-    """Attach labels.
+    """Attach the labels that a frame has.
 
     Parameters
     ----------
-    energy : float, eV
-    forces : array, shape (n_atoms, 3), eV/Å
+    energy : float, eV, optional
+    forces : array, shape (n_atoms, 3), eV/Å, optional
     stress : array, shape (6,), eV/Å³, optional
         As ASE has it.
     dipole : array, shape (3,), e Å, optional
@@ -165,10 +267,9 @@ def make_frame(
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=forces)
-    for name, value in (("stress", stress), ("dipole", dipole)):
-        if value is not None:
-            atoms.calc.results[name] = value
+    energy = None if energy is None else float(energy)
+    labels = {"energy": energy, "forces": forces, "stress": stress, "dipole": dipole}
+    atoms.calc = SinglePointCalculator(atoms, **labels)  # which leaves None out
     return atoms
 
 
@@ -187,7 +288,7 @@ def check_labels(atoms: Atoms, where: str) -> None:
         shape = np.shape(results.get(what, np.zeros(expected)))
         if shape != expected:
             raise DatasetError(f"{where}: {what} of shape {shape}, expected {expected}")
-    labels = {name: results[name] for name in ("energy", "forces", "stress", "dipole") if name in results}
+    labels = {name: results[name] for name in LABELS if name in results}
     for what, values in ({"positions": atoms.positions, "cell": atoms.cell.array} | labels).items():
         if not np.isfinite(values).all():
             raise DatasetError(f"{where}: {what} not finite. Leave it out with `frames`, or label it anew.")
@@ -209,7 +310,8 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
     digest = hashlib.sha256()
     for atoms in frames:
         digest.update(np.array([len(atoms), *atoms.numbers], dtype="<i8").tobytes())
-        labels = [atoms.get_potential_energy()]
+        has_energy = "energy" in atoms.calc.results
+        labels = [atoms.get_potential_energy() if has_energy else np.nan]  # no label is NaN
         if "forces" in atoms.calc.results:
             labels.append(atoms.get_forces(apply_constraint=False))
         for values in (atoms.positions, *labels):

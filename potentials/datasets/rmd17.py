@@ -6,16 +6,16 @@ import os
 import zipfile
 import zlib
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.options import (
-    DatasetOptions,
     EnergyUnit,
+    FreeUnits,
     LengthUnit,
+    Paths,
     make_frame,
 )
 from asecalc_ml.structure.frames import LazyFrames
@@ -32,7 +32,7 @@ CITATION = (
 )
 
 
-class RMD17(DatasetOptions):
+class RMD17(FreeUnits):
     """Read an npz file of the revised MD17 set: one molecule, many frames.
 
     The file holds ``nuclear_charges (n_atoms,)``, ``coords (n_frames, n_atoms, 3)``, ``energies (n_frames,)``
@@ -41,9 +41,9 @@ class RMD17(DatasetOptions):
     """
 
     format: Literal["rmd17"] = Field("rmd17", description="name of the reader")
-    path: Path = Field(description="npz file to read", examples=["data/rmd17_ethanol_train_01.npz"])
+    path: Paths = Field(description="npz file to read", examples=["data/rmd17_ethanol_train_01.npz"])
     energy_unit: EnergyUnit = Field("kcal/mol", description="unit of the file's energies")
-    length_unit: LengthUnit = Field("Angstrom", description="unit of the file's lengths")
+    length_unit: LengthUnit = Field("Angstrom", description="unit of the file's positions")
     licence: str | None = Field("CC0-1.0", description="licence of the data")
     citation: str | None = Field(CITATION, description="what to cite for the data")
     level_of_theory: str | None = Field("PBE/def2-SVP", description="method and basis of the labels")
@@ -60,7 +60,7 @@ class RMD17(DatasetOptions):
                 make_frame(
                     Atoms(numbers, positions=coords[i] * per_length),
                     energies[i] * per_energy,
-                    forces[i] * (per_energy / per_length),
+                    forces[i] * self.per_force,
                 )
                 for i in chosen
             ),

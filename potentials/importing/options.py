@@ -39,8 +39,10 @@ class ImportOptions(Options):
     level_of_theory: str | None = Field(None, description="method and basis of the labels")
     licence: str | None = Field(None, description="licence of the data, an SPDX identifier where it has one")
     citation: str | None = Field(None, description="what to cite for the data")
-    test_data: Path | None = Field(
-        None, description="labelled frames in eV and Å, a file that ASE reads, to measure errors on"
+    test_data: Path | dict[str, Any] | None = Field(
+        None,
+        description="labelled frames to measure errors on: a file in eV and Å that ASE reads, or a dataset "
+        "reader's options, such as {path: test.xyz, energy_unit: kcal/mol}",
     )
 
     @field_validator("elements", "charges", "spins", mode="before")

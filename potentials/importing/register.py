@@ -130,10 +130,11 @@ def _measured(card: ModelCard, model: Model, options: ImportOptions) -> ModelCar
     """The card with errors on the test data, where the user names some."""
     if options.test_data is None:
         return card
-    from asecalc_ml.potentials.datasets.ase_file import AseFile
+    from asecalc_ml.potentials.datasets import dataset
     from asecalc_ml.potentials.training.evaluate import evaluate
 
-    frames = AseFile(path=options.test_data).read()
+    given = options.test_data if isinstance(options.test_data, dict) else {"path": options.test_data}
+    frames = dataset({"format": "ase", **given}).read()
     for atoms in frames:
         check_trained(atoms, card)
     return card.model_copy(update={"metrics": evaluate(model, frames).metrics()})

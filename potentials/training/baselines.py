@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.potentials.datasets.labels import with_label
 from asecalc_ml.potentials.training.scaling import fit_scaling
 
 NO_VALUE = "-"
@@ -28,15 +29,17 @@ def mean_errors(training: Sequence[Atoms], frames: Sequence[Atoms]) -> tuple[np.
     Returns
     -------
     tuple of ndarray
-        Energies per atom, shape (n_frames,), eV; force components, eV/Å.
+        Energies per atom of the frames that have an energy, eV; force components of those that have forces,
+        eV/Å.
     """
     shift = fit_scaling(training, None).shift
-    energies = [float(shift[atoms.numbers].sum()) - atoms.get_potential_energy() for atoms in frames]
-    per_atom = np.array(energies) / [len(atoms) for atoms in frames]
-    labelled = _with_forces(frames)
-    if not labelled or len(_with_forces(training)) < len(training):
+    with_energy = with_label(frames, "energy")
+    energies = [float(shift[atoms.numbers].sum()) - atoms.get_potential_energy() for atoms in with_energy]
+    per_atom = np.array(energies) / [len(atoms) for atoms in with_energy]
+    labelled, known = with_label(frames, "forces"), with_label(training, "forces")
+    if not labelled or not known:
         return per_atom, np.empty(0)
-    mean = _mean_forces(training, labelled)
+    mean = _mean_forces(known, labelled)
     return per_atom, np.concatenate([mean(atoms).ravel() for atoms in labelled]) - _components(labelled)
 
 
@@ -56,12 +59,8 @@ def _mean_forces(training: Sequence[Atoms], frames: Sequence[Atoms]) -> Callable
     )
 
 
-def _with_forces(frames: Sequence[Atoms]) -> list[Atoms]:
-    return [atoms for atoms in frames if "forces" in atoms.calc.results]
-
-
 def _components(frames: Sequence[Atoms]) -> np.ndarray:
-    parts = [atoms.calc.results["forces"].ravel() for atoms in _with_forces(frames)]
+    parts = [atoms.calc.results["forces"].ravel() for atoms in with_label(frames, "forces")]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
@@ -69,7 +68,7 @@ def _components(frames: Sequence[Atoms]) -> np.ndarray:
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def table(errors: Mapping[str, Mapping[str, Pair]], n_frames: Mapping[str, int]) -> list[str]:
+def table(errors: Mapping[str, Mapping[str, Pair]], n_frames: Mapping[str, str]) -> list[str]:
     """Lines of a table: each group of frames with each predictor.
 
     Parameters
@@ -77,14 +76,14 @@ def table(errors: Mapping[str, Mapping[str, Pair]], n_frames: Mapping[str, int])
     errors : mapping
         By group, then by predictor.
     n_frames : mapping
-        Frames of each group.
+        Frames of each group, in words.
     """
     rows = [("", "", *COLUMNS)]
     for group, by_predictor in errors.items():
         for predictor, (per_atom, forces) in by_predictor.items():
             cells = (*_mae_and_rmse(forces), *_mae_and_rmse(per_atom))
             if set(cells) != {NO_VALUE}:  # as of zero forces where the data have none
-                rows.append((group, predictor, str(n_frames[group]), *cells))
+                rows.append((group, predictor, n_frames[group], *cells))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return ["  " + _line(row, widths) for row in rows]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -19,90 +21,89 @@ from asecalc_ml.triplets import pad_triplets
 
 
 @dataclass(frozen=True)
-class DipoleLabels:
-    """Dipoles, and the positions that make dipoles of charges.
-
-    Parameters
-    ----------
-    dipole : Tensor, shape (n_systems, 3), e Å
-    positions : Tensor, shape (n_atoms, 3), Å
-        Relative to the centre of mass of the system.
-    """
-
-    dipole: Tensor
-    positions: Tensor
-
-    @classmethod
-    def from_atoms(cls, atoms: Atoms) -> DipoleLabels:
-        dipole = torch.from_numpy(np.asarray(atoms.calc.results["dipole"], dtype=np.float64))
-        return cls(dipole[None], torch.from_numpy(from_centre_of_mass(atoms)))
-
-    @classmethod
-    def joined(cls, frames: Sequence[LabelledGraph]) -> DipoleLabels | None:
-        """Labels of frames that have dipoles; None for frames that were read without."""
-        if any(frame.dipole is None for frame in frames):
-            return None
-        parts = [frame.dipole for frame in frames]
-        return cls(torch.cat([one.dipole for one in parts]), torch.cat([one.positions for one in parts]))
-
-    def to(self, device: torch.device) -> DipoleLabels:
-        return DipoleLabels(self.dipole.to(device), self.positions.to(device))
-
-
-@dataclass(frozen=True)
 class LabelledGraph:
-    """A structure with its labels, float64.
+    """A structure with the labels that it has, float64.
 
     Parameters
     ----------
     graph : AtomGraph
-    energy : Tensor, shape (1,), eV
+    energy : Tensor, shape (1,), eV, or None
     forces : Tensor, shape (n_atoms, 3), eV/Å, or None
     stress : Tensor, shape (1, 3, 3), eV/Å³, or None
-    dipole : DipoleLabels or None
+    dipole : Tensor, shape (1, 3), e Å, or None
+    from_centre : Tensor, shape (n_atoms, 3), Å, or None
+        Positions relative to the centre of mass, which make a dipole of charges; where there is a dipole.
     """
 
     graph: AtomGraph
-    energy: Tensor
+    energy: Tensor | None = None
     forces: Tensor | None = None
     stress: Tensor | None = None
-    dipole: DipoleLabels | None = None
+    dipole: Tensor | None = None
+    from_centre: Tensor | None = None
 
     @classmethod
     def from_atoms(
         cls, atoms: Atoms, cutoff: float, labels: Collection[str] = ("energy", "forces")
     ) -> LabelledGraph:
-        """A frame with some of its labels; the energy is always there."""
-        forces, stress = None, None
-        if "forces" in labels:
-            forces = torch.from_numpy(np.asarray(atoms.get_forces(), dtype=np.float64))
-        if "stress" in labels:
-            stress = torch.from_numpy(atoms.get_stress(voigt=False))[None]
-        energy = torch.tensor([atoms.get_potential_energy()], dtype=torch.float64)
-        dipole = DipoleLabels.from_atoms(atoms) if "dipole" in labels else None
-        return cls(AtomGraph.from_atoms(atoms, cutoff), energy, forces, stress, dipole)
+        """A frame with those of the named labels that it has."""
+        found = {label: atoms.calc.results[label] for label in labels if label in atoms.calc.results}
+        if "stress" in found:
+            found["stress"] = voigt_6_to_full_3x3_stress(found["stress"])
+        rows = {label: np.asarray(values, dtype=np.float64) for label, values in found.items()}
+        tensors = {
+            label: torch.from_numpy(values if label == "forces" else values[None])
+            for label, values in rows.items()
+        }
+        if "dipole" in tensors:
+            tensors["from_centre"] = torch.from_numpy(from_centre_of_mass(atoms))
+        return cls(AtomGraph.from_atoms(atoms, cutoff), **tensors)
 
 
-@dataclass(frozen=True)
-class StressLabels:
-    """Stress of each frame, and the volume that makes it an energy.
+class Label(NamedTuple):
+    """One label in a batch: of the frames that have it, and of no others.
 
     Parameters
     ----------
-    stress : Tensor, shape (n_systems, 3, 3), eV/Å³
-    volume : Tensor, shape (n_systems, 1, 1), Å³
+    values : Tensor, shape (n_labelled, ...)
+        A row for each frame, or for each atom of the frames, that have the label.
+    rows : Tensor, shape (n_labelled,), int64
+        Numbers of these frames, or atoms, in the batch.
     """
 
-    stress: Tensor
-    volume: Tensor
+    values: Tensor
+    rows: Tensor
 
     @classmethod
-    def of(cls, frames: Sequence[LabelledGraph]) -> StressLabels | None:
-        """Labels of frames that have stress; None for frames that were read without."""
-        if any(frame.stress is None for frame in frames):
-            return None
-        volume = torch.cat([torch.linalg.det(frame.graph.cell).abs() for frame in frames])
-        return cls(torch.cat([frame.stress for frame in frames]), volume[:, None, None])
+    def of(cls, values: Sequence[Tensor | None], n_rows: Sequence[int], shape: tuple[int, ...] = ()) -> Label:
+        """Join the values of frames.
+
+        Parameters
+        ----------
+        values : sequence of Tensor or None
+            None for a frame that lacks the label.
+        n_rows : sequence of int
+            Number of rows that each frame has, or would have.
+        shape : tuple of int
+            Shape of a row.
+        """
+        has_label = torch.tensor([one is not None for one in values])
+        rows = has_label.repeat_interleave(torch.tensor(n_rows)).nonzero().flatten()
+        there = [one for one in values if one is not None]
+        return cls(torch.cat(there) if there else torch.empty(0, *shape, dtype=torch.float64), rows)
+
+    def to(self, device: torch.device) -> Label:
+        return Label(self.values.to(device), self.rows.to(device))
+
+    def errors(self, predicted: Tensor) -> Tensor:
+        """Predicted less labelled values where there is a label, shape (n_labelled, ...).
+
+        Parameters
+        ----------
+        predicted : Tensor, shape (n_rows, ...)
+            Of all frames or atoms.
+        """
+        return predicted.index_select(0, self.rows) - self.values
 
 
 @dataclass(frozen=True)
@@ -112,17 +113,47 @@ class Batch:
     Parameters
     ----------
     inputs : PotentialInput
-    energies : Tensor, shape (n_systems,), eV
-    forces : Tensor, shape (n_atoms, 3), eV/Å, or None
-    stress : StressLabels or None
-    dipole : DipoleLabels or None
+    energy : Label, rows of shape (), eV
+    forces : Label, rows of shape (3,), eV/Å
+    stress : Label, rows of shape (3, 3), eV/Å³
+    dipole : Label, rows of shape (3,), e Å
+    volume : Tensor, shape (n_systems,), Å³
+    from_centre : Tensor, shape (n_atoms, 3), Å
+        Positions relative to the centre of mass of the system; zero where the system has no dipole.
     """
 
     inputs: PotentialInput
-    energies: Tensor
-    forces: Tensor | None
-    stress: StressLabels | None = None
-    dipole: DipoleLabels | None = None
+    energy: Label
+    forces: Label
+    stress: Label
+    dipole: Label
+    volume: Tensor
+    from_centre: Tensor
+
+    @classmethod
+    def of(cls, inputs: PotentialInput, frames: Sequence[LabelledGraph]) -> Batch:
+        """What was made of the graphs of frames, with the frames' labels."""
+        once, n_atoms = [1] * len(frames), [frame.graph.n_atoms for frame in frames]
+        centred = (frame.from_centre for frame in frames)
+        return cls(
+            inputs=inputs,
+            energy=Label.of([frame.energy for frame in frames], once),
+            forces=Label.of([frame.forces for frame in frames], n_atoms, (3,)),
+            stress=Label.of([frame.stress for frame in frames], once, (3, 3)),
+            dipole=Label.of([frame.dipole for frame in frames], once, (3,)),
+            volume=torch.cat([torch.linalg.det(frame.graph.cell).abs() for frame in frames]),
+            from_centre=torch.cat(
+                [
+                    torch.zeros(n, 3, dtype=torch.float64) if one is None else one
+                    for one, n in zip(centred, n_atoms, strict=True)
+                ]
+            ),
+        )
+
+    @property
+    def n_systems(self) -> int:
+        """Number of frames, without the ghost."""
+        return self.inputs.n_systems - 1
 
     @property
     def atoms_per_system(self) -> Tensor:
@@ -130,13 +161,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         inputs = PotentialInput(*(tensor.to(device) for tensor in self.inputs.tensors))
-        forces, stress = self.forces, self.stress
-        if forces is not None:
-            forces = forces.to(device)
-        if stress is not None:
-            stress = StressLabels(stress.stress.to(device), stress.volume.to(device))
-        dipole = None if self.dipole is None else self.dipole.to(device)
-        return Batch(inputs, self.energies.to(device), forces, stress, dipole)
+        labels = {one.name: getattr(self, one.name).to(device) for one in fields(self)[1:]}
+        return Batch(inputs, **labels)
 
 
 class EpochShuffle(Sampler[int]):
@@ -168,13 +194,9 @@ def loader(
 
     def join(part: list[LabelledGraph]) -> Batch:
         inputs = with_ghost(collate([frame.graph for frame in part]), cutoff, triplet_cutoff=triplet_cutoff)
-        return Batch(
-            inputs if most_triplets is None else pad_triplets(inputs, len(part) * most_triplets),
-            torch.cat([frame.energy for frame in part]),
-            _forces(part),
-            StressLabels.of(part),
-            DipoleLabels.joined(part),
-        )
+        if most_triplets is not None:
+            inputs = pad_triplets(inputs, len(part) * most_triplets)
+        return Batch.of(inputs, part)
 
     if shuffle_seed is None:
         return DataLoader(frames, batch_size, collate_fn=join)
@@ -191,13 +213,6 @@ def _most_triplets(
         return None
     inputs = (with_ghost(frame.graph, cutoff, triplet_cutoff=triplet_cutoff) for frame in frames)
     return max(one.triplets.shape[1] for one in inputs)
-
-
-def _forces(frames: Sequence[LabelledGraph]) -> Tensor | None:
-    """Forces of all atoms; None for frames that were read without."""
-    if any(frame.forces is None for frame in frames):
-        return None
-    return torch.cat([frame.forces for frame in frames])
 
 
 def one_shape(frames: Sequence[LabelledGraph]) -> bool:

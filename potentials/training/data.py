@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ase import Atoms
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
+from asecalc_ml.potentials.datasets.labels import incomplete, label_counts, with_label
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.split import Split
 
@@ -31,7 +33,7 @@ def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
     Raises
     ------
     TrainingError
-        If there is nothing to test on, a label has a weight and a frame has none, or the data are not those
+        If there is nothing to test on, no frame has a label that has a weight, or the data are not those
         the stored split was drawn for.
     """
     source = dataset(options.data)
@@ -43,18 +45,47 @@ def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
     if not test:
         raise TrainingError("nothing to test on: give `test_data`, or `split.n_test` above zero")
     train, validation = ([frames[k] for k in part] for part in (split.train, split.validation))
-    _check_labels([*train, *validation], source, options.loss.fitted)
-    return TrainingData(train, validation, test, source, split)
+    data = TrainingData(train, validation, test, source, split)
+    _check_labels(data, options.loss.fitted)
+    return data
 
 
-def _check_labels(frames: list[Atoms], source: DatasetOptions, fitted: list[str]) -> None:
+def _check_labels(data: TrainingData, fitted: list[str]) -> None:
+    """Refuse a training without a label that it needs."""
+    frames, place = [*data.train, *data.validation], data.source.place
     for label in fitted:
-        without = sum(label not in atoms.calc.results for atoms in frames)
-        if without:
-            raise TrainingError(
-                f"loss.{label}_weight is above 0, and {without} of the {len(frames)} frames of {source.path} "
-                f"that train and validate have no {label}: set it to 0, or give data in which all have it"
-            )
+        _check_label(data, label)
+    if not with_label(data.train, "energy"):
+        raise TrainingError(
+            f"no frame of {place} that trains has an energy, and forces leave a constant open: give at least "
+            f"one energy. {data.source.remedy('energy', frames)}"
+        )
+
+
+def warn_of_absent_labels(data: TrainingData, fitted: list[str]) -> None:
+    """Say how many frames have each fitted label, where some frames lack one."""
+    frames, place = [*data.train, *data.validation], data.source.place
+    counts = {label: count for label, count in label_counts(frames).items() if label in fitted}
+    if partly := incomplete(counts, len(frames)):
+        warnings.warn(
+            f"{place}: not all of the {len(frames)} frames that train and validate have every label: "
+            f"{partly}. A label that a frame lacks has weight 0 in that frame",
+            stacklevel=2,
+        )
+
+
+def _check_label(data: TrainingData, label: str) -> None:
+    frames = [*data.train, *data.validation]
+    for part, members in (("train", data.train), ("validate", data.validation)):
+        if with_label(members, label):
+            continue
+        remedy = data.source.remedy(label, frames)
+        if with_label(frames, label):
+            remedy = "Draw another split (`seed`, `split.stratify_by`, larger parts)."
+        raise TrainingError(
+            f"loss.{label}_weight is above 0, and none of the {len(members)} frames of {data.source.place} "
+            f"that {part} has {label}. {remedy} Or set loss.{label}_weight to 0"
+        )
 
 
 def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None) -> Split:

@@ -12,6 +12,7 @@ from asecalc_ml.card import Domain
 from asecalc_ml.chains import all_chains, chain_values
 from asecalc_ml.histogram import Histogram
 from asecalc_ml.pair_classes import classed_pairs
+from asecalc_ml.potentials.datasets.labels import with_label
 from asecalc_ml.structure.minimum_image import image_shifts
 from asecalc_ml.topology import BondGraph, bond_graph, canonical_pattern
 
@@ -36,7 +37,8 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
     Parameters
     ----------
     frames : sequence of Atoms
-        With energies (eV), and forces (eV/Å) where they have them, in their calculators.
+        With energies (eV) and forces (eV/Å) in their calculators, where they have them; at least one has an
+        energy.
     cutoff : float, Å
     """
     references: dict[tuple, list[Reference]] = defaultdict(list)
@@ -46,7 +48,7 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
         _add_distances(atoms, graph, cutoff, distances)
         _add_chains(atoms, graph, 3, angles)
         _add_chains(atoms, graph, 4, dihedrals)
-    energies = [atoms.get_potential_energy() for atoms in frames]
+    energies = [atoms.get_potential_energy() for atoms in with_label(frames, "energy")]
     return Domain(
         distances=_histograms(distances, DISTANCE_WIDTH_A),
         angles=_histograms(angles, ANGLE_WIDTH_DEG),
@@ -58,7 +60,7 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
 
 def _largest_force(frames: Sequence[Atoms]) -> float | None:
     """None where no frame has forces."""
-    forces = [atoms.get_forces() for atoms in frames if "forces" in atoms.calc.results]
+    forces = [atoms.get_forces() for atoms in with_label(frames, "forces")]
     return max((float(np.linalg.norm(part, axis=1).max()) for part in forces), default=None)
 
 

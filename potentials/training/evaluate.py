@@ -23,6 +23,7 @@ from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
+from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
 from asecalc_ml.potentials.training.data import TrainingData, read_data
 from asecalc_ml.potentials.training.groups import info_values
@@ -39,8 +40,13 @@ class Errors:
 
     Parameters
     ----------
-    energy : ndarray, shape (n_frames,), eV
-    n_atoms : ndarray, shape (n_frames,)
+    n_frames : int
+    labelled : Counter
+        Number of frames with each label that was compared.
+    energy : ndarray, eV
+        Of the frames that have an energy.
+    n_atoms : ndarray
+        Of the same frames.
     forces : ndarray, eV/Å
         All components of the frames that have forces; empty where none has.
     stress : ndarray, eV/Å³
@@ -49,6 +55,8 @@ class Errors:
         The three components of each frame that has a dipole; empty where none has, or the model none.
     """
 
+    n_frames: int
+    labelled: Counter[str]
     energy: np.ndarray
     n_atoms: np.ndarray
     forces: np.ndarray
@@ -60,13 +68,14 @@ class Errors:
         per_atom, in_GPa = 1000 * self.energy / self.n_atoms, self.stress / units.GPa
         in_mD = 1000 * self.dipole / units.Debye
         return Metrics(
-            n_frames=len(self.energy),
-            energy_mae_meV=_mae(1000 * self.energy),
-            energy_rmse_meV=_rmse(1000 * self.energy),
+            n_frames=self.n_frames,
+            labelled=dict(self.labelled) if incomplete(self.labelled, self.n_frames) else None,
+            energy_mae_meV=_if_any(_mae, 1000 * self.energy),
+            energy_rmse_meV=_if_any(_rmse, 1000 * self.energy),
             forces_mae_meV_A=_if_any(_mae, 1000 * self.forces),
             forces_rmse_meV_A=_if_any(_rmse, 1000 * self.forces),
-            energy_mae_meV_atom=_mae(per_atom),
-            energy_rmse_meV_atom=_rmse(per_atom),
+            energy_mae_meV_atom=_if_any(_mae, per_atom),
+            energy_rmse_meV_atom=_if_any(_rmse, per_atom),
             stress_mae_GPa=_if_any(_mae, in_GPa),
             stress_rmse_GPa=_if_any(_rmse, in_GPa),
             dipole_mae_mD=_if_any(_mae, in_mD),
@@ -93,22 +102,26 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
     ----------
     model : Model
     frames : sequence of Atoms
-        With energies (eV) in their calculators; where a frame has forces (eV/Å), stress (eV/Å³) or, for a
-        model with partial charges, a dipole (e Å), they are compared too.
+        With labels in their calculators. Energy (eV), forces (eV/Å), stress (eV/Å³) and, for a model with
+        partial charges, dipole (e Å) are compared where a frame has them.
     corrections : sequence
         Terms that the model was trained on top of.
     """
     evaluator, frames = Evaluator(model), less_terms(frames, corrections)
-    energy, forces, stress, dipole = [], [], [], []
+    found: dict[str, list[np.ndarray]] = {label: [] for label in LABELS}
     for part in _parts(frames):
         graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
         evaluation = evaluator.eagerly(graph)
-        energy.append(evaluation.energy.cpu().numpy() - [atoms.get_potential_energy() for atoms in part])
-        forces += _forces_errors(evaluation.forces.cpu().numpy(), part)
-        stress += _stress_errors(evaluation.virial.cpu().numpy(), part)
-        dipole += _dipole_errors(evaluation.charges.cpu().numpy(), part)
-    n_atoms = np.array([len(atoms) for atoms in frames])
-    return Errors(np.concatenate(energy), n_atoms, _flat(forces), _flat(stress), _flat(dipole))
+        found["energy"] += _energy_errors(evaluation.energy.cpu().numpy(), part)
+        found["forces"] += _forces_errors(evaluation.forces.cpu().numpy(), part)
+        found["stress"] += _stress_errors(evaluation.virial.cpu().numpy(), part)
+        found["dipole"] += _dipole_errors(evaluation.charges.cpu().numpy(), part)
+    return Errors(
+        n_frames=len(frames),
+        labelled=Counter({label: len(errors) for label, errors in found.items() if errors}),
+        n_atoms=np.array([len(atoms) for atoms in with_label(frames, "energy")]),
+        **{label: _flat(errors) for label, errors in found.items()},
+    )
 
 
 def _parts(frames: Sequence[Atoms]) -> Iterator[Sequence[Atoms]]:
@@ -124,6 +137,14 @@ def _parts(frames: Sequence[Atoms]) -> Iterator[Sequence[Atoms]]:
 
 def _flat(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.ravel(part) for part in parts]) if parts else np.empty(0)
+
+
+def _energy_errors(energies: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
+    return [
+        found - atoms.get_potential_energy()
+        for found, atoms in zip(energies, frames, strict=True)
+        if "energy" in atoms.calc.results
+    ]
 
 
 def _forces_errors(forces: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
@@ -160,7 +181,8 @@ def _stress_errors(virials: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndar
 class ModelEvaluation:
     """Errors of a registered model on a data set, beside those its card states, and by group of frames.
 
-    ``groups`` holds energy errors per atom (eV) and force errors (eV/Å) by group and by predictor.
+    ``groups`` holds energy errors per atom (eV) and force errors (eV/Å) by group and by predictor, ``sizes``
+    the number of frames of each group, with those of each label where some frames lack it.
     ``relative`` holds numbers of frames by formula, where errors of energies are relative to their mean.
     """
 
@@ -169,13 +191,17 @@ class ModelEvaluation:
     metrics: Metrics
     card_metrics: Metrics | None
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
+    sizes: dict[str, str] = field(default_factory=dict)
     relative: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{self.model} on {self.data}, {self.metrics.n_frames} frames"]
+        n_frames = self.metrics.n_frames
+        lines = [f"{self.model} on {self.data}, {n_frames} frames"]
+        if partly := incomplete(self.metrics.labelled or {}, n_frames):
+            lines.append(f"  Errors are means over the frames that have the label: {partly}.")
         for name, info in Metrics.model_fields.items():
             value = getattr(self.metrics, name)
-            if name != "n_frames" and value is not None:
+            if isinstance(value, float):
                 lines.append(f"  {info.description:<55} {value:9.2f}{self._stated(name)}")
         for formula, n_frames in self.relative.items():
             lines.append(
@@ -183,8 +209,7 @@ class ModelEvaluation:
                 "model was trained on another composition."
             )
         if self.groups:
-            sizes = {group: len(found["model"][0]) for group, found in self.groups.items()}
-            lines += ["", *table(self.groups, sizes)]
+            lines += ["", *table(self.groups, self.sizes)]
         return "\n".join(lines)
 
     def _stated(self, name: str) -> str:
@@ -221,18 +246,34 @@ def evaluate_model(name: str, data: DatasetOptions | None = None, by: str | None
         check_trained(atoms, card)
     groups = _by_group(frames, by)
     found = {group: evaluate(stored.model, members, card.corrections) for group, members in groups.items()}
-    unknown = Counter(_formula(atoms) for atoms in frames if not card.knows_energies_of(atoms.numbers))
+    unknown = Counter(
+        _formula(atoms) for atoms in with_label(frames, "energy") if not card.knows_energies_of(atoms.numbers)
+    )
     found = _less_their_mean(found, groups, unknown)
     together = _joined(list(found.values()))
-    compared = _beside_baselines(card, groups, found) if len(groups) > 1 or by is not None else {}
-    return ModelEvaluation(card.name, label, together.metrics(), card.metrics, compared, dict(unknown))
+    compared, sizes = {}, {}
+    if len(groups) > 1 or by is not None:
+        groups = {"all": [atoms for members in groups.values() for atoms in members]} | groups
+        found = {"all": together} | found
+        compared = _beside_baselines(card, groups, found)
+        sizes = {group: _size(errors) for group, errors in found.items()}
+    return ModelEvaluation(card.name, label, together.metrics(), card.metrics, compared, sizes, dict(unknown))
+
+
+def _size(errors: Errors) -> str:
+    """Number of frames, with those of each label that some of them lack."""
+    partly = incomplete(errors.labelled, errors.n_frames)
+    return f"{errors.n_frames} ({partly})" if partly else f"{errors.n_frames}"
 
 
 def _less_their_mean(
     found: dict[str, Errors], groups: dict[str, list[Atoms]], formulas: Iterable[str]
 ) -> dict[str, Errors]:
     """Errors of energies relative to their mean over all frames of a formula, for these formulas."""
-    own = {group: np.array([_formula(atoms) for atoms in members]) for group, members in groups.items()}
+    own = {
+        group: np.array([_formula(atoms) for atoms in with_label(members, "energy")], dtype=str)
+        for group, members in groups.items()
+    }
     energies = {group: errors.energy.copy() for group, errors in found.items()}
     for formula in formulas:
         mean = np.concatenate([energies[group][own[group] == formula] for group in groups]).mean()
@@ -256,16 +297,19 @@ def _by_group(frames: Sequence[Atoms], by: str | None) -> dict[str, list[Atoms]]
 
 
 def _joined(parts: Sequence[Errors]) -> Errors:
-    names = [one.name for one in fields(Errors)]
-    return Errors(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    """Errors of all frames; counts are added."""
+    arrays = [one.name for one in fields(Errors) if one.name not in ("n_frames", "labelled")]
+    return Errors(
+        n_frames=sum(part.n_frames for part in parts),
+        labelled=sum((part.labelled for part in parts), Counter()),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
+    )
 
 
 def _beside_baselines(
     card: ModelCard, groups: dict[str, list[Atoms]], found: dict[str, Errors]
 ) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Errors of model, zero and training mean for all frames and for each group."""
-    groups = {"all": [atoms for members in groups.values() for atoms in members]} | groups
-    found = {"all": _joined(list(found.values()))} | found
+    """Errors of model, zero and training mean for each group."""
     training = _training_frames(card)
     compared = {}
     for name, members in groups.items():
@@ -302,8 +346,9 @@ def _split_again(card: ModelCard) -> TrainingData:
     data = read_data(parse_options(card.options, TrainOptions, f"card of {card.name!r}"), None)
     if dataset_hash(data.train) != card.dataset.hash:
         raise DatasetError(
-            f"{data.source.path} does not hold the frames that {card.name!r} was trained on, so nobody knows "
-            f"which were held out: put the old data back, or give a file (asecalc-ml eval {card.name} DATA)"
+            f"{data.source.place} does not hold the frames that {card.name!r} was trained on, so nobody "
+            "knows which were held out: put the old data back, or give a file "
+            f"(asecalc-ml eval {card.name} DATA)"
         )
     return data
 
@@ -319,9 +364,9 @@ def _test_frames(card: ModelCard) -> tuple[str, list[Atoms]]:
 
 def _training_test_data(card: ModelCard) -> DatasetOptions:
     reader = dataset(card.options["test_data"])
-    if not reader.path.is_file():
+    if not all(file.is_file() for file in reader.files):
         raise DatasetError(
-            f"the test data of {card.name!r}, {reader.path}, are not in {Path.cwd()}: give a file "
+            f"the test data of {card.name!r}, {reader.place}, are not in {Path.cwd()}: give a file "
             f"(asecalc-ml eval {card.name} DATA), or make this one with `asecalc-ml data fetch` or "
             "`asecalc-ml data generate`"
         )

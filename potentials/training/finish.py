@@ -16,6 +16,7 @@ from asecalc_ml.golden import make_golden
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import SUFFIX, save_model
 from asecalc_ml.potentials.datasets import dataset_hash
+from asecalc_ml.potentials.datasets.labels import with_label
 from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import METRICS
 from asecalc_ml.potentials.training.domain import measure_domain
@@ -48,6 +49,7 @@ def fit_constant(model: Model, frames: Sequence[Atoms]) -> Model:
     frames : sequence of Atoms
         Training frames, with the labels that the model was fitted to.
     """
+    frames = with_label(frames, "energy")
     labelled = np.array([atoms.get_potential_energy() for atoms in frames])
     model.shift += missing_shift(frames, labelled + evaluate(model, frames).energy)
     return model
@@ -67,6 +69,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
     """Everything the model will say about itself, measured here."""
     frames = [*data.train, *data.validation]
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
+    known = sorted({formula_of(atoms.numbers) for atoms in with_label(frames, "energy")})
     return ModelCard(
         name=options.name,
         architecture=options.model["architecture"],
@@ -82,7 +85,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         dtype=options.precision,
         fitted=options.loss.fitted,
         energies_degenerate=scaling.degenerate,
-        compositions=sorted({formula_of(atoms.numbers) for atoms in frames}) if scaling.degenerate else [],
+        compositions=known if scaling.degenerate else [],
         dataset=_dataset_card(data),
         corrections=explicit(options.corrections),
         metrics=evaluate(model, data.test, options.corrections).metrics(),

@@ -1,5 +1,9 @@
 r"""The loss: a weighted sum of terms, each the mean of a penalty over errors of one label.
 
+The mean is that over the labels in the batch. With sums over the frames i that have forces, their atoms a and
+three components k, the term of the forces is Σ_iak penalty(ΔF_iak) / Σ_i 3 n_i: a frame without forces is in
+neither sum. A term is zero in a batch in which no frame has its label.
+
 A term is a function of prediction, batch and options; its weight is the option of the name under which it
 stands in :data:`TERMS`. A penalty is a function of an error and of a characteristic scale of the same unit:
 
@@ -54,55 +58,61 @@ PENALTIES: dict[str, Penalty] = {"squared": Penalty(squared, 0.5), "log-cosh": P
 
 
 def energy_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Predicted less labelled energies, shape (n_systems,), eV."""
-    return predicted.systems[:-1] - batch.energies
+    """Predicted less labelled energies of the frames that have one, shape (n_labelled,), eV."""
+    return batch.energy.errors(predicted.systems)
 
 
 def forces_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Predicted less labelled forces, shape (n_atoms, 3), eV/Å."""
-    return forces(predicted.gradient, batch.inputs.edge_index, batch.inputs.n_atoms)[:-1] - batch.forces
+    """Predicted less labelled forces on the atoms that have one, shape (n_labelled, 3), eV/Å."""
+    return batch.forces.errors(forces(predicted.gradient, batch.inputs.edge_index, batch.inputs.n_atoms))
 
 
 def virial_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Errors of stress times volume, shape (n_systems, 3, 3), eV."""
+    """Errors of stress times volume of the frames that have a stress, shape (n_labelled, 3, 3), eV."""
     inputs = batch.inputs
     found = virials(
         predicted.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems
     )
-    return found[:-1] - batch.stress.stress * batch.stress.volume
+    virial = batch.stress._replace(values=batch.stress.values * batch.volume[batch.stress.rows, None, None])
+    return virial.errors(found)
 
 
 def dipole_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Predicted less labelled dipoles, shape (n_systems, 3), e Å."""
-    moments = predicted.charges[:-1, None] * batch.dipole.positions
-    found = segment_sum(moments, batch.inputs.batch[:-1], len(batch.energies))
-    return found - batch.dipole.dipole
+    """Predicted less labelled dipoles of the frames that have one, shape (n_labelled, 3), e Å."""
+    moments = predicted.charges[:-1, None] * batch.from_centre
+    return batch.dipole.errors(segment_sum(moments, batch.inputs.batch[:-1], batch.n_systems))
 
 
 def energy_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
-    """Mean penalty of the energy errors over the frames."""
+    """Mean penalty of the energy errors over the frames that have an energy."""
     penalty = PENALTIES[options.function]
-    errors = energy_errors(predicted, batch) / batch.atoms_per_system**penalty.atoms_power
-    return penalty.function(errors, options.energy_scale_eV_atom).mean()
+    n_atoms = batch.atoms_per_system[batch.energy.rows]
+    errors = energy_errors(predicted, batch) / n_atoms**penalty.atoms_power
+    return _mean(penalty.function(errors, options.energy_scale_eV_atom))
 
 
 def forces_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
-    """Mean penalty of the force errors over all components."""
+    """Mean penalty of the force errors over all components of the frames that have forces."""
     penalty = PENALTIES[options.function]
-    return penalty.function(forces_errors(predicted, batch), options.forces_scale_eV_A).mean()
+    return _mean(penalty.function(forces_errors(predicted, batch), options.forces_scale_eV_A))
 
 
 def stress_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
-    """Mean penalty of the errors of the virial per atom over its nine components."""
+    """Mean penalty of the errors of the virial per atom over nine components, where there is a stress."""
     penalty = PENALTIES[options.function]
-    errors = virial_errors(predicted, batch) / batch.atoms_per_system[:, None, None]
-    return penalty.function(errors, options.energy_scale_eV_atom).mean()
+    errors = virial_errors(predicted, batch) / batch.atoms_per_system[batch.stress.rows, None, None]
+    return _mean(penalty.function(errors, options.energy_scale_eV_atom))
 
 
 def dipole_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
-    """Mean penalty of the dipole errors over the three components."""
+    """Mean penalty of the dipole errors over three components of the frames that have a dipole."""
     penalty = PENALTIES[options.function]
-    return penalty.function(dipole_errors(predicted, batch), options.dipole_scale_e_A).mean()
+    return _mean(penalty.function(dipole_errors(predicted, batch), options.dipole_scale_e_A))
+
+
+def _mean(penalties: Tensor) -> Tensor:
+    """Mean over the labels in a batch; zero, with a derivative of zero, where there is none."""
+    return penalties.mean() if penalties.numel() else penalties.sum()
 
 
 def penalty_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:

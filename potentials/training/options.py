@@ -41,7 +41,8 @@ class LossOptions(Options):
 
     ``function: squared`` gives w_E ⟨(ΔE)²/N⟩ + w_F ⟨ΔF²⟩ + w_S ⟨(VΔσ/N)²⟩, in eV², (eV/Å)² and eV²;
     ``log-cosh`` gives ⟨s log cosh(Δ/s)⟩ of ΔE/N, ΔF and VΔσ/N, which forgives outliers: it is quadratic far
-    below the characteristic scale s, and linear far above. A label whose weight is zero is not needed.
+    below the characteristic scale s, and linear far above. ⟨⟩ is the mean over the labels in a batch: a label
+    that a frame lacks has weight 0 in that frame. A label whose weight is zero is not needed.
     """
 
     function: Literal["squared", "log-cosh"] = Field("squared", description="penalty of an error")
@@ -57,13 +58,12 @@ class LossOptions(Options):
         0.0,
         ge=0,
         description="weight of the errors of the virial per atom, eV: a stress component times volume "
-        "over number of atoms; above 0 every frame needs a stress",
+        "over number of atoms",
     )
     dipole_weight: float = Field(
         0.0,
         ge=0,
-        description="weight of the dipole errors, e Å; above 0 every frame needs a dipole, and the "
-        "architecture partial charges",
+        description="weight of the dipole errors, e Å; above 0 the architecture needs partial charges",
     )
     penalty_weight: float = Field(
         0.01,

@@ -15,7 +15,7 @@ from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model
 from asecalc_ml.neighbors import find_pairs
-from asecalc_ml.potentials.training.data import TrainingData, read_data
+from asecalc_ml.potentials.training.data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.directory import SPLIT, begin, check_directory
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
 from asecalc_ml.potentials.training.options import TrainOptions
@@ -74,6 +74,7 @@ def prepare(options: TrainOptions, resume: bool, replace: bool) -> Start:
     check_directory(options, resume, replace)
     accelerator(options.device)
     data = read_data(options, options.training_directory / SPLIT if resume else None)
+    warn_of_absent_labels(data, options.loss.fitted)
     _check_elements(options, data)
     _check_cutoff(options, data)
     learned = _learned(options, data)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import N_ELEMENTS
+from asecalc_ml.potentials.datasets.labels import with_label
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,13 @@ class Scaling:
 def fit_scaling(frames: Sequence[Atoms], reference_energies: dict[str, float] | None) -> Scaling:
     """Scale: the root mean square force component times 1 Å. Shift: reference energies, else least squares.
 
-    Where a frame has no forces, the scale is the root mean square of (E − shifts) / √N.
+    Labels that a frame lacks are left out. Where no frame has forces, the scale is the root mean square of
+    (E − shifts) / √N.
 
     Parameters
     ----------
     frames : sequence of Atoms
-        Labelled with energy (eV), and forces (eV/Å) where they have them.
+        Labelled with energy (eV) and forces (eV/Å), where they have them.
     reference_energies : dict, optional
         Energy of an isolated atom by element symbol, eV.
 
@@ -48,7 +50,8 @@ def fit_scaling(frames: Sequence[Atoms], reference_energies: dict[str, float] | 
     if reference_energies is not None:
         shift, degenerate = _isolated_atoms(frames, reference_energies), False
     else:
-        shift, degenerate = _least_squares(frames, _energies(frames))
+        labelled = with_label(frames, "energy")
+        shift, degenerate = _least_squares(labelled, _energies(labelled), _elements(frames))
     size = _size_of_labels(frames, shift)
     return Scaling(torch.full((N_ELEMENTS,), size, dtype=torch.float64), shift, degenerate)
 
@@ -63,20 +66,25 @@ def missing_shift(frames: Sequence[Atoms], predicted: np.ndarray) -> Tensor:
     predicted : ndarray, shape (n_frames,), eV
         The model's energies.
     """
-    return _least_squares(frames, _energies(frames) - predicted)[0]
+    return _least_squares(frames, _energies(frames) - predicted, _elements(frames))[0]
 
 
 def _energies(frames: Sequence[Atoms]) -> np.ndarray:
     return np.array([atoms.get_potential_energy() for atoms in frames])
 
 
+def _elements(frames: Sequence[Atoms]) -> np.ndarray:
+    return np.unique(np.concatenate([atoms.numbers for atoms in frames]))
+
+
 def _size_of_labels(frames: Sequence[Atoms], shift: Tensor) -> float:
     """Root mean square of what the contributions have to explain; 1 where that is nothing."""
-    if all("forces" in atoms.calc.results for atoms in frames):
-        labels = np.concatenate([atoms.get_forces() for atoms in frames])
+    if with_forces := with_label(frames, "forces"):
+        labels = np.concatenate([atoms.get_forces() for atoms in with_forces])
     else:
-        left = _energies(frames) - [float(shift[atoms.numbers].sum()) for atoms in frames]
-        labels = left / np.sqrt([len(atoms) for atoms in frames])
+        with_energy = with_label(frames, "energy")
+        left = _energies(with_energy) - [float(shift[atoms.numbers].sum()) for atoms in with_energy]
+        labels = left / np.sqrt([len(atoms) for atoms in with_energy])
     return float(np.sqrt((labels**2).mean())) or 1.0
 
 
@@ -95,9 +103,10 @@ def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tens
     return shift
 
 
-def _least_squares(frames: Sequence[Atoms], energies: np.ndarray) -> tuple[Tensor, bool]:
+def _least_squares(
+    frames: Sequence[Atoms], energies: np.ndarray, elements: np.ndarray
+) -> tuple[Tensor, bool]:
     """Energies per element that fit total energies best; of all such, those of the smallest norm."""
-    elements = np.unique(np.concatenate([atoms.numbers for atoms in frames]))
     counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in elements] for atoms in frames], float)
     per_element, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=None)
     shift = torch.zeros(N_ELEMENTS, dtype=torch.float64)

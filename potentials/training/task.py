@@ -47,19 +47,20 @@ class EnergyForcesTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         loss = self._loss(self._forward.function(batch.inputs), batch)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(batch.energies))
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=batch.n_systems)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Errors of the labels that are fitted; others may be absent."""
+        """Errors of the labels that are fitted, each a mean over the frames that have it."""
         loss = self.options.loss
         predict = edge_derivative if loss.needs_derivative else energies_alone
         predicted = predict(self.model, batch.inputs)
-        self.log("val_loss", self._loss(predicted, batch), batch_size=len(batch.energies))
+        self.log("val_loss", self._loss(predicted, batch), batch_size=batch.n_systems)
         for label in loss.fitted:
             name, errors, unit = VALIDATION[label]
             found = errors(predicted, batch)
-            self.log(name, found.abs().mean() / unit, batch_size=len(found))
+            if len(found):
+                self.log(name, found.abs().mean() / unit, batch_size=len(found))
 
     def on_train_epoch_end(self) -> None:
         if not torch.isfinite(self.trainer.callback_metrics["train_loss"]):
@@ -88,8 +89,8 @@ class EnergyForcesTask(lightning.LightningModule):
 
 
 def stress_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Errors of the stress, shape (n_systems, 3, 3), eV/Å³."""
-    return virial_errors(predicted, batch) / batch.stress.volume
+    """Errors of the stress of the frames that have one, shape (n_labelled, 3, 3), eV/Å³."""
+    return virial_errors(predicted, batch) / batch.volume[batch.stress.rows, None, None]
 
 
 class ValidationError(NamedTuple):
