@@ -289,7 +289,7 @@ def test_a_valid_training_is_summarised_and_nothing_written(file, training, tmp_
         ({"data": {"format": "ase", "path": "none.xyz"}}, "none.xyz does not exist"),
         ({"split": {"n_train": 30}}, "6"),
         ({"model": {"architecture": "neuralil", "elements": ["C", "H"]}}, "the data hold O"),
-        ({"loss": {"stress_weight": 1.0}}, "have no stress"),
+        ({"loss": {"stress_weight": 1.0}}, "that train has stress"),
         ({"init_from": "nothing"}, "no model named 'nothing'"),
         ({"directory": "frames.xyz/m"}, "frames.xyz is a file"),
         ({"optimizer": {"learning_rate": 1000}}, "should be less than or equal to 10"),

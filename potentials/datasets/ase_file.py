@@ -190,8 +190,9 @@ class AseFile(FreeUnits):
         warnings.warn(f"{where}: a stress of {sizes[where]:.3g} GPa. {remedy}", stacklevel=2)
 
     def remedy(self, label: str, frames: Sequence[Atoms]) -> str:
+        if not (known := ", ".join(_names(frames))):
+            return super().remedy(label, frames)
         option = "stress_key` or `virial_key" if label == "stress" else f"{label}_key"
-        known = ", ".join(_names(frames)) or "no further values"
         return f"The frames have {known}: name the {label} with `{option}`."
 
     def _similar(self, label: str, frames: Sequence[Atoms]) -> list[str]:
