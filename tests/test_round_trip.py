@@ -36,9 +36,9 @@ from asecalc_ml.potentials.datasets.extxyz import convert, write_extxyz
 from asecalc_ml.potentials.datasets.label import label_file
 from asecalc_ml.potentials.datasets.sampling import starting_structure
 from asecalc_ml.rundir import RunWriter
-from asecalc_ml.structure.constraints import encode_constraints, is_storable, movable
 from asecalc_ml.structure.extended_xyz import readable_info
 from asecalc_ml.structure.reading import open_structures
+from asecalc_ml.structure.stored_constraints import encode_constraints, is_storable, movable
 from asecalc_ml.structures import load_structure
 from asecalc_ml.trajectories import FORMATS, make_writer, open_trajectory
 from asecalc_ml.trajectories.writer import Moment, Origin

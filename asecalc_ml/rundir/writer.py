@@ -34,8 +34,8 @@ from asecalc_ml.rundir.layout import (
 )  # fmt: skip
 from asecalc_ml.rundir.reader import RunReader
 from asecalc_ml.rundir.vacancy import check_free
-from asecalc_ml.structure.constraints import storable_copy
 from asecalc_ml.structure.extended_xyz import FrameText
+from asecalc_ml.structure.stored_constraints import storable_copy
 from asecalc_ml.tracking import Tracker
 from asecalc_ml.trajectories import make_writer
 from asecalc_ml.trajectories.writer import Moment, Origin

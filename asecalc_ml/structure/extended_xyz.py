@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asecalc_ml.structure.constraints import movable
+from asecalc_ml.structure.stored_constraints import movable
 
 if TYPE_CHECKING:
     from ase import Atoms

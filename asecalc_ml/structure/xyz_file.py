@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import StructureFileError
-from asecalc_ml.structure.constraints import grouped
 from asecalc_ml.structure.elements import ISOTOPES
 from asecalc_ml.structure.frames import LazyFrames
+from asecalc_ml.structure.stored_constraints import grouped
 
 if TYPE_CHECKING:
     from ase import Atoms

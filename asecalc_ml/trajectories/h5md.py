@@ -27,7 +27,7 @@ import numpy as np
 from ase import units
 
 from asecalc_ml.files import write_at
-from asecalc_ml.structure.constraints import encode_constraints, storable_copy
+from asecalc_ml.structure.stored_constraints import encode_constraints, storable_copy
 from asecalc_ml.trajectories import hdf5
 from asecalc_ml.trajectories.hdf5 import FLOAT64, INT64, FixedDataset, GrowingDataset
 from asecalc_ml.trajectories.writer import Moment, Origin, TrajectoryWriter

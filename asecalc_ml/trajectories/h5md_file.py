@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.structure.constraints import decode_constraints
+from asecalc_ml.structure.stored_constraints import decode_constraints
 from asecalc_ml.trajectories.h5md import EXTRAS, FORCE, VELOCITY
 from asecalc_ml.trajectories.reader import Read, TrajectoryFile, check_numbers, damage_told
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asecalc_ml.structure.constraints import storable_copy
+from asecalc_ml.structure.stored_constraints import storable_copy
 from asecalc_ml.trajectories.writer import Moment, Origin, TrajectoryWriter
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asecalc_ml.structure.constraints import is_storable
+from asecalc_ml.structure.stored_constraints import is_storable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""ASE's constraints as text, and which of them come back from it."""
+"""ASE's constraints as text in files, and which of them come back from it."""
 
 from __future__ import annotations
 
