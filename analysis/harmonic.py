@@ -74,28 +74,24 @@ def _per_cm(squares: np.ndarray) -> np.ndarray:
     return np.sign(squares) * np.sqrt(np.abs(squares)) * PER_CM
 
 
-def rigid_motions(positions: np.ndarray, masses: np.ndarray, linear: bool, rotates: bool) -> np.ndarray:
+def rigid_motions(positions: np.ndarray, masses: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """Translations and rotations in mass-weighted coordinates, orthonormal.
 
     Parameters
     ----------
     positions : ndarray, shape (n_atoms, 3), Å
     masses : ndarray, shape (n_atoms,), amu
-    linear : bool
-        A linear molecule turns about two axes only, and what looks like the third is a bending mode.
-    rotates : bool
-        False under periodic boundaries.
+    axes : ndarray, shape (n_axes, 3)
+        Axes of rotation, from :func:`asecalc_ml.structure.whole.rotations`.
 
     Returns
     -------
-    ndarray, shape (n_rigid, 3 n_atoms)
+    ndarray, shape (3 + n_axes, 3 n_atoms)
     """
     roots = np.sqrt(masses)[:, None]
+    centred = positions - masses @ positions / masses.sum()
     motions = [np.broadcast_to(roots * axis, positions.shape) for axis in np.eye(3)]
-    if rotates and len(positions) > 1:
-        centred = positions - masses @ positions / masses.sum()
-        axes = np.linalg.svd(roots * centred)[2]  # the one of least inertia first
-        motions += [roots * np.cross(axis, centred) for axis in (axes[1:] if linear else axes)]
+    motions += [roots * np.cross(axis, centred) for axis in axes]
     return np.linalg.qr(np.array(motions).reshape(len(motions), -1).T)[0].T
 
 

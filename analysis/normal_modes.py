@@ -114,18 +114,22 @@ class NormalModes(Analysis):
 
     def run(self, run: RunReader) -> NormalModesResult:
         """Diagonalise; AnalysisError where the run holds no second derivatives."""
+        import numpy as np
+
         from asecalc_ml.analysis.harmonic import normal_modes, rigid_motions, zero_point_energy
+        from asecalc_ml.structure.whole import rotations
 
         found = run.hessian
         if found is None:
             raise AnalysisError("the run holds no second derivatives: run protocol vibrations to its end")
         free, masses = found["free"], found["masses"][found["free"]]
-        is_whole = len(free) == len(found["numbers"])  # atoms that are held leave no rigid motion
-        rotates = not found["pbc"].any()
-        positions = found["positions"][free]
-        rigid = rigid_motions(positions, masses, bool(found["linear"]), rotates)
-        modes = normal_modes(found["hessian"], masses, rigid if is_whole else rigid[:0])
-        symbols = run.atoms.symbols[free]
+        atoms = run.atoms.copy()
+        atoms.set_positions(found["positions"], apply_constraint=False)
+        rigid = rigid_motions(atoms.positions, found["masses"], rotations(atoms, bool(found["linear"])))
+        is_whole = len(free) == len(atoms)  # atoms that are held leave no rigid motion
+        rigid = rigid if is_whole else np.zeros((0, 3 * len(free)))
+        modes = normal_modes(found["hessian"], masses, rigid)
+        symbols = atoms.symbols[free]
         return NormalModesResult(
             method=str(found["method"]),
             frequencies_per_cm=modes.per_cm.tolist(),

@@ -6,12 +6,14 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.linear import is_linear
+from asecalc_ml.structure.constraints import n_removed
+from asecalc_ml.structure.whole import axes_of_rotation, rotations, translations
 
 AT_REST = 1e-6  # of the kinetic energy
 
 
 class RigidMotion:
-    """Adds up kinetic energies: of all atoms, of the centre of mass, of the rotation around it.
+    """Adds up kinetic energies: of all atoms, and of free translations and rotations of the whole.
 
     Parameters
     ----------
@@ -21,15 +23,17 @@ class RigidMotion:
 
     def __init__(self, atoms: Atoms):
         self._atoms, self._masses = atoms, atoms.get_masses()[:, None]
+        self._directions, self._axes = translations(atoms), axes_of_rotation(atoms)
         self._energies = np.zeros(3)
 
     def add(self, positions: np.ndarray, velocities: np.ndarray) -> None:
         """Take frames, each array of shape (n_frames, n_atoms, 3)."""
         momenta, mass = self._masses * velocities, self._masses.sum()
-        whole = momenta.sum(axis=1)
+        whole = momenta.sum(axis=1) @ self._directions.T
         centred = positions - (self._masses * positions).sum(axis=1, keepdims=True) / mass
-        angular = np.cross(centred, momenta).sum(axis=1)
-        inverse = np.linalg.pinv(self._inertia(centred), rcond=1e-9, hermitian=True)
+        angular = np.cross(centred, momenta).sum(axis=1) @ self._axes.T
+        inertia = self._axes @ self._inertia(centred) @ self._axes.T
+        inverse = np.linalg.pinv(inertia, rcond=1e-9, hermitian=True)
         self._energies += (
             (momenta * velocities).sum(),
             (whole**2).sum() / mass,
@@ -42,10 +46,8 @@ class RigidMotion:
 
     @property
     def n_degrees(self) -> int:
-        """Degrees of freedom that move: 3N without those of the whole that are at rest."""
+        """Degrees of freedom that move: 3N without constraints, and without what is at rest of the whole."""
         every, drifting, turning = self._energies
-        n_rotations = 2 if is_linear(self._atoms) else 3
-        turns = len(self._atoms) > 1 and not self._atoms.pbc.any()  # else rotation is no motion of its own
-        still = 3 * (drifting <= AT_REST * every)
-        still += n_rotations * (turns and turning <= AT_REST * every)
-        return 3 * len(self._atoms) - still
+        still = len(translations(self._atoms)) * (drifting <= AT_REST * every)
+        still += len(rotations(self._atoms, is_linear(self._atoms))) * (turning <= AT_REST * every)
+        return 3 * len(self._atoms) - n_removed(self._atoms) - still

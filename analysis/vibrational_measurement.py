@@ -44,7 +44,7 @@ class VibrationalMeasurement:
         self._options, self._interval_fs = options, run.frame_interval_fs
         self._symbols = np.array(run.atoms.get_chemical_symbols())
         self._roots, self._temperature_K = np.sqrt(run.atoms.get_masses()), _temperature(run)
-        self._rigid = RigidMotion(run.atoms)
+        self._rigid = RigidMotion(run.atoms) if self._temperature_K is None else None
         self._harmonic = harmonic_frequencies(options)
         self._length = segment_length(options, run.n_frames, run.frame_interval_fs)
         self._elements = sorted(set(self._symbols))
@@ -54,7 +54,7 @@ class VibrationalMeasurement:
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
         weighted = frames.velocities * self._roots[:, None]
-        if self._temperature_K is None:
+        if self._rigid is not None:
             self._rigid.add(frames.positions, frames.velocities)
         self._n_frames += len(frames)
         self._waiting = np.concatenate([self._waiting, weighted])
@@ -79,7 +79,7 @@ class VibrationalMeasurement:
             raise AnalysisError("no atom moves: the frames hold velocities, and all of them are zero")
         thermal = (
             units.kB * self._temperature_K
-            if self._temperature_K
+            if self._rigid is None
             else power.sum() * step / self._rigid.n_degrees
         )
         density, parts = power.sum(axis=0) / thermal, self._parts() / thermal

@@ -78,7 +78,10 @@ class DynamicsOptions(ProtocolOptions):
         return self
 
     def check_start(self, atoms: Atoms) -> None:
-        """Own velocities have to be there, and an energy that can be conserved."""
+        """Constraints that are kept, own velocities, and an energy that can be conserved."""
+        from asecalc_ml.structure.constraints import check_constraints
+
+        check_constraints(atoms)
         if getattr(atoms.calc, "continuous", True) is False:
             raise ConfigError(
                 "the energy of this model jumps where an atom crosses the cutoff, and dynamics cannot "

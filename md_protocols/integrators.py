@@ -15,8 +15,11 @@ import numpy as np
 from ase import units
 
 from asecalc_ml.md_protocols import temperature
+from asecalc_ml.structure.whole import translations
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from asecalc_ml.md_protocols.checkpoint import State
 
 CONSERVED, VOLUME, PRESSURE = "conserved_eV", "volume_A3", "pressure_GPa"  # columns of thermo.csv
@@ -137,17 +140,39 @@ class VelocityVerlet(Integrator):
         return total_eV
 
 
+class CentreAtRest:
+    """ASE's ``FixCom`` along some directions.
+
+    Parameters
+    ----------
+    directions : ndarray, shape (n, 3)
+        Orthonormal; the centre of mass moves at right angles to them.
+    """
+
+    def __init__(self, directions: np.ndarray):
+        self._projector = directions.T @ directions
+
+    def adjust_positions(self, atoms: Atoms, new: np.ndarray) -> None:
+        """Shift new positions so that the centre stays."""
+        masses = atoms.get_masses()
+        new += (atoms.get_center_of_mass() - masses @ new / masses.sum()) @ self._projector
+
+    def adjust_momenta(self, atoms: Atoms, momenta: np.ndarray) -> None:
+        """Take the centre's velocity away from every atom."""
+        masses = atoms.get_masses()
+        momenta -= masses[:, None] * (momenta.sum(axis=0) / masses.sum() @ self._projector)
+
+
 class Langevin(Integrator):
-    """Friction and noise on every atom, the centre of mass at rest (ASE's ``Langevin`` and ``FixCom``)."""
+    """Friction and noise on every atom, the centre of mass at rest (ASE's ``Langevin``)."""
 
     rotates = True
 
     def __init__(self, state: State, timestep_fs: float, ramp: Ramp, friction_per_ps: float):
-        from ase.constraints import FixCom
-
         self._friction = friction_per_ps / (1000 * units.fs)
-        free = temperature.moves_freely(state.atoms)
-        self._centre = [FixCom()] if free else []  # ASE's fixcm would not sample the right distribution
+        # ASE's fixcm would not sample the right distribution, and its FixCom knows no directions
+        directions = translations(state.atoms)
+        self._centre = [CentreAtRest(directions)] if len(directions) else []
         super().__init__(state, timestep_fs, ramp)
 
     def _make(self, timestep: float):

@@ -38,6 +38,7 @@ from asecalc_ml.rundir import (
     now,
 )
 from asecalc_ml.structure.charge_and_spin import set_charge_and_spin
+from asecalc_ml.structure.constraints import unknown
 from asecalc_ml.structures import check_structure, load_structure
 from asecalc_ml.tracking import tracking
 from asecalc_ml.trajectories import lost_constraints
@@ -185,7 +186,7 @@ def first_state(options: ProtocolOptions, atoms: Atoms) -> State:
         If the calculator cannot evaluate the structure, or what it finds is not finite.
     """
     state = State(atoms, generator(options), linear=is_linear(atoms))
-    if degrees_of_freedom(atoms, state.linear) == 0:
+    if not unknown(atoms) and degrees_of_freedom(atoms, state.linear) == 0:
         raise StructureError("nothing can move: it takes two atoms at least, and not all of them fixed")
     try:
         state.forces = atoms.get_forces(md=True)

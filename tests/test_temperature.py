@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
-from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixCom
+from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixCom, Hookean
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +30,10 @@ def constrained(atoms, *constraints) -> Atoms:
         (molecule("CH3CH2OH"), 21),
         (Atoms("Ar"), 0),
         (bulk("Cu", cubic=True), 9),  # 3 · 4 − 3
+        (Atoms("H2O", molecule("H2O").positions, cell=[5, 9, 9], pbc=(1, 0, 0)), 5),  # a wire: 3 · 3 − 4
+        (constrained(molecule("H2O"), Hookean(0, (0.0, 0.0, 0.0), 1.0, 0.0)), 9),  # a spring to a point
+        (constrained(molecule("H2O"), Hookean(0, (0.0, 0.0, 1.0, 0.0), 1.0)), 6),  # to a plane: 9 − 2 − 1
+        (constrained(molecule("H2O"), Hookean(0, 1, 1.0, 0.5)), 3),  # between two atoms
         (constrained(molecule("H2O"), FixAtoms([0])), 6),  # held in space: 3 · 3 − 3, and nothing to subtract
         (constrained(molecule("H2O"), FixBondLength(0, 1)), 2),  # still moves and turns: 3 · 3 − 6 − 1
         (constrained(molecule("H2O"), FixCartesian([0])), 6),

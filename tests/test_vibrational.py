@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import molecule
+from ase.constraints import FixAtoms, FixedPlane
 from ase.md.velocitydistribution import Stationary, ZeroRotation
 
 from asecalc_ml.analysis.memory_run import MemoryRun
@@ -97,6 +98,15 @@ def test_degrees_of_freedom_that_move(name, still, pbc, expected):
     motion = RigidMotion(atoms)
     motion.add(atoms.positions[None], atoms.get_velocities()[None])
     assert motion.n_degrees == expected
+
+
+def test_constraints_take_degrees_of_freedom_that_move():
+    atoms = molecule("H2O")
+    atoms.set_constraint([FixAtoms([0]), FixedPlane([1], (0, 0, 1))])
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(3, 3)))
+    motion = RigidMotion(atoms)
+    motion.add(atoms.positions[None], atoms.get_velocities()[None])
+    assert motion.n_degrees == 9 - 3 - 1
 
 
 def test_atoms_at_rest_have_no_spectrum():
