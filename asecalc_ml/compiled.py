@@ -18,9 +18,6 @@ from asecalc_ml.potential import PotentialInput
 
 Runner = Callable[[PotentialInput], EdgeDerivative]
 
-#: Largest deviation from eager mode by type: eV per atom, and eV/Å or e; relative where values are above 1.
-TOLERANCES = {torch.float64: (1e-9, 1e-8), torch.float32: (1e-6, 1e-4)}
-
 
 def trace(model: Model, inputs: PotentialInput) -> torch.fx.GraphModule:
     """One graph of plain tensor operations for energy and edge derivative, for inputs of one shape."""
@@ -88,17 +85,3 @@ def _environment_as_found() -> Iterator[None]:
 def _plain(inputs: PotentialInput) -> list[Tensor]:
     """Compiled code takes the layout of its example for granted, and reads rubbish from any other."""
     return [tensor.contiguous() for tensor in inputs.tensors]
-
-
-def agrees(found: EdgeDerivative, expected: EdgeDerivative, dtype: torch.dtype) -> bool:
-    """Whether two ways of running a model of this type find the same, within :data:`TOLERANCES`."""
-    per_atom, per_gradient = TOLERANCES[dtype]
-    bounds = (per_atom, per_atom * len(expected.atoms), per_gradient, per_gradient, per_gradient)
-    return all(_close(*case) for case in zip(found, expected, bounds, strict=True))
-
-
-def _close(found: Tensor, expected: Tensor, bound: float) -> bool:
-    if expected.numel() == 0:
-        return True
-    size = max(1.0, float(expected.abs().max()))
-    return float((found - expected).abs().max()) <= bound * size  # no NaN is <= anything

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from ase import Atoms
 
 from asecalc_ml.card import Golden
+from asecalc_ml.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.errors import ModelError
-from asecalc_ml.evaluator import Evaluation, Evaluator
+from asecalc_ml.evaluator import assemble
+from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
+from asecalc_ml.potential import PotentialInput
+from asecalc_ml.rounding import rounding
 from asecalc_ml.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.versions import installed_versions
 
-#: Largest deviation by type: eV per atom, and eV/Å; times the largest force where that is above 1 eV/Å.
-TOLERANCES = {torch.float64: (1e-8, 1e-7), torch.float32: (1e-6, 1e-4)}
+TINY = 1e-300  # in place of a bound of zero
 
 
 def make_golden(model: Model, atoms: Atoms) -> Golden:
-    """Energy and forces of a structure in float64; the model's type is left as it was."""
+    """Energy and forces of a structure in float64; the model's type is left as it was.
+
+    Raises
+    ------
+    ModelError
+        If the model does not reproduce them in its own type, so that it could not be used once registered.
+    """
     dtype = model.dtype
-    evaluation = _evaluate(model.set_dtype(torch.float64), atoms)
-    model.set_dtype(dtype)
+    derivative, inputs = _evaluate(model.set_dtype(torch.float64), atoms)
+    evaluation = assemble(inputs, derivative)
+    if not (evaluation.energy.isfinite().all() and evaluation.forces.isfinite().all()):
+        raise ModelError(
+            "the model's energy or forces are not finite for the structure that its card would hold: train "
+            "again, at a lower learning rate, or import a checkpoint from before"
+        )
     charge, spin = charge_and_spin(atoms)
-    return Golden(
+    golden = Golden(
         atomic_numbers=atoms.numbers.tolist(),
         positions_A=atoms.positions.tolist(),
         cell_A=atoms.cell.array.tolist(),
@@ -38,6 +52,55 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
         energy_eV=float(evaluation.energy[0]),
         forces_eV_A=evaluation.forces.tolist(),
     )
+    deviation = deviation_from(golden, model.set_dtype(dtype))
+    if not deviation.is_rounding:
+        raise ModelError(
+            f"the model does not reproduce in {_name(dtype)} what it finds in float64: {deviation}. It could "
+            "not be used: train again in float64 or at a lower learning rate"
+        )
+    return golden
+
+
+class Deviation(NamedTuple):
+    """What a model finds for the structure of its card, less what the card says.
+
+    Parameters
+    ----------
+    energy, forces : float
+        Absolute values in eV and eV/Å; of all components of forces the one that is nearest to its bound, or
+        furthest beyond it.
+    energy_bound, forces_bound : float
+        What rounding explains of them.
+    """
+
+    energy: float
+    energy_bound: float
+    forces: float
+    forces_bound: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether rounding explains it; False where one is not a number."""
+        return self.energy <= self.energy_bound and self.forces <= self.forces_bound
+
+    def __str__(self) -> str:
+        return (
+            f"the energy is off by {self.energy:.1e} eV (at most {self.energy_bound:.0e}), a force by "
+            f"{self.forces:.1e} eV/Å (at most {self.forces_bound:.0e})"
+        )
+
+
+def deviation_from(golden: Golden, model: Model) -> Deviation:
+    """Compare a model, in its type and on its device, with golden values; see :mod:`asecalc_ml.rounding`."""
+    derivative, inputs = _evaluate(model, golden_atoms(golden))
+    found, bounds = assemble(inputs, derivative), rounding(model, inputs, derivative)
+    off = (found.forces - torch.tensor(golden.forces_eV_A, dtype=torch.float64).to(found.forces)).abs()
+    allowed = bounds.forces[:-1].expand_as(off)
+    worst = (off / allowed.clamp(min=TINY)).nan_to_num(nan=torch.inf).argmax()
+    energy, energy_bound = found.energy[0] - golden.energy_eV, bounds.systems[0]
+    return Deviation(
+        *(float(one) for one in (energy.abs(), energy_bound, off.flatten()[worst], allowed.flatten()[worst]))
+    )
 
 
 def check_golden(stored: StoredModel) -> None:
@@ -46,26 +109,16 @@ def check_golden(stored: StoredModel) -> None:
     Raises
     ------
     ModelError
-        If energy or forces deviate by more than :data:`TOLERANCES`.
+        If energy or forces deviate by more than rounding explains.
     """
     stamp = _stamp(stored)
     if stamp.exists():
         return
-    golden = stored.card.golden
-    evaluation = _evaluate(stored.model, golden_atoms(golden))
-    energy_error = abs(float(evaluation.energy[0]) - golden.energy_eV)
-    expected_forces = np.array(golden.forces_eV_A)
-    forces_error = float(np.abs(evaluation.forces.cpu().numpy() - expected_forces).max())
-    energy_bound, forces_bound = TOLERANCES[stored.dtype]
-    size = max(1.0, float(np.abs(expected_forces).max()))
-    energy_bound, forces_bound = energy_bound * size, forces_bound * size
-    if stored.dtype == torch.float32:
-        energy_bound *= len(golden.atomic_numbers)
-    if not (energy_error <= energy_bound and forces_error <= forces_bound):
+    deviation = deviation_from(stored.card.golden, stored.model)
+    if not deviation.is_rounding:
         name = stored.card.name
         raise ModelError(
-            f"model {name!r} does not reproduce its card: the energy is off by {energy_error:.1e} eV "
-            f"(at most {energy_bound:.0e}), a force by {forces_error:.1e} eV/Å (at most {forces_bound:.0e}). "
+            f"model {name!r} does not reproduce its card: {deviation}. "
             "Weights or a library differ from those it was made with: copy the model anew, or compare the "
             f"versions in `asecalc-ml models show {name}` with the installed ones"
         )
@@ -83,8 +136,14 @@ def golden_atoms(golden: Golden) -> Atoms:
     )
 
 
-def _evaluate(model: Model, atoms: Atoms) -> Evaluation:
-    return Evaluator(model)(AtomGraph.from_atoms(atoms, model.potential.cutoff))
+def _evaluate(model: Model, atoms: Atoms) -> tuple[EdgeDerivative, PotentialInput]:
+    graph = AtomGraph.from_atoms(atoms, model.cutoff).to(model.device)
+    inputs = with_ghost(graph, model.cutoff, triplet_cutoff=model.triplet_cutoff)
+    return edge_derivative(model.eval().requires_grad_(False), inputs), inputs
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _stamp(stored: StoredModel) -> Path:

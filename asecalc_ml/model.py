@@ -103,13 +103,14 @@ class Model(nn.Module):
         scale, shift = self.scale[inputs.atomic_numbers], self.shift[inputs.atomic_numbers]
         if output.contributions is None:
             mean_scale = segment_mean(scale, inputs.batch, inputs.n_systems)
-            systems = mean_scale * output.system[:, 0].double() + self._pool(shift, inputs)
+            systems = mean_scale * output.system[:, 0].double() + self.pool(shift, inputs)
             return ModelOutput(torch.zeros_like(shift), systems, output)
         atoms = scale * output.contributions[:, 0].double() + shift
         if output.electrostatics is not None:
             atoms = atoms + output.electrostatics.double()
-        return ModelOutput(atoms, self._pool(atoms, inputs), output)
+        return ModelOutput(atoms, self.pool(atoms, inputs), output)
 
-    def _pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:
+    def pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:
+        """Sum, or mean, of values of atoms over each system, shape (n_systems,)."""
         pool = segment_mean if self.pooling == "mean" else segment_sum
         return pool(atoms, inputs.batch, inputs.n_systems)

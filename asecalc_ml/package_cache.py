@@ -14,19 +14,23 @@ import torch
 
 import asecalc_ml
 from asecalc_ml import plugins
-from asecalc_ml.compiled import Runner, agrees, load_package, write_package
+from asecalc_ml.compiled import Runner, load_package, write_package
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.errors import ModelError
 from asecalc_ml.model_file import file_hash
 from asecalc_ml.potential import PotentialInput
+from asecalc_ml.rounding import Rounding, rounding
 from asecalc_ml.stored_model import StoredModel
 from asecalc_ml.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.versions import installed_versions
 
 PACKAGE, CHECK, MANIFEST = "package.pt2", "check.safetensors", "manifest.json"
+BOUND = "bound_"  # before the names of largest deviations in CHECK
 
 #: What the code of every model builds upon.
-CORE_SOURCES = ("compiled.py", "cutoffs.py", "derivative.py", "model.py", "potential.py", "segments.py")
+CORE_SOURCES = (
+    "compiled.py", "cutoffs.py", "derivative.py", "model.py", "potential.py", "rounding.py", "segments.py",
+)  # fmt: skip
 
 #: Numbers of atoms, systems, edges, and triplets where the potential needs them, the ghost's included.
 Shape = tuple[int, ...]
@@ -39,8 +43,9 @@ class CompilationError(Exception):
 class PackageCache:
     """Packages of one model in one type on one device, a folder for each shape.
 
-    A folder holds the package, inputs with what eager mode finds for them, and the hashes of both. A
-    package is used after its hash is confirmed and its own answers agree with eager mode's.
+    A folder holds the package, inputs with what eager mode finds for them and how far rounding may take
+    another answer from it (:mod:`asecalc_ml.rounding`), and the hashes of both files. A package is used after
+    its hash is confirmed and its own answers agree with eager mode's.
 
     Parameters
     ----------
@@ -96,9 +101,10 @@ class PackageCache:
             found = runner(inputs)
         except Exception as error:  # whatever an architecture's code or the compiler meets
             raise CompilationError(_reason(error)) from error
-        if not agrees(found, expected, self.stored.dtype):
+        bounds = rounding(model, inputs, expected)
+        if not bounds.allows(found, expected):
             raise CompilationError("compiled code does not find what eager mode finds")
-        _write_check(folder, inputs, expected)
+        _write_check(folder, inputs, expected, bounds)
         hashes = {name: file_hash(folder / name) for name in (PACKAGE, CHECK)}
         (folder / MANIFEST).write_text(json.dumps({"model": self.stored.card.name, "sha256": hashes}))
         return runner
@@ -110,26 +116,27 @@ def _verified(folder: Path, stored: StoredModel) -> Runner:
         if file_hash(folder / name) != hashes[name]:
             raise ModelError(f"{folder / name} is damaged")
     runner = load_package(folder / PACKAGE, stored.device)
-    inputs, expected = _read_check(folder, stored.device)
-    if not agrees(runner(inputs), expected, stored.dtype):
+    inputs, expected, bounds = _read_check(folder, stored.device)
+    if not bounds.allows(runner(inputs), expected):
         raise ModelError(f"{folder} does not find what eager mode found")
     return runner
 
 
-def _write_check(folder: Path, inputs: PotentialInput, expected: EdgeDerivative) -> None:
+def _write_check(folder: Path, inputs: PotentialInput, expected: EdgeDerivative, bounds: Rounding) -> None:
     from safetensors.torch import save_file
 
     given = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None}
-    tensors = {**given, **expected._asdict()}
+    tensors = {**given, **expected._asdict()} | {BOUND + key: one for key, one in bounds._asdict().items()}
     save_file({name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / CHECK)
 
 
-def _read_check(folder: Path, device: torch.device) -> tuple[PotentialInput, EdgeDerivative]:
+def _read_check(folder: Path, device: torch.device) -> tuple[PotentialInput, EdgeDerivative, Rounding]:
     from safetensors.torch import load_file
 
     tensors = load_file(folder / CHECK, device=str(device))
     inputs = PotentialInput(*(tensors[name] for name in PotentialInput._fields if name in tensors))
-    return inputs, EdgeDerivative(*(tensors[name] for name in EdgeDerivative._fields))
+    expected = EdgeDerivative(*(tensors[name] for name in EdgeDerivative._fields))
+    return inputs, expected, Rounding(*(tensors[BOUND + name] for name in Rounding._fields))
 
 
 def _move(made: Path, folder: Path) -> None:
