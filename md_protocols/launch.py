@@ -136,6 +136,11 @@ def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = Non
             "no structure: add `structure: NAME` (ethanol, smiles:CCO, a file), or pass atoms in Python"
         )
     given = load_structure(options.structure) if atoms is None else atoms
+    if not isinstance(given, Atoms):
+        raise StructureError(
+            f"atoms is a {type(given).__name__}, not ASE's Atoms: protocols move atoms themselves. Pass the "
+            "atoms that a filter holds (filter.atoms)"
+        )
     calculator = calculator or (make_calculator(options.calculator) if options.calculator else given.calc)
     if calculator is None:
         raise ConfigError("no calculator: add `calculator: NAME`, or pass atoms with one in Python")

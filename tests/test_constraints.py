@@ -27,6 +27,7 @@ from ase.constraints import (
     MirrorTorque,
 )
 from ase.constraints.constraint import FixConstraint
+from ase.filters import UnitCellFilter
 from ase.md.verlet import VelocityVerlet
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -313,6 +314,11 @@ def test_why_they_are_refused(constraint, monkeypatch):
     monkeypatch.setitem(HELD, type(constraint).__name__, lambda *given: np.zeros((0, 3)))
     with pytest.raises(StructureError, match="does not keep"):
         check_constraints(atoms)
+
+
+def test_a_filter_is_no_structure(tmp_path):
+    with pytest.raises(StructureError, match=r"UnitCellFilter, not ASE's Atoms.*filter\.atoms"):
+        Relax().run(UnitCellFilter(ethanol(pbc=True)), tmp_path / "run", quiet=True)
 
 
 def test_a_relaxation_asks_for_no_temperature(tmp_path):

@@ -288,7 +288,7 @@ def test_a_trace_that_lost_a_part_of_the_derivative_is_not_used(options, monkeyp
     frames = by_emt(3)
     model = build_model(options, fit_scaling(frames, None)).set_dtype(torch.float64)
     inputs = batches(frames, 4.0)[0].inputs
-    with pytest.raises(RuntimeError, match="gradients of the compiled and the eager step differ"):
+    with pytest.raises(RuntimeError, match=r"gradients of the compiled and the eager step by .* differ"):
         check_forward(traced_forward(model, inputs), model, [inputs])
 
 

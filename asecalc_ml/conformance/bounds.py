@@ -42,7 +42,8 @@ BOUNDS = {
 #: these steps is good to 1e-5, and no defect worth the name is smaller than ten times that.
 SLOPE = 1e-4
 
-#: What the rounding of an energy may add to a finite difference, in units of rounding over step.
+#: What the rounding of an energy may add to a difference of two energies, in standard deviations; to a finite
+#: difference, in units of these over the step.
 NOISE_FACTOR = 5.0
 
 #: At 1 meV an atom and ps a structure warms by some 4 K in a ps, which ends every run worth its name.

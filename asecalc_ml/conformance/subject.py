@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from asecalc_ml.conformance.bounds import BOUNDS, Bounds
+from asecalc_ml.conformance.bounds import BOUNDS, NOISE_FACTOR, Bounds
 from asecalc_ml.conformance.noise import rounding
 from asecalc_ml.conformance.process import ProcessState
 from asecalc_ml.conformance.result import NotApplicableError
@@ -159,9 +159,14 @@ class Subject:
         limit = BOUNDS["float64"].noise_eV_atom * len(self.structures.molecule)
         return "float32" if self.declared_dtype == "float32" or self.noise_eV > limit else "float64"
 
-    @property
+    @cached_property
     def bounds(self) -> Bounds:
-        return BOUNDS[self.dtype]
+        """Those of the precision; two energies may differ by their rounding where this is larger.
+
+        A calculator that rounds too much fails the check of rounding, and not everything else.
+        """
+        bounds, rounded = BOUNDS[self.dtype], NOISE_FACTOR * self.noise_eV / len(self.molecule)
+        return replace(bounds, energy_eV_atom=max(bounds.energy_eV_atom, rounded))
 
 
 def reset(calculator: BaseCalculator) -> None:
