@@ -35,6 +35,7 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
     """
     dtype = model.dtype
     derivative, inputs = _evaluate(model.set_dtype(torch.float64), atoms)
+    model.set_dtype(dtype)
     evaluation = assemble(inputs, derivative)
     if not (evaluation.energy.isfinite().all() and evaluation.forces.isfinite().all()):
         raise ModelError(
@@ -52,7 +53,7 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
         energy_eV=float(evaluation.energy[0]),
         forces_eV_A=evaluation.forces.tolist(),
     )
-    deviation = deviation_from(golden, model.set_dtype(dtype))
+    deviation = deviation_from(golden, model)
     if not deviation.is_rounding:
         raise ModelError(
             f"the model does not reproduce in {_name(dtype)} what it finds in float64: {deviation}. It could "

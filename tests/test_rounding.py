@@ -97,6 +97,7 @@ def test_what_is_not_a_number_is_refused():
     assert not deviation_from(golden, model).is_rounding
     with pytest.raises(ModelError, match="not finite"):
         make_golden(model, cluster(("H", "C", "O"), 1.3, 6))
+    assert model.dtype == torch.float32
 
 
 def test_shifts_buy_no_room():
