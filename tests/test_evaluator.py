@@ -259,7 +259,7 @@ def test_sources_of_every_model_are_complete():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = {name.removeprefix("asecalc_ml.") for name in done.stdout.split()}
-    geometry = {name for name in imported if name.startswith("neighbors")}
+    geometry = {name for name in imported if name.startswith(("neighbors", "structure"))}
     geometry |= {"errors", "ghost", "graph", "triplets"}
     assert {f"{name}.py" for name in imported - geometry - {"_checkout"}} <= {*package_cache.CORE_SOURCES}
 
