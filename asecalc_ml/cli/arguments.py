@@ -24,6 +24,9 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse labels that contradict themselves, instead of warning.")
+]
 
 
 def split_off(arguments: list[str], keys: Collection[str], further: Collection[str]) -> tuple[list, list]:

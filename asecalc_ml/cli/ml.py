@@ -9,7 +9,7 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.cli import check, choices, draw_map, explain, import_models, kinds, models, summary
-from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
+from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
@@ -49,6 +49,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue after the last finished epoch.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
     quiet: Quiet = False,
+    strict: Strict = False,
 ) -> None:
     """Fit a model and register it under its name.
 
@@ -60,7 +61,7 @@ def train(
     show_messages(quiet)
     from asecalc_ml.potentials.training import train as fit
 
-    fit(options, resume=resume, replace=replace, quiet=quiet)
+    fit(options, resume=resume, replace=replace, quiet=quiet, strict=strict)
 
 
 @app.command(context_settings=OPEN)
@@ -105,6 +106,7 @@ def evaluate(
         str | None,
         typer.Option(help="Errors by this key of the frames' info [default: group, where frames have it]."),
     ] = None,
+    strict: Strict = False,
 ) -> None:
     """Measure a model's errors on labelled structures; by default on the test data its card names.
 
@@ -117,7 +119,7 @@ def evaluate(
     dataset = None if data is None else reader(data, context.args)
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
-    typer.echo(evaluate_model(name, dataset, by))
+    typer.echo(f"\n{evaluate_model(name, dataset, by, strict, quiet=False)}")
 
 
 @app.command()
@@ -162,6 +164,7 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(help="Extended XYZ file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    strict: Strict = False,
 ) -> None:
     """Write a data set as extended XYZ, which ASE and every protocol's `structure: FILE@NUMBER` read.
 
@@ -171,7 +174,7 @@ def convert(
     show_messages(quiet=False)
     from asecalc_ml.potentials.datasets.extxyz import convert as write
 
-    n_frames = write(reader(source, context.args), target, overwrite)
+    n_frames = write(reader(source, context.args), target, overwrite, strict, quiet=False)
     typer.echo(f"Wrote {target}: {n_frames} structures")
 
 
@@ -188,6 +191,7 @@ def label(
     output: Annotated[Path | None, typer.Option(help="Default: FILE with -labelled in its name.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
     quiet: Quiet = False,
+    strict: Strict = False,
 ) -> None:
     """Compute energies and forces of structures, and write them for a training."""
     set_threads(1)
@@ -195,7 +199,7 @@ def label(
     from asecalc_ml.potentials.datasets.label import label_file
 
     target = output or file.with_name(f"{file.stem}-labelled.extxyz")
-    n_labelled = label_file(file, config.parse_value(reference), target, overwrite, quiet)
+    n_labelled = label_file(file, config.parse_value(reference), target, overwrite, quiet, strict)
     typer.echo(f"Wrote {target}: {n_labelled} structures")
 
 

@@ -52,16 +52,25 @@ def _writable(atoms: Atoms) -> Atoms:
     return copy
 
 
-def convert(source: DatasetOptions, target: Path, overwrite: bool = False) -> int:
+def convert(
+    source: DatasetOptions, target: Path, overwrite: bool = False, strict: bool = False, quiet: bool = True
+) -> int:
     """Write a data set as extended XYZ, in eV and Å, and return the number of its structures.
+
+    Labels that contradict themselves cause a warning or, where ``strict`` is true, an error before anything
+    is written. A summary of the labels is printed unless ``quiet`` is true.
 
     Raises
     ------
     DatasetError
-        If the data cannot be read, or the file cannot be written or exists.
+        If the data cannot be read, the file cannot be written or exists, or the labels are refused.
     """
+    from asecalc_ml.potentials.datasets.label_checks import examine
+
     if target.exists() and not overwrite:
         raise DatasetError(f"{target} exists: give another file, or replace it with --overwrite")
     frames = source.read_whole()
+    names = [source.frame_name(index) for index in range(len(frames))]
+    examine({source.label: frames}, {source.label: names}).show(quiet, strict)
     write_extxyz(target, frames)
     return len(frames)

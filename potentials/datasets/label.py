@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def label_file(
-    path: Path, reference: CalculatorSpec, output: Path, overwrite: bool = False, quiet: bool = False
+    path: Path,
+    reference: CalculatorSpec,
+    output: Path,
+    overwrite: bool = False,
+    quiet: bool = False,
+    strict: bool = False,
 ) -> int:
     """Energies and forces of the structures in a file, written as extended XYZ.
 
@@ -37,7 +42,9 @@ def label_file(
     overwrite : bool
         Replace ``output`` where it exists.
     quiet : bool
-        Show no progress.
+        Show no progress, and no summary of the labels.
+    strict : bool
+        Raise an error where the labels contradict themselves, after the file is written.
 
     Returns
     -------
@@ -47,13 +54,15 @@ def label_file(
     Raises
     ------
     DatasetError
-        If the file cannot be read or written, or the reference fails on every structure.
+        If the file cannot be read or written, the reference fails on every structure, or labels contradict
+        themselves and ``strict`` is true.
     ModelError, ConfigError
         If there is no such reference.
     StructureError
         If a frame's charge or spin is no whole number.
     """
     from asecalc_ml.calculators import make_calculator
+    from asecalc_ml.potentials.datasets.label_checks import examine
     from asecalc_ml.progress import progress
     from asecalc_ml.structure.reading import read_structures
 
@@ -72,6 +81,7 @@ def label_file(
             advance(1)
     _tell(failures, len(structures), path)
     write_extxyz(output, labelled)
+    examine({output.name: labelled}).show(quiet, strict)
     return len(labelled)
 
 

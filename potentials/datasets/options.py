@@ -189,6 +189,11 @@ class DatasetOptions(Options):
         except StructureError as error:
             raise DatasetError(f"{error}, or name it with the options `charge` and `spin`") from None
 
+    def frame_name(self, index: int) -> str:
+        """What messages call a frame, by its place among those that were read."""
+        whole = self.frames is None and type(self)._keeps is DatasetOptions._keeps
+        return f"{self.path}, frame {index}{'' if whole else ' of those read'}"
+
     @property
     def label(self) -> str:
         """Name of the data for people."""

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 __all__ = ["TrainOptions", "train"]
 
 
-def train(options: TrainOptions, resume: bool = False, replace: bool = False, quiet: bool = False) -> Entry:
+def train(
+    options: TrainOptions,
+    resume: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
+    strict: bool = False,
+) -> Entry:
     """Fit a model, test it on held-out frames, and register it.
 
     Parameters
@@ -24,6 +30,8 @@ def train(options: TrainOptions, resume: bool = False, replace: bool = False, qu
         Replace a registered model of the same name.
     quiet : bool
         Print nothing.
+    strict : bool
+        Refuse labels that contradict themselves, instead of warning.
 
     Returns
     -------
@@ -35,8 +43,9 @@ def train(options: TrainOptions, resume: bool = False, replace: bool = False, qu
     ModelError
         If the name is taken and ``replace`` is false; known before the training starts.
     TrainingError, DatasetError, ConfigError
-        For data that cannot be read or split, and options that do not fit together.
+        For data that cannot be read or split, options that do not fit together and, where ``strict`` is true,
+        labels that contradict themselves.
     """
     from asecalc_ml.potentials.training.run import run
 
-    return run(options, resume, replace, quiet)
+    return run(options, resume, replace, quiet, strict)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.card import Metrics
 from asecalc_ml.potentials.datasets.labels import with_label
 from asecalc_ml.potentials.training.scaling import fit_scaling
 
@@ -41,6 +42,40 @@ def mean_errors(training: Sequence[Atoms], frames: Sequence[Atoms]) -> tuple[np.
         return per_atom, np.empty(0)
     mean = _mean_forces(known, labelled)
     return per_atom, np.concatenate([mean(atoms).ravel() for atoms in labelled]) - _components(labelled)
+
+
+def worse_than_baselines(
+    metrics: Metrics, training: Sequence[Atoms], test: Sequence[Atoms], fitted: Sequence[str]
+) -> list[str]:
+    """Sentences on fitted labels that a predictor without structure predicts as well or better.
+
+    Root mean square errors are compared: of energies with a least-squares sum of one energy per element
+    of the training frames, of forces with zero.
+
+    Parameters
+    ----------
+    metrics : Metrics
+        The model's errors on the test frames.
+    training, test : sequence of Atoms
+    fitted : sequence of str
+        Labels that the loss had.
+    """
+    energies, _ = mean_errors(training, test)
+    _, forces = zero_errors(test)
+    compared = {
+        "energy": (metrics.energy_rmse_meV_atom, energies, "meV/atom", "a sum of one energy per element"),
+        "forces": (metrics.forces_rmse_meV_A, forces, "meV/Å", "zero forces"),
+    }
+    sentences = []
+    for label, (model, errors, unit, baseline) in compared.items():
+        alone = 1000 * float(np.sqrt((errors**2).mean())) if len(errors) else None
+        if label in fitted and None not in (model, alone) and not model < alone:
+            sentences.append(
+                f"The model has learned nothing of the {label}: its root mean square error on the test "
+                f"frames, {model:.4g} {unit}, is not below that of {baseline}, {alone:.4g} {unit}. Check the "
+                "labels, train longer, or change the learning rate."
+            )
+    return sentences
 
 
 def _mean_forces(training: Sequence[Atoms], frames: Sequence[Atoms]) -> Callable[[Atoms], np.ndarray]:

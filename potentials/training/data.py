@@ -11,6 +11,7 @@ from ase import Atoms
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
+from asecalc_ml.potentials.datasets.label_checks import LabelReport, examine
 from asecalc_ml.potentials.datasets.labels import incomplete, label_counts, with_label
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.split import Split
@@ -25,6 +26,15 @@ class TrainingData:
     test: list[Atoms]
     source: DatasetOptions
     split: Split
+
+    def check_labels(self) -> LabelReport:
+        """Summary of the labels of all parts, and where they contradict themselves."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return examine(parts, {part: self._names(part) for part in parts}, self.train)
+
+    def _names(self, part: str) -> list[str]:
+        own = [self.source.frame_name(k) for k in getattr(self.split, part)]
+        return own + [f"frame {k} of the test data" for k in range(len(getattr(self, part)) - len(own))]
 
 
 def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:

@@ -11,7 +11,8 @@ from asecalc_ml.model_file import SUFFIX
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.split import Split
 
-OPTIONS, SPLIT, METRICS, BEST, LAST = "train.yaml", "split.json", "metrics.csv", "best.ckpt", "last.ckpt"
+OPTIONS, SPLIT, LABELS = "train.yaml", "split.json", "labels.json"
+METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"
 
 #: Options that a resumed training may have otherwise: they change neither data nor model.
 FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "wandb", "directory"}

@@ -24,6 +24,7 @@ from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
+from asecalc_ml.potentials.datasets.label_checks import examine
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
 from asecalc_ml.potentials.training.data import TrainingData, read_data
 from asecalc_ml.potentials.training.groups import info_values
@@ -217,7 +218,13 @@ class ModelEvaluation:
         return "" if stated is None else f"   (card: {stated:.2f})"
 
 
-def evaluate_model(name: str, data: DatasetOptions | None = None, by: str | None = None) -> ModelEvaluation:
+def evaluate_model(
+    name: str,
+    data: DatasetOptions | None = None,
+    by: str | None = None,
+    strict: bool = False,
+    quiet: bool = True,
+) -> ModelEvaluation:
     """Measure a registered model's errors.
 
     Parameters
@@ -231,12 +238,16 @@ def evaluate_model(name: str, data: DatasetOptions | None = None, by: str | None
     by : str, optional
         Key of the frames' info: errors of each of its values, too, beside predictors that know no positions.
         Not given: "group", where every frame has one and they differ.
+    strict : bool
+        Refuse labels that contradict themselves, instead of warning.
+    quiet : bool
+        Print no summary of the labels.
 
     Raises
     ------
     ModelError, DatasetError, StructureError, TrainingError
         If the model or the data are missing or damaged, the data hold elements, a charge or a spin that the
-        model was not trained on, or frames lack what ``by`` names.
+        model was not trained on, frames lack what ``by`` names, or labels are refused.
     """
     stored = StoredModel.find(name)
     check_golden(stored)
@@ -244,6 +255,9 @@ def evaluate_model(name: str, data: DatasetOptions | None = None, by: str | None
     label, frames = _test_frames(card) if data is None else (data.label, data.read())
     for atoms in frames:
         check_trained(atoms, card)
+    training = _training_frames(card)
+    names = None if data is None else {label: [data.frame_name(k) for k in range(len(frames))]}
+    examine({label: frames}, names, training or ()).show(quiet, strict)
     groups = _by_group(frames, by)
     found = {group: evaluate(stored.model, members, card.corrections) for group, members in groups.items()}
     unknown = Counter(
@@ -255,7 +269,7 @@ def evaluate_model(name: str, data: DatasetOptions | None = None, by: str | None
     if len(groups) > 1 or by is not None:
         groups = {"all": [atoms for members in groups.values() for atoms in members]} | groups
         found = {"all": together} | found
-        compared = _beside_baselines(card, groups, found)
+        compared = _beside_baselines(training, groups, found)
         sizes = {group: _size(errors) for group, errors in found.items()}
     return ModelEvaluation(card.name, label, together.metrics(), card.metrics, compared, sizes, dict(unknown))
 
@@ -307,10 +321,9 @@ def _joined(parts: Sequence[Errors]) -> Errors:
 
 
 def _beside_baselines(
-    card: ModelCard, groups: dict[str, list[Atoms]], found: dict[str, Errors]
+    training: list[Atoms] | None, groups: dict[str, list[Atoms]], found: dict[str, Errors]
 ) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Errors of model, zero and training mean for each group."""
-    training = _training_frames(card)
     compared = {}
     for name, members in groups.items():
         errors = found[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from asecalc_ml.model import Model
 from asecalc_ml.model_file import SUFFIX, save_model
 from asecalc_ml.potentials.datasets import dataset_hash
 from asecalc_ml.potentials.datasets.labels import with_label
+from asecalc_ml.potentials.training.baselines import worse_than_baselines
 from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import METRICS
 from asecalc_ml.potentials.training.domain import measure_domain
@@ -60,6 +62,8 @@ def register(
 ) -> Entry:
     """Test the model on the held-out frames, write its card, and register it."""
     card = make_card(options, data, model, scaling)
+    for note in card.notes:
+        warnings.warn(note, stacklevel=2)
     path = options.training_directory / f"{options.name}{SUFFIX}"
     save_model(path, model, card)
     return Registry().add(path, options.name, replace)
@@ -70,6 +74,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
     frames = [*data.train, *data.validation]
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
     known = sorted({formula_of(atoms.numbers) for atoms in with_label(frames, "energy")})
+    metrics = evaluate(model, data.test, options.corrections).metrics()
     return ModelCard(
         name=options.name,
         architecture=options.model["architecture"],
@@ -88,12 +93,13 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         compositions=known if scaling.degenerate else [],
         dataset=_dataset_card(data),
         corrections=explicit(options.corrections),
-        metrics=evaluate(model, data.test, options.corrections).metrics(),
+        metrics=metrics,
         domain=measure_domain(data.train, model.potential.cutoff),
         golden=make_golden(model, data.test[0]),
         versions=installed_versions(PACKAGES),
         created=datetime.date.today().isoformat(),
         training_cpu_h=processor_hours(options.training_directory / METRICS),
+        notes=worse_than_baselines(metrics, data.train, data.test, options.loss.fitted),
         options=options.model_dump(mode="json"),
     )
 

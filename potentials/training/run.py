@@ -12,11 +12,13 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from asecalc_ml.errors import TrainingError
+from asecalc_ml.files import write_whole
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model
 from asecalc_ml.neighbors import find_pairs
+from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.data import TrainingData, read_data, warn_of_absent_labels
-from asecalc_ml.potentials.training.directory import SPLIT, begin, check_directory
+from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
@@ -43,19 +45,22 @@ class Start:
     scaling : Scaling
     model : Model
         With its first weights.
+    labels : LabelReport
     """
 
     data: TrainingData
     learned: TrainingData
     scaling: Scaling
     model: Model
+    labels: LabelReport
 
 
-def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entry:
+def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool, strict: bool) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
     with torch_threads(options.threads), torch.random.fork_rng():
-        start = prepare(options, resume, replace)
+        start = prepare(options, resume, replace, quiet, strict)
         begin(options, start.data.split, resume)
+        write_whole(options.training_directory / LABELS, start.labels.as_json())
         best = load_best(start.model, fit(options, start.learned, start.model, resume, quiet))
         if "energy" not in options.loss.fitted:
             fit_constant(best, start.learned.train)
@@ -65,15 +70,17 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool) -> Entr
 def check(options: TrainOptions, resume: bool = False, replace: bool = False) -> Start:
     """Do what :func:`run` does before its first step; nothing is written."""
     with torch_threads(options.threads), torch.random.fork_rng():
-        return prepare(options, resume, replace)
+        return prepare(options, resume, replace, quiet=True, strict=False)
 
 
-def prepare(options: TrainOptions, resume: bool, replace: bool) -> Start:
+def prepare(options: TrainOptions, resume: bool, replace: bool, quiet: bool, strict: bool) -> Start:
     """Read the data, build the model, and refuse what cannot be trained."""
     Registry().check_free(options.name, replace)
     check_directory(options, resume, replace)
     accelerator(options.device)
     data = read_data(options, options.training_directory / SPLIT if resume else None)
+    labels = data.check_labels()
+    labels.show(quiet, strict)
     warn_of_absent_labels(data, options.loss.fitted)
     _check_elements(options, data)
     _check_cutoff(options, data)
@@ -82,7 +89,7 @@ def prepare(options: TrainOptions, resume: bool, replace: bool) -> Start:
     model = _start(options, scaling)
     _check_states(model, data)
     _check_charges(options, model)
-    return Start(data, learned, scaling, model)
+    return Start(data, learned, scaling, model, labels)
 
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:

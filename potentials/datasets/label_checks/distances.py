@@ -1,0 +1,184 @@
+"""Shortest distances: atoms that coincide, and positions in another unit of length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols, covalent_radii
+
+from asecalc_ml.errors import StructureError
+from asecalc_ml.neighbors import find_pairs
+from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled, cell_problem, sample
+from asecalc_ml.structures import MIN_DISTANCE_A
+
+ALL_DISTANCES = 200  # atoms of a molecule up to which all its distances are taken
+LARGE_FRAMES = 2000  # that are searched within SEARCHED_A; the others for atoms that coincide
+SEARCHED_A = 4.0
+NOBLE_GASES = (2, 10, 18, 36, 54, 86)  # no covalent radius says how near they come
+
+#: Distances to the nearest atom over the sum of covalent radii. Molecules have 0.9 to 1.1, metals up to 1.3,
+#: solids at hundreds of GPa 0.8; a wrong unit multiplies them by 0.1, 0.53, 1.89 or 10.
+TOO_SHORT, TOO_LONG = 0.7, 1.6
+TYPICAL = 1.05
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """Two atoms of a frame that coincide, or nearly so."""
+
+    frame: int
+    i: int
+    j: int
+    distance_A: float
+
+
+@dataclass(eq=False)
+class Distances:
+    """Shortest distances of all frames.
+
+    Parameters
+    ----------
+    shortest : dict
+        Distance in Å by pair of elements, such as "C-H".
+    overlaps : list of Overlap
+        The shortest distance of each frame that has one below 0.4 Å.
+    unreadable : dict
+        What is wrong with the cell or the positions of a frame, by its number.
+    ratios : list of array
+        Distance of each atom to its nearest over the sum of covalent radii; infinite where none is near.
+    n_searched : int
+        Frames whose distances are known; the others were looked through for overlaps alone.
+    """
+
+    shortest: dict[str, float] = field(default_factory=dict)
+    overlaps: list[Overlap] = field(default_factory=list)
+    unreadable: dict[int, str] = field(default_factory=dict)
+    ratios: list[np.ndarray] = field(default_factory=list)
+    n_searched: int = 0
+
+
+def measure_distances(labels: Labelled, random: np.random.Generator) -> Distances:
+    """Shortest distance by pair of elements, overlaps, and how distances compare with covalent radii."""
+    found, single = Distances(), []
+    problems = ((index, cell_problem(atoms)) for index, atoms in enumerate(labels.frames))
+    found.unreadable.update({index: problem for index, problem in problems if problem})
+    for kind in labels.kinds:
+        first = labels.frames[kind[0]]
+        if first.pbc.any() or len(first) > ALL_DISTANCES:
+            single.append(kind)
+            continue
+        found.n_searched += len(kind)
+        if len(first) > 1:
+            for frames, positions in labels.chunks(kind, len(first) ** 2):
+                _all_distances(found, first.numbers, frames, positions)
+    single = np.concatenate(single) if single else np.empty(0, int)
+    whole = set(sample(single, LARGE_FRAMES, random).tolist())
+    for index in single:
+        _search(found, labels.frames[index], int(index), index in whole)
+    found.n_searched += len(whole)
+    return found
+
+
+def _all_distances(found: Distances, numbers: np.ndarray, frames: np.ndarray, positions: np.ndarray) -> None:
+    """Distances of frames with the same atoms in one array, shape (n_frames, n_atoms, n_atoms)."""
+    i, j = np.triu_indices(len(numbers), 1)
+    distances = np.linalg.norm(positions[:, i] - positions[:, j], axis=2)
+    _note_shortest(found, numbers, i, j, distances.min(axis=0))
+    nearest = distances.argmin(axis=1)
+    for row in np.flatnonzero(distances.min(axis=1) < MIN_DISTANCE_A):
+        k = nearest[row]
+        found.overlaps.append(Overlap(int(frames[row]), int(i[k]), int(j[k]), float(distances[row, k])))
+    relative = np.full((len(frames), len(numbers), len(numbers)), np.inf)
+    relative[:, i, j] = relative[:, j, i] = distances / _radii(numbers, i, j)
+    found.ratios.append(relative.min(axis=2)[:, _bound(numbers)].ravel())
+
+
+def _search(found: Distances, atoms: Atoms, index: int, whole: bool) -> None:
+    """Distances within a radius, images included."""
+    radii = covalent_radii[atoms.numbers]
+    cutoff = max(SEARCHED_A, 2.1 * TOO_LONG * radii.max()) if whole else MIN_DISTANCE_A
+    try:
+        pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    except StructureError as error:
+        found.unreadable[index] = str(error)
+        return
+    i, j = pairs.edge_index
+    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    distances = np.linalg.norm(vectors, axis=1)
+    if len(distances) and distances.min() < MIN_DISTANCE_A:
+        k = int(distances.argmin())
+        found.overlaps.append(Overlap(index, int(i[k]), int(j[k]), float(distances[k])))
+    if whole:
+        _note_shortest(found, atoms.numbers, i, j, distances)
+        nearest = np.full(len(atoms), np.inf)
+        np.minimum.at(nearest, i, distances / _radii(atoms.numbers, i, j))
+        if len(atoms) > 1 or len(distances):
+            found.ratios.append(nearest[_bound(atoms.numbers)])
+
+
+def _radii(numbers: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    return covalent_radii[numbers[i]] + covalent_radii[numbers[j]]
+
+
+def _bound(numbers: np.ndarray) -> np.ndarray:
+    return ~np.isin(numbers, NOBLE_GASES)
+
+
+def _note_shortest(
+    found: Distances, numbers: np.ndarray, i: np.ndarray, j: np.ndarray, distances: np.ndarray
+) -> None:
+    low, high = np.minimum(numbers[i], numbers[j]), np.maximum(numbers[i], numbers[j])
+    for pair in np.unique(low * 1000 + high):
+        name = "-".join(sorted((chemical_symbols[pair // 1000], chemical_symbols[pair % 1000])))
+        shortest = float(distances[low * 1000 + high == pair].min())
+        found.shortest[name] = min(shortest, found.shortest.get(name, np.inf))
+
+
+def distance_warnings(found: Distances, labels: Labelled) -> Iterator[str]:
+    """Coinciding atoms, positions in another unit, and cells that cannot be read."""
+    unit = _unit_warning(found)
+    if unit is not None:
+        yield unit
+    elif found.overlaps:
+        yield _overlap_warning(found, labels)
+    for index, reason in list(found.unreadable.items())[:1]:
+        yield f"{len(found.unreadable)} frames cannot be searched; {labels.names[index]}: {reason}"
+
+
+def _overlap_warning(found: Distances, labels: Labelled) -> str:
+    first = min(found.overlaps, key=lambda overlap: overlap.frame)
+    symbols = labels.frames[first.frame].symbols
+    count = "a frame has" if len(found.overlaps) == 1 else f"{len(found.overlaps)} frames have"
+    return (
+        f"{count} atoms nearer than {MIN_DISTANCE_A} Å: in {labels.names[first.frame]} atoms {first.i} "
+        f"({symbols[first.i]}) and {first.j} ({symbols[first.j]}) are {first.distance_A:.3f} Å apart. Remove "
+        "duplicate atoms, correct the cell, or leave the frame out"
+    )
+
+
+def _unit_warning(found: Distances) -> str | None:
+    ratios = np.concatenate(found.ratios) if found.ratios else np.empty(0)
+    if len(ratios) == 0:
+        return None
+    low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9], method="nearest")
+    if not np.isfinite(low):
+        return (
+            f"no atom has a neighbor within {TOO_LONG} times the sum of covalent radii: correct "
+            "`length_unit`, or the cell"
+        )
+    if high > TOO_SHORT and low < TOO_LONG:
+        return None
+    likely = {
+        0.1: "positions in nm read as Å: give `length_unit: nm`",
+        1.89: "positions in Bohr read as Å: give `length_unit: Bohr`",
+        0.53: "positions in Å read as Bohr: leave `length_unit` at Angstrom",
+        10.0: "positions in Å read as nm: leave `length_unit` at Angstrom",
+    }
+    factor = min(likely, key=lambda value: abs(np.log(middle / TYPICAL / value)))
+    return (
+        f"distances to the nearest atom are {middle:.2f} times the sum of covalent radii (median; molecules "
+        f"and solids have 0.9 to 1.3), which looks like {likely[factor]}"
+    )

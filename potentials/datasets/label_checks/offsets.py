@@ -1,0 +1,112 @@
+"""Frames whose energies have another zero than those of near frames: outliers, methods, units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array, eye_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import spsolve
+
+from asecalc_ml.potentials.datasets.label_checks.clusters import CLUSTERS, deviation, two_clusters
+from asecalc_ml.potentials.datasets.label_checks.forces import FEWEST_PAIRS
+from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled
+from asecalc_ml.potentials.datasets.label_checks.near import NearPairs
+from asecalc_ml.potentials.datasets.label_checks.units import mixed_units_text, units_of_ratio
+
+#: A frame whose energy lies this many median deviations off its neighbors, and this many eV, is no
+#: fluctuation: in none of the sets tried are there more than 17.
+OUTLIER, OFFSET_EV = 40.0, 0.5
+SMALLEST_CLUSTER = 0.05
+CROSSING = 0.3  # of the pairs between clusters that chance would give
+
+
+@dataclass(frozen=True)
+class Offset:
+    """Frames whose energies have another zero than those of their neighbors."""
+
+    frames: np.ndarray
+    others: np.ndarray
+    size_eV: float
+
+
+def find_offsets(pairs: NearPairs, slope: float) -> list[Offset]:
+    """Frames whose energies differ from those of near frames by more than the forces explain."""
+    if len(pairs) < FEWEST_PAIRS:
+        return []
+    ids, a, b = pairs.renumbered()
+    unexplained = pairs.difference - slope * pairs.work
+    graph = coo_array((np.ones(len(a)), (a, b)), shape=(len(ids), len(ids)))
+    zero = _zeros(a, b, unexplained, len(ids))
+    n_parts, part = connected_components(graph, directed=False)
+    found = []
+    for index in range(n_parts):
+        members = np.flatnonzero(part == index)
+        if len(members) >= FEWEST_PAIRS:
+            found += _offsets_among(ids, members, zero, a, b)
+    return found
+
+
+def _zeros(a: np.ndarray, b: np.ndarray, unexplained: np.ndarray, n: int) -> np.ndarray:
+    """Energy of each frame less what forces explain, eV: least absolute deviations, by reweighting."""
+    weights, zero = np.ones(len(a)), np.zeros(n)
+    for _ in range(15):
+        off = coo_array((weights, (a, b)), shape=(n, n))
+        degrees = np.bincount(a, weights, n) + np.bincount(b, weights, n)
+        laplacian = (coo_array((degrees, (range(n), range(n)))) - off - off.T + 1e-9 * eye_array(n)).tocsc()
+        pull = np.bincount(b, weights * unexplained, n) - np.bincount(a, weights * unexplained, n)
+        zero = spsolve(laplacian, pull)
+        left = np.abs(unexplained - zero[b] + zero[a])
+        weights = 1 / np.maximum(left, 0.5 * np.median(left) + 1e-9)
+        weights /= weights.mean()
+    return zero
+
+
+def _offsets_among(
+    ids: np.ndarray, members: np.ndarray, zero: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> list[Offset]:
+    values = zero[members] - np.median(zero[members])
+    spread = deviation(values)
+    upper, distance, separation = two_clusters(values)
+    share = min(upper.mean(), 1 - upper.mean())
+    if share >= SMALLEST_CLUSTER and separation > CLUSTERS and distance > OFFSET_EV:
+        few = upper if upper.mean() <= 0.5 else ~upper
+        inside = np.zeros(len(ids), bool)
+        inside[members[few]] = True
+        edges = np.isin(a, members)
+        crossing = (inside[a] != inside[b])[edges].mean()
+        if crossing > CROSSING * 2 * share * (1 - share):
+            return [Offset(ids[members[few]], ids[members[~few]], distance * (1 if few is upper else -1))]
+        return []
+    far = np.abs(values) > max(OUTLIER * spread, OFFSET_EV)
+    return [Offset(ids[members[[k]]], ids[members[~far]], float(values[k])) for k in np.flatnonzero(far)]
+
+
+def offset_warnings(offsets: list[Offset], labels: Labelled) -> Iterator[str]:
+    """Frames off their neighbors, in words: each cluster, and the worst of single frames."""
+    single = [offset for offset in offsets if len(offset.frames) == 1]
+    for offset in offsets:
+        if len(offset.frames) > 1:
+            yield _offset_text(offset, labels)
+    if single:
+        worst = max(single, key=lambda offset: abs(offset.size_eV))
+        count = "the energy of a frame is" if len(single) == 1 else f"energies of {len(single)} frames are"
+        yield (
+            f"{count} off those of near frames by more than forces explain: {labels.names[worst.frames[0]]} "
+            f"by {worst.size_eV:+.4g} eV. Leave it out, or label it anew"
+        )
+
+
+def _offset_text(offset: Offset, labels: Labelled) -> str:
+    medians = [float(np.median(labels.energies[part])) for part in (offset.frames, offset.others)]
+    n_frames = len(offset.frames) + len(offset.others)
+    units = units_of_ratio(*medians)
+    if units:
+        return mixed_units_text(labels.names[offset.frames[0]], len(offset.frames), n_frames, units)
+    return (
+        f"energies of {len(offset.frames)} of {n_frames} frames compared (the first is "
+        f"{labels.names[offset.frames[0]]}) lie {offset.size_eV:+.4g} eV off those of near frames, which "
+        "forces do not explain: another method or another zero? Label all frames alike"
+    )
