@@ -99,7 +99,9 @@ def _all_distances(found: Distances, numbers: np.ndarray, frames: np.ndarray, po
 def _search(found: Distances, atoms: Atoms, index: int, whole: bool) -> None:
     """Distances within a radius, images included."""
     radii = covalent_radii[atoms.numbers]
-    cutoff = max(SEARCHED_A, 2.1 * TOO_LONG * radii.max()) if whole else MIN_DISTANCE_A
+    cutoff = (
+        min(_radius_of(atoms), max(SEARCHED_A, 2.1 * TOO_LONG * radii.max())) if whole else MIN_DISTANCE_A
+    )
     try:
         pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     except StructureError as error:
@@ -117,6 +119,13 @@ def _search(found: Distances, atoms: Atoms, index: int, whole: bool) -> None:
         np.minimum.at(nearest, i, distances / _radii(atoms.numbers, i, j))
         if len(atoms) > 1 or len(distances):
             found.ratios.append(nearest[_bound(atoms.numbers)])
+
+
+def _radius_of(atoms: Atoms) -> float:
+    """Radius around an atom with about 200 others, Å, whatever the unit; infinite for open structures."""
+    if not atoms.pbc.all():
+        return np.inf
+    return (200 * atoms.get_volume() / len(atoms) * 3 / (4 * np.pi)) ** (1 / 3)
 
 
 def _radii(numbers: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:

@@ -68,10 +68,6 @@ def _left_over(counts: np.ndarray, energies: np.ndarray, reweighted: int = 0) ->
 
 def energy_warnings(labels: Labelled, fit: EnergyFit, explained: set[int]) -> Iterator[str]:
     """What energies alone reveal; frames that forces have explained already are left out."""
-    per_atom = _per_atom_warning(labels)
-    if per_atom is not None:
-        yield per_atom
-        return
     yield from _mixed_units(labels, explained)
     off = [k for k in _beyond_chemistry(labels, fit) if k not in explained]
     off += [k for k in _far_from_their_composition(labels) if k not in {*off, *explained}]
@@ -79,7 +75,7 @@ def energy_warnings(labels: Labelled, fit: EnergyFit, explained: set[int]) -> It
         yield _outlier_warning(labels, fit, np.array(sorted(off)))
 
 
-def _per_atom_warning(labels: Labelled) -> str | None:
+def per_atom_warning(labels: Labelled) -> str | None:
     """One value per element and its share fits better than one per element and its atoms."""
     known = np.isfinite(labels.energies)
     elements, table, of_frame = labels.compositions

@@ -11,7 +11,12 @@ from ase import Atoms
 from asecalc_ml.card import formula_of
 from asecalc_ml.potentials.datasets.label_checks.copies import conflict_warnings, find_copies
 from asecalc_ml.potentials.datasets.label_checks.distances import distance_warnings, measure_distances
-from asecalc_ml.potentials.datasets.label_checks.energies import energy_warnings, fit_energies
+from asecalc_ml.potentials.datasets.label_checks.energies import (
+    EnergyFit,
+    energy_warnings,
+    fit_energies,
+    per_atom_warning,
+)
 from asecalc_ml.potentials.datasets.label_checks.forces import (
     Slope,
     measure_slope,
@@ -21,7 +26,7 @@ from asecalc_ml.potentials.datasets.label_checks.forces import (
 from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled
 from asecalc_ml.potentials.datasets.label_checks.near import NearPairs, near_pairs
 from asecalc_ml.potentials.datasets.label_checks.net_forces import measure_net_forces, net_force_warnings
-from asecalc_ml.potentials.datasets.label_checks.offsets import find_offsets, offset_warnings
+from asecalc_ml.potentials.datasets.label_checks.offsets import find_offsets, misfit_of, offset_warnings
 from asecalc_ml.potentials.datasets.label_checks.report import LabelReport
 
 
@@ -79,12 +84,17 @@ def examine(
     )
 
 
-def _contradictions(labels: Labelled, pairs: NearPairs, slope: Slope, fit) -> Iterator[str]:
-    """Energies against forces, then offsets between near frames, then energies alone."""
-    wrong = slope_warning(slope, pairs)
-    offsets = [] if wrong else find_offsets(pairs, slope.slope if slope.decided else 1.0)
-    if not offsets:
-        wrong = wrong or mixed_forces(pairs, labels.names)
+def _contradictions(labels: Labelled, pairs: NearPairs, slope: Slope, fit: EnergyFit) -> Iterator[str]:
+    """Energies against compositions, then against forces, then those of near frames, then alone."""
+    per_atom = per_atom_warning(labels)
+    if per_atom is not None:
+        yield per_atom
+        return
+    wrong, factor = slope_warning(slope, pairs), slope.slope if slope.decided else 1.0
+    offsets = [] if wrong else find_offsets(pairs, factor)
+    mixed = None if wrong else mixed_forces(pairs)
+    if mixed and mixed.misfit_eV < misfit_of(pairs, factor, offsets):
+        wrong, offsets = mixed.text(labels.names), []
     yield from filter(None, [wrong])
     yield from offset_warnings(offsets, labels)
     yield from energy_warnings(labels, fit, {int(k) for offset in offsets for k in offset.frames})

@@ -16,11 +16,14 @@ from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled
 from asecalc_ml.potentials.datasets.label_checks.near import NearPairs
 from asecalc_ml.potentials.datasets.label_checks.units import mixed_units_text, units_of_ratio
 
-#: A frame whose energy lies this many median deviations off its neighbors, and this many eV, is no
-#: fluctuation: in none of the sets tried are there more than 17.
-OUTLIER, OFFSET_EV = 40.0, 0.5
-SMALLEST_CLUSTER = 0.05
-CROSSING = 0.3  # of the pairs between clusters that chance would give
+#: A single frame is off its neighbors by so many median deviations (in none of the sets tried by more than
+#: 17) and so many eV: other electronic states, which near frames may truly have, lie lower.
+OUTLIER, OUTLIER_EV = 40.0, 3.0
+#: Smallest offset of a part of the frames, eV, and smallest share that is a part.
+OFFSET_EV, SMALLEST_CLUSTER = 0.5, 0.05
+#: Pairs between the two parts, in units of what chance gives. Frames of another method lie among the others;
+#: those of another state lie apart (0.4 for bent nitronium ions), and none lies so many eV higher.
+CROSSING, BEYOND_STATES_EV = 0.6, 10.0
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,23 @@ def _offsets_among(
         few = upper if upper.mean() <= 0.5 else ~upper
         inside = np.zeros(len(ids), bool)
         inside[members[few]] = True
-        edges = np.isin(a, members)
-        crossing = (inside[a] != inside[b])[edges].mean()
-        if crossing > CROSSING * 2 * share * (1 - share):
+        crossing = (inside[a] != inside[b])[np.isin(a, members)].mean() / (2 * share * (1 - share))
+        if crossing > CROSSING or distance > BEYOND_STATES_EV:
             return [Offset(ids[members[few]], ids[members[~few]], distance * (1 if few is upper else -1))]
         return []
-    far = np.abs(values) > max(OUTLIER * spread, OFFSET_EV)
+    far = np.abs(values) > max(OUTLIER * spread, OUTLIER_EV)
     return [Offset(ids[members[[k]]], ids[members[~far]], float(values[k])) for k in np.flatnonzero(far)]
+
+
+def misfit_of(pairs: NearPairs, slope: float, offsets: list[Offset]) -> float:
+    """Sum of absolute energy differences that forces and offsets leave, of pairs with forces."""
+    pairs = pairs[pairs.with_forces]
+    left = pairs.difference - slope * pairs.work
+    for offset in offsets:
+        left -= offset.size_eV * (
+            np.isin(pairs.b, offset.frames).astype(int) - np.isin(pairs.a, offset.frames)
+        )
+    return float(np.abs(left).sum())
 
 
 def offset_warnings(offsets: list[Offset], labels: Labelled) -> Iterator[str]:
