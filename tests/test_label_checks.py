@@ -266,7 +266,7 @@ ANY = {
     "another method in a part": (with_energies(lambda e, n: e - 1000, 0.3), "another method or another zero"),
     "one frame 500 eV up": (with_energies(lambda e, n: e + 500, 0.0), "off those of near|farther from the"),
     "one frame 500 eV down": (with_energies(lambda e, n: e - 500, 0.0), "off those of near|farther from the"),
-    "coinciding atoms": (with_an_overlap, r"frame 7 of data atoms 0 \(.*\) and 1 \(.*\) are 0.100 Å apart"),
+    "coinciding atoms": (with_an_overlap, r"frame 7 of data: atoms 0 \(.*\) and 1 \(.*\) are 0.100 Å apart"),
     "nm": (with_lengths(0.1), "positions in nm read as Å: give `length_unit: nm`"),
     "Bohr": (with_lengths(1 / units.Bohr), "length_unit"),
     "Å as Bohr": (with_lengths(units.Bohr), "positions in Å read as Bohr"),
@@ -483,3 +483,15 @@ def test_convert_and_label_and_eval_at_the_command_line(tmp_path, monkeypatch):
     assert done.exit_code == 0
     assert "20 structures" in done.output
     assert "Cu4 20" in done.output
+
+
+def test_labelled_structures_are_kept_where_they_are_refused(tmp_path, monkeypatch):
+    """Coinciding atoms: the file is there, and the status is 2."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.positions[0] = atoms.positions[1] + [0.2, 0, 0]
+    write(tmp_path / "copper.xyz", [atoms], format="extxyz")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["copper.xyz", "--reference", "ase.calculators.emt:EMT", "--output", "out.xyz", "--strict"]
+    refused = CliRunner().invoke(app, ["data", "label", *arguments])
+    assert (refused.exit_code, (tmp_path / "out.xyz").exists()) == (2, True)
+    assert "out.xyz is written" in " ".join(refused.output.split())

@@ -81,7 +81,10 @@ def label_file(
             advance(1)
     _tell(failures, len(structures), path)
     write_extxyz(output, labelled)
-    examine({output.name: labelled}).show(quiet, strict)
+    try:
+        examine({output.name: labelled}).show(quiet, strict)
+    except DatasetError as error:
+        raise DatasetError(f"{output} is written; {error}") from None
     return len(labelled)
 
 

@@ -162,9 +162,9 @@ def _overlap_warning(found: Distances, labels: Labelled) -> str:
     symbols = labels.frames[first.frame].symbols
     count = "a frame has" if len(found.overlaps) == 1 else f"{len(found.overlaps)} frames have"
     return (
-        f"{count} atoms nearer than {MIN_DISTANCE_A} Å: in {labels.names[first.frame]} atoms {first.i} "
-        f"({symbols[first.i]}) and {first.j} ({symbols[first.j]}) are {first.distance_A:.3f} Å apart. Remove "
-        "duplicate atoms, correct the cell, or leave the frame out"
+        f"{count} atoms nearer than {MIN_DISTANCE_A} Å ({labels.names[first.frame]}: atoms {first.i} "
+        f"({symbols[first.i]}) and {first.j} ({symbols[first.j]}) are {first.distance_A:.3f} Å apart). "
+        "Remove duplicate atoms, correct the cell, or leave the frame out"
     )
 
 

@@ -115,9 +115,8 @@ class LabelReport:
             with contextlib.suppress(OSError, SystemExit):  # rich exits where nobody reads any more
                 Console(highlight=False).print(str(self), soft_wrap=True, markup=False)
         if strict and self.warnings:
-            raise DatasetError(
-                "labels that contradict themselves are refused. " + ". ".join(self.warnings) + "."
-            )
+            sentences = [f"{text[0].upper()}{text[1:]}." for text in self.warnings]
+            raise DatasetError(" ".join(["labels that contradict themselves are refused.", *sentences]))
         for text in self.warnings:
             warnings.warn(f"{text}.", stacklevel=2)
 
