@@ -15,8 +15,9 @@ from asecalc_ml.potentials.datasets.label_checks.labelled import (
     COORDINATES_AT_ONCE,
     Labelled,
     cell_problem,
-    state,
 )
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
+from asecalc_ml.structure.lattice import complete
 
 #: Copies agree in every distance within this, Å: less than the fourth decimal of a file, and a hundredth of
 #: what an atom moves in a femtosecond.
