@@ -69,8 +69,8 @@ def convert(
 
     if target.exists() and not overwrite:
         raise DatasetError(f"{target} exists: give another file, or replace it with --overwrite")
-    frames = source.read_whole()
-    names = [source.frame_name(index) for index in range(len(frames))]
-    examine({source.label: frames}, {source.label: names}).show(quiet, strict)
+    located = source.read_located()
+    frames = list(located.values())
+    examine({source.label: frames}, {source.label: list(located)}).show(quiet, strict)
     write_extxyz(target, frames)
     return len(frames)

@@ -61,14 +61,23 @@ class DatasetOptions(Options):
         return text
 
     def read(self) -> list[Atoms]:
-        """Labelled frames without constraints, which would hide forces; otherwise as :meth:`read_whole`."""
-        frames = self.read_whole()
-        for atoms in frames:
-            atoms.set_constraint()
-        return frames
+        """Labelled frames without constraints, which would hide forces; otherwise as :meth:`read_located`."""
+        return list(self.read_free().values())
 
-    def read_whole(self) -> list[Atoms]:
+    def read_free(self) -> dict[str, Atoms]:
+        """Frames of :meth:`read` by file and number in it, as messages name them."""
+        located = self.read_located()
+        for atoms in located.values():
+            atoms.set_constraint()
+        return located
+
+    def read_located(self) -> dict[str, Atoms]:
         """Labelled frames: those of :meth:`structures`, of which at least one has a label.
+
+        Returns
+        -------
+        dict
+            Frames by file and number in it, as messages name them.
 
         Raises
         ------
@@ -80,7 +89,8 @@ class DatasetOptions(Options):
         UserWarning
             If no frame has energy or forces, and there is something of a similar name.
         """
-        frames = self.structures()
+        located = self._located()
+        frames = list(located.values())
         counts = label_counts(frames)
         if not any(counts.values()):
             raise DatasetError(
@@ -93,7 +103,7 @@ class DatasetOptions(Options):
                     f"{self.remedy(label, frames)}",
                     stacklevel=2,
                 )
-        return frames
+        return located
 
     def structures(self) -> list[Atoms]:
         """Frames in Å with their constraints and the labels that they have, in a ``SinglePointCalculator``.
@@ -113,6 +123,9 @@ class DatasetOptions(Options):
         UserWarning
             If a molecule's spin does not fit its number of electrons.
         """
+        return list(self._located().values())
+
+    def _located(self) -> dict[str, Atoms]:
         files = self.files
         parts = [self.model_copy(update={"path": file, "frames": None})._read() for file in files]
         places = [
@@ -131,9 +144,8 @@ class DatasetOptions(Options):
         if not found:
             raise DatasetError(f"{self.place} has no frames{selection}; it has {len(places)} in all")
         self._check_options(found)
-        frames = list(found.values())
-        warn_of_multiplicities(frames, f"{self.place}{selection}")
-        return frames
+        warn_of_multiplicities(list(found.values()), f"{self.place}{selection}")
+        return found
 
     def _read(self) -> Sequence[Atoms]:
         """All frames of one file in eV and Å; what a reader implements. ``frames`` is selected afterwards.
@@ -188,11 +200,6 @@ class DatasetOptions(Options):
             set_charge_and_spin(atoms, self.charge, self.spin, where)
         except StructureError as error:
             raise DatasetError(f"{error}, or name it with the options `charge` and `spin`") from None
-
-    def frame_name(self, index: int) -> str:
-        """What messages call a frame, by its place among those that were read."""
-        whole = self.frames is None and type(self)._keeps is DatasetOptions._keeps
-        return f"{self.path}, frame {index}{'' if whole else ' of those read'}"
 
     @property
     def label(self) -> str:

@@ -19,22 +19,22 @@ from asecalc_ml.potentials.training.split import Split
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Frames of each part, the reader they came from, and their numbers there."""
+    """Frames of each part, the reader they came from, and their numbers there.
+
+    ``places`` has file and number of each frame of a part, as messages name them.
+    """
 
     train: list[Atoms]
     validation: list[Atoms]
     test: list[Atoms]
     source: DatasetOptions
     split: Split
+    places: dict[str, list[str]]
 
     def check_labels(self) -> LabelReport:
         """Summary of the labels of all parts, and where they contradict themselves."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return examine(parts, {part: self._names(part) for part in parts}, self.train)
-
-    def _names(self, part: str) -> list[str]:
-        own = [self.source.frame_name(k) for k in getattr(self.split, part)]
-        return own + [f"frame {k} of the test data" for k in range(len(getattr(self, part)) - len(own))]
+        return examine(parts, self.places, self.train)
 
 
 def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
@@ -47,15 +47,16 @@ def read_data(options: TrainOptions, split_file: Path | None) -> TrainingData:
         the stored split was drawn for.
     """
     source = dataset(options.data)
-    frames = source.read()
-    split = _split(frames, options, split_file)
-    test = [frames[k] for k in split.test]
+    located = list(source.read_free().items())
+    split = _split([atoms for _, atoms in located], options, split_file)
+    parts = {part: [located[k] for k in getattr(split, part)] for part in ("train", "validation", "test")}
     if options.test_data is not None:
-        test += dataset(options.test_data).read()
-    if not test:
+        parts["test"] += dataset(options.test_data).read_free().items()
+    if not parts["test"]:
         raise TrainingError("nothing to test on: give `test_data`, or `split.n_test` above zero")
-    train, validation = ([frames[k] for k in part] for part in (split.train, split.validation))
-    data = TrainingData(train, validation, test, source, split)
+    frames = {part: [atoms for _, atoms in members] for part, members in parts.items()}
+    places = {part: [place for place, _ in members] for part, members in parts.items()}
+    data = TrainingData(**frames, source=source, split=split, places=places)
     _check_labels(data, options.loss.fitted)
     return data
 

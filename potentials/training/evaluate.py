@@ -23,8 +23,8 @@ from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
-from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
 from asecalc_ml.potentials.datasets.label_checks import examine
+from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
 from asecalc_ml.potentials.training.data import TrainingData, read_data
 from asecalc_ml.potentials.training.groups import info_values
@@ -252,12 +252,12 @@ def evaluate_model(
     stored = StoredModel.find(name)
     check_golden(stored)
     card = stored.card
-    label, frames = _test_frames(card) if data is None else (data.label, data.read())
+    label, located = _test_frames(card) if data is None else (data.label, data.read_free())
+    frames = list(located.values())
     for atoms in frames:
         check_trained(atoms, card)
     training = _training_frames(card)
-    names = None if data is None else {label: [data.frame_name(k) for k in range(len(frames))]}
-    examine({label: frames}, names, training or ()).show(quiet, strict)
+    examine({label: frames}, {label: list(located)}, training or ()).show(quiet, strict)
     groups = _by_group(frames, by)
     found = {group: evaluate(stored.model, members, card.corrections) for group, members in groups.items()}
     unknown = Counter(
@@ -366,13 +366,13 @@ def _split_again(card: ModelCard) -> TrainingData:
     return data
 
 
-def _test_frames(card: ModelCard) -> tuple[str, list[Atoms]]:
-    """What the data are called, and the frames: the training's test data, or those that it held out."""
+def _test_frames(card: ModelCard) -> tuple[str, dict[str, Atoms]]:
+    """Name of the data, and frames by file and number: the training's test data, or those it held out."""
     if card.options.get("test_data") is not None:
         reader = _training_test_data(card)
-        return reader.label, reader.read()
+        return reader.label, reader.read_free()
     data = _split_again(card)
-    return f"what was held out of {data.source.label}", data.test
+    return f"what was held out of {data.source.label}", dict(zip(data.places["test"], data.test, strict=True))
 
 
 def _training_test_data(card: ModelCard) -> DatasetOptions:
