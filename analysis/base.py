@@ -7,12 +7,14 @@ nothing can be read before it exists, and running an analysis twice gives the sa
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from asecalc_ml.config import Options
 from asecalc_ml.errors import AnalysisError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from asecalc_ml.rundir import RunPlan, RunReader
 
 NOT_IN_FILE_NAMES = r"[^\w().-]"  # such as the * of a pattern
+CHECKSUM = "sha256"  # key of a result's JSON file
 NO_FRAME = "the trajectory holds no frame: the run ended before its first one was written"
 
 Status = Literal["passed", "failed", "unclear"]
@@ -72,6 +75,17 @@ class Result(Record):
     """
 
     analysis: str = Field(description="registered name of the analysis")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_as_written(cls, data: Any) -> Any:
+        """Refuse a file that has changed since it was written, by its checksum."""
+        if not isinstance(data, Mapping) or CHECKSUM not in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != CHECKSUM}
+        if data[CHECKSUM] != _checksum(rest):
+            raise ValueError("its checksum differs")
+        return rest
 
     def verdicts(self) -> list[Verdict]:
         """Checks that this result decides."""
@@ -145,7 +159,7 @@ class Result(Record):
         from asecalc_ml.files import write_whole
 
         folder = Path(directory)
-        contents = {folder / f"{self.analysis}.json": self.model_dump_json(indent=1) + "\n"}
+        contents = {folder / f"{self.analysis}.json": self._json_text()}
         for table in [*self.tables(), *self.data()]:
             contents[folder / f"{self.analysis}_{re.sub(NOT_IN_FILE_NAMES, '_', table.key)}.csv"] = csv_text(
                 table
@@ -154,6 +168,15 @@ class Result(Record):
         for path, text in contents.items():
             write_whole(path, text)
         return list(contents)
+
+    def _json_text(self) -> str:
+        """JSON with a checksum of all the rest."""
+        data = json.loads(self.model_dump_json())
+        return json.dumps(data | {CHECKSUM: _checksum(data)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _checksum(data: dict) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 class Measurement(Protocol):

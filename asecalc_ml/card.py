@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asecalc_ml.config import Options
 from asecalc_ml.histogram import Histogram
@@ -86,6 +86,16 @@ class Golden(Options):
     spin: int = Field(0, description="unpaired electrons")
     energy_eV: float = Field(description="energy")
     forces_eV_A: list[list[float]] = Field(description="forces")
+
+    @model_validator(mode="after")
+    def _has_shapes(self) -> Golden:
+        n_atoms = len(self.atomic_numbers)
+        for name, n_rows in (("positions_A", n_atoms), ("forces_eV_A", n_atoms), ("cell_A", 3)):
+            if [len(row) for row in getattr(self, name)] != [3] * n_rows:
+                raise ValueError(f"{name} should have {n_rows} rows of 3 numbers")
+        if len(self.pbc) != 3 or not all(0 < number < 119 for number in self.atomic_numbers):
+            raise ValueError("pbc should be 3 values, and atomic_numbers lie between 1 and 118")
+        return self
 
 
 class ModelCard(Options):

@@ -1,4 +1,8 @@
-"""A model as one safetensors file: weights, and the card in its header. Nothing is ever unpickled."""
+"""A model as one safetensors file: weights, and the card in its header. Nothing is ever unpickled.
+
+The header also holds a checksum of card and weights. Golden values cannot show every change: weights of an
+element that their structure lacks, corrections, a last bit.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,15 @@ import json
 from pathlib import Path
 from textwrap import shorten
 
-from pydantic import ValidationError
-
 from asecalc_ml.card import SCHEMA_VERSION, ModelCard
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files import write_whole
 from asecalc_ml.plugins import get
+from asecalc_ml.reading import described
 
 SUFFIX = ".safetensors"
-_HEADER_KEY = "card"
+_HEADER_KEY, _CHECKSUM_KEY = "card", "sha256"
 
 
 def save_model(path: Path, model, card: ModelCard) -> None:
@@ -33,7 +36,7 @@ def save_model(path: Path, model, card: ModelCard) -> None:
     # Cloned, since an architecture may have one layer under two names, which safetensors refuses.
     state = model.state_dict().items()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
-    write_whole(path, save(tensors, metadata={_HEADER_KEY: card.model_dump_json()}))
+    write_whole(path, _with_checksum(save(tensors, metadata={_HEADER_KEY: card.model_dump_json()})))
 
 
 def read_card(path: Path) -> ModelCard:
@@ -45,6 +48,8 @@ def read_card(path: Path) -> ModelCard:
         If the file is missing, damaged, not one of ours, or written by a newer version.
     """
     header = _header(path)
+    if _CHECKSUM_KEY in header and header[_CHECKSUM_KEY] != _checksum(path.read_bytes()):
+        raise ModelError(f"{path} has changed since it was written (its checksum differs); {_REMEDY}")
     if _HEADER_KEY not in header:
         raise ModelError(
             f"{path} holds no model card, so it is no model of this package; train one, or get "
@@ -55,14 +60,8 @@ def read_card(path: Path) -> ModelCard:
         if data.get("schema_version", 0) > SCHEMA_VERSION:
             raise ModelError(f"{path} was written by a newer asecalc-ml: pip install --upgrade asecalc-ml")
         return ModelCard.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "card"
-        raise ModelError(
-            f"the model card in {path} cannot be read ({place}: {first['msg']}); {_REMEDY}"
-        ) from error
-    except (json.JSONDecodeError, AttributeError, TypeError) as error:
-        raise ModelError(f"the model card in {path} cannot be read ({error}); {_REMEDY}") from error
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:  # pydantic's is a ValueError
+        raise ModelError(f"the model card in {path} cannot be read ({described(error)}); {_REMEDY}") from error
 
 
 def read_model(path: Path):
@@ -85,6 +84,7 @@ def read_model(path: Path):
     )
     with torch.random.fork_rng(devices=[]):  # random weights, replaced below, must not use up a caller's seed
         potential = architecture.build()
+    _check_cutoffs(path, card, potential)
     model = Model(potential, pooling=card.pooling).set_dtype(getattr(torch, card.dtype))
     try:
         model.load_state_dict(load_file(path))
@@ -99,6 +99,37 @@ def read_model(path: Path):
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_cutoffs(path: Path, card: ModelCard, potential) -> None:
+    """Refuse a card with other cutoffs than its architecture's: neighbors are searched within those of the card."""
+    for what, said, built in (
+        ("cutoff_A", card.cutoff_A, potential.cutoff),
+        ("triplet_cutoff_A", card.triplet_cutoff_A, potential.triplet_cutoff),
+    ):
+        if said != built:
+            raise ModelError(f"the model card in {path} has {what} {said}, its architecture {built}; {_REMEDY}")
+
+
+def _with_checksum(content: bytes) -> bytes:
+    """A safetensors file with its checksum; the library writes several entries in an order that changes."""
+    header, data = _parts(content)
+    header["__metadata__"][_CHECKSUM_KEY] = _checksum(content)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def _checksum(content: bytes) -> str:
+    """SHA-256 of a safetensors file's card, names, types and shapes of its tensors, and their bytes."""
+    header, data = _parts(content)
+    card = header.pop("__metadata__").get(_HEADER_KEY)
+    return hashlib.sha256(json.dumps([card, header], sort_keys=True).encode() + data).hexdigest()
+
+
+def _parts(content: bytes) -> tuple[dict, bytes]:
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), content[end:]
 
 
 _REMEDY = "the file is damaged: copy it again from where it came, or train the model anew"

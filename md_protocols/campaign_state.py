@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.files import write_whole
 from asecalc_ml.lock import FolderLock
+from asecalc_ml.reading import read_json
 from asecalc_ml.rundir import PROTOCOL, PROVENANCE, REPORT, THERMO, RunReader, check_free
 
 if TYPE_CHECKING:
@@ -79,6 +82,12 @@ def steps_of(directory: Path) -> int | None:
     return int(words[0]) if words and words[0].isdigit() else None
 
 
+class _Failures(BaseModel):
+    """What campaign.json holds."""
+
+    failures: dict[str, list[str]]
+
+
 class CampaignFolder:
     """The folder of a campaign: its runs, and how often and why each has failed.
 
@@ -101,10 +110,12 @@ class CampaignFolder:
             self._lock = FolderLock(directory / LOCK, "running this campaign")
         path = directory / FAILURES
         try:
-            self.failures = json.loads(path.read_text(encoding="utf-8"))["failures"] if path.is_file() else {}
-        except (ValueError, KeyError, TypeError) as error:
+            remedy = "remove it, and failures are counted anew"
+            found = read_json(path, _Failures, remedy=remedy) if path.is_file() else {"failures": {}}
+        except RunError:
             self.close()
-            raise RunError(f"{path} is damaged ({error}): remove it, and failures are counted anew") from None
+            raise
+        self.failures: dict[str, list[str]] = found["failures"]
 
     def path(self, point: Point) -> Path:
         """Run directory of a point."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,15 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.errors import RunError
+from asecalc_ml.reading import damage_named, parse_json, read_npz
 from asecalc_ml.rundir import CHECKPOINT, PREVIOUS_CHECKPOINT
 
 SCHEMA = 3
+CHECKSUM = "sha256"
+REMEDY = (
+    "The run cannot be resumed. Its trajectory can still be read; start it anew with --overwrite, or in another "
+    "directory"
+)
 # attributes that JSON knows
 PLAIN = (
     "linear", "stage", "step", "begun", "energy", "changed_bonds", "memory",
@@ -74,6 +81,7 @@ class State:
 class Checkpoint:
     """What a checkpoint file holds."""
 
+    path: Path
     arrays: dict[str, np.ndarray]
     values: dict[str, Any]
 
@@ -83,7 +91,17 @@ class Checkpoint:
         return self.values["marks"]
 
     def restore(self, state: State) -> None:
-        """Put a state, made from the start structure, where the run stood."""
+        """Put a state, made from the start structure, where the run stood.
+
+        Raises
+        ------
+        RunError
+            If it does not fit the structure or the calculator.
+        """
+        with damage_named(self.path, remedy=REMEDY):
+            self._restore(state)
+
+    def _restore(self, state: State) -> None:
         atoms = state.atoms
         atoms.set_cell(self.arrays["cell"], scale_atoms=False, apply_constraint=False)
         atoms.set_positions(self.arrays["positions"], apply_constraint=False)
@@ -116,15 +134,15 @@ def pack(state: State, marks: dict[str, dict]) -> bytes:
         "calculator": calculator.checkpoint_state() if hasattr(calculator, "checkpoint_state") else None,
         "marks": marks,
     }
+    arrays = {
+        "positions": atoms.positions,
+        "momenta": atoms.get_momenta(),
+        "cell": atoms.cell.array,
+        "forces": np.asarray(state.forces),
+    }
+    values[CHECKSUM] = _checksum(arrays, json.loads(json.dumps(values)))
     content = io.BytesIO()
-    np.savez(
-        content,
-        positions=atoms.positions,
-        momenta=atoms.get_momenta(),
-        cell=atoms.cell.array,
-        forces=state.forces,
-        values=np.array(json.dumps(values)),
-    )
+    np.savez(content, **arrays, values=np.array(json.dumps(values)))
     return content.getvalue()
 
 
@@ -149,22 +167,26 @@ def load(directory: Path) -> tuple[Checkpoint | None, str | None]:
         if path.is_file():
             try:
                 return _read(path), "; ".join(problems) or None
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                problems.append(f"{path} is damaged ({error})")
+            except RunError as error:
+                problems.append(str(error))
     if problems:
-        raise RunError(
-            f"{'; '.join(problems)}: the run cannot be resumed. Its trajectory can still be read; "
-            "start it anew with --overwrite, or in another directory."
-        )
+        raise RunError(f"{'; '.join(problems)}. {REMEDY}.")
     return None, None
 
 
 def _read(path: Path) -> Checkpoint:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("not whole")
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    values = json.loads(str(arrays.pop("values")))
-    if values["schema"] != SCHEMA:
-        raise ValueError(f"schema {values['schema']} is not the {SCHEMA} that this version reads")
-    return Checkpoint(arrays, values)
+    arrays = read_npz(path)
+    with damage_named(path):
+        values = parse_json(str(arrays.pop("values")), path)
+        if values["schema"] != SCHEMA:
+            raise ValueError(f"schema {values['schema']} is not the {SCHEMA} that this version reads")
+        if values.pop(CHECKSUM, None) not in (None, _checksum(arrays, values)):  # older ones have none
+            raise ValueError("its checksum differs")
+        return Checkpoint(path, arrays, values)
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()

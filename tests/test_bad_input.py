@@ -163,11 +163,37 @@ def flipped(source, target):
     return target
 
 
-def test_a_model_with_damaged_weights_is_neither_added_nor_evaluated(tmp_path, tiny_model_file):
+def without_checksum(path):
+    """As older versions wrote it."""
+    from safetensors.numpy import load_file, save
+
+    with safe_open(path, framework="numpy") as file:
+        path.write_bytes(save(load_file(path), metadata={"card": file.metadata()["card"]}))
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_model_with_damaged_weights_is_neither_added_nor_evaluated(tmp_path, tiny_model_file, is_old):
     bad = flipped(tiny_model_file, tmp_path / "bad.safetensors")
-    assert "does not reproduce its card" in says(ml, "models", "add", bad)
+    if is_old:
+        without_checksum(bad)
+    said = "does not reproduce its card" if is_old else "has changed since it was written"
+    assert said in says(ml, "models", "add", bad)
     assert Registry([tmp_path / "models"]).folders[0].exists() is False
-    assert "does not reproduce its card" in says(ml, "eval", bad, "frames.xyz")
+    assert said in says(ml, "eval", bad, "frames.xyz")
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_card_with_another_cutoff_than_its_network(tmp_path, tiny_model_file, is_old):
+    """Its golden values are right; pairs beyond that cutoff would be missed."""
+    bad = tmp_path / "bad.safetensors"
+    content = tiny_model_file.read_bytes()
+    assert content.count(b'cutoff_A\\":5.0') == 2
+    place = content.rindex(b'cutoff_A\\":5.0')
+    bad.write_bytes(content[:place] + content[place:].replace(b":5.0", b":4.0", 1))
+    if is_old:
+        without_checksum(bad)
+    said = "has cutoff_A 4.0, its architecture 5.0" if is_old else "has changed since it was written"
+    assert said in says(ml, "models", "add", bad)
 
 
 def test_a_card_without_a_field_is_one_sentence(tmp_path, tiny_model_file):
@@ -251,7 +277,7 @@ def test_cut_checkpoints_are_told_without_advice_to_unpickle(finished):
     for path in finished.glob("checkpoint*.npz"):
         path.write_text("junk")
     with pytest.raises(
-        RunError, match=r"checkpoint\.npz is damaged \(not whole\).*cannot be resumed"
+        RunError, match=r"checkpoint\.npz is damaged \(not a whole npz file\).*cannot be resumed"
     ) as error:
         resume_run(finished, quiet=True)
     assert "pickle" not in str(error.value)

@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asecalc_ml.errors import AnalysisError, RunError
+from asecalc_ml.reading import (
+    COPY_AGAIN,
+    Stored,
+    damage_named,
+    parse_json,
+    read_json,
+    read_json_lines,
+    read_npz,
+    read_text,
+)
 from asecalc_ml.rundir.layout import (
     CARD,
     EQUILIBRATION,
@@ -32,11 +42,11 @@ from asecalc_ml.rundir.layout import (
     trajectory_of,
 )  # fmt: skip
 from asecalc_ml.rundir.plan import no_moments
-from asecalc_ml.trajectories.reader import damage_told
 
 if TYPE_CHECKING:
     from ase import Atoms
     from MDAnalysis import Universe
+    from pydantic import BaseModel
 
     from asecalc_ml.frames import Frames
     from asecalc_ml.trajectories.reader import TrajectoryFile
@@ -84,16 +94,19 @@ class RunReader:
     @cached_property
     def options(self) -> dict[str, Any]:
         from asecalc_ml.config import read_yaml
+        from asecalc_ml.rundir.contents import Options
 
-        return json.loads(json.dumps(read_yaml(self.directory / PROTOCOL)))
+        path = self.directory / PROTOCOL
+        with damage_named(path):
+            return parse_json(json.dumps(read_yaml(path)), path, Options)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return self._json(PROVENANCE)
+        return self._json(PROVENANCE, "Provenance")
 
     @property
     def model_card(self) -> dict[str, Any] | None:
-        return self._json(CARD) if (self.directory / CARD).is_file() else None
+        return self._json(CARD, "Card") if (self.directory / CARD).is_file() else None
 
     @cached_property
     def atoms(self) -> Atoms:
@@ -165,13 +178,12 @@ class RunReader:
         path = self.directory / HESSIAN
         if not path.is_file():
             return None
-        with damage_told(path), np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        return Stored(read_npz(path), path)
 
     @property
     def scan(self) -> dict[str, Any] | None:
         """What a scan is about, as :data:`SCAN` says."""
-        return self._json(SCAN) if (self.directory / SCAN).is_file() else None
+        return self._json(SCAN, "Scan") if (self.directory / SCAN).is_file() else None
 
     @property
     def scan_table(self) -> dict[str, np.ndarray]:
@@ -181,7 +193,7 @@ class RunReader:
     @property
     def transfer(self) -> dict[str, Any] | None:
         """What a transfer test consists of, as :data:`TRANSFER` says."""
-        return self._json(TRANSFER) if (self.directory / TRANSFER).is_file() else None
+        return self._json(TRANSFER, "Transfer") if (self.directory / TRANSFER).is_file() else None
 
     @property
     def parts(self) -> list[Path]:
@@ -191,11 +203,11 @@ class RunReader:
     @property
     def evaluations(self) -> list[dict[str, Any]]:
         """What was computed, in order."""
-        return self._lines(EVALUATIONS)
+        return self._lines(EVALUATIONS, "Evaluation")
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        return self._lines(EVENTS)
+        return self._lines(EVENTS, "Event")
 
     @property
     def harmonic_per_cm(self) -> list[float]:
@@ -203,7 +215,7 @@ class RunReader:
         name = f"{RESULTS}/normal-modes.json"
         if not (self.directory / name).is_file():
             return []
-        return [value for value in self._json(name).get("frequencies_per_cm", []) if value > 0]
+        return [value for value in self._json(name, "NormalModes").get("frequencies_per_cm", ()) if value > 0]
 
     @property
     def n_frames(self) -> int:
@@ -264,28 +276,21 @@ class RunReader:
         path = self.directory / name
         header, *rows = _whole_lines(path) or [",".join(THERMO_COLUMNS)]
         columns = header.split(",")
-        try:
-            values = np.array([[float(cell) for cell in row.split(",")] for row in rows])
-            values = values.reshape(-1, len(columns))
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
-        return dict(zip(columns, values.T, strict=True))
+        with damage_named(path):
+            values = _numbers(rows, len(columns), may_lack=name == SCAN_TABLE)
+        if len(set(columns)) < len(columns):
+            raise RunError(f"{path} is damaged: a column stands twice in its first line; {COPY_AGAIN}")
+        return Stored(zip(columns, values.T, strict=True), path)
 
-    def _lines(self, name: str) -> list[dict[str, Any]]:
+    def _lines(self, name: str, contents: str) -> list[dict[str, Any]]:
         path = self.directory / name
-        try:
-            return [json.loads(line) for line in _whole_lines(path)]
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
+        return read_json_lines(path, _whole_lines(path), _contents(contents))
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _json(self, name: str, contents: str) -> dict[str, Any]:
         path = self.directory / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunError(f"{path} is missing: the directory is not whole") from None
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
+        if not path.is_file():
+            raise RunError(f"{path} is missing: the directory is not whole; {COPY_AGAIN}")
+        return read_json(path, _contents(contents))
 
     def _structure(self, name: str) -> Atoms:
         from ase.io import read
@@ -299,5 +304,26 @@ class RunReader:
 
 def _whole_lines(path: Path) -> list[str]:
     """Lines of a growing file, if it is there; a last one without an end was cut by a kill or a full disk."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return text[: text.rfind("\n") + 1].splitlines()
+    text = read_text(path) if path.is_file() else ""
+    return text[: text.rfind("\n") + 1].split("\n")[:-1]
+
+
+def _numbers(rows: list[str], n_columns: int, may_lack: bool) -> np.ndarray:
+    """Numbers of a table, shape (n_rows, n_columns); only where some may be missing, they need not be finite."""
+    values = np.empty((len(rows), n_columns))
+    for k, row in enumerate(rows):
+        try:
+            values[k] = list(map(float, row.split(",")))
+        except ValueError as error:
+            raise ValueError(f"line {k + 2}: {error}") from None
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad) and not may_lack:
+        raise ValueError(f"line {bad[0] + 2}: a number is not finite")
+    return values
+
+
+def _contents(name: str) -> type[BaseModel]:
+    """What a file has to hold: a class of :mod:`asecalc_ml.rundir.contents`, imported when it is needed."""
+    from asecalc_ml.rundir import contents
+
+    return getattr(contents, name)

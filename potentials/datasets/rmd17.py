@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +17,7 @@ from asecalc_ml.potentials.datasets.options import (
     Paths,
     make_frame,
 )
+from asecalc_ml.reading import DAMAGE, open_npz
 from asecalc_ml.structure.frames import LazyFrames
 from asecalc_ml.units import energy_unit, length_unit
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
 KEYS = ("nuclear_charges", "coords", "energies", "forces")
 END_MAGIC, END_BYTES = b"PK\5\6", 22  # of the record that ends an archive, but for its comment
-NOT_AN_ARCHIVE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError)
 CITATION = (
     "A. S. Christensen, O. A. von Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018 (2020), "
     "arXiv:2007.09593; S. Chmiela et al., Sci. Adv. 3, e1603015 (2017)"
@@ -71,17 +70,12 @@ class RMD17(FreeUnits):
 
         self.check_file()
         self._check_ends()
-        try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                missing = [key for key in KEYS if key not in archive]
-                if missing:
-                    has = ", ".join(archive)
-                    raise DatasetError(f"{self.path} lacks {', '.join(missing)}; it has {has}. Is it rMD17?")
-                stored = [archive[key] for key in KEYS]
-        except NOT_AN_ARCHIVE as error:
-            raise DatasetError(
-                f"{self.path} is not a whole npz file ({error}): damaged or cut short, fetch it again"
-            ) from error
+        with open_npz(self.path, DatasetError, "fetch it again") as archive:
+            missing = [key for key in KEYS if key not in archive]
+            if missing:
+                has = ", ".join(archive)
+                raise DatasetError(f"{self.path} lacks {', '.join(missing)}; it has {has}. Is it rMD17?")
+            stored = [archive[key] for key in KEYS]
         for key, array in zip(KEYS, stored, strict=True):
             if array.dtype.kind not in "iuf":
                 raise DatasetError(f"{self.path}: {key} holds {array.dtype}, numbers are expected")
@@ -91,7 +85,7 @@ class RMD17(FreeUnits):
 
     def _check_ends(self) -> None:
         """Refuse bytes before or after the archive: of two concatenated files numpy reads the last one."""
-        with suppress(*NOT_AN_ARCHIVE), zipfile.ZipFile(self.path) as archive:
+        with suppress(*DAMAGE), zipfile.ZipFile(self.path) as archive:
             begin = min((one.header_offset for one in archive.infolist()), default=0)
             n_last = END_BYTES + len(archive.comment)
             with self.path.open("rb") as file:

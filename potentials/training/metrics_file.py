@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning
+
+from asecalc_ml.errors import TrainingError
+from asecalc_ml.reading import damage_named, read_text
+
+
+REMEDY = "remove that line, or the file: it reports the epochs and decides nothing"
 
 
 def processor_hours(path: Path) -> float | None:
@@ -17,13 +24,31 @@ def processor_hours(path: Path) -> float | None:
     path : Path
         metrics.csv.
     """
-    seconds = _seconds(path.read_text().splitlines())
+    seconds = _seconds(*_rows(path))
     return seconds / 3600 if seconds is not None else None
 
 
-def _seconds(lines: Sequence[str]) -> float | None:
-    """The last column of the last line, where there is one and the header calls it ``cpu_s``."""
-    return float(lines[-1].split(",")[-1]) if len(lines) > 1 and lines[0].endswith(",cpu_s") else None
+def _rows(path: Path) -> tuple[str, dict[str, list[float]]]:
+    """The first line, and the numbers of every other line by its text.
+
+    Raises
+    ------
+    TrainingError
+        If a line is damaged.
+    """
+    header, *lines = read_text(path, TrainingError, REMEDY).split("\n") if path.exists() else [""]
+    rows = {}
+    for number, line in enumerate(filter(None, lines), 2):
+        with damage_named(path, TrainingError, REMEDY, f"in line {number}"):
+            rows[line] = [float(cell) for cell in line.split(",")]
+            if len(rows[line]) != len(header.split(",")) or not all(map(math.isfinite, (rows[line][0], rows[line][-1]))):
+                raise ValueError(line)
+    return header, rows
+
+
+def _seconds(header: str, rows: Mapping[str, Sequence[float]]) -> float | None:
+    """The last number of the last row, where there is one and the header calls it ``cpu_s``."""
+    return list(rows.values())[-1][-1] if rows and header.endswith(",cpu_s") else None
 
 
 class MetricsFile(lightning.Callback):
@@ -39,9 +64,9 @@ class MetricsFile(lightning.Callback):
         self.cpu_s_at_zero = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = [line for line in lines[1:] if int(line.split(",")[0]) <= trainer.current_epoch]
-        self.cpu_s_at_zero = time.process_time() - (_seconds([*lines[:1], *kept]) or 0.0)
+        header, rows = _rows(self.path)
+        kept = {line: row for line, row in rows.items() if row[0] <= trainer.current_epoch}
+        self.cpu_s_at_zero = time.process_time() - (_seconds(header, kept) or 0.0)
         self.path.write_text("\n".join([",".join(("epoch", *self.columns, "cpu_s")), *kept]) + "\n")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:

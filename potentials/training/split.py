@@ -9,11 +9,24 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files import write_whole
 from asecalc_ml.potentials.training.groups import draw_grouped, find_groups, info_values
 from asecalc_ml.potentials.training.options import SplitOptions
+from asecalc_ml.reading import read_json
+
+
+class _Contents(BaseModel):
+    """What a stored split holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    train: list[NonNegativeInt]
+    validation: list[NonNegativeInt]
+    test: list[NonNegativeInt]
+    data_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,10 +97,8 @@ class Split:
         TrainingError
             If the file is damaged.
         """
-        try:
-            return cls(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise TrainingError(
-                f"{path} is damaged ({error}): it should hold train, validation and test, lists of frame "
-                "numbers. Start another training with a new `directory`"
-            ) from error
+        remedy = (
+            "it should hold train, validation and test, lists of frame numbers. Start another training with a new "
+            "`directory`"
+        )
+        return cls(**read_json(path, _Contents, TrainingError, remedy))

@@ -58,7 +58,7 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
     if options.compile:
         _compile(task, train_loader, dynamic=not one_shape(train))
     if resume:
-        _check_checkpoint(directory, options.max_epochs)
+        _check_checkpoint(directory, task, options.max_epochs)
     with quiet_lightning(), _told_plainly():
         _trainer(options, quiet).fit(
             task,
@@ -76,9 +76,13 @@ def monitor(loss: LossOptions) -> str:
     return VALIDATION[label].name
 
 
-def _check_checkpoint(directory: Path, max_epochs: int) -> None:
+def _check_checkpoint(directory: Path, task: EnergyForcesTask, max_epochs: int) -> None:
     try:
-        done = torch.load(directory / LAST, map_location="cpu", weights_only=True)["epoch"] + 1
+        found = torch.load(directory / LAST, map_location="cpu", weights_only=True)
+        done, weights = found["epoch"] + 1, found["state_dict"]
+        shapes = {name: tensor.shape for name, tensor in task.state_dict().items()}
+        if {name: tensor.shape for name, tensor in weights.items()} != shapes:
+            raise ValueError("its weights are not those of this model")
     except Exception as error:  # whatever unpickling meets in a file that a kill or a full disk cut
         raise TrainingError(
             f"{directory / LAST} is damaged or cut short: copy {BEST} over it to go on from the best epoch, "
