@@ -156,7 +156,11 @@ def _results(run: RunReader, groups: Mapping[int, list[str]], options: Transfer)
     """Results by name of the analysis, as far as there is something to measure."""
     drift = EnergyDrift(limit_meV_atom_ps=options.limit_meV_atom_ps)
     of_kinds = {str(n_atoms): KINDS[n_atoms](patterns=patterns) for n_atoms, patterns in groups.items()}
-    results, _ = measure(run, {"connectivity": Connectivity(), "energy-drift": drift, **of_kinds})
+    results, problems = measure(run, {"connectivity": Connectivity(), "energy-drift": drift, **of_kinds})
+    if lost := [str(problem) for name, problem in problems.items() if name in of_kinds]:
+        raise AnalysisError(
+            f"{run.directory} came to its end, but its distributions cannot be measured: {lost[0]}"
+        )
     return {one.analysis: one for one in results}
 
 

@@ -31,7 +31,9 @@ class Histogram(BaseModel):
     counts: list[int] = Field(min_length=1, description="samples in each bin")
     mean: float = Field(allow_inf_nan=False, description="mean of the samples")
     std: float = Field(ge=0, allow_inf_nan=False, description="standard deviation, with 1/n in it")
-    period: float | None = Field(None, description="of samples around a circle, such as 360 degrees")
+    period: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="of samples around a circle, such as 360 degrees"
+    )
 
     @model_validator(mode="after")
     def _occupied(self) -> Histogram:

@@ -61,7 +61,9 @@ def read_card(path: Path) -> ModelCard:
             raise ModelError(f"{path} was written by a newer asecalc-ml: pip install --upgrade asecalc-ml")
         return ModelCard.model_validate(data)
     except (ValueError, AttributeError, TypeError, RecursionError) as error:  # pydantic's is a ValueError
-        raise ModelError(f"the model card in {path} cannot be read ({described(error)}); {_REMEDY}") from error
+        raise ModelError(
+            f"the model card in {path} cannot be read ({described(error)}); {_REMEDY}"
+        ) from error
 
 
 def read_model(path: Path):
@@ -102,13 +104,15 @@ def file_hash(path: Path) -> str:
 
 
 def _check_cutoffs(path: Path, card: ModelCard, potential) -> None:
-    """Refuse a card with other cutoffs than its architecture's: neighbors are searched within those of the card."""
+    """Refuse a card with other cutoffs than its architecture's: it decides which pairs are searched for."""
     for what, said, built in (
         ("cutoff_A", card.cutoff_A, potential.cutoff),
         ("triplet_cutoff_A", card.triplet_cutoff_A, potential.triplet_cutoff),
     ):
         if said != built:
-            raise ModelError(f"the model card in {path} has {what} {said}, its architecture {built}; {_REMEDY}")
+            raise ModelError(
+                f"the model card in {path} has {what} {said}, its architecture {built}; {_REMEDY}"
+            )
 
 
 def _with_checksum(content: bytes) -> bytes:

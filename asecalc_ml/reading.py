@@ -146,9 +146,7 @@ def parse_json(text: str, path: Path, contents: type[BaseModel] | None = None) -
 
 
 @contextmanager
-def open_npz(
-    path: Path, error: type[AsecalcError] = RunError, remedy: str = COPY_AGAIN
-) -> Iterator[NpzFile]:
+def open_npz(path: Path, error: type[AsecalcError] = RunError, remedy: str = COPY_AGAIN) -> Iterator[NpzFile]:
     """An npz file whose arrays are read when they are asked for, without ever unpickling anything.
 
     Raises

@@ -20,8 +20,8 @@ from asecalc_ml.rundir import CHECKPOINT, PREVIOUS_CHECKPOINT
 SCHEMA = 3
 CHECKSUM = "sha256"
 REMEDY = (
-    "The run cannot be resumed. Its trajectory can still be read; start it anew with --overwrite, or in another "
-    "directory"
+    "The run cannot be resumed. Its trajectory can still be read; start it anew with --overwrite, or in "
+    "another directory"
 )
 # attributes that JSON knows
 PLAIN = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from asecalc_ml.errors import ConfigError, ModelError, StructureError, lacks_roo
 from asecalc_ml.md_protocols.coordinate import Coordinate
 from asecalc_ml.md_protocols.coordinate_choice import choose
 from asecalc_ml.other_units import unit_hint
+from asecalc_ml.reading import read_text
 from asecalc_ml.structures import check_structure
 from asecalc_ml.topology import canonical_pattern
 
@@ -144,15 +146,18 @@ def read_values(path: str) -> list[list[float | None]]:
         If the file is missing, or a row is not two or three numbers.
     """
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row and not row[0].lstrip().startswith("#")]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(Path(path), ConfigError, "write it as text in UTF-8").splitlines()
+        rows = [row for row in csv.reader(lines) if row and not row[0].lstrip().startswith("#")]
+    except (OSError, csv.Error, ConfigError) as error:
         raise ConfigError(f"reference_values: {path} cannot be read ({error})") from error
     if rows and not _is_number(rows[0][0]):  # names of columns
         rows = rows[1:]
     if len(rows) < 2:
         raise ConfigError(f"reference_values: {path} has {len(rows)} rows of numbers, and a scan needs two")
-    return sorted(_numbers(path, k, row) for k, row in enumerate(rows, 1))
+    known = sorted((_numbers(path, k, row) for k, row in enumerate(rows, 1)), key=lambda row: row[0])
+    if twice := [row[0] for row, other in pairwise(known) if row[0] == other[0]]:
+        raise ConfigError(f"reference_values: {path} has several rows for {twice[0]:g}: leave one")
+    return known
 
 
 def _numbers(path: str, k: int, row: list[str]) -> list[float | None]:

@@ -128,7 +128,13 @@ TRAINING = {
     "max_epochs": 1,
     "precision": "float32",
 }  # fmt: skip
-GENERATION = {"structure": "ethanol", "temperatures_K": [300, 500], "n_frames": 10, "output": "x.xyz", "seed": 1}
+GENERATION = {
+    "structure": "ethanol",
+    "temperatures_K": [300, 500],
+    "n_frames": 10,
+    "output": "x.xyz",
+    "seed": 1,
+}
 
 
 def write_options(folder: Path) -> None:
@@ -139,7 +145,9 @@ def write_options(folder: Path) -> None:
     grid = {"seed": [0, 1], "temperature_K": [300, 500]}
     (folder / "campaign.yaml").write_text(dump_yaml({"base": "nve.yaml", "grid": grid, "workers": 2}))
     write(folder / "cell.extxyz", bulk("Si", cubic=True))
-    (folder / "values.csv").write_text("value,energy_eV\n" + "".join(f"{30 * k},{0.1 * k}\n" for k in range(7)))
+    (folder / "values.csv").write_text(
+        "value,energy_eV\n" + "".join(f"{30 * k},{0.1 * k}\n" for k in range(7))
+    )
 
 
 def read_reference_values(file: Path) -> None:
@@ -264,7 +272,9 @@ def write_scan(folder: Path) -> None:
 def write_vibrations(folder: Path) -> None:
     from asecalc_ml.md_protocols.vibrations import Vibrations
 
-    Vibrations(structure="H2O", calculator="toy_calculators:Springs").run(directory=folder / "run", quiet=True)
+    Vibrations(structure="H2O", calculator="toy_calculators:Springs").run(
+        directory=folder / "run", quiet=True
+    )
 
 
 def write_transfer(folder: Path) -> None:
@@ -288,7 +298,9 @@ def write_campaign(folder: Path) -> None:
     (folder / "runs/campaign.json").write_text(json.dumps({"failures": {"seed=0": ["it broke"]}}))
 
 
-RUN = tuple(f"run/{name}" for name in ("*.json", "*.yaml", "*.csv", "*.jsonl", "*.traj", "*.npz", "results/*.json"))
+RUN = tuple(
+    f"run/{name}" for name in ("*.json", "*.yaml", "*.csv", "*.jsonl", "*.traj", "*.npz", "results/*.json")
+)
 TEXTS = tuple(f"run/{name}" for name in ("*.json", "*.jsonl", "*.csv", "*.yaml"))
 report = command(md, "report", "run", "-q")
 
@@ -411,7 +423,9 @@ SUBJECTS = {
     "run": Subject(write_run, RUN, read_run),
     "report": Subject(write_run, RUN, report),
     "results": Subject(write_run, RUN, read_results),
-    "comparison": Subject(write_two_runs, RUN, command(md, "compare", "run", "other", "-p", "O-H", "-o", "page")),
+    "comparison": Subject(
+        write_two_runs, RUN, command(md, "compare", "run", "other", "-p", "O-H", "-o", "page")
+    ),
     "extxyz run": Subject(write_extxyz_run, ("run/trajectory.extxyz",), both(read_run, report)),
     "h5md run": Subject(write_h5md_run, ("run/trajectory.h5md",), both(read_run, report)),
     "unfinished run": Subject(write_unfinished_run, RUN, command(md, "resume", "run", "-q")),
@@ -426,12 +440,21 @@ SUBJECTS = {
     ),
     "campaign": Subject(
         write_campaign,
-        ("grid.yaml", "runs/campaign.json", "runs/*/*.json", "runs/*/*.yaml", "runs/*/*.jsonl", "runs/*/thermo.csv"),
+        (
+            "grid.yaml",
+            "runs/campaign.json",
+            "runs/*/*.json",
+            "runs/*/*.yaml",
+            "runs/*/*.jsonl",
+            "runs/*/thermo.csv",
+        ),
         command(md, "campaign", "grid.yaml", "--status"),
     ),
     "data": Subject(write_data, ("*",), convert),
     "evaluation": Subject(
-        write_model_and_data, ("data.xyz", "*.safetensors"), command(ml, "eval", "tiny.safetensors", "data.xyz")
+        write_model_and_data,
+        ("data.xyz", "*.safetensors"),
+        command(ml, "eval", "tiny.safetensors", "data.xyz"),
     ),
     "training": Subject(
         write_training,

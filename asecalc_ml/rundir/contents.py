@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from asecalc_ml.histogram import Histogram
 
 Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
 Vectors = list[Vector]
+MOST_BINS = 200_000
 
 
 class Contents(BaseModel):
@@ -102,12 +103,23 @@ class Dataset(Contents):
     n_validation: int | None = None
 
 
+def _is_plausible(histogram: Histogram) -> Histogram:
+    """Refuse what is no distribution of Å or degrees, and would take all memory to compare with."""
+    ends = abs(histogram.start), abs(histogram.start + len(histogram.counts))
+    if max(ends) > MOST_BINS or not 1e-6 < histogram.width < 1e3 or histogram.total > 2**53:
+        raise ValueError("start, width or counts of a histogram are not those of distances or angles")
+    return histogram
+
+
+TrainingHistograms = dict[str, Annotated[Histogram, AfterValidator(_is_plausible)]]
+
+
 class Domain(Contents):
     """The distributions of the training data of a card."""
 
-    distances: dict[str, Histogram] = {}
-    angles: dict[str, Histogram] = {}
-    dihedrals: dict[str, Histogram] = {}
+    distances: TrainingHistograms = {}
+    angles: TrainingHistograms = {}
+    dihedrals: TrainingHistograms = {}
 
 
 class Card(Contents):

@@ -309,7 +309,7 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _numbers(rows: list[str], n_columns: int, may_lack: bool) -> np.ndarray:
-    """Numbers of a table, shape (n_rows, n_columns); only where some may be missing, they need not be finite."""
+    """Numbers of a table, shape (n_rows, n_columns); they are finite unless some may be missing."""
     values = np.empty((len(rows), n_columns))
     for k, row in enumerate(rows):
         try:

@@ -24,8 +24,17 @@ FORMATS = {  # module and class of the writer, module and class of the reader
 
 
 def make_writer(path: Path, origin: Origin) -> TrajectoryWriter:
-    """What appends frames to a file."""
-    return _load(FORMATS[path.suffix][0])(path, origin)
+    """What appends frames to a file.
+
+    Raises
+    ------
+    RunError
+        If the file is there and damaged.
+    """
+    from asecalc_ml.reading import damage_named
+
+    with damage_named(path):
+        return _load(FORMATS[path.suffix][0])(path, origin)
 
 
 def lost_constraints(atoms: Atoms, suffix: str) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.nearest import nearest_name
 from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
+from asecalc_ml.reading import DAMAGE
 from asecalc_ml.units import energy_unit
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ANI1(DatasetOptions):
         try:
             with h5py.File(self.path) as file:
                 return self._chosen(list(_molecules(file)))
-        except (OSError, KeyError, ValueError, AttributeError) as error:
+        except DAMAGE as error:
             raise DatasetError(
                 f"cannot read {self.path} ({type(error).__name__}: {error}): it is damaged, was cut short, "
                 "or is no file of ANI-1"

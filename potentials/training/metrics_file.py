@@ -12,7 +12,6 @@ import lightning
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.reading import damage_named, read_text
 
-
 REMEDY = "remove that line, or the file: it reports the epochs and decides nothing"
 
 
@@ -40,8 +39,8 @@ def _rows(path: Path) -> tuple[str, dict[str, list[float]]]:
     rows = {}
     for number, line in enumerate(filter(None, lines), 2):
         with damage_named(path, TrainingError, REMEDY, f"in line {number}"):
-            rows[line] = [float(cell) for cell in line.split(",")]
-            if len(rows[line]) != len(header.split(",")) or not all(map(math.isfinite, (rows[line][0], rows[line][-1]))):
+            rows[line] = row = [float(cell) for cell in line.split(",")]
+            if len(row) != len(header.split(",")) or not math.isfinite(row[0] + row[-1]):
                 raise ValueError(line)
     return header, rows
 
