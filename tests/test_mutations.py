@@ -175,15 +175,25 @@ def check_training_options(file: Path) -> None:
 def write_model(folder: Path, terms=()) -> None:
     import torch
 
+    from asecalc_ml.card import DatasetCard, Metrics
     from asecalc_ml.model_file import save_model
     from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
+    from asecalc_ml.potentials.training.domain import measure_domain
     from asecalc_ml.structures import load_structure
     from asecalc_ml.testing import untrained_card, untrained_model
 
     options = EquivariantTransformer(hidden_channels=8, n_layers=1, n_rbf=4, n_heads=2, max_atomic_number=9)
     model = untrained_model(options, dtype=torch.float32)
     card = untrained_card("tiny", options, model, load_structure("water"))
-    card = card.model_copy(update={"elements": ["C", "H", "O"], "corrections": list(terms)})
+    forces = {"forces_mae_meV_A": 10.0, "forces_rmse_meV_A": 14.0}
+    told = {
+        "elements": ["C", "H", "O"],
+        "corrections": list(terms),
+        "domain": measure_domain(labelled_frames(), model.potential.cutoff),
+        "dataset": DatasetCard(name="water", temperature_K=300, n_train=5, n_validation=2),
+        "metrics": Metrics(n_frames=1, energy_mae_meV=1.5, energy_rmse_meV=2.5, **forces),
+    }
+    card = card.model_copy(update=told)
     save_model(folder / "tiny.safetensors", model, card)
 
 
@@ -220,7 +230,7 @@ def write_run(folder: Path) -> None:
     write_model(folder)
     model = str(folder / "tiny.safetensors")
     run_dynamics(folder, calculator=model, structure="water", relax=True, relax_fmax_eV_A=0.5, equilibration_ps=0.002,
-                 analyses={"connectivity": {}, "temperature": {}, "energy-drift": {}})  # fmt: skip
+                 analyses={"connectivity": {}, "temperature": {}, "bond-lengths": {}})  # fmt: skip
     CliRunner().invoke(md, ["report", "run", "-q"])
 
 

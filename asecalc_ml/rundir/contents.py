@@ -103,23 +103,25 @@ class Dataset(Contents):
     n_validation: int | None = None
 
 
-def _is_plausible(histogram: Histogram) -> Histogram:
-    """Refuse what is no distribution of Å or degrees, and would take all memory to compare with."""
-    ends = abs(histogram.start), abs(histogram.start + len(histogram.counts))
-    if max(ends) > MOST_BINS or not 1e-6 < histogram.width < 1e3 or histogram.total > 2**53:
-        raise ValueError("start, width or counts of a histogram are not those of distances or angles")
-    return histogram
+def _plausible(period: float | None) -> AfterValidator:
+    """Refuses what is no distribution of Å or degrees, and would take all memory to compare with."""
 
+    def checked(histogram: Histogram) -> Histogram:
+        ends = abs(histogram.start), abs(histogram.start + len(histogram.counts))
+        widths = 1e-6 < histogram.width < 1e3 and histogram.total < 2**53
+        if max(ends) > MOST_BINS or not widths or histogram.period != period:
+            raise ValueError("it is no histogram of distances or angles")
+        return histogram
 
-TrainingHistograms = dict[str, Annotated[Histogram, AfterValidator(_is_plausible)]]
+    return AfterValidator(checked)
 
 
 class Domain(Contents):
     """The distributions of the training data of a card."""
 
-    distances: TrainingHistograms = {}
-    angles: TrainingHistograms = {}
-    dihedrals: TrainingHistograms = {}
+    distances: dict[str, Annotated[Histogram, _plausible(period=None)]] = {}
+    angles: dict[str, Annotated[Histogram, _plausible(period=None)]] = {}
+    dihedrals: dict[str, Annotated[Histogram, _plausible(period=360.0)]] = {}
 
 
 class Card(Contents):

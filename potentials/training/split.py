@@ -98,7 +98,7 @@ class Split:
             If the file is damaged.
         """
         remedy = (
-            "it should hold train, validation and test, lists of frame numbers. Start another training with a "
-            "new `directory`"
+            "it should hold train, validation and test, lists of frame numbers. Start another training with "
+            "a new `directory`"
         )
         return cls(**read_json(path, _Contents, TrainingError, remedy))
