@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ COPY_AGAIN = "copy it again from where it was whole"
 #: What libraries raise for a damaged file, and code for contents of another kind than it expects.
 DAMAGE = (
     OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, EOFError,
-    zipfile.BadZipFile, zlib.error,
+    SyntaxError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from asecalc_ml.structure.stored_constraints import decode_constraints
 from asecalc_ml.trajectories.h5md import EXTRAS, FORCE, VELOCITY
+from asecalc_ml.trajectories.hdf5 import check_heap
 from asecalc_ml.trajectories.reader import Read, TrajectoryFile, check_numbers, damage_told
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ NAMES = {
     "cells": "particles/trajectory/box/edges/value",
     "energies": "observables/potential_energy/value",
 }
+
+
+HEAP_WITHIN = 1 << 20  # bytes from the beginning; a run writes its texts before the first frame
 
 
 class H5MDFile(TrajectoryFile):
@@ -43,6 +47,8 @@ class H5MDFile(TrajectoryFile):
     def __init__(self, path: Path):
         self.path, self.n_frames = path, 0
         if _has_begun(path):
+            with damage_told(path, "in its texts"), path.open("rb") as content:
+                check_heap(content.read(HEAP_WITHIN))
             with self._opened() as file:
                 self.n_frames = len(file[NAMES["positions"]])
                 self._numbers = file["particles/trajectory/species"][:]
@@ -68,11 +74,17 @@ class H5MDFile(TrajectoryFile):
                 if NAMES[quantity] not in file:  # cells of what has none
                     return np.zeros((n_frames, 3, 3))
                 values = file[NAMES[quantity]][start : start + n_frames]
+                self._check_shape(quantity, values, n_frames)
             if quantity == "momenta":
                 return values / VELOCITY * self._masses[:, None]
             return values / FORCE if quantity == "forces" else values
 
         return read
+
+    def _check_shape(self, quantity: str, values: np.ndarray, n_frames: int) -> None:
+        of_frame = {"cells": (3, 3), "energies": ()}.get(quantity, (len(self._numbers), 3))
+        if values.shape != (n_frames, *of_frame) or values.dtype.kind != "f":
+            raise ValueError(f"{quantity} are {values.dtype} of shape {values.shape}")
 
     @property
     def start(self) -> Atoms:

@@ -11,6 +11,7 @@ import numpy as np
 
 from asecalc_ml.errors import RunError
 from asecalc_ml.frames import MAX_FRAMES_A_CHUNK, Frames, chunk_starts
+from asecalc_ml.reading import DAMAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +95,7 @@ def damage_told(path: Path, where: str = "") -> Iterator[None]:
     """Turn what a reader meets in a cut or altered file into a RunError."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*DAMAGE, MemoryError) as error:  # no whole frame takes all memory, a damaged count does
         place = f" {where}" if where else ""
         raise RunError(
             f"{path} is damaged{place} ({error}): copy it again from where it was whole, or start the run "

@@ -114,12 +114,16 @@ class _ChunkReader:
         self._file, self._start, self._n_frames, self._numbers = file, start, n_frames, numbers
 
     def __call__(self, quantity: str) -> np.ndarray | None:
+        with damage_told(self._file.path, f"in or after frame {self._start}"):
+            return self._read(quantity)
+
+    def _read(self, quantity: str) -> np.ndarray | None:
         shape = (self._n_frames, len(self._numbers), 3)
         if quantity == "cells":
-            return np.array([one["cell"] for one in self._frames], dtype=float)
+            return np.array([one["cell"] for one in self._frames], dtype=float).reshape(-1, 3, 3)
         if quantity == "energies":
             found = [one.get("calculator.", {}).get("energy") for one in self._frames]
-            return None if None in found else np.array(found)
+            return None if None in found else np.array(found, dtype=float).reshape(self._n_frames)
         if (places := self._places_of(quantity)) is not None:
             return self._file.doubles(places, 3 * shape[1]).reshape(shape)
         found = [self._reference(one, quantity) for one in self._frames]
