@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from asecalc_ml.errors import AnalysisError
+
 if TYPE_CHECKING:
     import numpy as np
 
 
 MAX_BINS_AT_ONCE = 1_000_000
+MAX_BIN = 10_000_000  # from zero: 100,000 Å with bins of 0.01 Å
 
 
 class Histogram(BaseModel):
@@ -186,7 +189,14 @@ def _counted(values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Occupied bins and their counts; quick where values lie close together."""
     import numpy as np
 
-    bins = np.floor(np.asarray(values, dtype=float) / width).astype(int).ravel()
+    places = np.floor(np.asarray(values, dtype=float) / width).ravel()
+    if np.abs(places).max(initial=0) > MAX_BIN:
+        largest = float(np.abs(places).max() * width)
+        raise AnalysisError(
+            f"values up to {largest:.3g} cannot be counted in bins of {width:g}: the file is damaged, or the run "
+            "became unstable; look at its last frames"
+        )
+    bins = places.astype(int)
     lowest = int(bins.min(initial=0))
     if int(bins.max(initial=0)) - lowest > MAX_BINS_AT_ONCE:
         return np.unique(bins, return_counts=True)

@@ -71,7 +71,7 @@ class H5MDFile(TrajectoryFile):
 
         def read(quantity: str) -> np.ndarray:
             with self._opened() as file:
-                if NAMES[quantity] not in file:  # cells of what has none
+                if quantity == "cells" and NAMES[quantity] not in file:  # of what has no cell
                     return np.zeros((n_frames, 3, 3))
                 values = file[NAMES[quantity]][start : start + n_frames]
                 self._check_shape(quantity, values, n_frames)
