@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 MAX_BINS_AT_ONCE = 1_000_000
-MAX_BIN = 10_000_000  # from zero: 100,000 Å with bins of 0.01 Å
+MAX_BIN = 10_000_000  # of a histogram, from zero: 100,000 Å with bins of 0.01 Å
+MAX_COUNTED = 2**53  # up to which double precision knows every bin
 
 
 class Histogram(BaseModel):
@@ -166,10 +167,17 @@ class SlicedCounts:
         self._room = self.stride
 
     def histogram(self, mean: float, std: float) -> Histogram:
-        """All parts together, with the mean and standard deviation of their samples."""
+        """All parts together, with the mean and standard deviation of their samples.
+
+        Raises
+        ------
+        AnalysisError
+            If a value lies so far away that the histogram would take all memory.
+        """
         import numpy as np
 
         bins, counts = _merged(self._parts)
+        _check_within(MAX_BIN, bins, self.width)
         dense = np.zeros(bins[-1] - bins[0] + 1, dtype=int)
         dense[bins - bins[0]] = counts
         limits = {"width": self.width, "period": self.period, "start": int(bins[0])}
@@ -190,12 +198,7 @@ def _counted(values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
     places = np.floor(np.asarray(values, dtype=float) / width).ravel()
-    if np.abs(places).max(initial=0) > MAX_BIN:
-        largest = float(np.abs(places).max() * width)
-        raise AnalysisError(
-            f"values up to {largest:.3g} cannot be counted in bins of {width:g}: the file is damaged, or the run "
-            "became unstable; look at its last frames"
-        )
+    _check_within(MAX_COUNTED, places, width)
     bins = places.astype(int)
     lowest = int(bins.min(initial=0))
     if int(bins.max(initial=0)) - lowest > MAX_BINS_AT_ONCE:
@@ -203,6 +206,17 @@ def _counted(values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     counts = np.bincount(bins - lowest)
     occupied = np.flatnonzero(counts)
     return occupied + lowest, counts[occupied]
+
+
+def _check_within(limit: int, bins: np.ndarray, width: float) -> None:
+    import numpy as np
+
+    farthest = float(np.abs(bins).max(initial=0))
+    if farthest > limit:
+        raise AnalysisError(
+            f"values as large as {farthest * width:.3g} have no histogram with bins of {width:g}: an atom has left, "
+            "or the trajectory is damaged. Look at its last frames, or analyse those before"
+        )
 
 
 def _merged(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

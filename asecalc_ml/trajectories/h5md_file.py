@@ -53,6 +53,7 @@ class H5MDFile(TrajectoryFile):
                 self.n_frames = len(file[NAMES["positions"]])
                 self._numbers = file["particles/trajectory/species"][:]
                 self._masses = file["particles/trajectory/mass"][:]
+                _check_atoms(self._numbers, self._masses)
                 self._pbc = file["particles/trajectory/box"].attrs["boundary"] == "periodic"
                 found = {name: file.get(f"particles/trajectory/{name}") for name in EXTRAS}
                 self._extras = {name: one[:] for name, one in found.items() if one is not None}
@@ -101,6 +102,14 @@ class H5MDFile(TrajectoryFile):
             atoms.info = decode(self._parameters.get("info", "{}"))
             atoms.set_constraint(decode_constraints(self._parameters.get("constraints", "[]")))
         return atoms
+
+
+def _check_atoms(numbers: np.ndarray, masses: np.ndarray) -> None:
+    kinds = numbers.dtype.kind + masses.dtype.kind
+    if numbers.ndim != 1 or masses.shape != numbers.shape or kinds not in ("if", "uf"):
+        raise ValueError("species and masses are not one number for each atom")
+    if not ((numbers >= 0) & (numbers <= 118)).all():
+        raise ValueError("species are not atomic numbers")
 
 
 def _has_begun(path: Path) -> bool:
