@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
 import tokenize
@@ -68,7 +69,7 @@ def damage_named(
     except AsecalcError:
         raise
     except DAMAGE as found:
-        if isinstance(found, OSError) and found.errno is not None:
+        if isinstance(found, OSError) and found.errno not in (None, errno.EINVAL):  # a place that no file has
             raise
         where = f" {place}" if place else ""
         raise error(f"{path} is damaged{where} ({described(found)}): {remedy}") from found

@@ -52,7 +52,9 @@ class TrajFile(TrajectoryFile):
         with damage_told(self.path, "in its first bytes"):
             if self._bytes[:24] != b"- of UlmASE-Trajectory  " or size < 48:
                 raise ValueError("a trajectory of ASE begins otherwise")
-        _, counted, index = np.frombuffer(self._bytes, "<i8", 3, 24).tolist()
+            _, counted, index = np.frombuffer(self._bytes, "<i8", 3, 24).tolist()
+            if counted < 0 or index < 0:
+                raise ValueError("it counts its frames wrongly")
         if index + 8 * counted <= size:
             places = np.frombuffer(self._bytes, "<i8", counted, index)
         else:
