@@ -200,7 +200,7 @@ def _broken_yaml(path: str | Path, error: Exception) -> str:
 def _plain(value: Any) -> Any:
     """Plain Python values in place of ruamel's, which remember how they were written."""
     if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {_plain_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, TaggedScalar):
@@ -211,6 +211,12 @@ def _plain(value: Any) -> Any:
         if isinstance(value, kind):
             return kind(value)
     return value
+
+
+def _plain_key(key: Any) -> Any:
+    if isinstance(key, Mapping | list | tuple):
+        raise ConfigError(f"a key is {_show(_plain(key))}: write a text or a number before the colon")
+    return _plain(key)
 
 
 # ---------------------------------------------------------------------------------------------- messages

@@ -214,8 +214,8 @@ def _check_within(limit: int, bins: np.ndarray, width: float) -> None:
     farthest = float(np.abs(bins).max(initial=0))
     if farthest > limit:
         raise AnalysisError(
-            f"values as large as {farthest * width:.3g} have no histogram with bins of {width:g}: an atom has "
-            "left, or the trajectory is damaged. Look at its last frames, or analyse those before"
+            f"values as large as {farthest * width:.3g} have no histogram with bins of {width:g}: an atom "
+            "has left, or the trajectory is damaged. Look at its last frames, or analyse those before"
         )
 
 

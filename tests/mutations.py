@@ -6,6 +6,7 @@ Every mutation follows from a text, so that a failure can be repeated.
 import io
 import json
 import random
+import re
 import string
 import zipfile
 from collections.abc import Callable, MutableMapping, MutableSequence
@@ -49,7 +50,7 @@ def _one(content: bytes, suffix: str, rng: random.Random) -> bytes:
         try:
             return inside(content, rng)
         except Exception:  # what came before has damaged the container
-            pass
+            return rng.choice(BYTES)(content, rng)
     binary = suffix in (".npz", ".safetensors", ".h5", ".h5md", ".traj", ".ckpt")
     return rng.choice(BYTES if binary else BYTES + LINES)(content, rng)
 
@@ -146,8 +147,6 @@ def _indent(lines: list[bytes], rng: random.Random) -> None:
 
 
 def _word(pattern: bytes, others: Callable[[bytes, random.Random], bytes]) -> Callable:
-    import re
-
     def changed(content: bytes, rng: random.Random) -> bytes:
         found = list(re.finditer(pattern, content))
         if not found:
@@ -269,7 +268,7 @@ def _changed_array(array: Any, rng: random.Random) -> Any:
     changes = (
         lambda: array[:-1] if array.ndim else array[None],
         lambda: array[None],
-        lambda: array.ravel(),
+        array.ravel,
         lambda: array.astype(np.float32),
         lambda: array.astype(str),
         lambda: array * np.nan,

@@ -297,9 +297,13 @@ class RunReader:
 
         path = self.directory / name
         try:
-            return read(path)
+            atoms = read(path)
         except Exception as error:  # ASE's readers raise whatever their parsing meets
-            raise RunError(f"{path} cannot be read: {error or type(error).__name__}") from error
+            raise RunError(f"{path} cannot be read: {error or type(error).__name__}; {COPY_AGAIN}") from error
+        is_finite = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
+        if not is_finite or not np.isin(atoms.numbers, range(119)).all():
+            raise RunError(f"{path} is damaged: its positions, cell or atomic numbers are none; {COPY_AGAIN}")
+        return atoms
 
 
 def _whole_lines(path: Path) -> list[str]:
