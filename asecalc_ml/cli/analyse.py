@@ -38,9 +38,11 @@ def final_numbers(results: list[Result]) -> dict[str, float | None]:
 
 
 def _log(run: RunReader, results: list[Result]) -> None:
+    from asecalc_ml.config import parse_options
+    from asecalc_ml.rundir import PROTOCOL
     from asecalc_ml.tracking import WandbOptions, tracking
 
-    options = WandbOptions.model_validate(run.options["wandb"])
+    options = parse_options(run.options["wandb"], WandbOptions, f"{run.directory / PROTOCOL}: wandb")
     with tracking(options, run.directory, run.provenance["started"], run.options) as tracker:
         tracker.summary(final_numbers(results))
         if columns := run.scan_table:

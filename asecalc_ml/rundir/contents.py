@@ -88,7 +88,7 @@ class Evaluation(Contents):
     def _is_whole(self) -> Evaluation:
         if self.error is None and (self.energy is None or self.forces is None):
             raise ValueError("it has neither energy and forces nor an error")
-        several = [forces for forces in (self.forces, *(forces for _, forces in self.members)) if forces]
+        several = [*([] if self.forces is None else [self.forces]), *(forces for _, forces in self.members)]
         if any(len(forces) != len(self.positions) for forces in several):
             raise ValueError("numbers of positions and forces differ")
         return self

@@ -178,7 +178,10 @@ class RunReader:
         path = self.directory / HESSIAN
         if not path.is_file():
             return None
-        return Stored(read_npz(path), path)
+        arrays = Stored(read_npz(path), path)
+        with damage_named(path):
+            _check_hessian(arrays)
+        return arrays
 
     @property
     def scan(self) -> dict[str, Any] | None:
@@ -316,14 +319,40 @@ def _numbers(rows: list[str], n_columns: int, may_lack: bool) -> np.ndarray:
     """Numbers of a table, shape (n_rows, n_columns); they are finite unless some may be missing."""
     values = np.empty((len(rows), n_columns))
     for k, row in enumerate(rows):
+        cells = row.split(",")
+        if len(cells) != n_columns:
+            raise ValueError(f"line {k + 2} has {len(cells)} values for {n_columns} columns")
         try:
-            values[k] = list(map(float, row.split(",")))
+            values[k] = list(map(float, cells))
         except ValueError as error:
             raise ValueError(f"line {k + 2}: {error}") from None
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad) and not may_lack:
         raise ValueError(f"line {bad[0] + 2}: a number is not finite")
     return values
+
+
+def _check_hessian(arrays: dict[str, np.ndarray]) -> None:
+    n_atoms, n_free = arrays["numbers"].size, arrays["free"].size
+    expected = {
+        "hessian": ("f", (3 * n_free, 3 * n_free)),
+        "free": ("i", (n_free,)),
+        "positions": ("f", (n_atoms, 3)),
+        "numbers": ("i", (n_atoms,)),
+        "masses": ("f", (n_atoms,)),
+        "pbc": ("b", (3,)),
+        "linear": ("b", ()),
+        "largest_force": ("f", ()),
+        "method": ("U", ()),
+    }
+    for name, kind_and_shape in expected.items():
+        array = arrays[name]
+        if (array.dtype.kind, array.shape) != kind_and_shape:
+            raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
+    if not np.isin(arrays["free"], range(n_atoms)).all():
+        raise ValueError("free names atoms that there are not")
 
 
 def _contents(name: str) -> type[BaseModel]:
