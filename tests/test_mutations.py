@@ -111,7 +111,8 @@ PROTOCOLS = {
     },
     "transfer": {
         "structure": "ethanol", "transfer_to": ["1-propanol", "2-propanol"],
-        "calculator": "torchmdnet-ethanol", "reference": "torchmdnet-ethanol-1", "runs": 5, "reference_runs": 8,
+        "calculator": "torchmdnet-ethanol", "reference": "torchmdnet-ethanol-1", "runs": 5,
+        "reference_runs": 8,
         "steps": 100,
     },
     "sequence": {

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 ISOTOPES = {"D": 2.01410177811, "T": 3.01604927791}  # of hydrogen; masses in u, AME 2016
+HEAVIEST = 118  # atomic number of the last element
 FULL = 0.999  # occupancies are often rounded
 
 
@@ -19,7 +20,7 @@ def check_elements(atoms: Atoms) -> None:
     Raises
     ------
     StructureError
-        For dummy atoms (X, atomic number 0), and for sites that several elements share or that are partly
+        For dummy atoms (X, atomic number 0), for numbers that are none of an element, and for sites that several elements share or that are partly
         empty, as in disordered crystals. ASE keeps the first element of such a site as a whole atom.
     """
     import numpy as np
@@ -29,6 +30,12 @@ def check_elements(atoms: Atoms) -> None:
         raise StructureError(
             f"atom {dummies[0]} is a dummy atom X, which is no element ({len(dummies)} in all): remove dummy "
             "atoms, or correct their symbols"
+        )
+    unknown = np.flatnonzero((atoms.numbers < 0) | (atoms.numbers > HEAVIEST))
+    if len(unknown):
+        raise StructureError(
+            f"atom {unknown[0]} has the atomic number {atoms.numbers[unknown[0]]}, which is no element "
+            f"({len(unknown)} atoms in all): the file is damaged, or holds something else in its place"
         )
     if ("occupancy" in atoms.info or "occupancy" in atoms.arrays) and (site := _shared_site(atoms)):
         raise StructureError(

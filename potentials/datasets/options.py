@@ -291,7 +291,8 @@ def check_labels(atoms: Atoms, where: str) -> None:
     Raises
     ------
     DatasetError
-        For NaN or infinite positions, cell and labels, and for a label of the wrong shape.
+        For positions, cell and labels that are NaN, infinite or beyond :data:`LARGEST`, and for a label of
+        the wrong shape.
     """
     import numpy as np
 
@@ -304,6 +305,11 @@ def check_labels(atoms: Atoms, where: str) -> None:
     for what, values in ({"positions": atoms.positions, "cell": atoms.cell.array} | labels).items():
         if not np.isfinite(values).all():
             raise DatasetError(f"{where}: {what} not finite. Leave it out with `frames`, or label it anew.")
+        if np.abs(values).max(initial=0) > LARGEST:
+            raise DatasetError(
+                f"{where}: {what} as large as {np.abs(values).max():.3g}, which no structure has: the file is "
+                "damaged. Leave the frame out with `frames`, or label it anew."
+            )
 
 
 def dataset_hash(frames: Sequence[Atoms]) -> str:
