@@ -20,8 +20,9 @@ def check_elements(atoms: Atoms) -> None:
     Raises
     ------
     StructureError
-        For dummy atoms (X, atomic number 0), for numbers that are none of an element, and for sites that several elements share or that are partly
-        empty, as in disordered crystals. ASE keeps the first element of such a site as a whole atom.
+        For dummy atoms (X, atomic number 0), for atomic numbers beyond the last element, and for sites that
+        several elements share or that are partly empty, as in disordered crystals. ASE keeps the first
+        element of such a site as a whole atom.
     """
     import numpy as np
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
+from asecalc_ml.reading import DAMAGE
 from asecalc_ml.structure.elements import FULL
 from asecalc_ml.structure.frames import LazyFrames
 
@@ -58,7 +59,7 @@ class Mlearn(DatasetOptions):
     def _frame(self, record: dict, index: int) -> Atoms:
         try:
             return _atoms(record)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             raise DatasetError(
                 f"{self.path}, record {index}: {type(error).__name__}: {error}. A record of mlearn has "
                 "`structure`, a dictionary of pymatgen, and `outputs` with energy, forces and virial_stress."

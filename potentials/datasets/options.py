@@ -15,6 +15,7 @@ from asecalc_ml.errors import ConfigError, DatasetError, StructureError
 from asecalc_ml.plugins import get, names
 from asecalc_ml.potentials.datasets.labels import LABELS, label_counts
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
+from asecalc_ml.structure.elements import check_elements
 from asecalc_ml.structure.frames import joined, parse_slice, selected_numbers
 from asecalc_ml.units import ENERGY_UNITS, FORCES_UNITS, LENGTH_UNITS, forces_unit
 
@@ -197,6 +198,10 @@ class DatasetOptions(Options):
 
     def _complete(self, atoms: Atoms, where: str) -> None:
         try:
+            check_elements(atoms)
+        except StructureError as error:
+            raise DatasetError(f"{where}: {error}") from None
+        try:
             set_charge_and_spin(atoms, self.charge, self.spin, where)
         except StructureError as error:
             raise DatasetError(f"{error}, or name it with the options `charge` and `spin`") from None
@@ -244,6 +249,10 @@ def _matching(entry: Path) -> list[Path]:
     if not found:
         raise DatasetError(f"no file matches {entry} (looked in {Path.cwd()}): correct `path`")
     return found
+
+
+#: Beyond every energy (eV), force (eV/Å) and length (Å); its square is a finite number.
+LARGEST = 1e15
 
 
 def dataset(data: Mapping) -> DatasetOptions:
@@ -307,8 +316,8 @@ def check_labels(atoms: Atoms, where: str) -> None:
             raise DatasetError(f"{where}: {what} not finite. Leave it out with `frames`, or label it anew.")
         if np.abs(values).max(initial=0) > LARGEST:
             raise DatasetError(
-                f"{where}: {what} as large as {np.abs(values).max():.3g}, which no structure has: the file is "
-                "damaged. Leave the frame out with `frames`, or label it anew."
+                f"{where}: {what} as large as {np.abs(values).max():.3g}, which no structure has: the file "
+                "is damaged. Leave the frame out with `frames`, or label it anew."
             )
 
 
