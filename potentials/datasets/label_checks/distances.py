@@ -19,9 +19,9 @@ LARGE_FRAMES = 2000  # that are searched within SEARCHED_A; the others for atoms
 SEARCHED_A = 4.0
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)  # no covalent radius says how near they come
 
-#: Distances to the nearest atom over the sum of covalent radii. In the sets tried the first decile is 0.84 to
-#: 0.99, the median 0.90 to 1.04, the last decile 0.93 to 1.15; a wrong unit multiplies them by 0.1, 0.53, 1.89
-#: or 10.
+#: Distances to the nearest atom over the sum of covalent radii. In the sets tried the first decile is 0.84
+#: to 0.99, the median 0.90 to 1.04, the last decile 0.93 to 1.15; a wrong unit multiplies them by 0.1, 0.53,
+#: 1.89 or 10.
 TOO_SHORT, TOO_LONG = 0.7, 1.6
 TYPICAL = 1.0
 

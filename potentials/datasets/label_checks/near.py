@@ -18,8 +18,8 @@ NEIGHBORS = 6  # frames that each frame is compared with
 FRAMES_OF_A_KIND, FRAMES_IN_ALL = 1000, 4000
 DISTANCES = 300  # of a frame, by which its neighbors are looked for
 
-#: Root mean square displacement, in shortest distances between atoms, up to which the rule is trusted. Pairs of
-#: rMD17 below have slopes of 0.97 to 1.00; the farther half of all neighbors goes down to 0.75.
+#: Root mean square displacement, in shortest distances between atoms, up to which the rule is trusted. Pairs
+#: of rMD17 below have slopes of 0.97 to 1.00; the farther half of all neighbors goes down to 0.75.
 NEAR = 0.2
 
 
