@@ -94,8 +94,10 @@ def read_text(path: Path, error: type[AsecalcError] = RunError, remedy: str = CO
     Raises
     ------
     error
-        If it holds other bytes; the message names the line.
+        If it is missing or holds other bytes; the message names the line.
     """
+    if not path.is_file():
+        raise error(f"{path} is missing (looked in {Path.cwd()}): {remedy}")
     with damage_named(path, error, remedy):
         return path.read_bytes().decode("utf-8")
 

@@ -146,7 +146,7 @@ def read_values(path: str) -> list[list[float | None]]:
         If the file is missing, or a row is not two or three numbers.
     """
     try:
-        lines = read_text(Path(path), ConfigError, "write it as text in UTF-8").splitlines()
+        lines = read_text(Path(path), ConfigError, "give a text file in UTF-8").splitlines()
         rows = [row for row in csv.reader(lines) if row and not row[0].lstrip().startswith("#")]
     except (OSError, csv.Error, ConfigError) as error:
         raise ConfigError(f"reference_values: {path} cannot be read ({error})") from error

@@ -103,13 +103,13 @@ class Dataset(Contents):
     n_validation: int | None = None
 
 
-def _plausible(period: float | None) -> AfterValidator:
+def _plausible(*periods: float | None) -> AfterValidator:
     """Refuses what is no distribution of Å or degrees, and would take all memory to compare with."""
 
     def checked(histogram: Histogram) -> Histogram:
         ends = abs(histogram.start), abs(histogram.start + len(histogram.counts))
         widths = 1e-6 < histogram.width < 1e3 and histogram.total < 2**53
-        if max(ends) > MOST_BINS or not widths or histogram.period != period:
+        if max(ends) > MOST_BINS or not widths or histogram.period not in periods:
             raise ValueError("it is no histogram of distances or angles")
         return histogram
 
@@ -119,9 +119,9 @@ def _plausible(period: float | None) -> AfterValidator:
 class Domain(Contents):
     """The distributions of the training data of a card."""
 
-    distances: dict[str, Annotated[Histogram, _plausible(period=None)]] = {}
-    angles: dict[str, Annotated[Histogram, _plausible(period=None)]] = {}
-    dihedrals: dict[str, Annotated[Histogram, _plausible(period=360.0)]] = {}
+    distances: dict[str, Annotated[Histogram, _plausible(None)]] = {}
+    angles: dict[str, Annotated[Histogram, _plausible(None)]] = {}
+    dihedrals: dict[str, Annotated[Histogram, _plausible(None, 360.0)]] = {}
 
 
 class Card(Contents):

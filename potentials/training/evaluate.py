@@ -18,7 +18,7 @@ from asecalc_ml.card import Metrics, ModelCard, formula_of
 from asecalc_ml.config import parse_options
 from asecalc_ml.dipoles import dipole_of
 from asecalc_ml.errors import AsecalcError, DatasetError
-from asecalc_ml.evaluator import Evaluator
+from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
@@ -110,9 +110,12 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
     """
     evaluator, frames = Evaluator(model), less_terms(frames, corrections)
     found: dict[str, list[np.ndarray]] = {label: [] for label in LABELS}
+    n_before = 0
     for part in _parts(frames):
         graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
         evaluation = evaluator.eagerly(graph)
+        _check_finite(evaluation, part, n_before)
+        n_before += len(part)
         found["energy"] += _energy_errors(evaluation.energy.cpu().numpy(), part)
         found["forces"] += _forces_errors(evaluation.forces.cpu().numpy(), part)
         found["stress"] += _stress_errors(evaluation.virial.cpu().numpy(), part)
@@ -123,6 +126,17 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
         n_atoms=np.array([len(atoms) for atoms in with_label(frames, "energy")]),
         **{label: _flat(errors) for label, errors in found.items()},
     )
+
+
+def _check_finite(evaluation: Evaluation, part: Sequence[Atoms], n_before: int) -> None:
+    """Refuse a frame for which the model has no energy or forces, such as one whose atoms coincide."""
+    forces = np.split(evaluation.forces.cpu().numpy(), np.cumsum([len(atoms) for atoms in part])[:-1])
+    for k, (energy, of_frame) in enumerate(zip(evaluation.energy.tolist(), forces, strict=True), n_before):
+        if not (np.isfinite(energy) and np.isfinite(of_frame).all()):
+            raise DatasetError(
+                f"frame {k} of those evaluated, counted from 0: the model's energy or forces are not finite. "
+                "Look whether atoms coincide there; if not, the model is damaged or its training diverged"
+            )
 
 
 def _parts(frames: Sequence[Atoms]) -> Iterator[Sequence[Atoms]]:
