@@ -147,7 +147,8 @@ def test_a_file_that_does_not_fit_is_refused(options, content, message):
 
 
 def test_a_file_that_is_not_there_is_told(options):
-    with pytest.raises(TrainingError, match=r"split\.json is missing .*it should hold train, validation and test"):
+    message = r"split\.json is missing .*it should hold train, validation and test"
+    with pytest.raises(TrainingError, match=message):
         read_data(options, None)
 
 

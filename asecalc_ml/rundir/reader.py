@@ -280,7 +280,7 @@ class RunReader:
         header, *rows = _whole_lines(path) or [",".join(THERMO_COLUMNS)]
         columns = header.split(",")
         with damage_named(path):
-            values = _numbers(rows, len(columns), may_lack=name == SCAN_TABLE)
+            values = _numbers(rows, columns)
         if len(set(columns)) < len(columns):
             raise RunError(f"{path} is damaged: a column stands twice in its first line; {COPY_AGAIN}")
         return Stored(zip(columns, values.T, strict=True), path)
@@ -315,19 +315,24 @@ def _whole_lines(path: Path) -> list[str]:
     return text[: text.rfind("\n") + 1].split("\n")[:-1]
 
 
-def _numbers(rows: list[str], n_columns: int, may_lack: bool) -> np.ndarray:
-    """Numbers of a table, shape (n_rows, n_columns); they are finite unless some may be missing."""
-    values = np.empty((len(rows), n_columns))
+def _numbers(rows: list[str], columns: list[str]) -> np.ndarray:
+    """Numbers of a table, shape (n_rows, n_columns).
+
+    Those of :data:`THERMO_COLUMNS` are finite. Others may be missing (NaN), such as the conserved quantity of
+    an ensemble that has none.
+    """
+    values = np.empty((len(rows), len(columns)))
     for k, row in enumerate(rows):
         cells = row.split(",")
-        if len(cells) != n_columns:
-            raise ValueError(f"line {k + 2} has {len(cells)} values for {n_columns} columns")
+        if len(cells) != len(columns):
+            raise ValueError(f"line {k + 2} has {len(cells)} values for {len(columns)} columns")
         try:
             values[k] = list(map(float, cells))
         except ValueError as error:
             raise ValueError(f"line {k + 2}: {error}") from None
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad) and not may_lack:
+    is_needed = np.isin(columns, THERMO_COLUMNS)
+    bad = np.flatnonzero((~np.isfinite(values) & (is_needed | np.isinf(values))).any(axis=1))
+    if len(bad):
         raise ValueError(f"line {bad[0] + 2}: a number is not finite")
     return values
 
