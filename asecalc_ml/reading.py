@@ -175,3 +175,16 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file, see :func:`open_npz`."""
     with open_npz(path) as file:
         return {name: file[name] for name in file.files}
+
+
+def check_archive(path: Path) -> None:
+    """Compare the checksums of a zip archive, such as torch's files, which torch itself does not.
+
+    Raises
+    ------
+    ValueError, zipfile.BadZipFile
+        If a member was altered, or it is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {damaged} differs")

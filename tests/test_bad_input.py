@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 
 import pytest
 from ase.calculators import emt
@@ -336,6 +337,19 @@ def test_a_cut_training_checkpoint_is_told(training):
     cut(training.directory / "last.ckpt")
     with pytest.raises(TrainingError, match=r"last\.ckpt is damaged or cut short: copy best\.ckpt over it"):
         train(training, resume=True, replace=True, quiet=True)
+
+
+def test_one_changed_bit_of_a_training_checkpoint(training):
+    """Torch reads it without a word, and the training would go on with other weights."""
+    train(training, quiet=True)
+    path = training.directory / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    largest = max(zipfile.ZipFile(path).infolist(), key=lambda one: one.file_size)
+    begin = largest.header_offset + 30 + sum(content[largest.header_offset + k] for k in (26, 27, 28, 29))
+    content[begin + largest.file_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"last\.ckpt is damaged or cut short"):
+        train(training.model_copy(update={"max_epochs": 3}), resume=True, replace=True, quiet=True)
 
 
 def test_ctrl_c_stays_ctrl_c_in_a_training(training, monkeypatch):

@@ -475,7 +475,7 @@ SUBJECTS = {
     ),
     "training": Subject(
         write_training,
-        ("training/*.json", "training/*.csv", "training/last.ckpt", "training/train.yaml"),
+        ("training/*.json", "training/*.csv", "training/*.ckpt", "training/train.yaml"),
         command(ml, "train", "train.yaml", "--resume", "--replace", "-q"),
     ),
 }

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from asecalc_ml.card import DatasetCard, ModelCard, formula_of
 from asecalc_ml.corrections import explicit
+from asecalc_ml.errors import TrainingError
 from asecalc_ml.golden import make_golden
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import SUFFIX, save_model
@@ -27,6 +28,7 @@ from asecalc_ml.potentials.training.metrics_file import processor_hours
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, missing_shift
 from asecalc_ml.potentials.training.trainer import architecture
+from asecalc_ml.reading import check_archive
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.versions import installed_versions
@@ -35,9 +37,21 @@ PACKAGES = ("ase", "lightning", "numpy", "torch", "torchmd-net")
 
 
 def load_best(model: Model, checkpoint: Path) -> Model:
-    """Put the averaged weights of the best epoch into the model."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
+    """Put the averaged weights of the best epoch into the model.
+
+    Raises
+    ------
+    TrainingError
+        If they were damaged, by another process or before a training was resumed.
+    """
+    try:
+        check_archive(checkpoint)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
+    except Exception as error:  # whatever unpickling meets in a damaged file
+        raise TrainingError(
+            f"{checkpoint} is damaged or cut short, and with it the best epoch: start over with --replace"
+        ) from error
     return model.cpu()
 
 

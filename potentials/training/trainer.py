@@ -27,6 +27,7 @@ from asecalc_ml.potentials.training.options import LossOptions, TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines, quiet_lightning
 from asecalc_ml.potentials.training.scaling import Scaling
 from asecalc_ml.potentials.training.task import VALIDATION, EnergyForcesTask
+from asecalc_ml.reading import check_archive
 
 BATCHES_COMPARED = 3
 
@@ -78,6 +79,7 @@ def monitor(loss: LossOptions) -> str:
 
 def _check_checkpoint(directory: Path, task: EnergyForcesTask, max_epochs: int) -> None:
     try:
+        check_archive(directory / LAST)
         found = torch.load(directory / LAST, map_location="cpu", weights_only=True)
         done, weights = found["epoch"] + 1, found["state_dict"]
         shapes = {name: tensor.shape for name, tensor in task.state_dict().items()}
