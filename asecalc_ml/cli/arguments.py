@@ -65,7 +65,10 @@ def override(data: Mapping, arguments: list[str]) -> Mapping:
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if not name.startswith("--") or not (equals or rest):
-            raise ConfigError(f"cannot understand {name!r}: options of the file are given as `--key value`")
+            raise ConfigError(
+                f"cannot understand {name!r}: options of the file are given as `--key value`, and several "
+                "files, where a command takes them, as one pattern in quotes"
+            )
         key = name[2:].replace("-", "_")
         _forget_line(data, key)
         data[key] = parse_value(value if equals else rest.pop(0))

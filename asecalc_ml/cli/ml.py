@@ -70,6 +70,7 @@ def validate(
     file: Annotated[Path, typer.Argument(help="YAML file of a training or of `data generate`.")],
     replace: Annotated[bool, typer.Option("--replace", help="As for `train`.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="As for `data generate`.")] = False,
+    strict: Strict = False,
 ) -> None:
     """Do everything that `train` or `data generate` does before its first step, and write nothing.
 
@@ -87,7 +88,8 @@ def validate(
         set_threads(options.threads)
         from asecalc_ml.potentials.training.run import check as check_start
 
-        lines = summary.of_training(options, check_start(options, replace=replace))
+        start = check_start(options, replace=replace, quiet=False, strict=strict)
+        lines = summary.of_training(options, start)
     typer.echo(f"{file} is valid: {lines}")
 
 

@@ -90,7 +90,7 @@ def _structure(atoms: Atoms) -> str:
         f"periodic along {periodic}" if periodic else "",
         f"charge {charge:+d}" if charge else "",
         f"{spin} unpaired electrons" if spin else "",
-        f"{len(atoms.constraints)} constraints" if atoms.constraints else "",
+        ", ".join(type(one).__name__ for one in atoms.constraints),
     ]
     return ", ".join(filter(None, parts))
 

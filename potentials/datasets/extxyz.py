@@ -40,6 +40,19 @@ def write_extxyz(path: Path, frames: Sequence[Atoms]) -> None:
         raise DatasetError(f"cannot write {path}: {error}. Choose another folder.") from error
 
 
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a file that exists, or whose name promises another format.
+
+    Raises
+    ------
+    DatasetError
+    """
+    if target.suffix not in (".xyz", ".extxyz"):
+        raise DatasetError(f"{target} would be extended XYZ: give a name that ends in .xyz or .extxyz")
+    if target.exists() and not overwrite:
+        raise DatasetError(f"{target} exists: give another file, or replace it with --overwrite")
+
+
 def _writable(atoms: Atoms) -> Atoms:
     """A copy with each label once, whose ``info`` ASE writes so that it comes back."""
     from asecalc_ml.structure.extended_xyz import readable_info
@@ -63,12 +76,12 @@ def convert(
     Raises
     ------
     DatasetError
-        If the data cannot be read, the file cannot be written or exists, or the labels are refused.
+        If the data cannot be read, the file cannot be written, exists or is called
+            otherwise than extended XYZ, or the labels are refused.
     """
     from asecalc_ml.potentials.datasets.label_checks import examine
 
-    if target.exists() and not overwrite:
-        raise DatasetError(f"{target} exists: give another file, or replace it with --overwrite")
+    check_target(target, overwrite)
     located = source.read_located()
     frames = list(located.values())
     examine({source.label: frames}, {source.label: list(located)}).show(quiet, strict)

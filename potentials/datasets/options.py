@@ -143,7 +143,9 @@ class DatasetOptions(Options):
         found = {where: atoms for where, atoms in found.items() if self._keeps(atoms)}
         selection = "" if self.frames is None else f" of frames {self.frames}"
         if not found:
-            raise DatasetError(f"{self.place} has no frames{selection}; it has {len(places)} in all")
+            raise DatasetError(
+                f"{self.place} has no frames{selection}; it has {len(places)} in all: correct `path` or `frames`"
+            )
         self._check_options(found)
         warn_of_multiplicities(list(found.values()), f"{self.place}{selection}")
         return found
@@ -209,7 +211,9 @@ class DatasetOptions(Options):
     @property
     def label(self) -> str:
         """Name of the data for people."""
-        return self.name or ", ".join(entry.stem for entry in self._entries)
+        return self.name or ", ".join(
+            str(entry) if glob.has_magic(str(entry)) else entry.stem for entry in self._entries
+        )
 
     def check_file(self) -> None:
         """Refuse a path that is no file.

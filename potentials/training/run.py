@@ -67,10 +67,16 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool, strict:
         return register(options, start.data, best, start.scaling, replace)
 
 
-def check(options: TrainOptions, resume: bool = False, replace: bool = False) -> Start:
+def check(
+    options: TrainOptions,
+    resume: bool = False,
+    replace: bool = False,
+    quiet: bool = True,
+    strict: bool = False,
+) -> Start:
     """Do what :func:`run` does before its first step; nothing is written."""
     with torch_threads(options.threads), torch.random.fork_rng():
-        return prepare(options, resume, replace, quiet=True, strict=False)
+        return prepare(options, resume, replace, quiet, strict)
 
 
 def prepare(options: TrainOptions, resume: bool, replace: bool, quiet: bool, strict: bool) -> Start:
