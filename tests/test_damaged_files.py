@@ -132,6 +132,15 @@ def test_report_of_a_run_with_a_damaged_file(run, name, old, new, said):
     assert re.search(said, " ".join(result.stderr.split())), result.stderr
 
 
+@pytest.mark.parametrize("column", ["energy_eV", "largest_force_eV_A"])
+def test_a_relaxation_has_every_number(run, column):
+    columns = ["step", "energy_eV", "largest_force_eV_A"]
+    values = ["nan" if name == column else "1" for name in columns]
+    (run / "relaxation.csv").write_text(f"{','.join(columns)}\n{','.join(values)}\n")
+    with pytest.raises(RunError, match=r"relaxation\.csv is damaged \(line 2: a number is not finite"):
+        _ = RunReader(run).relaxation
+
+
 def test_a_result_that_has_changed_is_refused(run):
     path = run / "results" / "connectivity.json"
     assert ConnectivityResult.model_validate_json(path.read_bytes()).n_frames == 5

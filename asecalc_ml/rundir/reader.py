@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,7 +280,7 @@ class RunReader:
         header, *rows = _whole_lines(path) or [",".join(THERMO_COLUMNS)]
         columns = header.split(",")
         with damage_named(path):
-            values = _numbers(rows, columns)
+            values = _numbers(rows, columns, columns if name == RELAXATION else THERMO_COLUMNS)
         if len(set(columns)) < len(columns):
             raise RunError(f"{path} is damaged: a column stands twice in its first line; {COPY_AGAIN}")
         return Stored(zip(columns, values.T, strict=True), path)
@@ -315,11 +315,11 @@ def _whole_lines(path: Path) -> list[str]:
     return text[: text.rfind("\n") + 1].split("\n")[:-1]
 
 
-def _numbers(rows: list[str], columns: list[str]) -> np.ndarray:
+def _numbers(rows: list[str], columns: list[str], needed: Sequence[str]) -> np.ndarray:
     """Numbers of a table, shape (n_rows, n_columns).
 
-    Those of :data:`THERMO_COLUMNS` are finite. Others may be missing (NaN), such as the conserved quantity of
-    an ensemble that has none.
+    Those of the needed columns are finite. Others may be missing (NaN), such as the conserved quantity of an
+    ensemble that has none.
     """
     values = np.empty((len(rows), len(columns)))
     for k, row in enumerate(rows):
@@ -330,7 +330,7 @@ def _numbers(rows: list[str], columns: list[str]) -> np.ndarray:
             values[k] = list(map(float, cells))
         except ValueError as error:
             raise ValueError(f"line {k + 2}: {error}") from None
-    is_needed = np.isin(columns, THERMO_COLUMNS)
+    is_needed = np.isin(columns, needed)
     bad = np.flatnonzero((~np.isfinite(values) & (is_needed | np.isinf(values))).any(axis=1))
     if len(bad):
         raise ValueError(f"line {bad[0] + 2}: a number is not finite")
