@@ -144,7 +144,8 @@ class DatasetOptions(Options):
         selection = "" if self.frames is None else f" of frames {self.frames}"
         if not found:
             raise DatasetError(
-                f"{self.place} has no frames{selection}; it has {len(places)} in all: correct `path` or `frames`"
+                f"{self.place} has no frames{selection}; it has {len(places)} in all: correct `path` or "
+                "`frames`"
             )
         self._check_options(found)
         warn_of_multiplicities(list(found.values()), f"{self.place}{selection}")
