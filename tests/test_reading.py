@@ -171,6 +171,63 @@ def test_a_cell_among_the_rows(tmp_path):
     assert [atoms.cell.lengths().tolist() for atoms in open_structures(tmp_path / "a.xyz")] == 2 * [[5, 6, 7]]
 
 
+def test_a_cell_among_the_rows_leaves_the_keys_of_the_comment(tmp_path):
+    path = tmp_path / "a.xyz"
+    path.write_text("1\nenergy=-1.5 charge=-1\nHe 0 0 0\nVEC1 5 0 0\nVEC2 0 6 0\n")
+    (atoms,) = AseFile(path=path).read()
+    assert (atoms.get_potential_energy(), atoms.info["charge"]) == (-1.5, -1)
+    assert atoms.cell.lengths().tolist() == [5, 6, 0]
+    assert atoms.pbc.tolist() == [True, True, False]
+    for rows, said in (
+        ("VEC1 5 0\n", "line 4: 'VEC1 5 0' where VEC1 has three"),
+        ("VEC1 5 0 0\nVEC3 0 0 1\n", "line 5: 'VEC3 0 0 1' where VEC2 has"),
+    ):
+        path.write_text(f"1\n\nHe 0 0 0\n{rows}")
+        with pytest.raises(StructureFileError, match=said):
+            list(open_structures(path))
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("energy=T", "frame 0: 'energy' is True, not numbers.*`energy_key`"),
+        ("energy -76.4 unit=eV", "frame 0: 'energy' is True, not numbers.*write `energy=-1.5`"),
+        ("energy=-7.64D+01", "'energy' is not numbers: '-7.64D.01': write exponents as E"),
+        ('energy=1 stress="1 2 3 4 5 6 7 8 9"', "line 2: `stress` is not symmetric"),
+        ('energy=1 virial="1 2 3 4 5 6"', "line 2: `virial` has 6 components.*`virial_key`"),
+        ("energy=1 water, charge 0", r"'charge'\] is True, as a word without a value in a comment line"),
+    ],
+)
+def test_values_of_a_comment_that_mean_something_else(comment, said, tmp_path):
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nHe 0 0 0\n")
+    with pytest.raises(DatasetError, match=said):
+        AseFile(path=tmp_path / "a.xyz").read()
+
+
+def test_a_comment_without_a_value_is_free_text(tmp_path):
+    (tmp_path / "a.xyz").write_text("1\nenergy -76.4, total charge 0, optimised\nHe 0 0 0\n")
+    (atoms,) = open_structures(tmp_path / "a.xyz")
+    assert (atoms.calc, atoms.info) == (None, {})
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_an_exponent_of_fortran_names_its_row(row, tmp_path):
+    rows = ["He 0 0 0", "He 0 0 1", "He 0 0 2"]
+    rows[row] += "D+00"
+    (tmp_path / "a.xyz").write_text("\n".join(["3", "", *rows, ""]))
+    with pytest.raises(StructureFileError, match=rf"line {row + 3}: .*exponents as E, not as D"):
+        list(open_structures(tmp_path / "a.xyz"))
+
+
+def test_a_link_is_the_same_file(tmp_path):
+    write(tmp_path / "a.traj", labelled(2))
+    (tmp_path / "hard.traj").hardlink_to(tmp_path / "a.traj")
+    (tmp_path / "soft.traj").symlink_to(tmp_path / "a.traj")
+    for name in ("hard.traj", "soft.traj"):
+        with pytest.raises(DatasetError, match=rf"{name} twice"):
+            AseFile(path=[tmp_path / "a.traj", tmp_path / name]).read()
+
+
 def test_a_name_with_an_at_sign(tmp_path):
     write(tmp_path / "a@300K.traj", labelled(2))
     write(tmp_path / "a@300K.cif", bulk("Cu"))
@@ -313,7 +370,7 @@ def test_only_selected_frames_are_made(tmp_path):
     text = text_of(labelled(3), tmp_path)
     (tmp_path / "a.xyz").write_text(re.sub(r"H +\S+", "H nonsense", text, count=1))
     assert energies(AseFile(path=tmp_path / "a.xyz", frames="1:").read()) == [1, 2]
-    with pytest.raises(DatasetError, match=r"line 1: frame 0 cannot be read .*nonsense"):
+    with pytest.raises(DatasetError, match=r"line 4: frame 0 cannot be read .*nonsense"):
         AseFile(path=tmp_path / "a.xyz").read()
 
 

@@ -453,6 +453,13 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.parametrize("empty", [np.array([]), np.zeros((0, 3)), [], "", {}])
+def test_an_empty_value_takes_in_no_other_key(empty, tmp_path):
+    atoms = Atoms("H", info={"neighbours": empty, "charge": -1})
+    write_extxyz(tmp_path / "a.xyz", [atoms])
+    assert open_structures(tmp_path / "a.xyz")[0].info["charge"] == -1
+
+
 @settings(max_examples=200)
 @given(st.dictionaries(st.text(min_size=1, max_size=6), VALUES, max_size=4))
 def test_info_comes_back_or_is_left_out(info):

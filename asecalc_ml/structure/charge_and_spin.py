@@ -233,7 +233,8 @@ def _checked(value: Any, what: str, key: str, least: float = -math.inf) -> int:
     if number is None or number < least:
         expected = "a whole number" if least == -math.inf else f"a whole number of at least {least}"
         shown = value.tolist() if hasattr(value, "tolist") else value  # numpy's types are no user's business
-        raise StructureError(f"{what} is {shown!r}, but should be {expected}: {REMEDY[key]}")
+        origin = ", as a word without a value in a comment line reads" if shown is True else ""
+        raise StructureError(f"{what} is {shown!r}{origin}, but should be {expected}: {REMEDY[key]}")
     return number
 
 

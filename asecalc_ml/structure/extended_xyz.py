@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = "species:S:1:pos:R:3"
 #: Keys of a comment that a frame has itself.
 RESERVED = ("Properties", "Lattice", "pbc")
+NEXT_KEY = "asecalc_ml_next"
 
 
 class FrameText:
@@ -132,7 +133,8 @@ def _find_form(key: Any, value: Any) -> Any:
     for form in _forms(value):
         try:
             text = key_val_dict_to_str({key: form})
-            if text.isprintable() and _are_same(key_val_str_to_dict(text), {key: value}):
+            found = key_val_str_to_dict(f"{text} {NEXT_KEY}=1")  # a key without a value takes the next one's
+            if found.pop(NEXT_KEY) == 1 and text.isprintable() and _are_same(found, {key: value}):
                 return form
         except Exception:  # ASE raises various errors for values that it cannot write
             continue

@@ -21,6 +21,9 @@ OPEN = re.compile(r"""["'{[].*""")
 PROPERTIES = re.compile(r'\bProperties\s*=\s*"?([^\s"]+)')
 KEYS = re.compile(r"\b(lattice|properties|pbc)\s*=", re.IGNORECASE)
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+TENSORS = re.compile(r'(?:^|\s)(stress|virial)\s*=\s*(?:"([^"]*)"|\{([^}]*)\})')
+EXPONENT = re.compile(r"\d\.?[dD][+-]?\d")  # of Fortran
+ASYMMETRY = 0.01  # largest part of a stress by which numbers that should be equal may differ
 FEWEST_COLUMNS = 4  # symbol and position
 
 
@@ -84,13 +87,48 @@ class XYZFile(LazyFrames):
         if self._is_extended:
             self._check_comment(begin + 1)
         self._check_rows(begin, end)
+        n_rows = int(self._lines[begin])
+        head = ["1", self._lines[begin + 1] if "=" in self._lines[begin + 1] or not self._is_extended else ""]
+        rows = range(begin + 2, begin + 2 + n_rows)
         try:
-            atoms = self._parsed(self._lines[begin:end])
+            atoms = self._parsed([str(n_rows), head[1], *self._lines[rows.start : rows.stop]])
         except Exception as error:  # ASE's readers raise whatever their parsing meets
-            raise self._error(begin, f"frame {number} cannot be read ({reason(error)})") from error
+            place = self._faulty_line(head, rows)
+            hint = "; write exponents as E, not as D" if EXPONENT.search(self._lines[place]) else ""
+            raise self._error(place, f"frame {number} cannot be read ({reason(error)}{hint})") from error
+        self._set_vectors(atoms, range(rows.stop, end), head[1])
         if len(atoms.constraints) > 1:
             atoms.set_constraint(grouped(atoms))
         return atoms
+
+    def _set_vectors(self, atoms: Atoms, places: range, comment: str) -> None:
+        """Set the cell that ADF writes below the atoms; ASE would leave out the keys of such a frame."""
+        if places and self._is_extended and "Lattice" in comment:
+            raise self._error(places[0], "a cell in rows VEC, and another one as `Lattice`: remove one")
+        for number, place in enumerate(places):
+            name, *numbers = self._lines[place].split()
+            try:
+                atoms.cell[number] = [float(one) for one in numbers]
+                atoms.pbc[number] = True
+            except (ValueError, IndexError):
+                name = None
+            if name != f"VEC{number + 1}":
+                text = f"{_short(self._lines[place])} where VEC{number + 1} has three numbers"
+                raise self._error(place, text)
+
+    def _faulty_line(self, head: list[str], rows: range) -> int:
+        """The first row that cannot be read alone; the comment if no row can."""
+        faulty = [row for row in rows if not self._is_readable([*head, self._lines[row]])]
+        if faulty and self._is_extended and not self._is_readable(["0", head[1]]):
+            return rows.start - 1
+        return faulty[0] if faulty else rows.start - 2
+
+    def _is_readable(self, lines: list[str]) -> bool:
+        try:
+            self._parsed(lines)
+        except Exception:  # ASE's readers raise whatever their parsing meets
+            return False
+        return True
 
     def _parsed(self, lines: list[str]) -> Atoms:
         read = _reader(self._is_extended)
@@ -108,6 +146,13 @@ class XYZFile(LazyFrames):
                 raise self._error(place, f"`{key}` has to be spelled `{SPELLED[key.lower()]}`")
         if _swallows_a_key(comment):
             raise self._error(place, "a quote or bracket is opened and not closed, and keys are lost in it")
+        for key, *texts in TENSORS.findall(comment):
+            if said := _wrong_tensor("".join(texts)):
+                raise self._error(
+                    place,
+                    f"`{key}` {said}. It has to be nine numbers, the rows of a symmetric matrix; rename "
+                    f"the key of six, xx yy zz yz xz xy, and name it with `{key}_key`",
+                )
 
     def _check_rows(self, begin: int, end: int) -> None:
         properties = PROPERTIES.search(self._lines[begin + 1]) if self._is_extended else None
@@ -130,6 +175,19 @@ def _swallows_a_key(comment: str) -> bool:
     """Return True if an unclosed quote or bracket takes in what should be a key and its value."""
     unclosed = OPEN.search(CLOSED.sub("", comment))
     return unclosed is not None and any("=" in text for text in (unclosed[0], *CLOSED.findall(comment)))
+
+
+def _wrong_tensor(text: str) -> str | None:
+    """What is wrong with numbers of which ASE takes six, without a look at the others."""
+    try:
+        numbers = [float(one) for one in text.replace(",", " ").split()]
+    except ValueError:  # an error of ASE's reader
+        return None
+    if len(numbers) != 9:
+        return f"has {len(numbers)} components"
+    pairs = ((numbers[1], numbers[3]), (numbers[2], numbers[6]), (numbers[5], numbers[7]))
+    is_symmetric = all(abs(one - other) <= ASYMMETRY * max(map(abs, numbers)) for one, other in pairs)
+    return None if is_symmetric else "is not symmetric"
 
 
 def reason(error: Exception) -> str:

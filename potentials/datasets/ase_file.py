@@ -11,6 +11,7 @@ from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.labels import LABELS, with_label
 from asecalc_ml.potentials.datasets.options import EnergyUnit, FreeUnits, make_frame
 from asecalc_ml.structure.frames import LazyFrames
+from asecalc_ml.structure.xyz_file import ASYMMETRY, EXPONENT
 from asecalc_ml.units import (
     DIPOLE_UNITS,
     STRESS_UNITS,
@@ -121,7 +122,7 @@ class AseFile(FreeUnits):
 
         if components.size == 9:
             matrix = components.reshape(3, 3)
-            if np.abs(matrix - matrix.T).max() > 0.01 * np.abs(matrix).max():
+            if np.abs(matrix - matrix.T).max() > ASYMMETRY * np.abs(matrix).max():
                 raise DatasetError(
                     f"{self._where(index)}: '{self._key('stress')}' is not symmetric. Nine numbers are the "
                     "rows of a matrix, six are xx yy zz yz xz xy."
@@ -141,10 +142,17 @@ class AseFile(FreeUnits):
         value = _results(atoms).get(key)
         if value is None:
             value = (atoms.arrays if label == "forces" else atoms.info).get(key)
+        if np.asarray(value).dtype.kind == "b":
+            raise DatasetError(
+                f"{self._where(index)}: '{key}' is {value!r}, not numbers. A word without a number, as in a "
+                f"comment `{key}` or `{key}=T`, reads as True: write `{key}=-1.5`, or name the {label} with "
+                f"`{self._option(label)}`"
+            )
         try:
             return None if value is None else np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError):
-            raise DatasetError(f"{self._where(index)}: '{key}' is not numbers: {value!r}") from None
+            remedy = ": write exponents as E, not as D" if EXPONENT.search(str(value)) else ""
+            raise DatasetError(f"{self._where(index)}: '{key}' is not numbers: {value!r}{remedy}") from None
 
     # ------------------------------------------------------------------------------- names of the labels
 

@@ -184,10 +184,11 @@ class DatasetOptions(Options):
         """
         files = [file for entry in self._entries for file in _matching(entry)]
         seen = set()
-        for file in files:
-            if file.resolve() in seen:
+        for file in filter(Path.exists, files):
+            identity = (file.stat().st_dev, file.stat().st_ino)  # also of links, hard ones included
+            if identity in seen:
                 raise DatasetError(f"`path` names {file} twice: its frames would count twice. Name it once")
-            seen.add(file.resolve())
+            seen.add(identity)
         return files
 
     @property
