@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 from ase.io import read, write
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from asecalc_ml.potentials.datasets.sampling import starting_structure
 from asecalc_ml.potentials.torchmdnet import TensorNet
 from asecalc_ml.rundir import RunReader
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, is_same_state, whole_number
+from asecalc_ml.structure.reading import open_structures
 from asecalc_ml.structures import load_structure
 from asecalc_ml.testing import register_untrained
 
@@ -337,6 +339,81 @@ def test_bad_values_of_a_file_name_the_frame(comment, tmp_path):
         assert BAD[comment] in plain
         assert "frame 1" in plain
     assert AseFile(path=path, charge=0, spin=0).read()[1].info["charge"] == 0
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        (
+            "Charge=-1 Multiplicity=2",
+            r"`Charge` \(-1\) is not read as charge: rename it charge or total_charge",
+        ),
+        ("charge=-1 Multiplicity=2", r"`Multiplicity` \(2\) is not read as spin: rename it spin or mult"),
+        ("net_charge=-1", "`net_charge`"),
+        ("tot_charge=-1", "`tot_charge`"),
+        ("q=1", "`q`"),
+        ("mult=3", "`mult`"),
+        ("spin_multiplicity=3", "`spin_multiplicity`"),
+        ("Charge=0 mult=1 q=0 charge=0", None),
+        ("total_charge=-1 Charge=-1 spin=1 multiplicity=2 uhf=1", None),
+        ('q="0.1 0.2 0.3" Spin=singlet', None),
+    ],
+)
+def test_a_state_under_another_name_gives_one_warning(comment, said, tmp_path, recwarn):
+    path = tmp_path / "a.xyz"
+    path.write_text(3 * f"1\n{comment}\nHe 0 0 0\n")
+    list(open_structures(path))
+    found = [str(one.message) for one in recwarn if "not read as" in str(one.message)]
+    assert len(found) == (said is not None)
+    if said:
+        assert re.search(f"a.xyz, frame 0: {said}", found[0])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "state"), [({"charge": -1, "spin": 1}, (-1, 1)), ({"total_charge": 1}, (1, 0)), ({}, (0, 0))]
+)
+def test_a_database_states_charge_and_spin(pairs, state, tmp_path):
+    for suffix in ("db", "json"):
+        with connect(tmp_path / f"a.{suffix}") as database:
+            database.write(oxygen(), level="PBE")
+            database.write(Atoms("O2", [[0, 0, 0], [0, 0, 1.2]]), **pairs)
+        frames = open_structures(tmp_path / f"a.{suffix}")
+        assert charge_and_spin(frames[1]) == state
+
+
+MOLFILE = """
+  drawn
+
+  2  1  0  0  0  0  0  0  0  0999 V2000
+    0.0000    0.0000    0.0000 O   0  {}  0  0  0  0  0  0  0  0  0  0
+    0.0000    0.0000    1.0000 H   0  0  0  0  0  0  0  0  0  0  0  0
+  1  2  1  0  0  0  0
+{}M  END
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "state"),
+    [
+        (5, "M  CHG  1   1  -1\n", (-1, 0)),
+        (5, "", (-1, 0)),
+        (0, "M  CHG  2   1  -2   2   1\n", (-1, 0)),
+        (0, "M  RAD  1   1   2\n", (0, 1)),
+        (4, "", (0, 1)),
+        (0, "", (0, 0)),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mol", "sdf"])
+def test_a_molfile_states_charge_and_radicals(code, lines, state, suffix, tmp_path):
+    end = "$$$$\n" if suffix == "sdf" else ""
+    (tmp_path / f"a.{suffix}").write_text(MOLFILE.format(code, lines) + end)
+    assert charge_and_spin(load_structure(tmp_path / f"a.{suffix}")) == state
+
+
+def test_input_of_gaussian_states_charge_and_spin(tmp_path):
+    text = "# B3LYP/6-31G*\n\ntitle\n\n-1 2\nO 0.0 0.0 0.0\nO 0.0 0.0 1.3\n\n"
+    (tmp_path / "a.com").write_text(text)
+    assert charge_and_spin(load_structure(tmp_path / "a.com")) == (-1, 1)
 
 
 def test_a_rounded_charge_is_not_cut_off(tmp_path):

@@ -302,6 +302,129 @@ def test_an_output_whose_last_step_is_incomplete_warns(tmp_path, monkeypatch):
         assert len(open_structures(tmp_path / "OUTCAR")) == 2
 
 
+JOINED = ["vasp", "gen", "xsf", "mol", "sdf", "gromacs", "res", "turbomole", "castep-cell", "gromos"]
+JOINED += [
+    "struct",
+    "crystal",
+    "abinit-in",
+    "dmol-car",
+    "dmol-incoor",
+    "jsv",
+    "magres",
+    "nwchem-in",
+    "onetep-in",
+]
+
+
+@pytest.mark.parametrize("file_format", JOINED)
+@pytest.mark.parametrize("names", [["H2O", "H2O"], ["H2O", "CH3OH", "O2"], ["O2", "C6H6"]])
+def test_formats_of_one_structure_that_are_put_one_behind_the_other(file_format, names, tmp_path):
+    """ASE reads the first of them, the last, or all as one structure."""
+    parts = []
+    for k, name in enumerate(names):
+        atoms = molecule(name, vacuum=4 + k, pbc=True)
+        write(tmp_path / "one", atoms, format=file_format)
+        assert len(open_structures(tmp_path / "one", file_format)) == 1
+        parts.append((tmp_path / "one").read_text())
+    for between in ("", "\n"):
+        (tmp_path / "all").write_text(between.join(parts))
+        said = "frames, and ASE reads 1|further structure|cannot read"
+        with pytest.raises(StructureFileError, match=said):
+            open_structures(tmp_path / "all", file_format)
+
+
+CONTCAR = """helium
+1.0
+5 0 0
+0 5 0
+0 0 5
+He
+2
+Direct
+0.1 0 0
+0.5 0 0
+
+1.0 0 0
+0 1.0 0
+
+1
+0.5
+0.1 0.2 0.3 0.4
+0.1 0 0
+0.5 0 0
+0.1 0 0
+0.5 0 0
+"""
+
+
+def test_velocities_of_a_contcar_are_no_further_structure(tmp_path):
+    (tmp_path / "CONTCAR").write_text(CONTCAR)
+    assert len(open_structures(tmp_path / "CONTCAR")) == 1
+    (tmp_path / "CONTCAR.gz").write_bytes(gzip.compress(2 * CONTCAR.encode()))
+    with pytest.raises(StructureFileError, match=r"further structure at line 22.*`ase convert FIRST SECOND"):
+        open_structures(tmp_path / "CONTCAR.gz")
+
+
+@pytest.mark.parametrize("n_lines", range(1, 4))
+def test_a_geometry_whose_lines_are_alike_is_one(n_lines, tmp_path):
+    (tmp_path / "geometry.in").write_text("".join(f"atom {k} 0 0 He\n" for k in range(n_lines)))
+    assert [len(atoms) for atoms in open_structures(tmp_path / "geometry.in")] == [n_lines]
+
+
+@pytest.mark.parametrize("suffix", ["traj.gz", "db"])
+def test_archives_of_frames_put_one_behind_the_other(suffix, tmp_path):
+    write(tmp_path / f"a.{suffix}", labelled(2))
+    content = (tmp_path / f"a.{suffix}").read_bytes()
+    assert energies(open_structures(tmp_path / f"a.{suffix}")) == [0, 1]
+    (tmp_path / f"b.{suffix}").write_bytes(2 * content)
+    with pytest.raises(StructureFileError, match="several concatenated files"):
+        open_structures(tmp_path / f"b.{suffix}")
+
+
+DUMP = """ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS pp pp pp
+0 5
+0 5
+0 5
+ITEM: ATOMS id type {}x y z
+1 1 {}0 0 0
+2 2 {}0 0 1
+"""
+DATA = """
+2 atoms
+2 atom types
+0 5 xlo xhi
+0 5 ylo yhi
+0 5 zlo zhi
+
+{}Atoms # atomic
+
+1 1 0 0 0
+2 2 0 0 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("file_format", "without", "named"),
+    [
+        ("lammps-dump-text", DUMP.format("", "", ""), DUMP.format("element ", "O ", "C ")),
+        ("lammps-data", DATA.format(""), DATA.format("Masses\n\n1 15.999\n2 12.011\n\n")),
+    ],
+)
+def test_types_of_lammps_are_no_elements(file_format, without, named, tmp_path):
+    path = tmp_path / "a.lammps"
+    path.write_text(without)
+    assert read(path, format=file_format).get_chemical_symbols() == ["H", "He"]  # what ASE does
+    with pytest.raises(StructureFileError, match=r"types of atoms and not their elements.*: add"):
+        open_structures(path, file_format)
+    path.write_text(named)
+    (atoms,) = open_structures(path, file_format)
+    assert atoms.get_chemical_symbols() == ["O", "C"]
+
+
 def test_h5md_put_behind_another(tmp_path):
     with h5py.File(tmp_path / "a.h5md", "w") as file:
         file["a"] = 1

@@ -25,6 +25,26 @@ from asecalc_ml.errors import StructureError
 if TYPE_CHECKING:
     from ase import Atoms
 
+#: Names in use for the two, without capitals and `_`; and the value that states nothing.
+NAMES = {
+    "charge": ("charge", 0),
+    "totalcharge": ("charge", 0),
+    "totcharge": ("charge", 0),
+    "netcharge": ("charge", 0),
+    "molecularcharge": ("charge", 0),
+    "molcharge": ("charge", 0),
+    "systemcharge": ("charge", 0),
+    "q": ("charge", 0),
+    "spin": ("spin", 0),
+    "unpairedelectrons": ("spin", 0),
+    "nunpaired": ("spin", 0),
+    "uhf": ("spin", 0),
+    "multiplicity": ("spin", 1),
+    "mult": ("spin", 1),
+    "spinmultiplicity": ("spin", 1),
+    "spinmult": ("spin", 1),
+}
+KEYS = {"charge": ("charge", "total_charge"), "spin": ("spin", "multiplicity")}  # those that are read
 ROUNDING = 0.01  # deviation of a sum of rounded partial charges from a whole number
 LARGEST = 2**53  # up to here every whole number is a float64
 
@@ -171,6 +191,26 @@ def warn_of_multiplicities(frames: Sequence[Atoms], source: str) -> None:
             return
 
 
+def means_state(key: Any) -> bool:
+    """True if a key is a name of the charge or the spin, in any spelling."""
+    return _plain(key) in NAMES
+
+
+def unread_state(atoms: Atoms) -> str | None:
+    """Describe an entry of ``info`` that states a charge or a spin and is not read; None without one."""
+    for key, value in atoms.info.items():
+        quantity, neutral = NAMES.get(_plain(key), (None, None))
+        if quantity is None or any(one in atoms.info for one in KEYS[quantity]):
+            continue
+        if whole_number(value) not in (None, neutral):
+            return f"`{key}` ({value}) is not read as {quantity}: rename it {' or '.join(KEYS[quantity])}"
+    return None
+
+
+def _plain(key: Any) -> str:
+    return str(key).lower().replace("_", "").replace("-", "")
+
+
 def whole_number(value: Any) -> int | None:
     """Convert a number, a scalar array or the text of a number; None if it is not whole.
 
@@ -202,7 +242,7 @@ def _number(value: Any) -> float:
 
 
 def _charge(atoms: Atoms) -> int:
-    for key in ("charge", "total_charge"):
+    for key in KEYS["charge"]:
         if key in atoms.info:
             return _checked(atoms.info[key], f"atoms.info[{key!r}]", "charge")
     charges = atoms.arrays.get("initial_charges")

@@ -11,7 +11,6 @@ from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.labels import LABELS, with_label
 from asecalc_ml.potentials.datasets.options import EnergyUnit, FreeUnits, make_frame
 from asecalc_ml.structure.frames import LazyFrames
-from asecalc_ml.structure.xyz_file import ASYMMETRY, EXPONENT
 from asecalc_ml.units import (
     DIPOLE_UNITS,
     STRESS_UNITS,
@@ -120,6 +119,8 @@ class AseFile(FreeUnits):
         import numpy as np
         from ase.stress import full_3x3_to_voigt_6_stress
 
+        from asecalc_ml.structure.xyz_file import ASYMMETRY
+
         if components.size == 9:
             matrix = components.reshape(3, 3)
             if np.abs(matrix - matrix.T).max() > ASYMMETRY * np.abs(matrix).max():
@@ -137,6 +138,8 @@ class AseFile(FreeUnits):
     def _label(self, atoms: Atoms, index: int, label: str) -> np.ndarray | None:
         """A label in the file's units; None where the frame lacks it."""
         import numpy as np
+
+        from asecalc_ml.structure.xyz_file import EXPONENT
 
         key = self._key(label)
         value = _results(atoms).get(key)
