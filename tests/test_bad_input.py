@@ -121,7 +121,7 @@ def test_texts_with_colons_on_the_command_line_stay_texts(nve):
     [
         ("empty.xyz", b"", "holds no structure"),
         ("cut.xyz", b"3\n\nO 0 0 0\n", "line 1: a frame of 3 atoms begins, and 1 rows follow"),
-        ("commas.xyz", b"1\n\nO 0,0 0,0 0,0\n", r"line 1: frame 0 .*could not convert string to float"),
+        ("commas.xyz", b"1\n\nO 0,0 0,0 0,0\n", r"line 3: frame 0 .*could not convert string to float"),
         ("noise.xyz", bytes(range(256)), "bytes that are not UTF-8 text"),
     ],
 )
