@@ -198,6 +198,7 @@ class Analysis(Options):
 
     result: ClassVar[type[Result]]
     reads: ClassVar[str | None] = None  # file of a run that it is made from, by its name in rundir/layout.py
+    needs_times: ClassVar[bool] = False  # whether frames have to be moments in time, as those of dynamics are
 
     def check_start(self, atoms: Atoms) -> None:
         """Refuse what could not be measured in any run from this structure, with an AnalysisError."""
@@ -207,6 +208,16 @@ class Analysis(Options):
         reads = "TRAJECTORY" if type(self).run is Analysis.run else self.reads
         if reads is not None:
             plan.check_written(reads)
+        self._check_times(plan)
+
+    def _check_times(self, run: RunPlan | RunReader) -> None:
+        if self.needs_times:
+            _ = run.frame_interval_fs  # an AnalysisError where there is none
+
+    def begin(self, run: RunReader) -> Measurement:
+        """The measurement of :meth:`prepare`, of a run whose frames are what the analysis needs."""
+        self._check_times(run)
+        return self.prepare(run)
 
     def prepare(self, run: RunReader) -> Measurement:
         """Look at a run and return a measurement that awaits its frames.
@@ -235,7 +246,7 @@ class Analysis(Options):
         AnalysisError
             If there is nothing to measure, or no frame.
         """
-        measurement = self.prepare(run)
+        measurement = self.begin(run)
         for frames in run.frame_chunks():
             measurement.frames(frames)
         return measurement.conclude()

@@ -153,6 +153,7 @@ class Conformers(Analysis):
     """
 
     result: ClassVar = ConformersResult
+    needs_times: ClassVar = True
 
     dihedrals: list[DihedralPattern] | None = Field(
         None, min_length=1, description="such as [C-C-C-O]; empty for one of each bond that can turn"

@@ -73,6 +73,7 @@ class Connectivity(Analysis):
     """Bonds of the starting structure that broke or formed, see :func:`asecalc_ml.topology.bond_changes`."""
 
     result: ClassVar = ConnectivityResult
+    needs_times: ClassVar = True
 
     periodic_frames: int = Field(
         200, gt=0, description="frames of each thousand of a periodic run in which new bonds are looked for"

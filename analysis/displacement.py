@@ -138,6 +138,7 @@ class MeanSquareDisplacement(Analysis):
     """Mean-square displacement by element, of unwrapped positions, and Einstein's diffusion coefficient."""
 
     result: ClassVar = DisplacementResult
+    needs_times: ClassVar = True
 
     relative_to_center_of_mass: bool = Field(
         True, description="take out the movement of the common centre of mass, which a thermostat may cause"

@@ -240,6 +240,7 @@ class DistributionOptions(Analysis):
     """Base of analyses that give the distribution of bond lengths, angles or dihedrals."""
 
     n_atoms: ClassVar[int]
+    needs_times: ClassVar = True
 
     patterns: list[str] | None
     by: Literal["element", "environment", "atoms"] = Field(

@@ -85,7 +85,7 @@ def measure(
     for name, analysis in analyses.items():
         if type(analysis).run is Analysis.run:
             with _noting(problems, name):
-                working[name] = analysis.prepare(run)
+                working[name] = analysis.begin(run)
     if working and (lost := run.n_lost_frames):
         warnings.warn(lost_frames_text(run.n_frames, lost), stacklevel=2)
     for frames in run.frame_chunks() if working else ():

@@ -161,6 +161,7 @@ class RadialDistribution(Analysis):
     """
 
     result: ClassVar = RadialResult
+    needs_times: ClassVar = True
 
     pairs: list[BondPattern] | None = Field(
         None,

@@ -130,6 +130,7 @@ class VibrationalDensity(Analysis):
     """
 
     result: ClassVar = VibrationalResult
+    needs_times: ClassVar = True
 
     resolution_per_cm: float = Field(
         10.0,

@@ -14,11 +14,13 @@ from ase.io import write
 from typer.testing import CliRunner
 
 from asecalc_ml import config, plugins
+from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.cli.md import app as md
 from asecalc_ml.cli.ml import app as ml
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.md_protocols.nve import NVE
+from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.other_units import OTHERS, SYMBOLS, unit_hint, unit_of
 from asecalc_ml.package_cache import PackageCache
 from asecalc_ml.rundir import THERMO, RunPlan, RunReader, layout
@@ -86,6 +88,7 @@ SCAN = {**ETHANOL, "protocol": "scan", "coordinate": "C-O", "start": 1.2, "stop"
         ({"analyses": {"normal-modes": None}}, "nve with these options writes none"),
         ({"analyses": {"relaxation": None}, "protocol": "vibrations", "relax": False}, "writes none"),
         ({"analyses": MSD, "protocol": "relax"}, "no moments in time"),
+        ({"analyses": {"bond-lengths": None}, "protocol": "relax"}, "bond-lengths: frames of a run of relax"),
         ({"analyses": {"bond-lengths": None}, "protocol": "vibrations"}, "made from the trajectory of a run"),
         ({"protocol": "vibrations", "hessian": "autograd"}, "use hessian: finite-differences"),
         ({**SCAN, "coordinate": [0, 9]}, "atoms are numbered from 0 to 8"),
@@ -174,35 +177,36 @@ PARTS = {**TINY, "sequence": [{"ensemble": "nvt", "steps": 20}, {"ensemble": "nv
 del PARTS["steps"]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"protocol": "nve", **TINY},
-        {"protocol": "nve", **TINY, "relax": True, "relax_fmax_eV_A": 0.5, "equilibration_ps": 0.002},
-        {"protocol": "nvt", **TINY},
-        {"protocol": "nvt", **TINY, "thermostat": "langevin"},
-        {"protocol": "nvt", **TINY, "thermostat": "nose-hoover-chain", "temperature_end_K": 310},
-        {"protocol": "nvt", **TINY, "temperature_end_K": 310},
-        {"protocol": "sequence", **PARTS},
-        {"protocol": "sequence", **{**PARTS, "sequence": [{"ensemble": "nvt", "steps": 20}] * 2}},
-        {"protocol": "relax", "relax_fmax_eV_A": 0.5},
-        {"protocol": "vibrations", "relax_fmax_eV_A": 0.5},
-        {"protocol": "vibrations", "relax": False},
-        {**SCAN, "relax": False},
-    ],
-    ids=lambda value: value["protocol"],
-)
+PLANNED = [
+    {"protocol": "nve", **TINY},
+    {"protocol": "nve", **TINY, "relax": True, "relax_fmax_eV_A": 0.5, "equilibration_ps": 0.002},
+    {"protocol": "nvt", **TINY},
+    {"protocol": "nvt", **TINY, "thermostat": "langevin"},
+    {"protocol": "nvt", **TINY, "thermostat": "nose-hoover-chain", "temperature_end_K": 310},
+    {"protocol": "nvt", **TINY, "temperature_end_K": 310},
+    {"protocol": "sequence", **PARTS},
+    {"protocol": "sequence", **{**PARTS, "sequence": [{"ensemble": "nvt", "steps": 20}] * 2}},
+    {"protocol": "relax", "relax_fmax_eV_A": 0.5},
+    {"protocol": "vibrations", "relax_fmax_eV_A": 0.5},
+    {"protocol": "vibrations", "relax": False},
+    {**SCAN, "relax": False},
+]
+
+
+def planned(options: dict) -> ProtocolOptions:
+    options = {**ETHANOL, "structure": "water", **options}
+    return parse_options(options, plugins.get("protocols", options["protocol"]))
+
+
+@pytest.mark.parametrize("options", PLANNED, ids=lambda value: value["protocol"])
 def test_a_run_holds_what_was_planned(tmp_path, options):
     """The numbers of frames and rows, the files, and whether a drift can be measured."""
-    options = {**ETHANOL, "structure": "water", **options} | (
-        {"coordinate": "O-H", "start": 0.9, "stop": 1.1} if options["protocol"] == "scan" else {}
-    )
-    model = parse_options(options, plugins.get("protocols", options["protocol"]))
+    model = planned(options)
     plan, run = model.plan(), model.run(directory=tmp_path / "run", quiet=True)
     written = {name.partition(".")[0] if "trajectory" in name else name for name in os.listdir(run.directory)}
     told = {layout.RELAXED, layout.RELAXATION, layout.EQUILIBRATION, layout.THERMO, layout.TRAJECTORY}
     told |= {layout.HESSIAN, layout.SCAN}
-    told -= {layout.RELAXED} if "scan" in options["protocol"] else set()  # it depends on the kind of scan
+    told -= {layout.RELAXED} if options["protocol"] == "scan" else set()  # it depends on the kind of scan
     assert written & told == plan.files
     if plan.n_frames is not None:
         assert (run.n_frames, len(run.thermo["step"])) == (plan.n_frames, plan.n_rows)
@@ -218,6 +222,35 @@ def _has_conserved(run: RunReader) -> bool:
         return bool(np.isfinite(run.thermo[conserved_column(run)]).all())
     except AnalysisError:
         return False
+
+
+TRANSFER = {"protocol": "transfer", "transfer_to": ["CH4"], "reference": EMT, "runs": 1, "reference_runs": 1}
+MORE = [
+    {**SCAN, "kind": "relaxed", "relax_fmax_eV_A": 0.5},
+    {"protocol": "npt", **TINY},
+    {**TRANSFER, "steps": 4, "equilibration_ps": 0.001},
+]
+
+
+def refusal(function, *arguments, **options) -> bool:
+    """Whether an analysis is refused."""
+    try:
+        function(*arguments, **options)
+    except AnalysisError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("options", [*PLANNED, *MORE], ids=lambda value: value["protocol"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_analyses_are_refused_before_a_run_if_and_only_if_they_are_afterwards(tmp_path, options):
+    atoms = bulk("Cu", cubic=True) if options["protocol"] == "npt" else None
+    model = planned(options)
+    run = model.run(atoms, directory=tmp_path / "run", quiet=True)
+    for name in plugins.names("analyses"):
+        asked = model.model_copy(update={"analyses": {name: None}})
+        before = refusal(asked.check, atoms, directory=tmp_path / "other")
+        assert before == refusal(run_analyses, run.directory, {name: None}), name
 
 
 def test_a_stage_that_does_not_tell_its_files_forbids_no_analysis():
