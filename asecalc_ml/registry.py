@@ -15,14 +15,11 @@ import platformdirs
 from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files import obstacle, write_whole
-from asecalc_ml.model_file import SUFFIX, file_hash, read_card, read_model, save_model
+from asecalc_ml.model_file import SHIPPED, SUFFIX, file_hash, read_card, read_model, save_model
 from asecalc_ml.nearest import nearest_name
 
 #: A list of folders, separated as in PATH; a group's read-only folder comes first, one's own last.
 HOME_VARIABLE = "ASECALC_ML_HOME"
-
-#: Models that ship with the package.
-SHIPPED = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True)

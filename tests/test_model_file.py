@@ -1,6 +1,7 @@
 """Model files that are damaged, foreign or altered are refused, with a remedy; golden values are checked."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from asecalc_ml import MLCalculator, golden
+from asecalc_ml import MLCalculator, golden, model_file
 from asecalc_ml.errors import ConfigError, ModelError, PluginError
 from asecalc_ml.files import write_whole
-from asecalc_ml.model_file import file_hash, read_card, read_model, save_model
+from asecalc_ml.model_file import CHECKSUMS, SHIPPED, SUFFIX, file_hash, read_card, read_model, save_model
 from asecalc_ml.structures import load_structure
 
 
@@ -180,6 +181,27 @@ def test_altered_weights_are_refused(tiny_model_file, tmp_path):
     with pytest.raises(
         ModelError, match=r"does not reproduce its card.*copy the model anew.*asecalc-ml models show"
     ):
+        MLCalculator(path)
+
+
+def test_every_shipped_model_is_listed_with_its_checksum():
+    lines = (SHIPPED / CHECKSUMS).read_text().splitlines()
+    files = sorted(SHIPPED.glob(f"*{SUFFIX}"))
+    assert lines == [f"{file_hash(path)}  {path.name}" for path in files]
+
+
+def test_one_changed_bit_of_a_shipped_model_is_noticed(tmp_path, monkeypatch):
+    """Its golden values are too coarse to show it."""
+    monkeypatch.setattr(model_file, "SHIPPED", tmp_path)
+    shutil.copy(SHIPPED / CHECKSUMS, tmp_path)
+    path = Path(shutil.copy(SHIPPED / "schnet-ethanol.safetensors", tmp_path))
+    assert read_card(path).name == "schnet-ethanol"
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1  # the last bit of the last number
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="has changed since it was written"):
+        read_card(path)
+    with pytest.raises(ModelError, match="has changed since it was written"):
         MLCalculator(path)
 
 
