@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.structure.lattice import reduced
 from asecalc_ml.structure.minimum_image import Lattices
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class FollowedPositions:
     The displacements from frame to frame, each the shortest among the images, are added up from positions
     wrapped into the cell of their frame. Under a barostat the cell carries everything along that lies far
     from the origin; positions that were followed through many cells would swing with it by more than atoms
-    diffuse.
+    diffuse. So the cell that they are wrapped into is the reduced one, with the origin at its centre: the
+    same for all cell vectors that describe the lattice, however skewed. Which vectors these are is decided
+    by the starting structure.
 
     Parameters
     ----------
@@ -76,6 +79,7 @@ class FollowedPositions:
 
     def __init__(self, run: RunReader):
         self._pbc = np.asarray(run.pbc, dtype=bool)
+        self._operation = reduced(run.cell, self._pbc)[1]
         self._wrapped: np.ndarray | None = None
         self._position: np.ndarray | None = None
 
@@ -84,10 +88,14 @@ class FollowedPositions:
         if not self._pbc.any() or len(frames) == 0:
             return frames.positions
         lattices = frames.lattices(self._pbc)
-        wrapped = frames.positions - np.floor(lattices.fractional(frames.positions)) @ lattices.cells
+        wrapped = frames.positions + self._shifts(lattices.fractional(frames.positions)) @ lattices.cells
         if self._wrapped is None:
             self._wrapped, self._position = wrapped[:1], wrapped[0]
         steps = lattices.shortest(wrapped - np.concatenate([self._wrapped, wrapped[:-1]]))
         found = self._position + np.cumsum(steps, axis=0)
         self._wrapped, self._position = wrapped[-1:], found[-1]
         return found
+
+    def _shifts(self, fractional: np.ndarray) -> np.ndarray:
+        """Cell shifts, as those of Lattices, that put atoms into the reduced cell around the origin."""
+        return -np.rint(fractional @ np.linalg.inv(self._operation)) @ self._operation

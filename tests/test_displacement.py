@@ -87,6 +87,41 @@ def test_a_breathing_box_does_not_make_atoms_diffuse():
     assert found[:, 1, 0] - found[0, 1, 0] == pytest.approx(expected - expected[0])
 
 
+EQUIVALENT = {
+    "cubic": np.eye(3),
+    "face-diagonals": [[1, 0, 0], [1, 1, 0], [1, 1, 1]],
+    "skewed": [[1, 0, 0], [6, 1, 0], [0, 0, 1]],
+    "very-skewed": [[1, 0, 0], [40, 1, 0], [-7, 25, 1]],
+}
+
+
+def breathing(vectors, slab: bool = False) -> MemoryRun:
+    """Atoms at rest in fractions of a box whose length fluctuates by 1 %, correlated over fifty frames."""
+    rng, length = np.random.default_rng(0), np.zeros(2000)
+    for k in range(1, 2000):
+        length[k] = 0.98 * length[k - 1] + 0.01 * np.sqrt(1 - 0.98**2) * rng.normal()
+    positions = rng.uniform(0, 10, (30, 3)) * (1 + length[:, None, None])
+    cells = np.asarray(vectors) * 10 * (1 + length[:, None, None])
+    atoms = Atoms("Ar30", positions=positions[0], cell=cells[0], pbc=[True, True, not slab])
+    return MemoryRun(atoms, positions, STEP_FS, cells=cells)
+
+
+@pytest.mark.parametrize("vectors", EQUIVALENT.values(), ids=EQUIVALENT)
+def test_displacements_do_not_depend_on_the_cell_vectors_of_the_lattice(vectors):
+    """In a skewed cell atoms lie far from the origin, and swing farther with the cell."""
+    for relative in (True, False):
+        options = MeanSquareDisplacement(relative_to_center_of_mass=relative)
+        found = options.run(breathing(vectors))["Ar"].msd_A2
+        assert max(found) < 0.01
+        assert found == pytest.approx(options.run(breathing(np.eye(3)))["Ar"].msd_A2, abs=1e-9)
+
+
+def test_equivalent_vectors_of_a_slab():
+    run, skewed = breathing(np.eye(3), slab=True), breathing([[1, 0, 0], [9, 1, 0], [0, 0, 1]], slab=True)
+    one, other = (MeanSquareDisplacement().run(each)["Ar"].msd_A2 for each in (run, skewed))
+    assert one == pytest.approx(other, abs=1e-9)
+
+
 def test_chunks_make_no_difference():
     run = brownian(500, 4)
     measurement = MeanSquareDisplacement().prepare(run)
