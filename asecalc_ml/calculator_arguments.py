@@ -11,6 +11,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 
 from ase.calculators.calculator import Calculator, FileIOCalculator
 
@@ -25,8 +26,9 @@ def check_arguments(kind: Callable, name: str, arguments: Collection[str]) -> No
     """Refuse arguments that a calculator's class would ignore.
 
     Known are the arguments of its constructor and those of its base classes, its ``default_parameters``, and
-    every name that its code reads. Classes that pass all keywords on, as those that write input files do, and
-    functions with ``**kwargs`` take any argument.
+    every name that its code reads. Classes that pass all keywords on, as those that write input files do, or
+    that read entries by names which are not written in their code, and functions with ``**kwargs`` take any
+    argument. Of a ``functools.partial`` the class or function inside decides.
 
     Parameters
     ----------
@@ -46,6 +48,8 @@ def check_arguments(kind: Callable, name: str, arguments: Collection[str]) -> No
     UserWarning
         If the class takes any argument, and the name of one is close to a declared name.
     """
+    while isinstance(kind, partial):
+        kind = kind.func
     declared = _declared(kind)
     if declared.issuperset(arguments):
         return
@@ -163,10 +167,25 @@ def _is_parameters(node: ast.AST) -> bool:
 
 
 def _reaches_whole(node: ast.AST, is_dict: Callable[[ast.AST], bool]) -> bool:
-    """Whether code uses a dictionary other than to read or test an entry, or to give it to ASE's base."""
+    """Whether code uses a dictionary other than to read or test named entries, or give it to ASE's base."""
+    if _reads_computed_name(node, is_dict):
+        return True
     parts = list(ast.iter_child_nodes(node))
     if isinstance(node, ast.Subscript | ast.Compare) or getattr(node, "attr", "items") not in ALL_ENTRIES:
         parts = [part for part in parts if not is_dict(part)]
     if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("__init__", "set"):
         parts = [part for part in parts if getattr(part, "arg", "") is not None]
     return any(is_dict(part) or _reaches_whole(part, is_dict) for part in parts)
+
+
+def _reads_computed_name(node: ast.AST, is_dict: Callable[[ast.AST], bool]) -> bool:
+    """Whether code reads or tests an entry of a dictionary by another name than a literal one."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        key, read = node.slice, [node.value]
+    elif isinstance(node, ast.Compare):
+        key, read = node.left, node.comparators
+    elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("get", "pop", "setdefault"):
+        key, read = next(iter(node.args), None), [node.func.value]
+    else:
+        return False
+    return any(map(is_dict, read)) and not isinstance(key, ast.Constant)

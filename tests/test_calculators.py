@@ -127,6 +127,8 @@ def test_it_is_refused_wherever_a_calculator_is_named(make):
         ("ase.calculators.emt:EMT", "asap_cutof", "asap_cutoff"),
         ("ase.calculators.tip3p:TIP3P", "wdth", "width"),
         ("ase.calculators.lj:LennardJones", "cutoff", None),
+        ("toy_calculators:short_ranged", "sigm", "sigma"),
+        ("toy_calculators:Filled", "alpha", None),
     ],
 )
 def test_arguments_that_are_nowhere_read(kind, key, near, toys):
@@ -142,6 +144,11 @@ def test_arguments_that_are_nowhere_read(kind, key, near, toys):
         ("toy_calculators:PassedOn", {"anything": 1}),
         ("toy_calculators:Iterated", {"anything": 1}),
         ("toy_calculators:from_name", {"device": "cpu"}),
+        ("toy_calculators:Subscripted", {"alpha": 1}),
+        ("toy_calculators:Gotten", {"alpha": 1}),
+        ("toy_calculators:Popped", {"alpha": 1}),
+        ("toy_calculators:Tested", {"alpha": 1}),
+        ("toy_calculators:short_ranged", {"sigma": 3.0, "rc": 6}),
     ],
 )
 def test_arguments_that_may_be_read_are_taken(kind, arguments, toys, recwarn):

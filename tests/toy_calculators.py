@@ -2,12 +2,14 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from ase.build import molecule
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.lj import LennardJones
 
 
 class Springs(Calculator):
@@ -212,6 +214,47 @@ class Iterated(Calculator):
 
     def text(self):
         return " ".join(f"{key}={value}" for key, value in self.parameters.items())
+
+
+class Named(Calculator):
+    """Reads what a list names, which may come from anywhere: here from a subclass."""
+
+    names: ClassVar = ()
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Subscripted(Named):
+    def chosen(self):
+        return {name: self.parameters[name] for name in self.names}
+
+
+class Gotten(Named):
+    def chosen(self):
+        return [self.parameters.get(name, 1) for name in self.names]
+
+
+class Popped(Calculator):
+    def __init__(self, names=(), **kwargs):
+        self.chosen = [kwargs.pop(name, 1) for name in names]
+        super().__init__(**kwargs)
+
+
+class Tested(Named):
+    def chosen(self):
+        return [name for name in self.names if name in self.parameters]
+
+
+class Filled(Named):
+    """Writes entries by names that it computes, and reads none of them."""
+
+    def fill(self):
+        for name in self.names:
+            self.parameters[name] = self.parameters["first"]
+
+
+short_ranged = partial(LennardJones, rc=5)
 
 
 def from_name(name="x", **kwargs):
