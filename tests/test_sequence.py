@@ -8,11 +8,14 @@ from ase.build import molecule
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from asecalc_ml.analysis.pipeline import read_results
 from asecalc_ml.cli import md
+from asecalc_ml.config import dump_yaml
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.resume import resume_run
 from asecalc_ml.md_protocols.sequence import Sequence
+from asecalc_ml.rundir import RunReader
 
 ETHANE = {
     "structure": "C2H6",
@@ -162,3 +165,32 @@ def test_from_yaml_with_a_report(tmp_path):
     result = CliRunner().invoke(md.app, ["validate", str(file)])
     assert result.exit_code == 2
     assert "stepz" in result.output
+
+
+def test_what_one_part_conserves_and_the_other_does_not_leaves_the_analyses(tmp_path):
+    """Only the thermostat's part has a conserved energy of its own, so there is none to fit a drift to."""
+    analyses = ["bond-lengths", "angles", "connectivity", "temperature", "radial-distribution"]
+    file = tmp_path / "mixed.yaml"
+    options = ETHANE | {
+        "protocol": "sequence",
+        "equilibration_ps": 0,
+        "sequence": [{"ensemble": name, "steps": 50} for name in ("nvt", "nve")],  # bussi, and none
+        "directory": str(tmp_path / "run"),
+        "thermo_every": 10,
+    }
+    file.write_text(dump_yaml(options | {"analyses": dict.fromkeys(analyses)}))
+    result = CliRunner().invoke(md.app, ["run", str(file), "--quiet"])
+    assert result.exit_code == 0, result.output
+    run = RunReader(tmp_path / "run")
+    assert run.finished
+    assert np.isfinite(run.thermo["conserved_eV"]).tolist() == [True] * 6 + [False] * 5
+    assert np.isfinite(run.thermo["total_eV"]).all()
+    assert {one.analysis for one in read_results(run.directory)} == {*analyses}
+    (temperature,) = (one for one in read_results(run.directory) if one.analysis == "temperature")
+    assert temperature.mean_K == pytest.approx(run.thermo["temperature_K"].mean())
+    assert (run.directory / "report.html").is_file()
+    refused = options | {"analyses": {"energy-drift": None}, "directory": str(tmp_path / "drift")}
+    file.write_text(dump_yaml(refused))
+    result = CliRunner().invoke(md.app, ["validate", str(file)])
+    assert result.exit_code == 2
+    assert "conserves no energy" in " ".join(result.output.split())
