@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table
 from asecalc_ml.analysis.numbers import with_error
@@ -166,6 +166,13 @@ class MeanSquareDisplacement(Analysis):
         if given is not None and len(set(given)) < len(given):
             raise ValueError("a direction is named twice")
         return given and sorted(given)
+
+    @model_validator(mode="after")
+    def _check_fit(self) -> MeanSquareDisplacement:
+        start, end = self.fit_from_ps, self.fit_to_ps
+        if start is not None and end is not None and start >= end:
+            raise ValueError(f"fit_from_ps ({start:g}) must be below fit_to_ps ({end:g})")
+        return self
 
     def check_plan(self, plan: RunPlan) -> None:
         """Enough frames for the lags of the fit."""

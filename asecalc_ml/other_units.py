@@ -6,6 +6,7 @@ refuse such numbers; this module adds the unit and the value that may have been 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 
 Scale = tuple[float, float]  # factor and offset: value in the option's unit = factor * number + offset
@@ -78,7 +79,7 @@ def unit_hint(name: str, value: float, bounds: Iterable[object]) -> str:
     Examples
     --------
     >>> from annotated_types import Ge, Le
-    >>> unit_hint("timestep_fs", 5e-16, [Ge(0.01), Le(20)])
+    >>> unit_hint("timestep_fs", 5e-16, [Ge(0.001), Le(20)])
     ': the unit is fs; did you mean 0.5 (5e-16 s)?'
     """
     unit, bounds = unit_of(name), list(bounds)
@@ -94,7 +95,10 @@ def unit_hint(name: str, value: float, bounds: Iterable[object]) -> str:
 
 
 def _is_within(value: float, bounds: Iterable[object]) -> bool:
-    tests = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
+    tests = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
     return all(
-        test(getattr(bound, key)) for bound in bounds for key, test in tests.items() if hasattr(bound, key)
+        test(value, getattr(bound, key))
+        for bound in bounds
+        for key, test in tests.items()
+        if hasattr(bound, key)
     )

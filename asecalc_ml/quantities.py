@@ -4,15 +4,15 @@ The bounds are wide: no sensible calculation lies outside. Messages name the uni
 been meant (:mod:`asecalc_ml.other_units`). Options of a single model have their bounds in that model.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Le
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from asecalc_ml.other_units import unit_hint
 
-#: Time step of dynamics. 0.001 was meant in ps, 5e-16 in s; no integrator is stable beyond the upper bound.
-Timestep_fs = Annotated[float, Field(ge=0.01, le=20)]
+#: Time step of dynamics. 5e-4 was meant in ps, 5e-16 in s; no integrator is stable beyond the upper bound.
+Timestep_fs = Annotated[float, Field(ge=0.001, le=20)]
 
 Temperature_K = Annotated[float, Field(ge=0, le=100_000)]
 
@@ -20,8 +20,15 @@ Temperature_K = Annotated[float, Field(ge=0, le=100_000)]
 LONGEST_PS = 100_000.0
 Duration_ps = Annotated[float, Field(ge=0, le=LONGEST_PS)]
 
+
+def _some_friction(given: Any) -> Any:
+    if given == 0 and not isinstance(given, bool):
+        raise ValueError("should be above 0: dynamics without friction are those of protocol nve")
+    return given
+
+
 #: Friction of Langevin dynamics. 1e13 was meant in 1/s.
-Friction_per_ps = Annotated[float, Field(ge=1e-6, le=1e4)]
+Friction_per_ps = Annotated[float, Field(ge=1e-6, le=1e4), BeforeValidator(_some_friction)]
 
 #: Largest force of a relaxed structure. 20 was meant in meV/Å; below the lower bound rounding decides.
 Fmax_eV_A = Annotated[float, Field(ge=1e-8, le=5)]

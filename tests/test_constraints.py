@@ -257,6 +257,12 @@ def test_constraints_that_do_not_go_together_are_refused(constraints):
         check_constraints(ethanol(*constraints))
 
 
+@pytest.mark.parametrize("held", [FixAtoms([0]), FixCartesian([0, 1])], ids=name)
+def test_the_centre_beside_atoms_that_are_held_is_named(held):
+    with pytest.raises(StructureError, match="Remove FixCom: a structure with atoms that are held does not"):
+        check_constraints(ethanol(held, FixCom()))
+
+
 def test_scaled_coordinates_of_a_skewed_cell_are_refused():
     atoms = ethanol(FixScaled([0, 1], (True, False, False)))
     check_constraints(atoms)

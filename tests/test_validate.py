@@ -101,6 +101,10 @@ SCAN = {**ETHANOL, "protocol": "scan", "coordinate": "C-O", "start": 1.2, "stop"
         ({"protocol": "sequence", "sequence": [{"ensemble": "npt"}]}, "constant pressure needs a cell"),
         ({"velocities": "structure", "relax": False}, "the structure has no momenta"),
         ({"stop": {"outside_training_domain": True}}, "needs a model whose card"),
+        ({**LANGEVIN, "friction_per_ps": 0}, "is 0, but should be above 0: dynamics without friction"),
+        ({"protocol": "campaign"}, "line 1: a campaign is no protocol: remove the line"),
+        ({"analyses": {"mean-square-displacement": {"fit_from_ps": 1, "fit_to_ps": 0.5}}},
+         "fit_from_ps (1) must be below fit_to_ps (0.5)"),
         ({"directory": "job.yaml/run"}, "job.yaml is a file"),
         ({"directory": "/proc/job/run"}, "cannot write to /proc/job/run"),
     ],
@@ -410,7 +414,7 @@ def test_an_untouched_template_lacks_what_it_marks_as_required(tmp_path, app, ki
     ("protocol", "option", "value", "hint"),
     [
         ("nve", "timestep_fs", 5e-16, "the unit is fs; did you mean 0.5 (5e-16 s)?"),
-        ("nve", "timestep_fs", 0.001, "the unit is fs; did you mean 1 (0.001 ps)?"),
+        ("nve", "timestep_fs", 0.0005, "the unit is fs; did you mean 0.5 (0.0005 ps)?"),
         ("nve", "timestep_fs", 500, "the unit is fs; did you mean 0.5 (500 as)?"),
         ("npt", "pressure_GPa", 101325, "the unit is GPa; did you mean 0.000101325 (101325 Pa)"),
         ("npt", "barostat_time_fs", 1, "the unit is fs; did you mean 1000 (1 ps)"),
@@ -436,7 +440,7 @@ def test_a_number_in_another_unit_is_refused_with_what_was_meant(file, protocol,
 @pytest.mark.parametrize(
     ("protocol", "options"),
     [
-        ("nve", {"timestep_fs": 0.01, "temperature_K": 0}),
+        ("nve", {"timestep_fs": 0.001, "temperature_K": 0}),
         ("nve", {"timestep_fs": 20, "equilibration_timestep_fs": 0.01, "equilibration_ps": 1e5}),
         ("nvt", {"temperature_K": 0.01, "friction_per_ps": 1e-4, "thermostat_time_fs": 1}),
         ("npt", {"pressure_GPa": -10, "temperature_K": 50_000, "barostat_time_fs": 10}),
@@ -480,6 +484,8 @@ def test_every_unit_is_known_and_hints_are_within_the_bounds():
     assert set(OTHERS) <= set(SYMBOLS)
     assert unit_hint("steps", 3, []) == ""
     assert unit_hint("length_A", 0, [Ge(1)]) == ": the unit is Å"
+    assert unit_hint("temperature_K", 9, [Ge(0), Le(100)]) == ": the unit is K"  # 282.15 is beyond
+    assert unit_hint("length_A", 9, [Le(5.5)]) == ": the unit is Å; did you mean 0.09 (9 pm)?"  # 90 is beyond
     assert unit_hint("length_A", 200, [Ge(1), Le(50)]) == ": the unit is Å; did you mean 2 (200 pm)?"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from asecalc_ml.config import locate
 from asecalc_ml.errors import ConfigError
 
 
@@ -48,6 +49,11 @@ def check_kind(data: Mapping, allowed: tuple[Kind, ...], source: str) -> None:
     ConfigError
         With the commands that are made for it.
     """
+    if data.get("protocol") == "campaign":
+        raise ConfigError(
+            f"{locate(source, data, 'protocol')}: a campaign is no protocol: remove the line `protocol: "
+            f"campaign`, and `{CAMPAIGN.run} {source}` runs the file"
+        )
     kind = kind_of(data)
     if kind is not None and kind not in allowed:
         raise ConfigError(

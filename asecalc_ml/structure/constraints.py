@@ -118,6 +118,11 @@ def check_constraints(atoms: Atoms) -> None:
             f"ASE cannot keep the constraints of the structure ({names}: {error}): look for bonds that "
             "follow from others, and leave them out"
         ) from error
+    if not kept and _holds_centre_and_places(atoms):
+        raise StructureError(
+            f"ASE does not keep the constraints of the structure in dynamics ({names}): FixCom moves atoms "
+            "that are held. Remove FixCom: a structure with atoms that are held does not drift"
+        )
     if not kept:
         raise StructureError(
             f"ASE does not keep the constraints of the structure in dynamics ({names}): they act on the same "
@@ -186,6 +191,12 @@ def _check_known(atoms: Atoms) -> None:
             f"the degrees of freedom under {names} are not known, nor is a temperature ({reasons}). "
             f"For dynamics remove what is named, or use {', '.join(HELD)}"
         )
+
+
+def _holds_centre_and_places(atoms: Atoms) -> bool:
+    """Whether FixCom stands beside constraints that tie atoms to space in all directions."""
+    held = np.vstack([HELD[type(one).__name__](one, atoms) for one in atoms.constraints])
+    return any(map(is_centre, atoms.constraints)) and len(complement(held)) == 0
 
 
 def _is_kept(atoms: Atoms) -> bool:
