@@ -64,9 +64,8 @@ class FollowedPositions:
     The displacements from frame to frame, each the shortest among the images, are added up from positions
     wrapped into the cell of their frame. Under a barostat the cell carries everything along that lies far
     from the origin; positions that were followed through many cells would swing with it by more than atoms
-    diffuse. So the cell that they are wrapped into is the reduced one, with the origin at its centre: the
-    same for all cell vectors that describe the lattice, however skewed. Which vectors these are is decided
-    by the starting structure.
+    diffuse. So the cell that they are wrapped into is the reduced one, with the origin at its centre, however
+    skewed the given cell vectors are. Which vectors these are is decided by the starting structure.
 
     Parameters
     ----------

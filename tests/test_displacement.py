@@ -116,6 +116,16 @@ def test_displacements_do_not_depend_on_the_cell_vectors_of_the_lattice(vectors)
         assert found == pytest.approx(options.run(breathing(np.eye(3)))["Ar"].msd_A2, abs=1e-9)
 
 
+LONG = [[-3, 11, -7], [2, -11, 7], [-2, 8, -5]]  # determinant 1
+
+
+@pytest.mark.parametrize("shifts", [np.eye(3), LONG], ids=["short", "long"])
+def test_lattices_with_several_reduced_cells_swing_no_farther(shifts):
+    options = MeanSquareDisplacement(relative_to_center_of_mass=False)
+    face_centred = 0.7 * (1 - np.eye(3))
+    assert max(options.run(breathing(shifts @ face_centred))["Ar"].msd_A2) < 0.01
+
+
 def test_equivalent_vectors_of_a_slab():
     run, skewed = breathing(np.eye(3), slab=True), breathing([[1, 0, 0], [9, 1, 0], [0, 0, 1]], slab=True)
     one, other = (MeanSquareDisplacement().run(each)["Ar"].msd_A2 for each in (run, skewed))
