@@ -534,7 +534,7 @@ def test_frames_are_those_of_all_files_one_after_the_other(files, path, frames, 
 
 
 def test_several_files_are_named_by_their_entries(files):
-    assert AseFile(path=["c.xyz", "[ab].xyz"]).label == "c, [ab]"
+    assert AseFile(path=["c.xyz", "[ab].xyz"]).label == "c, [ab].xyz"
     assert AseFile(path="*.xyz", name="mine").label == "mine"
 
 
