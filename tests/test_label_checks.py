@@ -1,6 +1,7 @@
 """The summary of labels: no false alarm on real data, and every fault that is put into them is found."""
 
 import json
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import bulk
+from ase.build import add_adsorbate, bulk, fcc100, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
@@ -340,10 +341,35 @@ def test_copies_are_found_moved_turned_and_renumbered(periodic):
     assert group[5] == group[2]
 
 
+def test_crystals_that_differ_in_the_place_of_one_element_are_no_copies():
+    """A B2 cell and an adatom: shifts between elements leave the sizes of structure factors alone."""
+    random, alloys, slabs = np.random.default_rng(0), [], []
+    for _ in range(40):
+        alloys.append(bulk("CuAu", "cesiumchloride", a=3.0))
+        alloys[-1].rattle(0.1, rng=random)
+    for x, y in np.ndindex(8, 8):
+        slabs.append(fcc100("Cu", (2, 2, 3), vacuum=8))
+        add_adsorbate(slabs[-1], "O", 1.2, (0.31 * x + 0.01 * y, 0.27 * y))
+    for frames in (alloys, slabs):
+        assert len(set(find_copies(frames))) == len(frames)
+    copy = slabs[5].copy()
+    copy.positions = 0.4 - copy.positions
+    assert find_copies([slabs[5], slabs[6], copy]).tolist() == [0, 1, 0]
+
+
+def test_copies_of_one_frame_by_the_thousand_take_seconds():
+    """Pairs of 20,000 copies are 200 million; each is compared with one."""
+    benzene = molecule("C6H6")
+    start = time.perf_counter()
+    assert set(find_copies([benzene.copy() for _ in range(20_000)])) == {0}
+    assert time.perf_counter() - start < 20
+
+
 def test_copies_with_other_energies_are_a_contradiction():
     water = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     frames = [labelled(water.copy(), energy=energy) for energy in (-10.0, -10.2)]
-    assert ["different energies" in text for text in examine({"data": frames}).warnings] == [True]
+    (text,) = examine({"data": frames}).warnings
+    assert text.startswith("a structure occurs more than once with different energies")
     other_state = labelled(water.copy(), energy=-3.0)
     other_state.info["charge"] = 1
     assert examine({"data": [frames[0], other_state]}).warnings == []
@@ -415,6 +441,15 @@ def test_frames_that_lack_labels_or_a_cell_are_looked_at_all_the_same():
     report = examine({"data": frames})
     assert ["cell" in text for text in report.warnings] == [True]
     assert report.n_frames == {"data": 4}
+
+
+def test_frames_of_which_none_has_a_cell_are_summarised():
+    """pbc without a lattice."""
+    frames = [Atoms("Ar2", [[0, 0, 0], [3 + 0.1 * k, 0, 0]], pbc=True) for k in range(12)]
+    frames = [labelled(atoms, energy=-1.0) for atoms in frames]
+    report = examine({"data": frames})
+    assert ["12 frames cannot be searched" in text for text in report.warnings] == [True]
+    assert report.compositions == {"Ar2": 12}
 
 
 # --- where a user meets them --------------------------------------------------------------------------------
@@ -495,3 +530,15 @@ def test_labelled_structures_are_kept_where_they_are_refused(tmp_path, monkeypat
     refused = CliRunner().invoke(app, ["data", "label", *arguments])
     assert (refused.exit_code, (tmp_path / "out.xyz").exists()) == (2, True)
     assert "out.xyz is written" in " ".join(refused.output.split())
+
+
+def test_structures_without_finite_positions_are_left_out_before_they_are_labelled(tmp_path, monkeypatch):
+    frames = [bulk("Cu", cubic=True) for _ in range(3)]
+    frames[1].positions[2, 0] = np.nan
+    write(tmp_path / "copper.traj", frames)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["copper.traj", "--reference", "ase.calculators.lj:LennardJones", "--output", "out.xyz"]
+    with pytest.warns(UserWarning, match="1 of 3 structures are left out; structure 1: positions not finite"):
+        done = CliRunner().invoke(app, ["data", "label", *arguments])
+    assert done.exit_code == 0
+    assert len(read("out.xyz", ":")) == 2

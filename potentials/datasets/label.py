@@ -11,6 +11,8 @@ from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ase import Atoms
     from ase.calculators.calculator import BaseCalculator
 
@@ -27,8 +29,9 @@ def label_file(
 ) -> int:
     """Energies and forces of the structures in a file, written as extended XYZ.
 
-    A structure on which the reference fails is left out, and a warning says so. Forces are written where the
-    reference has them, stress where it has one and a cell has a volume.
+    A structure whose positions or cell are not finite, or on which the reference fails, is left out, and a
+    warning says so. Forces are written where the reference has them, stress where it has one and a cell has a
+    volume.
 
     Parameters
     ----------
@@ -91,6 +94,7 @@ def label_file(
 def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
 
+    _check_finite({"positions": atoms.positions, "cell": atoms.cell.array})
     constraints = atoms.constraints
     atoms.set_constraint()  # it would hide forces
     atoms.calc = calculator
@@ -99,11 +103,16 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
         labels["forces"] = atoms.get_forces()
     if atoms.cell.rank == 3 and "stress" in calculator.implemented_properties:
         labels["stress"] = atoms.get_stress()
-    if not all(np.isfinite(value).all() for value in labels.values()):
-        raise DatasetError("a label is not finite")
+    _check_finite(labels)
     atoms.calc = SinglePointCalculator(atoms, **labels)
     atoms.set_constraint(constraints)
     return atoms
+
+
+def _check_finite(quantities: Mapping[str, float | np.ndarray]) -> None:
+    for name, values in quantities.items():
+        if not np.isfinite(values).all():
+            raise DatasetError(f"{name} not finite")
 
 
 def _tell(failures: list[str], n_structures: int, path: Path) -> None:

@@ -18,25 +18,26 @@ from asecalc_ml.potentials.datasets.label_checks.labelled import (
 )
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.lattice import complete
+from asecalc_ml.structure.minimum_image import minimum_image
 
 #: Copies agree in every distance within this, Å: less than the fourth decimal of a file, and a hundredth of
 #: what an atom moves in a femtosecond.
 TOLERANCE_A = 2e-4
 PROJECTIONS = 6
+WAVES = np.array([k for k in np.ndindex(3, 3, 3) if any(k)])
 #: Energies of copies conflict where they differ by more, eV an atom: forces of 10 eV/Å make 0.002 of the
 #: tolerance of positions.
 CONFLICT_EV_ATOM = 0.01
-WAVES = np.array([k for k in np.ndindex(3, 3, 3) if any(k)])
 
 
 def find_copies(frames: Sequence[Atoms]) -> np.ndarray:
     """A number for each frame, shape (n_frames,), that copies share.
 
     Only frames of the same composition, charge and spin are compared.
-    Molecules are compared by their sorted distances, for each pair of elements; periodic structures by the
-    cell's lengths and angles and by structure factors of each element, which do not change where all atoms
-    move, are wrapped or are listed in another order. One atom, or two, are never called copies: a series
-    of one distance has many that are nearly equal.
+    Molecules are compared by their sorted distances, for each pair of elements. Periodic structures have the
+    same lengths and angles of the cell, and fractional coordinates that a translation, or an inversion and
+    a translation, bring onto each other in any order. One atom, or two, without a cell are never called
+    copies: a series of one distance has many that are nearly equal.
     """
     classes: dict[tuple, list[int]] = defaultdict(list)
     for index, atoms in enumerate(frames):
@@ -60,33 +61,53 @@ def conflict_warnings(group: np.ndarray, labels: Labelled) -> Iterator[str]:
     conflicts = np.flatnonzero(highest - lowest > CONFLICT_EV_ATOM)
     if len(conflicts):
         first = np.flatnonzero(group == conflicts[np.argmax((highest - lowest)[conflicts])])[:2]
+        count = "a structure occurs" if len(conflicts) == 1 else f"{len(conflicts)} structures occur"
         yield (
-            f"{len(conflicts)} structures occur more than once with different energies, such as "
+            f"{count} more than once with different energies, such as "
             f"{' and '.join(labels.names[k] for k in first)}. Leave out those of another method or state"
         )
 
 
 def _links(frames: Sequence[Atoms], same: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of copies; candidates are near in a few projections of what they are compared by."""
+    """Pairs of copies that connect all copies; candidates are near in a few projections of fingerprints."""
     periodic, n_atoms = frames[same[0]].pbc.any(), len(frames[same[0]])
     fingerprints = _crystal if periodic else _distances
-    size = max(1, COORDINATES_AT_ONCE // (n_atoms * (1 if periodic else n_atoms)))
+    size = max(1, COORDINATES_AT_ONCE // n_atoms**2)
     parts = [same[start : start + size] for start in range(0, len(same), size)]
     first = fingerprints([frames[same[0]]])
     directions = np.random.default_rng(0).normal(size=(first.shape[1], PROJECTIONS))
     directions /= np.abs(directions).sum(axis=0)  # so that a projection is off by TOLERANCE_A at most
     projected = np.concatenate([fingerprints([frames[k] for k in part]) @ directions for part in parts])
-    found = cKDTree(projected).query_pairs(TOLERANCE_A, p=np.inf, output_type="ndarray")
-    return [(int(same[a]), int(same[b])) for a, b in _confirmed(frames, same, found, fingerprints)]
+
+    def confirmed(found: np.ndarray) -> np.ndarray:
+        chunks = np.split(same[found], range(size, len(found), size))
+        return np.concatenate([_are_copies(frames, pairs, fingerprints) for pairs in chunks])
+
+    # copies of one frame, however many, are compared with that frame alone
+    _, leaders, leader = np.unique(
+        np.floor(projected / TOLERANCE_A), axis=0, return_index=True, return_inverse=True
+    )
+    followers = np.setdiff1d(np.arange(len(same)), leaders)
+    following = np.stack([leaders[leader.ravel()[followers]], followers], axis=1)
+    follows = confirmed(following)
+    apart = np.union1d(leaders, followers[~follows])
+    near = apart[cKDTree(projected[apart]).query_pairs(TOLERANCE_A, p=np.inf, output_type="ndarray")]
+    links = np.concatenate([following[follows], near[confirmed(near)]])
+    return [(int(same[a]), int(same[b])) for a, b in links]
 
 
-def _confirmed(frames, same: np.ndarray, found: np.ndarray, fingerprints) -> np.ndarray:
-    if len(found) == 0:
-        return found
-    needed, number = np.unique(found, return_inverse=True)
-    a, b = number.reshape(found.shape).T
-    whole = fingerprints([frames[same[k]] for k in needed])
-    return found[np.abs(whole[a] - whole[b]).max(axis=1) < TOLERANCE_A]
+def _are_copies(frames: Sequence[Atoms], pairs: np.ndarray, fingerprints) -> np.ndarray:
+    """Whether the frames of each pair, shape (n_pairs, 2), are copies."""
+    if len(pairs) == 0:
+        return np.empty(0, bool)
+    needed, number = np.unique(pairs, return_inverse=True)
+    a, b = number.reshape(pairs.shape).T
+    whole = fingerprints([frames[k] for k in needed])
+    alike = np.abs(whole[a] - whole[b]).max(axis=1) < TOLERANCE_A
+    if fingerprints is _crystal:
+        for k in np.flatnonzero(alike):
+            alike[k] = _same_crystal(*(frames[index] for index in pairs[k]))
+    return alike
 
 
 def _distances(frames: Sequence[Atoms]) -> np.ndarray:
@@ -101,15 +122,55 @@ def _distances(frames: Sequence[Atoms]) -> np.ndarray:
 
 
 def _crystal(frames: Sequence[Atoms]) -> np.ndarray:
-    """Lengths and cosines of the cell, and sizes of structure factors by element."""
-    rows = []
+    """The cell, and where atoms lie relative to those of the rarest element, in Å.
+
+    Lengths and cosines of the cell, sorted distances, and real parts of products of structure factors, scaled
+    so that they change by less than an atom moves.
+    """
+    numbers = frames[0].numbers
+    elements, counts = np.unique(numbers, return_counts=True)
+    rarest, rows = elements[np.argmin(counts)], []
     for atoms in frames:
         cell = complete(atoms.cell.array, atoms.pbc)
         lengths = np.linalg.norm(cell, axis=1)
-        fractions = atoms.positions @ np.linalg.pinv(cell)
-        # an open direction has no wave that suits it: its own length is 1 Å
-        waves = np.exp(2j * np.pi * (fractions * np.where(atoms.pbc, 1.0, 0.1)) @ WAVES.T)
-        factors = [np.abs(waves[atoms.numbers == z].sum(axis=0)) for z in np.unique(atoms.numbers)]
         metric = (cell / lengths[:, None]) @ (cell / lengths[:, None]).T
-        rows.append(np.concatenate([lengths, metric[np.triu_indices(3, 1)], *factors]))
+        vectors = atoms.positions[None] - atoms.positions[atoms.numbers == rarest][:, None]
+        distances = np.linalg.norm(minimum_image(vectors, atoms.cell.array, atoms.pbc), axis=2)
+        by_element = [np.sort(distances[:, atoms.numbers == z], axis=None) for z in elements]
+        waves = np.exp(2j * np.pi * atoms.positions @ np.linalg.inv(cell) @ (WAVES * atoms.pbc).T)
+        factors = np.array([waves[atoms.numbers == z].mean(axis=0) for z in elements])
+        products = (factors * factors[np.argmin(counts)].conj()).real * lengths.min() / (8 * np.pi * 3**0.5)
+        rows.append(np.concatenate([lengths, metric[np.triu_indices(3, 1)], *by_element, *products]))
     return np.array(rows)
+
+
+def _same_crystal(one: Atoms, other: Atoms) -> bool:
+    """Whether a translation brings the fractional coordinates, or the inverted ones, onto each other."""
+    elements, counts = np.unique(one.numbers, return_counts=True)
+    rarest = elements[np.argmin(counts)]
+    start, end = _scaled(one), _scaled(other)
+    box = np.where(one.pbc, np.linalg.norm(complete(one.cell.array, one.pbc), axis=1), 0.0)
+    tree = cKDTree(_in_box(end, other.numbers, box), boxsize=[*box, 0.0])
+    anchor = np.argmax(one.numbers == rarest)
+    for sign in (1, -1):
+        for target in end[other.numbers == rarest]:
+            moved = sign * (start - start[anchor]) + target
+            off, match = tree.query(_in_box(moved, one.numbers, box))
+            if off.max() < 4 * TOLERANCE_A and len(np.unique(match)) == len(one):
+                return True
+    return False
+
+
+def _scaled(atoms: Atoms) -> np.ndarray:
+    """Fractional coordinates times the lengths of the cell's vectors, Å."""
+    cell = complete(atoms.cell.array, atoms.pbc)
+    return atoms.positions @ np.linalg.inv(cell) * np.linalg.norm(cell, axis=1)
+
+
+def _in_box(positions: np.ndarray, numbers: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Coordinates within a periodic box, and the element as one more, shape (n_atoms, 4)."""
+    periods = np.where(box > 0, box, np.inf)
+    shifts = np.floor(positions / periods) * np.where(box > 0, box, 0.0)
+    wrapped = positions - shifts
+    wrapped = np.where((box > 0) & (wrapped >= box), 0.0, wrapped)  # -1e-20 is wrapped to the length itself
+    return np.column_stack([wrapped, numbers])

@@ -116,8 +116,9 @@ def _mixed_units(labels: Labelled, explained: set[int]) -> Iterator[str]:
 
 def _of_one_composition(labels: Labelled) -> Iterator[np.ndarray]:
     _, table, of_frame = labels.compositions
+    known = np.isfinite(labels.energies) & labels.with_cell
     for composition in range(len(table)):
-        frames = np.flatnonzero((of_frame == composition) & np.isfinite(labels.energies))
+        frames = np.flatnonzero((of_frame == composition) & known)
         if len(frames) >= FEWEST:
             yield frames
 

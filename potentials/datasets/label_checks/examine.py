@@ -101,9 +101,11 @@ def _contradictions(labels: Labelled, pairs: NearPairs, slope: Slope, fit: Energ
 
 
 def _formulas(labels: Labelled) -> Counter:
+    _, _, of_frame = labels.compositions
+    _, first, n_frames = np.unique(of_frame, return_index=True, return_counts=True)
     formulas: Counter = Counter()
-    for kind in labels.kinds:
-        formulas[formula_of(labels.frames[kind[0]].numbers)] += len(kind)
+    for index, n in zip(first, n_frames, strict=True):
+        formulas[formula_of(labels.frames[index].numbers)] += int(n)
     return formulas
 
 

@@ -72,13 +72,23 @@ class Labelled:
         return [np.array(kind) for kind in kinds.values()]
 
     @cached_property
+    def with_cell(self) -> np.ndarray:
+        """Whether each frame is a molecule or has a cell that is one."""
+        found = np.zeros(len(self), bool)
+        found[np.concatenate([np.empty(0, int), *self.kinds])] = True
+        return found
+
+    @cached_property
     def compositions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Elements, numbers of their atoms in each composition, and the composition of each frame."""
-        elements = np.unique(np.concatenate([self.frames[kind[0]].numbers for kind in self.kinds]))
+        alike: dict[bytes, list[int]] = defaultdict(list)
+        for index, atoms in enumerate(self.frames):
+            alike[atoms.numbers.tobytes()].append(index)
+        numbers = [self.frames[same[0]].numbers for same in alike.values()]
+        elements = np.unique(np.concatenate([np.empty(0, int), *numbers]))
         counts = np.zeros((len(self), len(elements)))
-        for kind in self.kinds:
-            numbers = self.frames[kind[0]].numbers
-            counts[kind] = [np.count_nonzero(numbers == z) for z in elements]
+        for same, of_same in zip(alike.values(), numbers, strict=True):
+            counts[same] = [np.count_nonzero(of_same == z) for z in elements]
         table, of_frame = np.unique(counts, axis=0, return_inverse=True)
         return elements, table, of_frame.ravel()
 
