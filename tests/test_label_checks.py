@@ -202,6 +202,101 @@ def test_sampled_water_agrees_with_itself(sampled):
     assert report.slope == pytest.approx(1, abs=0.02)
 
 
+def scan(
+    symbols: str, distances: np.ndarray, energy: Callable[[float], float], slope: Callable[[float], float]
+) -> list[Atoms]:
+    """A diatomic along a line."""
+    return [
+        labelled(
+            Atoms(symbols, [[0, 0, 0], [0, 0, r]]),
+            energy=energy(r),
+            forces=np.array([[0, 0, slope(r)], [0, 0, -slope(r)]]),
+        )
+        for r in distances
+    ]
+
+
+def morse(symbols: str, distances: np.ndarray, depth: float, a: float, r0: float) -> list[Atoms]:
+    def bond(r):
+        return np.exp(-a * (r - r0))
+
+    return scan(
+        symbols,
+        distances,
+        lambda r: depth * ((1 - bond(r)) ** 2 - 1) - 3500,
+        lambda r: 2 * depth * a * bond(r) * (1 - bond(r)),
+    )
+
+
+def power_law(symbols: str, distances: np.ndarray, terms: dict[int, float]) -> list[Atoms]:
+    return scan(
+        symbols,
+        distances,
+        lambda r: sum(c * r**n for n, c in terms.items()),
+        lambda r: sum(n * c * r ** (n - 1) for n, c in terms.items()),
+    )
+
+
+def springs(base: Atoms, n_frames: int, width_A: float = 0.08) -> list[Atoms]:
+    """Each atom on a spring of 5 eV/Å² at its site."""
+    random, frames = np.random.default_rng(0), []
+    for _ in range(n_frames):
+        moved = random.normal(scale=width_A, size=(len(base), 3))
+        moved -= moved.mean(axis=0)
+        atoms = base.copy()
+        atoms.positions += moved
+        frames.append(labelled(atoms, energy=-8.9 * len(base) + 2.5 * (moved**2).sum(), forces=-5 * moved))
+    return frames
+
+
+def two_magnetic_states() -> list[Atoms]:
+    """Iron with moments, which ASE gives it, and without at the same geometries."""
+    magnetic = springs(bulk("Fe", cubic=True) * (2, 2, 2), 20)
+    frames = copies(magnetic)
+    for atoms in frames:
+        atoms.set_initial_magnetic_moments(np.zeros(len(atoms)))
+        atoms.calc.results["energy"] += 0.5 * len(atoms)
+    return magnetic + frames
+
+
+def minima(noise_eV_A: float) -> list[Atoms]:
+    random = np.random.default_rng(0)
+    return [
+        labelled(
+            molecule(name),
+            energy=-13.0,
+            forces=random.normal(scale=noise_eV_A, size=(len(molecule(name)), 3)),
+        )
+        for name in ("H2O", "CH4", "NH3", "C2H6", "C6H6", "CH3OH")
+    ]
+
+
+ARGON, TUNGSTEN = {-12: 4 * 0.0104 * 3.4**12, -6: -4 * 0.0104 * 3.4**6}, {-5: 500.0, -1: -1.0}
+LEGITIMATE = {
+    "H2": lambda: morse("H2", np.linspace(0.55, 4, 30), 4.7, 1.95, 0.741),
+    "NO, coarse": lambda: morse("NO", np.linspace(0.9, 2.8, 20), 6.6, 2.7, 1.15),
+    "NO, far": lambda: morse("NO", np.linspace(1, 5, 40), 6.6, 2.7, 1.15),
+    "NO, mostly apart": lambda: morse("NO", np.linspace(0.9, 6, 100), 6.6, 2.7, 1.15),
+    "argon": lambda: power_law("Ar2", np.linspace(3.4, 9, 30), ARGON),
+    "ions apart": lambda: power_law("NaCl", np.linspace(5, 12, 40), {-1: -14.4}),
+    "repulsion and a metal": lambda: [
+        *power_law("W2", np.linspace(0.7, 3, 24), TUNGSTEN),
+        *springs(bulk("W", cubic=True) * (2, 2, 2), 40),
+    ],
+    "compressed cesium": lambda: springs(bulk("Cs", "fcc", a=4.4, cubic=True), 5, 0.02),
+    "dense hydrogen": lambda: springs(bulk("H", "bcc", a=1.7, cubic=True) * (3, 3, 3), 5, 0.02),
+    "two magnetic states": two_magnetic_states,
+    "printed forces": lambda: minima(1e-6),
+    "converged minima": lambda: minima(3e-3),
+}
+
+
+@pytest.mark.parametrize("name", LEGITIMATE)
+def test_legitimate_labels_cause_no_warning(name):
+    """Scans of bonds with steep walls, atoms far apart or under pressure, hidden states and noise."""
+    assert examine({name: LEGITIMATE[name]()}).warnings == []
+
+
 # --- faults that are found ----------------------------------------------------------------------------------
 
 
@@ -247,6 +342,19 @@ def with_an_overlap(frames: Sequence[Atoms]) -> None:
 
 
 KCAL = units.kcal / units.mol
+
+
+def with_reversed_forces(frames: Sequence[Atoms]) -> None:
+    for atoms in frames:
+        atoms.calc.results["forces"] = atoms.calc.results["forces"][::-1].copy()
+
+
+def with_energies_of_others(frames: Sequence[Atoms]) -> None:
+    energies = [atoms.calc.results["energy"] for atoms in frames]
+    for atoms, energy in zip(frames, np.roll(energies, 1), strict=True):
+        atoms.calc.results["energy"] = energy
+
+
 NEEDS_FORCES = {
     "gradients": (with_forces(-1), "gradients in place of forces"),
     "gradients in a part": (with_forces(-1, 0.3), "gradients in place of forces"),
@@ -259,6 +367,7 @@ NEEDS_FORCES = {
     "eV and eV/Bohr": (with_forces(units.Bohr), "energies in eV and forces in eV/Bohr"),
     "Hartree/Bohr in a part": (with_forces(1 / HARTREE_PER_BOHR, 0.3), "forces in Hartree/Bohr"),
     "energies per atom": (with_energies(lambda e, n: e / n), "energies per atom"),
+    "forces of other atoms": (with_reversed_forces, "energies and forces do not belong together"),
     "noise": (with_noise, "do not add up to zero"),
 }
 ANY = {
@@ -291,6 +400,14 @@ def test_faults_of_real_data_are_found(name, fault, shared_data):
     frames = copies(real(name, shared_data))
     make(frames)
     _assert_found(frames, message)
+
+
+@pytest.mark.parametrize("name", ["rmd17-ethanol", "rmd17-uracil", "rmd17-benzene"])
+@pytest.mark.parametrize("n_frames", [100, 1000])
+def test_energies_of_other_frames_are_found(name, n_frames, shared_data):
+    frames = copies(real(name, shared_data)[:n_frames])
+    with_energies_of_others(frames)
+    _assert_found(frames, "do not belong together")
 
 
 @pytest.mark.slow

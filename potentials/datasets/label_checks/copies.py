@@ -15,8 +15,8 @@ from asecalc_ml.potentials.datasets.label_checks.labelled import (
     COORDINATES_AT_ONCE,
     Labelled,
     cell_problem,
+    state,
 )
-from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.lattice import complete
 from asecalc_ml.structure.minimum_image import minimum_image
 
@@ -33,7 +33,7 @@ CONFLICT_EV_ATOM = 0.01
 def find_copies(frames: Sequence[Atoms]) -> np.ndarray:
     """A number for each frame, shape (n_frames,), that copies share.
 
-    Only frames of the same composition, charge and spin are compared.
+    Only frames of the same composition, charge, spin and magnetic moments are compared.
     Molecules are compared by their sorted distances, for each pair of elements. Periodic structures have the
     same lengths and angles of the cell, and fractional coordinates that a translation, or an inversion and
     a translation, bring onto each other in any order. One atom, or two, without a cell are never called
@@ -42,9 +42,7 @@ def find_copies(frames: Sequence[Atoms]) -> np.ndarray:
     classes: dict[tuple, list[int]] = defaultdict(list)
     for index, atoms in enumerate(frames):
         if (len(atoms) > 2 or atoms.pbc.any()) and cell_problem(atoms) is None:
-            classes[(np.sort(atoms.numbers).tobytes(), atoms.pbc.tobytes(), *charge_and_spin(atoms))].append(
-                index
-            )
+            classes[(np.sort(atoms.numbers).tobytes(), atoms.pbc.tobytes(), state(atoms))].append(index)
     links = [pair for same in classes.values() if len(same) > 1 for pair in _links(frames, np.array(same))]
     i, j = np.array(links, dtype=int).reshape(-1, 2).T
     graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(frames), len(frames)))

@@ -23,7 +23,9 @@ NOBLE_GASES = (2, 10, 18, 36, 54, 86)  # no covalent radius says how near they c
 #: to 0.99, the median 0.90 to 1.04, the last decile 0.93 to 1.15; a wrong unit multiplies them by 0.1, 0.53,
 #: 1.89 or 10.
 TOO_SHORT, TOO_LONG = 0.7, 1.6
-TYPICAL = 1.0
+#: Median once the unit is corrected, and last over first decile at most: compressed metals (fcc Cs at 4.4 Å
+#: has 0.64) and molecules on their way apart do not look like another unit.
+CORRECTED, NARROW = (0.8, 1.15), 1.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,8 @@ class Distances:
     unreadable : dict
         What is wrong with the cell or the positions of a frame, by its number.
     ratios : list of array
-        Distance of each atom to its nearest over the sum of covalent radii; infinite where none is near.
+        Distance of each atom to its nearest over the sum of covalent radii; infinite where none is near. Not
+        of pairs, noble gases and hydrogen alone, which no bond holds at a distance.
     n_searched : int
         Frames whose distances are known; the others were looked through for overlaps alone.
     """
@@ -94,7 +97,8 @@ def _all_distances(found: Distances, numbers: np.ndarray, frames: np.ndarray, po
         found.overlaps.append(Overlap(int(frames[row]), int(i[k]), int(j[k]), float(distances[row, k])))
     relative = np.full((len(frames), len(numbers), len(numbers)), np.inf)
     relative[:, i, j] = relative[:, j, i] = distances / _radii(numbers, i, j)
-    found.ratios.append(relative.min(axis=2)[:, _bound(numbers)].ravel())
+    if len(numbers) > 2:
+        found.ratios.append(relative.min(axis=2)[:, _bound(numbers)].ravel())
 
 
 def _search(found: Distances, atoms: Atoms, index: int, whole: bool) -> None:
@@ -118,7 +122,7 @@ def _search(found: Distances, atoms: Atoms, index: int, whole: bool) -> None:
         _note_shortest(found, atoms.numbers, i, j, distances)
         nearest = np.full(len(atoms), np.inf)
         np.minimum.at(nearest, i, distances / _radii(atoms.numbers, i, j))
-        if len(atoms) > 1 or len(distances):
+        if len(atoms) > 2 or (len(atoms) != 2 and len(distances)):
             found.ratios.append(nearest[_bound(atoms.numbers)])
 
 
@@ -134,7 +138,8 @@ def _radii(numbers: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 
 
 def _bound(numbers: np.ndarray) -> np.ndarray:
-    return ~np.isin(numbers, NOBLE_GASES)
+    """Atoms whose distances covalent radii tell something of; hydrogen alone may be of any density."""
+    return ~np.isin(numbers, NOBLE_GASES) & (numbers != 1).any()
 
 
 def _note_shortest(
@@ -187,7 +192,9 @@ def _unit_warning(found: Distances) -> str | None:
         0.53: "positions in Å read as Bohr: leave `length_unit` at Angstrom",
         10.0: "positions in Å read as nm: leave `length_unit` at Angstrom",
     }
-    factor = min(likely, key=lambda value: abs(np.log(middle / TYPICAL / value)))
+    factor = min(likely, key=lambda value: abs(np.log(middle / value)))
+    if not CORRECTED[0] < middle / factor < CORRECTED[1] or high > NARROW * low:
+        return None
     return (
         f"distances to the nearest atom are {middle:.2f} times the sum of covalent radii (median; 1 is "
         f"usual), which looks like {likely[factor]}"

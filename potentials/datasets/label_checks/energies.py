@@ -16,7 +16,8 @@ from asecalc_ml.potentials.datasets.label_checks.units import mixed_units_text, 
 BEYOND_CHEMISTRY_EV = 15.0
 #: A frame among at least ten of its composition, with as many bonds, but so far off in energy.
 FAR_DEVIATIONS, FAR_EV_ATOM, FEWEST = 60.0, 1.0, 10
-BONDED = 1.3  # times the sum of covalent radii
+BONDED, COMPRESSED = 1.3, 0.7  # times the sum of covalent radii
+MANY_COMPRESSED = 0.3  # of the frames of a composition: their energies are no measure for the others
 #: Misfit of shares of elements over misfit of numbers of atoms: 2.6 to 2,300 for the total energies of the
 #: sets tried, 0.0005 to 0.37 once these are divided by the number of atoms.
 PER_ATOM = 0.5
@@ -71,6 +72,7 @@ def energy_warnings(labels: Labelled, fit: EnergyFit, explained: set[int]) -> It
     yield from _mixed_units(labels, explained)
     off = [k for k in _beyond_chemistry(labels, fit) if k not in explained]
     off += [k for k in _far_from_their_composition(labels) if k not in {*off, *explained}]
+    off = _not_compressed(labels, fit, off)
     if off:
         yield _outlier_warning(labels, fit, np.array(sorted(off)))
 
@@ -136,20 +138,39 @@ def _far_from_their_composition(labels: Labelled) -> list[int]:
         candidates = frames[off > max(FAR_DEVIATIONS * deviation(per_atom), FAR_EV_ATOM)]
         if 0 < len(candidates) <= len(frames) // 4:
             usual = np.median([_bonds(labels, k) for k in np.setdiff1d(frames, candidates)[:20]])
-            far += [int(k) for k in candidates if _bonds(labels, k) >= 0.9 * usual]
+            if usual > 0:
+                far += [int(k) for k in candidates if 0.9 * usual <= _bonds(labels, k) <= 1.1 * usual]
     return far
 
 
-def _bonds(labels: Labelled, index: int) -> int:
-    """Number of pairs of atoms within 1.3 times the sum of covalent radii."""
+def _not_compressed(labels: Labelled, fit: EnergyFit, off: list[int]) -> list[int]:
+    """Without frames that lie high because atoms repel each other, and frames that are compared with such."""
+    if not off:
+        return []
+    _, _, of_frame = labels.compositions
+    known, kept = np.isfinite(labels.energies) & labels.with_cell, []
+    repelled = {}
+    for composition in np.unique(of_frame[off]):
+        frames = np.flatnonzero((of_frame == composition) & known)
+        spread_out = frames[:: max(1, len(frames) // 20)]
+        repelled[composition] = np.mean([_bonds(labels, k, COMPRESSED) > 0 for k in spread_out])
+    for k in off:
+        high = fit.left[k] > 0 and _bonds(labels, k, COMPRESSED) > 0
+        if not high and not repelled[of_frame[k]] > MANY_COMPRESSED:
+            kept.append(k)
+    return kept
+
+
+def _bonds(labels: Labelled, index: int, within: float = BONDED) -> int:
+    """Number of pairs of atoms within so many sums of covalent radii."""
     from ase.data import covalent_radii
 
     atoms = labels.frames[index]
     radii = covalent_radii[atoms.numbers]
-    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, 2 * BONDED * radii.max())
+    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, 2 * within * radii.max())
     i, j = pairs.edge_index
     vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
-    return int((np.linalg.norm(vectors, axis=1) < BONDED * (radii[i] + radii[j])).sum())
+    return int((np.linalg.norm(vectors, axis=1) < within * (radii[i] + radii[j])).sum())
 
 
 def _outlier_warning(labels: Labelled, fit: EnergyFit, frames: np.ndarray) -> str:

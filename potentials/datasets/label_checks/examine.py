@@ -22,6 +22,7 @@ from asecalc_ml.potentials.datasets.label_checks.forces import (
     measure_slope,
     mixed_forces,
     slope_warning,
+    unrelated_text,
 )
 from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled
 from asecalc_ml.potentials.datasets.label_checks.near import NearPairs, near_pairs
@@ -95,6 +96,8 @@ def _contradictions(labels: Labelled, pairs: NearPairs, slope: Slope, fit: Energ
     mixed = None if wrong else mixed_forces(pairs)
     if mixed and mixed.misfit_eV < misfit_of(pairs, factor, offsets):
         wrong, offsets = mixed.text(labels.names), []
+    if not wrong and not offsets and slope.unrelated:
+        wrong = unrelated_text(slope)
     yield from filter(None, [wrong])
     yield from offset_warnings(offsets, labels)
     yield from energy_warnings(labels, fit, {int(k) for offset in offsets for k in offset.frames})

@@ -14,10 +14,16 @@ FEWEST_PAIRS = 10
 #: Factors of a part of the frames have to explain so much of the differences, and to leave so little of what
 #: is left without them: 0.8 to 1 in the sets tried. Fewer frames than this share are outliers, and no part.
 MIXED_EXPLAINED, MIXED_GAIN, MIXED_SHARE, SWEEPS = 0.6, 0.5, 0.02, 8
+#: Pairs of which both frames have the factor, and the logarithm by which their slope may miss it: at the wall
+#: of a dissociation curve a factor mends pairs of a steep and a flat frame, but not those of two steep ones.
+MIXED_PAIRS, MIXED_SLOPE = 4, 0.4
 NEAREST_SHARE = 0.25  # of the near pairs, the nearest, give the slope
 
 #: Share of the energy differences that the forces have to explain before a slope is believed.
 EXPLAINED = 0.5
+#: Forces of other frames or other atoms explain less, and miss more times the rule's own error: 0 to 0.05,
+#: and 0.68 to 15, in sets with exchanged energies or forces, 0.70 to 1 and 0 to 0.5 in correct ones.
+UNRELATED, UNRELATED_ERROR, UNRELATED_PAIRS, SMALL_EV = 0.2, 0.6, 40, 0.005
 #: A slope between these is 1 with the trapezoidal rule's error; the nearest mistake is 1.89 (Å and Bohr).
 SLOPES = (0.7, 1.4)
 
@@ -33,11 +39,15 @@ class Slope:
     explained : float
         1 - ⟨|ΔE - slope × prediction|⟩ / ⟨|ΔE|⟩.
     n_pairs : int
+    misfit_eV, error_eV : float
+        Mean of |ΔE - prediction|, and of what the trapezoidal rule may be off by.
     """
 
     slope: float
     explained: float
     n_pairs: int
+    misfit_eV: float = 0.0
+    error_eV: float = 0.0
 
     @property
     def decided(self) -> bool:
@@ -46,6 +56,12 @@ class Slope:
     @property
     def right(self) -> bool:
         return SLOPES[0] < self.slope < SLOPES[1]
+
+    @property
+    def unrelated(self) -> bool:
+        """Whether the forces say nothing of the energies."""
+        beyond_error = self.misfit_eV > max(UNRELATED_ERROR * self.error_eV, SMALL_EV)
+        return self.n_pairs >= UNRELATED_PAIRS and self.explained < UNRELATED and beyond_error
 
 
 def measure_slope(pairs: NearPairs) -> Slope:
@@ -57,7 +73,9 @@ def measure_slope(pairs: NearPairs) -> Slope:
     if len(pairs) == 0 or total == 0:
         return Slope(1.0, 0.0, len(pairs))
     slope = _weighted_median(pairs.difference / pairs.work, np.abs(pairs.work))
-    return Slope(slope, 1 - float(np.abs(pairs.difference - slope * pairs.work).sum() / total), len(pairs))
+    explained = 1 - float(np.abs(pairs.difference - slope * pairs.work).sum() / total)
+    misfit = float(np.abs(pairs.difference - pairs.work).mean())
+    return Slope(slope, explained, len(pairs), misfit, float(pairs.error.mean()))
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -76,6 +94,15 @@ def slope_warning(slope: Slope, pairs: NearPairs) -> str | None:
     )
     sizes = np.unique(pairs.n_atoms)
     return f"{start}{name_factor(slope.slope, int(sizes[0]) if len(sizes) == 1 else None)}"
+
+
+def unrelated_text(slope: Slope) -> str:
+    """Forces that belong to other frames, or to other atoms."""
+    return (
+        f"energies and forces do not belong together: between {slope.n_pairs} pairs of near frames the "
+        f"forces explain {100 * slope.explained:.0f} % of the energy changes. Look for energies or forces of "
+        "other frames, forces of atoms in another order, or electronic states that nothing tells apart"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +148,19 @@ def mixed_forces(pairs: NearPairs) -> MixedForces | None:
     for factor in force_factors():
         factors = _factors_of_frames(pairs, a, b, len(ids), factor)
         misfit, changed = _misfit(pairs, a, b, factors), factors != 1
-        if misfit < largest and MIXED_SHARE < changed.mean() < 1 - MIXED_SHARE:
+        convincing = MIXED_SHARE < changed.mean() < 1 - MIXED_SHARE
+        if misfit < largest and convincing and _has_factor(pairs[changed[a] & changed[b]], factor):
             found.append(MixedForces(factor, ids[changed], len(ids), misfit))
     return min(found, key=lambda mixed: mixed.misfit_eV, default=None)
+
+
+def _has_factor(pairs: NearPairs, factor: float) -> bool:
+    """Whether frames that are near each other and have the factor both, show it."""
+    pairs = pairs[pairs.work != 0]
+    if len(pairs) < MIXED_PAIRS:
+        return False
+    slope = _weighted_median(pairs.difference / pairs.work, np.abs(pairs.work))
+    return slope * factor > 0 and abs(np.log(slope / factor)) < MIXED_SLOPE
 
 
 def _factors_of_frames(pairs: NearPairs, a: np.ndarray, b: np.ndarray, n: int, factor: float) -> np.ndarray:

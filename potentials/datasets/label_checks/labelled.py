@@ -61,14 +61,14 @@ class Labelled:
 
     @cached_property
     def kinds(self) -> list[np.ndarray]:
-        """Numbers of the frames that list the same elements in the same order, in the same state.
+        """Numbers of the frames that list the same elements in the same order, in the same :func:`state`.
 
         Frames whose cell is no cell are in none.
         """
         kinds: dict[tuple, list[int]] = defaultdict(list)
         for index, atoms in enumerate(self.frames):
             if cell_problem(atoms) is None:
-                kinds[(atoms.numbers.tobytes(), atoms.pbc.tobytes(), *charge_and_spin(atoms))].append(index)
+                kinds[(atoms.numbers.tobytes(), atoms.pbc.tobytes(), state(atoms))].append(index)
         return [np.array(kind) for kind in kinds.values()]
 
     @cached_property
@@ -98,6 +98,12 @@ class Labelled:
         for start in range(0, len(kind), size):
             part = kind[start : start + size]
             yield part, np.array([self.frames[index].positions for index in part])
+
+
+def state(atoms: Atoms) -> tuple:
+    """Charge, spin and initial magnetic moments in whole Bohr magnetons: what else an energy depends on."""
+    moments = np.round(atoms.get_initial_magnetic_moments()).astype(int)
+    return (*charge_and_spin(atoms), moments.tobytes() if moments.any() else b"")
 
 
 def cell_problem(atoms: Atoms) -> str | None:

@@ -37,6 +37,10 @@ class NearPairs:
         E_b - E_a.
     work_a, work_b : array, shape (n_pairs,), eV
         -½ F · (r_b - r_a) with the forces of either frame, 0 where a frame has none.
+    error : array, shape (n_pairs,), eV
+        What the rule may be off by. Where the force on one atom along its way changes steadily, the integral
+        lies within half of the change times the way; errors of several atoms are added as squares. Without
+        forces 0.
     n_atoms : array of int, shape (n_pairs,)
     with_forces : array of bool, shape (n_pairs,)
         Whether both frames have forces.
@@ -48,6 +52,7 @@ class NearPairs:
     difference: np.ndarray
     work_a: np.ndarray
     work_b: np.ndarray
+    error: np.ndarray
     n_atoms: np.ndarray
     with_forces: np.ndarray
 
@@ -74,7 +79,7 @@ def near_pairs(labels: Labelled, random: np.random.Generator) -> NearPairs:
     size = int(np.clip(FRAMES_IN_ALL // max(len(kinds), 1), 20, FRAMES_OF_A_KIND))
     found = [_among(labels, sample(kind, size, random), random) for kind in kinds[:FRAMES_IN_ALL]]
     empty = np.empty(0)
-    parts = [NearPairs(*[empty.astype(int)] * 2, *[empty] * 4, empty.astype(int), empty.astype(bool)), *found]
+    parts = [NearPairs(*[empty.astype(int)] * 2, *[empty] * 5, empty.astype(int), empty.astype(bool)), *found]
     names = [field.name for field in fields(NearPairs)]
     return NearPairs(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
@@ -104,14 +109,19 @@ def _among(labels: Labelled, kind: np.ndarray, random: np.random.Generator) -> N
     i, j = np.array(sorted(pairs), dtype=int).reshape(-1, 2).T
     steps, turned = _displacements(positions[i], positions[j], forces[j], periodic)
     with_forces = np.isfinite(forces[i] + forces[j]).all(axis=(1, 2))
-    work_a, work_b = (-0.5 * np.nan_to_num((f * steps).sum(axis=(1, 2))) for f in (forces[i], turned))
+    works = [-0.5 * (f * steps).sum(axis=2) for f in (forces[i], turned)]
+    error = np.sqrt(((works[1] - works[0]) ** 2).sum(axis=1))
+    shortest = _shortest(positions, distances, periodic)
     size = np.sqrt((steps**2).sum(axis=(1, 2)) / positions.shape[1])
     found = NearPairs(
         kind[i],
         kind[j],
-        size / max(_shortest(positions, periodic), 1e-9),
+        size / np.maximum(np.minimum(shortest[i], shortest[j]), 1e-9),
         labels.energies[kind[j]] - labels.energies[kind[i]],
-        *(np.where(with_forces, work, 0.0) for work in (work_a, work_b)),
+        *(
+            np.where(with_forces, values, 0.0)
+            for values in (works[0].sum(axis=1), works[1].sum(axis=1), error)
+        ),
         np.full(len(i), positions.shape[1]),
         with_forces,
     )
@@ -138,16 +148,19 @@ def _distances(positions: np.ndarray, periodic: _Periodic, random: np.random.Gen
     return np.linalg.norm(periodic.nearest(positions[:, j] - positions[:, i]), axis=2)
 
 
-def _shortest(positions: np.ndarray, periodic: _Periodic) -> float:
-    """Median over atoms and a few frames of the distance to the nearest atom, Å."""
-    few = positions[:: max(1, len(positions) // 5)]
-    n_atoms, nearest = positions.shape[1], []
-    for atoms in few:
+def _shortest(positions: np.ndarray, distances: np.ndarray, periodic: _Periodic) -> np.ndarray:
+    """Shortest distance of each frame, Å; of many atoms the median over atoms and a few frames."""
+    n_frames, n_atoms = positions.shape[:2]
+    if n_atoms == 1:
+        return np.full(n_frames, np.inf)
+    if n_atoms * (n_atoms - 1) // 2 <= DISTANCES:
+        return distances.min(axis=1)
+    nearest = []
+    for atoms in positions[:: max(1, n_frames // 5)]:
         for atom in range(0, n_atoms, max(1, n_atoms // 20)):
             others = np.delete(atoms, atom, axis=0)
-            if len(others):
-                nearest.append(np.linalg.norm(periodic.nearest(others - atoms[atom]), axis=1).min())
-    return float(np.median(nearest)) if nearest else np.inf
+            nearest.append(np.linalg.norm(periodic.nearest(others - atoms[atom]), axis=1).min())
+    return np.full(n_frames, np.median(nearest))
 
 
 def _displacements(

@@ -12,6 +12,8 @@ from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled
 #: Largest sum of a frame's forces in units of F_rms √(3 n_atoms), which is 1 for forces independent of each
 #: other. Tightly converged calculations have below 0.001, liquid water 0.02 and the ionic liquid 0.13.
 NET_FORCE = 0.3
+#: Errors of a component that are expected of any calculation, eV/Å.
+NOISE_EV_A = 0.01
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,19 @@ def measure_net_forces(labels: Labelled) -> NetForces:
     if not known.any():
         return NetForces(None, None, None, np.empty(0, int))
     rms = float(np.sqrt(squares[known].sum() / (3 * labels.n_atoms[known].sum())))
-    ratio = np.where(known, net, 0.0) / (np.sqrt(3 * labels.n_atoms) * rms + 1e-12)
+    allowed = np.sqrt(3 * labels.n_atoms) * max(NET_FORCE * rms, NOISE_EV_A)
     worst = int(np.argmax(np.where(known, net, -1.0)))
-    several = labels.n_atoms > 1
-    return NetForces(rms, float(net[worst]), worst, np.flatnonzero((ratio > NET_FORCE) & several))
+    too_large = np.where(known, net, 0.0) > allowed
+    return NetForces(rms, float(net[worst]), worst, np.flatnonzero(too_large & (labels.n_atoms > 1)))
 
 
 def net_force_warnings(net: NetForces, labels: Labelled) -> Iterator[str]:
     """Forces that do not add up to zero."""
     if not len(net.suspicious):
         return
+    count = "a frame" if len(net.suspicious) == 1 else f"{len(net.suspicious)} frames"
     yield (
-        f"forces of {len(net.suspicious)} frames do not add up to zero, {labels.names[net.largest_frame]} "
+        f"forces of {count} do not add up to zero, {labels.names[net.largest_frame]} "
         f"has {net.largest:.3g} eV/Å in all: no potential that depends on distances can have that. Look for "
         "fixed atoms whose forces were set to zero, an external field, or noise"
     )

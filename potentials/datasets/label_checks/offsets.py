@@ -19,6 +19,7 @@ from asecalc_ml.potentials.datasets.label_checks.units import mixed_units_text, 
 #: A single frame is off its neighbors by so many median deviations (in none of the sets tried by more than
 #: 17) and so many eV: other electronic states, which near frames may truly have, lie lower.
 OUTLIER, OUTLIER_EV = 40.0, 3.0
+BEYOND_ERROR = 2.0  # times what the forces may be off by, at the median pair
 #: Smallest offset of a part of the frames, eV, and smallest share that is a part.
 OFFSET_EV, SMALLEST_CLUSTER = 0.5, 0.05
 #: Pairs between the two parts, in units of what chance gives. Frames of another method lie among the others;
@@ -48,7 +49,7 @@ def find_offsets(pairs: NearPairs, slope: float) -> list[Offset]:
     for index in range(n_parts):
         members = np.flatnonzero(part == index)
         if len(members) >= FEWEST_PAIRS:
-            found += _offsets_among(ids, members, zero, a, b)
+            found += _offsets_among(ids, members, zero, a, b, pairs.error)
     return found
 
 
@@ -68,7 +69,12 @@ def _zeros(a: np.ndarray, b: np.ndarray, unexplained: np.ndarray, n: int) -> np.
 
 
 def _offsets_among(
-    ids: np.ndarray, members: np.ndarray, zero: np.ndarray, a: np.ndarray, b: np.ndarray
+    ids: np.ndarray,
+    members: np.ndarray,
+    zero: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    error: np.ndarray,
 ) -> list[Offset]:
     values = zero[members] - np.median(zero[members])
     spread = deviation(values)
@@ -78,11 +84,16 @@ def _offsets_among(
         few = upper if upper.mean() <= 0.5 else ~upper
         inside = np.zeros(len(ids), bool)
         inside[members[few]] = True
-        crossing = (inside[a] != inside[b])[np.isin(a, members)].mean() / (2 * share * (1 - share))
-        if crossing > CROSSING or distance > BEYOND_STATES_EV:
+        crosses = (inside[a] != inside[b]) & np.isin(a, members)
+        crossing = crosses.sum() / np.isin(a, members).sum() / (2 * share * (1 - share))
+        known = distance > BEYOND_ERROR * np.median(error[crosses])
+        if known and (crossing > CROSSING or distance > BEYOND_STATES_EV):
             return [Offset(ids[members[few]], ids[members[~few]], distance * (1 if few is upper else -1))]
         return []
     far = np.abs(values) > max(OUTLIER * spread, OUTLIER_EV)
+    for k in np.flatnonzero(far):
+        of_frame = error[(a == members[k]) | (b == members[k])]
+        far[k] = abs(values[k]) > BEYOND_ERROR * np.median(of_frame)
     return [Offset(ids[members[[k]]], ids[members[~far]], float(values[k])) for k in np.flatnonzero(far)]
 
 
