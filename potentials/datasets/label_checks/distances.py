@@ -154,7 +154,7 @@ def _note_shortest(
 
 def distance_warnings(found: Distances, labels: Labelled) -> Iterator[str]:
     """Coinciding atoms, positions in another unit, and cells that cannot be read."""
-    unit = _unit_warning(found)
+    unit = length_unit_warning(found)
     if unit is not None:
         yield unit
     elif found.overlaps:
@@ -174,7 +174,8 @@ def _overlap_warning(found: Distances, labels: Labelled) -> str:
     )
 
 
-def _unit_warning(found: Distances) -> str | None:
+def length_unit_warning(found: Distances) -> str | None:
+    """Positions in another unit; None where distances are those of atoms."""
     ratios = np.concatenate(found.ratios) if found.ratios else np.empty(0)
     if len(ratios) == 0:
         return None
@@ -187,8 +188,9 @@ def _unit_warning(found: Distances) -> str | None:
     if high > TOO_SHORT and low < TOO_LONG:
         return None
     likely = {
-        0.1: "positions in nm read as Å: give `length_unit: nm`",
-        1.89: "positions in Bohr read as Å: give `length_unit: Bohr`",
+        0.1: "positions in nm read as Å: give `length_unit: nm`, and `forces_unit` unless forces are per nm",
+        1.89: "positions in Bohr read as Å: give `length_unit: Bohr`, and `forces_unit` unless forces are "
+        "per Bohr",
         0.53: "positions in Å read as Bohr: leave `length_unit` at Angstrom",
         10.0: "positions in Å read as nm: leave `length_unit` at Angstrom",
     }

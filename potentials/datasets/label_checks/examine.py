@@ -10,7 +10,11 @@ from ase import Atoms
 
 from asecalc_ml.card import formula_of
 from asecalc_ml.potentials.datasets.label_checks.copies import conflict_warnings, find_copies
-from asecalc_ml.potentials.datasets.label_checks.distances import distance_warnings, measure_distances
+from asecalc_ml.potentials.datasets.label_checks.distances import (
+    distance_warnings,
+    length_unit_warning,
+    measure_distances,
+)
 from asecalc_ml.potentials.datasets.label_checks.energies import (
     EnergyFit,
     energy_warnings,
@@ -62,7 +66,7 @@ def examine(
     group, copies = _copies(parts, training)
     warnings = [
         *distance_warnings(distances, labels),
-        *_contradictions(labels, pairs, slope, fit),
+        *([] if length_unit_warning(distances) else _contradictions(labels, pairs, slope, fit)),
         *net_force_warnings(net, labels),
         *conflict_warnings(group, labels),
         *(_copies_text(n, len(parts[part]), part) for part, n in copies.items() if n),
@@ -100,6 +104,8 @@ def _contradictions(labels: Labelled, pairs: NearPairs, slope: Slope, fit: Energ
         wrong = unrelated_text(slope)
     yield from filter(None, [wrong])
     yield from offset_warnings(offsets, labels)
+    if any(len(offset.frames) > 1 for offset in offsets):  # they spoil the fit of one energy per element
+        return
     yield from energy_warnings(labels, fit, {int(k) for offset in offsets for k in offset.frames})
 
 

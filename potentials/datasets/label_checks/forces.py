@@ -100,8 +100,9 @@ def unrelated_text(slope: Slope) -> str:
     """Forces that belong to other frames, or to other atoms."""
     return (
         f"energies and forces do not belong together: between {slope.n_pairs} pairs of near frames the "
-        f"forces explain {100 * slope.explained:.0f} % of the energy changes. Look for energies or forces of "
-        "other frames, forces of atoms in another order, or electronic states that nothing tells apart"
+        f"forces explain {100 * slope.explained:.0f} % of the energy changes. Look for a part of the frames "
+        "whose forces have another sign or unit, energies or forces of other frames, forces of atoms in "
+        "another order, or electronic states that nothing tells apart"
     )
 
 
