@@ -23,7 +23,7 @@ from asecalc_ml.structure.minimum_image import minimum_image
 #: Copies agree in every distance within this, Å: less than the fourth decimal of a file, and a hundredth of
 #: what an atom moves in a femtosecond.
 TOLERANCE_A = 2e-4
-PROJECTIONS = 6
+PROJECTIONS, MOST_DISTANCES = 6, 1000
 WAVES = np.array([k for k in np.ndindex(3, 3, 3) if any(k)])
 #: Energies of copies conflict where they differ by more, eV an atom: forces of 10 eV/Å make 0.002 of the
 #: tolerance of positions.
@@ -122,8 +122,9 @@ def _distances(frames: Sequence[Atoms]) -> np.ndarray:
 def _crystal(frames: Sequence[Atoms]) -> np.ndarray:
     """The cell, and where atoms lie relative to those of the rarest element, in Å.
 
-    Lengths and cosines of the cell, sorted distances, and real parts of products of structure factors, scaled
-    so that they change by less than an atom moves.
+    Lengths and cosines of the cell, real parts of products of structure factors, scaled so that they change
+    by about as much as atoms move, and sorted distances where these are few. Candidates are compared atom by
+    atom afterwards.
     """
     numbers = frames[0].numbers
     elements, counts = np.unique(numbers, return_counts=True)
@@ -132,11 +133,16 @@ def _crystal(frames: Sequence[Atoms]) -> np.ndarray:
         cell = complete(atoms.cell.array, atoms.pbc)
         lengths = np.linalg.norm(cell, axis=1)
         metric = (cell / lengths[:, None]) @ (cell / lengths[:, None]).T
-        vectors = atoms.positions[None] - atoms.positions[atoms.numbers == rarest][:, None]
-        distances = np.linalg.norm(minimum_image(vectors, atoms.cell.array, atoms.pbc), axis=2)
-        by_element = [np.sort(distances[:, atoms.numbers == z], axis=None) for z in elements]
+        by_element = []
+        if counts.min() * len(numbers) <= MOST_DISTANCES:
+            vectors = atoms.positions[None] - atoms.positions[atoms.numbers == rarest][:, None]
+            distances = np.linalg.norm(minimum_image(vectors, atoms.cell.array, atoms.pbc), axis=2)
+            by_element = [np.sort(distances[:, atoms.numbers == z], axis=None) for z in elements]
         waves = np.exp(2j * np.pi * atoms.positions @ np.linalg.inv(cell) @ (WAVES * atoms.pbc).T)
-        factors = np.array([waves[atoms.numbers == z].mean(axis=0) for z in elements])
+        factors = [
+            waves[atoms.numbers == z].sum(axis=0) / n**0.5 for z, n in zip(elements, counts, strict=True)
+        ]
+        factors = np.array(factors)
         products = (factors * factors[np.argmin(counts)].conj()).real * lengths.min() / (8 * np.pi * 3**0.5)
         rows.append(np.concatenate([lengths, metric[np.triu_indices(3, 1)], *by_element, *products]))
     return np.array(rows)
