@@ -42,6 +42,18 @@ def test_labels_are_those_of_the_reference(tmp_path):
         assert frame.info["step"] == given.info["step"]
 
 
+def test_energies_without_a_zero_are_named(tmp_path):
+    write(tmp_path / "water.xyz", rattled(2))
+    with pytest.warns(UserWarning, match=r"energies of H2O have no zero"):
+        label_file(tmp_path / "water.xyz", "torchmdnet-ethanol", tmp_path / "out.xyz", quiet=True)
+
+
+def test_the_file_to_write_is_extended_xyz(tmp_path):
+    write(tmp_path / "water.xyz", rattled(2))
+    with pytest.raises(DatasetError, match=r"out\.traj would be extended XYZ"):
+        label_file(tmp_path / "water.xyz", EMT_NAME, tmp_path / "out.traj", quiet=True)
+
+
 def test_a_crystal_gets_its_stress(tmp_path):
     write(tmp_path / "in.extxyz", rattled(1, bulk("Cu", cubic=True)))
     label_file(tmp_path / "in.extxyz", EMT_NAME, tmp_path / "out.extxyz", quiet=True)

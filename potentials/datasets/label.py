@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.card import formula_of
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.potentials.datasets.extxyz import write_extxyz
+from asecalc_ml.potentials.datasets.extxyz import check_target, write_extxyz
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,8 +71,7 @@ def label_file(
     from asecalc_ml.progress import progress
     from asecalc_ml.structure.reading import read_structures
 
-    if output.exists() and not overwrite:
-        raise DatasetError(f"{output} exists: give another --output, or replace it with --overwrite")
+    check_target(output, overwrite)
     if not path.is_file():
         raise DatasetError(f"cannot read {path}: there is no such file")
     structures, calculator = read_structures(path), make_calculator(reference)
@@ -83,6 +84,7 @@ def label_file(
                 failures.append(f"structure {number}: {error or type(error).__name__}")
             advance(1)
     _tell(failures, len(structures), path)
+    _warn_of_energies_without_zero(labelled, calculator, path)
     write_extxyz(output, labelled)
     try:
         examine({output.name: labelled}).show(quiet, strict)
@@ -115,9 +117,21 @@ def _check_finite(quantities: Mapping[str, float | np.ndarray]) -> None:
             raise DatasetError(f"{name} not finite")
 
 
-def _tell(failures: list[str], n_structures: int, path: Path) -> None:
-    import warnings
+def _warn_of_energies_without_zero(frames: list[Atoms], calculator: BaseCalculator, path: Path) -> None:
+    """Warn where a model's energies of a composition are meaningless, as its card says."""
+    card = getattr(calculator, "card", None)
+    if card is None:
+        return
+    unknown = {formula_of(atoms.numbers) for atoms in frames if not card.knows_energies_of(atoms.numbers)}
+    if unknown:
+        warnings.warn(
+            f"{path}: energies of {', '.join(sorted(unknown))} have no zero, since the data of {card.name!r} "
+            "cannot tell its elements apart: use forces alone, or another reference",
+            stacklevel=3,
+        )
 
+
+def _tell(failures: list[str], n_structures: int, path: Path) -> None:
     if len(failures) == n_structures:
         reason = failures[0] if failures else "it holds no structure"
         raise DatasetError(f"nothing in {path} could be labelled ({reason})")
