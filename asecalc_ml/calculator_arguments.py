@@ -150,7 +150,7 @@ def _tree(source_of: object) -> ast.AST:
 
 
 def _passes_all_on(kind: type) -> bool:
-    """Whether a class gives all keywords or parameters to something other than ASE's base class."""
+    """Return True if a class passes all keywords or parameters on to more than ASE's base class."""
     maker = vars(kind).get("__init__")
     keywords = maker is not None and _reaches_whole(
         _tree(maker), lambda node: _is_name(node, _free_name(maker))
@@ -167,7 +167,7 @@ def _is_parameters(node: ast.AST) -> bool:
 
 
 def _reaches_whole(node: ast.AST, is_dict: Callable[[ast.AST], bool]) -> bool:
-    """Whether code uses a dictionary other than to read or test named entries, or give it to ASE's base."""
+    """Return True if code uses a dictionary for more than named entries and ASE's base class."""
     if _reads_computed_name(node, is_dict):
         return True
     parts = list(ast.iter_child_nodes(node))
@@ -179,7 +179,7 @@ def _reaches_whole(node: ast.AST, is_dict: Callable[[ast.AST], bool]) -> bool:
 
 
 def _reads_computed_name(node: ast.AST, is_dict: Callable[[ast.AST], bool]) -> bool:
-    """Whether code reads or tests an entry of a dictionary by another name than a literal one."""
+    """Return True if code reads or tests an entry of a dictionary by a computed name."""
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
         key, read = node.slice, [node.value]
     elif isinstance(node, ast.Compare):

@@ -58,7 +58,7 @@ class Composite(Calculator):
         return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last call; ASE does not compare charge and spin in ``info``."""
+        """Return the properties that changed since the last call, charge and spin in ``info`` included."""
         changes = super().check_state(atoms, tol)
         if self.atoms is not None and not is_same_state(atoms, self.atoms):
             changes.append("info")

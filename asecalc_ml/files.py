@@ -45,7 +45,7 @@ def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
 
 
 def obstacle(directory: Path) -> str | None:
-    """What keeps files from being written to a directory, which need not exist yet; None if nothing does.
+    """Return why files cannot be written to a directory, which need not exist yet; None if they can.
 
     Tried with a file that never has a name, where the system can do that, and leaves nothing behind.
     """

@@ -63,7 +63,7 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
 
 
 class Deviation(NamedTuple):
-    """What a model finds for the structure of its card, less what the card says.
+    """Differences between a model's results for the structure of its card and the golden values.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Deviation(NamedTuple):
 
     @property
     def is_rounding(self) -> bool:
-        """Whether rounding explains it; False where one is not a number."""
+        """True if rounding explains both differences; False where one is not a number."""
         return self.energy <= self.energy_bound and self.forces <= self.forces_bound
 
     def __str__(self) -> str:

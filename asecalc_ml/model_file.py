@@ -110,7 +110,7 @@ def file_hash(path: Path) -> str:
 
 
 def _has_changed(path: Path, header: dict[str, str]) -> bool:
-    """Whether a checksum of the file differs; models without any count as unchanged."""
+    """Return True if the file differs from its checksum; models without one count as unchanged."""
     if _CHECKSUM_KEY in header:
         return header[_CHECKSUM_KEY] != _checksum(path.read_bytes())
     if path.parent.resolve() != SHIPPED.resolve():

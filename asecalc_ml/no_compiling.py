@@ -16,7 +16,7 @@ def may_compile() -> bool:
 
 @contextmanager
 def without_compiling() -> Iterator[None]:
-    """Let evaluators compile nothing inside; packages that were compiled before are used."""
+    """Prevent compiling inside the block; packages that were compiled before are used."""
     token = _MAY_COMPILE.set(False)
     try:
         yield

@@ -76,7 +76,7 @@ def damage_named(
 
 
 def described(error: Exception) -> str:
-    """What is wrong, in one line; of pydantic's errors the first one with its place."""
+    """Describe an exception in one line; for pydantic's errors the first one with its place."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -108,7 +108,7 @@ def read_json(
     error: type[AsecalcError] = RunError,
     remedy: str = COPY_AGAIN,
 ) -> Any:
-    """What a JSON file holds, its objects as :class:`Stored`.
+    """Return the contents of a JSON file, its objects as :class:`Stored`.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ class Rounding(NamedTuple):
     forces: Tensor
 
     def allows(self, found: EdgeDerivative, expected: EdgeDerivative) -> bool:
-        """Whether two evaluations agree; nothing agrees with what is not a number."""
+        """Return True if two evaluations agree; NaN agrees with nothing."""
         pairs = zip(found, expected, self[: len(expected)], strict=True)
         return all(bool(((one - other).abs() <= bound).all()) for one, other, bound in pairs)
 

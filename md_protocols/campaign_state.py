@@ -83,7 +83,7 @@ def steps_of(directory: Path) -> int | None:
 
 
 class _Failures(BaseModel):
-    """What campaign.json holds."""
+    """Contents of campaign.json."""
 
     failures: dict[str, list[str]]
 

@@ -126,7 +126,7 @@ class ProtocolOptions(Options):
         return check_run(self, atoms, directory, overwrite)
 
     def plan(self) -> RunPlan:
-        """What the run will have written when it comes to its planned end."""
+        """Return the plan of the run: files, frames and rows at its planned end."""
         from asecalc_ml.rundir import RunPlan
 
         written = [getattr(stage, "writes", None) for stage in self.stages()]

@@ -57,7 +57,7 @@ def read_structures(spec: str, further: Sequence[str] = ()) -> list[Atoms]:
 
 
 def _is_data(spec: str) -> bool:
-    """Whether a file, or a pattern of files, is meant, and no name of a structure."""
+    """Return True if a file or a pattern of files is named, not a structure."""
     from asecalc_ml.structures import shipped_names
 
     return (Path(spec).is_file() and spec not in shipped_names()) or glob.has_magic(spec)

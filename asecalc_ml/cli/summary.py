@@ -1,4 +1,4 @@
-"""What `validate` prints of a run, a training or a sampling that could begin."""
+"""Summaries that `validate` prints for a valid run, training or sampling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Lines = Iterator[tuple[str, str]]  # name and text; those without a text are lef
 
 
 def of_run(options: ProtocolOptions, atoms: Atoms, directory: Path) -> str:
-    """What a run will compute.
+    """Describe what a run will compute.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def of_run(options: ProtocolOptions, atoms: Atoms, directory: Path) -> str:
 
 
 def of_training(options: TrainOptions, start: Start) -> str:
-    """What a training will fit; start is what it begins with."""
+    """Describe what a training will fit, from its prepared start."""
     return _text(f"a training in {options.training_directory}", _of_training(options, start))
 
 
 def of_generation(options: GenerateOptions, atoms: Atoms) -> str:
-    """What `data generate` will sample, from the structure with its calculator."""
+    """Describe what `data generate` will sample, from the structure with its calculator."""
     return _text(f"frames for {options.output}", _of_generation(options, atoms))
 
 

@@ -1,4 +1,4 @@
-"""What readers rely on in the files of a run directory: types of values, where they are there.
+"""Contents of the files of a run directory that readers rely on, with the types of values.
 
 Files may hold more, and those of older versions less; a key that is asked for and missing is an error then.
 """

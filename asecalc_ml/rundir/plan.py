@@ -1,4 +1,4 @@
-"""What a run will have written when it comes to its planned end: known before its first step."""
+"""The plan of a run: the files, frames and rows that it will have written at its end."""
 
 from __future__ import annotations
 

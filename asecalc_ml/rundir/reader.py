@@ -361,7 +361,7 @@ def _check_hessian(arrays: dict[str, np.ndarray]) -> None:
 
 
 def _contents(name: str) -> type[BaseModel]:
-    """What a file has to hold: a class of :mod:`asecalc_ml.rundir.contents`, imported when it is needed."""
+    """The class of :mod:`asecalc_ml.rundir.contents` for a file, imported when it is needed."""
     from asecalc_ml.rundir import contents
 
     return getattr(contents, name)

@@ -1,1 +1,1 @@
-"""What every room asks of a structure: charge and spin, minimum image, checks of what a file holds."""
+"""Structures: reading files, charge and spin, lattices and minimum image, constraints."""

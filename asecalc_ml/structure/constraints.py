@@ -175,7 +175,7 @@ def anchor(constraint: Any) -> np.ndarray | None:
 
 
 def is_centre(constraint: Any) -> bool:
-    """Whether a constraint holds the centre of mass."""
+    """Return True if a constraint holds the centre of mass."""
     return type(constraint).__name__ == "FixCom"
 
 
@@ -194,13 +194,13 @@ def _check_known(atoms: Atoms) -> None:
 
 
 def _holds_centre_and_places(atoms: Atoms) -> bool:
-    """Whether FixCom stands beside constraints that tie atoms to space in all directions."""
+    """Return True if there is a FixCom next to constraints that tie atoms to space in all directions."""
     held = np.vstack([HELD[type(one).__name__](one, atoms) for one in atoms.constraints])
     return any(map(is_centre, atoms.constraints)) and len(complement(held)) == 0
 
 
 def _is_kept(atoms: Atoms) -> bool:
-    """Whether ASE's constraints restrict steps and momenta to the same velocities, and again to these."""
+    """Return True if ASE's constraints restrict steps and momenta to the same velocities."""
     probe = atoms.copy()
     roots = np.sqrt(atoms.get_masses())[:, None]
     velocities = np.random.default_rng(0).standard_normal((len(atoms), 3)) / roots

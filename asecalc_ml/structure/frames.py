@@ -39,7 +39,7 @@ class LazyFrames(Sequence):
 
 
 def joined(parts: Sequence[Sequence[Atoms]]) -> Sequence[Atoms]:
-    """One sequence of the frames of several, each of which is made when it is taken."""
+    """Join several sequences of frames; each frame is made when it is taken."""
     if len(parts) == 1:
         return parts[0]
     ends = list(accumulate(map(len, parts)))

@@ -131,7 +131,7 @@ def _operations(cells: np.ndarray, pbc: np.ndarray) -> np.ndarray:
 
 
 def _is_reduced(basis: np.ndarray) -> np.ndarray:
-    """Whether the search of :func:`_closest` is exact in each basis, shape (n_cells,)."""
+    """Return True for each basis, shape (n_cells,), in which the search of :func:`_closest` is exact."""
     with np.errstate(invalid="ignore"):  # of vectors that are zero
         squares = _squares(_orthogonalised(basis))
     before = np.cumsum(squares, axis=1) - squares

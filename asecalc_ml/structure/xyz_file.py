@@ -178,7 +178,7 @@ def _swallows_a_key(comment: str) -> bool:
 
 
 def _wrong_tensor(text: str) -> str | None:
-    """What is wrong with numbers of which ASE takes six, without a look at the others."""
+    """Describe what is wrong with nine or six numbers of a stress, of which ASE reads six unchecked."""
     try:
         numbers = [float(one) for one in text.replace(",", " ").split()]
     except ValueError:  # an error of ASE's reader

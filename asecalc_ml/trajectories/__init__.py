@@ -24,7 +24,7 @@ FORMATS = {  # module and class of the writer, module and class of the reader
 
 
 def make_writer(path: Path, origin: Origin) -> TrajectoryWriter:
-    """What appends frames to a file.
+    """Open a writer that appends frames to a file.
 
     Raises
     ------

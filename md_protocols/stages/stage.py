@@ -30,7 +30,7 @@ class Stage(ABC):
     writes: ClassVar[tuple[str, ...] | None] = None
 
     def summary(self) -> str:
-        """What it will do, in a few words; empty where its name says everything."""
+        """Describe the stage in a few words; empty if its name says everything."""
         return ""
 
     @abstractmethod

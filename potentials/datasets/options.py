@@ -159,7 +159,7 @@ class DatasetOptions(Options):
         raise NotImplementedError
 
     def _keeps(self, atoms: Atoms) -> bool:
-        """Whether a frame belongs to the data, by further options of a reader."""
+        """Return True if a frame belongs to the data, by further options of a reader."""
         return True
 
     def _check_options(self, frames: dict[str, Atoms]) -> None:
@@ -170,7 +170,7 @@ class DatasetOptions(Options):
         return []
 
     def remedy(self, label: str, frames: Sequence[Atoms]) -> str:
-        """What to do where the frames lack a label."""
+        """Advice for frames that lack a label."""
         return "Give data that have it."
 
     @property

@@ -61,7 +61,7 @@ class LabelledGraph:
 
 
 class Label(NamedTuple):
-    """One label in a batch: of the frames that have it, and of no others.
+    """A label of the frames of a batch that have it.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class Batch:
 
     @classmethod
     def of(cls, inputs: PotentialInput, frames: Sequence[LabelledGraph]) -> Batch:
-        """What was made of the graphs of frames, with the frames' labels."""
+        """Batch from graphs of frames and the frames' labels."""
         once, n_atoms = [1] * len(frames), [frame.graph.n_atoms for frame in frames]
         centred = (frame.from_centre for frame in frames)
         return cls(

@@ -19,7 +19,7 @@ from asecalc_ml.reading import read_json
 
 
 class _Contents(BaseModel):
-    """What a stored split holds."""
+    """Contents of a stored split."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -95,7 +95,7 @@ def _links(frames: Sequence[Atoms], same: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _are_copies(frames: Sequence[Atoms], pairs: np.ndarray, fingerprints) -> np.ndarray:
-    """Whether the frames of each pair, shape (n_pairs, 2), are copies."""
+    """Return True for each pair of frames, shape (n_pairs, 2), that are copies."""
     if len(pairs) == 0:
         return np.empty(0, bool)
     needed, number = np.unique(pairs, return_inverse=True)
@@ -149,7 +149,7 @@ def _crystal(frames: Sequence[Atoms]) -> np.ndarray:
 
 
 def _same_crystal(one: Atoms, other: Atoms) -> bool:
-    """Whether a translation brings the fractional coordinates, or the inverted ones, onto each other."""
+    """Return True if a translation maps the fractional coordinates, or the inverted ones, onto each other."""
     elements, counts = np.unique(one.numbers, return_counts=True)
     rarest = elements[np.argmin(counts)]
     start, end = _scaled(one), _scaled(other)

@@ -68,7 +68,7 @@ def _left_over(counts: np.ndarray, energies: np.ndarray, reweighted: int = 0) ->
 
 
 def energy_warnings(labels: Labelled, fit: EnergyFit, explained: set[int]) -> Iterator[str]:
-    """What energies alone reveal; frames that forces have explained already are left out."""
+    """Yield warnings from energies alone; frames that forces have explained already are left out."""
     yield from _mixed_units(labels, explained)
     off = [k for k in _beyond_chemistry(labels, fit) if k not in explained]
     off += [k for k in _far_from_their_composition(labels) if k not in {*off, *explained}]
@@ -78,7 +78,7 @@ def energy_warnings(labels: Labelled, fit: EnergyFit, explained: set[int]) -> It
 
 
 def per_atom_warning(labels: Labelled) -> str | None:
-    """One value per element and its share fits better than one per element and its atoms."""
+    """Warn if energies scale with the shares of the elements instead of the numbers of atoms."""
     known = np.isfinite(labels.energies)
     elements, table, of_frame = labels.compositions
     counts, energies = table[of_frame[known]], labels.energies[known]

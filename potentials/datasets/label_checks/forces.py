@@ -59,7 +59,7 @@ class Slope:
 
     @property
     def unrelated(self) -> bool:
-        """Whether the forces say nothing of the energies."""
+        """True if the forces explain no part of the energy differences."""
         beyond_error = self.misfit_eV > max(UNRELATED_ERROR * self.error_eV, SMALL_EV)
         return self.n_pairs >= UNRELATED_PAIRS and self.explained < UNRELATED and beyond_error
 
@@ -126,7 +126,7 @@ class MixedForces:
     misfit_eV: float
 
     def text(self, names: Sequence[str]) -> str:
-        """What is wrong with these frames, and the remedy."""
+        """Describe the fault of these frames, and the remedy."""
         return (
             f"forces of {len(self.frames)} of {self.n_compared} frames compared (the first is "
             f"{names[self.frames[0]]}) contradict the energies, and those of the others do not: energies "
@@ -156,7 +156,7 @@ def mixed_forces(pairs: NearPairs) -> MixedForces | None:
 
 
 def _has_factor(pairs: NearPairs, factor: float) -> bool:
-    """Whether frames that are near each other and have the factor both, show it."""
+    """Return True if pairs of near frames that both have the factor show it."""
     pairs = pairs[pairs.work != 0]
     if len(pairs) < MIXED_PAIRS:
         return False

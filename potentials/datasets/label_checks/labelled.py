@@ -73,7 +73,7 @@ class Labelled:
 
     @cached_property
     def with_cell(self) -> np.ndarray:
-        """Whether each frame is a molecule or has a cell that is one."""
+        """True for each frame that is a molecule or has a valid cell."""
         found = np.zeros(len(self), bool)
         found[np.concatenate([np.empty(0, int), *self.kinds])] = True
         return found
@@ -107,7 +107,7 @@ def state(atoms: Atoms) -> tuple:
 
 
 def cell_problem(atoms: Atoms) -> str | None:
-    """What is wrong with the cell of a periodic structure, if anything."""
+    """Describe what is wrong with the cell of a periodic structure; None if it is valid."""
     if not atoms.pbc.any():
         return None
     try:

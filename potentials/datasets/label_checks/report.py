@@ -17,7 +17,7 @@ MANY = 6  # compositions, or pairs of elements, above which only some are named
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What labels look like, and what is wrong with them.
+    """Summary of the labels, with warnings about contradictions.
 
     Parameters
     ----------

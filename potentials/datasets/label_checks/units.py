@@ -40,7 +40,7 @@ def force_factors() -> list[float]:
 
 
 def name_factor(factor: float, n_atoms: int | None) -> str:
-    """What the factor looks like, and the remedy, as the rest of a sentence.
+    """Describe the likely cause of a factor, and the remedy, as the rest of a sentence.
 
     Parameters
     ----------
