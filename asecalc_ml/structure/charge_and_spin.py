@@ -150,6 +150,12 @@ def is_same_state(one: Atoms, other: Atoms) -> bool:
         return _as_text(one) == _as_text(other)
 
 
+def electronic_state(atoms: Atoms) -> tuple:
+    """Charge, spin and initial magnetic moments in whole Bohr magnetons: what else an energy depends on."""
+    moments = atoms.get_initial_magnetic_moments().round().astype(int)
+    return (*charge_and_spin(atoms), moments.tobytes() if moments.any() else b"")
+
+
 def check_electrons(atoms: Atoms, charge: int, spin: int) -> None:
     """Refuse a spin that the number of electrons rules out.
 

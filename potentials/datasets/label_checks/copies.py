@@ -15,8 +15,8 @@ from asecalc_ml.potentials.datasets.label_checks.labelled import (
     COORDINATES_AT_ONCE,
     Labelled,
     cell_problem,
-    state,
 )
+from asecalc_ml.structure.charge_and_spin import electronic_state
 from asecalc_ml.structure.lattice import complete
 from asecalc_ml.structure.minimum_image import minimum_image
 
@@ -42,7 +42,8 @@ def find_copies(frames: Sequence[Atoms]) -> np.ndarray:
     classes: dict[tuple, list[int]] = defaultdict(list)
     for index, atoms in enumerate(frames):
         if (len(atoms) > 2 or atoms.pbc.any()) and cell_problem(atoms) is None:
-            classes[(np.sort(atoms.numbers).tobytes(), atoms.pbc.tobytes(), state(atoms))].append(index)
+            elements = np.sort(atoms.numbers).tobytes()
+            classes[elements, atoms.pbc.tobytes(), electronic_state(atoms)].append(index)
     links = [pair for same in classes.values() if len(same) > 1 for pair in _links(frames, np.array(same))]
     i, j = np.array(links, dtype=int).reshape(-1, 2).T
     graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(frames), len(frames)))

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.errors import StructureError
-from asecalc_ml.structure.charge_and_spin import charge_and_spin
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, electronic_state
 from asecalc_ml.structure.lattice import check_cell
 
 COORDINATES_AT_ONCE = 3_000_000
@@ -68,7 +68,7 @@ class Labelled:
         kinds: dict[tuple, list[int]] = defaultdict(list)
         for index, atoms in enumerate(self.frames):
             if cell_problem(atoms) is None:
-                kinds[(atoms.numbers.tobytes(), atoms.pbc.tobytes(), state(atoms))].append(index)
+                kinds[(atoms.numbers.tobytes(), atoms.pbc.tobytes(), electronic_state(atoms))].append(index)
         return [np.array(kind) for kind in kinds.values()]
 
     @cached_property
@@ -98,12 +98,6 @@ class Labelled:
         for start in range(0, len(kind), size):
             part = kind[start : start + size]
             yield part, np.array([self.frames[index].positions for index in part])
-
-
-def state(atoms: Atoms) -> tuple:
-    """Charge, spin and initial magnetic moments in whole Bohr magnetons: what else an energy depends on."""
-    moments = np.round(atoms.get_initial_magnetic_moments()).astype(int)
-    return (*charge_and_spin(atoms), moments.tobytes() if moments.any() else b"")
 
 
 def cell_problem(atoms: Atoms) -> str | None:
