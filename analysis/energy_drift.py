@@ -6,29 +6,43 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict, thermo_columns
+from asecalc_ml.analysis.base import (
+    Analysis,
+    Cell,
+    Panel,
+    Record,
+    Result,
+    Status,
+    Table,
+    Verdict,
+    thermo_columns,
+)
 from asecalc_ml.analysis.numbers import number_text, with_error
 from asecalc_ml.analysis.time_band import TimeBand
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.rundir.production import TOTAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from matplotlib.axes import Axes
 
-    from asecalc_ml.rundir import RunPlan, RunReader
+    from asecalc_ml.rundir import RunPlan, RunReader, Segment
 
 UNIT = "meV/atom/ps"
 
 
-QUANTITIES = {"total_eV": "total energy", "conserved_eV": "conserved quantity"}
+TOTAL_ENERGY, CONSERVED_QUANTITY = "total energy", "conserved quantity"
+TOO_FEW_ROWS = "a drift needs at least two rows in thermo.csv: run longer, or write more often"
 
 
-class EnergyDriftResult(Result):
+class Drift(Record):
     """Drift and fluctuation per atom of what the equations of motion conserve."""
 
-    analysis: Literal["energy-drift"] = "energy-drift"
+    segment: str = Field("", description="segment of the production; empty where there is one")
     quantity: Literal["total energy", "conserved quantity"] = Field(
-        "total energy", description="the latter counts what thermostat and barostat exchange too"
+        TOTAL_ENERGY, description="the latter counts what thermostat and barostat exchange too"
     )
     slope_meV_atom_ps: float = Field(description="slope of the least-squares line")
     error_meV_atom_ps: float | None = Field(description="its standard error; null where the run is too short")
@@ -39,7 +53,7 @@ class EnergyDriftResult(Result):
     band: TimeBand = Field(description="per atom, the first value subtracted, meV")
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """Whether the slope is within the limit; "unclear" where two errors do not settle it."""
         if self.error_meV_atom_ps is None:
             return "unclear"
@@ -55,16 +69,24 @@ class EnergyDriftResult(Result):
             return f"{number_text(self.slope_meV_atom_ps)} {UNIT} (error: too short)"
         return f"{with_error(self.slope_meV_atom_ps, self.error_meV_atom_ps)} {UNIT}"
 
-    def verdicts(self) -> list[Verdict]:
+    @property
+    def verdict(self) -> Verdict:
         """Whether the drift lies within the limit."""
         limit = f"{self.limit_meV_atom_ps:g} {UNIT}"
         reason = {"unclear": "; twice the error reaches across the limit, so run longer"}
         if self.error_meV_atom_ps is None:
             reason = {"unclear": "; run longer to tell"}
         text = f"{self.measured} over {self.duration_ps:.4g} ps, limit {limit}{reason.get(self.status, '')}"
-        return [Verdict(check=f"the {self.quantity} was conserved", status=self.status, text=text)]
+        return Verdict(check=_check(self.quantity, self.segment), status=self.status, text=text)
 
-    def panels(self) -> list[Panel]:
+    @property
+    def row(self) -> list[Cell]:
+        """Its numbers for a table."""
+        error = "too short" if self.error_meV_atom_ps is None else self.error_meV_atom_ps
+        numbers = [self.slope_meV_atom_ps, error, self.fluctuation_meV_atom, self.duration_ps, self.n_points]
+        return [*([self.segment, self.quantity] if self.segment else []), *numbers]
+
+    def panel(self, key: str) -> Panel:
         """The conserved quantity over time."""
         caption = (
             f"{self.quantity.capitalize()} per atom since the start: mean (line) and extremes (band) of each "
@@ -72,20 +94,60 @@ class EnergyDriftResult(Result):
             f"(dashed), slope {self.measured}. The fluctuation, {self.fluctuation_meV_atom:.2g} meV/atom "
             "root mean square, is the integrator's regular error; what counts is that it does not climb."
         )
-        return [Panel(key="energy", title=self.quantity.capitalize(), caption=caption)]
+        title = ", ".join(filter(None, (self.quantity.capitalize(), self.segment)))
+        return Panel(key=key, title=title, caption=caption)
 
-    def tables(self) -> list[Table]:
-        """One row of numbers."""
-        error = "too short" if self.error_meV_atom_ps is None else self.error_meV_atom_ps
-        columns = [f"slope ({UNIT})", f"error ({UNIT})", "fluctuation (meV/atom)", "duration (ps)", "points"]
-        row = [self.slope_meV_atom_ps, error, self.fluctuation_meV_atom, self.duration_ps, self.n_points]
-        return [Table(key="statistics", title=f"Drift of the {self.quantity}", columns=columns, rows=[row])]
-
-    def _draw(self, ax: Axes, panel: str) -> None:
+    def draw(self, ax: Axes) -> None:
+        """Draw the quantity with its trend."""
         from asecalc_ml.analysis.figures import draw_band, draw_trend
 
         draw_band(ax, self.band, f"{self.quantity} − start (meV/atom)")
         draw_trend(ax, self.band, self.slope_meV_atom_ps)
+
+
+class EnergyDriftResult(Drift, Result):
+    """The drift of a run; of several segments that of the segment that drifts most, and every one."""
+
+    analysis: Literal["energy-drift"] = "energy-drift"
+    segments: list[Drift] = Field([], description="those that conserve an energy, of several segments")
+    unjudged: dict[str, str] = Field({}, description="segments of which no drift is known, and why")
+
+    @property
+    def drifts(self) -> list[Drift]:
+        """One for each segment that conserves an energy."""
+        return self.segments or [self]
+
+    def verdicts(self) -> list[Verdict]:
+        """Whether the drift of each segment lies within the limit."""
+        unjudged = [
+            Verdict(check=_check("energy", segment), status="unclear", text=why)
+            for segment, why in self.unjudged.items()
+        ]
+        return [*(drift.verdict for drift in self.drifts), *unjudged]
+
+    def panels(self) -> list[Panel]:
+        """The conserved quantity over time, of each segment."""
+        return [drift.panel(key) for key, drift in self._by_key().items()]
+
+    def tables(self) -> list[Table]:
+        """One row of numbers for each segment."""
+        columns = [f"slope ({UNIT})", f"error ({UNIT})", "fluctuation (meV/atom)", "duration (ps)", "points"]
+        columns = [*(["segment", "quantity"] if self.segments else []), *columns]
+        title = "Drift of conserved quantities" if self.segments else f"Drift of the {self.quantity}"
+        rows = [drift.row for drift in self.drifts]
+        return [Table(key="statistics", title=title, columns=columns, rows=rows)]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        self._by_key()[panel].draw(ax)
+
+    def _by_key(self) -> dict[str, Drift]:
+        if not self.segments:
+            return {"energy": self}
+        return {f"energy-{number}": drift for number, drift in enumerate(self.segments, start=1)}
+
+
+def _check(quantity: str, segment: str) -> str:
+    return f"the {quantity} was conserved" + (f" in {segment}" if segment else "")
 
 
 NOTHING_CONSERVED = (
@@ -96,10 +158,10 @@ NOTHING_CONSERVED = (
 
 
 class EnergyDrift(Analysis):
-    """Slope of the total energy over time, with its error, and the fluctuation around it.
+    """Slope of what a run conserves over time, with its error, and the fluctuation around it.
 
-    Where a thermostat or barostat has a conserved quantity, which thermo.csv then holds as ``conserved_eV``,
-    its slope.
+    The run states which column of thermo.csv each segment of its production conserves: the total energy, or
+    what a thermostat conserves together with the atoms.
     """
 
     result: ClassVar = EnergyDriftResult
@@ -114,23 +176,51 @@ class EnergyDrift(Analysis):
         super().check_plan(plan)
         if not plan.conserves_energy:
             raise AnalysisError(NOTHING_CONSERVED)
-        _check_length(plan.n_rows)
+        if plan.n_rows < 2:
+            raise AnalysisError(TOO_FEW_ROWS)
 
     def run(self, run: RunReader) -> EnergyDriftResult:
-        """Fit a line to what is conserved; AnalysisError where nothing is, or with fewer than two points."""
-        name = conserved_column(run)
-        columns = thermo_columns(run, "time_fs", name)
-        time_ps, energy = columns["time_fs"] / 1000, columns[name]
-        _check_length(len(time_ps))
-        return self._fit(time_ps, 1000 * (energy - energy[0]) / len(run.atoms), QUANTITIES[name])
+        """Fit a line to what each segment conserves.
 
-    def _fit(self, time_ps: np.ndarray, energy: np.ndarray, quantity: str) -> EnergyDriftResult:
+        Raises
+        ------
+        AnalysisError
+            If nothing is conserved, or no segment has two points.
+        """
+        segments, time_fs = run.production.segments, thermo_columns(run, "time_fs")["time_fs"]
+        names = segment_names([segment.start_fs for segment in segments])
+        if not any(segment.conserved for segment in segments):
+            raise AnalysisError(NOTHING_CONSERVED)
+        drifts, unjudged = [], {}
+        for name, segment, rows in zip(names, segments, run.production.rows(time_fs), strict=True):
+            if segment.conserved is None:
+                unjudged[name] = "it conserves no energy that could drift"
+            elif len(rows) < 2:
+                unjudged[name] = TOO_FEW_ROWS
+            else:
+                energy = thermo_columns(run, segment.conserved)[segment.conserved][rows]
+                drifts.append(self._fit(time_fs[rows] / 1000, energy, len(run.atoms), segment, name))
+        if not drifts:
+            raise AnalysisError(TOO_FEW_ROWS)
+        return _result(drifts, unjudged)
+
+    def _fit(
+        self, time_ps: np.ndarray, energy_eV: np.ndarray, n_atoms: int, segment: Segment, name: str
+    ) -> Drift:
+        import numpy as np
+
         from asecalc_ml.statistics import linear_drift
 
+        if not np.isfinite(energy_eV).all():
+            raise AnalysisError(
+                f"{segment.conserved} in thermo.csv is nan in some rows, and the run states it as conserved"
+            )
+        energy = 1000 * (energy_eV - energy_eV[0]) / n_atoms
         drift = linear_drift(time_ps, energy)
         residuals = energy - energy.mean() - drift.slope * (time_ps - time_ps.mean())
-        return EnergyDriftResult(
-            quantity=quantity,
+        return Drift(
+            segment=name,
+            quantity=TOTAL_ENERGY if segment.conserved == TOTAL else CONSERVED_QUANTITY,
             slope_meV_atom_ps=drift.slope,
             error_meV_atom_ps=drift.error,
             fluctuation_meV_atom=float(residuals.std()),
@@ -141,24 +231,14 @@ class EnergyDrift(Analysis):
         )
 
 
-def conserved_column(run: RunReader) -> str:
-    """Column of thermo.csv that holds what a run conserves.
-
-    Raises
-    ------
-    AnalysisError
-        If it conserves nothing, as with a Langevin thermostat or a temperature that is changed.
-    """
-    import numpy as np
-
-    conserved = run.thermo.get("conserved_eV")
-    if conserved is not None and np.isfinite(conserved).all():
-        return "conserved_eV"
-    if conserved is None and run.options.get("protocol", "nve") == "nve":
-        return "total_eV"
-    raise AnalysisError(NOTHING_CONSERVED)
+def segment_names(starts_fs: Sequence[float]) -> list[str]:
+    """Names of segments by number and beginning; an empty one where there is no other."""
+    if len(starts_fs) == 1:
+        return [""]
+    return [f"segment {number}, from {start / 1000:g} ps" for number, start in enumerate(starts_fs, start=1)]
 
 
-def _check_length(n_rows: int) -> None:
-    if n_rows < 2:
-        raise AnalysisError("a drift needs at least two rows in thermo.csv: run longer, or write more often")
+def _result(drifts: list[Drift], unjudged: dict[str, str]) -> EnergyDriftResult:
+    worst = max(drifts, key=lambda drift: abs(drift.slope_meV_atom_ps))
+    several = drifts if len(drifts) + len(unjudged) > 1 else []
+    return EnergyDriftResult(**dict(worst), segments=several, unjudged=unjudged)

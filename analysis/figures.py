@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
     from asecalc_ml.analysis.base import Result
@@ -134,10 +136,11 @@ def draw_trend(ax: Axes, band: TimeBand, slope: float) -> None:
     ax.plot(ends, line, color=VERMILION, dashes=(5, 3), zorder=3)
 
 
-def draw_aim(ax: Axes, band: TimeBand, ends: list[float], label: str) -> None:
-    """A straight line from one value to another over a band's time, with its meaning written on it."""
-    times = [band.time_ps[0], band.time_ps[-1]]
-    ax.plot(times, ends, color=VERMILION, dashes=(5, 3), zorder=3, label=label)
+def draw_aim(ax: Axes, lines: Sequence[Sequence[tuple[float, float]]], label: str) -> None:
+    """Lines through points of time in ps and value that was asked for, with their meaning."""
+    for line in lines:
+        ax.plot(*zip(*line, strict=True), color=VERMILION, dashes=(5, 3), zorder=3, label=label)
+        label = "_"  # of the legend's one entry
     ax.legend(loc="best", borderaxespad=0.0)
 
 

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.frames import Frames, chunk_starts
+from asecalc_ml.rundir.production import Production, production_by_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,8 @@ class MemoryRun:
     cells : array, shape (n_frames, 3, 3), Å, optional
         Cell of each frame where it changes.
     momenta : array, shape (n_frames, n_atoms, 3), ASE's unit, optional
+    production : Production, optional
+        What is conserved and which temperature and pressure were asked for; by default as ``options`` say.
 
     Examples
     --------
@@ -56,6 +59,12 @@ class MemoryRun:
     events: Sequence[Mapping[str, Any]] = ()
     cells: np.ndarray | None = None
     momenta: np.ndarray | None = None
+    production: Production | None = None
+
+    def __post_init__(self):
+        if self.production is None:
+            found = production_by_options(self.options, self.thermo)
+            object.__setattr__(self, "production", found)
 
     # What only a run directory holds; analyses of it find nothing here.
     hessian: ClassVar[None] = None

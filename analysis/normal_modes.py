@@ -136,7 +136,7 @@ class NormalModes(Analysis):
             rigid_per_cm=modes.rigid_per_cm.tolist(),
             zero_point_energy_eV=zero_point_energy(modes.per_cm),
             largest_force_eV_A=float(found["largest_force"]),
-            limit_eV_A=run.options["relax_fmax_eV_A"],
+            limit_eV_A=run.relaxation_limit,
             atoms=[f"{symbol}{i}" for symbol, i in zip(symbols, free.tolist(), strict=True)],
             shares=_shares(symbols, modes.kinetic),
             modes=modes.modes.reshape(len(modes.per_cm), -1).tolist(),

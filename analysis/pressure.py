@@ -11,7 +11,7 @@ from asecalc_ml.analysis.numbers import number_text, with_error
 from asecalc_ml.analysis.time_band import TimeBand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
     from matplotlib.axes import Axes
@@ -34,16 +34,49 @@ class Quantity(Record):
     @property
     def measured(self) -> str:
         """Mean with error and unit, or "too short"."""
-        if self.error is None:
-            return f"{number_text(self.mean)} {self.unit} (error: too short)"
-        return f"{with_error(self.mean, self.error)} {self.unit}"
+        return _measured(self.mean, self.error, self.unit)
+
+
+def _measured(mean: float, error: float | None, unit: str) -> str:
+    if error is None:
+        return f"{number_text(mean)} {unit} (error: too short)"
+    return f"{with_error(mean, error)} {unit}"
+
+
+class Level(Record):
+    """Mean pressure of a segment of the production with one target."""
+
+    segment: str = Field(description="empty where there is one")
+    target_GPa: float = Field(description="mean of the pressure asked for")
+    mean_GPa: float
+    error_GPa: float | None = Field(description="standard error of the mean; null where it is too short")
+
+    def verdict(self, tolerance_GPa: float) -> Verdict:
+        """Whether the mean pressure is the target, within the tolerance and its own error."""
+        measured = _measured(self.mean_GPa, self.error_GPa, "GPa")
+        off, error = abs(self.mean_GPa - self.target_GPa), self.error_GPa
+        text = f"mean {measured}, target {self.target_GPa:g} GPa, tolerance {tolerance_GPa:g} GPa"
+        if error is None:
+            status, text = "unclear", f"{text}; run longer to tell"
+        elif off + 2 * error <= tolerance_GPa:
+            status = "passed"
+        elif off - 2 * error > tolerance_GPa:
+            status = "failed"
+        else:
+            status, text = "unclear", f"{text}; twice the error reaches across the tolerance, so run longer"
+        where = f" in {self.segment}" if self.segment else ""
+        return Verdict(check=f"the pressure was that asked for{where}", status=status, text=text)
 
 
 class PressureResult(Result):
     """Means of pressure, volume and density, as far as the run wrote them."""
 
     analysis: Literal["pressure"] = "pressure"
-    target_GPa: float | None = Field(description="null where the protocol has no target")
+    target_GPa: float | None = Field(description="mean of the target; null where the run has none")
+    targets: list[list[tuple[float, float]]] = Field(
+        [], description="time (ps) and pressure (GPa) of the target's turning points, a list a segment"
+    )
+    levels: list[Level] = Field([], description="one for each segment of the production that has a target")
     tolerance_GPa: float
     duration_ps: float
     n_points: int
@@ -59,21 +92,8 @@ class PressureResult(Result):
         return known[name]
 
     def verdicts(self) -> list[Verdict]:
-        """Whether the mean pressure is the target's, within the tolerance and its own error."""
-        found = next((one for one in self.quantities if one.name == "pressure"), None)
-        if found is None or self.target_GPa is None:
-            return []
-        off = abs(found.mean - self.target_GPa)
-        text = f"mean {found.measured}, target {self.target_GPa:g} GPa, tolerance {self.tolerance_GPa:g} GPa"
-        if found.error is None:
-            status, text = "unclear", f"{text}; run longer to tell"
-        elif off + 2 * found.error <= self.tolerance_GPa:
-            status = "passed"
-        elif off - 2 * found.error > self.tolerance_GPa:
-            status = "failed"
-        else:
-            status, text = "unclear", f"{text}; twice the error reaches across the tolerance, so run longer"
-        return [Verdict(check="the pressure was that asked for", status=status, text=text)]
+        """Whether the mean pressure of each segment is the target, within the tolerance and its own error."""
+        return [level.verdict(self.tolerance_GPa) for level in self.levels]
 
     def panels(self) -> list[Panel]:
         """One for each quantity."""
@@ -85,7 +105,9 @@ class PressureResult(Result):
     def _caption(self, one: Quantity) -> str:
         aim = ""
         if one.name == "pressure" and self.target_GPa is not None:
-            aim = f" The target is {self.target_GPa:g} GPa (dashed)."
+            aim = f" The target is {self.target_GPa:g} GPa on average (dashed)."
+            if len(self.levels) == 1:
+                aim = f" The target is {self.target_GPa:g} GPa (dashed)."
         why = " In a small cell it swings by far more than its mean." if one.name == "pressure" else ""
         return (
             f"Mean (line) and extremes (band) of each of {len(one.band.mean)} intervals. Mean "
@@ -107,12 +129,13 @@ class PressureResult(Result):
 
         one = self[panel]
         draw_band(ax, one.band, f"{one.name} ({one.unit})")
-        if panel == "pressure" and self.target_GPa is not None:
-            draw_aim(ax, one.band, [self.target_GPa] * 2, f"target {self.target_GPa:g} GPa")
+        if panel == "pressure" and self.targets:
+            several = len({value for line in self.targets for _, value in line}) > 1
+            draw_aim(ax, self.targets, "target" if several else f"target {self.target_GPa:g} GPa")
 
 
 class Pressure(Analysis):
-    """Mean pressure, volume and density with errors, the pressure beside the protocol's target."""
+    """Mean pressure, volume and density with errors, compared with the pressure asked for."""
 
     result: ClassVar = PressureResult
     reads: ClassVar = "THERMO"
@@ -128,16 +151,40 @@ class Pressure(Analysis):
 
     def run(self, run: RunReader) -> PressureResult:
         """Average columns of thermo.csv; AnalysisError where it has neither pressure nor volume."""
+        import numpy as np
+
+        from asecalc_ml.analysis.temperature import target_lines
+
         _check_columns(run.thermo)
-        columns = thermo_columns(run, "time_fs")
-        time_ps, found = columns["time_fs"] / 1000, _columns(run)
+        time_fs = thermo_columns(run, "time_fs")["time_fs"]
+        columns = _columns(run)
+        pressure = columns.get(("pressure", "GPa"), np.full(len(time_fs), np.nan))
+        target = np.where(np.isfinite(pressure), run.production.target_pressure(time_fs), np.nan)
+        known = target[np.isfinite(target)]
         return PressureResult(
-            target_GPa=run.options.get("pressure_GPa"),
+            target_GPa=float(known.mean()) if len(known) else None,
+            targets=target_lines(run, time_fs, target),
+            levels=list(_levels(run, time_fs, pressure, target)),
             tolerance_GPa=self.tolerance_GPa,
-            duration_ps=float(time_ps[-1] - time_ps[0]),
-            n_points=len(time_ps),
-            quantities=[_quantity(*names, time_ps, values) for names, values in found.items()],
+            duration_ps=float(time_fs[-1] - time_fs[0]) / 1000,
+            n_points=len(time_fs),
+            quantities=[_quantity(*names, time_fs / 1000, values) for names, values in columns.items()],
         )
+
+
+def _levels(
+    run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray
+) -> Iterator[Level]:
+    import numpy as np
+
+    from asecalc_ml.analysis.energy_drift import segment_names
+    from asecalc_ml.statistics import block_average
+
+    names = segment_names([segment.start_fs for segment in run.production.segments])
+    for name, all_rows in zip(names, run.production.rows(time_fs), strict=True):
+        if len(rows := all_rows[np.isfinite(target[all_rows])]):
+            off, aim = block_average(pressure[rows] - target[rows]), float(target[rows].mean())
+            yield Level(segment=name, target_GPa=aim, mean_GPa=off.mean + aim, error_GPa=off.error)
 
 
 def _check_columns(names: Iterable[str]) -> None:
@@ -163,8 +210,12 @@ def _columns(run: RunReader) -> dict[tuple[str, str], np.ndarray]:
 
 
 def _quantity(name: str, unit: str, time_ps: np.ndarray, values: np.ndarray) -> Quantity:
+    import numpy as np
+
     from asecalc_ml.statistics import block_average
 
+    known = np.isfinite(values)  # of a sequence some segments know no pressure
+    time_ps, values = time_ps[known], values[known]
     average = block_average(values)
     return Quantity(
         name=name,

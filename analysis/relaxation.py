@@ -105,7 +105,7 @@ class Relaxation(Analysis):
         if after is None or not len(steps.get("step", ())):
             raise AnalysisError("the run holds no relaxation that came to its end: resume it")
         return RelaxationResult(
-            limit_eV_A=run.options["relax_fmax_eV_A"],
+            limit_eV_A=run.relaxation_limit,
             energies_eV=steps["energy_eV"].tolist(),
             forces_eV_A=steps["largest_force_eV_A"].tolist(),
             **_bonds(run.atoms, after),

@@ -18,10 +18,11 @@ from asecalc_ml.rundir import EventKind
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 if TYPE_CHECKING:
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.rundir import Production, RunReader
 
 ENDINGS = (EventKind.STOPPED, EventKind.INTERRUPTED, EventKind.RESUMED, EventKind.FINISHED)
 SHOWN_EVENTS = 5
+MOST_TURNS = 5  # temperatures of a target that are named
 
 #: Errors of a model card: label, what one error is of, ending of the card's name of it, unit.
 ERRORS = (
@@ -86,7 +87,7 @@ def render(run: RunReader, results: list[Result]) -> str:
         tables=[table for result in results for table in result.tables()],
         options=list(option_rows(run.options)),
         model=list(model_rows(run)),
-        provenance=list(flat_rows(run.provenance)),
+        provenance=list(flat_rows(_without_production(run.provenance))),
         events=[event_row(event) for event in run.events],
     )
 
@@ -119,7 +120,7 @@ def _arguments(arguments: Mapping | None) -> str:
 
 def completion(run: RunReader) -> Completion:
     """Whether the run is complete, and if not where and why it ended."""
-    steps, done = run.options.get("steps"), _last_step(run)
+    steps, done = run.planned_steps, _last_step(run)
     of_all = f"{done:,} of {steps:,} steps" if steps else f"{done:,} steps"
     last = next((event for event in reversed(run.events) if event.get("kind") in ENDINGS), {})
     kind, message = last.get("kind"), last.get("message", "no reason was recorded")
@@ -164,20 +165,35 @@ def _last_step(run: RunReader) -> int:
 
 def key_facts(run: RunReader) -> Iterator[Row]:
     """What one wants to know first."""
-    options = run.options
     yield Row("atoms", f"{len(run.atoms)} ({run.atoms.get_chemical_formula(mode='hill')})")
     charge, spin = charge_and_spin(run.atoms)
     if charge:
         yield Row("charge", f"{charge:+d} e")
     if spin:
         yield Row("unpaired electrons", f"{spin}")
-    if "timestep_fs" in options and _has_time(run):
-        yield Row("production", f"{_last_step(run) * options['timestep_fs'] / 1000:.4g} ps")
-        yield Row("time step", f"{options['timestep_fs']:g} fs")
-    if "temperature_K" in options:
-        yield Row("target temperature", f"{options['temperature_K']:g} K")
+    if _has_time(run):
+        yield from _time_facts(run)
     if run.pbc.any():
         yield Row("cell", " × ".join(f"{length:.2f}" for length in run.atoms.cell.lengths()) + " Å")
+
+
+def _time_facts(run: RunReader) -> Iterator[Row]:
+    thermo = run.thermo
+    times, steps = thermo["time_fs"], thermo["step"]
+    yield Row("production", f"{times[-1] / 1000 if len(times) else 0:.4g} ps")
+    if len(steps) and steps[-1]:
+        yield Row("time step", f"{times[-1] / steps[-1]:g} fs")
+    if course := target_course(run.production):
+        yield Row("target temperature", course)
+
+
+def target_course(production: Production) -> str:
+    """The temperatures that a run was asked for, such as "300 to 900 K"; empty where there were none."""
+    kelvin = [value for segment in production.segments for _, value in segment.temperature_K]
+    kelvin = [f"{value:g}" for k, value in enumerate(kelvin) if k == 0 or value != kelvin[k - 1]]
+    if len(kelvin) > MOST_TURNS:
+        kelvin = [kelvin[0], "…", kelvin[-1]]
+    return " to ".join(kelvin) + " K" if kelvin else ""
 
 
 # ------------------------------------------------------------------------------------- figures and tables
@@ -261,6 +277,11 @@ def _dataset_rows(dataset: Mapping | None) -> Iterator[Row]:
     for key, name in (("level_of_theory", "level of theory"), ("citation", "cite"), ("licence", "licence")):
         if dataset.get(key):
             yield Row(name, dataset[key])
+
+
+def _without_production(provenance: Mapping) -> dict:
+    """What a run rests on, without the lists of numbers that it states for analyses."""
+    return {key: value for key, value in provenance.items() if key != "production"}
 
 
 def flat_rows(data: Mapping, prefix: str = "") -> Iterator[Row]:

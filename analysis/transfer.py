@@ -203,7 +203,7 @@ class Transfer(Analysis):
 
 def _patterns(run: RunReader) -> list[str] | None:
     """Those of protocol.yaml, which may have changed since the runs, checked as they were before them."""
-    protocol = plugins.get("protocols", "transfer")
+    protocol = plugins.get("protocols", run.options["protocol"])
     return parse_options(run.options, protocol, source=str(run.directory / PROTOCOL)).distributions
 
 

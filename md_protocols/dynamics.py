@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.errors import ConfigError, PluginError, StructureError
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.stopping import FlagOptions, StopOptions
 from asecalc_ml.quantities import (
@@ -106,16 +106,24 @@ class DynamicsOptions(ProtocolOptions):
 
     def plan(self) -> RunPlan:
         """With the frames and rows of all productions, the first one of each at their beginning."""
-        n_steps = sum(stage.produced_steps for stage in self.stages())
+        plan, stages = super().plan(), self.stages()
+        self._check_time_steps(stages)
         return replace(
-            super().plan(),
-            n_frames=n_steps // self.write_every + 1,
-            n_rows=n_steps // self.thermo_every + 1,
-            conserves_energy=self.conserves_energy,
+            plan,
+            n_frames=plan.n_steps // self.write_every + 1,
+            n_rows=plan.n_steps // self.thermo_every + 1,
+            columns=columns_of(stages),
         )
 
-    #: Whether the production conserves an energy.
-    conserves_energy: ClassVar[bool] = False
+    def _check_time_steps(self, stages: list) -> None:
+        """Refuse productions of which times and frames would not be evenly spaced."""
+        for stage in stages:
+            if stage.produced_steps and stage.timestep_fs != self.timestep_fs:
+                raise PluginError(
+                    f"a production of {self.protocol} has a time step of {stage.timestep_fs:g} fs, and its "
+                    f"timestep_fs is {self.timestep_fs:g}: frames would not be evenly spaced. Give every "
+                    "production the protocol's timestep_fs"
+                )
 
     def _check_stop(self, atoms: Atoms) -> None:
         """Conditions that can be looked at with this calculator and ensemble."""
@@ -123,7 +131,9 @@ class DynamicsOptions(ProtocolOptions):
 
         for options in (self.stop, self.flag):
             make_signs(options, atoms, atoms.calc)
-        if self.stop.energy_change_eV_atom is not None and not self.conserves_energy:
+        if self.stop.energy_change_eV_atom is None:
+            return
+        if any(stage.conserved is None for stage in self.productions(is_equilibrated=False)):
             raise ConfigError(
                 "stop.energy_change_eV_atom needs an energy that is conserved: use protocol nve, or nvt with "
                 "thermostat bussi or nose-hoover-chain, the latter without a ramp"
@@ -189,14 +199,7 @@ class DynamicsOptions(ProtocolOptions):
 class EnsembleOptions(DynamicsOptions):
     """Base of the protocols with one ensemble."""
 
-    #: Columns that its production adds to thermo.csv.
-    extra_columns: ClassVar[tuple[str, ...]] = ()
-
     steps: int = Field(20_000, ge=1, description="steps of the production")
-
-    def plan(self) -> RunPlan:
-        """With the columns of its production."""
-        return replace(super().plan(), columns=self.extra_columns)
 
     def productions(self, is_equilibrated: bool) -> Sequence[Produce]:
         """The one production."""
@@ -205,3 +208,8 @@ class EnsembleOptions(DynamicsOptions):
     def production(self, is_equilibrated: bool) -> Produce:
         """The stage whose frames are kept."""
         raise NotImplementedError
+
+
+def columns_of(stages: Sequence) -> tuple[str, ...]:
+    """Columns that the productions of a run add to thermo.csv, each once."""
+    return tuple(dict.fromkeys(name for stage in stages for name in getattr(stage, "own_columns", ())))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asecalc_ml.errors import RunError, RunPausedError
+from asecalc_ml.errors import PluginError, RunError, RunPausedError
 from asecalc_ml.md_protocols.checkpoint import State, pack
 from asecalc_ml.md_protocols.differences import changed, other_calculator
 from asecalc_ml.md_protocols.temperature import kinetic_energy, temperature
@@ -76,6 +76,7 @@ class Engine:
         state = self.state
         state.produced += self.stage.produced_steps
         state.stage, state.step, state.begun, state.memory = state.stage + 1, 0, False, {}
+        state.first_conserved = None
         self.integrator = None
 
     @property
@@ -194,7 +195,13 @@ class Engine:
         step = self.production_step
         values = (step, step * timestep_fs, potential, kinetic, total, kelvin)
         row = dict(zip(THERMO_COLUMNS, values, strict=True)) | dict.fromkeys(columns, np.nan)
-        self.writer.row(table, row | self.integrator.extras(total))
+        extras, declared = self.integrator.extras(total), self.integrator.columns
+        if set(extras) != set(declared):
+            raise PluginError(
+                f"{type(self.integrator).__name__}.extras() returns the columns {sorted(extras)}, and its "
+                f"`columns` name {sorted(declared)}: name the same columns in both"
+            )
+        self.writer.row(table, row | extras)
 
     # ------------------------------------------------------------------------------------------ keeping
 

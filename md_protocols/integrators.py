@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import units
 
 from asecalc_ml.md_protocols import temperature
+from asecalc_ml.rundir.production import CONSERVED, TOTAL, Line, straightened
 from asecalc_ml.structure.whole import translations
 
 if TYPE_CHECKING:
@@ -22,31 +25,48 @@ if TYPE_CHECKING:
 
     from asecalc_ml.md_protocols.checkpoint import State
 
-CONSERVED, VOLUME, PRESSURE = "conserved_eV", "volume_A3", "pressure_GPa"  # columns of thermo.csv
+VOLUME, PRESSURE = "volume_A3", "pressure_GPa"  # columns of thermo.csv
+MOST_POINTS = 201  # of a temperature that a subclass of Ramp computes
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """A temperature that goes from one value to another, linearly with the step."""
+    """A temperature that goes from one value to another, linearly with the step.
+
+    A subclass with another course overrides :meth:`at`; everything else follows from it.
+    """
 
     start_K: float
     end_K: float
     n_steps: int
+
+    @cached_property
+    def points(self) -> Line:
+        """Steps and temperatures in K between which the temperature is linear, of at most 201 steps."""
+        steps = np.unique(np.linspace(0, self.n_steps, MOST_POINTS).round()).astype(int)
+        return straightened([(int(step), float(self.at(int(step)))) for step in steps])
 
     @classmethod
     def constant(cls, temperature_K: float) -> Ramp:
         """No ramp at all."""
         return cls(temperature_K, temperature_K, 1)
 
-    @property
+    @cached_property
     def is_constant(self) -> bool:
-        """Whether both ends are the same."""
-        return self.start_K == self.end_K
+        """True if the temperature never changes."""
+        return len({kelvin for _, kelvin in self.points}) == 1
 
     @property
     def mean(self) -> float:
         """Mean over all steps, K."""
-        return 0.5 * (self.start_K + self.end_K)
+        lines = pairwise(self.points)
+        area = sum(0.5 * (first[1] + last[1]) * (last[0] - first[0]) for first, last in lines)
+        return area / self.n_steps
+
+    @property
+    def highest(self) -> float:
+        """Highest temperature, K."""
+        return max(kelvin for _, kelvin in self.points)
 
     def at(self, step: int) -> float:
         """Temperature in K after so many steps."""
@@ -66,6 +86,10 @@ class Integrator(ABC):
 
     #: Whether a molecule keeps turning, so that rotation carries temperature.
     rotates: ClassVar[bool] = False
+    #: Whether it holds a temperature.
+    has_thermostat: ClassVar[bool] = True
+    #: Columns of thermo.csv that it adds, those of :meth:`extras`.
+    columns: ClassVar[tuple[str, ...]] = ()
     #: Attributes of ASE's object that its next step depends on, beside atoms, forces and random numbers.
     remembered: ClassVar[tuple[str, ...]] = ()
 
@@ -107,9 +131,30 @@ class Integrator(ABC):
         """The energy, eV, that does not change but by the time step's error; nan where there is none."""
         return np.nan
 
+    @classmethod
+    def conserves(cls, **options: Any) -> str | None:
+        """Return the column of thermo.csv that stays constant but for the time step's error; None for none.
+
+        By default that of a class that defines :meth:`conserved`: conserved_eV where it has this column, else
+        the total energy.
+
+        Parameters
+        ----------
+        **options
+            As of the constructor, such as ``ramp``.
+        """
+        if cls.conserved is Integrator.conserved:
+            return None
+        return CONSERVED if CONSERVED in cls.columns else TOTAL
+
+    @classmethod
+    def target_pressure(cls, **options: Any) -> float | None:
+        """Return the pressure of the barostat, GPa; None without one. Options are the constructor's."""
+        return None
+
     def extras(self, total_eV: float) -> dict[str, float]:
-        """Further columns of thermo.csv and their values now, given the total energy."""
-        return {}
+        """Return the values of :attr:`columns` now, given the total energy in eV."""
+        return {CONSERVED: self.conserved(total_eV)} if CONSERVED in self.columns else {}
 
     def memory(self) -> dict[str, Any]:
         """What :attr:`remembered` names, as numbers and lists."""
@@ -127,6 +172,8 @@ class Integrator(ABC):
 
 class VelocityVerlet(Integrator):
     """Constant energy (ASE's ``VelocityVerlet``)."""
+
+    has_thermostat = False
 
     def _make(self, timestep: float):
         from ase.md.verlet import VelocityVerlet
@@ -203,6 +250,7 @@ class Bussi(Integrator):
     """Stochastic velocity rescaling (ASE's ``Bussi``; J. Chem. Phys. 126, 014101 (2007))."""
 
     remembered = ("transferred_energy",)
+    columns = (CONSERVED,)
 
     def __init__(self, state: State, timestep_fs: float, ramp: Ramp, time_fs: float):
         self._time = time_fs * units.fs
@@ -223,14 +271,12 @@ class Bussi(Integrator):
     def conserved(self, total_eV: float) -> float:
         return total_eV - self._dynamics.transferred_energy
 
-    def extras(self, total_eV: float) -> dict[str, float]:
-        return {CONSERVED: self.conserved(total_eV)}
-
 
 class NoseHooverChain(Integrator):
     """Nosé–Hoover chain of three (ASE's ``NoseHooverChainNVT``; J. Chem. Phys. 97, 2635 (1992))."""
 
     remembered = ("_eta", "_p_eta", "_Q", "_kT")
+    columns = (CONSERVED,)
 
     def __init__(self, state: State, timestep_fs: float, ramp: Ramp, time_fs: float):
         self._time = time_fs * units.fs
@@ -260,12 +306,14 @@ class NoseHooverChain(Integrator):
         self._dynamics._thermostat = chain
 
     def conserved(self, total_eV: float) -> float:
-        if not self._ramp.is_constant:  # a chain's energy is that at one temperature
+        if self.conserves(ramp=self._ramp) is None:
             return np.nan
         return total_eV + self._dynamics._thermostat.get_thermostat_energy()
 
-    def extras(self, total_eV: float) -> dict[str, float]:
-        return {CONSERVED: self.conserved(total_eV)}
+    @classmethod
+    def conserves(cls, ramp: Ramp, **options: Any) -> str | None:
+        """Return the column of the chain's energy, which is that at one temperature."""
+        return CONSERVED if ramp.is_constant else None
 
     @property
     def _memory_of(self) -> Any:
@@ -290,6 +338,7 @@ class LangevinNPT(Integrator):
     """
 
     remembered = ("p_eps", "force_eps")
+    columns = (VOLUME, PRESSURE)
 
     def __init__(
         self,
@@ -331,6 +380,10 @@ class LangevinNPT(Integrator):
 
     def _set_temperature(self, temperature_K: float) -> None:
         self._dynamics.set_temperature(temperature_K)
+
+    @classmethod
+    def target_pressure(cls, pressure_GPa: float, **options: Any) -> float:
+        return pressure_GPa
 
     def extras(self, total_eV: float) -> dict[str, float]:
         stress = self.atoms.get_stress(include_ideal_gas=True)

@@ -284,6 +284,7 @@ def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
         "threads": options.threads,
         "frame_interval_fs": options.frame_interval_fs,
         "options": options.model_dump(mode="json"),
+        **options.plan().statement,
     }
 
 

@@ -23,7 +23,6 @@ class NVE(EnsembleOptions):
 
     protocol: Literal["nve"] = Field("nve", description="dynamics at constant energy")
     equilibrates_to_average: ClassVar = True
-    conserves_energy: ClassVar = True
 
     def production(self, is_equilibrated: bool) -> Produce:
         """Velocity Verlet."""

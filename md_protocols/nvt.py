@@ -73,16 +73,6 @@ class NVT(ThermostatOptions):
         description="time constant of bussi and nose-hoover-chain; langevin has friction_per_ps",
     )
 
-    @property
-    def extra_columns(self) -> tuple[str, ...]:
-        """Columns that its production adds to thermo.csv."""
-        return () if self.thermostat == "langevin" else ("conserved_eV",)
-
-    @property
-    def conserves_energy(self) -> bool:
-        """Whether an energy is conserved that counts the thermostat in."""
-        return self.thermostat == "bussi" or (self.thermostat != "langevin" and self.ramp.is_constant)
-
     def check_start(self, atoms: Atoms) -> None:
         """Velocities that can be scaled, and no constraints that the thermostat would break."""
         from asecalc_ml.md_protocols.temperature import internal_kinetic_energy

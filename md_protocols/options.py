@@ -14,7 +14,7 @@ from asecalc_ml.tracking import WandbOptions
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.rundir import RunPlan, RunReader
+    from asecalc_ml.rundir import Production, RunPlan, RunReader
 
 
 class ProtocolOptions(Options):
@@ -126,12 +126,24 @@ class ProtocolOptions(Options):
         return check_run(self, atoms, directory, overwrite)
 
     def plan(self) -> RunPlan:
-        """Return the plan of the run: files, frames and rows at its planned end."""
+        """Return the plan of the run: files, frames and rows at its planned end, and what it states.
+
+        What the production conserves, and which temperature and pressure it is asked for, follow from the
+        stages, see :meth:`asecalc_ml.md_protocols.stages.stage.Stage.segment`.
+        """
         from asecalc_ml.rundir import RunPlan
 
-        written = [getattr(stage, "writes", None) for stage in self.stages()]
+        stages = self.stages()
+        written = [getattr(stage, "writes", None) for stage in stages]
         files = None if None in written else frozenset(name for names in written for name in names)
-        return RunPlan(self.protocol, files, interval_fs=self.frame_interval_fs)
+        return RunPlan(
+            self.protocol,
+            files,
+            interval_fs=self.frame_interval_fs,
+            n_steps=sum(getattr(stage, "produced_steps", 0) for stage in stages),
+            production=_production(stages),
+            fmax_eV_A=next((stage.fmax_eV_A for stage in stages if hasattr(stage, "fmax_eV_A")), None),
+        )
 
     @property
     def wall_time_limit_h(self) -> float | None:
@@ -160,3 +172,15 @@ class ProtocolOptions(Options):
         text = self.structure or "atoms"
         text = Path(text).stem if "/" in text else text
         return Path("runs") / f"{self.protocol}-{re.sub(r'[^A-Za-z0-9._+-]+', '-', text)}"
+
+
+def _production(stages: list) -> Production:
+    """Put together what the stages state about the production."""
+    from asecalc_ml.rundir import Production
+
+    n_steps, segments = 0, []
+    for stage in stages:
+        segment = stage.segment(n_steps) if hasattr(stage, "segment") else None
+        segments += [] if segment is None else [segment]
+        n_steps += getattr(stage, "produced_steps", 0)
+    return Production(segments=tuple(segments))

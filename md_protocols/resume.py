@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def restored(
     for difference in [*differences, *_other_processor(run.provenance)]:
         writer.event(EventKind.WARNING, f"resumed with {difference}")
     writer.event(EventKind.RESUMED, "resumed", stage=state.stage, step=state.step)
-    writer.write_json(PROVENANCE, _resumed_provenance(run.provenance, atoms))
+    writer.write_json(PROVENANCE, _resumed_provenance(run, options, state))
     return state
 
 
@@ -148,8 +149,24 @@ def _refusal(run: RunReader, differences: list[str]) -> str:
     )
 
 
-def _resumed_provenance(provenance: dict, atoms) -> dict:
-    """What the run rests on from here; machines and versions of each resumption are kept."""
-    here = {"time": now(), "versions": launch.versions(atoms.calc), "machine": launch.machine()}
-    here["calculator"] = launch.describe(atoms.calc)
-    return provenance | {"resumed": [*provenance.get("resumed", []), here]}
+def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) -> dict:
+    """What the run rests on from here; machines and versions of each resumption are kept.
+
+    What it states about its production holds from here on, what was stated before up to here: with other
+    ``steps`` a ramp goes on along another line.
+    """
+    provenance, calculator = run.provenance, state.atoms.calc
+    here = {"time": now(), "versions": launch.versions(calculator), "machine": launch.machine()}
+    here["calculator"] = launch.describe(calculator)
+    plan = options.plan()
+    plan = replace(plan, production=run.production.continued(plan.production, _time_fs(options, state)))
+    return provenance | plan.statement | {"resumed": [*provenance.get("resumed", []), here]}
+
+
+def _time_fs(options: ProtocolOptions, state: State) -> float:
+    """Time of the production at which a state stands."""
+    stages = options.stages()
+    producing = [stage for stage in stages if getattr(stage, "produced_steps", 0)]
+    is_producing = any(stage in producing for stage in stages[state.stage : state.stage + 1])
+    steps = state.produced + (state.step if is_producing else 0)
+    return steps * producing[0].timestep_fs if producing else 0.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml.config import parse_options
-from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions
+from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions, columns_of
 from asecalc_ml.md_protocols.npt import NPT
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.nvt import NVT
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from asecalc_ml.md_protocols.stages.produce import Produce
-    from asecalc_ml.rundir import RunPlan
 
 ENSEMBLES = {"nve": NVE, "nvt": NVT, "npt": NPT}
 
@@ -30,7 +29,6 @@ class Sequence(DynamicsOptions):
     """
 
     protocol: Literal["sequence"] = Field("sequence", description="several ensembles, one after the other")
-    default_analyses: ClassVar = ("connectivity", "bond-lengths", "angles")
     timestep_fs: Timestep_fs = Field(0.5, description="time step of all productions")
     sequence: list[dict[str, Any]] = Field(
         min_length=1,
@@ -76,16 +74,10 @@ class Sequence(DynamicsOptions):
         for part in (first.model_copy(update=own), *others):
             part.check_start(atoms)
 
-    def plan(self) -> RunPlan:
-        """With the columns of all parts; their energy is conserved where one column holds that of each."""
-        columns = {name for part in self.parts for name in part.extra_columns}
-        conserves = all(part.conserves_energy and "conserved_eV" in part.extra_columns for part in self.parts)
-        return replace(super().plan(), columns=tuple(sorted(columns)), conserves_energy=conserves)
-
     def productions(self, is_equilibrated: bool) -> list[Produce]:
         """One of each part; the first draws velocities where nothing before has."""
-        columns = tuple(dict.fromkeys(name for part in self.parts for name in part.extra_columns))
         stages = [part.production(is_equilibrated=False) for part in self.parts]
+        columns = columns_of(stages)
         return [
             replace(
                 stage,

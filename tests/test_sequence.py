@@ -167,9 +167,9 @@ def test_from_yaml_with_a_report(tmp_path):
     assert "stepz" in result.output
 
 
-def test_what_one_part_conserves_and_the_other_does_not_leaves_the_analyses(tmp_path):
-    """Only the thermostat's part has a conserved energy of its own, so there is none to fit a drift to."""
-    analyses = ["bond-lengths", "angles", "connectivity", "temperature", "radial-distribution"]
+def test_each_part_is_judged_by_what_it_conserves(tmp_path):
+    """Of a thermostat's part that is the conserved quantity, at constant energy the total energy."""
+    analyses = ["bond-lengths", "angles", "connectivity", "temperature", "energy-drift"]
     file = tmp_path / "mixed.yaml"
     options = ETHANE | {
         "protocol": "sequence",
@@ -189,8 +189,16 @@ def test_what_one_part_conserves_and_the_other_does_not_leaves_the_analyses(tmp_
     (temperature,) = (one for one in read_results(run.directory) if one.analysis == "temperature")
     assert temperature.mean_K == pytest.approx(run.thermo["temperature_K"].mean())
     assert (run.directory / "report.html").is_file()
-    refused = options | {"analyses": {"energy-drift": None}, "directory": str(tmp_path / "drift")}
+    (drift,) = (one for one in read_results(run.directory) if one.analysis == "energy-drift")
+    assert [one.quantity for one in drift.drifts] == ["conserved quantity", "total energy"]
+    assert [one.n_points for one in drift.drifts] == [6, 5]  # the row at the joint is the first part's
+    assert [one.check for one in drift.verdicts()] == [
+        "the conserved quantity was conserved in segment 1, from 0 ps",
+        "the total energy was conserved in segment 2, from 0.025 ps",
+    ]
+    parts = [{"ensemble": "nvt", "steps": 50, "thermostat": "langevin"}] * 2
+    refused = options | {"sequence": parts, "analyses": {"energy-drift": None}}
     file.write_text(dump_yaml(refused))
-    result = CliRunner().invoke(md.app, ["validate", str(file)])
+    result = CliRunner().invoke(md.app, ["validate", str(file), "--overwrite"])
     assert result.exit_code == 2
     assert "conserves no energy" in " ".join(result.output.split())

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from asecalc_ml.potentials.datasets.generate import GenerateOptions
     from asecalc_ml.potentials.training.options import TrainOptions
     from asecalc_ml.potentials.training.run import Start
+    from asecalc_ml.rundir import RunPlan
 
 Lines = Iterator[tuple[str, str]]  # name and text; those without a text are left out
 
@@ -73,8 +74,8 @@ def _of_run(options: ProtocolOptions, atoms: Atoms) -> Lines:
     yield "calculator", _calculator(atoms)
     for stage in options.stages():
         yield stage.name, stage.summary()
-    yield "pressure", _pressure(options)
     plan = options.plan()
+    yield "pressure", _pressure(plan)
     if plan.n_frames is not None:
         yield "frames", f"{plan.n_frames:,}, one every {plan.frame_interval_fs:g} fs"
     yield "analyses", ", ".join(options.default_analyses if options.analyses is None else options.analyses)
@@ -103,8 +104,8 @@ def _calculator(atoms: Atoms) -> str:
     return f"{name}, {atoms.get_potential_energy():.4f} eV, largest force {largest:.3g} eV/Å"
 
 
-def _pressure(options: ProtocolOptions) -> str:
+def _pressure(plan: RunPlan) -> str:
     """In bar, too, which shows a wrong unit."""
-    parts = [options, *getattr(options, "parts", ())]
-    found = dict.fromkeys(part.pressure_GPa for part in parts if hasattr(part, "pressure_GPa"))
+    segments = plan.production.segments
+    found = dict.fromkeys(value for segment in segments for _, value in segment.pressure_GPa)
     return ", ".join(f"{value:g} GPa ({1e4 * value:g} bar)" for value in found)

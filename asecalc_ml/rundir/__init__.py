@@ -35,6 +35,7 @@ from asecalc_ml.rundir.layout import (
     trajectory_of,
 )  # fmt: skip
 from asecalc_ml.rundir.plan import RunPlan
+from asecalc_ml.rundir.production import Production, Segment
 from asecalc_ml.rundir.reader import RunReader
 from asecalc_ml.rundir.vacancy import check_free, check_writable
 from asecalc_ml.rundir.writer import RunWriter
@@ -70,9 +71,11 @@ __all__ = [
     "TRANSFER",
     "WHOLE",
     "EventKind",
+    "Production",
     "RunPlan",
     "RunReader",
     "RunWriter",
+    "Segment",
     "check_free",
     "check_writable",
     "now",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from asecalc_ml.histogram import Histogram
+from asecalc_ml.rundir.production import Production
 
 Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
 Vectors = list[Vector]
@@ -63,6 +64,9 @@ class Provenance(Contents):
     frame_interval_fs: float | None = Field(None, gt=0)
     options: dict[str, Any] = {}
     resumed: list[dict[str, Any]] = []
+    steps: int | None = None
+    fmax_eV_A: float | None = None
+    production: Production | None = None
 
 
 class Event(Contents):

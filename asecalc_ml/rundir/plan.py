@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.rundir import layout
+from asecalc_ml.rundir.production import NO_PRODUCTION, Production
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,12 @@ class RunPlan:
         Rows of thermo.csv.
     columns : tuple of str
         Columns of thermo.csv beyond those that every run has.
-    conserves_energy : bool
-        True if thermo.csv has a conserved energy.
+    n_steps : int
+        Steps of all productions.
+    production : Production
+        What each segment of the production conserves, and the temperature and pressure that it is asked for.
+    fmax_eV_A : float or None
+        Largest force of a relaxed structure; None where nothing is relaxed.
     """
 
     protocol: str
@@ -35,7 +41,23 @@ class RunPlan:
     interval_fs: float | None = None
     n_rows: int = 0
     columns: tuple[str, ...] = ()
-    conserves_energy: bool = False
+    n_steps: int = 0
+    production: Production = NO_PRODUCTION
+    fmax_eV_A: float | None = None
+
+    @property
+    def conserves_energy(self) -> bool:
+        """True if one segment of the production conserves an energy."""
+        return any(segment.conserved for segment in self.production.segments)
+
+    @property
+    def statement(self) -> dict[str, Any]:
+        """What ``provenance.json`` holds of the plan, for analyses and the report."""
+        return {
+            "steps": self.n_steps,
+            "fmax_eV_A": self.fmax_eV_A,
+            "production": self.production.model_dump(mode="json"),
+        }
 
     @property
     def frame_interval_fs(self) -> float:
@@ -56,13 +78,14 @@ class RunPlan:
         Parameters
         ----------
         name : str
-            That of a constant of :mod:`asecalc_ml.rundir.layout`, such as THERMO.
+            That of a constant of :mod:`asecalc_ml.rundir.layout`, such as THERMO, or of a file that a stage
+            of another package writes.
 
         Raises
         ------
         AnalysisError
         """
-        file = getattr(layout, name)
+        file = getattr(layout, name, name)
         if self.files is not None and file not in self.files:
             raise AnalysisError(
                 f"it is made from the {file.partition('.')[0]} of a run, and {self.protocol} with these "

@@ -42,6 +42,7 @@ from asecalc_ml.rundir.layout import (
     trajectory_of,
 )  # fmt: skip
 from asecalc_ml.rundir.plan import no_moments
+from asecalc_ml.rundir.production import Production, production_by_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -72,6 +73,8 @@ class RunReader:
     pbc : ndarray of bool, shape (3,)
     n_frames : int
     frame_interval_fs : float
+    production : Production
+        What each segment of the production conserves, and the temperature and pressure that it was asked for.
     thermo, equilibration : dict of ndarray, shape (n_rows,)
         Columns by name.
     events : list of dict
@@ -132,6 +135,24 @@ class RunReader:
         if found is None:
             raise AnalysisError(no_moments(self.options["protocol"]))
         return found
+
+    @property
+    def production(self) -> Production:
+        stated = self.provenance.get("production")
+        if stated is None:
+            return production_by_options(self.options, self.thermo)
+        return Production.model_validate(stated)
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Steps of all productions, by the options for runs of earlier versions; None where neither says."""
+        return self.provenance.get("steps") or self.options.get("steps")
+
+    @property
+    def relaxation_limit(self) -> float:
+        """Largest force of a relaxed structure, eV/Å, by the options for runs of earlier versions."""
+        stated = self.provenance.get("fmax_eV_A")
+        return self.options["relax_fmax_eV_A"] if stated is None else stated
 
     @property
     def finished(self) -> bool:

@@ -9,9 +9,10 @@ from ase import units
 
 from asecalc_ml.md_protocols import temperature
 from asecalc_ml.md_protocols.stages.frames import FrameObserver
-from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, settled
+from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, integrator_and_options, settled
 from asecalc_ml.md_protocols.stages.watches import Bounds, Flags, FrameBounds, HeatWatch, TotalEnergyWatch
-from asecalc_ml.rundir import THERMO, TRAJECTORY, EventKind, RunReader
+from asecalc_ml.rundir import THERMO, TRAJECTORY, EventKind, RunReader, Segment
+from asecalc_ml.rundir.production import TOTAL, Line, straightened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,38 @@ class Produce(TimeSteps):
         """Steps that count on in thermo.csv."""
         return self.n_steps
 
+    @property
+    def has_target(self) -> bool:
+        """False at constant energy with the velocities of the structure, or of the production before."""
+        return super().has_target or self.is_equilibrated
+
+    @property
+    def conserved(self) -> str | None:
+        """Column of thermo.csv that is conserved; None where nothing is."""
+        kind, options = integrator_and_options(self.make_integrator)
+        return kind.conserves(**options)
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """Columns that its integrator adds to thermo.csv."""
+        return self.integrator_class.columns
+
+    def segment(self, start_step: int) -> Segment:
+        """Return what is conserved, and the temperature and pressure that are asked for."""
+        kind, options = integrator_and_options(self.make_integrator)
+        start_fs, pressure = start_step * self.timestep_fs, kind.target_pressure(**options)
+        return Segment(
+            start_fs=start_fs,
+            conserved=self.conserved,
+            temperature_K=self._temperature_line(start_step) if self.has_target else (),
+            pressure_GPa=() if pressure is None else ((start_fs, pressure),),
+        )
+
+    def _temperature_line(self, start_step: int) -> Line:
+        points = [point for point in self.ramp.points if point[0] < self.n_steps]
+        points.append((self.n_steps, self.ramp.at(self.n_steps)))
+        return straightened([((start_step + step) * self.timestep_fs, kelvin) for step, kelvin in points])
+
     def begin(self, engine: Engine) -> None:
         """Start without translation and rotation."""
         super().begin(engine)
@@ -72,8 +105,8 @@ class Produce(TimeSteps):
         ]
 
     def watch(self, engine: Engine) -> Callable[[], None]:
-        """What stops a run that has blown up."""
-        return HeatWatch(engine, self.ramp)
+        """What stops a run that has blown up: at constant energy the total energy tells at once."""
+        return TotalEnergyWatch(engine) if self.conserved == TOTAL else HeatWatch(engine, self.ramp)
 
     def conclude(self, engine: Engine) -> None:
         """Say which temperature the run had, and warn where it is not the one asked for."""
@@ -114,15 +147,6 @@ class ProduceAtConstantEnergy(Produce):
         excess = 0.5 * n_degrees * units.kB * settled(engine, "temperature_K") - thermal
         kinetic = thermal + settled(engine, "potential_eV") - excess - engine.energy()
         temperature.set_kinetic_energy(engine.atoms, kinetic if kinetic > 0 else thermal)
-
-    def watch(self, engine: Engine) -> Callable[[], None]:
-        """The total energy tells at once."""
-        return TotalEnergyWatch(engine)
-
-    @property
-    def target(self) -> float | None:
-        """None with the velocities of the structure, or of the ensemble before in a sequence."""
-        return self.ramp.mean if self.is_equilibrated or self.draws_velocities else None
 
     def advice(self) -> str:
         """What brings the mean temperature nearer to the target."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine import Engine
+    from asecalc_ml.rundir import Segment
 
 
 class Stage(ABC):
@@ -32,6 +33,16 @@ class Stage(ABC):
     def summary(self) -> str:
         """Describe the stage in a few words; empty if its name says everything."""
         return ""
+
+    def segment(self, start_step: int) -> Segment | None:
+        """Return what the run states about this stage as a segment of the production; None if it is none.
+
+        Parameters
+        ----------
+        start_step : int
+            Steps of the productions before it.
+        """
+        return None
 
     @abstractmethod
     def run(self, engine: Engine) -> None:

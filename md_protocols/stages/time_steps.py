@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from asecalc_ml.errors import PluginError
+from asecalc_ml.md_protocols.integrators import Integrator
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.md_protocols.temperature import set_thermal_momenta
 from asecalc_ml.rundir import EventKind, RunReader
@@ -16,12 +19,13 @@ from asecalc_ml.rundir import EventKind, RunReader
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.checkpoint import State
     from asecalc_ml.md_protocols.engine import Engine, Observers
-    from asecalc_ml.md_protocols.integrators import Integrator, Ramp
+    from asecalc_ml.md_protocols.integrators import Ramp
 
 LONG_FS = 2.0  # for a hydrogen of its natural mass
 HEAVY_HYDROGEN_AMU = 2.5
+MOST_TURNS = 5  # temperatures of a summary; of a longer list the ends
 
-MakeIntegrator = Callable[["State", float], "Integrator"]  # of a state and a time step in fs
+MakeIntegrator = Callable[["State", float], Integrator]  # of a state and a time step in fs
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class TimeSteps(Stage):
     Parameters
     ----------
     make_integrator : callable
-        Called when the stage begins, and again when a run is resumed in it.
+        A class of integrators, or a ``functools.partial`` of one with its options. Called when the
+        stage begins, and again when a run is resumed in it.
     n_steps : int
     timestep_fs : float
     ramp : Ramp
@@ -48,9 +53,19 @@ class TimeSteps(Stage):
     name: ClassVar[str]
 
     @property
+    def integrator_class(self) -> type[Integrator]:
+        """Class of the integrator, which is not made yet."""
+        return integrator_and_options(self.make_integrator)[0]
+
+    @property
+    def has_target(self) -> bool:
+        """False where the energy is simply given: without a thermostat, and with velocities from before."""
+        return self.integrator_class.has_thermostat or self.draws_velocities
+
+    @property
     def target(self) -> float | None:
-        """Temperature that the stage is meant to have, K; None where its energy is simply given."""
-        return self.ramp.mean
+        """Mean temperature that the stage is meant to have, K; None where its energy is simply given."""
+        return self.ramp.mean if self.has_target else None
 
     def summary(self) -> str:
         """Number and length of the steps, and the temperature."""
@@ -58,8 +73,9 @@ class TimeSteps(Stage):
         steps = f"{self.n_steps:,} steps of {self.timestep_fs:g} fs ({length_ps:g} ps)"
         if self.target is None:
             return steps
-        ends = [self.ramp.start_K] if self.ramp.is_constant else [self.ramp.start_K, self.ramp.end_K]
-        return f"{steps}, {' to '.join(f'{end:g}' for end in ends)} K"
+        kelvin = [value for _, value in self.ramp.points[: 1 if self.ramp.is_constant else None]]
+        kelvin = kelvin if len(kelvin) <= MOST_TURNS else [kelvin[0], kelvin[-1]]
+        return f"{steps}, {' to '.join(f'{value:g}' for value in kelvin)} K"
 
     def run(self, engine: Engine) -> None:
         """Go on from the state's step to the end."""
@@ -104,7 +120,30 @@ class TimeSteps(Stage):
         """Say what came out."""
 
 
+def integrator_and_options(make: MakeIntegrator) -> tuple[type[Integrator], dict[str, Any]]:
+    """Return the class of an integrator that is not made yet, and the options that it will be made with.
+
+    Raises
+    ------
+    PluginError
+        If a function makes it, so that the run could not state what it conserves.
+    """
+    options: dict[str, Any] = {}
+    while isinstance(make, partial):
+        make, options = make.func, make.keywords | options
+    if not (isinstance(make, type) and issubclass(make, Integrator)):
+        name = getattr(make, "__qualname__", type(make).__name__)
+        raise PluginError(
+            f"make_integrator is {name}, from which the run cannot state what is conserved: pass a class of "
+            "integrators with its options, as in functools.partial(VelocityVerlet, ramp=...)"
+        )
+    return make, options
+
+
 def settled(engine: Engine, column: str) -> float:
-    """Mean of a column of the equilibration, its first quarter left out."""
+    """Mean of a column over the last equilibration, its first quarter left out."""
     rows = RunReader(engine.directory).equilibration
-    return float(rows[column][rows["step"] >= 0.25 * rows["step"][-1]].mean())
+    steps = rows["step"]
+    first = np.flatnonzero(np.diff(steps, prepend=np.inf) <= 0)[-1]  # a later equilibration counts anew
+    steps = steps[first:] - steps[first]
+    return float(rows[column][first:][steps >= 0.25 * steps[-1]].mean())

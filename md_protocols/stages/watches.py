@@ -23,8 +23,7 @@ class HeatWatch:
     """Stops a stage with a thermostat whose kinetic energy went beyond all bounds."""
 
     def __init__(self, engine: Engine, ramp: Ramp):
-        hottest = max(ramp.start_K, ramp.end_K)
-        self._engine, self._limit = engine, HOT * 1.5 * units.kB * hottest * len(engine.atoms)
+        self._engine, self._limit = engine, HOT * 1.5 * units.kB * ramp.highest * len(engine.atoms)
 
     def __call__(self) -> None:
         engine = self._engine
