@@ -144,7 +144,7 @@ class Result(Record):
         return html(self)
 
     def write(self, directory: str | Path) -> list[Path]:
-        """Write the result as JSON and its tables as CSV, each file whole or not at all.
+        """Write the result as JSON, then its tables as CSV, each file whole or not at all.
 
         Parameters
         ----------
@@ -159,15 +159,13 @@ class Result(Record):
         from asecalc_ml.files import write_whole
 
         folder = Path(directory)
-        contents = {folder / f"{self.analysis}.json": self._json_text()}
-        for table in [*self.tables(), *self.data()]:
-            contents[folder / f"{self.analysis}_{re.sub(NOT_IN_FILE_NAMES, '_', table.key)}.csv"] = csv_text(
-                table
-            )
         folder.mkdir(parents=True, exist_ok=True)
-        for path, text in contents.items():
-            write_whole(path, text)
-        return list(contents)
+        paths = [folder / f"{self.analysis}.json"]
+        write_whole(paths[0], self._json_text())  # before tables are made, which may fail
+        for table in [*self.tables(), *self.data()]:
+            paths.append(folder / f"{self.analysis}_{re.sub(NOT_IN_FILE_NAMES, '_', table.key)}.csv")
+            write_whole(paths[-1], csv_text(table))
+        return paths
 
     def _json_text(self) -> str:
         """JSON with a checksum of all the rest."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml import plugins
-from asecalc_ml.analysis.base import Analysis, Measurement, Result
+from asecalc_ml.analysis.base import CHECKSUM, Analysis, Measurement, Result
+from asecalc_ml.analysis.failures import Failures
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import AnalysisError, PluginError, RunError
+from asecalc_ml.reading import described
 
 if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] | None = None) -> list[Result]:
     """Analyse a run and write each result to its ``results/``.
+
+    Each analysis fails alone: the results of the others are written, and the failures beside them.
 
     Parameters
     ----------
@@ -35,70 +40,131 @@ def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] |
     Raises
     ------
     AnalysisError
-        If an analysis that was asked for finds nothing to measure; the others' results are written first.
-    PluginError
-        If a name is unknown.
+        If an analysis that was asked for finds nothing to measure, or any raises an error that nobody has
+        foreseen; the others' results are written first.
+    AsecalcError
+        If all failures are of one kind, such as a PluginError for names that are unknown.
     """
-    from asecalc_ml.rundir import RESULTS, RunReader
-
-    run = RunReader(directory)
-    results, problems = measure(run, chosen_analyses(analyses, default_analyses(run)))
-    folder = Path(directory) / RESULTS
-    _remove_earlier(folder)
-    for result in results:
-        result.write(folder)
-    if problems and analyses is not None:
-        raise AnalysisError("; ".join(f"analysis {name}: {error}" for name, error in problems.items()))
+    results, failures = carry_out(directory, analyses)
+    if failures.all:
+        raise failures.error()
     return results
 
 
+def carry_out(
+    directory: str | Path, analyses: Mapping[str, Mapping | None] | None = None
+) -> tuple[list[Result], Failures]:
+    """Do what :func:`run_analyses` does, and return the failures in place of raising them."""
+    from asecalc_ml.rundir import RESULTS, RunReader
+
+    run, folder = RunReader(directory), Path(directory) / RESULTS
+    is_asked = analyses is not None
+    failures, chosen = Failures(run.directory, is_new=True), {}
+    for name, options in (analyses if is_asked else dict.fromkeys(default_analyses(run))).items():
+        with failures.alone(name):
+            chosen[name] = parse_options(options or {}, plugins.get("analyses", name), f"analysis {name}")
+    results, problems = measure(run, chosen, catches=Exception)
+    for name, error in problems.items():
+        if is_asked or not isinstance(error, AnalysisError):  # a default one need not find anything
+            failures.note(name, error)
+    _remove_earlier(folder)
+    failures.replace_earlier()
+    written = []
+    for name, result in zip((name for name in chosen if name not in problems), results, strict=True):
+        with failures.alone(name):
+            _check_name(name, result)
+            result.write(folder)
+            _check_read_back(folder / f"{name}.json", name)
+            written.append(result)
+    return written, failures
+
+
 def default_analyses(run: RunReader) -> tuple[str, ...]:
-    """Names that a run's protocol gives; none where that protocol is not installed."""
+    """Names that a run's protocol gives, as far as they are installed; none without that protocol."""
     try:
-        return plugins.get("protocols", str(run.options.get("protocol"))).default_analyses
+        default = plugins.get("protocols", str(run.options.get("protocol"))).default_analyses
     except (PluginError, AttributeError):  # a protocol need not have any
         return ()
+    registered = plugins.names("analyses")
+    return tuple(name for name in default if name in registered)
 
 
-def chosen_analyses(
-    analyses: Mapping[str, Mapping | None] | None, default: tuple[str, ...]
-) -> dict[str, Analysis]:
-    """Option models of analyses by registered name; of the default ones for ``None``."""
-    if analyses is None:
-        registered = plugins.names("analyses")
-        analyses = {name: {} for name in default if name in registered}
-    return {
-        name: parse_options(options or {}, plugins.get("analyses", name), source=f"analysis {name}")
-        for name, options in analyses.items()
-    }
+def _check_name(name: str, result: Any) -> None:
+    """Refuse a result that could not be found again, with what its author has to do."""
+    kind = type(result).__name__
+    if not isinstance(result, Result):
+        raise PluginError(f"it returned a {kind}, which is not a Result of asecalc_ml.analysis.base")
+    if result.analysis != name:
+        raise PluginError(
+            f"its result names the analysis {result.analysis!r}, and it is registered as {name!r}: write "
+            f'analysis: Literal["{name}"] = "{name}" in class {kind}'
+        )
+
+
+def _check_read_back(path: Path, name: str) -> None:
+    """Refuse a result that the report could not read, with what its author has to do."""
+    try:
+        plugins.get("analyses", name).result.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        raise PluginError(
+            f"its result cannot be read back from {path} ({described(error)}): `result` of the analysis has "
+            "to be the class of what it returns, and its fields numbers, text, lists and records"
+        ) from error
 
 
 def measure(
-    run: RunReader, analyses: Mapping[str, Analysis]
-) -> tuple[list[Result], dict[str, AnalysisError]]:
+    run: RunReader, analyses: Mapping[str, Analysis], catches: type[Exception] = AnalysisError
+) -> tuple[list[Result], dict[str, Exception]]:
     """Results of the analyses that found something, and the errors of those that did not.
 
     All that take frames in chunks share one pass over the trajectory.
+
+    Parameters
+    ----------
+    run : RunReader
+    analyses : mapping
+        By name.
+    catches : type of exception
+        Errors that leave the other analyses alone; others are raised.
     """
-    problems: dict[str, AnalysisError] = {}
+    problems: dict[str, Exception] = {}
     working: dict[str, Measurement] = {}
     for name, analysis in analyses.items():
-        if type(analysis).run is Analysis.run:
-            with _noting(problems, name):
+        if _takes_frames(analysis):
+            with _noting(problems, name, catches):
                 working[name] = analysis.begin(run)
-    if working and (lost := run.n_lost_frames):
-        warnings.warn(lost_frames_text(run.n_frames, lost), stacklevel=2)
-    for frames in run.frame_chunks() if working else ():
-        for name, measurement in working.items():
-            if name not in problems:
-                with _noting(problems, name):
-                    measurement.frames(frames)
+    _read_frames(run, working, problems, catches)
     results = []
     for name, analysis in analyses.items():
         if name not in problems:
-            with _noting(problems, name):
-                results.append(working[name].conclude() if name in working else analysis.run(run))
+            with _noting(problems, name, catches):
+                results.append(working[name].conclude() if _takes_frames(analysis) else analysis.run(run))
     return results, problems
+
+
+def _takes_frames(analysis: Analysis) -> bool:
+    """Whether it has a measurement that takes frames in chunks, and no run of its own."""
+    return type(analysis).run is Analysis.run
+
+
+def _read_frames(
+    run: RunReader,
+    working: dict[str, Measurement],
+    problems: dict[str, Exception],
+    catches: type[Exception],
+) -> None:
+    """Hand all frames to the measurements; one that fails is dropped with all that it holds."""
+    try:
+        if working and (lost := run.n_lost_frames):
+            warnings.warn(lost_frames_text(run.n_frames, lost), stacklevel=3)
+        for frames in run.frame_chunks() if working else ():
+            for name in list(working):
+                with _noting(problems, name, catches):
+                    working[name].frames(frames)
+                if name in problems:
+                    del working[name]
+    except catches as error:  # the trajectory itself cannot be read
+        problems |= dict.fromkeys(working, error)
 
 
 def lost_frames_text(n_frames: int, n_lost: int) -> str:
@@ -110,11 +176,11 @@ def lost_frames_text(n_frames: int, n_lost: int) -> str:
 
 
 @contextmanager
-def _noting(problems: dict[str, AnalysisError], name: str) -> Iterator[None]:
-    """Let the other analyses go on when one finds nothing to measure."""
+def _noting(problems: dict[str, Exception], name: str, catches: type[Exception]) -> Iterator[None]:
+    """Let the other analyses go on when one fails."""
     try:
         yield
-    except AnalysisError as error:
+    except catches as error:
         problems[name] = error
 
 
@@ -133,13 +199,32 @@ def read_results(directory: str | Path) -> list[Result]:
     RunError
         If a file is damaged, or was written by another version of its analysis.
     """
+    registered = plugins.names("analyses")
+    return [_read(path, path.stem) for path in _files(directory) if path.stem in registered]
+
+
+def results_alone(directory: str | Path, failures: Failures) -> list[Result]:
+    """Results as :func:`read_results` gives them; what cannot be read is noted as a failure."""
+    results, registered = [], plugins.names("analyses")
+    for path in _files(directory):
+        if path.stem in registered:
+            with failures.alone(path.stem):
+                results.append(_read(path, path.stem))
+    return results
+
+
+def not_installed(directory: str | Path) -> list[str]:
+    """Names of the analyses that have left a result and are not installed any more."""
+    registered = plugins.names("analyses")
+    return [path.stem for path in _files(directory) if path.stem not in registered and _is_result(path)]
+
+
+def _files(directory: str | Path) -> list[Path]:
     from asecalc_ml.rundir import RESULTS, RunReader
 
-    folder, default = Path(directory) / RESULTS, default_analyses(RunReader(directory))
-    names = sorted(path.stem for path in folder.glob("*.json"))
-    names.sort(key=lambda name: default.index(name) if name in default else len(default))
-    registered = plugins.names("analyses")
-    return [_read(folder / f"{name}.json", name) for name in names if name in registered]
+    default = default_analyses(RunReader(directory))
+    paths = sorted((Path(directory) / RESULTS).glob("*.json"))
+    return sorted(paths, key=lambda path: default.index(path.stem) if path.stem in default else len(default))
 
 
 def _read(path: Path, name: str) -> Result:
@@ -148,3 +233,12 @@ def _read(path: Path, name: str) -> Result:
     except ValueError as error:  # pydantic's are
         remedy = f"`asecalc-md report {path.parent.parent}` writes it anew"
         raise RunError(f"{path} is damaged or of another version; {remedy}") from error
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a JSON file was written by :meth:`Result.write` for the analysis that its name tells."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(content, dict) and CHECKSUM in content and content.get("analysis") == path.stem

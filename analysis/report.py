@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from asecalc_ml.analysis.base import Result, Verdict
+from asecalc_ml.analysis.base import Record, Result, Table, Verdict
 from asecalc_ml.analysis.connectivity import BOUND
-from asecalc_ml.analysis.pipeline import lost_frames_text, read_results
+from asecalc_ml.analysis.failures import Failures
+from asecalc_ml.analysis.pipeline import lost_frames_text, not_installed, results_alone
 from asecalc_ml.analysis.relevance.page import is_beside_viewer, read_relevance
 from asecalc_ml.analysis.relevance.results import RelevanceResult
 from asecalc_ml.analysis.relevance.scene import relevance_scene
@@ -61,30 +63,46 @@ def write_report(directory: str | Path) -> Path:
     Returns
     -------
     Path of the page.
+
+    Warns
+    -----
+    UserWarning
+        If a result cannot be read or shown. The page names it, and has all others.
     """
     from asecalc_ml.files import write_whole
     from asecalc_ml.rundir import REPORT, RunReader
 
-    run = RunReader(directory)
+    run, failures = RunReader(directory), Failures(Path(directory))
+    n_before = len(failures.all)
+    results = results_alone(directory, failures)
+    with failures.alone("relevance"):
+        results += read_relevance(directory)
     page = Path(directory) / REPORT
-    write_whole(page, render(run, [*read_results(directory), *read_relevance(directory)]))
+    write_whole(page, render(run, results, failures))
+    for one in failures.all[n_before:]:
+        warnings.warn(f"{page}: analysis {one.analysis}: {one.text}", stacklevel=2)
     return page
 
 
-def render(run: RunReader, results: list[Result]) -> str:
-    """The page as text."""
-    relevance = [relevance_scene(one) for one in results if isinstance(one, RelevanceResult)]
+def render(run: RunReader, results: list[Result], failures: Failures) -> str:
+    """The page as text; what a result cannot show is noted as a failure and left out."""
+    relevance = [one for one in results if isinstance(one, RelevanceResult)]
+    scenes = shown(relevance, lambda one: [relevance_scene(one)], failures)
+    found = {
+        "drawings": shown(results, lambda one: drawings([one], is_beside_viewer), failures),
+        "tables": shown(results, lambda one: checked(one.tables(), Table), failures),
+    }
+    verdicts = all_verdicts(run, results, failures)
     return render_page(
         "report.html",
         title=run_title(run),
         kind="Molecular dynamics report" if _has_time(run) else "Calculation report",
-        scenes=[*relevance, run_scene(run)],
+        scenes=[*scenes, run_scene(run)],
         has_time=_has_time(run),
         completion=completion(run),
         facts=list(key_facts(run)),
-        verdicts=all_verdicts(run, results),
-        drawings=list(drawings(results, is_beside_viewer)),
-        tables=[table for result in results for table in result.tables()],
+        verdicts=verdicts,
+        **found,
         options=list(option_rows(run.options)),
         model=list(model_rows(run)),
         provenance=list(flat_rows(_without_production(run.provenance))),
@@ -199,13 +217,44 @@ def target_course(production: Production) -> str:
 # ------------------------------------------------------------------------------------- figures and tables
 
 
-def all_verdicts(run: RunReader, results: list[Result]) -> list[Verdict]:
-    """Those of the run, then those of its results."""
-    return (
-        readable_verdict(run)
-        + bound_verdict(run, results)
-        + [verdict for result in results for verdict in result.verdicts()]
+def shown(
+    results: Iterable[Result], show: Callable[[Result], Iterable[Any]], failures: Failures
+) -> list[Any]:
+    """What each result shows; one that raises an error is noted, and the others are shown."""
+    found: list[Any] = []
+    for result in results:
+        with failures.alone(result.analysis):
+            found += list(show(result))
+    return found
+
+
+def checked(records: Iterable[Any], kind: type[Record]) -> list[Record]:
+    """Records that a page can show; TypeError where an analysis gives something else."""
+    found = list(records)
+    for one in found:
+        if not isinstance(one, kind):
+            raise TypeError(f"a {type(one).__name__} where a {kind.__name__} should be: {one!r}")
+    return found
+
+
+def all_verdicts(run: RunReader, results: list[Result], failures: Failures) -> list[Verdict]:
+    """Those of the run, then those of its results, then what analyses failed or are not installed."""
+    verdicts = shown(results, lambda one: checked(one.verdicts(), Verdict), failures)
+    return [
+        *readable_verdict(run),
+        *bound_verdict(run, results),
+        *verdicts,
+        *(one.verdict for one in failures.all),
+        *map(_not_shown, not_installed(run.directory)),
+    ]
+
+
+def _not_shown(name: str) -> Verdict:
+    text = (
+        f"results/{name}.json is of an analysis that is not installed: install its package, and `asecalc-md "
+        "report` shows it"
     )
+    return Verdict(check=f"the result of {name} is shown", status="unclear", text=text)
 
 
 # ------------------------------------------------------------------------------------------ what was run

@@ -108,8 +108,9 @@ def _unknown(group: str, name: str) -> str:
 def _load(group: str, point: EntryPoint) -> Any:
     try:
         return point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module may raise anything while it is imported
+        reason = str(error) or type(error).__name__
         raise PluginError(
-            f"{GROUPS[group]} {point.name!r} ({point.value}) cannot be loaded: {error}. "
+            f"{GROUPS[group]} {point.name!r} ({point.value}) cannot be loaded: {reason}. "
             "Its package may be half installed: try `pip install -e .` where it comes from."
         ) from error

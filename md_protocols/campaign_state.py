@@ -13,7 +13,8 @@ from asecalc_ml.errors import RunError
 from asecalc_ml.files import write_whole
 from asecalc_ml.lock import FolderLock
 from asecalc_ml.reading import read_json
-from asecalc_ml.rundir import PROTOCOL, PROVENANCE, REPORT, THERMO, RunReader, check_free
+from asecalc_ml.rundir import FAILURES as FAILED_ANALYSES
+from asecalc_ml.rundir import PROTOCOL, PROVENANCE, REPORT, RESULTS, THERMO, RunReader, check_free
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.campaign import Point
@@ -48,9 +49,11 @@ def state_of(directory: Path, options: ProtocolOptions) -> str:
 
 
 def _is_analysed(directory: Path) -> bool:
-    """Whether the report is younger than the end of the run."""
+    """Whether the report is younger than the end of the run, and no analysis has failed."""
     report = directory / REPORT
-    return report.is_file() and report.stat().st_mtime_ns >= (directory / PROVENANCE).stat().st_mtime_ns
+    if not report.is_file() or (directory / RESULTS / FAILED_ANALYSES).is_file():
+        return False
+    return report.stat().st_mtime_ns >= (directory / PROVENANCE).stat().st_mtime_ns
 
 
 def _check_same(run: RunReader, options: ProtocolOptions) -> None:

@@ -189,12 +189,16 @@ def test_unknown_analysis(tmp_path):
         run_analyses(write_run(tmp_path / "run"), {"bond-length": {}})
 
 
-def test_damaged_result_names_the_remedy(tmp_path):
+def test_damaged_result_names_the_remedy_and_loses_no_other(tmp_path):
     folder = write_run(tmp_path / "run")
     run_analyses(folder)
     (folder / "results" / "temperature.json").write_text("{")
     with pytest.raises(RunError, match="asecalc-md report"):
-        write_report(folder)
+        read_results(folder)
+    with pytest.warns(UserWarning, match=r"temperature\.json is damaged.*asecalc-md report"):
+        page = load(write_report(folder).parent)
+    assert "the analysis temperature worked" in page.text
+    assert "the total energy was conserved" in page.text
 
 
 # ---------------------------------------------------------------------------------------------- the page

@@ -17,16 +17,26 @@ def analyse(directory: Path) -> Path:
     -------
     Path
         The report.
+
+    Raises
+    ------
+    AsecalcError
+        If an analysis failed, after the results of the others and the report have been written.
     """
-    from asecalc_ml.analysis.pipeline import run_analyses
+    from asecalc_ml.analysis.failures import Failures
+    from asecalc_ml.analysis.pipeline import carry_out
     from asecalc_ml.analysis.report import write_report
     from asecalc_ml.rundir import RunReader
 
     run = RunReader(directory)
-    results = run_analyses(directory, run.options.get("analyses"))
+    results, _ = carry_out(directory, run.options.get("analyses"))
     page = write_report(directory)
     if run.options.get("wandb"):
         _log(run, results)
+    failures = Failures(directory)  # those of the report among them
+    if failures.all:
+        error = failures.error()
+        raise type(error)(f"{error}. What the other analyses have found is in {page}")
     return page
 
 

@@ -46,8 +46,13 @@ def _plain(value: Any) -> Any:
 
 
 def _results(status: Status) -> Row:
-    from asecalc_ml.analysis.pipeline import read_results
+    from asecalc_ml.analysis.failures import Failures
+    from asecalc_ml.analysis.pipeline import results_alone
 
-    results = read_results(status.directory)
-    failed = [one.check for result in results for one in result.verdicts() if one.status == "failed"]
-    return {"failed checks": "; ".join(failed), **final_numbers(results)}
+    failures, failed, numbers = Failures(status.directory), [], {}
+    for result in results_alone(status.directory, failures):
+        with failures.alone(result.analysis):
+            failed += [one.check for one in result.verdicts() if one.status == "failed"]
+            numbers |= final_numbers([result])
+    failed += [one.verdict.check for one in failures.all]
+    return {"failed checks": "; ".join(failed), **numbers}

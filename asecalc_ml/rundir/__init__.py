@@ -1,15 +1,18 @@
 """The run directory: what a protocol writes and an analysis reads; ``layout.py`` says what lies where."""
 
 from asecalc_ml.rundir.layout import (
+    ANALYSIS_LOG,
     BEFORE_PROTOCOL,
     CARD,
     CHECKPOINT,
     EQUILIBRATION,
     EVALUATIONS,
     EVENTS,
+    FAILURES,
     FEWEST_REFERENCE_RUNS,
     FEWEST_RUNS,
     FLAGGED,
+    FURTHER,
     GROWING,
     HESSIAN,
     LOCK,
@@ -41,15 +44,18 @@ from asecalc_ml.rundir.vacancy import check_free, check_writable
 from asecalc_ml.rundir.writer import RunWriter
 
 __all__ = [
+    "ANALYSIS_LOG",
     "BEFORE_PROTOCOL",
     "CARD",
     "CHECKPOINT",
     "EQUILIBRATION",
     "EVALUATIONS",
     "EVENTS",
+    "FAILURES",
     "FEWEST_REFERENCE_RUNS",
     "FEWEST_RUNS",
     "FLAGGED",
+    "FURTHER",
     "GROWING",
     "HESSIAN",
     "LOCK",

@@ -20,7 +20,9 @@ transfer.json       molecules, calculators and runs of a transfer test; each run
 events.jsonl        what happened: stages, warnings, bonds broken and formed, why it stopped
 flagged.extxyz      structures that the model may not know, for labelling: step and reason with each
 checkpoint.npz      everything that the rest of the run depends on; checkpoint.previous.npz the one before
-results/            what the analyses found, as JSON and CSV
+results/            what the analyses found, as JSON and CSV; failed.json names those that failed
+analysis-errors.log tracebacks of analyses that failed
+files.json          names of further files that stages of other packages have written
 report.html         the report
 =================== =====================================================================================
 """
@@ -50,6 +52,9 @@ FLAGGED = "flagged.extxyz"
 CHECKPOINT = "checkpoint.npz"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.npz"
 RESULTS = "results"
+FAILURES = "failed.json"  # in RESULTS
+ANALYSIS_LOG = "analysis-errors.log"
+FURTHER = "files.json"
 REPORT = "report.html"
 LOCK = ".lock"
 
@@ -57,7 +62,7 @@ TRAJECTORIES = tuple(f"{TRAJECTORY}{suffix}" for suffix in TRAJECTORY_SUFFIXES.v
 GROWING = (RELAXATION, EQUILIBRATION, THERMO, SCAN_TABLE, *TRAJECTORIES, EVENTS, FLAGGED)
 WHOLE = (
     PROTOCOL, PROVENANCE, CARD, START, RELAXED, HESSIAN, SCAN, TRANSFER,
-    CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT,
+    CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT, ANALYSIS_LOG, FURTHER,
 )  # fmt: skip
 BEFORE_PROTOCOL = (START, CARD, PROVENANCE)  # what a new run writes first; without the rest it is no run
 FEWEST_RUNS, FEWEST_REFERENCE_RUNS = 5, 8  # of each molecule, for a verdict on a transfer test
