@@ -37,6 +37,7 @@ from asecalc_ml.rundir import (
     check_writable,
     now,
 )
+from asecalc_ml.rundir.further import FurtherFiles
 from asecalc_ml.structure.charge_and_spin import set_charge_and_spin
 from asecalc_ml.structure.constraints import unknown
 from asecalc_ml.structures import check_structure, load_structure
@@ -90,6 +91,7 @@ def examined(options: ProtocolOptions, atoms: Atoms | None, directory: Path, ove
     """The structure with its calculator, if a run may begin with them; see :meth:`ProtocolOptions.check`."""
     check_free(directory, overwrite)
     check_writable(directory)
+    FurtherFiles(directory).check_free(options.plan().files or ())
     atoms = prepare(options, atoms)
     options.check_start(atoms)
     check_analyses(options, atoms)
@@ -262,6 +264,7 @@ def write_beginning(options: ProtocolOptions, state: State, writer: RunWriter) -
     """Everything that a resumed run needs; protocol.yaml comes last and says that all is there."""
     atoms = state.atoms
     card = getattr(atoms.calc, "card", None)
+    writer.declare(options.plan().files or ())
     writer.write_structure(START, atoms)
     if card is not None:
         writer.write_json(CARD, card.model_dump(mode="json"))

@@ -17,7 +17,7 @@ from asecalc_ml.cli.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import set_threads, show_messages
 from asecalc_ml.config import Options
-from asecalc_ml.errors import AnalysisError
+from asecalc_ml.errors import AnalysisError, AsecalcError
 
 app = typer.Typer(
     cls=FriendlyGroup,
@@ -128,8 +128,14 @@ def report(
     for directory in directories:
         _stored(directory)
     show_messages(quiet)
+    problems = []
     for directory in directories:
-        _analyse(directory, quiet)
+        try:
+            _analyse(directory, quiet)
+        except AsecalcError as error:  # the other runs have their reports all the same
+            problems.append(error)
+    if problems:
+        raise _together(problems)
     if len(directories) > 1:
         try:
             compare(directories, None, output, quiet)
@@ -169,6 +175,11 @@ def _stored(directory: Path) -> Mapping:
     from asecalc_ml.rundir import RunReader
 
     return RunReader(directory).options
+
+
+def _together(problems: list[AsecalcError]) -> AsecalcError:
+    """One error of several runs."""
+    return problems[0] if len(problems) == 1 else AnalysisError("\n".join(map(str, problems)))
 
 
 def _analyse(directory: Path, quiet: bool) -> None:

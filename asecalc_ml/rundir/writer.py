@@ -6,20 +6,23 @@ import functools
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asecalc_ml import plugins
 from asecalc_ml.errors import RunError
 from asecalc_ml.files import GrowingText, cut_back, cut_to_whole_lines, is_unfinished, mark, write_whole
 from asecalc_ml.lock import FolderLock
+from asecalc_ml.rundir.further import FurtherFiles
 from asecalc_ml.rundir.layout import (
     CHECKPOINT,
     EVALUATIONS,
     EVENTS,
+    FAILURES,
     FLAGGED,
     GROWING,
     LOCK,
@@ -82,6 +85,7 @@ class RunWriter:
         self._trajectory: TrajectoryWriter | None = None
         self._n_frames = 0  # of this process
         self._lock: FolderLock | None = None
+        self._further: FurtherFiles | None = None
         self.tracker = Tracker()  # told of every row of thermo.csv
 
     @classmethod
@@ -159,17 +163,24 @@ class RunWriter:
         check_free(self.directory, overwrite)
         for part in RunReader(self.directory).parts if (self.directory / PROTOCOL).is_file() else ():
             _remove_run(part)
-        for path in (self.directory / RESULTS).glob("*.*"):
-            if path.suffix in (".json", ".csv", ".extxyz"):
-                path.unlink()
+        for path in result_files(self.directory / RESULTS):
+            path.unlink()
+        FurtherFiles(self.directory).remove()
         for path in filter(is_unfinished, list(self.directory.iterdir())):
             path.unlink()
         for name in (*GROWING, EVALUATIONS, *reversed(WHOLE)):  # the protocol last: until then it is a run
             (self.directory / name).unlink(missing_ok=True)
+        self._further = FurtherFiles(self.directory)
+
+    @_says_what_to_do
+    def declare(self, names: Iterable[str]) -> None:
+        """Note files that the stages of a run say they write, so that they go when it is replaced."""
+        self._further.declare(names)
 
     @_says_what_to_do
     def _take_lock(self) -> None:
         self._lock = FolderLock(self.directory / LOCK, "writing this run")
+        self._further = FurtherFiles(self.directory)  # another process may have written until now
 
     @property
     def keeps_others_out(self) -> bool:
@@ -179,7 +190,7 @@ class RunWriter:
     @_says_what_to_do
     def cut_back(self, marks: Mapping[str, dict]) -> None:
         """Cut growing files back to where they stood when :meth:`sync` returned ``marks``; {}: to nothing."""
-        for name in GROWING:
+        for name in self._growing_names:
             if name in marks:
                 cut_back(self.directory / name, marks[name])
             else:
@@ -188,6 +199,7 @@ class RunWriter:
     @_says_what_to_do
     def write(self, name: str, content: str | bytes, sync: bool = False) -> None:
         """Write a whole file."""
+        self._further.declare([name])
         write_whole(self.directory / name, content, sync)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -285,8 +297,12 @@ class RunWriter:
         """Put growing files on the disk itself; where they stand, for :meth:`cut_back`."""
         for file in self._growing():
             file.flush()
-        paths = [self.directory / name for name in GROWING]
-        return {path.name: mark(path) for path in paths if path.is_file()}
+        paths = {name: self.directory / name for name in self._growing_names}
+        return {name: mark(path) for name, path in paths.items() if path.is_file()}
+
+    @property
+    def _growing_names(self) -> list[str]:
+        return [*GROWING, *self._further.growing]
 
     @_says_what_to_do
     def close(self) -> None:
@@ -308,6 +324,7 @@ class RunWriter:
 
     def _text(self, name: str, first_line: str = "") -> GrowingText:
         if name not in self._texts:
+            self._further.declare([name], is_growing=True)
             self._texts[name] = GrowingText(self.directory / name, first_line)
         return self._texts[name]
 
@@ -321,6 +338,31 @@ def _remove_run(directory: Path) -> None:
         for folder in (directory / RESULTS, directory, directory.parent):
             if folder.is_dir():
                 folder.rmdir()
+
+
+def result_files(folder: Path) -> list[Path]:
+    """Files of analyses in the folder of results, and nothing that somebody else has put there.
+
+    These are FAILURES, the JSON file of an analysis that is installed or that says which analysis it is of,
+    and what is called after one of them, such as its tables.
+    """
+    names = {"relevance", *plugins.names("analyses"), *_names_of_results(folder)}
+    kinds = (".json", ".csv", ".extxyz")
+    return [
+        path
+        for path in folder.glob("*.*")
+        if path.name == FAILURES
+        or (path.suffix in kinds and any(f"{path.stem}_".startswith(f"{name}_") for name in names))
+    ]
+
+
+def _names_of_results(folder: Path) -> Iterable[str]:
+    """Analyses, installed or not, whose results lie in a folder."""
+    for path in folder.glob("*.json"):
+        with suppress(ValueError, OSError):
+            content = json.loads(path.read_bytes())
+            if isinstance(content, dict) and content.get("analysis") == path.stem:
+                yield path.stem
 
 
 class _Kept(io.BytesIO):

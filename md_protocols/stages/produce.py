@@ -124,7 +124,11 @@ class Produce(TimeSteps):
 
     def advice(self) -> str:
         """What brings the mean temperature nearer to the target."""
-        return "A longer run, or a stronger thermostat, comes nearer."
+        if self.integrator_class.has_thermostat:
+            return "A longer run, or a stronger thermostat, comes nearer."
+        if self.is_equilibrated:
+            return "A longer equilibration_ps, or another seed, comes nearer."
+        return "Without equilibration a relaxed structure runs near half of it: set equilibration_ps."
 
 
 @dataclass(frozen=True)
@@ -147,9 +151,3 @@ class ProduceAtConstantEnergy(Produce):
         excess = 0.5 * n_degrees * units.kB * settled(engine, "temperature_K") - thermal
         kinetic = thermal + settled(engine, "potential_eV") - excess - engine.energy()
         temperature.set_kinetic_energy(engine.atoms, kinetic if kinetic > 0 else thermal)
-
-    def advice(self) -> str:
-        """What brings the mean temperature nearer to the target."""
-        if self.is_equilibrated:
-            return "A longer equilibration_ps, or another seed, comes nearer."
-        return "Without equilibration a relaxed structure runs near half of it: set equilibration_ps."

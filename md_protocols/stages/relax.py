@@ -10,8 +10,8 @@ import numpy as np
 from asecalc_ml.errors import RunError
 from asecalc_ml.linear import is_linear
 from asecalc_ml.md_protocols.stages.stage import Stage
-from asecalc_ml.rundir import RELAXED, EventKind, RunReader
-from asecalc_ml.topology import bond_changes
+from asecalc_ml.rundir import RELAXED, EventKind
+from asecalc_ml.topology import bond_changes, find_bonds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,10 @@ BFGS_UP_TO = 100  # atoms; its matrices grow with the square
 
 @dataclass(frozen=True)
 class Relax(Stage):
-    """Go to the nearest minimum: BFGS, or FIRE beyond 100 atoms. Killed, it begins again from the start."""
+    """Go to the nearest minimum: BFGS, or FIRE beyond 100 atoms.
+
+    Killed, it begins again from the structure that the stage began with, which is that of the checkpoint.
+    """
 
     fmax_eV_A: float
     n_steps: int
@@ -38,7 +41,8 @@ class Relax(Stage):
         return f"until the largest force is {self.fmax_eV_A:g} eV/Å, {self.n_steps:,} steps at most"
 
     def run(self, engine: Engine) -> None:
-        """Relax, and note how far it came."""
+        """Relax, and note how far it came; where it fails, the structure is that of the beginning again."""
+        start = engine.atoms.copy()
         optimizer, observe = optimizer_for(engine.atoms), self.observer(engine)
         try:
             for _ in optimizer.irun(fmax=self.fmax_eV_A, steps=self.n_steps):
@@ -49,15 +53,15 @@ class Relax(Stage):
         except RunError:
             raise
         except Exception as error:  # a calculator may raise anything
-            engine.atoms.set_positions(RunReader(engine.directory).atoms.positions)
+            engine.atoms.set_positions(start.positions, apply_constraint=False)
             engine.stop(f"relaxation failed: {error or type(error).__name__}", error)
-        self._conclude(engine, optimizer.nsteps)
+        self._conclude(engine, start, optimizer.nsteps)
 
     def observer(self, engine: Engine) -> Callable[[int], None]:
         """What is called with the number of steps done, forces known."""
         return engine.progress.update
 
-    def _conclude(self, engine: Engine, n_steps: int) -> None:
+    def _conclude(self, engine: Engine, start: Atoms, n_steps: int) -> None:
         state, atoms = engine.state, engine.atoms
         largest = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
         state.forces, state.energy = atoms.get_forces(md=True), None
@@ -69,17 +73,19 @@ class Relax(Stage):
             engine.note(EventKind.RELAXED, text)
         else:
             engine.note(EventKind.WARNING, f"{text}: not converged to {self.fmax_eV_A}")
-        self._compare_bonds(engine)
+        self._compare_bonds(engine, start)
 
-    def _compare_bonds(self, engine: Engine) -> None:
+    def _compare_bonds(self, engine: Engine, start: Atoms) -> None:
         """Warn where relaxing made another molecule: a strained start, or lengths in a wrong unit."""
-        broken, formed = bond_changes(RunReader(engine.directory).bonds, engine.atoms)
-        if broken or formed:
-            engine.note(
-                EventKind.WARNING,
-                f"relaxing broke {len(broken)} bonds of the structure and formed {len(formed)}; the analyses "
-                "take the bonds of the structure as it was given: check it, and the unit of its lengths",
-            )
+        broken, formed = bond_changes(find_bonds(start), engine.atoms)
+        if not (broken or formed):
+            return
+        advice = "" if engine.state.produced else ": check it, and the unit of its lengths"
+        engine.note(
+            EventKind.WARNING,
+            f"relaxing broke {len(broken)} bonds of the structure and formed {len(formed)}; the analyses "
+            f"take the bonds of the structure as it was given{advice}",
+        )
 
 
 def optimizer_for(atoms: Atoms) -> Optimizer:

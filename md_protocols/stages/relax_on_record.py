@@ -39,7 +39,6 @@ class RelaxOnRecord(Relax):
     def run(self, engine: Engine) -> None:
         """Relax, with the answers on record."""
         calculator = engine.atoms.calc
-        engine.atoms.set_positions(RunReader(engine.directory).atoms.positions)
         engine.atoms.calc = Recorded(calculator, LABEL, Record(engine.writer))
         try:
             super().run(engine)
@@ -60,8 +59,8 @@ class RelaxOnRecord(Relax):
 
     def observer(self, engine: Engine) -> Callable[[int], None]:
         """Writes a row, and a frame where these are wanted, of each step that was not written before."""
-        n_written = len(RunReader(engine.directory).relaxation.get("step", ()))
-        atoms, writer = engine.atoms, engine.writer
+        atoms, writer, state = engine.atoms, engine.writer, engine.state
+        n_written = state.step  # before it failed, with the rows of earlier relaxations before these
 
         def observe(step: int) -> None:
             engine.progress.update(step)
@@ -72,5 +71,6 @@ class RelaxOnRecord(Relax):
             if self.is_all:
                 writer.frame(atoms, energy, atoms.get_forces(md=True))
             writer.row(RELAXATION, {"step": step, "energy_eV": energy, "largest_force_eV_A": largest})
+            state.step = step + 1
 
         return observe
