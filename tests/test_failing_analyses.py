@@ -257,6 +257,14 @@ def test_overwriting_removes_what_a_third_party_wrote_and_nothing_else(tmp_path)
     assert listed(directory) == mine | {".lock"}
 
 
+def test_ours_need_no_note(tmp_path):
+    directory = run(tmp_path / "run").directory
+    assert not (directory / FURTHER).exists()
+    (directory / "trajectory").write_text("mine")
+    RunWriter.create(directory, overwrite=True).close()
+    assert listed(directory) == {"trajectory", ".lock"}
+
+
 def test_a_new_run_does_not_go_on_in_the_tables_of_the_old_one(tmp_path):
     run(tmp_path / "run", "count", rows=7)
     made = run(tmp_path / "run", "count", overwrite=True, rows=2)

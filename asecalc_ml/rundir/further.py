@@ -11,9 +11,9 @@ from pydantic import BaseModel, field_validator
 from asecalc_ml.errors import PluginError, RunError
 from asecalc_ml.files import write_whole
 from asecalc_ml.reading import read_json
-from asecalc_ml.rundir.layout import EVALUATIONS, FURTHER, GROWING, LOCK, WHOLE
+from asecalc_ml.rundir.layout import EVALUATIONS, FURTHER, GROWING, LOCK, TRAJECTORY, WHOLE
 
-OURS = frozenset((*GROWING, *WHOLE, EVALUATIONS, LOCK))
+OURS = frozenset((*GROWING, *WHOLE, EVALUATIONS, LOCK, TRAJECTORY))
 
 
 class _Names(BaseModel):
