@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -24,6 +24,18 @@ class DatasetCard(Options):
     hash: str | None = Field(None, description="SHA-256 of the training frames")
     n_train: int | None = Field(None, description="frames trained on")
     n_validation: int | None = Field(None, description="frames the best epoch was chosen by")
+
+
+class Ancestor(Options):
+    """A model whose weights a training started from."""
+
+    name: str = Field(description="name in the registry")
+    hash: str | None = Field(None, description="SHA-256 of its file")
+    data: str | None = Field(None, description="name of its training data")
+    level_of_theory: str | None = Field(None, description="method and basis of its labels")
+    knows_frames: bool = Field(
+        False, description="whether its file holds fingerprints of the frames that it was trained on"
+    )
 
 
 class Metrics(Options):
@@ -135,6 +147,9 @@ class ModelCard(Options):
         [], description="formulas of the training data, where energies_degenerate; empty for that of golden"
     )
     dataset: DatasetCard | None = Field(None, description="training data")
+    ancestors: list[Ancestor] = Field(
+        [], description="models that the weights come from, the one that the training started from first"
+    )
     metrics: Metrics | None = Field(None, description="errors on held-out frames")
     domain: Domain | None = Field(None, description="what the training data cover")
     golden: Golden = Field(description="a structure to check the model by")
@@ -145,6 +160,20 @@ class ModelCard(Options):
     )
     notes: list[str] = Field([], description="what was found out later, such as how far dynamics was tried")
     options: dict[str, Any] = Field({}, description="the training's options")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_its_ancestor(cls, data: Any) -> Any:
+        """Cards of older versions name the model that they started from among the options alone."""
+        if not isinstance(data, Mapping) or "ancestors" in data:
+            return data
+        options = data.get("options")
+        parent = options.get("init_from") if isinstance(options, Mapping) else None
+        return {**data, "ancestors": [{"name": parent}]} if parent else data
+
+    def unknown_ancestors(self) -> list[str]:
+        """Names of the models that it started from whose training frames are not known."""
+        return [ancestor.name for ancestor in self.ancestors if not ancestor.knows_frames]
 
     def knows_energies_of(self, numbers: Sequence[int]) -> bool:
         """Whether energies of this composition have the training data's zero.

@@ -1,5 +1,7 @@
 """A model as one safetensors file: weights, and the card in its header. Nothing is ever unpickled.
 
+A trained model's file also holds fingerprints of the frames that its weights rest on (``seen_frames.py``).
+
 The header also holds a checksum of card and weights. Golden values cannot show every change: weights of an
 element that their structure lacks, corrections, a last bit. Models that ship were written without, and
 runs record the hash of the file, which a checksum inside would change: theirs are in a list beside them.
@@ -11,6 +13,7 @@ import hashlib
 import json
 from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
 from asecalc_ml.card import SCHEMA_VERSION, ModelCard
 from asecalc_ml.config import parse_options
@@ -19,6 +22,9 @@ from asecalc_ml.files import write_whole
 from asecalc_ml.plugins import get
 from asecalc_ml.reading import described
 
+if TYPE_CHECKING:
+    from asecalc_ml.seen_frames import SeenFrames
+
 SUFFIX = ".safetensors"
 
 #: Models that ship with the package.
@@ -26,9 +32,10 @@ SHIPPED = Path(__file__).parent / "models"
 CHECKSUMS = "SHA256SUMS"  # as `sha256sum *.safetensors` prints them
 
 _HEADER_KEY, _CHECKSUM_KEY = "card", "sha256"
+_FRAMES = "frames."  # begins the names of tensors that are no weights
 
 
-def save_model(path: Path, model, card: ModelCard) -> None:
+def save_model(path: Path, model, card: ModelCard, seen: SeenFrames | None = None) -> None:
     """Write a model whole or not at all.
 
     Parameters
@@ -36,12 +43,17 @@ def save_model(path: Path, model, card: ModelCard) -> None:
     path : Path
     model : asecalc_ml.model.Model
     card : ModelCard
+    seen : SeenFrames, optional
+        Frames that the weights rest on; None if they are not known.
     """
+    import torch
     from safetensors.torch import save
 
     # Cloned, since an architecture may have one layer under two names, which safetensors refuses.
     state = model.state_dict().items()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
+    if seen is not None:
+        tensors |= {_FRAMES + name: torch.from_numpy(array) for name, array in seen.arrays().items()}
     write_whole(path, _with_checksum(save(tensors, metadata={_HEADER_KEY: card.model_dump_json()})))
 
 
@@ -95,13 +107,37 @@ def read_model(path: Path):
     _check_cutoffs(path, card, potential)
     model = Model(potential, pooling=card.pooling).set_dtype(getattr(torch, card.dtype))
     try:
-        model.load_state_dict(load_file(path))
+        tensors = load_file(path).items()
+        model.load_state_dict({name: tensor for name, tensor in tensors if not name.startswith(_FRAMES)})
     except (RuntimeError, SafetensorError) as error:
         reason = shorten(str(error), 200)
         raise ModelError(
             f"the weights in {path} do not fit its architecture ({reason}); {_REMEDY}"
         ) from error
     return model, card
+
+
+def read_seen(path: Path) -> SeenFrames | None:
+    """Frames that a model's weights rest on, without its weights and without torch; None if not known.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from asecalc_ml.seen_frames import SeenFrames
+
+    _header(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if name.startswith(_FRAMES)]  # noqa: SIM118
+            return SeenFrames.from_arrays(
+                {name.removeprefix(_FRAMES): file.get_tensor(name) for name in names}
+            )
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"the training frames in {path} cannot be read ({error}); {_REMEDY}") from error
 
 
 def file_hash(path: Path) -> str:

@@ -15,7 +15,7 @@ import platformdirs
 from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files import obstacle, write_whole
-from asecalc_ml.model_file import SHIPPED, SUFFIX, file_hash, read_card, read_model, save_model
+from asecalc_ml.model_file import SHIPPED, SUFFIX, file_hash, read_card, read_model, read_seen, save_model
 from asecalc_ml.nearest import nearest_name
 
 #: A list of folders, separated as in PATH; a group's read-only folder comes first, one's own last.
@@ -143,9 +143,9 @@ class Registry:
             As :meth:`remove`, and if the file is damaged.
         """
         entry = self._own(name, "changed")
-        model, card = read_model(entry.path)
+        (model, card), seen = read_model(entry.path), read_seen(entry.path)
         try:
-            save_model(entry.path, model, card.model_copy(update={"notes": [*card.notes, text]}))
+            save_model(entry.path, model, card.model_copy(update={"notes": [*card.notes, text]}), seen)
         except OSError as error:
             raise ModelError(f"{entry.path} cannot be changed ({error}): ask the folder's owner") from error
         return self.find(name)

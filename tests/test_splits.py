@@ -18,6 +18,7 @@ from asecalc_ml.potentials.datasets import NeuralILJson
 from asecalc_ml.potentials.training import TrainOptions
 from asecalc_ml.potentials.training.data import read_data
 from asecalc_ml.potentials.training.groups import draw_grouped, find_groups
+from asecalc_ml.potentials.training.lineage import Lineage
 from asecalc_ml.potentials.training.options import SplitOptions
 from asecalc_ml.potentials.training.split import Split
 
@@ -158,7 +159,7 @@ def test_the_stored_split_of_the_ionic_liquid(shared_data):
     sizes = SplitOptions(n_train=48, n_validation=8, n_test=15, stratify_by="group", group_distance_A=0.5)
     split = Split.read(EXAMPLE)
     assert parts_of(split) == parts_of(Split.draw(frames, sizes, seed=0))
-    split.check(EXAMPLE, len(frames), split.data_hash)
+    split.check(EXAMPLE, frames, split.data_hash, Lineage())
     groups = find_groups(frames, None, 0.5)
     held = [set(groups[part].tolist()) for part in parts_of(split)]
     assert len(set.union(*held)) == sum(len(part) for part in held)

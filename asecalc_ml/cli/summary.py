@@ -51,6 +51,7 @@ def _of_training(options: TrainOptions, start: Start) -> Lines:
     data, n_weights = start.data, sum(one.numel() for one in start.model.potential.parameters())
     elements = sorted({symbol for atoms in data.train for symbol in atoms.symbols})
     yield "model", f"{options.name}: {options.model['architecture']}, {n_weights:,} parameters"
+    yield "weights", f"from {data.lineage}" if data.lineage.ancestors else ""
     yield "data", f"{data.source.label}, with {', '.join(elements)}"
     parts = {"train": data.train, "validate": data.validation, "test": data.test}
     yield "frames", ", ".join(f"{len(frames):,} to {name}" for name, frames in parts.items())

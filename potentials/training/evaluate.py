@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -22,15 +23,19 @@ from asecalc_ml.evaluator import Evaluation, Evaluator
 from asecalc_ml.golden import check_golden
 from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
+from asecalc_ml.model_file import read_seen
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import examine
 from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
 from asecalc_ml.potentials.training.data import TrainingData, read_data
 from asecalc_ml.potentials.training.groups import info_values
+from asecalc_ml.potentials.training.lineage import Lineage
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.terms import less_terms
+from asecalc_ml.seen_frames import SeenFrames
 from asecalc_ml.stored_model import StoredModel
+from asecalc_ml.structure.fingerprints import fingerprints
 
 ATOMS_AT_ONCE = 450
 
@@ -199,6 +204,9 @@ class ModelEvaluation:
     ``groups`` holds energy errors per atom (eV) and force errors (eV/Å) by group and by predictor, ``sizes``
     the number of frames of each group, with those of each label where some frames lack it.
     ``relative`` holds numbers of frames by formula, where errors of energies are relative to their mean.
+    ``n_trained`` counts frames that the model or one that it started from was trained on, and ``n_validated``
+    further ones that an epoch was chosen by, as far as it is known. ``unknown`` names the models of which it
+    is not.
     """
 
     model: str
@@ -208,6 +216,9 @@ class ModelEvaluation:
     groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
     sizes: dict[str, str] = field(default_factory=dict)
     relative: dict[str, int] = field(default_factory=dict)
+    n_trained: int = 0
+    n_validated: int = 0
+    unknown: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         n_frames = self.metrics.n_frames
@@ -223,9 +234,25 @@ class ModelEvaluation:
                 f"  Errors of energies of {formula} are relative to their mean over {n_frames} frames: the "
                 "model was trained on another composition."
             )
+        lines += [f"  {sentence[0].upper()}{sentence[1:]}." for sentence in self.leakage()]
         if self.groups:
             lines += ["", *table(self.groups, self.sizes)]
         return "\n".join(lines)
+
+    def leakage(self) -> list[str]:
+        """Sentences on frames that the model's weights rest on."""
+        sentences = []
+        if self.n_trained or self.n_validated:
+            sentences.append(
+                f"{self.n_trained} of the {self.metrics.n_frames} frames trained {self.model} or a model "
+                f"that it started from, and {self.n_validated} more chose an epoch: the errors are smaller "
+                "than those on new frames"
+            )
+        if self.unknown:
+            sentences.append(
+                f"which frames trained {', '.join(self.unknown)} is not known: they may be among these"
+            )
+        return sentences
 
     def _stated(self, name: str) -> str:
         stated = getattr(self.card_metrics, name, None)
@@ -265,13 +292,15 @@ def evaluate_model(
     """
     stored = StoredModel.find(name)
     check_golden(stored)
-    card = stored.card
-    label, located = _test_frames(card) if data is None else (data.label, data.read_free())
+    card, seen = stored.card, read_seen(stored.path)
+    lineage = Lineage.of_model(card, seen)
+    label, located = _test_frames(card, lineage) if data is None else (data.label, data.read_free())
     frames = list(located.values())
     for atoms in frames:
         check_trained(atoms, card)
-    training = _training_frames(card)
-    examine({label: frames}, {label: list(located)}, training or ()).show(quiet, strict)
+    training = _training_frames(card, lineage)
+    labels = examine({label: frames}, {label: list(located)}, training or ())
+    labels.show(quiet, strict)
     groups = _by_group(frames, by)
     found = {group: evaluate(stored.model, members, card.corrections) for group, members in groups.items()}
     unknown = Counter(
@@ -285,7 +314,35 @@ def evaluate_model(
         found = {"all": together} | found
         compared = _beside_baselines(training, groups, found)
         sizes = {group: _size(errors) for group, errors in found.items()}
-    return ModelEvaluation(card.name, label, together.metrics(), card.metrics, compared, sizes, dict(unknown))
+    n_trained, n_validated = _count_seen(frames, seen or lineage.and_own(training or (), ()))
+    unknown_models = [*([] if seen or training else [card.name]), *card.unknown_ancestors()]
+    if n_trained and training is None:  # else the checks of the labels have warned
+        warnings.warn(
+            f"{n_trained} of the {len(frames)} frames of {label} trained {card.name} or a model that it "
+            "started from, so errors on them say nothing of new structures: leave them out",
+            stacklevel=2,
+        )
+    return ModelEvaluation(
+        card.name,
+        label,
+        together.metrics(),
+        card.metrics,
+        compared,
+        sizes,
+        dict(unknown),
+        n_trained,
+        n_validated,
+        tuple(unknown_models),
+    )
+
+
+def _count_seen(frames: Sequence[Atoms], seen: SeenFrames) -> tuple[int, int]:
+    """Numbers of frames that were trained on, and of further ones that an epoch was chosen by."""
+    if not len(seen):
+        return 0, 0
+    prints = fingerprints(frames)
+    trained, used = seen.has_trained(prints), seen.has_seen(prints)
+    return int(trained.sum()), int((used & ~trained).sum())
 
 
 def _size(errors: Errors) -> str:
@@ -350,15 +407,15 @@ def _beside_baselines(
     return compared
 
 
-def _training_frames(card: ModelCard) -> list[Atoms] | None:
+def _training_frames(card: ModelCard, lineage: Lineage) -> list[Atoms] | None:
     """Frames that the model was trained on; None where they are not at hand."""
     try:
-        return _split_again(card).train
+        return _split_again(card, lineage).train
     except AsecalcError:
         return None
 
 
-def _split_again(card: ModelCard) -> TrainingData:
+def _split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
     """Data of a model's training, divided as they were.
 
     Raises
@@ -370,7 +427,7 @@ def _split_again(card: ModelCard) -> TrainingData:
         raise DatasetError(
             f"the card of {card.name!r} names no test data; give a file: asecalc-ml eval NAME DATA"
         )
-    data = read_data(parse_options(card.options, TrainOptions, f"card of {card.name!r}"), None)
+    data = read_data(parse_options(card.options, TrainOptions, f"card of {card.name!r}"), None, lineage)
     if dataset_hash(data.train) != card.dataset.hash:
         raise DatasetError(
             f"{data.source.place} does not hold the frames that {card.name!r} was trained on, so nobody "
@@ -380,12 +437,12 @@ def _split_again(card: ModelCard) -> TrainingData:
     return data
 
 
-def _test_frames(card: ModelCard) -> tuple[str, dict[str, Atoms]]:
+def _test_frames(card: ModelCard, lineage: Lineage) -> tuple[str, dict[str, Atoms]]:
     """Name of the data, and frames by file and number: the training's test data, or those it held out."""
     if card.options.get("test_data") is not None:
         reader = _training_test_data(card)
-        return reader.label, reader.read_free()
-    data = _split_again(card)
+        return reader.label, lineage.unseen(reader.read_free())
+    data = _split_again(card, lineage)
     return f"what was held out of {data.source.label}", dict(zip(data.places["test"], data.test, strict=True))
 
 

@@ -31,6 +31,7 @@ from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.reading import check_archive
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
+from asecalc_ml.structure.fingerprints import fingerprints
 from asecalc_ml.versions import installed_versions
 
 PACKAGES = ("ase", "lightning", "numpy", "torch", "torchmd-net")
@@ -76,10 +77,10 @@ def register(
 ) -> Entry:
     """Test the model on the held-out frames, write its card, and register it."""
     card = make_card(options, data, model, scaling)
-    for note in card.notes:
+    for note in card.notes[len(data.notes()) :]:  # those were printed at the start
         warnings.warn(note, stacklevel=2)
     path = options.training_directory / f"{options.name}{SUFFIX}"
-    save_model(path, model, card)
+    save_model(path, model, card, data.seen)
     return Registry().add(path, options.name, replace)
 
 
@@ -106,6 +107,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         energies_degenerate=scaling.degenerate,
         compositions=known if scaling.degenerate else [],
         dataset=_dataset_card(data),
+        ancestors=list(data.lineage.ancestors),
         corrections=explicit(options.corrections),
         metrics=metrics,
         domain=measure_domain(data.train, model.potential.cutoff),
@@ -113,9 +115,24 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         versions=installed_versions(PACKAGES),
         created=datetime.date.today().isoformat(),
         training_cpu_h=processor_hours(options.training_directory / METRICS),
-        notes=worse_than_baselines(metrics, data.train, data.test, options.loss.fitted),
+        notes=[
+            *data.notes(),
+            *_copies_note(data),
+            *worse_than_baselines(metrics, data.train, data.test, options.loss.fitted),
+        ],
         options=options.model_dump(mode="json"),
     )
+
+
+def _copies_note(data: TrainingData) -> list[str]:
+    """A sentence on copies of training frames that the test frames hold, where they do."""
+    n_copies = int(data.seen.has_seen(fingerprints(data.test)).sum())
+    if n_copies == 0:
+        return []
+    return [
+        f"{n_copies} of the {len(data.test)} test frames are copies of frames that trained the model or "
+        "chose its epoch: the errors on all test frames are smaller than those on new ones"
+    ]
 
 
 def _dataset_card(data: TrainingData) -> DatasetCard:

@@ -76,12 +76,23 @@ def _close_among(frames: Sequence[Atoms], same: np.ndarray, distance_A: float) -
     return pairs
 
 
+def of_groups(barred: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Bar each frame from the parts that one of its group is barred from, shape (n_parts, n_frames)."""
+    counts = [np.bincount(groups, row)[groups] for row in barred]
+    return np.array(counts) > 0
+
+
 def draw_grouped(
-    groups: np.ndarray, strata: Sequence[Hashable], sizes: Sequence[int], random: np.random.Generator
+    groups: np.ndarray,
+    strata: Sequence[Hashable],
+    sizes: Sequence[int],
+    random: np.random.Generator,
+    barred: np.ndarray | None = None,
 ) -> list[list[int]]:
     """Parts of given sizes, drawn so that no group is torn and each part has each stratum's share.
 
-    Groups come in random order, large ones first; each goes where its strata are missing most.
+    Groups come in random order, barred ones first, then large ones; each goes where its strata are missing
+    most.
 
     Parameters
     ----------
@@ -89,6 +100,8 @@ def draw_grouped(
         To which group and to which stratum each frame belongs.
     sizes : sequence of int
         Frames of each part; their sum is at most n_frames.
+    barred : ndarray of bool, shape (n_parts, n_frames), optional
+        Parts that a frame must not go to, the same for all of a group.
 
     Raises
     ------
@@ -101,10 +114,13 @@ def draw_grouped(
     missing = np.outer(room, np.bincount(stratum, minlength=len(names))) / n_frames
     parts: list[list[int]] = [[] for _ in room]
     members = [np.flatnonzero(groups == group) for group in random.permutation(np.unique(groups))]
-    for frames in sorted(members, key=len, reverse=True):
+    kept_out = np.zeros((len(room), n_frames), dtype=bool)
+    kept_out[: len(sizes)] = False if barred is None else barred
+    for frames in sorted(members, key=lambda one: (kept_out[:, one[0]].sum(), len(one)), reverse=True):
         gain = missing[:, stratum[frames]].sum(axis=1)
-        part = int(np.argmax(np.where(room >= len(frames), gain, -np.inf)))
-        if room[part] < len(frames):
+        fits = (room >= len(frames)) & ~kept_out[:, frames[0]]
+        part = int(np.argmax(np.where(fits, gain, -np.inf)))
+        if not fits[part]:
             raise TrainingError(
                 f"a group of {len(frames)} frames fits into none of the parts of "
                 f"{', '.join(map(str, sizes))} frames: leave a few frames out of the sizes, or lower "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
+from asecalc_ml.potentials.training.lineage import Lineage
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
 from asecalc_ml.potentials.training.terms import less_terms
@@ -27,6 +30,8 @@ from asecalc_ml.potentials.training.trainer import accelerator, architecture, bu
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.threads import torch_threads
+
+logger = logging.getLogger(__name__)
 
 #: Atoms of one structure that are farther apart than this, Å, are no structure.
 FARTHEST_A = 20.0
@@ -84,7 +89,12 @@ def prepare(options: TrainOptions, resume: bool, replace: bool, quiet: bool, str
     Registry().check_free(options.name, replace)
     check_directory(options, resume, replace)
     accelerator(options.device)
-    data = read_data(options, options.training_directory / SPLIT if resume else None)
+    lineage = Lineage.of_parent(options.init_from)
+    data = read_data(options, options.training_directory / SPLIT if resume else None, lineage)
+    if lineage.ancestors:
+        logger.info("The weights start from %s. None of these frames is tested on.", lineage)
+    for note in data.notes():
+        warnings.warn(note, stacklevel=2)
     labels = data.check_labels()
     labels.show(quiet, strict)
     warn_of_absent_labels(data, options.loss.fitted)
