@@ -42,7 +42,7 @@ class DistributionMeasurement:
         self._result, self._interval_fs = options.result, run.frame_interval_fs
         self._values = ChainValues(run, join(list(groups.values())))
         self._ends = np.cumsum([len(chains) for chains in groups.values()])[:-1]
-        domain = TrainingDomain(run.model_card)
+        domain = TrainingDomain(*run.model_cards)
         self._parts = {
             pattern: PatternMeasurement(chains, options, _beside(domain, options, pattern))
             for pattern, chains in groups.items()

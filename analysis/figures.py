@@ -144,6 +144,13 @@ def draw_aim(ax: Axes, lines: Sequence[Sequence[tuple[float, float]]], label: st
     ax.legend(loc="best", borderaxespad=0.0)
 
 
+def draw_limits(ax: Axes, limits: list[float]) -> None:
+    """Dashed levels on a logarithmic axis, so that values far below show too."""
+    for limit in limits:
+        ax.axhline(limit, color=VERMILION, dashes=(5, 3), zorder=3)
+    ax.set_yscale("log")
+
+
 def draw_bars(
     ax: Axes, names: list[str], values: list[float], errors: list[float | None], label: str
 ) -> None:

@@ -33,8 +33,9 @@ class MemoryRun:
     frame_interval_fs : float
     thermo : dict of arrays, shape (n_points,)
         Columns of thermo.csv, such as ``time_fs`` and ``total_eV``.
-    options, model_card, events
-        As a :class:`~asecalc_ml.rundir.RunReader` gives them.
+    options, model_card, member_cards, events
+        As a :class:`~asecalc_ml.rundir.RunReader` gives them; ``member_cards`` as the ``model_cards`` of a
+        committee.
     cells : array, shape (n_frames, 3, 3), Å, optional
         Cell of each frame where it changes.
     momenta : array, shape (n_frames, n_atoms, 3), ASE's unit, optional
@@ -56,6 +57,7 @@ class MemoryRun:
     thermo: Mapping[str, np.ndarray] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     model_card: Mapping[str, Any] | None = None
+    member_cards: Sequence[Mapping[str, Any]] = ()
     events: Sequence[Mapping[str, Any]] = ()
     cells: np.ndarray | None = None
     momenta: np.ndarray | None = None
@@ -75,6 +77,7 @@ class MemoryRun:
     scan_table: ClassVar[Mapping[str, np.ndarray]] = MappingProxyType({})
     parts: ClassVar[Sequence[Path]] = ()
     n_lost_frames: ClassVar[int] = 0
+    n_flagged: ClassVar[int] = 0
 
     @classmethod
     def from_frames(cls, frames: Sequence[Atoms], frame_interval_fs: float, **others: Any) -> MemoryRun:
@@ -104,6 +107,11 @@ class MemoryRun:
     def pbc(self) -> np.ndarray:
         """Periodic directions, shape (3,)."""
         return self.atoms.pbc
+
+    @property
+    def model_cards(self) -> Sequence[Mapping[str, Any]]:
+        """Card of the model, or those of a committee's members."""
+        return self.member_cards if self.model_card is None else [self.model_card]
 
     @property
     def n_frames(self) -> int:

@@ -191,6 +191,8 @@ def key_facts(run: RunReader) -> Iterator[Row]:
         yield Row("unpaired electrons", f"{spin}")
     if _has_time(run):
         yield from _time_facts(run)
+    if run.n_flagged:
+        yield Row("flagged frames", f"{run.n_flagged:,}, in flagged.extxyz, for `asecalc-ml data label`")
     if run.pbc.any():
         yield Row("cell", " × ".join(f"{length:.2f}" for length in run.atoms.cell.lengths()) + " Å")
 
@@ -279,24 +281,38 @@ def _meanings(protocol: str | None) -> dict[str, str]:
 
 
 def model_rows(run: RunReader) -> Iterator[Row]:
-    """The model card in brief; nothing where the calculator has none."""
-    card = run.model_card
-    if card is None:
-        return
-    yield Row("name", card.get("name"))
+    """The model card in brief, or those of a committee's members; nothing where the calculator has none."""
+    cards = run.model_cards
+    for card in cards:
+        yield Row("name" if len(cards) == 1 else "member", card.get("name"))
+        yield from _card_rows(card)
+
+
+def _card_rows(card: Mapping) -> Iterator[Row]:
     yield Row("architecture", f"{card.get('architecture')}, {card.get('n_parameters', 0):,} parameters")
     yield Row("cutoff", f"{card.get('cutoff_A')} Å")
     yield Row("elements", ", ".join(card.get("elements", ())))
     yield Row("precision", card.get("dtype"))
     if card.get("corrections"):
         yield Row("added terms", ", ".join(calculator_name(one) for one in card["corrections"]))
-    yield from _error_rows(card.get("metrics"))
+    yield from _error_rows(card)
     yield from _dataset_rows(card.get("dataset"))
+    ancestors = card.get("ancestors") or ()
+    if ancestors:
+        yield Row("weights from", ", ".join(map(_ancestor_text, ancestors)))
     for note in card.get("notes", ()):
         yield Row("note", note)
 
 
-def _error_rows(metrics: Mapping | None) -> Iterator[Row]:
+def _ancestor_text(ancestor: Mapping) -> str:
+    level = ancestor.get("level_of_theory")
+    unknown = "" if ancestor.get("knows_frames") else "training frames unknown"
+    known = ", ".join(filter(None, [level, unknown]))
+    return f"{ancestor.get('name')} ({known})" if known else str(ancestor.get("name"))
+
+
+def _error_rows(card: Mapping) -> Iterator[Row]:
+    metrics = card.get("metrics")
     if metrics is None:
         yield Row("measured errors", "none in the card")
         return
@@ -309,8 +325,18 @@ def _error_rows(metrics: Mapping | None) -> Iterator[Row]:
         yield Row(
             f"error of {name}",
             f"{mean:.3g} {unit} mean absolute, {root:.3g} {unit} root mean square, on {n_frames:,} frames "
-            "that training never saw",
+            f"{_never_seen(card)}",
         )
+
+
+def _never_seen(card: Mapping) -> str:
+    """Clause on test frames, as far as it is known what the weights rest on."""
+    unknown = [str(one.get("name")) for one in card.get("ancestors") or () if not one.get("knows_frames")]
+    if unknown:
+        return f"that its own training never saw; whether that of {', '.join(unknown)} did is unknown"
+    if (card.get("dataset") or {}).get("n_train") is None:
+        return "of which it is unknown whether training saw them"
+    return "that training never saw"
 
 
 def _dataset_rows(dataset: Mapping | None) -> Iterator[Row]:

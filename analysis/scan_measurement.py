@@ -115,17 +115,14 @@ class ScanData:
             energy_stds_eV=_spread([e - e[self.zero] for e, _ in members]),
             force_stds=_spread([f for _, f in members]),
             seen=self._ranges(seen) if seen else [],
-            dataset=TrainingDomain(entry["cards"][0]).dataset if seen else "",
+            dataset=TrainingDomain(*entry["cards"]).dataset if seen else "",
             inside=seen.covers(self._one_turn(self.values)).tolist() if seen else [],
             **extrema(self.values, energies, slopes),
         )
 
     def _seen(self, cards: list[dict]) -> Histogram | None:
-        """Distribution of the coordinate in the training data of a model, or of all members together."""
-        n_atoms, pattern = len(self.about["atoms"]), self.about["pattern"]
-        found = [TrainingDomain(card).of(n_atoms, pattern) for card in cards]
-        known = [one for one in found if one is not None]
-        return sum(known[1:], start=known[0]) if known else None
+        """Distribution of the coordinate in the training data of a model, or of every member."""
+        return TrainingDomain(*cards).of(len(self.about["atoms"]), self.about["pattern"])
 
     def _one_turn(self, values: np.ndarray) -> np.ndarray:
         """Values as histograms have them: dihedrals from -180 up to and without 180 degrees."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -27,20 +27,23 @@ class TrainingDistribution(Record):
 
 
 class TrainingDomain:
-    """The distributions in a model card.
+    """The distributions in a model card, or those that the cards of a committee's members share.
+
+    A committee's mean rests on every member: a value is inside its training data if it is inside those of
+    every member.
 
     Parameters
     ----------
-    card : mapping or None
-        A run's ``model_card``; with ``None``, or a card without a domain, nothing is known.
+    *cards : mapping or None
+        A run's ``model_cards``; without a card, or where one has no domain, nothing is known.
     """
 
-    def __init__(self, card: Mapping | None):
-        card = card or {}
-        self._domain: Mapping[str, Any] = card.get("domain") or {}
-        dataset: Mapping[str, Any] = card.get("dataset") or {}
-        self.dataset = str(dataset.get("name", "training data"))
-        self.temperature = temperature_text(dataset.get("temperature_K"))
+    def __init__(self, *cards: Mapping | None):
+        known = [card or {} for card in cards]
+        self._domains: list[Mapping[str, Any]] = [card.get("domain") or {} for card in known]
+        datasets: list[Mapping[str, Any]] = [card.get("dataset") or {} for card in known] or [{}]
+        self.dataset = _listed(str(one.get("name", "training data")) for one in datasets)
+        self.temperature = _listed(temperature_text(one.get("temperature_K")) for one in datasets)
 
     def bonds(self, pattern: str) -> Histogram | None:
         """Lengths of the bonds of a canonical pattern such as "C-O", Å."""
@@ -59,8 +62,37 @@ class TrainingDomain:
         return {2: self.bonds, 3: self.angles, 4: self.dihedrals}[n_atoms](pattern)
 
     def _histogram(self, kind: str, key: str) -> Histogram | None:
-        found = (self._domain.get(kind) or {}).get(key)
-        return Histogram.model_validate(found) if found is not None else None
+        found = [(domain.get(kind) or {}).get(key) for domain in self._domains]
+        if not found or None in found:
+            return None
+        return _shared([Histogram.model_validate(one) for one in found])
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(texts))
+
+
+def _shared(histograms: list[Histogram]) -> Histogram | None:
+    """Samples of all in the bins that all occupy; None where there is no such bin, or bins differ in width.
+
+    Mean and standard deviation are those of all samples.
+    """
+    import numpy as np
+
+    first, *others = [one for k, one in enumerate(histograms) if one not in histograms[:k]]
+    if not others:
+        return first
+    if any((one.width, one.period) != (first.width, first.period) for one in others):
+        return None
+    together = sum(others, start=first)
+    inside = np.all([one.covers(together.centers) for one in (first, *others)], axis=0)
+    counts = np.where(inside, together.counts, 0)
+    occupied = np.flatnonzero(counts)
+    if len(occupied) == 0:
+        return None
+    low, high = int(occupied[0]), int(occupied[-1])
+    limits = {"start": together.start + low, "counts": counts[low : high + 1].tolist()}
+    return together.model_copy(update=limits)
 
 
 def temperature_text(temperature_K: float | Sequence[float] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +12,9 @@ from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotIm
 from ase.outputs import Properties, all_outputs
 
 from asecalc_ml.structure.charge_and_spin import is_same_state
+
+if TYPE_CHECKING:
+    from asecalc_ml.card import ModelCard
 
 #: Results that are combined, where all parts have them.
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
@@ -110,6 +113,13 @@ class Composite(Calculator):
         for part, one in zip(self.parts, state["parts"], strict=True):
             if one is not None:
                 part.restore_state(one)
+
+
+def model_cards(calculator: BaseCalculator) -> list[ModelCard]:
+    """Card of a model, or cards of the members of a committee; none of other calculators."""
+    own = getattr(calculator, "card", None)
+    cards = [own] if own is not None else [one.card for one in getattr(calculator, "members", ())]
+    return [card for card in cards if card is not None]
 
 
 def calculator_spec(calculator: BaseCalculator) -> str | dict[str, dict]:

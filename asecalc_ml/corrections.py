@@ -13,7 +13,14 @@ from ase.calculators.calculator import BaseCalculator, Calculator, register_calc
 from pydantic import Field
 
 from asecalc_ml.card import ModelCard
-from asecalc_ml.composite import PROPERTIES, Composite, Results, calculator_spec, results_of_part
+from asecalc_ml.composite import (
+    PROPERTIES,
+    Composite,
+    Results,
+    calculator_spec,
+    model_cards,
+    results_of_part,
+)
 from asecalc_ml.config import Options, parse_options
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.nearest import nearest_name
@@ -215,7 +222,7 @@ def _explicit(spec: CorrectionSpec) -> dict[str, dict]:
 def _check_new(base: BaseCalculator, corrections: list[dict[str, dict]]) -> None:
     """A term counts once, and dispersion is not added to what has it."""
     names = {name for one in corrections for name in one}
-    for card in _cards(base):
+    for card in model_cards(base):
         twice = names & {name for one in card.corrections for name in one}
         if twice:
             raise ConfigError(
@@ -227,18 +234,12 @@ def _check_new(base: BaseCalculator, corrections: list[dict[str, dict]]) -> None
 
 
 def _warn_of_dispersion(base: BaseCalculator) -> None:
-    levels = [card.dataset.level_of_theory or "" for card in _cards(base) if card.dataset]
+    levels = [card.dataset.level_of_theory or "" for card in model_cards(base) if card.dataset]
     for level in dict.fromkeys([*levels, str(base.name)]):
         if WITH_DISPERSION.search(level):
             warnings.warn(
                 f"{level} seems to include dispersion, which counts twice with d3: look it up", stacklevel=5
             )
-
-
-def _cards(base: BaseCalculator) -> list[ModelCard]:
-    """Of a model, or of the members of a committee."""
-    cards = (getattr(one, "card", None) for one in (base, *getattr(base, "members", ())))
-    return [card for card in cards if card is not None]
 
 
 register_calculator_class(Corrected.name, Corrected)

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 class DynamicsOptions(ProtocolOptions):
     """Relax, equilibrate with Langevin dynamics, then produce as a subclass says."""
 
-    default_analyses: ClassVar = ("connectivity", "energy-drift", "temperature", "bond-lengths", "angles")
+    default_analyses: ClassVar = (
+        "connectivity",
+        "energy-drift",
+        "temperature",
+        "committee-deviation",
+        "bond-lengths",
+        "angles",
+    )
     remedy: ClassVar = (
         "A smaller timestep_fs, a structure without strain, or a calculator made for it may help."
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from asecalc_ml.errors import PluginError, RunError, RunPausedError
 from asecalc_ml.md_protocols.checkpoint import State, pack
 from asecalc_ml.md_protocols.differences import changed, other_calculator
 from asecalc_ml.md_protocols.temperature import kinetic_energy, temperature
-from asecalc_ml.rundir import CHECKPOINT, THERMO_COLUMNS, EventKind
+from asecalc_ml.rundir import CHECKPOINT, FLAGGED, THERMO_COLUMNS, EventKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from asecalc_ml.progress import Progress
     from asecalc_ml.rundir import RunWriter
 
+EMPTY: Mapping[str, float] = MappingProxyType({})
 ASKED_FOR = "That is one of the conditions that `stop` in the options names."
 Observers = Sequence[tuple[int, Callable[[], None]]]  # every so many steps, what is done
 
@@ -181,13 +183,21 @@ class Engine:
         """Potential and kinetic energy of the state, eV."""
         return self.energy() + kinetic_energy(self.atoms.get_momenta(), self.masses)
 
-    def write_row(self, table: str, timestep_fs: float, columns: Sequence[str] = ()) -> None:
+    def write_row(
+        self,
+        table: str,
+        timestep_fs: float,
+        columns: Sequence[str] = (),
+        of_calculator: Mapping[str, float] = EMPTY,
+    ) -> None:
         """Append a row of step, time, energies, temperature, and what else the integrator knows.
 
         Parameters
         ----------
         columns : sequence of str
             Further columns of the table, with nan where the integrator does not know them.
+        of_calculator : mapping
+            Columns and values that the calculator adds.
         """
         potential = self.energy()
         kinetic = kinetic_energy(self.atoms.get_momenta(), self.masses)
@@ -201,7 +211,7 @@ class Engine:
                 f"{type(self.integrator).__name__}.extras() returns the columns {sorted(extras)}, and its "
                 f"`columns` name {sorted(declared)}: name the same columns in both"
             )
-        self.writer.row(table, row | extras)
+        self.writer.row(table, row | extras | of_calculator)
 
     # ------------------------------------------------------------------------------------------ keeping
 
@@ -229,6 +239,15 @@ class Engine:
         if step not in flagged:
             self.writer.flag(self.atoms, {"step": step, "reason": reason})
             flagged.append(step)
+
+    @property
+    def flagged_text(self) -> str:
+        """Sentence on the frames that were kept for labelling; empty without any."""
+        path, n_flagged = self.directory / FLAGGED, len(self.state.flagged_steps)
+        if n_flagged == 0:
+            return ""
+        frames = "1 frame" if n_flagged == 1 else f"{n_flagged:,} frames"
+        return f"{frames} flagged for labelling: `asecalc-ml data label {path}`."
 
     def pause(self, reason: str) -> None:
         """End the process's part of the run at the present state, to be resumed.
@@ -277,5 +296,5 @@ class Engine:
         raise RunError(
             f"{self.directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} "
             f"The last good state is in {self.directory / CHECKPOINT}, and what led there in the trajectory. "
-            f"{ASKED_FOR if is_asked_for else self.options.remedy}"
+            f"{ASKED_FOR if is_asked_for else self.options.remedy} {self.flagged_text}".rstrip()
         ) from cause

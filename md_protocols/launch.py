@@ -16,6 +16,7 @@ from ase import Atoms
 
 from asecalc_ml import plugins
 from asecalc_ml.calculators import describe_calculator, make_calculator, packages_of
+from asecalc_ml.composite import model_cards
 from asecalc_ml.config import dump_yaml, parse_options
 from asecalc_ml.errors import AnalysisError, AsecalcError, ConfigError, RunError, StructureError
 from asecalc_ml.linear import is_linear
@@ -26,6 +27,7 @@ from asecalc_ml.no_compiling import without_compiling
 from asecalc_ml.progress import Progress, make_progress
 from asecalc_ml.rundir import (
     CARD,
+    MEMBER_CARDS,
     PROTOCOL,
     PROVENANCE,
     START,
@@ -263,11 +265,13 @@ def ending_on_sigterm(engine: Engine | Helper) -> Iterator[None]:
 def write_beginning(options: ProtocolOptions, state: State, writer: RunWriter) -> None:
     """Everything that a resumed run needs; protocol.yaml comes last and says that all is there."""
     atoms = state.atoms
-    card = getattr(atoms.calc, "card", None)
     writer.declare(options.plan().files or ())
     writer.write_structure(START, atoms)
-    if card is not None:
-        writer.write_json(CARD, card.model_dump(mode="json"))
+    cards = [card.model_dump(mode="json") for card in model_cards(atoms.calc)]
+    if getattr(atoms.calc, "members", ()):
+        writer.write_json(MEMBER_CARDS, {"cards": cards})
+    elif cards:
+        writer.write_json(CARD, cards[0])
     writer.write_json(PROVENANCE, provenance(options, atoms))
     writer.write(PROTOCOL, dump_yaml(options), sync=True)
 

@@ -24,7 +24,14 @@ class NPT(ThermostatOptions):
     """
 
     protocol: Literal["npt"] = Field("npt", description="dynamics at constant pressure and temperature")
-    default_analyses: ClassVar = ("connectivity", "temperature", "pressure", "bond-lengths", "angles")
+    default_analyses: ClassVar = (
+        "connectivity",
+        "temperature",
+        "pressure",
+        "committee-deviation",
+        "bond-lengths",
+        "angles",
+    )
     pressure_GPa: float = Field(0.0, ge=-100, le=1000, description="external pressure; 1 bar is 0.0001")
     cell: Literal["isotropic", "full"] = Field(
         "isotropic", description="isotropic: the cell keeps its shape; full: lengths and angles change"

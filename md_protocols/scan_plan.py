@@ -16,6 +16,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators import describe_calculator, make_calculator
 from asecalc_ml.chains import name_of
+from asecalc_ml.composite import model_cards
 from asecalc_ml.errors import ConfigError, ModelError, StructureError, lacks_room
 from asecalc_ml.md_protocols.coordinate import Coordinate
 from asecalc_ml.md_protocols.coordinate_choice import choose
@@ -43,9 +44,7 @@ class Entry:
 
     def describe(self, maker: str) -> dict[str, Any]:
         """What scan.json keeps of it."""
-        own = getattr(self.calculator, "card", None)
-        members = getattr(self.calculator, "members", ())
-        cards = [own] if own is not None else [one.card for one in members if getattr(one, "card", None)]
+        cards = model_cards(self.calculator)
         description = describe_calculator(self.calculator)
         return {
             "label": self.label,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.composite import model_cards
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.pair_classes import ClassedPairs, classed_pairs, pair_names
 from asecalc_ml.topology import bond_graph
@@ -107,6 +108,12 @@ def _sentence(atoms: Atoms, pair: np.ndarray, length: float, name: str) -> str:
     )
 
 
+def force_deviations(atoms: Atoms) -> np.ndarray:
+    """Deviation of the force on each atom among the members of a committee, shape (n_atoms,), eV/Å."""
+    atoms.get_forces(apply_constraint=False)  # a run that has just been resumed has computed nothing yet
+    return atoms.calc.results["forces_deviation"]
+
+
 class CommitteeDisagrees(Sign):
     """A force on which the members of a committee differ."""
 
@@ -114,8 +121,7 @@ class CommitteeDisagrees(Sign):
         self._limit = limit_eV_A
 
     def __call__(self, atoms: Atoms) -> str | None:
-        atoms.get_forces(apply_constraint=False)  # a run that has just been resumed has computed nothing yet
-        deviation = atoms.calc.results["forces_deviation"]
+        deviation = force_deviations(atoms)
         worst = int(np.argmax(deviation))
         if deviation[worst] <= self._limit:
             return None
@@ -131,17 +137,14 @@ def make_signs(options: Suspicion, start: Atoms, calculator) -> Sequence[Sign]:
     Raises
     ------
     ConfigError
-        If the calculator has no training domain, or is no committee.
+        If the calculator, or a member of it, has no training domain, or it is no committee.
     """
     signs: list[Sign] = []
     if options.outside_training_domain:
-        card = getattr(calculator, "card", None)
-        if card is None or card.domain is None:
-            raise ConfigError(
-                "outside_training_domain needs a model whose card says what it was trained on: remove it, "
-                "or use a model trained with asecalc-ml"
-            )
-        signs.append(OutsideDomain(start, card.domain.distances, options.domain_margin_A, card.cutoff_A))
+        signs += [
+            OutsideDomain(start, distances, options.domain_margin_A, cutoff)
+            for distances, cutoff in _domains(calculator)
+        ]
     if options.committee_deviation_eV_A is not None:
         if not getattr(calculator, "members", ()):
             raise ConfigError(
@@ -150,6 +153,18 @@ def make_signs(options: Suspicion, start: Atoms, calculator) -> Sequence[Sign]:
             )
         signs.append(CommitteeDisagrees(options.committee_deviation_eV_A))
     return signs
+
+
+def _domains(calculator) -> list[tuple[dict[str, Histogram], float]]:
+    """Training distances of a model, or of each member of a committee, with the cutoff; equal ones once."""
+    cards = model_cards(calculator)
+    if not cards or any(card.domain is None for card in cards):
+        raise ConfigError(
+            "outside_training_domain needs a model whose card says what it was trained on, or a committee of "
+            "such models: remove it, or use models trained with asecalc-ml"
+        )
+    found = [(card.domain.distances, card.cutoff_A) for card in cards]
+    return [one for k, one in enumerate(found) if one not in found[:k]]
 
 
 def first_sign(signs: Sequence[Sign], atoms: Atoms) -> str | None:

@@ -324,7 +324,7 @@ class RunOf:
     """What the report asks of a run."""
 
     def __init__(self, card):
-        self.model_card = card.model_dump(mode="json")
+        self.model_cards = [card.model_dump(mode="json")]
 
 
 def test_the_report_of_a_model_without_errors_of_forces(tmp_path):

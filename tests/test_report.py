@@ -154,7 +154,8 @@ def load(folder: Path) -> Page:
 
 
 def test_default_analyses_all_find_something(reported):
-    assert [result.analysis for result in read_results(reported)] == list(NVE.default_analyses)
+    others = [name for name in NVE.default_analyses if name != "committee-deviation"]  # needs a committee
+    assert [result.analysis for result in read_results(reported)] == others
 
 
 def test_analysing_twice_gives_the_same_files(tmp_path):

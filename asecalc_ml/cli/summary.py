@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,23 @@ def _of_run(options: ProtocolOptions, atoms: Atoms) -> Lines:
     yield "pressure", _pressure(plan)
     if plan.n_frames is not None:
         yield "frames", f"{plan.n_frames:,}, one every {plan.frame_interval_fs:g} fs"
-    yield "analyses", ", ".join(options.default_analyses if options.analyses is None else options.analyses)
+    yield "analyses", ", ".join(_analyses(options, atoms))
+
+
+def _analyses(options: ProtocolOptions, atoms: Atoms) -> list[str]:
+    """Names as given; of the default ones those that will find something to measure."""
+    from asecalc_ml.analysis.pipeline import chosen_analyses
+    from asecalc_ml.errors import AnalysisError
+
+    if options.analyses is not None:
+        return list(options.analyses)
+    found, plan = [], options.plan()
+    for name, analysis in chosen_analyses(None, options.default_analyses).items():
+        with contextlib.suppress(AnalysisError):
+            analysis.check_start(atoms)
+            analysis.check_plan(plan)
+            found.append(name)
+    return found
 
 
 def _structure(atoms: Atoms) -> str:

@@ -144,6 +144,12 @@ class Card(Contents):
     notes: list[str] = []
 
 
+class MemberCards(Contents):
+    """``member_cards.json``."""
+
+    cards: list[Card]
+
+
 class ScanCalculator(Calculator):
     """A calculator of a scan."""
 

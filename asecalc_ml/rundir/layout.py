@@ -4,11 +4,13 @@
 protocol.yaml       every option of the run
 provenance.json     versions, model and its hash, seed, machine, when it began and ended
 card.json           card of the model, where the calculator has one
+member_cards.json   cards of the members of a committee
 start.traj          structure before the first stage, as given
 relaxed.traj        structure after relaxation
 relaxation.csv      energy and largest force along a relaxation
 equilibration.csv   energies and temperature during equilibration
-thermo.csv          step, time_fs, potential_eV, kinetic_eV, total_eV, temperature_K of the production
+thermo.csv          step, time_fs, potential_eV, kinetic_eV, total_eV, temperature_K of the production; of a
+                    committee committee_deviation_eV_A, the largest of its force deviations
 trajectory.traj     frames of the production: positions, momenta, energy, forces (ASE, float64); steps of a
                     relaxation, points of a scan; trajectory.extxyz or .h5md where that is asked for
 evaluations.jsonl   all that relaxations, vibrations and scans have computed; a resumed run reads it again
@@ -35,6 +37,7 @@ from pathlib import Path
 PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
 CARD = "card.json"
+MEMBER_CARDS = "member_cards.json"
 START = "start.traj"
 RELAXED = "relaxed.traj"
 EQUILIBRATION = "equilibration.csv"
@@ -61,12 +64,13 @@ LOCK = ".lock"
 TRAJECTORIES = tuple(f"{TRAJECTORY}{suffix}" for suffix in TRAJECTORY_SUFFIXES.values())
 GROWING = (RELAXATION, EQUILIBRATION, THERMO, SCAN_TABLE, *TRAJECTORIES, EVENTS, FLAGGED)
 WHOLE = (
-    PROTOCOL, PROVENANCE, CARD, START, RELAXED, HESSIAN, SCAN, TRANSFER,
+    PROTOCOL, PROVENANCE, CARD, MEMBER_CARDS, START, RELAXED, HESSIAN, SCAN, TRANSFER,
     CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT, ANALYSIS_LOG, FURTHER,
 )  # fmt: skip
-# what a new run writes first; without the rest it is no run
-BEFORE_PROTOCOL = (FURTHER, START, CARD, PROVENANCE)
+#: What a new run writes first; without the rest it is no run.
+BEFORE_PROTOCOL = (FURTHER, START, CARD, MEMBER_CARDS, PROVENANCE)
 FEWEST_RUNS, FEWEST_REFERENCE_RUNS = 5, 8  # of each molecule, for a verdict on a transfer test
+COMMITTEE_DEVIATION = "committee_deviation_eV_A"  # column of thermo.csv
 THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
 
 

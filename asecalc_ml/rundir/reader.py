@@ -26,7 +26,9 @@ from asecalc_ml.rundir.layout import (
     EQUILIBRATION,
     EVALUATIONS,
     EVENTS,
+    FLAGGED,
     HESSIAN,
+    MEMBER_CARDS,
     PROTOCOL,
     PROVENANCE,
     RELAXATION,
@@ -79,6 +81,8 @@ class RunReader:
         Columns by name.
     events : list of dict
     model_card : dict or None
+    model_cards : list of dict
+        Card of the model, or those of the members of a committee.
 
     Raises
     ------
@@ -110,6 +114,13 @@ class RunReader:
     @property
     def model_card(self) -> dict[str, Any] | None:
         return self._json(CARD, "Card") if (self.directory / CARD).is_file() else None
+
+    @property
+    def model_cards(self) -> list[dict[str, Any]]:
+        if (self.directory / MEMBER_CARDS).is_file():
+            return self._json(MEMBER_CARDS, "MemberCards")["cards"]
+        own = self.model_card
+        return [] if own is None else [own]
 
     @cached_property
     def atoms(self) -> Atoms:
@@ -232,6 +243,11 @@ class RunReader:
     @property
     def events(self) -> list[dict[str, Any]]:
         return self._lines(EVENTS, "Event")
+
+    @property
+    def n_flagged(self) -> int:
+        """Number of structures that were kept for labelling."""
+        return len(_whole_lines(self.directory / FLAGGED)) // (len(self.atoms) + 2)
 
     @property
     def harmonic_per_cm(self) -> list[float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ase import units
 
 from asecalc_ml.md_protocols import temperature
+from asecalc_ml.md_protocols.stages.deviation_column import DeviationColumn
 from asecalc_ml.md_protocols.stages.frames import FrameObserver
 from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, integrator_and_options, settled
 from asecalc_ml.md_protocols.stages.watches import Bounds, Flags, FrameBounds, HeatWatch, TotalEnergyWatch
@@ -88,9 +89,9 @@ class Produce(TimeSteps):
         """Rows and frames, what looks at them, and a watch before a checkpoint would keep a bad state."""
 
         def row() -> None:
-            engine.write_row(THERMO, self.timestep_fs, self.columns)
+            engine.write_row(THERMO, self.timestep_fs, self.columns, deviation())
 
-        options, watch = engine.options, self.watch(engine)
+        options, watch, deviation = engine.options, self.watch(engine), DeviationColumn(engine)
         at_rows = [row, watch]
         at_frames = [FrameObserver(engine)]
         if options.flag.is_on:
@@ -119,6 +120,8 @@ class Produce(TimeSteps):
         kind = EventKind.FINISHED if self.is_last else EventKind.STAGE
         engine.note(kind, text, mean_temperature_K=mean, degrees_of_freedom=n_degrees)
         engine.progress.say(text)
+        if self.is_last and engine.flagged_text:
+            engine.progress.say(engine.flagged_text)
         if target and abs(mean - target) > WARN_BEYOND * target:
             engine.note(EventKind.WARNING, f"{text}: more than {WARN_BEYOND:.0%} off. {self.advice()}")
 
