@@ -176,19 +176,20 @@ def check_training_options(file: Path) -> None:
 # ---------------------------------------------------------------------- models
 
 
-def write_model(folder: Path, terms=()) -> None:
+def write_model(folder: Path, terms=(), name: str = "tiny", seed: int = 0) -> None:
     import torch
 
     from asecalc_ml.card import DatasetCard, Metrics
     from asecalc_ml.model_file import save_model
     from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
     from asecalc_ml.potentials.training.domain import measure_domain
+    from asecalc_ml.seen_frames import SeenFrames
     from asecalc_ml.structures import load_structure
     from asecalc_ml.testing import untrained_card, untrained_model
 
     options = EquivariantTransformer(hidden_channels=8, n_layers=1, n_rbf=4, n_heads=2, max_atomic_number=9)
-    model = untrained_model(options, dtype=torch.float32)
-    card = untrained_card("tiny", options, model, load_structure("water"))
+    model = untrained_model(options, seed, dtype=torch.float32)
+    card = untrained_card(name, options, model, load_structure("water"))
     forces = {"forces_mae_meV_A": 10.0, "forces_rmse_meV_A": 14.0}
     told = {
         "elements": ["C", "H", "O"],
@@ -198,7 +199,7 @@ def write_model(folder: Path, terms=()) -> None:
         "metrics": Metrics(n_frames=1, energy_mae_meV=1.5, energy_rmse_meV=2.5, **forces),
     }
     card = card.model_copy(update=told)
-    save_model(folder / "tiny.safetensors", model, card)
+    save_model(folder / f"{name}.safetensors", model, card, SeenFrames.of(labelled_frames(), []))
 
 
 def write_corrected_model(folder: Path) -> None:
@@ -236,6 +237,16 @@ def write_run(folder: Path) -> None:
     relaxed = {"structure": "water", "relax": True, "relax_fmax_eV_A": 0.5, "equilibration_ps": 0.002}
     analyses = {"connectivity": {}, "temperature": {}, "bond-lengths": {}}
     run_dynamics(folder, calculator=model, analyses=analyses, **relaxed)
+    CliRunner().invoke(md, ["report", "run", "-q"])
+
+
+def write_committee_run(folder: Path) -> None:
+    """A run of two models, some of whose frames are flagged."""
+    for seed, name in enumerate(("tiny", "other")):
+        write_model(folder, name=name, seed=seed)
+    members = [str(folder / f"{name}.safetensors") for name in ("tiny", "other")]
+    flag = {"committee_deviation_eV_A": 1e-6, "interval_fs": 1.0}
+    run_dynamics(folder, structure="water", calculator={"committee": {"members": members}}, flag=flag)
     CliRunner().invoke(md, ["report", "run", "-q"])
 
 
@@ -345,6 +356,7 @@ READABLE = (
     "options", "provenance", "atoms", "bonds", "thermo", "equilibration", "events", "model_card",
     "finished", "ended_early", "stopped_as_asked", "relaxation", "relaxed", "hessian", "scan", "scan_table",
     "transfer", "parts", "evaluations", "harmonic_per_cm", "n_frames", "n_lost_frames",
+    "model_cards", "n_flagged",
 )  # fmt: skip
 
 
@@ -443,6 +455,7 @@ SUBJECTS = {
     "comparison": Subject(
         write_two_runs, RUN, command(md, "compare", "run", "other", "-p", "O-H", "-o", "page")
     ),
+    "committee run": Subject(write_committee_run, RUN, both(read_run, report)),
     "extxyz run": Subject(write_extxyz_run, ("run/trajectory.extxyz",), both(read_run, report)),
     "h5md run": Subject(write_h5md_run, ("run/trajectory.h5md",), both(read_run, report)),
     "unfinished run": Subject(write_unfinished_run, RUN, command(md, "resume", "run", "-q")),
