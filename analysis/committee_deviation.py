@@ -10,7 +10,6 @@ from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict, th
 from asecalc_ml.analysis.numbers import number_text, percent
 from asecalc_ml.analysis.time_band import TimeBand
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.rundir.layout import COMMITTEE_DEVIATION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,6 +122,8 @@ class CommitteeDeviation(Analysis):
     def run(self, run: RunReader) -> CommitteeDeviationResult:
         """Summarise a column of thermo.csv; AnalysisError where there is none."""
         import numpy as np
+
+        from asecalc_ml.rundir import COMMITTEE_DEVIATION
 
         columns = thermo_columns(run, "time_fs", COMMITTEE_DEVIATION)
         known = np.isfinite(columns[COMMITTEE_DEVIATION])

@@ -214,6 +214,17 @@ def test_three_generations(files):
         check(third)
 
 
+def test_a_resumed_training_keeps_its_split(files):
+    train(options(files), quiet=True)
+    pool = {"format": "ase", "path": str(files / "pool.xyz"), "level_of_theory": "EMT"}
+    given = options(files, name="new", init_from="old", data=pool)
+    train(given, quiet=True)
+    split = (files / "new" / "split.json").read_text()
+    entry = train(given.model_copy(update={"max_epochs": 2}), resume=True, replace=True, quiet=True)
+    assert (files / "new" / "split.json").read_text() == split
+    assert evaluate_model("new").metrics == entry.card.metrics
+
+
 def test_the_command_line_says_where_weights_come_from(files):
     train(options(files), quiet=True)
     pool = {"format": "ase", "path": str(files / "pool.xyz"), "level_of_theory": "PBE"}
