@@ -12,7 +12,7 @@ from asecalc_ml.analysis.bond_lengths import BondLengths
 from asecalc_ml.analysis.committee_deviation import CommitteeDeviation
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.analysis.pipeline import run_analyses
-from asecalc_ml.analysis.report import key_facts, model_rows, render
+from asecalc_ml.analysis.report import key_facts, model_rows
 from asecalc_ml.analysis.training_domain import TrainingDomain
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.card import DatasetCard
@@ -204,7 +204,7 @@ def test_report_and_terminal_show_disagreement_flags_and_training_data(members, 
     facts = {row.name: row.value for row in key_facts(run)}
     assert facts["flagged frames"].startswith("4, in flagged.extxyz")
     assert [row.value for row in model_rows(run) if row.name == "member"] == members
-    page = render(run, results)
+    page = (run.directory / "report.html").read_text(encoding="utf-8")
     for expected in ("Disagreement of the committee", "the members of the committee agreed", "first data"):
         assert expected in page
     assert "No training data to compare with" not in page
