@@ -85,13 +85,14 @@ def _of_run(options: ProtocolOptions, atoms: Atoms) -> Lines:
 
 def _analyses(options: ProtocolOptions, atoms: Atoms) -> list[str]:
     """Names as given; of the default ones those that will find something to measure."""
-    from asecalc_ml.analysis.pipeline import chosen_analyses
+    from asecalc_ml import plugins
     from asecalc_ml.errors import AnalysisError
 
     if options.analyses is not None:
         return list(options.analyses)
-    found, plan = [], options.plan()
-    for name, analysis in chosen_analyses(None, options.default_analyses).items():
+    found, plan, registered = [], options.plan(), plugins.names("analyses")
+    for name in (name for name in options.default_analyses if name in registered):
+        analysis = plugins.get("analyses", name)()
         with contextlib.suppress(AnalysisError):
             analysis.check_start(atoms)
             analysis.check_plan(plan)
