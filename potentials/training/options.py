@@ -121,7 +121,11 @@ class OptimizerOptions(Options):
     weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW weight decay; with 0 it is Adam")
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(
-        0.999, gt=0, lt=1, description="decay of the exponential moving average of weights"
+        0.999,
+        gt=0,
+        lt=1,
+        description="decay of the exponential moving average of weights; "
+        "at step t it is at most (1 + t)/(10 + t)",
     )
 
     @model_validator(mode="after")

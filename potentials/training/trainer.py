@@ -10,14 +10,14 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.plugins import get
+from asecalc_ml.potentials.training.averaging import ExponentialAverage
 from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
 from asecalc_ml.potentials.training.compiled import checked_forward
 from asecalc_ml.potentials.training.data import TrainingData
@@ -130,7 +130,7 @@ def _trainer(options: TrainOptions, quiet: bool) -> lightning.Trainer:
     directory, best_by = options.training_directory, monitor(options.loss)
     columns = [VALIDATION[label].name for label in options.loss.fitted]
     callbacks = [
-        WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(options.optimizer.ema_decay)),
+        ExponentialAverage(options.optimizer.ema_decay),
         ModelCheckpoint(directory, BEST.removesuffix(".ckpt"), monitor=best_by, enable_version_counter=False),
         ModelCheckpoint(directory, LAST.removesuffix(".ckpt"), enable_version_counter=False),
         MetricsFile(directory / METRICS, columns),

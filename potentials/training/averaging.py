@@ -1,0 +1,56 @@
+"""The exponential moving average of the weights: what is validated, stored and shipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class ExponentialAverage(WeightAveraging):
+    """Averages the weights after every step with a decay that rises to its final value.
+
+    The decay of the t-th average is min(decay, (1 + t)/(10 + t)), as in TensorFlow's
+    ``tf.train.ExponentialMovingAverage`` with ``num_updates``. While it rises, step s has a share that is
+    proportional to (s/t)⁸: the average lags by a tenth of the steps, however few there are. From step
+    (10 decay - 1)/(1 - decay) on, 8990 for 0.999 and 890 for 0.99, the decay is constant and the average
+    lags by 1/(1 - decay) steps.
+
+    A checkpoint keeps the rule. One of an earlier version, whose decay was constant from the first step, is
+    resumed with a constant decay.
+
+    Parameters
+    ----------
+    decay : float
+        Final decay, between 0 and 1.
+    """
+
+    #: Lightning's own name of the callback: checkpoints of earlier versions keep its state under this one.
+    state_key = WeightAveraging.__qualname__
+
+    def __init__(self, decay: float):
+        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+        self.decay = decay
+        self.rises = True
+
+    def decay_at(self, step: int) -> float:
+        """Weight of the former average when the weights of one more step are taken in.
+
+        Parameters
+        ----------
+        step : int
+            Number of steps that the former average is made of.
+        """
+        return min(self.decay, (1 + step) / (10 + step)) if self.rises else self.decay
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "rises": self.rises}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.rises = state_dict.get("rises", False)
+
+    def _average(self, averages: list[Tensor], weights: list[Tensor], n_averaged: Tensor) -> None:
+        get_ema_multi_avg_fn(self.decay_at(int(n_averaged)))(averages, weights, n_averaged)
