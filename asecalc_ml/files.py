@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import RunError
+from asecalc_ml.full_disk import writing
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -34,12 +35,13 @@ def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        temporary.replace(path)
+        with writing(path):
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -90,9 +92,10 @@ class GrowingText:
 
     def flush(self) -> None:
         """Hand what waits to the operating system."""
-        while self._waiting:
-            written = self._file.write(self._waiting)
-            del self._waiting[:written]
+        with writing(self._file.name):
+            while self._waiting:
+                written = self._file.write(self._waiting)
+                del self._waiting[:written]
 
     def close(self) -> None:
         """Flush and close."""
@@ -112,14 +115,16 @@ def cut_to_whole_lines(path: Path) -> None:
 def write_at(file: FileIO, data: bytes, place: int) -> None:
     """Write bytes at a place of an unbuffered file; few of them at once, so that a kill cannot part them."""
     file.seek(place)
-    while data:
-        data = data[file.write(data) :]
+    with writing(file.name):
+        while data:
+            data = data[file.write(data) :]
 
 
 def mark(path: Path) -> dict:
     """Put a growing file, flushed before, on the disk itself; where it stands now, for :func:`cut_back`."""
     with path.open("rb") as file:
-        os.fsync(file.fileno())
+        with writing(path):
+            os.fsync(file.fileno())
         found = {"bytes": file.seek(0, os.SEEK_END)}
         if path.suffix in HEAD_BYTES:
             file.seek(0)

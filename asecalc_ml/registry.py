@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,8 +114,7 @@ class Registry:
         target = target / f"{entry.name}{SUFFIX}" if target.is_dir() else target
         if target.exists():
             raise ModelError(f"{target} exists; remove it first, or name another file")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(entry.path, target)
+        write_whole(target, entry.path.read_bytes())
         return target
 
     def remove(self, name: str) -> Path:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from asecalc_ml.errors import AsecalcError, RunPausedError, lacks_room
+from asecalc_ml.full_disk import file_of, reason
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -56,7 +57,6 @@ def friendly() -> Iterator[None]:
 
 
 def _explain(error: OSError) -> str:
-    reason = error.strerror or str(error) or type(error).__name__
     remedies = {
         errno.EACCES: "check its permissions, or choose another place",
         errno.EPERM: "check its permissions, or choose another place",
@@ -68,8 +68,9 @@ def _explain(error: OSError) -> str:
         errno.ENOTDIR: "a file is where a folder is needed: choose another name",
     }
     remedy = remedies.get(error.errno)
-    where = f"cannot use {error.filename}: " if error.filename else ""
-    return f"{where}{reason}" + (f"; {remedy}." if remedy else ".")
+    file = file_of(error)
+    where = f"cannot use {file}: " if file else ""
+    return f"{where}{reason(error)}" + (f"; {remedy}." if remedy else ".")
 
 
 def _fail(message: str, status: int = USER_ERROR) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from asecalc_ml import plugins
 from asecalc_ml.errors import RunError
 from asecalc_ml.files import GrowingText, cut_back, cut_to_whole_lines, is_unfinished, mark, write_whole
+from asecalc_ml.full_disk import file_of, reason
 from asecalc_ml.lock import FolderLock
 from asecalc_ml.rundir.further import FurtherFiles
 from asecalc_ml.rundir.layout import (
@@ -63,11 +64,10 @@ def _says_what_to_do(method: Callable) -> Callable:
 
 
 def _explain(directory: Path, error: OSError) -> str:
-    reason = error.strerror or str(error)
     return (
-        f"cannot write to {directory}: {reason}. What was written before is kept: mend permissions, free "
-        "space, or choose another directory. A run that had begun goes on with "
-        f"`asecalc-md resume {directory}`."
+        f"cannot write to {file_of(error) or directory}: {reason(error, directory)}. What was written before "
+        "is kept: mend permissions, free space, or choose another directory. A run that had begun goes on "
+        f"with `asecalc-md resume {directory}`."
     )
 
 

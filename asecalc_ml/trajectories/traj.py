@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asecalc_ml.full_disk import writing
 from asecalc_ml.structure.stored_constraints import storable_copy
 from asecalc_ml.trajectories.writer import Moment, Origin, TrajectoryWriter
 
@@ -28,6 +29,7 @@ class TrajWriter(TrajectoryWriter):
     def __init__(self, path: Path, origin: Origin):
         from ase.io.trajectory import TrajectoryWriter as AseWriter
 
+        self._path = path
         self._writer = AseWriter(path, mode="a", properties=["energy", "forces"])
         self._results = _Results(origin)
         self._frame: Atoms | None = None
@@ -41,7 +43,8 @@ class TrajWriter(TrajectoryWriter):
         self._frame.set_momenta(atoms.get_momenta(), apply_constraint=False)
         self._frame.cell[:] = atoms.cell
         self._results.values = {"energy": moment.energy, "forces": moment.forces}
-        self._writer.write(self._frame)
+        with writing(self._path):
+            self._writer.write(self._frame)
 
     def flush(self) -> None:
         """Nothing waits."""

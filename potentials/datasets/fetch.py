@@ -13,6 +13,7 @@ from pathlib import Path
 
 from asecalc_ml.config import nearest_name
 from asecalc_ml.errors import DatasetError
+from asecalc_ml.full_disk import reason
 from asecalc_ml.progress import Advance, progress
 
 CHUNK_BYTES = 64 * 1024
@@ -159,7 +160,7 @@ def fetch(name: str, directory: str | Path, url: str | None = None, quiet: bool 
         directory.mkdir(parents=True, exist_ok=True)
         return [_fetch_file(file, directory, url or file.folder, quiet) for file in files]
     except OSError as error:
-        raise DatasetError(f"cannot write to {directory}: {error}") from error
+        raise DatasetError(f"cannot write to {directory}: {reason(error, directory)}") from error
 
 
 def _files(name: str) -> tuple[RemoteFile, ...]:

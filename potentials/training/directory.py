@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from asecalc_ml.config import dump_yaml, load_options
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.files import obstacle, write_whole
+from asecalc_ml.files import is_unfinished, obstacle, write_whole
+from asecalc_ml.full_disk import file_of, reason
 from asecalc_ml.model_file import SUFFIX
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.split import Split
@@ -42,11 +45,41 @@ def check_directory(options: TrainOptions, resume: bool, replace: bool) -> None:
 def begin(options: TrainOptions, split: Split, resume: bool) -> None:
     """Store options and split; of a former training nothing is left unless it is resumed."""
     directory = options.training_directory
+    for path in filter(is_unfinished, list(directory.glob(".*"))):
+        path.unlink()
     if not resume:
         for path in (*(directory / name for name in (LAST, BEST, METRICS)), *directory.glob(f"*{SUFFIX}")):
             path.unlink(missing_ok=True)
     write_whole(directory / OPTIONS, dump_yaml(options))
     split.write(directory / SPLIT)
+
+
+@contextmanager
+def writable(directory: Path) -> Iterator[None]:
+    """Say of a file that cannot be written what is kept, and how the training continues.
+
+    Raises
+    ------
+    TrainingError
+        In place of the operating system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write to {file_of(error) or directory}: {reason(error, directory)}. {_kept(directory)}"
+        ) from error
+
+
+def _kept(directory: Path) -> str:
+    if (directory / LAST).exists():
+        return (
+            f"All epochs up to {directory / LAST} are kept: free space or mend permissions, then continue "
+            f"with `asecalc-ml train {directory / OPTIONS} --resume`"
+        )
+    return (
+        "No epoch is finished: free space, mend permissions or choose another `directory`, then start again"
+    )
 
 
 def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import lightning
 
 from asecalc_ml.errors import TrainingError
+from asecalc_ml.files import cut_to_whole_lines, write_whole
+from asecalc_ml.full_disk import writing
 from asecalc_ml.reading import damage_named, read_text
 
 REMEDY = "remove that line, or the file: it reports the epochs and decides nothing"
@@ -63,13 +65,14 @@ class MetricsFile(lightning.Callback):
         self.cpu_s_at_zero = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
+        cut_to_whole_lines(self.path)
         header, rows = _rows(self.path)
         kept = {line: row for line, row in rows.items() if row[0] <= trainer.current_epoch}
         self.cpu_s_at_zero = time.process_time() - (_seconds(header, kept) or 0.0)
-        self.path.write_text("\n".join([",".join(("epoch", *self.columns, "cpu_s")), *kept]) + "\n")
+        write_whole(self.path, "\n".join([",".join(("epoch", *self.columns, "cpu_s")), *kept]) + "\n")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         values = [repr(float(trainer.callback_metrics[name])) for name in self.columns]
         cpu_s = f"{time.process_time() - self.cpu_s_at_zero:.2f}"
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(",".join([str(trainer.current_epoch + 1), *values, cpu_s]) + "\n")

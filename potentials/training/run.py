@@ -20,7 +20,7 @@ from asecalc_ml.model_file import read_model
 from asecalc_ml.neighbors import find_pairs
 from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.data import TrainingData, read_data, warn_of_absent_labels
-from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory
+from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory, writable
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
 from asecalc_ml.potentials.training.lineage import Lineage
 from asecalc_ml.potentials.training.options import TrainOptions
@@ -64,12 +64,13 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool, strict:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
     with torch_threads(options.threads), torch.random.fork_rng():
         start = prepare(options, resume, replace, quiet, strict)
-        begin(options, start.data.split, resume)
-        write_whole(options.training_directory / LABELS, start.labels.as_json())
-        best = load_best(start.model, fit(options, start.learned, start.model, resume, quiet))
-        if "energy" not in options.loss.fitted:
-            fit_constant(best, start.learned.train)
-        return register(options, start.data, best, start.scaling, replace)
+        with writable(options.training_directory):
+            begin(options, start.data.split, resume)
+            write_whole(options.training_directory / LABELS, start.labels.as_json())
+            best = load_best(start.model, fit(options, start.learned, start.model, resume, quiet))
+            if "energy" not in options.loss.fitted:
+                fit_constant(best, start.learned.train)
+            return register(options, start.data, best, start.scaling, replace)
 
 
 def check(

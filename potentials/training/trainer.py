@@ -19,6 +19,7 @@ from asecalc_ml.model import Model
 from asecalc_ml.plugins import get
 from asecalc_ml.potentials.training.averaging import ExponentialAverage
 from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
+from asecalc_ml.potentials.training.checkpoints import WholeCheckpoints
 from asecalc_ml.potentials.training.compiled import checked_forward
 from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
@@ -144,6 +145,7 @@ def _trainer(options: TrainOptions, quiet: bool) -> lightning.Trainer:
         devices=1,
         gradient_clip_val=options.optimizer.gradient_clip,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=_logger(options),
         inference_mode=False,  # forces are a derivative
         enable_progress_bar=False,
