@@ -356,3 +356,27 @@ def test_warnings_of_a_command_are_one_line_for_its_user(monkeypatch):
     show_messages(quiet=True)
     assert warnings.formatwarning("no compiler", UserWarning, "here.py", 7) == "Warning: no compiler\n"
     assert "here.py:7" in warnings.formatwarning("old", DeprecationWarning, "here.py", 7)
+
+
+def test_warnings_of_the_future_of_libraries_are_not_printed(monkeypatch):
+    """Nobody who runs a command can act upon them; ours and those of a plugin are printed."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(sys, "warnoptions", [])
+    modules = ("torch", "torch._inductor.lowering", "torchmdnet.models", "asecalc_ml.card", "torch_plugin")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        show_messages(quiet=False)
+        for module in modules:
+            warnings.warn_explicit(module, FutureWarning, "file.py", 1, module=module)
+        warnings.warn_explicit("of now", UserWarning, "file.py", 1, module="torch")
+    assert [str(warning.message) for warning in shown] == ["asecalc_ml.card", "torch_plugin", "of now"]
+
+
+def test_warnings_of_the_future_are_printed_where_python_is_asked_to(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        show_messages(quiet=False)
+        warnings.warn_explicit("of torch", FutureWarning, "file.py", 1, module="torch")
+    assert len(shown) == 1

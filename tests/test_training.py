@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from asecalc_ml import MLCalculator
 from asecalc_ml.errors import DatasetError, ModelError, TrainingError
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training import task as task_module
+from asecalc_ml.potentials.training import trainer
 from asecalc_ml.potentials.training.batches import EpochShuffle, LabelledGraph, loader
 from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward, traced_forward
 from asecalc_ml.potentials.training.losses import energy_errors, forces_errors
@@ -208,14 +210,28 @@ def test_an_element_without_room_is_named(options):
 
 
 def test_a_step_that_cannot_be_compiled_runs_eagerly(options, monkeypatch):
-    from asecalc_ml.potentials.training import trainer
-
     def no_compiler(*arguments):
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(trainer, "checked_forward", no_compiler)
     with pytest.warns(UserWarning, match="runs slower: no C"):
         train(changed(options, compile=True, max_epochs=1), quiet=True)
+
+
+def test_warnings_of_the_future_of_torch_are_not_printed_while_compiling(options, monkeypatch):
+    def warns(*arguments):
+        warnings.warn_explicit("deprecated", FutureWarning, "lowering.py", 1, module="torch._inductor.lowering")
+        return compiled_forward
+
+    def compiled_forward(inputs):
+        raise RuntimeError("the compiled step is used")
+
+    monkeypatch.setattr(trainer, "checked_forward", warns)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with pytest.raises(RuntimeError, match="compiled step is used"):
+            train(changed(options, compile=True, max_epochs=1), quiet=True)
+    assert not [warning for warning in shown if warning.category is FutureWarning]
 
 
 def test_a_way_of_compiling_that_deviates_is_not_taken(monkeypatch):

@@ -12,6 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from asecalc_ml.cli.errors import explain
 from asecalc_ml.cli.process import end_with_the_parent, set_threads, show_messages
 from asecalc_ml.errors import AsecalcError, RunBusyError, RunError, RunPausedError
 
@@ -35,8 +36,10 @@ def _outcome(job: dict) -> tuple[str, str]:
         return PAUSED, str(error)
     except RunBusyError as error:
         return BUSY, str(error)
-    except (AsecalcError, OSError) as error:
+    except AsecalcError as error:
         return FAILED, str(error)
+    except OSError as error:
+        return FAILED, explain(error)
     except Exception as error:  # a calculator may raise anything; one run must not end the others
         traceback.print_exc()
         return FAILED, f"{type(error).__name__}: {error}"

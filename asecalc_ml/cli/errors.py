@@ -44,7 +44,7 @@ def friendly() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of our output has left, as `head` does: typer knows
             raise
-        _fail(_explain(error))
+        _fail(explain(error))
     except KeyboardInterrupt:
         _fail(f"interrupted. {GOES_ON}; anything else begins anew, and left no half file.", INTERRUPTED)
     except Exception as error:
@@ -56,7 +56,8 @@ def friendly() -> Iterator[None]:
         )
 
 
-def _explain(error: OSError) -> str:
+def explain(error: OSError) -> str:
+    """Return which file cannot be used, why, and the remedy."""
     remedies = {
         errno.EACCES: "check its permissions, or choose another place",
         errno.EPERM: "check its permissions, or choose another place",

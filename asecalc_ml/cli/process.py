@@ -7,6 +7,12 @@ import sys
 import threading
 import warnings
 
+#: Libraries below ours whose warnings of their own future say nothing that a user could act upon.
+LIBRARIES = (
+    "lightning", "lightning_fabric", "lightning_utilities", "schnetpack", "torch", "torch_geometric",
+    "torchmdnet", "torchmetrics",
+)  # fmt: skip
+
 
 def set_threads(threads: int | None) -> None:
     """Fix the number of threads; it has to come before torch and its like are imported."""
@@ -31,6 +37,9 @@ def show_messages(quiet: bool) -> None:
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.handlers = [_StandardError()]
     warnings.formatwarning = _one_line
+    if not sys.warnoptions:  # python -W asks to see them
+        libraries = "|".join(LIBRARIES)
+        warnings.filterwarnings("ignore", category=FutureWarning, module=rf"({libraries})(\.|$)")
 
 
 def _one_line(message: Warning | str, category: type[Warning], *place) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -54,3 +56,19 @@ class ExponentialAverage(WeightAveraging):
 
     def _average(self, averages: list[Tensor], weights: list[Tensor], n_averaged: Tensor) -> None:
         get_ema_multi_avg_fn(self.decay_at(int(n_averaged)))(averages, weights, n_averaged)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a training stored, on the CPU."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def weights_of(stored: dict[str, Any], averaged: bool) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint by the model's names: averaged ones, or those of its last step."""
+    tensors = stored["state_dict" if averaged else "current_model_state"]
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+
+
+def decay_rises(stored: dict[str, Any]) -> bool:
+    """Return False for checkpoints of earlier versions, whose decay was constant from the first step."""
+    return stored["callbacks"][ExponentialAverage.state_key].get("rises", False)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from asecalc_ml.card import DatasetCard, ModelCard, formula_of
@@ -19,6 +18,7 @@ from asecalc_ml.model import Model
 from asecalc_ml.model_file import SUFFIX, save_model
 from asecalc_ml.potentials.datasets import dataset_hash
 from asecalc_ml.potentials.datasets.labels import with_label
+from asecalc_ml.potentials.training.averaging import read_checkpoint, weights_of
 from asecalc_ml.potentials.training.baselines import worse_than_baselines
 from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import METRICS
@@ -47,8 +47,7 @@ def load_best(model: Model, checkpoint: Path) -> Model:
     """
     try:
         check_archive(checkpoint)
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
+        model.load_state_dict(weights_of(read_checkpoint(checkpoint), averaged=True))
     except Exception as error:  # whatever unpickling meets in a damaged file
         raise TrainingError(
             f"{checkpoint} is damaged or cut short, and with it the best epoch: start over with --replace"
@@ -73,10 +72,16 @@ def fit_constant(model: Model, frames: Sequence[Atoms]) -> Model:
 
 
 def register(
-    options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling, replace: bool
+    options: TrainOptions,
+    data: TrainingData,
+    model: Model,
+    scaling: Scaling,
+    replace: bool,
+    notes: Sequence[str] = (),
 ) -> Entry:
-    """Test the model on the held-out frames, write its card, and register it."""
+    """Test the model on the held-out frames, write its card with these notes, and register it."""
     card = make_card(options, data, model, scaling)
+    card = card.model_copy(update={"notes": [*card.notes, *notes]})
     for note in card.notes[len(data.notes()) :]:  # those were printed at the start
         warnings.warn(note, stacklevel=2)
     path = options.training_directory / f"{options.name}{SUFFIX}"

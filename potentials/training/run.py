@@ -22,6 +22,7 @@ from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory, writable
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
+from asecalc_ml.potentials.training.lagging_average import lagging_average
 from asecalc_ml.potentials.training.lineage import Lineage
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
@@ -67,10 +68,12 @@ def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool, strict:
         with writable(options.training_directory):
             begin(options, start.data.split, resume)
             write_whole(options.training_directory / LABELS, start.labels.as_json())
-            best = load_best(start.model, fit(options, start.learned, start.model, resume, quiet))
+            checkpoint = fit(options, start.learned, start.model, resume, quiet)
+            best = load_best(start.model, checkpoint)
+            notes = lagging_average(options, best, checkpoint, start.learned.validation)
             if "energy" not in options.loss.fitted:
                 fit_constant(best, start.learned.train)
-            return register(options, start.data, best, start.scaling, replace)
+            return register(options, start.data, best, start.scaling, replace, notes)
 
 
 def check(

@@ -57,11 +57,11 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
     task = EnergyForcesTask(model, options)
     triplet_cutoff = model.triplet_cutoff
     train_loader = loader(train, cutoff, options.batch_size, options.seed, triplet_cutoff)
-    if options.compile:
-        _compile(task, train_loader, dynamic=not one_shape(train))
     if resume:
         _check_checkpoint(directory, task, options.max_epochs)
     with quiet_lightning(), _told_plainly():
+        if options.compile:
+            _compile(task, train_loader, dynamic=not one_shape(train))
         _trainer(options, quiet).fit(
             task,
             train_loader,
