@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import RunError
-from asecalc_ml.full_disk import writing
+from asecalc_ml.full_disk import reason, writing
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -59,7 +59,7 @@ def obstacle(directory: Path) -> str | None:
     try:
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError as error:
-        return f"{nearest}: {error.strerror or error}"
+        return f"{nearest}: {reason(error, nearest)}"
     return None
 
 

@@ -14,9 +14,8 @@ from ase.io import write
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.errors import DatasetError, ModelError, TrainingError
-from asecalc_ml.potentials.training import TrainOptions, train
+from asecalc_ml.potentials.training import TrainOptions, train, trainer
 from asecalc_ml.potentials.training import task as task_module
-from asecalc_ml.potentials.training import trainer
 from asecalc_ml.potentials.training.batches import EpochShuffle, LabelledGraph, loader
 from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward, traced_forward
 from asecalc_ml.potentials.training.losses import energy_errors, forces_errors
@@ -220,7 +219,7 @@ def test_a_step_that_cannot_be_compiled_runs_eagerly(options, monkeypatch):
 
 def test_warnings_of_the_future_of_torch_are_not_printed_while_compiling(options, monkeypatch):
     def warns(*arguments):
-        warnings.warn_explicit("deprecated", FutureWarning, "lowering.py", 1, module="torch._inductor.lowering")
+        warnings.warn_explicit("old", FutureWarning, "lowering.py", 1, module="torch._inductor.lowering")
         return compiled_forward
 
     def compiled_forward(inputs):

@@ -54,7 +54,7 @@ _VALIDATION = {
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advertisements and its remarks on our own choices out of the output."""
+    """Keep remarks of Lightning and torch on our choices, and on their own future, out of the output."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
