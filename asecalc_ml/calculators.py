@@ -3,11 +3,14 @@
 import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculator_arguments import check_arguments
+from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import AsecalcError, ConfigError, ModelError
+from asecalc_ml.sources import packages_of_model, sources_of_modules, sources_of_plugins
 from asecalc_ml.versions import installed_versions
 
 #: Quantum chemistry by name: where its calculator is, and the package that it needs.
@@ -80,7 +83,7 @@ def describe_calculator(calculator: BaseCalculator) -> dict:
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "model_hash": getattr(calculator, "model_hash", None),
         "parameters": _parameters(calculator),
-        "versions": installed_versions(packages_of(calculator)),
+        "versions": versions_of(calculator),
     }
     parts = {
         "members": [_without_versions(member) for member in getattr(calculator, "members", ())],
@@ -98,15 +101,37 @@ def identity(calculator: BaseCalculator) -> dict:
     return calculator.todict() if hasattr(calculator, "model_hash") else {}
 
 
+def versions_of(calculator: BaseCalculator) -> dict[str, str]:
+    """Versions of the packages that a calculator rests on, and sources of those of other parties."""
+    return installed_versions(packages_of(calculator)) | sources_of(calculator)
+
+
+def sources_of(calculator: BaseCalculator) -> dict[str, str]:
+    """Sources of a calculator's classes, its architecture and its parts, see :mod:`asecalc_ml.sources`."""
+    found = sources_of_modules(base.__module__ for base in type(calculator).__mro__)
+    if isinstance(card := getattr(calculator, "card", None), ModelCard):
+        found |= sources_of_plugins([("architectures", card.architecture)])
+    for part in getattr(calculator, "parts", ()):
+        found |= sources_of(part)
+    return found
+
+
+def modules_named(spec: Any) -> list[str]:
+    """Modules that the name of a calculator refers to: of a function, its class may lie in another."""
+    names = spec if isinstance(spec, Mapping) else [spec]
+    return [name.partition(":")[0] for name in names if isinstance(name, str) and ":" in name]
+
+
 def packages_of(calculator: BaseCalculator) -> list[str]:
     """Packages whose versions may change what a calculator finds.
 
-    Those of its class and base classes, ASE, those that a model was made with, by its card, those that it
-    names itself, and those of its parts.
+    Those of its class and base classes, ASE, those that a model was made with or its architecture names,
+    those that it names itself, and those of its parts.
     """
     modules = {base.__module__.partition(".")[0] for base in type(calculator).__mro__}
     card = getattr(calculator, "card", None)
-    named = {"ase", *modules, *getattr(card, "versions", ()), *getattr(calculator, "packages", ())}
+    of_model = packages_of_model(card) if isinstance(card, ModelCard) else ()
+    named = {"ase", *modules, *of_model, *getattr(calculator, "packages", ())}
     of_parts = {name for part in getattr(calculator, "parts", ()) for name in packages_of(part)}
     return sorted((named | of_parts) - {"builtins", "abc", "asecalc_ml"})
 

@@ -116,6 +116,11 @@ class ModelCard(Options):
     schema_version: Literal[1] = Field(SCHEMA_VERSION, description="version of this schema")
     name: str = Field(description="name in the registry")
     architecture: str = Field(description="registered architecture")
+    architecture_source: str | None = Field(
+        None,
+        description="hash of the architecture's code, package and version, such as '8d3f0b3c91aa5e70 "
+        "(my-net 1.0)'; none for an architecture of this package",
+    )
     hyperparameters: dict[str, Any] = Field(description="options of the architecture")
     property: Literal["energy"] = Field("energy", description="what the model predicts")
     unit: str = Field("eV", description="unit of the property")

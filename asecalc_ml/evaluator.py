@@ -15,6 +15,7 @@ from torch import Tensor
 from asecalc_ml.compiled import Runner
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces, hessian, virials
 from asecalc_ml.errors import ModelError
+from asecalc_ml.forks import allow_forks, check_not_forked_from_cuda
 from asecalc_ml.ghost import with_ghost
 from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
@@ -89,6 +90,7 @@ class Evaluator:
     """
 
     def __init__(self, model: Model | StoredModel, compile: Compile = "never"):
+        allow_forks()
         self._source = model if isinstance(model, StoredModel) else model.eval().requires_grad_(False)
         self.compile = compile
         self._packages = PackageCache(model) if isinstance(model, StoredModel) else None
@@ -110,11 +112,13 @@ class Evaluator:
         return sorted(self._runners)
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
+        check_not_forked_from_cuda()
         inputs = self._padded(graph)
         return assemble(inputs, self._derivative(inputs))
 
     def eagerly(self, graph: AtomGraph) -> Evaluation:
         """Without padding or compiling, as suits shapes that do not come again."""
+        check_not_forked_from_cuda()
         source = self._source
         inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
         return assemble(inputs, edge_derivative(self.model, inputs))

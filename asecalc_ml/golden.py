@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from ase import Atoms
 
-from asecalc_ml.card import Golden
+from asecalc_ml.card import Golden, ModelCard, formula_of
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.errors import ModelError
 from asecalc_ml.evaluator import assemble
@@ -17,10 +18,10 @@ from asecalc_ml.graph import AtomGraph
 from asecalc_ml.model import Model
 from asecalc_ml.potential import PotentialInput
 from asecalc_ml.rounding import rounding
+from asecalc_ml.sources import code_of_model, source_of_plugin
 from asecalc_ml.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.user_cache import cache_folder, fingerprint, hardware
-from asecalc_ml.versions import installed_versions
 
 TINY = 1e-300  # in place of a bound of zero
 
@@ -105,7 +106,10 @@ def deviation_from(golden: Golden, model: Model) -> Deviation:
 
 
 def check_golden(stored: StoredModel) -> None:
-    """Compare with the card; once per weights, versions, hardware and type, as a stamp remembers.
+    """Compare with the card; once per weights, versions, sources, hardware and type, as a stamp remembers.
+
+    A model that reproduces its card although the sources of its architecture have changed gives a warning:
+    golden values cover one structure.
 
     Raises
     ------
@@ -117,13 +121,37 @@ def check_golden(stored: StoredModel) -> None:
         return
     deviation = deviation_from(stored.card.golden, stored.model)
     if not deviation.is_rounding:
-        name = stored.card.name
         raise ModelError(
-            f"model {name!r} does not reproduce its card: {deviation}. "
-            "Weights or a library differ from those it was made with: copy the model anew, or compare the "
-            f"versions in `asecalc-ml models show {name}` with the installed ones"
+            f"model {stored.card.name!r} does not reproduce its card: {deviation}. {_cause(stored.card)}"
+        )
+    if change := _changed_source(stored.card):
+        warnings.warn(
+            f"model {stored.card.name!r}: {change}. It reproduces the energy and forces in its card, which "
+            f"cover one structure ({formula_of(stored.card.golden.atomic_numbers)}) only",
+            stacklevel=2,
         )
     _leave(stamp)
+
+
+def _cause(card: ModelCard) -> str:
+    """What may have changed, and the remedy."""
+    if change := _changed_source(card):
+        return f"{change[0].upper()}{change[1:]}: install what it was made with, or train the model again"
+    return (
+        "Weights or a library differ from those it was made with: copy the model anew, or compare the "
+        f"versions in `asecalc-ml models show {card.name}` with the installed ones"
+    )
+
+
+def _changed_source(card: ModelCard) -> str | None:
+    """How the sources of another party's architecture differ from those in the card, where it has them."""
+    now = source_of_plugin("architectures", card.architecture)
+    if card.architecture_source in (None, now):
+        return None
+    return (
+        f"the code of its architecture {card.architecture!r} has changed: source "
+        f"{now or '(of asecalc-ml)'} instead of {card.architecture_source}"
+    )
 
 
 def golden_atoms(golden: Golden) -> Atoms:
@@ -148,9 +176,8 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _stamp(stored: StoredModel) -> Path:
-    """A file whose name says what was checked; the packages are those the model was made with."""
-    versions = installed_versions(["torch", *stored.card.versions])
-    facts = [stored.hash, sorted(versions.items()), hardware(stored.device), str(stored.dtype)]
+    """A file whose name says what was checked."""
+    facts = [stored.hash, *code_of_model(stored.card), hardware(stored.device), str(stored.dtype)]
     return cache_folder("golden") / fingerprint(facts)
 
 

@@ -5,32 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import torch
 
-import asecalc_ml
-from asecalc_ml import plugins
 from asecalc_ml.compiled import Runner, load_package, write_package
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.errors import ModelError
 from asecalc_ml.model_file import file_hash
 from asecalc_ml.potential import PotentialInput
 from asecalc_ml.rounding import Rounding, rounding
+from asecalc_ml.sources import code_of_model
 from asecalc_ml.stored_model import StoredModel
 from asecalc_ml.user_cache import cache_folder, fingerprint, hardware
-from asecalc_ml.versions import installed_versions
 
 PACKAGE, CHECK, MANIFEST = "package.pt2", "check.safetensors", "manifest.json"
 BOUND = "bound_"  # before the names of largest deviations in CHECK
-
-#: What the code of every model builds upon.
-CORE_SOURCES = (
-    "compiled.py", "cutoffs.py", "derivative.py", "model.py", "potential.py", "rounding.py", "segments.py",
-)  # fmt: skip
 
 #: Numbers of atoms, systems, edges, and triplets where the potential needs them, the ghost's included.
 Shape = tuple[int, ...]
@@ -58,8 +49,7 @@ class PackageCache:
     def folder(self, shape: Shape) -> Path:
         """Where the package of a shape lies, or would lie."""
         stored = self.stored
-        versions = sorted(installed_versions(["torch", *stored.card.versions]).items())
-        code = [stored.hash, versions, _sources(stored.card.architecture)]
+        code = [stored.hash, *code_of_model(stored.card)]
         machine = [hardware(stored.device), stored.device.type, torch.get_num_threads()]
         return cache_folder("compiled") / fingerprint([*code, *machine, str(stored.dtype), *shape])
 
@@ -162,15 +152,3 @@ def _reason(error: Exception) -> str:
         return "there is no C++ compiler; install one, such as g++"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-@cache
-def _sources(architecture: str) -> str:
-    """A hash of the code that a model runs: in a checkout it changes while the version stays."""
-    options = plugins.get("architectures", architecture)
-    own_folder = Path(sys.modules[options.__module__].__file__).parent
-    files = {Path(asecalc_ml.__file__).with_name(name) for name in CORE_SOURCES}
-    for folder in (own_folder, own_folder.parent):  # beside whose folder lies what architectures share
-        if (folder / "__init__.py").is_file():
-            files |= set(folder.glob("*.py"))
-    return fingerprint([file_hash(path) for path in sorted(files)])

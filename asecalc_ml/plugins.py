@@ -55,6 +55,17 @@ def get(group: str, name: str) -> Any:
         If no plugin has this name (the message says the nearest), if two packages claim it, or if it cannot
         be imported.
     """
+    return _load(group, point(group, name))
+
+
+def point(group: str, name: str) -> EntryPoint:
+    """Entry point of a plugin, which names its module and, for another party's, its distribution.
+
+    Raises
+    ------
+    PluginError
+        If no plugin has this name, or if two packages claim it.
+    """
     found = {point.value: point for point in _points(group) if point.name == name}
     if not found:
         raise PluginError(_unknown(group, name))
@@ -63,7 +74,7 @@ def get(group: str, name: str) -> Any:
             f"{GROUPS[group]} {name!r} is registered twice, as {' and '.join(sorted(found))}: "
             "uninstall one of the two packages"
         )
-    return _load(group, *found.values())
+    return next(iter(found.values()))
 
 
 def _points(group: str) -> tuple[EntryPoint, ...]:

@@ -14,6 +14,7 @@ from tblite.interface import Result
 from asecalc_ml.calculator_arguments import unknown_argument
 from asecalc_ml.changes import changes
 from asecalc_ml.errors import StructureError
+from asecalc_ml.forks import allow_forks
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, check_spin_is_stated
 
 #: Of the self-consistent field, ten times as tight as tblite's own. With that one the total energy of ethanol
@@ -53,6 +54,7 @@ class GFN2(TBLite):
         for key in kwargs:
             if key not in known and not key.endswith("_solvation"):
                 raise unknown_argument("gfn2-xtb", key, known)
+        allow_forks()
         super().__init__(method="GFN2-xTB", **{"verbosity": 0, "accuracy": ACCURACY, **kwargs})
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:

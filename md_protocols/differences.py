@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from asecalc_ml.sources import changed
+
 
 def other_calculator(old: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """How a description differs: a model's by its hash, what else there is by class and arguments.
@@ -20,13 +22,6 @@ def other_calculator(old: dict[str, Any], here: dict[str, Any]) -> list[str]:
         found += changed(old["parameters"], here["parameters"])
     terms = [described.get("corrections", []) for described in (old, here)]
     return found + ([] if terms[0] == terms[1] else [f"added terms {terms[1]} instead of {terms[0]}"])
-
-
-def changed(before: dict, after: dict) -> list[str]:
-    """What is not as before; objects whose text is their place in memory say nothing."""
-    different = [name for name in before if after.get(name, before[name]) != before[name]]
-    known = [name for name in different if " at 0x" not in f"{before[name]}{after[name]}"]
-    return [f"{name} {after[name]} instead of {before[name]}" for name in known]
 
 
 def _short(model_hash: str | None) -> str:

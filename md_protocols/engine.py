@@ -12,9 +12,10 @@ import numpy as np
 
 from asecalc_ml.errors import PluginError, RunError, RunPausedError
 from asecalc_ml.md_protocols.checkpoint import State, pack
-from asecalc_ml.md_protocols.differences import changed, other_calculator
+from asecalc_ml.md_protocols.differences import other_calculator
 from asecalc_ml.md_protocols.temperature import kinetic_energy, temperature
 from asecalc_ml.rundir import CHECKPOINT, FLAGGED, THERMO_COLUMNS, EventKind
+from asecalc_ml.sources import changed
 
 if TYPE_CHECKING:
     from pathlib import Path

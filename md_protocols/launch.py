@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml import plugins
-from asecalc_ml.calculators import describe_calculator, make_calculator, packages_of
+from asecalc_ml.calculators import describe_calculator, make_calculator, modules_named, versions_of
 from asecalc_ml.composite import model_cards
 from asecalc_ml.config import dump_yaml, parse_options
 from asecalc_ml.errors import AnalysisError, AsecalcError, ConfigError, RunError, StructureError
@@ -40,6 +40,7 @@ from asecalc_ml.rundir import (
     now,
 )
 from asecalc_ml.rundir.further import FurtherFiles
+from asecalc_ml.sources import sources_of_modules, sources_of_plugins
 from asecalc_ml.structure.charge_and_spin import set_charge_and_spin
 from asecalc_ml.structure.constraints import unknown
 from asecalc_ml.structures import check_structure, load_structure
@@ -284,7 +285,7 @@ def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
         "finished": None,
         "formula": atoms.get_chemical_formula(),
         "calculator": describe(atoms.calc),
-        "versions": versions(atoms.calc),
+        "versions": versions(options, atoms.calc),
         "machine": machine(),
         "constraints": [type(one).__name__ for one in atoms.constraints],
         "seed": options.seed,
@@ -302,10 +303,22 @@ def describe(calculator: Any) -> dict[str, Any]:
     return description
 
 
-def versions(calculator: Any) -> dict[str, str]:
-    """Versions that can change a trajectory: the calculator's, numpy's, torch's where it is loaded."""
-    packages = ["numpy", *packages_of(calculator), *(["torch"] if "torch" in sys.modules else [])]
-    return {"python": platform.python_version(), **installed_versions(packages)}
+def versions(options: ProtocolOptions, calculator: Any) -> dict[str, str]:
+    """Versions and sources that can change a run.
+
+    Versions are those of the calculator, numpy and, where it is loaded, torch. Sources are those of other
+    parties' code behind calculator, protocol and analyses, see :mod:`asecalc_ml.sources`.
+    """
+    packages = ["numpy", *(["torch"] if "torch" in sys.modules else [])]
+    analyses = options.default_analyses if options.analyses is None else options.analyses
+    chosen = [("protocols", options.protocol), *(("analyses", name) for name in analyses)]
+    return {
+        "python": platform.python_version(),
+        **installed_versions(packages),
+        **versions_of(calculator),
+        **sources_of_plugins(chosen),
+        **sources_of_modules(modules_named(options.calculator)),
+    }
 
 
 def machine() -> dict[str, str]:

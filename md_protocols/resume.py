@@ -12,10 +12,11 @@ from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols import launch
 from asecalc_ml.md_protocols.checkpoint import Checkpoint, State, load
-from asecalc_ml.md_protocols.differences import changed, other_calculator
+from asecalc_ml.md_protocols.differences import other_calculator
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.progress import make_progress
 from asecalc_ml.rundir import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now
+from asecalc_ml.sources import changed
 
 #: Options that may be changed before a run goes on. The calculator is compared by what it is.
 FREE = {
@@ -125,7 +126,7 @@ def _differences(provenance: dict, options: ProtocolOptions, atoms) -> list[str]
     return [
         *changed({"constraints": provenance.get("constraints", constraints)}, {"constraints": constraints}),
         *other_calculator(provenance["calculator"], here),
-        *changed(provenance["versions"], launch.versions(atoms.calc)),
+        *changed(provenance["versions"], launch.versions(options, atoms.calc)),
         *changed(_fixed(provenance.get("options", {})), _fixed(options.model_dump(mode="json"))),
     ]
 
@@ -143,8 +144,8 @@ def _other_processor(provenance: dict) -> list[str]:
 def _refusal(run: RunReader, differences: list[str]) -> str:
     name = run.provenance["calculator"]["name"]
     return (
-        f"{run.directory} (calculator {name}) would go on with {'; '.join(differences)}, and its trajectory "
-        "would not be that of one run. Bring back what it began with, or start a new run; "
+        f"{run.directory} (calculator {name}) would go on with {'; '.join(differences)}, and what it "
+        "writes would not be that of one run. Bring back what it began with, or start a new run; "
         "--allow-different (allow_different=True in Python) goes on all the same."
     )
 
@@ -156,7 +157,7 @@ def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) 
     ``steps`` a ramp goes on along another line.
     """
     provenance, calculator = run.provenance, state.atoms.calc
-    here = {"time": now(), "versions": launch.versions(calculator), "machine": launch.machine()}
+    here = {"time": now(), "versions": launch.versions(options, calculator), "machine": launch.machine()}
     here["calculator"] = launch.describe(calculator)
     plan = options.plan()
     plan = replace(plan, production=run.production.continued(plan.production, _time_fs(options, state)))

@@ -13,7 +13,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from asecalc_ml import MLCalculator, evaluator, package_cache
+from asecalc_ml import MLCalculator, evaluator, package_cache, sources
 from asecalc_ml.errors import ModelError
 from asecalc_ml.evaluator import Evaluator
 from asecalc_ml.graph import AtomGraph
@@ -261,14 +261,14 @@ def test_sources_of_every_model_are_complete():
     imported = {name.removeprefix("asecalc_ml.") for name in done.stdout.split()}
     geometry = {name for name in imported if name.startswith(("neighbors", "structure"))}
     geometry |= {"errors", "ghost", "graph", "triplets"}
-    assert {f"{name}.py" for name in imported - geometry - {"_checkout"}} <= {*package_cache.CORE_SOURCES}
+    assert {f"{name}.py" for name in imported - geometry - {"_checkout"}} <= {*sources.CORE_SOURCES}
 
 
 def test_sources_that_architectures_share_count(monkeypatch):
     """DTNN's radial basis lies beside its folder."""
     hashed = []
-    monkeypatch.setattr(package_cache, "file_hash", lambda path: hashed.append(path.name) or path.name)
-    package_cache._sources("dtnn")
+    monkeypatch.setattr(sources, "file_hash", lambda path: hashed.append(path.name) or path.name)
+    sources._sources_of_model("dtnn")
     assert {"radial_basis.py", "network.py", "model.py"} <= set(hashed)
 
 

@@ -234,7 +234,7 @@ def test_another_version_is_checked_anew(tiny_model, monkeypatch):
     MLCalculator(tiny_model)
     calls, evaluate = [], golden._evaluate
     monkeypatch.setattr(golden, "_evaluate", lambda *args: calls.append(args) or evaluate(*args))
-    monkeypatch.setattr(golden, "installed_versions", lambda packages: {"torch": "99"})
+    monkeypatch.setattr("asecalc_ml.sources.installed_versions", lambda packages: {"torch": "99"})
     MLCalculator(tiny_model)
     assert len(calls) == 1
 

@@ -68,7 +68,7 @@ def resume(
     directory: Directory,
     allow_different: Annotated[
         bool,
-        typer.Option("--allow-different", help="Go on although model, versions or options have changed."),
+        typer.Option("--allow-different", help="Continue although model, versions, code or options changed."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:

@@ -50,6 +50,10 @@ def train(
     replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
     quiet: Quiet = False,
     strict: Strict = False,
+    allow_different: Annotated[
+        bool,
+        typer.Option("--allow-different", help="Resume although the code of a plugin has changed."),
+    ] = False,
 ) -> None:
     """Fit a model and register it under its name.
 
@@ -61,7 +65,14 @@ def train(
     show_messages(quiet)
     from asecalc_ml.potentials.training import train as fit
 
-    fit(options, resume=resume, replace=replace, quiet=quiet, strict=strict)
+    fit(
+        options,
+        resume=resume,
+        replace=replace,
+        quiet=quiet,
+        strict=strict,
+        allow_different=allow_different,
+    )
 
 
 @app.command(context_settings=OPEN)

@@ -15,6 +15,7 @@ from asecalc_ml.model import N_ELEMENTS, Model
 from asecalc_ml.model_file import SUFFIX, save_model
 from asecalc_ml.plugins import get, names
 from asecalc_ml.registry import Entry, Registry
+from asecalc_ml.sources import source_of_plugin
 
 
 def untrained_model(options: Options, seed: int = 0, dtype: torch.dtype = torch.float64) -> Model:
@@ -58,9 +59,11 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
     **fields
         Of :class:`~asecalc_ml.card.ModelCard`, in place of what is found here.
     """
+    name_of_architecture = architecture_name(options)
     found = {
         "name": name,
-        "architecture": architecture_name(options),
+        "architecture": name_of_architecture,
+        "architecture_source": source_of_plugin("architectures", name_of_architecture),
         "hyperparameters": options.model_dump(mode="json"),
         "cutoff_A": model.potential.cutoff,
         "triplet_cutoff_A": model.triplet_cutoff,

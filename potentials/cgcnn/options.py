@@ -20,6 +20,7 @@ class CGCNN(Options):
     citation: ClassVar[str] = (
         f"T. Xie, J. C. Grossman, Phys. Rev. Lett. 120, 145301 (2018), arXiv:1710.10324; {TORCH_GEOMETRIC}"
     )
+    packages: ClassVar[tuple[str, ...]] = ("torch-geometric",)
 
     cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     hidden_channels: int = Field(64, ge=1, description="width of the atom features")

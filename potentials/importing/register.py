@@ -20,10 +20,11 @@ from asecalc_ml.model_file import SUFFIX, file_hash, save_model
 from asecalc_ml.potentials.importing.options import ImportOptions, composition
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
 from asecalc_ml.registry import Entry, Registry
+from asecalc_ml.sources import source_of_plugin
 from asecalc_ml.structures import load_structure
 from asecalc_ml.versions import installed_versions
 
-PACKAGES = ("ase", "numpy", "schnetpack", "torch", "torchmd-net")
+PACKAGES = ("ase", "numpy", "torch")
 
 
 def register(
@@ -64,6 +65,7 @@ def make_card(
     return ModelCard(
         name=name,
         architecture=upstream.architecture,
+        architecture_source=source_of_plugin("architectures", upstream.architecture),
         hyperparameters=upstream.hyperparameters.model_dump(mode="json"),
         pooling=upstream.pooling,
         cutoff_A=model.potential.cutoff,
@@ -77,7 +79,7 @@ def make_card(
         energies_degenerate=options.composition is not None,
         dataset=_dataset(options),
         golden=_golden(model, options),
-        versions=installed_versions(PACKAGES),
+        versions=installed_versions([*PACKAGES, *upstream.hyperparameters.packages]),
         created=datetime.date.today().isoformat(),
         options={
             "imported": {

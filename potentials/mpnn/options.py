@@ -21,6 +21,7 @@ class MPNN(Options):
         "J. Gilmer, S. S. Schoenholz, P. F. Riley, O. Vinyals, G. E. Dahl, ICML (2017), arXiv:1704.01212; "
         f"{TORCH_GEOMETRIC}"
     )
+    packages: ClassVar[tuple[str, ...]] = ("torch-geometric",)
 
     cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     hidden_channels: int = Field(64, ge=1, description="width of the atom features")

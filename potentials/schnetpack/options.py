@@ -20,6 +20,8 @@ SCHNETPACK = "K. T. Schütt et al., SchNetPack 2.0, J. Chem. Phys. 158, 144801 (
 class SchNetPackOptions(Options):
     """What the architectures have in common."""
 
+    packages: ClassVar[tuple[str, ...]] = ("schnetpack",)
+
     cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     n_atom_basis: int = Field(128, ge=2, description="width of the atom features")
     n_interactions: int = Field(3, ge=1, description="number of interaction blocks")

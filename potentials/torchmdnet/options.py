@@ -23,6 +23,8 @@ TORCHMD_NET = (
 class TorchMDNetOptions(Options):
     """What the three architectures have in common."""
 
+    packages: ClassVar[tuple[str, ...]] = ("torchmd-net",)
+
     cutoff_A: Cutoff_A = Field(5.0, description="distance beyond which atoms do not see each other, Å")
     hidden_channels: int = Field(64, ge=2, description="width of the atom features")
     n_layers: int = Field(4, ge=0, description="number of interaction layers")

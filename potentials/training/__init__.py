@@ -18,6 +18,7 @@ def train(
     replace: bool = False,
     quiet: bool = False,
     strict: bool = False,
+    allow_different: bool = False,
 ) -> Entry:
     """Fit a model, test it on held-out frames, and register it.
 
@@ -32,6 +33,8 @@ def train(
         Print nothing.
     strict : bool
         Refuse labels that contradict themselves, instead of warning.
+    allow_different : bool
+        Resume although the code of another party's architecture or dataset reader has changed.
 
     Returns
     -------
@@ -48,4 +51,4 @@ def train(
     """
     from asecalc_ml.potentials.training.run import run
 
-    return run(options, resume, replace, quiet, strict)
+    return run(options, resume, replace, quiet, strict, allow_different)

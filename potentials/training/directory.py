@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,21 +15,26 @@ from asecalc_ml.full_disk import file_of, reason
 from asecalc_ml.model_file import SUFFIX
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.split import Split
+from asecalc_ml.reading import read_json
+from asecalc_ml.sources import changed, sources_of_plugins
 
-OPTIONS, SPLIT, LABELS = "train.yaml", "split.json", "labels.json"
+OPTIONS, SPLIT, LABELS, SOURCES = "train.yaml", "split.json", "labels.json", "sources.json"
 METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"
 
 #: Options that a resumed training may have otherwise: they change neither data nor model.
 FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "wandb", "directory"}
 
 
-def check_directory(options: TrainOptions, resume: bool, replace: bool) -> None:
+def check_directory(
+    options: TrainOptions, resume: bool, replace: bool, allow_different: bool = False
+) -> None:
     """Look whether the training may begin or go on; nothing is touched.
 
     Raises
     ------
     TrainingError
-        If there is nothing to resume, the options have changed, or an unfinished training would be lost.
+        If there is nothing to resume, options or the code of another party's plugin have changed, or an
+        unfinished training would be lost.
     """
     directory = options.training_directory
     if why := obstacle(directory):
@@ -35,6 +42,7 @@ def check_directory(options: TrainOptions, resume: bool, replace: bool) -> None:
     begun, finished = (directory / LAST).exists(), any(directory.glob(f"*{SUFFIX}"))
     if resume:
         _check_resumable(directory, begun, options)
+        _check_sources(directory, options, allow_different)
     elif begun and not finished and not replace:
         raise TrainingError(
             f"{directory} holds a training that has not finished: go on with --resume, start over with "
@@ -43,7 +51,7 @@ def check_directory(options: TrainOptions, resume: bool, replace: bool) -> None:
 
 
 def begin(options: TrainOptions, split: Split, resume: bool) -> None:
-    """Store options and split; of a former training nothing is left unless it is resumed."""
+    """Store options, split and sources; of a former training nothing is left unless it is resumed."""
     directory = options.training_directory
     for path in filter(is_unfinished, list(directory.glob(".*"))):
         path.unlink()
@@ -52,6 +60,7 @@ def begin(options: TrainOptions, split: Split, resume: bool) -> None:
             path.unlink(missing_ok=True)
     write_whole(directory / OPTIONS, dump_yaml(options))
     split.write(directory / SPLIT)
+    write_whole(directory / SOURCES, json.dumps(_sources(options), indent=2))
 
 
 @contextmanager
@@ -93,3 +102,28 @@ def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> Non
             f"{', '.join(changed)} differ from the training that began in {directory} (see {OPTIONS} "
             "there): put them back to resume it, or start another training with a new `directory`"
         )
+
+
+def _sources(options: TrainOptions) -> dict[str, str]:
+    """Sources of other parties' plugins behind a training, see :mod:`asecalc_ml.sources`."""
+    readers = [data.get("format") for data in (options.data, options.test_data) if data is not None]
+    chosen = [("architectures", options.model.get("architecture")), *(("datasets", name) for name in readers)]
+    return sources_of_plugins(chosen)
+
+
+def _check_sources(directory: Path, options: TrainOptions, allow_different: bool) -> None:
+    path = directory / SOURCES
+    before = (
+        read_json(path, error=TrainingError, remedy="remove it to resume without this check")
+        if path.exists()
+        else {}
+    )  # older versions did not write it
+    differences = "; ".join(changed(before, _sources(options)))
+    if differences and not allow_different:
+        raise TrainingError(
+            f"the training in {directory} would continue with {differences}: bring back the code that it "
+            "began with, start another training with a new `directory`, or continue with --allow-different "
+            "(allow_different=True in Python)"
+        )
+    if differences:
+        warnings.warn(f"the training continues with {differences}", stacklevel=2)

@@ -30,11 +30,12 @@ from asecalc_ml.potentials.training.scaling import Scaling, missing_shift
 from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.reading import check_archive
 from asecalc_ml.registry import Entry, Registry
+from asecalc_ml.sources import source_of_plugin
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.fingerprints import fingerprints
 from asecalc_ml.versions import installed_versions
 
-PACKAGES = ("ase", "lightning", "numpy", "torch", "torchmd-net")
+PACKAGES = ("ase", "lightning", "numpy", "torch")
 
 
 def load_best(model: Model, checkpoint: Path) -> Model:
@@ -94,11 +95,13 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
     frames = [*data.train, *data.validation]
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
     known = sorted({formula_of(atoms.numbers) for atoms in with_label(frames, "energy")})
+    hyperparameters = architecture(options)
     metrics = evaluate(model, data.test, options.corrections).metrics()
     return ModelCard(
         name=options.name,
         architecture=options.model["architecture"],
-        hyperparameters=architecture(options).model_dump(mode="json"),
+        architecture_source=source_of_plugin("architectures", options.model["architecture"]),
+        hyperparameters=hyperparameters.model_dump(mode="json"),
         cutoff_A=model.potential.cutoff,
         triplet_cutoff_A=model.triplet_cutoff,
         continuous=model.potential.continuous,
@@ -117,7 +120,7 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         metrics=metrics,
         domain=measure_domain(data.train, model.potential.cutoff),
         golden=make_golden(model, data.test[0]),
-        versions=installed_versions(PACKAGES),
+        versions=installed_versions([*PACKAGES, *getattr(hyperparameters, "packages", ())]),
         created=datetime.date.today().isoformat(),
         training_cpu_h=processor_hours(options.training_directory / METRICS),
         notes=[

@@ -61,10 +61,17 @@ class Start:
     labels: LabelReport
 
 
-def run(options: TrainOptions, resume: bool, replace: bool, quiet: bool, strict: bool) -> Entry:
+def run(
+    options: TrainOptions,
+    resume: bool,
+    replace: bool,
+    quiet: bool,
+    strict: bool,
+    allow_different: bool = False,
+) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
     with torch_threads(options.threads), torch.random.fork_rng():
-        start = prepare(options, resume, replace, quiet, strict)
+        start = prepare(options, resume, replace, quiet, strict, allow_different)
         with writable(options.training_directory):
             begin(options, start.data.split, resume)
             write_whole(options.training_directory / LABELS, start.labels.as_json())
@@ -88,10 +95,17 @@ def check(
         return prepare(options, resume, replace, quiet, strict)
 
 
-def prepare(options: TrainOptions, resume: bool, replace: bool, quiet: bool, strict: bool) -> Start:
+def prepare(
+    options: TrainOptions,
+    resume: bool,
+    replace: bool,
+    quiet: bool,
+    strict: bool,
+    allow_different: bool = False,
+) -> Start:
     """Read the data, build the model, and refuse what cannot be trained."""
     Registry().check_free(options.name, replace)
-    check_directory(options, resume, replace)
+    check_directory(options, resume, replace, allow_different)
     accelerator(options.device)
     lineage = Lineage.of_parent(options.init_from)
     data = read_data(options, options.training_directory / SPLIT if resume else None, lineage)
