@@ -245,7 +245,7 @@ def test_a_factor_that_changed_by_one_percent_is_refused_and_named(model, packag
     package.change()
     after = sources.source_of_plugin("architectures", "scaled")
     for _ in range(2):
-        with pytest.raises(ModelError, match="does not reproduce its card.*architecture 'scaled'") as caught:
+        with pytest.raises(ModelError, match=r"does not reproduce its card.*architecture 'scaled'") as caught:
             MLCalculator(model)
         assert f"source {after} instead of {before}" in str(caught.value)
     package.change(text="FACTOR = 1.0\n")
@@ -334,9 +334,11 @@ def test_a_resumed_run_refuses_changed_code(package, tmp_path, monkeypatch, opti
 def test_a_resumed_run_refuses_a_changed_architecture(model, package, tmp_path, monkeypatch):
     paused(tmp_path / "run", monkeypatch, calculator=model)
     package.change(text="FACTOR = 1.0  # as published\n")
-    with pytest.warns(UserWarning, match="architecture 'scaled' has changed"):
-        with pytest.raises(RunError, match="source of architecture scaled .* instead of"):
-            resume_run(tmp_path / "run", quiet=True)
+    with (
+        pytest.warns(UserWarning, match="architecture 'scaled' has changed"),
+        pytest.raises(RunError, match=r"source of architecture scaled .* instead of"),
+    ):
+        resume_run(tmp_path / "run", quiet=True)
 
 
 @pytest.mark.parametrize("spec", ["my_emt:Mine", "my_emt:made"])
@@ -391,9 +393,8 @@ def test_a_resumed_training_refuses_changed_code(training, package):
     assert train(training, quiet=True).card.architecture_source.endswith("(other-md 1.0)")
     longer = training.model_copy(update={"max_epochs": 2})
     package.change()
-    with pytest.raises(
-        TrainingError, match="source of architecture scaled .*source of dataset reader frames"
-    ):
+    both = r"source of architecture scaled .*source of dataset reader frames"
+    with pytest.raises(TrainingError, match=both):
         train(longer, resume=True, replace=True, quiet=True)
     with pytest.warns(UserWarning, match="continues with source of architecture scaled"):
         train(longer, resume=True, replace=True, quiet=True, allow_different=True)

@@ -113,11 +113,8 @@ def _sources(options: TrainOptions) -> dict[str, str]:
 
 def _check_sources(directory: Path, options: TrainOptions, allow_different: bool) -> None:
     path = directory / SOURCES
-    before = (
-        read_json(path, error=TrainingError, remedy="remove it to resume without this check")
-        if path.exists()
-        else {}
-    )  # older versions did not write it
+    remedy = "remove it to resume without this check"
+    before = read_json(path, error=TrainingError, remedy=remedy) if path.exists() else {}  # older ones lack it
     differences = "; ".join(changed(before, _sources(options)))
     if differences and not allow_different:
         raise TrainingError(
