@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,18 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.internal_coordinates import FollowedVectors
-from asecalc_ml.chains import Chains, all_chains, chain_values, join, matching, types_of
+from asecalc_ml.chains import (
+    VALUES_AT_ONCE,
+    Chains,
+    all_chains,
+    by_name,
+    chain_values,
+    distinct_rows,
+    join,
+    matching,
+    n_chains,
+    types_of,
+)
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.selection import KINDS, Selection, parse_selection
 from asecalc_ml.structure.minimum_image import image_shifts
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
 Splitting = Literal["element", "environment", "atoms"]
 MAX_NAMED = 12
 N_NEAREST = 3
+MAX_CHAINS = 5_000_000  # their atoms and cell shifts take 0.5 GB
+MAX_ALONE = 10_000  # distributions of a single bond, angle or dihedral each
 
 
 # ---------------------------------------------------------------------------------------------- choosing
@@ -64,6 +77,7 @@ class _Chooser:
         graph = bond_graph(atoms)
         self._atoms, self._n_atoms, self._kind = atoms, n_atoms, KINDS[n_atoms]
         self._formula = atoms.get_chemical_formula()
+        self._check_number(n_chains(graph, n_atoms))
         self._chains = all_chains(graph, n_atoms)
         self._types = types_of(atoms, graph)
 
@@ -71,12 +85,36 @@ class _Chooser:
         found = self._default() if patterns is None else self._matching(patterns)
         if by == "element":
             return found
-        name = self._types.name if by == "environment" else lambda group: str(_numbered(group))
-        return grouped(join(list(found.values())), name)
+        chains = join(list(found.values()))
+        if by == "environment":
+            return grouped(chains, self._types.name, self._surroundings)
+        if len(chains) > MAX_ALONE:
+            raise AnalysisError(
+                f"by: atoms gives {len(chains):,} distributions in {self._formula}, more than {MAX_ALONE:,}"
+                f": name fewer {self._kind}s in `patterns`, or choose another `by`"
+            )
+        return grouped(chains, lambda group: str(_numbered(group)))
+
+    @property
+    def _elements(self) -> list[str]:
+        return self._types.symbols.tolist()
+
+    @property
+    def _surroundings(self) -> list[str]:
+        return [str(term) for term in self._types.surroundings]
+
+    def _check_number(self, number: int) -> None:
+        """Refuse what would take all memory: in a metal, neighbors count as bonded to one another."""
+        if number > MAX_CHAINS:
+            raise AnalysisError(
+                f"{self._formula} has {number:,} {self._kind}s, at most {MAX_CHAINS:,} are analysed: every "
+                "neighbor counts as bonded, which says little in a metal. Leave this analysis out (radial "
+                "shows the structure of a metal), or analyse a smaller system"
+            )
 
     def _default(self) -> dict[str, Chains]:
         self._need_some()
-        groups = grouped(self._chains, self._types.elements)
+        groups = grouped(self._chains, self._types.elements, self._elements)
         without = {name: one for name, one in groups.items() if "H" not in name.split("-")}
         return without or groups
 
@@ -110,8 +148,8 @@ class _Chooser:
             raise AnalysisError(f"pattern {str(selection)!r} names an atom beside itself")
 
     def _no_match(self, text: str) -> str:
-        by_element = sorted({self._types.elements(group) for group in self._chains.atoms})
-        by_surroundings = sorted({self._types.name(group) for group in self._chains.atoms})
+        by_element = sorted(by_name(self._chains, self._types.elements, self._elements))
+        by_surroundings = sorted(by_name(self._chains, self._types.name, self._surroundings))
         known = by_surroundings if "(" in text else by_element
         nearest = sorted(known, key=partial(_likeness, parse_selection(text)), reverse=True)[:N_NEAREST]
         hint = f"; nearest are {', '.join(nearest)}" if len(known) > N_NEAREST else ""
@@ -137,11 +175,11 @@ def _numbered(group) -> Selection:
     return parse_selection("-".join(map(str, group)))
 
 
-def grouped(chains: Chains, name: Callable) -> dict[str, Chains]:
-    """Chains of the same name together, names sorted; numbers by their value."""
-    names = np.array([name(group) for group in chains.atoms.tolist()], dtype=object)
-    order = sorted(set(names), key=lambda one: [term.order for term in parse_selection(one).terms])
-    return {one: chains[np.flatnonzero(names == one)] for one in order}
+def grouped(chains: Chains, name: Callable, kinds: Sequence | None = None) -> dict[str, Chains]:
+    """Chains of the same name together, see :func:`~asecalc_ml.chains.by_name`; numbers by their value."""
+    found = by_name(chains, name, kinds)
+    order = sorted(found, key=lambda one: [term.order for term in parse_selection(one).terms])
+    return {one: found[one] for one in order}
 
 
 def _nearest_images(atoms: Atoms, indices: list[int]) -> Chains:
@@ -155,15 +193,33 @@ def _nearest_images(atoms: Atoms, indices: list[int]) -> Chains:
 
 
 class ChainValues:
-    """Lengths in Å, angles or dihedrals in degrees, of the chains in the frames of a run."""
+    """Lengths in Å, angles or dihedrals in degrees, of the chains in the frames of a run.
+
+    Each bond is followed once, however many chains it is part of.
+    """
 
     def __init__(self, run: RunReader, chains: Chains):
-        n_chains, n_atoms = chains.atoms.shape
-        pairs = np.stack([chains.atoms[:, :-1], chains.atoms[:, 1:]], axis=-1)
-        self._shape = (n_chains, n_atoms - 1, 3)
+        pairs = np.stack([chains.atoms[:, :-1], chains.atoms[:, 1:]], axis=-1).reshape(-1, 2)
         shifts = chains.shifts.reshape(-1, 3)
-        self._vectors = FollowedVectors(run, pairs.reshape(-1, 2), shifts)
+        first, bonds = distinct_rows(np.column_stack([pairs, shifts]))
+        self._bonds = bonds.reshape(len(chains), -1)
+        self._vectors = FollowedVectors(run, pairs[first], shifts[first])
 
     def __call__(self, frames: Frames) -> np.ndarray:
         """Values, shape (n_frames, n_chains)."""
-        return chain_values(self._vectors(frames).reshape(len(frames), *self._shape))
+        parts = list(self.parts(frames))
+        return np.concatenate(parts) if parts else np.empty((0, len(self._bonds)))
+
+    def parts(self, frames: Frames) -> Iterator[np.ndarray]:
+        """Values of as many successive frames at a time as memory is fine with, (n_frames, n_chains) each."""
+        vectors = self._vectors(frames)
+        size = max(1, VALUES_AT_ONCE // max(1, len(self._bonds)))
+        for start in range(0, len(vectors), size):
+            yield self._values(vectors[start : start + size])
+
+    def _values(self, vectors: np.ndarray) -> np.ndarray:
+        found = np.empty((len(vectors), len(self._bonds)))
+        for start in range(0, len(self._bonds), VALUES_AT_ONCE):
+            rows = slice(start, start + VALUES_AT_ONCE)
+            found[:, rows] = chain_values(vectors[:, self._bonds[rows]])
+        return found

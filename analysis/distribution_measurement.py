@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_NUMBERS = 16_000_000  # 128 MB for the values of each pattern
 MAX_LISTED = 100  # members with statistics of their own
+MAX_MEMBERS = 100_000  # of more, only those listed are kept frame by frame
 
 
 class DistributionMeasurement:
@@ -50,9 +51,10 @@ class DistributionMeasurement:
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
-        values = np.split(self._values(frames), self._ends, axis=1)
-        for part, of_pattern in zip(self._parts.values(), values, strict=True):
-            part.add(of_pattern)
+        for values in self._values.parts(frames):
+            of_patterns = np.split(values, self._ends, axis=1)
+            for part, of_pattern in zip(self._parts.values(), of_patterns, strict=True):
+                part.add(of_pattern)
 
     def conclude(self) -> DistributionResult:
         """Return the distributions of all frames taken."""
@@ -78,6 +80,7 @@ class PatternMeasurement:
         self._chains, self._kind, self._training = chains, Linear if period is None else Circular, training
         self._moments: Linear | None = None
         self._together, self._each = CondensedSeries(MAX_NUMBERS), CondensedSeries(MAX_NUMBERS)
+        self._keeps_all = len(chains) <= MAX_MEMBERS
         self.counts, self.n_frames = SlicedCounts(options.width, period), 0
 
     def add(self, values: np.ndarray) -> None:
@@ -87,7 +90,7 @@ class PatternMeasurement:
         values = np.ascontiguousarray(values)
         self._moments = self._moments or self._kind(float(values[0].mean()))
         moments = self._moments.of(values)
-        self._each.add(moments)
+        self._each.add(moments if self._keeps_all else moments[:, :, :MAX_LISTED].copy())
         self._together.add(moments.mean(axis=2))
         self.counts.add(values)
         self.n_frames += len(values)
@@ -97,7 +100,8 @@ class PatternMeasurement:
     @property
     def values(self) -> np.ndarray | None:
         """Values in each frame, shape (n_frames, n_members); None where there were too many to keep."""
-        return self._moments.values(self._each.rows) if self._each.stride == 1 else None
+        is_whole = self._keeps_all and self._each.stride == 1
+        return self._moments.values(self._each.rows) if is_whole else None
 
     def conclude(self, pattern: str, interval_fs: float) -> PatternDistribution:
         """Distribution, average and members."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,11 @@ from asecalc_ml.topology import (
     angle_triples_and_shifts,
     bond_graph,
     dihedral_chains_and_shifts,
+    n_angles_and_dihedrals,
 )
+
+#: Values that are computed together: some 100 MB for vectors and their products.
+VALUES_AT_ONCE = 500_000
 
 
 class Chains(NamedTuple):
@@ -42,6 +46,46 @@ def all_chains(graph: BondGraph, n_atoms: int) -> Chains:
         return Chains(*dihedral_chains_and_shifts(graph.bonds, graph.shifts))
     triples, ends = angle_triples_and_shifts(graph.bonds, graph.shifts)
     return Chains(triples, ends * np.array([-1, 1])[:, None])
+
+
+def n_chains(graph: BondGraph, n_atoms: int) -> int:
+    """Number of chains that :func:`all_chains` would list; rings of three bonds count as dihedrals here."""
+    if n_atoms == 2:
+        return len(graph.bonds)
+    return n_angles_and_dihedrals(graph.bonds)[n_atoms - 3]
+
+
+def by_name(
+    chains: Chains, name: Callable[[list[int]], str], kinds: Sequence | None = None
+) -> dict[str, Chains]:
+    """Chains of the same name together.
+
+    Parameters
+    ----------
+    chains : Chains
+    name : callable
+        Maps the atoms of a chain to its name.
+    kinds : sequence of str, optional
+        One for each atom of the structure, where chains of the same kinds of atoms have the same name: it is
+        then asked for once for each sequence of kinds.
+    """
+    rows = chains.atoms if kinds is None else np.unique(kinds, return_inverse=True)[1][chains.atoms]
+    first, kind = distinct_rows(rows)
+    names, number = np.unique([name(row) for row in chains.atoms[first].tolist()], return_inverse=True)
+    number = number[kind]
+    return {str(one): chains[np.flatnonzero(number == k)] for k, one in enumerate(names)}
+
+
+def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the first of each kind of row, and for each row the number of its kind.
+
+    Column by column, which takes a tenth of the time and memory of ``np.unique(rows, axis=0)``.
+    """
+    kinds = np.zeros(len(rows), dtype=int)
+    for column in rows.T:
+        _, values = np.unique(column, return_inverse=True)
+        _, kinds = np.unique(kinds * (values.max(initial=0) + 1) + values, return_inverse=True)
+    return np.unique(kinds, return_index=True)[1], kinds
 
 
 def join(chains: list[Chains]) -> Chains:
@@ -72,6 +116,16 @@ def name_of(atoms: Atoms, indices: Sequence[int]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ values
+
+
+def values_in(atoms: Atoms, chains: Chains) -> np.ndarray:
+    """Values of chains in one structure, shape (n_chains,); see :func:`chain_values`."""
+    found = np.empty(len(chains))
+    for start in range(0, len(chains), VALUES_AT_ONCE):
+        rows = slice(start, start + VALUES_AT_ONCE)
+        steps = np.diff(atoms.positions[chains.atoms[rows]], axis=1)
+        found[rows] = chain_values(steps + chains.shifts[rows] @ atoms.cell.array)
+    return found
 
 
 def chain_values(steps: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ Conventions are those of the neighbor lists: the bond (i, j) with the integer ce
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from asecalc_ml.structure.lattice import reduced
 from asecalc_ml.structures import check_positions
 
 BOND_TOLERANCE = 1.3
+CHAINS_AT_ONCE = 500_000  # dihedrals that are looked at together, some 200 MB
 FORMED_TOLERANCE = 1.2
 BROKEN_TOLERANCE = 1.6
 
@@ -342,16 +343,12 @@ def angle_triples_and_shifts(bonds: np.ndarray, shifts: np.ndarray) -> tuple[np.
     shifts : ndarray of int, shape (n_angles, 2, 3)
         Cell shifts of i and of k, seen from j.
     """
-    n_atoms = int(np.max(bonds, initial=-1)) + 1
-    graph = BondGraph(n_atoms, np.asarray(bonds).reshape(-1, 2), np.asarray(shifts).reshape(-1, 3))
-    triples, crossed = [], []
-    for centre, around in enumerate(graph.neighbors):
-        ends = sorted(set(around))
-        for a, (i, first) in enumerate(ends):
-            for k, second in ends[a + 1 :]:
-                triples.append((i, centre, k))
-                crossed.append((first, second))
-    return np.array(triples, dtype=int).reshape(-1, 3), np.array(crossed, dtype=int).reshape(-1, 2, 3)
+    ways = _Ways(bonds, shifts)
+    ends = np.lexsort((*ways.shifts.T[::-1], ways.second, ways.first))  # by centre, then atom, then shift
+    first, second = _pairs_within(ways.degrees)
+    i, k = ends[first], ends[second]
+    triples = np.stack([ways.second[i], ways.first[i], ways.second[k]], axis=1)
+    return triples, np.stack([ways.shifts[i], ways.shifts[k]], axis=1)
 
 
 def dihedral_chains_and_shifts(bonds: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -370,17 +367,71 @@ def dihedral_chains_and_shifts(bonds: np.ndarray, shifts: np.ndarray) -> tuple[n
     shifts : ndarray of int, shape (n_dihedrals, 3, 3)
         Cell shifts from each atom of the chain to the next.
     """
-    n_atoms = int(np.max(bonds, initial=-1)) + 1
-    graph = BondGraph(n_atoms, np.asarray(bonds).reshape(-1, 2), np.asarray(shifts).reshape(-1, 3))
-    chains, crossed = [], []
-    for (j, k), middle in zip(graph.bonds.tolist(), map(tuple, graph.shifts.tolist()), strict=True):
-        for i, first in graph.neighbors[j]:
-            for l, last in graph.neighbors[k]:  # noqa: E741
-                end = tuple(a + b for a, b in zip(middle, last, strict=True))
-                if (i, first) != (k, middle) and (l, end) != (j, (0, 0, 0)) and (l, end) != (i, first):
-                    chains.append((i, j, k, l))
-                    crossed.append((tuple(-s for s in first), middle, last))
-    return np.array(chains, dtype=int).reshape(-1, 4), np.array(crossed, dtype=int).reshape(-1, 3, 3)
+    bonds, shifts = np.asarray(bonds, dtype=int).reshape(-1, 2), np.asarray(shifts, dtype=int).reshape(-1, 3)
+    ways = _Ways(bonds, shifts)
+    found = [_around(ways, bonds[rows], shifts[rows]) for rows in ways.slices(bonds)]
+    chains = np.concatenate([chain for chain, _ in found]) if found else np.empty((0, 4), dtype=int)
+    return chains, np.concatenate([crossed for _, crossed in found]) if found else np.empty((0, 3, 3), int)
+
+
+def n_angles_and_dihedrals(bonds: np.ndarray) -> tuple[int, int]:
+    """Numbers of angles and of dihedrals, rings of three included, without a list of them."""
+    bonds = np.asarray(bonds, dtype=int).reshape(-1, 2)
+    degrees = np.bincount(bonds.ravel())
+    return int((degrees * (degrees - 1) // 2).sum()), int(np.prod(degrees[bonds] - 1, axis=1).sum())
+
+
+class _Ways:
+    """Bonds in both directions, sorted by their first atom."""
+
+    def __init__(self, bonds: np.ndarray, shifts: np.ndarray):
+        bonds = np.asarray(bonds, dtype=int).reshape(-1, 2)
+        shifts = np.asarray(shifts, dtype=int).reshape(-1, 3)
+        both = np.stack([bonds, bonds[:, ::-1]], axis=1).reshape(-1, 2)
+        order = np.argsort(both[:, 0], kind="stable")
+        self.first, self.second = both[order].T
+        self.shifts = np.stack([shifts, -shifts], axis=1).reshape(-1, 3)[order]
+        self.degrees = np.bincount(self.first)
+        self.starts = np.cumsum(self.degrees) - self.degrees
+
+    def slices(self, bonds: np.ndarray) -> Iterator[slice]:
+        """Parts of the bonds, each with a bounded number of dihedrals around its bonds."""
+        if len(bonds) == 0:
+            return
+        ends = np.cumsum(np.prod(self.degrees[bonds], axis=1))
+        cuts = np.searchsorted(ends, np.arange(CHAINS_AT_ONCE, ends[-1], CHAINS_AT_ONCE))
+        edges = np.unique([0, *cuts, len(bonds)])
+        yield from map(slice, edges[:-1], edges[1:])
+
+
+def _around(ways: _Ways, middle: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Dihedrals around some bonds, and the cell shifts along them."""
+    j, k = middle.T
+    around = ways.degrees[j] * ways.degrees[k]
+    bond = np.repeat(np.arange(len(middle)), around)
+    number = _places_within(around)
+    before = ways.starts[j][bond] + number // ways.degrees[k][bond]
+    after = ways.starts[k][bond] + number % ways.degrees[k][bond]
+    chains = np.stack([ways.second[before], j[bond], k[bond], ways.second[after]], axis=1)
+    first, last, across = ways.shifts[before], ways.shifts[after], shifts[bond]
+    end = across + last  # of the last atom, seen from j
+    is_middle = (chains[:, 0] == chains[:, 2]) & (first == across).all(axis=1)
+    comes_back = (chains[:, 3] == chains[:, 1]) & (end == 0).all(axis=1)
+    closes = (chains[:, 3] == chains[:, 0]) & (end == first).all(axis=1)
+    kept = ~(is_middle | comes_back | closes)
+    return chains[kept], np.stack([-first[kept], across[kept], last[kept]], axis=1).astype(np.int32)
+
+
+def _pairs_within(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of all pairs of members of the same group, where groups of these sizes follow one another."""
+    n_after = np.repeat(sizes, sizes) - 1 - _places_within(sizes)
+    first = np.repeat(np.arange(len(n_after)), n_after)
+    return first, first + 1 + _places_within(n_after)
+
+
+def _places_within(sizes: np.ndarray) -> np.ndarray:
+    """0, 1, 2… for the members of each group, where groups of these sizes follow one another."""
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
 # --------------------------------------------------------------------------------------------- patterns

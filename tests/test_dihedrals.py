@@ -1,11 +1,12 @@
 """Dihedrals of known geometries, means around the circle, and conformers that are counted by hand."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -281,3 +282,48 @@ def test_errors_survive_condensing():
     condensed, whole = block_average(series.rows[:, 0]), block_average(walk)
     assert condensed.mean == pytest.approx(whole.mean)
     assert condensed.correlation_time * 8 == pytest.approx(whole.correlation_time, rel=0.2)
+
+
+# -------------------------------------------------------------------------------------------- large crystals
+
+
+def test_memory_is_bounded_in_a_metal():
+    """500 atoms of copper have 350,000 dihedrals: as Python objects and vectors of each, some 2 GB."""
+    frames = rattled_copper(5, n_frames=4)
+    run = MemoryRun.from_frames(frames, 1.0)
+    tracemalloc.start()
+    result = Dihedrals(patterns=["Cu-Cu-Cu-Cu"]).run(run)["Cu-Cu-Cu-Cu"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 400e6
+    assert result.n_members > 350_000
+    assert sum(result.histogram.counts) == 4 * result.n_members
+    assert len(result.members) == 100
+
+
+def test_a_metal_is_the_sum_of_its_frames_however_few_values_are_computed_at_once(monkeypatch):
+    run = MemoryRun.from_frames(rattled_copper(2, n_frames=3), 1.0)
+    whole = Dihedrals(by="environment").run(run)
+    for name, number in (("chains.VALUES_AT_ONCE", 1000), ("topology.CHAINS_AT_ONCE", 700)):
+        monkeypatch.setattr(f"asecalc_ml.{name}", number)
+    monkeypatch.setattr("asecalc_ml.analysis.chains.VALUES_AT_ONCE", 1000)
+    assert Dihedrals(by="environment").run(run).model_dump() == whole.model_dump()
+
+
+def test_more_dihedrals_than_memory_holds_are_refused_before_they_are_listed(monkeypatch):
+    monkeypatch.setattr("asecalc_ml.analysis.chains.all_chains", None)
+    with pytest.raises(AnalysisError, match=r"Cu8788 has .* dihedrals, at most 5,000,000 are analysed"):
+        Dihedrals().check_start(bulk("Cu", cubic=True) * (13, 13, 13))
+
+
+def test_more_distributions_than_anybody_reads_are_refused():
+    with pytest.raises(AnalysisError, match=r"by: atoms gives .* distributions"):
+        Dihedrals(by="atoms").check_start(bulk("Cu", cubic=True) * (3, 3, 3))
+
+
+def rattled_copper(n: int, n_frames: int) -> list[Atoms]:
+    random = np.random.default_rng(0)
+    frames = [bulk("Cu", cubic=True) * (n, n, n) for _ in range(n_frames)]
+    for atoms in frames:
+        atoms.positions += random.normal(scale=0.05, size=atoms.positions.shape)
+    return frames

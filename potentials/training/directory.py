@@ -114,7 +114,7 @@ def _sources(options: TrainOptions) -> dict[str, str]:
 def _check_sources(directory: Path, options: TrainOptions, allow_different: bool) -> None:
     path = directory / SOURCES
     remedy = "remove it to resume without this check"
-    before = read_json(path, error=TrainingError, remedy=remedy) if path.exists() else {}  # older ones lack it
+    before = read_json(path, error=TrainingError, remedy=remedy) if path.exists() else {}
     differences = "; ".join(changed(before, _sources(options)))
     if differences and not allow_different:
         raise TrainingError(

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.card import Domain
-from asecalc_ml.chains import all_chains, chain_values
+from asecalc_ml.chains import all_chains, by_name, values_in
 from asecalc_ml.histogram import Histogram
 from asecalc_ml.pair_classes import classed_pairs
 from asecalc_ml.potentials.datasets.labels import with_label
@@ -19,6 +19,8 @@ from asecalc_ml.topology import BondGraph, bond_graph, canonical_pattern
 DISTANCE_WIDTH_A = 0.02
 ANGLE_WIDTH_DEG = 1.0
 DIHEDRAL_WIDTH_DEG = 5.0
+
+MAX_WAITING = 4_000_000  # samples of a histogram that are kept until they are counted, 32 MB
 
 #: A bond that has grown by this factor is broken.
 STRETCHED = 1.5
@@ -42,7 +44,9 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
     cutoff : float, Å
     """
     references: dict[tuple, list[Reference]] = defaultdict(list)
-    distances, angles, dihedrals = defaultdict(list), defaultdict(list), defaultdict(list)
+    distances = defaultdict(lambda: Samples(DISTANCE_WIDTH_A))
+    angles = defaultdict(lambda: Samples(ANGLE_WIDTH_DEG))
+    dihedrals = defaultdict(lambda: Samples(DIHEDRAL_WIDTH_DEG, period=360.0))
     for atoms in frames:
         graph = _bonds_of(atoms, references[(*atoms.numbers, *atoms.pbc)])
         _add_distances(atoms, graph, cutoff, distances)
@@ -50,9 +54,9 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
         _add_chains(atoms, graph, 4, dihedrals)
     energies = [atoms.get_potential_energy() for atoms in with_label(frames, "energy")]
     return Domain(
-        distances=_histograms(distances, DISTANCE_WIDTH_A),
-        angles=_histograms(angles, ANGLE_WIDTH_DEG),
-        dihedrals=_histograms(dihedrals, DIHEDRAL_WIDTH_DEG, period=360.0),
+        distances=_histograms(distances),
+        angles=_histograms(angles),
+        dihedrals=_histograms(dihedrals),
         energy_eV=(min(energies), max(energies)),
         largest_force_eV_A=_largest_force(frames),
     )
@@ -93,24 +97,52 @@ def _with_images_of(atoms: Atoms, first: Atoms, graph: BondGraph) -> BondGraph:
     return BondGraph(len(atoms), graph.bonds, shifts)
 
 
-def _histograms(found: dict[str, list], width: float, period: float | None = None) -> dict[str, Histogram]:
-    return {
-        name: Histogram.from_samples(np.concatenate(parts), width, period)
-        for name, parts in sorted(found.items())
-    }
+class Samples:
+    """Samples of one histogram in bounded memory: many of them are counted before more are taken.
+
+    Parameters
+    ----------
+    width, period : float
+        See :class:`asecalc_ml.histogram.Histogram`.
+    """
+
+    def __init__(self, width: float, period: float | None = None):
+        self._width, self._period = width, period
+        self._counted: Histogram | None = None
+        self._waiting: list[np.ndarray] = []
+        self._n_waiting = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take more samples, shape (n_samples,)."""
+        self._waiting.append(values)
+        self._n_waiting += len(values)
+        if self._n_waiting > MAX_WAITING:
+            self._counted, self._waiting, self._n_waiting = self.histogram, [], 0
+
+    @property
+    def histogram(self) -> Histogram:
+        """Histogram of all samples."""
+        if not self._waiting:
+            return self._counted
+        found = Histogram.from_samples(np.concatenate(self._waiting), self._width, self._period)
+        return found if self._counted is None else self._counted + found
 
 
-def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, found: dict[str, list]) -> None:
+def _histograms(found: dict[str, Samples]) -> dict[str, Histogram]:
+    return {name: samples.histogram for name, samples in sorted(found.items())}
+
+
+def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, found: dict[str, Samples]) -> None:
     pairs = classed_pairs(atoms, graph, cutoff)
     for name in np.unique(pairs.names):
-        found[str(name)].append(pairs.lengths[pairs.names == name])
+        found[str(name)].add(pairs.lengths[pairs.names == name])
 
 
-def _add_chains(atoms: Atoms, graph: BondGraph, n_atoms: int, found: dict[str, list]) -> None:
-    chains = all_chains(graph, n_atoms)
-    ends = atoms.positions[chains.atoms]
-    values = chain_values(np.diff(ends, axis=1) + chains.shifts @ atoms.cell.array)
-    symbols = np.array(atoms.get_chemical_symbols())[chains.atoms]
-    names = np.array([canonical_pattern(row) for row in symbols.tolist()])
-    for name in np.unique(names):
-        found[str(name)].append(values[names == name])
+def _add_chains(atoms: Atoms, graph: BondGraph, n_atoms: int, found: dict[str, Samples]) -> None:
+    symbols = atoms.get_chemical_symbols()
+
+    def name(members: list[int]) -> str:
+        return canonical_pattern([symbols[i] for i in members])
+
+    for pattern, chains in by_name(all_chains(graph, n_atoms), name, symbols).items():
+        found[pattern].add(values_in(atoms, chains))
