@@ -1,6 +1,7 @@
 """Any ASE calculator by name: a registered model, a committee, GFN2-xTB, DFT, or another package's class."""
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -108,7 +109,7 @@ def versions_of(calculator: BaseCalculator) -> dict[str, str]:
 
 def sources_of(calculator: BaseCalculator) -> dict[str, str]:
     """Sources of a calculator's classes, its architecture and its parts, see :mod:`asecalc_ml.sources`."""
-    found = sources_of_modules(base.__module__ for base in type(calculator).__mro__)
+    found = sources_of_modules(modules_of(calculator))
     if isinstance(card := getattr(calculator, "card", None), ModelCard):
         found |= sources_of_plugins([("architectures", card.architecture)])
     for part in getattr(calculator, "parts", ()):
@@ -116,10 +117,20 @@ def sources_of(calculator: BaseCalculator) -> dict[str, str]:
     return found
 
 
+def modules_of(calculator: BaseCalculator) -> set[str]:
+    """Modules in which the classes of a calculator and of its parts are defined."""
+    own = {base.__module__ for base in type(calculator).__mro__}
+    return own.union(*map(modules_of, getattr(calculator, "parts", ())))
+
+
 def modules_named(spec: Any) -> list[str]:
-    """Modules that the name of a calculator refers to: of a function, its class may lie in another."""
-    names = spec if isinstance(spec, Mapping) else [spec]
-    return [name.partition(":")[0] for name in names if isinstance(name, str) and ":" in name]
+    """Modules that names of calculators refer to: a function may return a class of another module."""
+    if isinstance(spec, Mapping):
+        return [name for key, value in spec.items() for part in (key, value) for name in modules_named(part)]
+    if isinstance(spec, list | tuple):
+        return [name for part in spec for name in modules_named(part)]
+    named = re.fullmatch(r"([a-zA-Z_][\w.]*):[a-zA-Z_]\w*", spec) if isinstance(spec, str) else None
+    return [named[1]] if named else []
 
 
 def packages_of(calculator: BaseCalculator) -> list[str]:
@@ -185,7 +196,10 @@ def _import_class(name: str) -> type:
     try:
         return _import_module_class(name)
     except ImportError as error:
-        raise ConfigError(f"calculator '{name}': {error}. Is the package installed?") from None
+        raise ConfigError(
+            f"calculator '{name}': {error}. Is the package installed? A module of your own is "
+            "looked for in the current folder and in that of the YAML file"
+        ) from None
     except (AttributeError, ValueError):
         module_name, _, class_name = name.partition(":")
         raise ConfigError(f"calculator '{name}': '{module_name}' has no class '{class_name}'") from None

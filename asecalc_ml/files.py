@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -9,10 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asecalc_ml.errors import RunError
+from asecalc_ml.errors import ConfigError, RunError
 from asecalc_ml.full_disk import reason, writing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from io import FileIO
 
 FLUSH_BYTES = 8192
@@ -21,6 +23,29 @@ HEAD_BYTES = {
     ".traj": 48,  # of ase.io.ulm: magic, tag, version, number of frames, place of their index
     ".h5md": 100,  # HDF5's superblock: where the tables of the newest frames begin
 }
+
+
+@contextlib.contextmanager
+def needing_a_home(variable: str) -> Iterator[None]:
+    """Turn the error of a user without a home folder into one that names the remedy.
+
+    Parameters
+    ----------
+    variable : str
+        Environment variable that names the folder in question.
+
+    Raises
+    ------
+    ConfigError
+        If HOME is not set and the user has no entry in passwd.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConfigError(
+            "no home folder is known: HOME is not set, and this user has no entry in passwd. Set "
+            f"{variable} to a folder of your own"
+        ) from error
 
 
 def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:

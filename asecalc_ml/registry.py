@@ -13,7 +13,7 @@ import platformdirs
 
 from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import ModelError
-from asecalc_ml.files import obstacle, write_whole
+from asecalc_ml.files import needing_a_home, obstacle, write_whole
 from asecalc_ml.model_file import SHIPPED, SUFFIX, file_hash, read_card, read_model, read_seen, save_model
 from asecalc_ml.nearest import nearest_name
 
@@ -66,7 +66,9 @@ class Registry:
         """
         name, wanted = _name_and_hash(str(spec))
         if name.endswith(SUFFIX) or os.sep in name:
-            candidates = [_from_path(Path(name).expanduser())]
+            with needing_a_home("HOME"):
+                path = Path(name).expanduser()
+            candidates = [_from_path(path)]
         else:
             candidates = [entry for entry in self._entries() if entry.name == name]
         if not candidates:
@@ -202,9 +204,10 @@ def _name_and_hash(text: str) -> tuple[str, str]:
 
 def _home_folders() -> list[Path]:
     home = os.environ.get(HOME_VARIABLE)
-    if home:
-        return [Path(part).expanduser() for part in home.split(os.pathsep) if part]
-    return [Path(platformdirs.user_data_dir("asecalc-ml", appauthor=False)) / "models"]
+    with needing_a_home(HOME_VARIABLE):
+        if home:
+            return [Path(part).expanduser() for part in home.split(os.pathsep) if part]
+        return [Path(platformdirs.user_data_dir("asecalc-ml", appauthor=False)) / "models"]
 
 
 def _check_name(name: str) -> None:

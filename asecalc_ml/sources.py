@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asecalc_ml import plugins
+from asecalc_ml.local_modules import is_installed, place_of
 from asecalc_ml.model_file import file_hash
 from asecalc_ml.versions import installed_versions
 
@@ -73,7 +74,9 @@ def source_of_plugin(group: str, name: str) -> str | None:
 def sources_of_modules(modules: Iterable[str]) -> dict[str, str]:
     """Sources of the top-level packages of modules, as :func:`sources_of_plugins` returns them."""
     tops = sorted({module.partition(".")[0] for module in modules} - BY_VERSION)
-    return {f"source of {top}": _described(top, _distribution(top)) for top in tops}
+    return {
+        f"source of {top}": _described(top, _distribution(top)) for top in tops if place_of(top) is not None
+    }
 
 
 def code_of_model(card: ModelCard) -> list:
@@ -187,8 +190,8 @@ def _distribution(top: str) -> metadata.Distribution | None:
         return metadata.distribution(top)
     except metadata.PackageNotFoundError:
         pass
-    origin = getattr(find_spec(top), "origin", None) or ""
-    if "site-packages" not in origin and "dist-packages" not in origin:
+    place = place_of(top)
+    if place is None or not is_installed(place):
         return None
     names = metadata.packages_distributions().get(top)  # half a second, in exchange for a name
     return metadata.distribution(names[0]) if names else None

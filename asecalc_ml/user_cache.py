@@ -10,10 +10,13 @@ from pathlib import Path
 import platformdirs
 import torch
 
+from asecalc_ml.files import needing_a_home
+
 
 def cache_folder(kind: str) -> Path:
     """A folder in the user's cache, which need not exist yet."""
-    return Path(platformdirs.user_cache_dir("asecalc-ml", appauthor=False)) / kind
+    with needing_a_home("XDG_CACHE_HOME"):
+        return Path(platformdirs.user_cache_dir("asecalc-ml", appauthor=False)) / kind
 
 
 def fingerprint(facts: list) -> str:

@@ -15,11 +15,18 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml import plugins
-from asecalc_ml.calculators import describe_calculator, make_calculator, modules_named, versions_of
+from asecalc_ml.calculators import (
+    describe_calculator,
+    make_calculator,
+    modules_named,
+    modules_of,
+    versions_of,
+)
 from asecalc_ml.composite import model_cards
 from asecalc_ml.config import dump_yaml, parse_options
 from asecalc_ml.errors import AnalysisError, AsecalcError, ConfigError, RunError, StructureError
 from asecalc_ml.linear import is_linear
+from asecalc_ml.local_modules import folders_of
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
 from asecalc_ml.md_protocols.temperature import degrees_of_freedom
@@ -286,6 +293,7 @@ def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
         "formula": atoms.get_chemical_formula(),
         "calculator": describe(atoms.calc),
         "versions": versions(options, atoms.calc),
+        "module_folders": folders_of([*modules_of(atoms.calc), *_named(options)]),
         "machine": machine(),
         "constraints": [type(one).__name__ for one in atoms.constraints],
         "seed": options.seed,
@@ -317,8 +325,14 @@ def versions(options: ProtocolOptions, calculator: Any) -> dict[str, str]:
         **installed_versions(packages),
         **versions_of(calculator),
         **sources_of_plugins(chosen),
-        **sources_of_modules(modules_named(options.calculator)),
+        **sources_of_modules(_named(options)),
     }
+
+
+def _named(options: ProtocolOptions) -> list[str]:
+    """Modules in the names of all calculators of a run."""
+    names = ("calculator", "more_calculators", "reference")
+    return modules_named([getattr(options, name, None) for name in names])
 
 
 def machine() -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from asecalc_ml import plugins
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunError
+from asecalc_ml.local_modules import search_also
 from asecalc_ml.md_protocols import launch
 from asecalc_ml.md_protocols.checkpoint import Checkpoint, State, load
 from asecalc_ml.md_protocols.differences import other_calculator
@@ -56,6 +57,7 @@ def resume_run(
         text = f"{directory} finished at {run.provenance['finished']}: nothing is left to do"
         make_progress(quiet).say(text)
         return run
+    search_also(*run.provenance.get("module_folders", []))
     options = _options(run)
     atoms = launch.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
     differences = _differences(run.provenance, options, atoms)

@@ -11,6 +11,7 @@ from typing import Any
 
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunPausedError
+from asecalc_ml.local_modules import search_also
 from asecalc_ml.md_protocols import launch
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.transfer import Transfer
@@ -70,6 +71,7 @@ def help_with(directory: Path) -> None:
         If the process is asked to end.
     """
     run = RunReader(directory)
+    search_also(*run.provenance.get("module_folders", []))
     options = parse_options(run.options, Transfer)
     atoms = launch.prepare(options, run.atoms)
     helper = Helper(directory, State(atoms, launch.generator(options)))

@@ -1,14 +1,16 @@
 """Options of a YAML file given on the command line instead: `--steps 100` is `steps: 100`."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from ruamel.yaml.comments import CommentedMap
 
 from asecalc_ml import __version__
-from asecalc_ml.config import parse_value
+from asecalc_ml.config import parse_value, read_yaml
 from asecalc_ml.errors import ConfigError
+from asecalc_ml.local_modules import search_also
 from asecalc_ml.nearest import nearest_name
 
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}  # context settings of such a command
@@ -51,6 +53,19 @@ def split_off(arguments: list[str], keys: Collection[str], further: Collection[s
         (chosen if nearest in further else others).extend(rest[:size])
         rest = rest[size:]
     return others, chosen
+
+
+def read_options(file: str | Path, arguments: list[str]) -> Mapping:
+    """Contents of a YAML file, with keys set from arguments; modules in its folder can then be imported.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`asecalc_ml.config.read_yaml` and :func:`override`.
+    """
+    data = read_yaml(file)
+    search_also(Path(file).parent)
+    return override(data, arguments)
 
 
 def override(data: Mapping, arguments: list[str]) -> Mapping:

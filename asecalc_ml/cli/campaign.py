@@ -10,8 +10,9 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds
-from asecalc_ml.cli.arguments import Quiet, override
+from asecalc_ml.cli.arguments import Quiet, read_options
 from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedError
+from asecalc_ml.local_modules import search_also
 
 if TYPE_CHECKING:
     from asecalc_ml.cli.campaign_driver import Status
@@ -35,7 +36,7 @@ def campaign(
     from asecalc_ml.cli.campaign_table import write_tables
     from asecalc_ml.md_protocols.campaign_state import CampaignFolder
 
-    options, points = check_campaign(override(config.read_yaml(file), context.args), file)
+    options, points = check_campaign(read_options(file, context.args), file)
     folder = CampaignFolder(Path(options.directory or Path("runs") / file.stem), writes=not status)
     try:
         driver = Driver(points, folder, options)
@@ -92,6 +93,8 @@ def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[Point]]:
 
     kinds.check_kind(data, (kinds.CAMPAIGN,), str(file))
     options = config.parse_file(data, Campaign, str(file))
+    if isinstance(options.base, str):
+        search_also((file.parent / options.base).parent)
     points = expand(options, file)
     for point in points:
         choices.check_analyses(point.options.model_dump(mode="json"), f"{file}, run {point.name}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from asecalc_ml.cli.campaign_executors import LOST, Executor, Job, Outcome
 from asecalc_ml.cli.campaign_worker import BUSY, FAILED
 from asecalc_ml.errors import RunPausedError
+from asecalc_ml.local_modules import added_folders
 from asecalc_ml.md_protocols.campaign_state import DONE, STOPPED, WAITING, state_of, steps_of
 from asecalc_ml.rundir import RunReader
 
@@ -129,7 +130,8 @@ class Driver:
     def _job(self, status: Status) -> Job:
         log = self._folder.directory / "logs" / f"{status.point.name}.log"
         options = status.point.options.model_dump(mode="json")
-        return Job(str(status.directory.absolute()), options, str(Path.cwd()), str(log.absolute()))
+        directory, here = str(status.directory.absolute()), str(Path.cwd())
+        return Job(directory, options, here, str(log.absolute()), added_folders())
 
     def _is_to_be_repeated(self, status: Status, outcome: Outcome) -> bool:
         status.state, status.text, status.step = outcome.state, outcome.text, steps_of(status.directory)

@@ -35,12 +35,15 @@ class Job:
         From which files in the options are found.
     log : str
         Takes what the process prints to its standard error.
+    module_folders : list of str
+        Where modules are looked for that are found nowhere else.
     """
 
     directory: str
     options: dict[str, Any]
     working_directory: str
     log: str
+    module_folders: list[str]
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,11 @@ def carry_out(job: Job, processes: set[subprocess.Popen] | None = None) -> Outco
     processes = set() if processes is None else processes
     processes.add(process)
     try:
-        said = {"directory": job.directory, "options": job.options}
+        said = {
+            "directory": job.directory,
+            "options": job.options,
+            "module_folders": job.module_folders,
+        }
         process.stdin.write(json.dumps(said).encode() + b"\n")
         process.stdin.flush()
         printed = process.stdout.read()

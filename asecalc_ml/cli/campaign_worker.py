@@ -15,6 +15,7 @@ from pathlib import Path
 from asecalc_ml.cli.errors import explain
 from asecalc_ml.cli.process import end_with_the_parent, set_threads, show_messages
 from asecalc_ml.errors import AsecalcError, RunBusyError, RunError, RunPausedError
+from asecalc_ml.local_modules import search_also
 
 PAUSED, BUSY, FAILED = "paused", "busy", "failed"
 
@@ -22,6 +23,7 @@ PAUSED, BUSY, FAILED = "paused", "busy", "failed"
 def main() -> None:
     """Do what the standard input says."""
     job = json.loads(sys.stdin.readline())
+    search_also(*job["module_folders"])
     end_with_the_parent()
     set_threads(job["options"].get("threads"))
     show_messages(quiet=True)

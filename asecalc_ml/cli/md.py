@@ -11,11 +11,11 @@ import typer
 from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices, kinds, summary
 from asecalc_ml.cli.analyse import analyse
-from asecalc_ml.cli.arguments import OPEN, Quiet, Version, override
+from asecalc_ml.cli.arguments import OPEN, Quiet, Version, read_options
 from asecalc_ml.cli.campaign import campaign, validate_campaign
 from asecalc_ml.cli.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
-from asecalc_ml.cli.process import set_threads, show_messages
+from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.config import Options
 from asecalc_ml.errors import AnalysisError, AsecalcError
 
@@ -39,6 +39,7 @@ def main() -> None:
 @app.callback()
 def _common(version: Version = False) -> None:
     """Molecular dynamics from one YAML file, with any ASE calculator."""
+    prepare_process()
 
 
 @app.command(context_settings=OPEN)
@@ -55,7 +56,7 @@ def run(
     Options of the file can be given here too: `--steps 100` wins over `steps:`.
     `asecalc-md template PROTOCOL` lists them all.
     """
-    options = _check(override(config.read_yaml(file), context.args), str(file))
+    options = _check(read_options(file, context.args), str(file))
     set_threads(getattr(options, "threads", None))
     show_messages(quiet)
     directory = _directory(options, file)
@@ -94,7 +95,7 @@ def validate(
     It reads structure and model, computes energy and forces once, and checks that analyses, run directory and
     options fit. Options of the file can be given here too, as for `run`.
     """
-    data = override(config.read_yaml(file), context.args)
+    data = read_options(file, context.args)
     if kinds.kind_of(data) is kinds.CAMPAIGN:
         typer.echo(validate_campaign(data, file))
         return

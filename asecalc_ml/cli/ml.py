@@ -9,10 +9,10 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.cli import check, choices, draw_map, explain, import_models, kinds, models, summary
-from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override
+from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
-from asecalc_ml.cli.process import set_threads, show_messages
+from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.cli.structures import reader
 from asecalc_ml.config import Options
 from asecalc_ml.errors import ConfigError
@@ -40,6 +40,7 @@ def main() -> None:
 @app.callback()
 def _common(version: Version = False) -> None:
     """Train, test and keep interatomic potentials."""
+    prepare_process()
 
 
 @app.command(context_settings=OPEN)
@@ -60,7 +61,7 @@ def train(
     Options of the file can be given here too: `--seed 1` wins over `seed:`.
     `asecalc-ml template train` lists them all.
     """
-    options = check_training(override(config.read_yaml(file), context.args), str(file))
+    options = check_training(read_options(file, context.args), str(file))
     set_threads(options.threads)
     show_messages(quiet)
     from asecalc_ml.potentials.training import train as fit
@@ -87,7 +88,7 @@ def validate(
 
     Options of the file can be given here too, as for these commands.
     """
-    data = override(config.read_yaml(file), context.args)
+    data = read_options(file, context.args)
     kinds.check_kind(data, (kinds.TRAINING, kinds.GENERATION), str(file))
     show_messages(quiet=False)
     if kinds.kind_of(data) is kinds.GENERATION:
@@ -162,7 +163,7 @@ def generate(
     `asecalc-ml template generate` lists them all.
     """
     from_file = source.endswith((".yaml", ".yml"))
-    data = override(config.read_yaml(source) if from_file else {"structure": source}, context.args)
+    data = read_options(source, context.args) if from_file else override({"structure": source}, context.args)
     options = check_generation(data, source if from_file else "options")
     set_threads(1)  # molecules are small
     typer.echo(f"Wrote {options.run(overwrite=overwrite, quiet=quiet)}")

@@ -1,11 +1,17 @@
 """What a command may do to its own process, and the library never does."""
 
+import getpass
 import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import warnings
+from pathlib import Path
+
+from asecalc_ml.errors import ConfigError
+from asecalc_ml.local_modules import search_also
 
 #: Libraries below ours whose warnings of their own future say nothing that a user could act upon.
 LIBRARIES = (
@@ -19,6 +25,41 @@ def set_threads(threads: int | None) -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         if threads:
             os.environ[variable] = str(threads)
+
+
+def ensure_home() -> None:
+    """Set HOME and LOGNAME where neither the environment nor the system knows them, as in some containers.
+
+    ASE, matplotlib and torch cannot be imported without. The folder is the same for every command of a user.
+
+    Raises
+    ------
+    ConfigError
+        If the temporary folder belongs to somebody else.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no entry in passwd
+        os.environ["LOGNAME"] = f"uid{os.getuid()}"
+    try:
+        Path.home()
+    except RuntimeError:
+        home = Path(tempfile.gettempdir()) / f"asecalc-ml-{os.getuid()}"
+        home.mkdir(mode=0o700, exist_ok=True)
+        if home.is_symlink() or home.stat().st_uid != os.getuid():
+            raise ConfigError(f"{home} belongs to another user: set HOME to a folder of your own") from None
+        os.environ["HOME"] = str(home)
+        print(
+            "Warning: HOME is not set, and this user has no entry in passwd. Registered models and caches go "
+            f"to {home}, which the system may clear: set HOME to a folder that stays",
+            file=sys.stderr,
+        )
+
+
+def prepare_process() -> None:
+    """Do what every command does before anything else."""
+    ensure_home()
+    search_also(Path.cwd())
 
 
 def end_with_the_parent() -> None:
