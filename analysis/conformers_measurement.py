@@ -63,10 +63,11 @@ class ConformersMeasurement:
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
-        angles, wells = self._values(frames), np.empty((len(frames), len(self._atoms)), dtype=np.int8)
-        for rotor in self._rotors:
-            wells[:, rotor.columns] = well_numbers(angles[:, rotor.columns], rotor.wells)
-        self._found.append(wells)
+        for angles in self._values.parts(frames):
+            wells = np.empty(angles.shape, dtype=np.int8)
+            for rotor in self._rotors:
+                wells[:, rotor.columns] = well_numbers(angles[:, rotor.columns], rotor.wells)
+            self._found.append(wells)
 
     def conclude(self) -> ConformersResult:
         """Return the populations."""
