@@ -103,8 +103,8 @@ def load_options(path: str | Path, model: type[Model]) -> Model:
     return parse_options(read_yaml(path), model, source=str(path))
 
 
-def parse_options(data: Mapping, model: type[Model], source: str = "options") -> Model:
-    """Check a mapping against an option model.
+def parse_options(data: Mapping, model: type[Model], source: str = "options", within: Steps = ()) -> Model:
+    """Check a mapping, or a section of it, against an option model.
 
     Parameters
     ----------
@@ -113,18 +113,26 @@ def parse_options(data: Mapping, model: type[Model], source: str = "options") ->
     model : subclass of :class:`Options`
     source : str
         What messages call the data, usually the file's name.
+    within : tuple
+        Keys that lead to the section; an empty one has no options set. Messages name them too.
 
     Raises
     ------
     ConfigError
         One line for each key that is unknown, missing, of a wrong type or out of range.
     """
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{source}: expected keys and values such as `name: value`, got {_show(data)}")
+    section = data
+    for key in within:
+        section = section[key]
+    if within and section is None:
+        section = {}
+    if not isinstance(section, Mapping):
+        place = f"{locate(source, data, *within)}: " + (f"{_dotted(within)!r}: " if within else "")
+        raise ConfigError(f"{place}expected keys and values such as `name: value`, got {_show(section)}")
     try:
-        return model.model_validate(_plain(data))
+        return model.model_validate(_plain(section))
     except ValidationError as error:
-        raise ConfigError("\n".join(_messages(error, data, model, source))) from error
+        raise ConfigError("\n".join(_messages(error, data, model, source, within))) from error
     except AsecalcError as error:
         raise ConfigError(f"{source}: {error}") from error
 
@@ -222,12 +230,14 @@ def _plain_key(key: Any) -> Any:
 # ---------------------------------------------------------------------------------------------- messages
 
 
-def _messages(error: ValidationError, data: Mapping, model: type[BaseModel], source: str) -> list[str]:
+def _messages(
+    error: ValidationError, data: Mapping, model: type[BaseModel], source: str, within: Steps
+) -> list[str]:
     """One line per place in the data, in the order of the lines; a union's many complaints become one."""
     found: dict[Steps, list[str]] = {}
     for item in error.errors(include_url=False):
-        path = _path_in(data, item["loc"], item["type"])
-        found.setdefault(path, []).append(_complaint(item, path, model))
+        path = _path_in(data, (*within, *item["loc"]), item["type"])
+        found.setdefault(path, []).append(_complaint(item, path, model, len(within)))
     merged = {path: " or ".join(dict.fromkeys(texts)) for path, texts in found.items()}
     merged = {path: text.replace(" or should be", " or") for path, text in merged.items()}
     ordered = sorted(merged, key=lambda path: _line(data, path) or 0)
@@ -246,10 +256,11 @@ def _path_in(data: Any, loc: Steps, kind: str) -> Steps:
     return (*path, loc[-1]) if kind == "missing" else tuple(path)
 
 
-def _complaint(item: Mapping, path: Steps, model: type[BaseModel]) -> str:
+def _complaint(item: Mapping, path: Steps, model: type[BaseModel], depth: int) -> str:
+    """What is wrong at a path, of whose steps so many lead to the model."""
     if item["type"] == "extra_forbidden":
-        return _unknown_key(path, model)
-    field = _field(model, path)
+        return _unknown_key(path, model, depth)
+    field = _field(model, path[depth:])
     if field is not None and field.is_required() and (item["type"] == "missing" or item["input"] is None):
         return _empty(_dotted(path), field, is_there=item["type"] != "missing")
     if item["type"] in PLAIN_WORDS:
@@ -279,11 +290,17 @@ def _say(path: Steps, complaint: str, data: Any) -> str:
     return f"{_dotted(path)!r} is {_show(_plain(data))}, but {complaint}"
 
 
-def _unknown_key(path: Steps, model: type[BaseModel]) -> str:
-    known = list(_fields(model, path[:-1]))
-    nearest = nearest_name(str(path[-1]), known)
-    hint = f"; did you mean {nearest!r}?" if nearest else f"; the keys are {', '.join(known)}"
-    return f"unknown key {str(path[-1])!r}{hint}"
+def _unknown_key(path: Steps, model: type[BaseModel], depth: int) -> str:
+    """The key and the nearest one, which may be an option of one of those beside it."""
+    known = _fields(model, path[depth:-1])
+    places = {key: key for key in known}
+    for name, field in known.items():
+        for key in (key for one in _models(field) for key in one.model_fields):
+            places.setdefault(key, _dotted((name, key)))
+    nearest = nearest_name(str(path[-1]), places)
+    near = nearest and _dotted((*path[:-1], places[nearest]))
+    hint = f"did you mean {near!r}?" if near else f"the keys are {', '.join(known)}"
+    return f"unknown key {_dotted(path)!r}; {hint}"
 
 
 def _fields(model: type[BaseModel], path: Steps) -> dict[str, FieldInfo]:
@@ -341,7 +358,8 @@ def _line(data: Any, path: Steps) -> int | None:
                 line = data.lc.item(step)[0] + 1
             data = data[step]
         except (KeyError, IndexError, TypeError):
-            break
+            is_from_elsewhere = isinstance(data, Mapping) and step in data  # such as the command line
+            return None if is_from_elsewhere else line
     return line
 
 

@@ -17,6 +17,7 @@ from asecalc_ml import plugins
 from asecalc_ml.config import Options, parse_options, read_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError
 from asecalc_ml.md_protocols.options import ProtocolOptions
+from asecalc_ml.nested_options import put_all
 
 LONGEST_NAME = 200  # file systems take 255
 
@@ -46,6 +47,12 @@ class Campaign(Options):
         None, description="address of the Ray cluster; by default $RAY_ADDRESS, or a new one of this machine"
     )
 
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _options_of_sections(cls, given: Any) -> Any:
+        """Name `stop: {wall_time_h: [1, 2]}` as `stop.wall_time_h: [1, 2]`."""
+        return dict(_flat(given)) if isinstance(given, dict) else given
+
     @field_validator("grid")
     @classmethod
     def _has_values(cls, given: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -55,6 +62,14 @@ class Campaign(Options):
             if not values:
                 raise ValueError(f"{name} has no values: give it some, as in [300, 500], or leave it out")
         return given
+
+
+def _flat(grid: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
+    for key, values in grid.items():
+        if isinstance(values, dict):
+            yield from _flat(values, f"{section}{key}.")
+        else:
+            yield f"{section}{key}", values
 
 
 @dataclass(frozen=True)
@@ -120,8 +135,7 @@ def _plain(data: dict[str, Any], source: Path) -> dict[str, Any]:
 def _point(base: dict[str, Any], values: dict[str, Any], source: Path) -> Point:
     name = _name(values)
     data = json.loads(json.dumps(base))
-    for option, value in values.items():
-        _put(data, option, value, f"{source}: grid")
+    put_all(data, values, f"{source}: grid")
     data.pop("directory", None)  # of the base alone; every run has its own
     if "protocol" not in data:
         raise ConfigError(f"{source}: the base names no protocol: add `protocol: nve` to it, or another")
@@ -130,16 +144,6 @@ def _point(base: dict[str, Any], values: dict[str, Any], source: Path) -> Point:
     except AsecalcError as error:
         raise ConfigError(f"{source}: {error}") from error
     return Point(name, values, parse_options(data, model, f"{source}, run {name}"))
-
-
-def _put(data: dict[str, Any], option: str, value: Any, place: str) -> None:
-    """Set "stop.wall_time_h" in nested mappings."""
-    *sections, last = option.split(".")
-    for section in sections:
-        data = data.setdefault(section, {})
-        if not isinstance(data, dict):
-            raise ConfigError(f"{place}: {option}: {section} is {data!r} in the base, which has no options")
-    data[last] = value
 
 
 def _name(values: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ def test_a_failure_is_exit_status_1(argon, tmp_path):
         (("nowhere:Class",), "No module named 'nowhere'"),
         ((LJ, "--atoms", "ethanoll"), "no structure 'ethanoll'"),
         ((LJ, "--atoms", "ethanol", "--only", "force"), "no check 'force'; did you mean 'forces'"),
-        ((LJ, "--sigma"), "cannot understand '--sigma'"),
+        ((LJ, "--sigma"), "--sigma has no value"),
     ],
 )
 def test_mistakes_are_exit_status_2(arguments, message):

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 import asecalc_ml
+from asecalc_ml import config
 from asecalc_ml.cli.arguments import override
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.md import app as md
@@ -20,6 +22,8 @@ from asecalc_ml.cli.ml import app as ml
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.config import read_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError
+from asecalc_ml.md_protocols.campaign import Campaign, expand
+from asecalc_ml.md_protocols import nve as nve_protocol
 
 NVE = "protocol: nve\nstructure: ethanol\ncalculator: ase.calculators.emt:EMT\n"
 
@@ -90,7 +94,7 @@ def test_unknown_analysis(nve):
 
 def test_wrong_option_of_an_analysis(nve):
     path = nve("analyses:", "  bond-lengths:", "    widht: 1")
-    assert "nve.yaml, line 6: unknown key 'widht'" in says(md, "validate", path)
+    assert "nve.yaml, line 6: unknown key 'analyses.bond-lengths.widht'" in says(md, "validate", path)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_option_on_the_command_line_is_checked_like_one_in_the_file(nve):
 
 
 def test_option_without_a_value(nve):
-    assert "cannot understand '--steps'" in says(md, "run", nve(), "--steps")
+    assert "--steps has no value" in says(md, "run", nve(), "--steps")
 
 
 def test_override_wins_and_reads_yaml_values(nve):
@@ -140,6 +144,153 @@ def test_override_wins_and_reads_yaml_values(nve):
 def test_override_refuses_a_lone_word():
     with pytest.raises(ConfigError, match="cannot understand 'steps'"):
         override({}, ["steps", "3"])
+
+
+# ---------------------------------------------------------------------- options of options
+
+
+def test_a_nested_option_wins_over_that_of_the_file_and_is_recorded(nve, tmp_path):
+    lines = ("stop: {bond_change: true, wall_time_h: 9}", "analyses: {bond-lengths: {by: pairs}}")
+    base = read_yaml(nve(*lines))
+    given = ["--stop.wall-time-h", "null", "--analyses.energy-drift.limit-meV-atom-ps=2.5"]
+    given += [
+        "--analyses.angles",
+        "{}",
+        "--wandb.mode",
+        '"offline"',
+        "--analyses.bond-lengths.patterns",
+        "[C-O]",
+    ]
+    options = config.parse_options(override(base, given), nve_protocol.NVE)
+    assert (options.stop.bond_change, options.stop.wall_time_h) == (True, None)
+    assert options.analyses == {
+        "bond-lengths": {"by": "pairs", "patterns": ["C-O"]},
+        "energy-drift": {"limit_meV_atom_ps": 2.5},
+        "angles": {},
+    }
+    assert options.wandb.mode == "offline"
+    result = CliRunner().invoke(
+        md, ["run", str(nve(*lines[:1])), "--stop.wall_time_h", "2", "--directory", str(tmp_path / "run"),
+                 "--steps", "2", "--equilibration_ps", "0", "--relax", "false"]
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    stored = read_yaml(tmp_path / "run" / "protocol.yaml")
+    assert (stored["stop"]["wall_time_h"], stored["stop"]["bond_change"]) == (2, True)
+
+
+def test_the_command_line_and_a_grid_mean_the_same():
+    base = {"protocol": "nve", "structure": "H2O", "calculator": "emt", "stop": None}
+    grid = {"stop.wall_time_h": 2, "calculator.emt.asap_cutoff": True, "steps": 7, "flag": {"at_most": 3}}
+    (point,) = expand(Campaign(base=base, grid={key: [value] for key, value in grid.items()}), Path("c.yaml"))
+    text = [f"--{key}={json.dumps(value)}" for key, value in grid.items()]
+    assert config.parse_options(override(dict(base), text), nve_protocol.NVE) == point.options
+    nested = {"stop": {"wall_time_h": [2]}, "calculator": {"emt": {"asap_cutoff": [True]}}, "steps": [7]}
+    (same,) = expand(Campaign(base=base, grid=nested | {"flag": {"at_most": [3]}}), Path("c.yaml"))
+    assert same.options == point.options
+
+
+def test_whole_sections_are_set_before_options_in_them_and_items_of_lists_by_number():
+    given = ["--stop.wall_time_h", "2", "--stop", "{bond_change: true}", "--sequence.1.steps", "9"]
+    data = override({"sequence": [{"steps": 1}, {"steps": 2}]}, given)
+    assert data["stop"] == {"bond_change": True, "wall_time_h": 2}
+    assert data["sequence"] == [{"steps": 1}, {"steps": 9}]
+
+
+def test_names_with_dots_that_are_there_take_options():
+    name = "ase.calculators.lj:LennardJones"
+    for calculator in (name, {name: None}, {name: {"sigma": 1}}):
+        data = override({"calculator": calculator}, [f"--calculator.{name}.sigma", "3.4"])
+        assert data == {"calculator": {name: {"sigma": 3.4}}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stop.wall_time", "2"], "unknown key 'stop.wall_time'; did you mean 'stop.wall_time_h'?"),
+        (["--stop.wall_time_h", "-1"], "nve.yaml: 'stop.wall_time_h' is -1, but should be greater than 0"),
+        (["--stop.wall_time_h", "[1"], "'[1' is not a valid YAML value"),
+        (["--steps.x", "2"], "command line: steps.x: steps is 5, which has no options"),
+        (["--calculator.sigma", "2"], "calculator.sigma: calculator is 'ase.calculators.emt:EMT', which"),
+        (["--structure.smiles", "2"], "if ethanol takes any, write structure.ethanol.smiles"),
+        (["--analyses.energy-drift.limt", "2"], "did you mean 'analyses.energy-drift.limit_meV_atom_ps'?"),
+        (["--stop..x", "2"], "cannot understand '--stop..x'"),
+        (["--stop.", "2"], "cannot understand '--stop.'"),
+        (["--stop.wall_time_h", "--quiet"], "--stop.wall_time_h has no value"),
+        (["--stop.wall_time_h", "1", "--stop.wall-time-h", "2"], "--stop.wall-time-h is given twice"),
+        (["--steps", "1", "--steps=2"], "--steps is given twice"),
+        (["--overwite"], "run has no option --overwite; did you mean --overwrite?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_nested_option_names_its_path(nve, arguments, message):
+    assert message in says(md, "run", nve("steps: 5"), *arguments)
+
+
+def test_the_line_of_a_section_is_not_blamed_for_an_option_of_the_command_line(nve):
+    file = nve("stop:", "  wall_time_h: 3", "  bond_chang: true")
+    said = says(md, "validate", file, "--stop.wall_time_h", "-1")
+    assert "nve.yaml: 'stop.wall_time_h' is -1" in said
+    assert "nve.yaml, line 6: unknown key 'stop.bond_chang'" in said
+
+
+def test_options_of_the_file_may_come_before_it(nve):
+    assert "'steps' is -3" in says(md, "validate", "--steps", "-3", nve())
+    assert "'steps' is -3" in says(md, "run", "--steps=-3", "-q", nve(), "--overwrite")
+
+
+def test_nested_options_of_a_training(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("name: m\ndata: {format: ase, path: nothing.xyz}\nmodel: {architecture: schnet}\n")
+    for arguments, message in (
+        (["--split.n_trian", "3"], "unknown key 'split.n_trian'; did you mean 'split.n_train'?"),
+        (["--lr", "3"], "unknown key 'lr'; did you mean 'optimizer.learning_rate'?"),
+        (["--model.channels", "3"], "unknown key 'model.channels'; did you mean 'model.n_atom_basis'?"),
+        (["--model.n-rbf", "x"], "'model.n_rbf' is 'x', but should be a valid integer"),
+        (["--data.energy_unit", "kcal"], "'data.energy_unit' is 'kcal', but should be"),
+        (["--split.n_train", "3", "--model.n_rbf", "4"], "nothing.xyz"),
+    ):
+        for command in ("train", "validate"):
+            assert message in says(ml, command, path, *arguments), (command, arguments)
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments", "name"),
+    [
+        (ml, ["explain", "m", "ethanol", "--target", "energy", "--target", "force:0-1"], "--target"),
+        (ml, ["explain", "m", "ethanol", "--pairs", "all", "--pairs=none"], "--pairs"),
+        (ml, ["map", "m", "x.xyz", "--frames", ":3", "--frames", ":4"], "--frames"),
+        (ml, ["map", "m", "x.xyz", "--metrics", "cosine", "--metrics", "euclidean"], "--metrics"),
+        (ml, ["data", "label", "x.xyz", "--output", "a", "--output=b"], "--output"),
+        (ml, ["models", "add", "m", "--name", "a", "--name", "b"], "--name"),
+        (ml, ["import", "torchmd-net", "m.ckpt", "m", "--elements", "H", "--elements", "C"], "--elements"),
+        (ml, ["eval", "m", "x.npz", "--by", "a", "--by", "b"], "--by"),
+        (ml, ["check", "emt", "--json", "a", "--json", "b"], "--json"),
+        (ml, ["compile", "m", "--threads", "1", "--threads", "2"], "--threads"),
+        (md, ["compare", "a", "b", "-o", "x", "--output", "y"], "--output"),
+    ],
+)  # fmt: skip
+def test_no_value_is_lost_without_a_word(app, arguments, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.xyz").write_text("1\n\nH 0 0 0\n")
+    assert f"{name} is given twice" in says(app, *arguments)
+
+
+def every_command():
+    def below(command, path):
+        for name, one in getattr(command, "commands", {}).items():
+            yield from below(one, (*path, name))
+        if not hasattr(command, "commands"):
+            yield path, command
+
+    for app in (md, ml):
+        yield from below(typer.main.get_command(app), (app,))
+
+
+def test_every_option_of_every_command_is_repeatable_or_refused():
+    for (app, *path), command in every_command():
+        for option in command.params:
+            if option.param_type_name == "option" and not option.is_flag and not option.multiple:
+                twice = [f"{option.opts[0]}=1", f"{option.opts[0]}=2"]
+                assert f"{option.opts[0]} is given twice" in says(app, *path, *twice, *(["a"] * 3))
 
 
 def test_unknown_command():
@@ -175,9 +326,9 @@ ARCHITECTURE = (
     [
         ("name: m\ndata:\n  format: rmd71\n", "line 3: no dataset reader 'rmd71'; did you mean 'rmd17'?"),
         ("name: m\ndata:\n  path: x\n", "line 2: key 'format' is missing; add `format: NAME` with one of"),
-        (UNITS, "line 3: 'energy_unit' is 'kcal', but should be 'eV', 'meV', 'kcal/mol'"),
+        (UNITS, "line 3: 'data.energy_unit' is 'kcal', but should be 'eV', 'meV', 'kcal/mol'"),
         ("name: My model\ndata: {}\n", "line 1: 'name' is 'My model', but"),
-        (ARCHITECTURE, "line 5: unknown key 'n_layer'; did you mean 'n_layers'?"),
+        (ARCHITECTURE, "line 5: unknown key 'model.n_layer'; did you mean 'model.n_layers'?"),
     ],
 )
 def test_wrong_training(tmp_path, text, message):

@@ -138,7 +138,8 @@ def test_unknown_key_far_from_all_lists_them(tmp_path):
 
 def test_unknown_key_deeper_down(tmp_path):
     text = "structure: egg\nsampling:\n  temperature_K: 300\n  elemnt: C\n"
-    assert complaint(tmp_path, text) == "pot.yaml, line 4: unknown key 'elemnt'; did you mean 'element'?"
+    expected = "pot.yaml, line 4: unknown key 'sampling.elemnt'; did you mean 'sampling.element'?"
+    assert complaint(tmp_path, text) == expected
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,16 @@ def test_a_structure_by_name(tiny_model, tmp_path):
     )
 
 
+def test_methods_may_be_repeated_or_have_commas_between_them(tiny_model, tmp_path):
+    for k, given in enumerate((["saliency", "--method", "cam"], ["saliency,cam"], ["saliency, cam"])):
+        folder = tmp_path / str(k)
+        arguments = ["explain", "tiny", "ethanol", "--directory", str(folder), "-q", "--method", *given]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        methods = json.loads((folder / "relevance.json").read_text())["methods"]
+        assert {one["method"] for one in methods} >= {"saliency", "cam"}
+
+
 def test_frames_of_a_trajectory_and_options_of_the_model(tiny_model, tmp_path):
     frames = [load_structure("ethanol") for _ in range(5)]
     for k, atoms in enumerate(frames):

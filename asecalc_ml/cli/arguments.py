@@ -1,19 +1,24 @@
-"""Options of a YAML file given on the command line instead: `--steps 100` is `steps: 100`."""
+"""Options of a YAML file given on the command line instead: `--steps 100` is `steps: 100`.
 
+`--stop.wall_time_h 2` is the option `wall_time_h` of `stop`.
+"""
+
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from ruamel.yaml.comments import CommentedMap
 
 from asecalc_ml import __version__
+from asecalc_ml.cli.app import given_twice
 from asecalc_ml.config import parse_value, read_yaml
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.local_modules import search_also
 from asecalc_ml.nearest import nearest_name
+from asecalc_ml.nested_options import put_all
 
-OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}  # context settings of such a command
+OPEN = {"allow_extra_args": True}  # context settings of such a command
 
 
 def _print_version(wanted: bool) -> None:
@@ -55,8 +60,8 @@ def split_off(arguments: list[str], keys: Collection[str], further: Collection[s
     return others, chosen
 
 
-def read_options(file: str | Path, arguments: list[str]) -> Mapping:
-    """Contents of a YAML file, with keys set from arguments; modules in its folder can then be imported.
+def read_options(file: str | Path, arguments: list[str]) -> dict:
+    """Contents of a YAML file, with options set from arguments; modules in its folder can then be imported.
 
     Raises
     ------
@@ -68,29 +73,51 @@ def read_options(file: str | Path, arguments: list[str]) -> Mapping:
     return override(data, arguments)
 
 
-def override(data: Mapping, arguments: list[str]) -> Mapping:
+def override(data: dict, arguments: list[str]) -> dict:
     """Set keys of a mapping from `--key value` or `--key=value`; dashes in a key stand for underscores.
+
+    A dot leads to an option of an option, as in a campaign's grid: see :func:`asecalc_ml.nested_options.put`.
+    A name that has options keeps its dashes, as in ``--analyses.energy-drift.limit_meV_atom_ps 1``.
 
     Raises
     ------
     ConfigError
-        If an argument has no value, or is none of the two.
+        If an argument has no value, is given twice, or is none of the two, or if an option has no options.
     """
-    rest = list(arguments)
+    put_all(data, _parsed(arguments), "command line")
+    return data
+
+
+def _parsed(arguments: list[str]) -> dict[str, Any]:
+    """Values by option."""
+    found, rest = {}, list(arguments)
     while rest:
-        name, equals, value = rest.pop(0).partition("=")
-        if not name.startswith("--") or not (equals or rest):
+        name, equals, text = rest.pop(0).partition("=")
+        if not re.fullmatch(r"--[^.\s-][^.]*(\.[^.]+)*", name):
             raise ConfigError(
                 f"cannot understand {name!r}: options of the file are given as `--key value`, and several "
                 "files, where a command takes them, as one pattern in quotes"
             )
-        key = name[2:].replace("-", "_")
-        _forget_line(data, key)
-        data[key] = parse_value(value if equals else rest.pop(0))
-    return data
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"{name} has no value: options of the file are given as `--key value`")
+            text = rest.pop(0)
+        value = parse_value(text)
+        option = _spelled(name[2:], value)
+        if option in found:
+            raise ConfigError(f'{given_twice(name)}; several values are one list, {name} "[a, b]"')
+        found[option] = value
+    return found
 
 
-def _forget_line(data: Mapping, key: str) -> None:
-    """No message may blame the file's line for a value that does not come from there."""
-    if isinstance(data, CommentedMap) and key in data:
-        data.lc.data.pop(key, None)
+def _spelled(name: str, value: Any) -> str:
+    """The option with underscores, and names that have options of their own as they are."""
+    first, *middle, last = name.split(".") if "." in name else (name, "")
+    is_name = isinstance(value, Mapping)
+    parts = [first.replace("-", "_"), *middle, last if is_name else last.replace("-", "_")]
+    return ".".join(filter(None, parts))
+
+
+def several(values: list[str] | None) -> list[str] | None:
+    """Values of an option that may be repeated, or hold several with commas between them."""
+    return [part.strip() for value in values or () for part in value.split(",")] or None

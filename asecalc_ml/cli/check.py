@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asecalc_ml.cli.arguments import Quiet, override
+from asecalc_ml.cli.arguments import Quiet, override, several
 
 FAILED = 1
 
@@ -22,7 +22,9 @@ def check(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Where to write the results [default: check-TARGET.json]")
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Name of a check; may be repeated.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Name of a check; several with commas, or repeated.")
+    ] = None,
     memory_calls: Annotated[int, typer.Option(min=1000, help="Calls over which memory is watched.")] = 3000,
     quiet: Quiet = False,
 ) -> None:
@@ -41,7 +43,7 @@ def check(
     spec = {target: override({}, context.args)}
     structure = None if atoms is None else load_structure(atoms)
     effort = Effort(memory_calls=memory_calls)
-    report = check_calculator(spec, structure, only=only, effort=effort, quiet=quiet)
+    report = check_calculator(spec, structure, only=several(only), effort=effort, quiet=quiet)
     console = Console()
     console.width = console.width if console.is_terminal else WIDTH
     print_report(report, console)

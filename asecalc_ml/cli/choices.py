@@ -29,15 +29,15 @@ def load_chosen(group: str, data: Mapping, key: str, place: str, source: str) ->
 
 def check_analyses(data: Mapping, source: str) -> None:
     """Check `analyses: {NAME: {option: value}}`."""
-    for name, parameters in (data.get("analyses") or {}).items():
+    for name in data.get("analyses") or {}:
         model = load("analyses", name, config.locate(source, data, "analyses", name))
-        config.parse_options(parameters or {}, model, source)
+        config.parse_options(data, model, source, within=("analyses", name))
 
 
 def check_dataset(data: Mapping, key: str, source: str) -> None:
     """Check `KEY: {format: NAME, option: value}`."""
     model = load_chosen("datasets", data[key], "format", config.locate(source, data, key), source)
-    config.parse_options(data[key], model, source)
+    config.parse_options(data, model, source, within=(key,))
 
 
 def check_architecture(data: Mapping, source: str) -> None:
@@ -45,4 +45,4 @@ def check_architecture(data: Mapping, source: str) -> None:
     chosen = data["model"].copy()  # ruamel's copy remembers the lines
     model = load_chosen("architectures", chosen, "architecture", config.locate(source, data, "model"), source)
     del chosen["architecture"]
-    config.parse_options(chosen, model, source)
+    config.parse_options({"model": chosen}, model, source, within=("model",))

@@ -9,7 +9,7 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.cli.arguments import Quiet, override
+from asecalc_ml.cli.arguments import Quiet, override, several
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
 
@@ -33,7 +33,9 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
             help="Structure (a name or a file; all its frames), data set (.npz, .json, .h5) or run directory."
         ),
     ],
-    method: Annotated[str | None, typer.Option(help=_meaning("method"))] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help=f"{_meaning('method')} Several with commas, or repeated.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help=_meaning("target"))] = None,
     frames: Annotated[str, typer.Option(help="Frames, as in Python: 0:500:10, or -1 for the last.")] = ":",
     directory: Annotated[
@@ -53,7 +55,7 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     Further options: --pairs all, --integration-points 64, --walk-length 2, --top-walks 50,
     --compared-frames 0, and those of a data set's reader. docs/relevance.md has the methods' equations.
     """
-    given = {"method": method, "target": target}
+    given = {"method": several(method), "target": target}
     own, further = split_off_reader(context.args, RelevanceOptions, [atoms])
     data = override({key: value for key, value in given.items() if value is not None}, own)
     options = config.parse_options(data, RelevanceOptions)

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config
+from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, override
 from asecalc_ml.potentials.importing import SchNetPackImport, TorchMDNetImport
 from asecalc_ml.potentials.importing.options import ImportOptions
 
-app = typer.Typer(no_args_is_help=True, help="Make a checkpoint of another package a registered model.")
+app = App(no_args_is_help=True, help="Make a checkpoint of another package a registered model.")
 
 Name = Annotated[str, typer.Argument(help="Name in the registry.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run Python code that the file holds.")]

@@ -11,6 +11,7 @@ import typer
 from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices, kinds, summary
 from asecalc_ml.cli.analyse import analyse
+from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, read_options
 from asecalc_ml.cli.campaign import campaign, validate_campaign
 from asecalc_ml.cli.compare import Output, compare
@@ -19,7 +20,7 @@ from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.config import Options
 from asecalc_ml.errors import AnalysisError, AsecalcError
 
-app = typer.Typer(
+app = App(
     cls=FriendlyGroup,
     no_args_is_help=True,
     add_completion=False,
@@ -53,7 +54,8 @@ def run(
 ) -> None:
     """Run a protocol, analyse what it wrote, and write the report.
 
-    Options of the file can be given here too: `--steps 100` wins over `steps:`.
+    Options of the file can be given here too: `--steps 100` wins over `steps:`, `--stop.wall_time_h 2` over
+    `wall_time_h` in `stop:`.
     `asecalc-md template PROTOCOL` lists them all.
     """
     options = _check(read_options(file, context.args), str(file))
@@ -93,7 +95,7 @@ def validate(
     """Do everything that `run` does before its first step, and write nothing.
 
     It reads structure and model, computes energy and forces once, and checks that analyses, run directory and
-    options fit. Options of the file can be given here too, as for `run`.
+    options fit. Options of the file can be given here too, as for `run`: `--steps 100 --stop.wall_time_h 2`.
     """
     data = read_options(file, context.args)
     if kinds.kind_of(data) is kinds.CAMPAIGN:

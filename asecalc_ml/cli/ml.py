@@ -9,6 +9,7 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.cli import check, choices, draw_map, explain, import_models, kinds, models, summary
+from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
 from asecalc_ml.cli.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -17,10 +18,8 @@ from asecalc_ml.cli.structures import reader
 from asecalc_ml.config import Options
 from asecalc_ml.errors import ConfigError
 
-app = typer.Typer(
-    cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
-data_app = typer.Typer(no_args_is_help=True, help="Make or download labelled structures.")
+app = App(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data_app = App(no_args_is_help=True, help="Make or download labelled structures.")
 app.add_typer(data_app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(import_models.app, name="import")
@@ -58,7 +57,8 @@ def train(
 ) -> None:
     """Fit a model and register it under its name.
 
-    Options of the file can be given here too: `--seed 1` wins over `seed:`.
+    Options of the file can be given here too: `--seed 1` wins over `seed:`, `--split.n_train 100` over
+    `n_train` in `split:`.
     `asecalc-ml template train` lists them all.
     """
     options = check_training(read_options(file, context.args), str(file))
@@ -86,7 +86,7 @@ def validate(
 ) -> None:
     """Do everything that `train` or `data generate` does before its first step, and write nothing.
 
-    Options of the file can be given here too, as for these commands.
+    Options of the file can be given here too, as for these commands: `--split.n_train 100`.
     """
     data = read_options(file, context.args)
     kinds.check_kind(data, (kinds.TRAINING, kinds.GENERATION), str(file))
@@ -130,6 +130,8 @@ def evaluate(
     Options of the dataset reader may follow: `--energy-unit Hartree --forces-unit Hartree/Bohr`.
     """
     show_messages(quiet=False)
+    if data is None and context.args:
+        raise ConfigError(f"{context.args[0]} is an option of a dataset's reader: name the data, too")
     dataset = None if data is None else reader(data, context.args)
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 

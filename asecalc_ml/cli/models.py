@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asecalc_ml import config
+from asecalc_ml.cli.app import App
 from asecalc_ml.errors import ModelError
 
 if TYPE_CHECKING:
     from asecalc_ml.card import ModelCard
     from asecalc_ml.registry import Entry, Registry
 
-app = typer.Typer(no_args_is_help=True, help="List, inspect and share registered models.")
+app = App(no_args_is_help=True, help="List, inspect and share registered models.")
 
 Name = Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")]
 COLUMNS = ("name", "hash", "elements", "data", "forces MAE (meV/Å)", "where")

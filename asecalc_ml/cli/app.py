@@ -1,0 +1,86 @@
+"""What every command does with its arguments before it runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
+
+from asecalc_ml.errors import ConfigError
+from asecalc_ml.nearest import nearest_name
+
+if TYPE_CHECKING:
+    from click import Parameter  # typer brings a copy of its own
+
+
+class App(typer.Typer):
+    """A typer application of :class:`Command`."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable:
+        """Register a command."""
+        return super().command(name, cls=Command, **settings)
+
+
+class Command(TyperCommand):
+    """A command that takes options of a file at any place, and loses no value that it is given.
+
+    What no option of the command itself is, is left in ``context.args`` where extra arguments are allowed.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Divide options of the command and of the file, and read the former."""
+        own, others = self._divided(ctx, args) if ctx.allow_extra_args else (args, [])
+        self._refuse_repeated(ctx, own)
+        ctx.args = [*super().parse_args(ctx, own), *others]
+        return ctx.args
+
+    def _divided(self, ctx: typer.Context, args: list[str]) -> tuple[list[str], list[str]]:
+        """Arguments and options of the command, and what else there is, in the order given."""
+        with_value = {name: _takes_value(one) for one in self.get_params(ctx) for name in _names(one)}
+        n_arguments = sum(one.param_type_name == "argument" for one in self.get_params(ctx))
+        own, others, rest = [], [], list(args)
+        while rest:
+            token = rest.pop(0)
+            name, equals, _ = token.partition("=")
+            is_option = token.startswith("--") and len(token) > 2
+            is_own = name in with_value or (not is_option and (token.startswith("-") or n_arguments > 0))
+            chosen = own if is_own else others
+            chosen.append(token)
+            if is_option and not equals and rest and with_value.get(name, not rest[0].startswith("--")):
+                chosen.append(rest.pop(0))
+            n_arguments -= is_own and not token.startswith("-")
+        self._refuse_misspelled(others, list(with_value), n_arguments)
+        return own, others
+
+    def _refuse_misspelled(self, others: list[str], known: list[str], n_missing: int) -> None:
+        """Name the option of the command that stands for one without a value, or that took an argument."""
+        for name, value in itertools.pairwise([*others, "--"]):
+            is_alone = name.startswith("--") and "=" not in name and (n_missing > 0 or value.startswith("--"))
+            near = nearest_name(name, known) if is_alone else None
+            if near:
+                raise ConfigError(f"{self.name} has no option {name}; did you mean {near}?")
+
+    def _refuse_repeated(self, ctx: typer.Context, args: list[str]) -> None:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        once = [one for one in order if _takes_value(one) and not one.multiple]
+        for option in once:
+            if once.count(option) > 1:
+                raise ConfigError(given_twice(option.opts[0]))
+
+
+def given_twice(name: str) -> str:
+    """Message for an option whose first value would be lost."""
+    return f"{name} is given twice: give it once"
+
+
+def _takes_value(parameter: Parameter) -> bool:
+    is_option = parameter.param_type_name == "option"
+    return is_option and not parameter.is_flag and not parameter.count
+
+
+def _names(parameter: Parameter) -> list[str]:
+    is_option = parameter.param_type_name == "option"
+    return [*parameter.opts, *parameter.secondary_opts] if is_option else []

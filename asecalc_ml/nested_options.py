@@ -1,0 +1,89 @@
+"""Nested options by one name, such as ``stop.wall_time_h``: on the command line and in a campaign's grid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap
+
+from asecalc_ml.errors import ConfigError
+
+Section = dict[str, Any] | list[Any]
+
+
+def put_all(data: dict[str, Any], options: Mapping[str, Any], place: str) -> None:
+    """Set several options as :func:`put` does, whole sections before options in them."""
+    for option in sorted(options, key=len):
+        put(data, option, options[option], place)
+
+
+def put(data: dict[str, Any], option: str, value: Any, place: str) -> None:
+    """Set an option in nested mappings and lists.
+
+    ``stop.wall_time_h`` is the option wall_time_h of stop, ``sequence.0.steps`` that of the first item of a
+    list. Sections that are missing or empty are made. Where a section holds a name that may have options of
+    its own, as in ``calculator: NAME``, ``calculator.NAME.dtype`` gives it options. A key that contains dots
+    is found if it is there already.
+
+    Parameters
+    ----------
+    data : dict
+        Changed in place.
+    option : str
+    value : Any
+    place : str
+        Source of the option in messages.
+
+    Raises
+    ------
+    ConfigError
+        If a section on the way holds a value that has no options.
+    """
+    section, rest = data, option
+    while True:
+        key, rest = _first_key(section, rest, f"{place}: {option}")
+        if not rest:
+            _set(section, key, value)
+            return
+        section = _inner(section, key, rest, f"{place}: {option}")
+
+
+def _first_key(section: Section, path: str, place: str) -> tuple[str | int, str]:
+    """The first key of a path, and the path below it."""
+    if isinstance(section, list):
+        key, _, rest = path.partition(".")
+        if not key.isdecimal() or int(key) >= len(section):
+            raise ConfigError(
+                f"{place}: {key!r} is no item of a list of {len(section)}: they have the numbers 0 to "
+                f"{len(section) - 1}"
+            )
+        return int(key), rest
+    present = [key for key in section if isinstance(key, str) and f"{path}.".startswith(f"{key}.")]
+    key = max(present, key=len, default=path.partition(".")[0])
+    return key, path[len(key) + 1 :]
+
+
+def _inner(section: Section, key: str | int, rest: str, place: str) -> Section:
+    """The section at a key, made where there is none."""
+    held = section[key] if isinstance(section, list) else section.get(key)
+    if isinstance(held, Mapping | list):
+        return held
+    if isinstance(held, str) and f"{rest}.".startswith(f"{held}."):
+        held = _set(section, key, {held: None})
+    elif held is None:
+        held = _set(section, key, {})
+    else:
+        is_name = isinstance(held, str) and re.fullmatch(r"[\w+-]+", held)
+        hint = f"; if {held} takes any, write {key}.{held}.{rest}" if is_name else ""
+        raise ConfigError(f"{place}: {key} is {held!r}, which has no options{hint}")
+    return held
+
+
+def _set(section: Section, key: str | int, value: Any) -> Any:
+    """Set a key. No message may blame the file's line for a value that does not come from there."""
+    if isinstance(section, CommentedMap) and key in section:
+        section.lc.data.pop(key, None)
+    section[key] = value
+    return value
