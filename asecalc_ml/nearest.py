@@ -83,8 +83,12 @@ def _closeness(name: str, known: str) -> tuple[int, float]:
     )
     if any(surest_first):
         return (1 + len(surest_first) - surest_first.index(True), 0.0)
-    similarity = difflib.SequenceMatcher(None, given, meant).ratio()
+    similarity = max(_ratio(given, meant), _ratio(_squeezed(name), _squeezed(known)))
     return (1, similarity) if similarity >= SIMILAR or _is_swapped(given, meant) else NOT_NEAR
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def _shares_words(given: set[str], known: set[str]) -> bool:

@@ -12,6 +12,7 @@ from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.files import write_whole
 from asecalc_ml.lock import FolderLock
+from asecalc_ml.md_protocols.resume import more_steps
 from asecalc_ml.reading import read_json
 from asecalc_ml.rundir import FAILURES as FAILED_ANALYSES
 from asecalc_ml.rundir import PROTOCOL, PROVENANCE, REPORT, RESULTS, THERMO, RunReader, check_free
@@ -41,7 +42,8 @@ def state_of(directory: Path, options: ProtocolOptions) -> str:
         return WAITING
     run = RunReader(directory)
     _check_same(run, options)
-    if not run.finished and not run.stopped_as_asked:
+    is_finished = run.finished and more_steps(run, options) <= 0
+    if not is_finished and not run.stopped_as_asked:
         return UNFINISHED
     if not _is_analysed(directory):
         return UNANALYSED
@@ -57,8 +59,11 @@ def _is_analysed(directory: Path) -> bool:
 
 
 def _check_same(run: RunReader, options: ProtocolOptions) -> None:
+    """Refuse a run with other options than more steps, where it can have more."""
     stored = parse_options(run.options, type(options), str(run.directory / PROTOCOL))
     before, now = (_compared(one) for one in (stored, options))
+    if more_steps(run, options) > 0 and not options.why_not_longer:
+        before["steps"] = now["steps"]
     different = [
         f"{name}: {before[name]} there, {now[name]} now" for name in now if before.get(name) != now[name]
     ]

@@ -90,6 +90,11 @@ class Checkpoint:
         """Where the growing files stood."""
         return self.values["marks"]
 
+    @property
+    def stage(self) -> int:
+        """Number of the stage; that of all stages at the end of a run."""
+        return self.values["stage"]
+
     def restore(self, state: State) -> None:
         """Put a state, made from the start structure, where the run stood.
 
@@ -146,8 +151,14 @@ def pack(state: State, marks: dict[str, dict]) -> bytes:
     return content.getvalue()
 
 
-def load(directory: Path) -> tuple[Checkpoint | None, str | None]:
+def load(directory: Path, before_stage: int | None = None) -> tuple[Checkpoint | None, str | None]:
     """The newest checkpoint that can be read.
+
+    Parameters
+    ----------
+    directory : Path
+    before_stage : int, optional
+        Only checkpoints of earlier stages; the number of stages leaves out that of a finished run.
 
     Returns
     -------
@@ -166,9 +177,12 @@ def load(directory: Path) -> tuple[Checkpoint | None, str | None]:
         path = directory / name
         if path.is_file():
             try:
-                return _read(path), "; ".join(problems) or None
+                checkpoint = _read(path)
             except RunError as error:
                 problems.append(str(error))
+                continue
+            if before_stage is None or checkpoint.stage < before_stage:
+                return checkpoint, "; ".join(problems) or None
     if problems:
         raise RunError(f"{'; '.join(problems)}. {REMEDY}.")
     return None, None

@@ -208,6 +208,17 @@ class EnsembleOptions(DynamicsOptions):
 
     steps: int = Field(20_000, ge=1, description="steps of the production")
 
+    @property
+    def why_not_longer(self) -> str:
+        """A temperature that follows from the number of steps; empty if it is constant."""
+        ramp = self.production(is_equilibrated=True).ramp
+        if ramp.is_constant:
+            return ""
+        return (
+            f"the temperature goes from {ramp.start_K:g} to {ramp.end_K:g} K over the steps, and in a longer "
+            "run it would have been another one at every step"
+        )
+
     def productions(self, is_equilibrated: bool) -> Sequence[Produce]:
         """The one production."""
         return [self.production(is_equilibrated)]

@@ -163,6 +163,11 @@ class ProtocolOptions(Options):
         raise NotImplementedError
 
     @property
+    def why_not_longer(self) -> str:
+        """Why a run with these options cannot be given more steps afterwards; empty if it can."""
+        return f"a run of {self.protocol} is whole when it is finished"
+
+    @property
     def frame_interval_fs(self) -> float | None:
         """Time from frame to frame of the trajectory; None where frames are no moments in time."""
         return None

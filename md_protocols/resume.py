@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from asecalc_ml import plugins
-from asecalc_ml.config import parse_options
+from asecalc_ml.config import dump_yaml, parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.local_modules import search_also
 from asecalc_ml.md_protocols import launch
 from asecalc_ml.md_protocols.checkpoint import Checkpoint, State, load
 from asecalc_ml.md_protocols.differences import other_calculator
 from asecalc_ml.md_protocols.options import ProtocolOptions
+from asecalc_ml.nested_options import put_all
 from asecalc_ml.progress import make_progress
-from asecalc_ml.rundir import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now
+from asecalc_ml.rundir import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now, trajectory_of
 from asecalc_ml.sources import changed
 
 #: Options that may be changed before a run goes on. The calculator is compared by what it is.
 FREE = {
     "analyses", "calculator", "checkpoint_every", "directory", "distributions", "flag", "more_calculators",
-    "reference", "steps", "stop", "structure", "threads", "wandb", "workers",
+    "reference", "stop", "structure", "threads", "wandb", "workers",
 }  # fmt: skip
+FROM_THE_END = (
+    "A new run begins at its last frame with structure: {directory}/{trajectory}@-1, velocities: structure, "
+    "relax: false, equilibration_ps: 0"
+)
 
 
 def resume_run(
-    directory: str | Path, allow_different: bool = False, quiet: bool = False, calculator: Any = None
+    directory: str | Path,
+    allow_different: bool = False,
+    quiet: bool = False,
+    calculator: Any = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> RunReader:
     """Go on from the last checkpoint. On the same processor the trajectory comes out as if never interrupted.
+
+    A finished run whose ``steps`` have been raised goes on to that number, and comes out as one run of all
+    these steps.
 
     Parameters
     ----------
@@ -41,6 +55,8 @@ def resume_run(
         Print nothing.
     calculator : ase Calculator, optional
         For a run whose calculator was passed in Python, and cannot be made from its name.
+    changes : mapping, optional
+        Options that replace those in protocol.yaml, such as ``{"steps": 40000, "stop.wall_time_h": 2}``.
 
     Returns
     -------
@@ -49,27 +65,71 @@ def resume_run(
     Raises
     ------
     RunError
-        If there is no run, if its checkpoints are damaged, if model or versions have changed, or if another
-        process is writing it.
+        If there is no run, if its checkpoints are damaged, if model, versions or options have changed, if it
+        cannot have more steps, or if another process is writing it.
     """
     run = RunReader(directory)
-    if run.finished:
-        text = f"{directory} finished at {run.provenance['finished']}: nothing is left to do"
-        make_progress(quiet).say(text)
-        return run
+    data = copy.deepcopy(run.options)
+    put_all(data, changes or {}, str(directory))
+    if run.finished and not changed(_fixed(_before(run)), _fixed(data)):
+        return _nothing_left(run, data, quiet)
     search_also(*run.provenance.get("module_folders", []))
-    options = _options(run)
+    options = _options(run, data)
+    _check_finished(run, options)
     atoms = launch.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
-    differences = _differences(run.provenance, options, atoms)
+    differences = _differences(run, options, atoms)
     if differences and not allow_different:
         raise RunError(_refusal(run, differences))
     with launch.threads(options):
         return _go_on(run, options, atoms, differences, quiet, allow_different)
 
 
-def _options(run: RunReader) -> ProtocolOptions:
-    model = plugins.get("protocols", run.options["protocol"])
-    return parse_options(run.options, model, source=str(run.directory / PROTOCOL))
+def more_steps(run: RunReader, options: ProtocolOptions) -> int:
+    """Steps by which options make a run longer than it was begun or last gone on with; negative for fewer."""
+    before = _before(run).get("steps")
+    return 0 if before is None else getattr(options, "steps", before) - before
+
+
+def _before(run: RunReader) -> dict[str, Any]:
+    """Options that the run began with, and went on with."""
+    return run.provenance.get("options") or run.options
+
+
+def _nothing_left(run: RunReader, data: dict[str, Any], quiet: bool) -> RunReader:
+    if data != run.options:  # such as its analyses
+        with contextlib.closing(RunWriter.open(run.directory)) as writer:
+            _store(_options(run, data), writer)
+    text = f"{run.directory} finished at {run.provenance['finished']}: nothing is left to do"
+    make_progress(quiet).say(text)
+    return run
+
+
+def _store(options: ProtocolOptions, writer: RunWriter) -> None:
+    writer.write(PROTOCOL, dump_yaml(options), sync=True)
+
+
+def _check_finished(run: RunReader, options: ProtocolOptions) -> None:
+    """Refuse other options of a finished run than more steps."""
+    if run.finished and more_steps(run, options) <= 0:
+        different = changed(_fixed(_before(run)), _fixed(options.model_dump(mode="json")))
+        raise RunError(
+            f"{run.directory} is finished, and cannot have {'; '.join(different)} any more: bring back what "
+            f"it began with, or start a new run. {_from_the_end(run)}".rstrip()
+        )
+
+
+def _from_the_end(run: RunReader) -> str:
+    trajectory = trajectory_of(run.directory)
+    is_dynamics = run.provenance["frame_interval_fs"] is not None
+    return FROM_THE_END.format(directory=run.directory, trajectory=trajectory.name) if is_dynamics else ""
+
+
+def _options(run: RunReader, data: dict[str, Any]) -> ProtocolOptions:
+    model = plugins.get("protocols", data["protocol"])
+    if "steps" in data and "steps" not in model.model_fields:
+        why = parse_options(run.options, model).why_not_longer
+        raise RunError(f"{run.directory} cannot have more steps: {why}. {_from_the_end(run)}".rstrip())
+    return parse_options(data, model, source=str(run.directory / PROTOCOL))
 
 
 def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) -> ProtocolOptions:
@@ -101,13 +161,23 @@ def restored(
 ) -> State:
     """The state of the last checkpoint, growing files cut back to it, and a note that the run goes on."""
     checkpoint, problem = load(run.directory)
+    n_stages = len(options.stages())
+    was_over = more_steps(run, options) > 0 and checkpoint is not None and checkpoint.stage >= n_stages
+    if was_over:
+        checkpoint, problem = load(run.directory, before_stage=n_stages)
     state = _state(options, atoms, checkpoint)
+    _check_not_beyond(run, options, state)
+    if run.options != options.model_dump(mode="json"):
+        _store(options, writer)
+    if was_over:
+        writer.drop_checkpoint()
     writer.cut_back(checkpoint.marks if checkpoint else {})
     if problem:
         writer.event(EventKind.WARNING, f"{problem}; the one before it was taken")
     for difference in [*differences, *_other_processor(run.provenance)]:
         writer.event(EventKind.WARNING, f"resumed with {difference}")
-    writer.event(EventKind.RESUMED, "resumed", stage=state.stage, step=state.step)
+    more = f" with {more_steps(run, options):+} steps" if more_steps(run, options) else ""
+    writer.event(EventKind.RESUMED, f"resumed{more}", stage=state.stage, step=state.step)
     writer.write_json(PROVENANCE, _resumed_provenance(run, options, state))
     return state
 
@@ -121,16 +191,30 @@ def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> St
     return state
 
 
-def _differences(provenance: dict, options: ProtocolOptions, atoms) -> list[str]:
+def _check_not_beyond(run: RunReader, options: ProtocolOptions, state: State) -> None:
+    done = state.produced + (state.step if state.stage == len(options.stages()) - 1 else 0)
+    if more_steps(run, options) < 0 and done > options.steps:
+        raise RunError(f"{run.directory} has made {done} steps already: {options.steps} are too few")
+
+
+def _differences(run: RunReader, options: ProtocolOptions, atoms) -> list[str]:
     """What has changed since the run began and may change its trajectory."""
+    provenance = run.provenance
     here = launch.describe(atoms.calc)
     constraints = [type(one).__name__ for one in atoms.constraints]
     return [
         *changed({"constraints": provenance.get("constraints", constraints)}, {"constraints": constraints}),
         *other_calculator(provenance["calculator"], here),
         *changed(provenance["versions"], launch.versions(options, atoms.calc)),
-        *changed(_fixed(provenance.get("options", {})), _fixed(options.model_dump(mode="json"))),
+        *_other_options(run, options),
     ]
+
+
+def _other_options(run: RunReader, options: ProtocolOptions) -> list[str]:
+    """Options that may not change; the number of steps is one where something follows from it."""
+    before, now = _fixed(_before(run)), _fixed(options.model_dump(mode="json"))
+    steps, why = changed({"steps": before.pop("steps", None)}, now), options.why_not_longer
+    return [*(f"{text} ({why})" for text in steps if why), *changed(before, now)]
 
 
 def _fixed(options: dict) -> dict:
@@ -148,8 +232,8 @@ def _refusal(run: RunReader, differences: list[str]) -> str:
     return (
         f"{run.directory} (calculator {name}) would go on with {'; '.join(differences)}, and what it "
         "writes would not be that of one run. Bring back what it began with, or start a new run; "
-        "--allow-different (allow_different=True in Python) goes on all the same."
-    )
+        f"--allow-different (allow_different=True in Python) goes on all the same. {_from_the_end(run)}"
+    ).rstrip()
 
 
 def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) -> dict:
@@ -163,6 +247,8 @@ def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) 
     here["calculator"] = launch.describe(calculator)
     plan = options.plan()
     plan = replace(plan, production=run.production.continued(plan.production, _time_fs(options, state)))
+    if more_steps(run, options):
+        provenance |= {"finished": None, "options": _before(run) | {"steps": options.steps}}
     return provenance | plan.statement | {"resumed": [*provenance.get("resumed", []), here]}
 
 

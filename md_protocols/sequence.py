@@ -74,6 +74,11 @@ class Sequence(DynamicsOptions):
         for part in (first.model_copy(update=own), *others):
             part.check_start(atoms)
 
+    @property
+    def why_not_longer(self) -> str:
+        """Parts follow one another, and only the last one could be longer."""
+        return "the parts of a sequence keep their lengths"
+
     def productions(self, is_equilibrated: bool) -> list[Produce]:
         """One of each part; the first draws velocities where nothing before has."""
         stages = [part.production(is_equilibrated=False) for part in self.parts]

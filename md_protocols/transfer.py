@@ -108,6 +108,11 @@ class Transfer(NVE):
         """The test itself has no frames and no rows; those of its runs are theirs."""
         return ProtocolOptions.plan(self)
 
+    @property
+    def why_not_longer(self) -> str:
+        """Runs are judged beside one another."""
+        return "all runs of a transfer test have the length that it began with"
+
     def stages(self) -> list:
         """One, in which all runs are made."""
         from asecalc_ml.md_protocols.stages.transfer import TransferStage

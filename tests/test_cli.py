@@ -22,8 +22,8 @@ from asecalc_ml.cli.ml import app as ml
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.config import read_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError
-from asecalc_ml.md_protocols.campaign import Campaign, expand
 from asecalc_ml.md_protocols import nve as nve_protocol
+from asecalc_ml.md_protocols.campaign import Campaign, expand
 
 NVE = "protocol: nve\nstructure: ethanol\ncalculator: ase.calculators.emt:EMT\n"
 

@@ -21,7 +21,7 @@ EVERY_DYNAMICS = {
     "ensemble": "protocol", "flags": "flag", "velocity": "velocities",
 }  # fmt: skip
 ONE_ENSEMBLE = EVERY_DYNAMICS | dict.fromkeys(
-    ("n_steps", "nsteps", "stepz", "max_steps", "duration"), "steps"
+    ("n_steps", "nsteps", "stepz", "stps", "max_steps", "duration"), "steps"
 )
 THERMOSTAT = ONE_ENSEMBLE | {
     "T_end": "temperature_end_K", "temp_end": "temperature_end_K", "gamma": "friction_per_ps",

@@ -37,7 +37,7 @@ def test_methods_may_be_repeated_or_have_commas_between_them(tiny_model, tmp_pat
     for k, given in enumerate((["saliency", "--method", "cam"], ["saliency,cam"], ["saliency, cam"])):
         folder = tmp_path / str(k)
         arguments = ["explain", "tiny", "ethanol", "--directory", str(folder), "-q", "--method", *given]
-        result = CliRunner().invoke(app, arguments)
+        result = CliRunner().invoke(ml.app, arguments)
         assert result.exit_code == 0, result.output
         methods = json.loads((folder / "relevance.json").read_text())["methods"]
         assert {one["method"] for one in methods} >= {"saliency", "cam"}

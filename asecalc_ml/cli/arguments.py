@@ -84,12 +84,18 @@ def override(data: dict, arguments: list[str]) -> dict:
     ConfigError
         If an argument has no value, is given twice, or is none of the two, or if an option has no options.
     """
-    put_all(data, _parsed(arguments), "command line")
+    put_all(data, given_options(arguments), "command line")
     return data
 
 
-def _parsed(arguments: list[str]) -> dict[str, Any]:
-    """Values by option."""
+def given_options(arguments: list[str]) -> dict[str, Any]:
+    """Values by option, such as "stop.wall_time_h".
+
+    Raises
+    ------
+    ConfigError
+        If an argument has no value, is given twice, or is none of the two.
+    """
     found, rest = {}, list(arguments)
     while rest:
         name, equals, text = rest.pop(0).partition("=")

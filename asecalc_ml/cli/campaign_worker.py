@@ -69,13 +69,13 @@ def _run(directory: Path, options: dict) -> None:
     from asecalc_ml import plugins
     from asecalc_ml.config import parse_options
     from asecalc_ml.md_protocols.resume import resume_run
-    from asecalc_ml.rundir import PROTOCOL, RunReader
+    from asecalc_ml.rundir import PROTOCOL
 
     if not (directory / PROTOCOL).is_file():
         model = plugins.get("protocols", options["protocol"])
         parse_options(options, model).run(directory=directory, quiet=True)
-    elif not RunReader(directory).finished and not _has_stopped(directory):
-        resume_run(directory, quiet=True)
+    elif not _has_stopped(directory):
+        resume_run(directory, quiet=True, changes={key: options[key] for key in ("steps",) if key in options})
 
 
 def _has_stopped(directory: Path) -> bool:

@@ -12,7 +12,7 @@ from asecalc_ml import config, plugins
 from asecalc_ml.cli import choices, kinds, summary
 from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import OPEN, Quiet, Version, read_options
+from asecalc_ml.cli.arguments import OPEN, Quiet, Version, given_options, read_options
 from asecalc_ml.cli.campaign import campaign, validate_campaign
 from asecalc_ml.cli.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -66,8 +66,9 @@ def run(
     _analyse(directory, quiet)
 
 
-@app.command()
+@app.command(context_settings=OPEN)
 def resume(
+    context: typer.Context,
     directory: Directory,
     allow_different: Annotated[
         bool,
@@ -75,12 +76,17 @@ def resume(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Continue a run that was interrupted from its last checkpoint, then analyse it."""
-    set_threads(_stored(directory).get("threads"))
+    """Continue a run that was interrupted from its last checkpoint, then analyse it.
+
+    `--steps 40000` makes a run longer, finished or not. Other options that do not change its trajectory can
+    be given too, such as `--stop.wall_time_h 2`.
+    """
+    changes = given_options(context.args)
+    set_threads(changes.get("threads", _stored(directory).get("threads")))
     show_messages(quiet)
     from asecalc_ml.md_protocols.resume import resume_run
 
-    resume_run(directory, allow_different=allow_different, quiet=quiet)
+    resume_run(directory, allow_different, quiet, changes=changes)
     _analyse(directory, quiet)
 
 

@@ -225,6 +225,16 @@ class RunWriter:
         _sync_directory(self.directory)
 
     @_says_what_to_do
+    def drop_checkpoint(self) -> None:
+        """Put the checkpoint before in the place of the last one, or remove the only one."""
+        path, previous = self.directory / CHECKPOINT, self.directory / PREVIOUS_CHECKPOINT
+        if previous.is_file():
+            previous.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+        _sync_directory(self.directory)
+
+    @_says_what_to_do
     def row(self, name: str, values: Mapping[str, float]) -> None:
         """Append a row to a table such as :data:`THERMO`, in full precision, by column."""
         plain = (value.item() if isinstance(value, np.generic) else value for value in values.values())
