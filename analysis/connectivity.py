@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from asecalc_ml.analysis.base import Analysis, Measurement, Record, Result, Table, Verdict
 
@@ -34,7 +34,10 @@ class ConnectivityResult(Result):
     analysis: Literal["connectivity"] = "connectivity"
     n_frames: int
     n_bonds: int
-    n_frames_formed: int = Field(description="frames in which new bonds were looked for")
+    n_frames_checked: int = Field(
+        validation_alias=AliasChoices("n_frames_checked", "n_frames_formed"),
+        description="frames that were checked for new bonds",
+    )
     largest_stretch: float | None = Field(description="longest bond over the sum of its covalent radii")
     changes: list[BondChange]
 
@@ -48,8 +51,8 @@ class ConnectivityResult(Result):
         return "; ".join(map(str, self.changes[:SHOWN])) + (f"; {more} more" if more > 0 else "")
 
     def _kept_text(self) -> str:
-        everywhere = self.n_frames_formed == self.n_frames
-        looked = "" if everywhere else f" (new bonds were looked for in {self.n_frames_formed:,} of them)"
+        everywhere = self.n_frames_checked == self.n_frames
+        looked = "" if everywhere else f" (new bonds were looked for in {self.n_frames_checked:,} of them)"
         if not self.n_bonds:
             return f"no bonds at the start, none formed in {self.n_frames:,} frames{looked}"
         return (

@@ -34,7 +34,7 @@ class ConnectivityMeasurement:
         self._atoms, self._interval_fs = run.atoms.copy(), run.frame_interval_fs
         self._bonds, shifts = find_bonds_and_shifts(self._atoms)
         self._lengths = ChainValues(run, Chains(self._bonds, shifts[:, None]))
-        self._stretch, self._n_frames, self._n_looked = 0.0, 0, 0
+        self._stretch, self._n_frames, self._n_checked = 0.0, 0, 0
         self._periodic_frames, self._periodic = periodic_frames, bool(np.any(run.pbc))
         self._molecule = None if self._periodic else MoleculePairs(self._atoms.numbers, self._bonds)
         self._first: dict[tuple[int, int, str], int] = {}
@@ -57,7 +57,7 @@ class ConnectivityMeasurement:
         return ConnectivityResult(
             n_frames=self._n_frames,
             n_bonds=len(self._bonds),
-            n_frames_formed=self._n_looked,
+            n_frames_checked=self._n_checked,
             largest_stretch=self._stretch if len(self._bonds) else None,
             changes=[self._change(*key, frame) for key, frame in changes],
         )
@@ -74,7 +74,7 @@ class ConnectivityMeasurement:
             changed = molecule.changed(positions[start : start + step])
             for which, change in ((molecule.bonded, "broke"), (~molecule.bonded, "formed")):
                 self._note(changed[:, which], molecule.pairs[which], change, start)
-        self._n_looked += len(positions)
+        self._n_checked += len(positions)
 
     def _find_formed_across_images(self, frames: Frames) -> None:
         """In every n-th frame, each with a neighbor search."""
@@ -84,7 +84,7 @@ class ConnectivityMeasurement:
             self._atoms.positions = frames.positions[frame]
             for i, j in bond_changes(self._bonds, self._atoms)[1]:
                 self._first.setdefault((i, j, "formed"), self._n_frames + frame)
-            self._n_looked += 1
+            self._n_checked += 1
 
     def _note(self, changed: np.ndarray, pairs: np.ndarray, change: str, offset: int = 0) -> None:
         """Remember the first frame of each pair that changed, boolean of shape (n_frames, n_pairs)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict
 from asecalc_ml.errors import AnalysisError
@@ -22,12 +22,19 @@ class RelaxationResult(Result):
     analysis: Literal["relaxation"] = "relaxation"
     limit_eV_A: float = Field(description="largest force of a relaxed structure")
     energies_eV: list[float] = Field(description="energy after each step")
-    forces_eV_A: list[float] = Field(description="largest force on an atom after each step")
+    largest_forces_eV_A: list[float] = Field(
+        validation_alias=AliasChoices("largest_forces_eV_A", "forces_eV_A"),
+        description="largest force on an atom after each step",
+    )
     bonds: list[str] = Field(description="bonds of the structure as it was given")
     lengths_before_A: list[float]
     lengths_after_A: list[float]
-    broken: int = Field(description="bonds of the start that are broken")
-    formed: int = Field(description="bonds that were not there")
+    n_broken: int = Field(
+        validation_alias=AliasChoices("n_broken", "broken"), description="bonds of the start that are broken"
+    )
+    n_formed: int = Field(
+        validation_alias=AliasChoices("n_formed", "formed"), description="bonds that were not there"
+    )
 
     @property
     def n_steps(self) -> int:
@@ -36,17 +43,17 @@ class RelaxationResult(Result):
 
     def verdicts(self) -> list[Verdict]:
         """Whether a minimum was reached, and whether it is the same molecule."""
-        last = self.forces_eV_A[-1]
+        last = self.largest_forces_eV_A[-1]
         reached = Verdict(
             check="the structure is relaxed",
             status="passed" if last <= self.limit_eV_A else "failed",
             text=f"largest force {last:.4g} eV/Å after {self.n_steps} steps, limit {self.limit_eV_A:g} eV/Å",
         )
-        changed = self.broken or self.formed
+        changed = self.n_broken or self.n_formed
         bonds = Verdict(
             check="the bonds are those of the start",
             status="failed" if changed else "passed",
-            text=f"{self.broken} broken, {self.formed} formed, of {len(self.bonds)}",
+            text=f"{self.n_broken} broken, {self.n_formed} formed, of {len(self.bonds)}",
         )
         return [reached, bonds]
 
@@ -73,7 +80,7 @@ class RelaxationResult(Result):
 
     def data(self) -> list[Table]:
         """Energy and largest force by step."""
-        steps = enumerate(zip(self.energies_eV, self.forces_eV_A, strict=True))
+        steps = enumerate(zip(self.energies_eV, self.largest_forces_eV_A, strict=True))
         rows = [[step, energy, force] for step, (energy, force) in steps]
         columns = ["step", "energy (eV)", "largest force (eV/Å)"]
         return [Table(key="steps", title="Steps", columns=columns, rows=rows)]
@@ -83,7 +90,7 @@ class RelaxationResult(Result):
 
         last = self.energies_eV[-1]
         above = [1000 * (energy - last) for energy in self.energies_eV]
-        values = self.forces_eV_A if panel == "forces" else above
+        values = self.largest_forces_eV_A if panel == "forces" else above
         ax.plot(values, color=BLUE, marker="o", markersize=3)
         label = "largest force (eV/Å)" if panel == "forces" else "energy − last (meV)"
         ax.set(xlabel="step", ylabel=label)
@@ -107,7 +114,7 @@ class Relaxation(Analysis):
         return RelaxationResult(
             limit_eV_A=run.relaxation_limit,
             energies_eV=steps["energy_eV"].tolist(),
-            forces_eV_A=steps["largest_force_eV_A"].tolist(),
+            largest_forces_eV_A=steps["largest_force_eV_A"].tolist(),
             **_bonds(run.atoms, after),
         )
 
@@ -123,8 +130,8 @@ def _bonds(before: Atoms, after: Atoms) -> dict:
         "bonds": [f"{symbols[i]}{i}-{symbols[j]}{j}" for i, j in bonds],
         "lengths_before_A": _lengths(before, bonds, shifts),
         "lengths_after_A": _lengths(after, bonds, shifts),
-        "broken": len(broken),
-        "formed": len(formed),
+        "n_broken": len(broken),
+        "n_formed": len(formed),
     }
 
 

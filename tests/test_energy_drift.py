@@ -118,7 +118,7 @@ def test_vibration_breaks_nothing(pbc):
     positions = water.positions + np.random.default_rng(0).normal(scale=0.05, size=(50, 3, 3))
     result = Connectivity().run(MemoryRun(water, positions))
     assert result.changes == []
-    assert (result.n_bonds, result.n_frames, result.n_frames_formed) == (2, 50, 50)
+    assert (result.n_bonds, result.n_frames, result.n_frames_checked) == (2, 50, 50)
     assert result.verdicts()[0].status == "passed"
 
 

@@ -254,7 +254,8 @@ def test_a_cutoff_below_the_shortest_bond_is_refused_before_training(tmp_path):
 
 
 def test_processor_time_grows_from_epoch_to_epoch_and_over_a_resume(tmp_path):
-    given = options(tmp_path)
+    rates = {"minimum_learning_rate": 5e-4, "final_learning_rate": 5e-6, "cycle_epochs": 1}
+    given = options(tmp_path, optimizer={"schedule": "one-cycle", **rates})
     train(given, quiet=True)
     longer = given.model_copy(update={"max_epochs": 5})
     entry = train(longer, resume=True, replace=True, quiet=True)

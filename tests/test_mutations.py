@@ -130,6 +130,10 @@ TRAINING = {
     },
     "directory": "training",
     "max_epochs": 1,
+    "optimizer": {
+        "schedule": "one-cycle", "cycle_epochs": 1,
+        "minimum_learning_rate": 5e-4, "final_learning_rate": 5e-6,
+    },
     "precision": "float32",
 }  # fmt: skip
 GENERATION = {

@@ -1,5 +1,7 @@
 """Relaxation: to the analytic minimum, and from where it was when it is resumed."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from typer.testing import CliRunner
 
+from asecalc_ml import plugins
+from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.analysis.relaxation import Relaxation
 from asecalc_ml.analysis.report import write_report
@@ -116,10 +120,31 @@ def test_held_atoms_stay(tmp_path):
 # ---------------------------------------------------------------------- what is made of it
 
 
+@pytest.mark.parametrize(
+    ("analysis", "names"),
+    [
+        ("connectivity", {"n_frames_checked": "n_frames_formed"}),
+        ("relaxation", {"largest_forces_eV_A": "forces_eV_A", "n_broken": "broken", "n_formed": "formed"}),
+    ],
+)
+def test_results_with_names_of_before_are_read(analysis, names, tmp_path):
+    found = relax(tmp_path / "run")
+    kind = plugins.get("analyses", analysis)
+    if analysis == "connectivity":
+        found = MemoryRun(found.atoms, np.repeat(found.atoms.positions[None], 3, axis=0))
+    result = kind().run(found)
+    (path, *_) = result.write(tmp_path)
+    data = json.loads(path.read_text())
+    assert set(names) < set(data)
+    old = {names.get(name, name): value for name, value in data.items() if name != "sha256"}
+    old["sha256"] = hashlib.sha256(json.dumps(old, sort_keys=True).encode()).hexdigest()
+    assert kind.result.model_validate(old) == result == kind.result.model_validate(data)
+
+
 def test_result_has_steps_and_bonds(tmp_path):
     run = relax(tmp_path / "run")
     (result,) = run_analyses(run.directory)
-    assert result.forces_eV_A[-1] <= 1e-6
+    assert result.largest_forces_eV_A[-1] <= 1e-6
     assert result.bonds == ["O0-H1", "O0-H2"]
     after = [run.relaxed.get_distance(0, k) for k in (1, 2)]
     assert result.lengths_after_A == pytest.approx(after)

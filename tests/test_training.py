@@ -183,6 +183,35 @@ def test_a_wrong_path_loses_no_former_training(options):
     assert {path: path.read_bytes() for path in options.directory.iterdir() if path.is_file()} == before
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_a_schedule_over_all_epochs_has_the_number_that_it_began_with(options, schedule, monkeypatch):
+    rates = {"minimum_learning_rate": 5e-4, "final_learning_rate": 5e-6}
+    given = changed(options, optimizer={"schedule": schedule, **rates})
+    for finished in (False, True):
+        train(given, resume=True, quiet=True) if finished else interrupted(given, monkeypatch)
+        before = {path: path.read_bytes() for path in options.directory.iterdir()}
+        for n_epochs in (3, 6):
+            with pytest.raises(
+                TrainingError, match=rf"max_epochs is {n_epochs}, and .* began with 4.*init_from"
+            ):
+                train(changed(given, max_epochs=n_epochs), resume=True, replace=True, quiet=True)
+        assert {path: path.read_bytes() for path in options.directory.iterdir()} == before
+
+
+def test_a_finished_training_in_cycles_has_more_epochs_as_if_in_one_go(options):
+    rates = {"minimum_learning_rate": 5e-4, "final_learning_rate": 5e-6, "cycle_epochs": 1}
+    given = changed(options, optimizer={"schedule": "one-cycle", "ema_decay": 0.9, **rates})
+    whole = train(
+        changed(given, name="whole", max_epochs=6, directory=options.directory / "whole"), quiet=True
+    )
+    train(given, quiet=True)
+    longer = train(changed(given, max_epochs=6), resume=True, replace=True, quiet=True)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(longer)[name]), name
+    with pytest.raises(TrainingError, match="is finished, and its model registered: nothing is left"):
+        train(changed(given, max_epochs=6), resume=True, quiet=True)
+
+
 def test_other_options_are_not_resumed(options, monkeypatch):
     interrupted(options, monkeypatch)
     with pytest.raises(TrainingError, match="seed differ"):

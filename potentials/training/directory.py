@@ -16,12 +16,14 @@ from asecalc_ml.model_file import SUFFIX
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.split import Split
 from asecalc_ml.reading import read_json
+from asecalc_ml.registry import Registry
 from asecalc_ml.sources import changed, sources_of_plugins
 
 OPTIONS, SPLIT, LABELS, SOURCES = "train.yaml", "split.json", "labels.json", "sources.json"
 METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"
 
-#: Options that a resumed training may have otherwise: they change neither data nor model.
+#: Options that a resumed training may have otherwise: they change neither data nor model. The number of
+#: epochs is one of them only where the learning rate does not follow from it.
 FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "wandb", "directory"}
 
 
@@ -42,6 +44,11 @@ def check_directory(
     begun, finished = (directory / LAST).exists(), any(directory.glob(f"*{SUFFIX}"))
     if resume:
         _check_resumable(directory, begun, options)
+        if finished and not replace and _is_registered(options.name):
+            raise TrainingError(
+                f"the training in {directory} is finished, and its model registered: nothing is left to do. "
+                "With --replace, too, a training that has more epochs now takes its place"
+            )
         _check_sources(directory, options, allow_different)
     elif begun and not finished and not replace:
         raise TrainingError(
@@ -94,9 +101,12 @@ def _kept(directory: Path) -> str:
 def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> None:
     if not begun:
         raise TrainingError(f"nothing to resume: {directory / LAST} does not exist; start without --resume")
-    before = load_options(directory / OPTIONS, TrainOptions).model_dump()
+    stored = load_options(directory / OPTIONS, TrainOptions)
+    before = stored.model_dump()
     changed = [key for key, value in options.model_dump().items() if value != before[key]]
     changed = sorted(set(changed) - FREE_AT_RESUME)
+    if not changed and options.optimizer.spans_training and options.max_epochs != stored.max_epochs:
+        raise TrainingError(_other_length(directory, stored, options))
     if changed:
         raise TrainingError(
             f"{', '.join(changed)} differ from the training that began in {directory} (see {OPTIONS} "
@@ -124,3 +134,18 @@ def _check_sources(directory: Path, options: TrainOptions, allow_different: bool
         )
     if differences:
         warnings.warn(f"the training continues with {differences}", stacklevel=2)
+
+
+def _is_registered(name: str) -> bool:
+    return any(entry.name == name for entry in Registry().list())
+
+
+def _other_length(directory: Path, stored: TrainOptions, options: TrainOptions) -> str:
+    began_with, schedule = stored.max_epochs, options.optimizer.schedule
+    return (
+        f"max_epochs is {options.max_epochs}, and the training in {directory} began with {began_with}: "
+        f"schedule {schedule} takes the learning rate down over all epochs, so that it would have been another one at "
+        f"every step. Put {began_with} back to resume it, start over with --replace, or train on from the "
+        f"finished model under another `name` with `init_from: {options.name}`. A training "
+        "with `schedule: one-cycle` and `cycle_epochs` can have more epochs"
+    )

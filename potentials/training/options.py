@@ -128,6 +128,11 @@ class OptimizerOptions(Options):
         "at step t it is at most (1 + t)/(10 + t)",
     )
 
+    @property
+    def spans_training(self) -> bool:
+        """True if the learning rate at every step depends on `max_epochs`."""
+        return self.schedule != "one-cycle" or self.cycle_epochs is None
+
     @model_validator(mode="after")
     def _rates_in_order(self) -> OptimizerOptions:
         low, final = self.minimum_learning_rate, self.final_learning_rate

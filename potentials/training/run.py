@@ -104,8 +104,8 @@ def prepare(
     allow_different: bool = False,
 ) -> Start:
     """Read the data, build the model, and refuse what cannot be trained."""
-    Registry().check_free(options.name, replace)
     check_directory(options, resume, replace, allow_different)
+    Registry().check_free(options.name, replace)
     accelerator(options.device)
     lineage = Lineage.of_parent(options.init_from)
     data = read_data(options, options.training_directory / SPLIT if resume else None, lineage)
