@@ -45,6 +45,15 @@ PLAIN_WORDS = {
 
 OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
+NO_NUMBER = {"int_parsing", "float_parsing"}
+
+#: What is wrong with a text that looks like a number.
+NUMBER_HINTS = {
+    r"\s*[-+]?\d[\d.]*(,\d+)+([eE][-+]?\d+)?\s*": "decimals follow a point, and thousands have no comma",
+    r"\s*[\u2010-\u2015\u2212]\s*[\d.,]+.*": "a minus sign is written as a hyphen, -1",
+    r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*[^\d\s.,]+": "give the number alone, without a unit",
+}
+
 #: What helps where YAML's own words do not.
 YAML_HINTS = {
     r"'\t'": "indent with spaces, not tabs",
@@ -267,12 +276,19 @@ def _complaint(item: Mapping, path: Steps, model: type[BaseModel], depth: int) -
         return PLAIN_WORDS[item["type"]]
     allowed = item["msg"].partition(", unable to parse")[0]
     allowed = re.sub(r"^\w+ should", "should", allowed).removeprefix("Value error, ")  # "Input should be ..."
+    if item["type"] in NO_NUMBER:
+        return allowed + _number_hint(str(item["input"]))
     return allowed + (_unit_hint(item, path, field) if item["type"] in OUT_OF_BOUNDS else "")
 
 
 def _empty(name: str, field: FieldInfo, is_there: bool) -> str:
     meaning = f" ({field.description})" if field.description else ""
     return f"key {name!r} is {'empty, and it is required' if is_there else 'missing'}{meaning}"
+
+
+def _number_hint(text: str) -> str:
+    """What is wrong with a text that looks like a number."""
+    return next((f": {hint}" for pattern, hint in NUMBER_HINTS.items() if re.fullmatch(pattern, text)), "")
 
 
 def _unit_hint(item: Mapping, path: Steps, field: FieldInfo | None) -> str:

@@ -218,6 +218,13 @@ def test_names_with_dots_that_are_there_take_options():
         (["--stop.wall_time_h", "--quiet"], "--stop.wall_time_h has no value"),
         (["--stop.wall_time_h", "1", "--stop.wall-time-h", "2"], "--stop.wall-time-h is given twice"),
         (["--steps", "1", "--steps=2"], "--steps is given twice"),
+        (["--timestep_fs", "0,5"], "valid number: decimals follow a point, and thousands have no comma"),
+        (["--steps", "10,000"], "valid integer: decimals follow a point"),
+        (["--steps", "\u22125"], "valid integer: a minus sign is written as a hyphen"),
+        (["--temperature_K", "300 K"], "valid number: give the number alone, without a unit"),
+        (["--temperature_K", "many"], "'many', but should be a valid number"),
+        (["\u2013steps", "5"], "cannot understand '\u2013steps': options begin with two hyphens, --steps"),
+        (["-steps", "5"], "cannot understand '-steps': options begin with two hyphens, --steps"),
         (["--overwite"], "run has no option --overwite; did you mean --overwrite?"),
     ],
 )  # fmt: skip
@@ -272,6 +279,29 @@ def test_no_value_is_lost_without_a_word(app, arguments, name, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.xyz").write_text("1\n\nH 0 0 0\n")
     assert f"{name} is given twice" in says(app, *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "m", "ethanol", "--directory", "notes.txt"],
+        ["map", "m", "x.xyz", "--directory", "notes.txt/maps"],
+        ["check", "ase.calculators.emt:EMT", "--json", "notes.txt/check.json"],
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
+    arguments, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("notes.txt", "x.xyz"):
+        (tmp_path / name).write_text("1\n\nH 0 0 0\n")
+    assert "notes.txt is a file): choose another folder" in says(ml, *arguments)
+    assert "notes.txt is a file, and a run directory is expected" in says(md, "resume", "notes.txt")
+    assert "notes.txt is a file): choose" in says(md, "compare", "a", "b", "-o", "notes.txt")
+
+
+def test_reader_options_without_data_are_refused():
+    assert "--energy-unit is an option of a dataset's reader" in says(ml, "eval", "m", "--energy-unit", "eV")
 
 
 def every_command():

@@ -40,18 +40,20 @@ class Command(TyperCommand):
     def _divided(self, ctx: typer.Context, args: list[str]) -> tuple[list[str], list[str]]:
         """Arguments and options of the command, and what else there is, in the order given."""
         with_value = {name: _takes_value(one) for one in self.get_params(ctx) for name in _names(one)}
+        short = {name[1] for name in with_value if len(name) == 2}
         n_arguments = sum(one.param_type_name == "argument" for one in self.get_params(ctx))
         own, others, rest = [], [], list(args)
         while rest:
             token = rest.pop(0)
             name, equals, _ = token.partition("=")
-            is_option = token.startswith("--") and len(token) > 2
-            is_own = name in with_value or (not is_option and (token.startswith("-") or n_arguments > 0))
-            chosen = own if is_own else others
+            is_known = name in with_value or (token.startswith("-") and set(token[1:]) <= short)
+            is_argument = not token.startswith("-") and n_arguments > 0
+            chosen = own if is_known or is_argument else others
             chosen.append(token)
-            if is_option and not equals and rest and with_value.get(name, not rest[0].startswith("--")):
+            next_is_value = bool(rest) and token.startswith("--") and not rest[0].startswith("--")
+            if not equals and rest and with_value.get(name, next_is_value):
                 chosen.append(rest.pop(0))
-            n_arguments -= is_own and not token.startswith("-")
+            n_arguments -= is_argument
         self._refuse_misspelled(others, list(with_value), n_arguments)
         return own, others
 

@@ -14,10 +14,12 @@ from asecalc_ml import __version__
 from asecalc_ml.cli.app import given_twice
 from asecalc_ml.config import parse_value, read_yaml
 from asecalc_ml.errors import ConfigError
+from asecalc_ml.files import obstacle
 from asecalc_ml.local_modules import search_also
 from asecalc_ml.nearest import nearest_name
 from asecalc_ml.nested_options import put_all
 
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212-"  # hyphens, dashes and a minus sign
 OPEN = {"allow_extra_args": True}  # context settings of such a command
 
 
@@ -99,6 +101,9 @@ def given_options(arguments: list[str]) -> dict[str, Any]:
     found, rest = {}, list(arguments)
     while rest:
         name, equals, text = rest.pop(0).partition("=")
+        if re.fullmatch(rf"[{DASHES}]+[A-Za-z]\S+", name) and not name.startswith("--"):
+            meant = f"--{name.strip(DASHES)}"
+            raise ConfigError(f"cannot understand {name!r}: options begin with two hyphens, {meant}")
         if not re.fullmatch(r"--[^.\s-][^.]*(\.[^.]+)*", name):
             raise ConfigError(
                 f"cannot understand {name!r}: options of the file are given as `--key value`, and several "
@@ -122,6 +127,17 @@ def _spelled(name: str, value: Any) -> str:
     is_name = isinstance(value, Mapping)
     parts = [first.replace("-", "_"), *middle, last if is_name else last.replace("-", "_")]
     return ".".join(filter(None, parts))
+
+
+def check_folder(directory: Path | None) -> None:
+    """Refuse a folder that results cannot be written to, before they are computed.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if directory is not None and (why := obstacle(directory)):
+        raise ConfigError(f"cannot write to {directory} ({why}): choose another folder, or mend permissions")
 
 
 def several(values: list[str] | None) -> list[str] | None:

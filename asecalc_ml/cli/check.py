@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asecalc_ml.cli.arguments import Quiet, override, several
+from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
 
 FAILED = 1
 
@@ -41,6 +41,7 @@ def check(
     from asecalc_ml.structures import load_structure
 
     spec = {target: override({}, context.args)}
+    check_folder(json_file and json_file.parent)
     structure = None if atoms is None else load_structure(atoms)
     effort = Effort(memory_calls=memory_calls)
     report = check_calculator(spec, structure, only=several(only), effort=effort, quiet=quiet)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asecalc_ml.cli.arguments import Quiet
+from asecalc_ml.cli.arguments import Quiet, check_folder
 
 Directories = Annotated[list[Path], typer.Argument(help="Run directories; the first is the reference.")]
 Patterns = Annotated[
@@ -31,6 +31,7 @@ def compare(
     Writes a page with a figure for each pattern, radial distributions and vibrational densities of states as
     far as the runs have them, and tables of distances with 95 % intervals.
     """
+    check_folder(output)
     from asecalc_ml.analysis.compare import compare as compared
     from asecalc_ml.analysis.comparison_page import write_page
 

@@ -9,7 +9,7 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.analysis.maps.options import MapOptions
-from asecalc_ml.cli.arguments import Quiet, override
+from asecalc_ml.cli.arguments import Quiet, check_folder, override
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
 from asecalc_ml.errors import ConfigError
@@ -41,6 +41,7 @@ def draw_map(
     named = _several(sources)
     own, further = split_off_reader(context.args, MapOptions, named)
     options = config.parse_options(override({}, own), MapOptions)
+    check_folder(directory)
     structures = {source: select_frames(read_structures(source, further), frames) for source in named}
     from asecalc_ml.analysis.maps import draw_map as draw
 

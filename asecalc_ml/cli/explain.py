@@ -9,7 +9,7 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.cli.arguments import Quiet, override, several
+from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
 
@@ -59,6 +59,7 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     own, further = split_off_reader(context.args, RelevanceOptions, [atoms])
     data = override({key: value for key, value in given.items() if value is not None}, own)
     options = config.parse_options(data, RelevanceOptions)
+    check_folder(directory)
     show_messages(quiet)
     from asecalc_ml.analysis.relevance import chemiscope_file
     from asecalc_ml.analysis.relevance import explain as find_relevance

@@ -95,6 +95,8 @@ class RunReader:
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
         if not (self.directory / PROTOCOL).is_file():
+            if self.directory.is_file():
+                raise RunError(f"{self.directory} is a file, and a run directory is expected")
             what = "no run" if self.directory.is_dir() else "no directory"
             raise RunError(f"{self.directory}: {what} there ({PROTOCOL} is missing)")
 

@@ -144,8 +144,8 @@ def _other_length(directory: Path, stored: TrainOptions, options: TrainOptions) 
     began_with, schedule = stored.max_epochs, options.optimizer.schedule
     return (
         f"max_epochs is {options.max_epochs}, and the training in {directory} began with {began_with}: "
-        f"schedule {schedule} takes the learning rate down over all epochs, so that it would have been another one at "
-        f"every step. Put {began_with} back to resume it, start over with --replace, or train on from the "
-        f"finished model under another `name` with `init_from: {options.name}`. A training "
-        "with `schedule: one-cycle` and `cycle_epochs` can have more epochs"
+        f"schedule {schedule} takes the learning rate down over all epochs, so that it would have been "
+        f"another one at every step. Put {began_with} back to resume it, start over with --replace, or train "
+        f"on from the finished model under another `name` with `init_from: {options.name}`. A training with "
+        "`schedule: one-cycle` and `cycle_epochs` can have more epochs"
     )
