@@ -146,7 +146,10 @@ def test_unknown_key_deeper_down(tmp_path):
     ("line", "message"),
     [
         ("timestep_fs: fast", "'timestep_fs' is 'fast', but should be a valid number"),
-        ("timestep_fs: 0.5 fs", "'timestep_fs' is '0.5 fs', but should be a valid number"),
+        (
+            "timestep_fs: 0.5 fs",
+            "'timestep_fs' is '0.5 fs', but should be a valid number: give the number alone, without a unit",
+        ),
         ("timestep_fs: -1", "'timestep_fs' is -1, but should be greater than 0: the unit is fs"),
         ("timestep_fs: .nan", "'timestep_fs' is nan, but should be a finite number"),
         ("timestep_fs:", "'timestep_fs' is empty, but should be a valid number"),

@@ -285,7 +285,9 @@ def test_a_campaign_that_has_begun_is_valid(file, tmp_path):
     path = file(base=base, grid={"seed": [0, 1]})
     NVE(**{**base, "seed": 1}).run(directory=tmp_path / "runs" / "job" / "seed=1", quiet=True)
     assert "a campaign of 2 runs, 1 of which have begun" in invoke(md, "validate", path).stdout
-    other = file("job.yaml", base={**base, "steps": 3}, grid={"seed": [0, 1]})
+    longer = file("job.yaml", base={**base, "steps": 3}, grid={"seed": [0, 1]})
+    assert "a campaign of 2 runs, 1 of which have begun" in invoke(md, "validate", longer).stdout
+    other = file("job.yaml", base={**base, "steps": 1}, grid={"seed": [0, 1]})
     assert "holds a run with other options" in says(md, "validate", other)
 
 
