@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table, Verdict
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Status, Table, Verdict
 from asecalc_ml.analysis.numbers import percent, with_error
 from asecalc_ml.analysis.training_domain import TrainingDistribution
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import Histogram, SlicedCounts
+
+BY_WEIGHT: list[Status] = ["passed", "unclear", "failed"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from asecalc_ml.rundir import RunReader
-
-OUTSIDE_LIMIT = 0.01  # of the values may lie where training saw none: the tails of any finite sample
 
 
 class Average(Record):
@@ -127,12 +127,9 @@ class DistributionResult(Result):
         compared = [one for one in self.patterns if one.training is not None]
         if not compared:
             return []
-        worst = max(compared, key=lambda one: one.training.values_outside)
-        inside = worst.training.values_outside <= OUTSIDE_LIMIT
         check = f"{self.quantity}s stayed inside the training data"
-        return [
-            Verdict(check=check, status="passed" if inside else "failed", text=self._outside_text(compared))
-        ]
+        status = max((one.training.status for one in compared), key=BY_WEIGHT.index)
+        return [Verdict(check=check, status=status, text=self._outside_text(compared))]
 
     def _outside_text(self, compared: list[PatternDistribution]) -> str:
         unknown = [one.pattern for one in self.patterns if one.training is None]
@@ -144,11 +141,12 @@ class DistributionResult(Result):
             return f"{patterns}: no value outside what training saw ({source}){more}"
         parts = [
             f"{one.pattern} in {percent(one.training.frames_outside)} of frames, "
-            f"{percent(one.training.values_outside)} of values"
+            f"{percent(one.training.values_outside)} of values (at most "
+            f"{percent(one.training.allowed_outside)} by chance, with {one.training.histogram.total:,} "
+            "training values)"
             for one in beyond
         ]
-        allowed = f"at most {percent(OUTSIDE_LIMIT)} of values may be"
-        return f"outside what training saw ({source}): {'; '.join(parts)}; {allowed}{more}"
+        return f"outside what training saw ({source}): {'; '.join(parts)}{more}"
 
     def panels(self) -> list[Panel]:
         """One figure for each pattern."""

@@ -130,26 +130,13 @@ class ScanData:
 
     def _ranges(self, seen: Histogram) -> list[tuple[float, float]]:
         """Where training data are; of dihedrals in every turn that the scan goes through."""
-        ranges = occupied(seen)
+        ranges = seen.ranges()
         if self.about["kind"] != "dihedral":
             return ranges
         low, high = self.values.min(), self.values.max()
         turns = range(math.floor((low - 180) / 360), math.ceil((high + 180) / 360) + 1)
         turned = [(a + 360 * turn, b + 360 * turn) for turn in turns for a, b in ranges]
         return [(float(max(a, low)), float(min(b, high))) for a, b in turned if a < high and b > low]
-
-
-def occupied(histogram: Histogram) -> list[tuple[float, float]]:
-    """Ranges of neighboring bins that hold samples.
-
-    Examples
-    --------
-    >>> occupied(Histogram(width=1.0, start=2, counts=[1, 4, 0, 2], mean=3.0, std=1.0))
-    [(2.0, 4.0), (5.0, 6.0)]
-    """
-    edges, filled = histogram.edges, np.array([0, *histogram.counts, 0]) > 0
-    changes = np.flatnonzero(filled[1:] != filled[:-1])
-    return [(float(edges[a]), float(edges[b])) for a, b in changes.reshape(-1, 2)]
 
 
 def _raw(table: dict[str, np.ndarray], calculator: int, n_points: int) -> Raw:

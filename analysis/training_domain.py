@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Record
+from asecalc_ml.analysis.base import Record, Status
 from asecalc_ml.analysis.distances import histogram_distance
 from asecalc_ml.histogram import Histogram, SlicedCounts
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+OUTSIDE_LIMIT = 0.01  # of the values may be outside: the tails of a long run
+CHANCE = (
+    7.0  # a part p of a distribution holds none of N values of it with probability exp(-pN): 0.1 % at 7/N
+)
+MOST_ALLOWED = 0.1  # of the values; training data that leave more than this to chance decide nothing
 
 
 class TrainingDistribution(Record):
@@ -21,9 +28,23 @@ class TrainingDistribution(Record):
     dataset: str = Field(description="name of the training data")
     temperature: str = Field(description="temperature of its sampling, with unit; 'unknown temperature'")
     histogram: Histogram = Field(description="training data, in the unit of the run's distribution")
-    values_outside: float = Field(description="fraction of the run's values in bins without a training value")
+    values_outside: float = Field(
+        description="fraction of the run's values that the training data do not cover"
+    )
     frames_outside: float = Field(description="fraction of the run's frames with at least one such value")
     distance: float = Field(description="Wasserstein distance to the run's distribution, in its unit")
+
+    @property
+    def allowed_outside(self) -> float:
+        """Largest fraction of values outside that a run of the training data's own distribution has."""
+        return OUTSIDE_LIMIT + CHANCE / self.histogram.total
+
+    @property
+    def status(self) -> Status:
+        """Whether the run stayed inside; unclear where the training values are too few to tell."""
+        if self.values_outside > self.allowed_outside:
+            return "failed"
+        return "passed" if self.values_outside <= MOST_ALLOWED else "unclear"
 
 
 class TrainingDomain:

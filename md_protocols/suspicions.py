@@ -83,11 +83,11 @@ class OutsideDomain(Sign):
 
 
 class _Widened:
-    """Intervals of a histogram's occupied bins, each a margin longer at both ends."""
+    """Ranges that a histogram covers, each a margin longer at both ends."""
 
     def __init__(self, histogram: Histogram, margin: float):
-        edges, occupied = histogram.edges, np.array(histogram.counts) > 0
-        self._low, self._high = edges[:-1][occupied] - margin, edges[1:][occupied] + margin
+        low, high = np.array(histogram.ranges()).T
+        self._low, self._high = low - margin, high + margin
 
     @property
     def highest(self) -> float:

@@ -159,6 +159,38 @@ def test_distance_to_the_training_data():
     assert result.verdicts()[0].status == "passed"
 
 
+@pytest.mark.parametrize(
+    ("n_training", "shift", "status"),
+    [
+        (250, 0.0, "passed"),
+        (250, 0.0055, "passed"),
+        (250, 0.34, "failed"),
+        (250, 0.2, "failed"),
+        (20, 0.34, "failed"),
+    ],
+)
+def test_a_cold_run_in_a_sparse_histogram_stays_inside(n_training, shift, status):
+    """All its values may lie in one empty bin of the training data without being outside."""
+    seen = Histogram.from_samples(np.random.default_rng(1).normal(1.1, 0.03, n_training), width=0.001)
+    lengths = 1.1 + shift + 1e-4 * np.random.default_rng(0).normal(size=400)
+    positions = np.zeros((400, 2, 3))
+    positions[:, 1, 2] = lengths
+    run = MemoryRun(two_frames_of_n2().atoms, positions, model_card=card(seen))
+    (verdict,) = BondLengths().run(run).verdicts()
+    assert verdict.status == status, verdict.text
+
+
+def test_too_few_training_values_decide_nothing():
+    seen = Histogram.from_samples(np.linspace(1.09, 1.13, 20), width=0.001)
+    lengths = np.where(np.arange(100) < 25, 1.3, 1.1)
+    positions = np.zeros((100, 2, 3))
+    positions[:, 1, 2] = lengths
+    run = MemoryRun(two_frames_of_n2().atoms, positions, model_card=card(seen))
+    (verdict,) = BondLengths().run(run).verdicts()
+    assert verdict.status == "unclear"
+    assert "25 % of values (at most 36 % by chance, with 20 training values)" in verdict.text
+
+
 def test_no_verdict_without_a_card():
     assert BondLengths().run(two_frames_of_n2()).verdicts() == []
 

@@ -79,6 +79,84 @@ def test_a_gap_is_not_covered():
     assert histogram.covers(values).tolist() == [[True, False], [True, False], [False, False]]
 
 
+def test_an_empty_bin_among_few_samples_is_covered():
+    """250 values of an angle leave bins of one degree empty; a colder run may lie in one of them."""
+    values = np.random.default_rng(0).normal(110, 12, 250)
+    histogram = Histogram.from_samples(values, 1.0)
+    inside = np.arange(100, 120) + 0.5
+    empty = ~np.isin(
+        np.floor(np.arange(histogram.start, histogram.start + len(histogram.counts))), np.floor(values)
+    )
+    assert empty.any()
+    assert histogram.covers(inside).all()
+    assert not histogram.covers([values.max() + 12, values.min() - 12]).any()
+
+
+DISTRIBUTIONS = {
+    "a stiff angle": lambda rng, n: rng.normal(110, 2, n),
+    "a soft angle": lambda rng, n: rng.normal(110, 12, n),
+    "long tails": lambda rng, n: rng.laplace(110, 4, n),
+    "a skewed bond": lambda rng, n: 100 + rng.gamma(3, 4, n),
+    "all alike": lambda rng, n: rng.uniform(80, 140, n),
+    "two wells": lambda rng, n: rng.normal(0, 10, n) + np.where(rng.random(n) < 0.3, 110, 0),
+    "a rare well": lambda rng, n: rng.normal(0, 10, n) + np.where(rng.random(n) < 0.02, 110, 0),
+    "three wells of a dihedral": lambda rng, n: _one_turn(
+        rng.normal(0, 15, n) + rng.choice([60, 180, 300], n)
+    ),
+}
+
+
+def _one_turn(degrees):
+    return (degrees + 180) % 360 - 180
+
+
+@pytest.mark.parametrize("width", [1.0, 5.0])
+@pytest.mark.parametrize("n_training", [50, 250, 950])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_what_is_drawn_from_the_same_distribution_is_covered(name, n_training, width):
+    """At least 99 % of all runs have no more values outside than is allowed."""
+    from asecalc_ml.analysis.training_domain import CHANCE, OUTSIDE_LIMIT
+
+    rng, draw = np.random.default_rng(0), DISTRIBUTIONS[name]
+    period = 360.0 if "dihedral" in name else None
+    seen = [Histogram.from_samples(draw(rng, n_training), width, period) for _ in range(200)]
+    outside = np.array([1 - one.covers(draw(rng, 2000)).mean() for one in seen])
+    assert np.mean(outside > OUTSIDE_LIMIT + CHANCE / n_training) <= 0.01
+    assert outside.mean() <= 1 / n_training + 0.01
+
+
+@given(st.integers(0, 10_000), st.sampled_from([100, 250, 950, 5000]), st.floats(-180, 180))
+def test_what_lies_apart_is_not_covered(seed, n_training, turned):
+    """The empty middle between two wells, wherever the circle is cut, and a bond stretched by 30 %."""
+    rng = np.random.default_rng(seed)
+    wells = rng.normal(0, 12, n_training) + rng.choice([0, 180], n_training)
+    histogram = Histogram.from_samples(_one_turn(wells + turned), 5.0, 360.0)
+    assert not histogram.covers(_one_turn(np.array([-90, 90]) + turned)).any()
+    assert histogram.covers(_one_turn(np.array([0, 180]) + turned)).all()
+    bond = Histogram.from_samples(rng.normal(1.43, 0.03, n_training), 0.02)
+    assert not bond.covers(1.3 * rng.normal(1.43, 0.03, 100)).any()
+
+
+@given(angles)
+def test_ranges_are_where_values_are_covered(values):
+    for histogram in (Histogram.from_samples(values, 5.0, 360.0), Histogram.from_samples(values, 5.0)):
+        bins = np.arange(-40, 40) * 5.0 + 2.5
+        bins = _one_turn(bins) if histogram.period else bins
+        within = [any(low <= one < high for low, high in histogram.ranges()) for one in bins]
+        assert histogram.covers(bins).tolist() == within
+
+
+def test_isolated_samples_do_not_stretch_what_is_covered():
+    """One frame of a broken bond among 300 does not make everything up to it known."""
+    values = [*np.random.default_rng(0).normal(1.43, 0.03, 299), 3.0]
+    assert Histogram.from_samples(values, 0.02).covers([1.43, 1.9, 2.5, 3.0]).tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
 def test_widths_must_agree():
     with pytest.raises(ValueError, match="do not add up"):
         Histogram.from_samples([1.0], 0.1) + Histogram.from_samples([1.0], 0.2)

@@ -516,7 +516,9 @@ def with_card(monkeypatch, **histograms: dict[str, Histogram]) -> None:
 
 
 def test_bars_are_those_of_the_card_with_their_gaps(tiny_model, tmp_path, monkeypatch):
-    histogram = Histogram(width=0.1, start=13, counts=[3, 2, 0, 1], mean=1.4, std=0.1)  # 1.3-1.5, 1.6-1.7
+    histogram = Histogram(  # 1.32 to 1.48 and 1.62 to 1.68, each a bin wider
+        width=0.02, start=66, counts=[9] * 8 + [0] * 7 + [9] * 3, mean=1.45, std=0.1
+    )
     with_card(monkeypatch, distances={"C-O bonded": histogram})
     model = {tiny_model: {"compile": "never"}}
     options = {"start": 1.25, "stop": 1.75, "points": 6, "reference": EMT_NAME}
@@ -537,7 +539,9 @@ def test_bars_are_those_of_the_card_with_their_gaps(tiny_model, tmp_path, monkey
 
 
 def test_bars_of_a_dihedral_go_round_the_circle(tiny_model, tmp_path, monkeypatch):
-    histogram = Histogram(width=60, start=-3, counts=[1, 0, 0, 2], mean=0, std=1)  # -180 to -120, 0 to 60
+    histogram = Histogram(  # -160 to -140 and 20 to 40, each a bin wider
+        width=20, start=-8, counts=[9, *[0] * 8, 9], mean=0, std=1, period=360
+    )
     with_card(monkeypatch, dihedrals={"C-C-O-H": histogram})
     options = {"coordinate": "C-C-O-H", "start": 0, "stop": 360, "points": 9}
     result = ScanAnalysis().run(
