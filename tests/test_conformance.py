@@ -13,6 +13,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asecalc_ml.conformance import Effort
 from asecalc_ml.conformance.checks import CHECKS
@@ -97,7 +99,9 @@ def broken(_environment_is_put_back):
 def test_the_honest_one_passes_everything():
     report = check("Honest")
     assert report.failed == []
-    assert [result.name for result in report.results if result.verdict == "n.a."] == ["NVE precision"]
+    assert [result.name for result in report.results if result.verdict == "not applicable"] == [
+        "NVE precision"
+    ]
 
 
 @each_broken
@@ -135,7 +139,7 @@ def test_the_usual_mistakes_of_a_stress_are_named(kind, words):
 
 def test_the_place_of_a_jump_is_told():
     result = check("HardCutoff", ["continuity"])["continuity"]
-    assert result.verdict == "fail"
+    assert result.verdict == "failed"
     # Three atoms: the first or the second of the pair at the cutoff; two molecules: any of their atoms.
     assert result.figure > 1e-4
 
@@ -152,7 +156,7 @@ def test_the_report_goes_through_json():
     found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert found["failed"] == ["stress of bulk"]
     assert not found["passed"]
-    assert [one["verdict"] for one in found["checks"]] == ["fail", "pass", "pass"]
+    assert [one["verdict"] for one in found["checks"]] == ["failed", "passed", "passed"]
     assert found["calculator"]["class"] == "broken_calculators:StressSign"
     assert "stress of bulk" in str(report)
 
@@ -161,11 +165,11 @@ def test_a_calculator_that_raises_fails_that_check_and_the_suite_goes_on(broken)
     names = ["forces", "wrapped", "stress of slab", "isolated atom", "net torque"]
     report = check_calculator(broken.Raising(), molecule("H2O2"), only=names)
     assert {result.name: result.verdict for result in report.results} == {
-        "forces": "pass",
-        "stress of slab": "n.a.",
-        "net torque": "pass",
-        "wrapped": "fail",
-        "isolated atom": "fail",
+        "forces": "passed",
+        "stress of slab": "not applicable",
+        "net torque": "passed",
+        "wrapped": "failed",
+        "isolated atom": "failed",
     }
     assert report["wrapped"].note == "raised RuntimeError: no convergence"
     assert report["isolated atom"].note == "raised ValueError: energy is nan"
@@ -184,7 +188,7 @@ def test_emt_jumps_at_its_cutoff():
     """Its cutoff function is a Fermi function, which is not zero where the list of neighbors ends."""
     dimer = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])
     result = check_calculator(EMT(), dimer, only=["continuity"])["continuity"]
-    assert result.verdict == "fail"
+    assert result.verdict == "failed"
     assert 1e-6 < result.figure < 1e-4
     assert result.unit == "eV"
 
@@ -225,7 +229,26 @@ def test_a_calculator_that_takes_none_of_our_structures(broken):
 
 
 def test_four_points_are_exact_for_a_quartic():
-    assert slope(lambda x: 3 + 2 * x - x**2 + 5 * x**3 + 7 * x**4, 0.5) == pytest.approx(2.0, abs=1e-12)
+    found = slope(lambda x: 3 + 2 * x - x**2 + 5 * x**3 + 7 * x**4, 0.5)
+    assert found.value == pytest.approx(2.0, abs=1e-12)
+    assert found.error < 1e-10
+
+
+@given(st.floats(1.0, 1e4), st.floats(-1, 1), st.sampled_from([0.0, 1e-12, 1e-7]))
+def test_a_slope_lies_within_its_error(steepness, shift, noise):
+    """A nearly sharp step: the largest differences see none of it, the smallest drown in noise."""
+    rng = np.random.default_rng(0)
+
+    def step(x):
+        return (
+            np.tanh(steepness * (x - 0.01 * shift)) + rng.normal(0, noise)
+            if noise
+            else np.tanh(steepness * (x - 0.01 * shift))
+        )
+
+    exact = steepness / np.cosh(min(abs(steepness * 0.01 * shift), 300)) ** 2
+    found = slope(step, 0.02, noise)
+    assert abs(found.value - exact) <= 3 * found.error + 1e-9 * steepness
 
 
 @pytest.mark.parametrize("amplitude", [0.0, 1e-7])

@@ -25,4 +25,4 @@ def batch(subject: Subject) -> Iterator[Measured]:
     if len(found) != len(structures):
         raise ValueError(f"{len(found)} results for {len(structures)} structures")
     for atoms, results in zip(structures, found, strict=True):
-        yield from deviations(results, subject.everything(atoms), subject.bounds, len(atoms))
+        yield from deviations(results, subject.everything(atoms), subject.bounds_of(atoms), len(atoms))

@@ -16,8 +16,7 @@ class Bounds:
     noise_eV_atom : float
         Rounding of the energy, per atom.
     step_A, strain, hessian_step_A : float
-        Steps of finite differences: smaller ones drown in rounding, larger ones meet anharmonicity. Forces
-        change faster than energies where a network has nearly a kink, so the Hessian takes smaller steps.
+        First steps of finite differences, which are halved until they converge or drown in rounding.
     """
 
     energy_eV_atom: float
@@ -32,15 +31,18 @@ class Bounds:
 BOUNDS = {
     # Sums of some thousand terms of 10 eV round at 1e-12 eV, forces at 1e-11 eV/Å: these leave room for
     # 1e-3 of conditioning, and no physics hides below them.
-    "float64": Bounds(1e-9, 1e-7, 1e-8, noise_eV_atom=1e-10, step_A=0.005, strain=0.002, hessian_step_A=3e-4),
+    "float64": Bounds(1e-9, 1e-7, 1e-8, noise_eV_atom=1e-10, step_A=0.01, strain=0.004, hessian_step_A=6e-4),
     # A float32 holds 1 eV to 6e-8; ten of them, added, stay within 1e-6 eV, and the slope over an atom's
     # own length scale, 0.01 Å, within 1e-4 eV/Å.
-    "float32": Bounds(1e-6, 1e-4, 1e-5, noise_eV_atom=1e-6, step_A=0.01, strain=0.005, hessian_step_A=1e-3),
+    "float32": Bounds(1e-6, 1e-4, 1e-5, noise_eV_atom=1e-6, step_A=0.02, strain=0.01, hessian_step_A=2e-3),
 }
 
-#: Forces and stress against finite differences, relative to the largest component: the four-point formula at
-#: these steps is good to 1e-5, and no defect worth the name is smaller than ten times that.
+#: Forces and stress against finite differences, relative to the largest component; the uncertainty of the
+#: differences comes on top. No defect worth the name is smaller.
 SLOPE = 1e-4
+
+#: Largest uncertainty of the differences, in the same unit, that decides: a rounded constant is off by more.
+RESOLVED = 1e-3
 
 #: What the rounding of an energy may add to a difference of two energies, in standard deviations; to a finite
 #: difference, in units of these over the step.

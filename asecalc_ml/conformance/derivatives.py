@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.stress import full_3x3_to_voigt_6_stress
+from ase.stress import voigt_6_to_full_3x3_stress
 
-from asecalc_ml.conformance.bounds import NOISE_FACTOR, SLOPE
+from asecalc_ml.conformance.bounds import NOISE_FACTOR, RESOLVED, SLOPE
 from asecalc_ml.conformance.noise import rounding
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import SEED, strained
@@ -16,34 +19,77 @@ from asecalc_ml.conformance.subject import Subject
 
 MAX_ATOMS = {"molecule": 16, "bulk": 4}  # are displaced, chosen at random
 HESSIAN_ATOMS = 8
+HALVINGS = 13  # of the first step at most
+ENOUGH = SLOPE / 3  # error of the differences, relative to the largest component, at which halving ends
 
 
-def slope(function: Callable[[float], float | np.ndarray], step: float) -> float | np.ndarray:
-    r"""First derivative at zero from four points, with an error of order step⁴.
+class Slope(NamedTuple):
+    """Numerical derivatives, and the uncertainty of each."""
 
-    .. math:: f' = \frac{8 [f(h) - f(-h)] - [f(2h) - f(-2h)]}{12 h}
+    value: np.ndarray
+    error: np.ndarray
+
+
+def slope(
+    function: Callable[[float], float | np.ndarray], step: float, noise: float = 0.0, tolerance: float = 0.0
+) -> Slope:
+    r"""First derivatives at zero from central differences, extrapolated to a step of zero.
+
+    The step is halved until every component is as accurate as wanted, or rounding prevents it to become
+    better. Of all extrapolations the one with the smallest error counts, for each component.
+
+    Parameters
+    ----------
+    function : callable
+        Of an offset; gives one value or an array.
+    step : float
+        The largest one.
+    noise : float
+        Standard deviation of the function's rounding; five of them over the step are part of the error.
+    tolerance : float
+        Error that is small enough.
+
+    Notes
+    -----
+    Source: C. J. F. Ridders, Adv. Eng. Software 4, 75 (1982); error as in W. H. Press et al., *Numerical
+    Recipes*, section 5.7.
     """
-    near, far = function(step) - function(-step), function(2 * step) - function(-2 * step)
-    return (8 * near - far) / (12 * step)
+    row = [_central(function, step)]
+    best = Slope(row[0], np.full_like(row[0], np.inf))
+    for _ in range(HALVINGS):
+        step /= 2
+        rounding = NOISE_FACTOR * noise / step
+        if (best.error <= np.maximum(tolerance, rounding)).all():
+            break
+        above, row = row, [_central(function, step)]
+        for order, coarse in enumerate(above, start=1):
+            row.append(row[-1] + (row[-1] - coarse) / (4**order - 1))
+            error = np.maximum(np.abs(row[-1] - row[-2]), np.abs(row[-1] - coarse)) + rounding
+            better = error < best.error
+            best = Slope(np.where(better, row[-1], best.value), np.where(better, error, best.error))
+    return best
+
+
+def _central(function: Callable[[float], float | np.ndarray], step: float) -> np.ndarray:
+    return np.asarray(function(step) - function(-step), dtype=float) / (2 * step)
 
 
 def forces(subject: Subject) -> Iterator[Measured]:
     """Of the molecule, and of the bulk where there is one."""
     for atoms, (what, most) in zip(subject.bodies(), MAX_ATOMS.items(), strict=False):
         chosen = _chosen(atoms, most)
-        numerical = -np.array([[_force_slope(subject, atoms, i, k) for k in range(3)] for i in chosen])
-        found = np.asarray(subject.evaluate(atoms)["forces"])[chosen]
-        yield _relative(found, numerical, subject.noise_of(atoms) / subject.bounds.step_A, what)
+        found = np.asarray(subject.evaluate(atoms)["forces"], float)[chosen]
+        yield from _decided(subject, partial(_forces, atoms, chosen, found, what))
 
 
 def stress_of_bulk(subject: Subject) -> Iterator[Measured]:
     """Strain derivative per volume, in a cell periodic in three directions."""
-    yield _stress(subject, subject.bulk)
+    yield from _stress(subject, subject.bulk)
 
 
 def stress_of_slab(subject: Subject) -> Iterator[Measured]:
     """The same with two periodic directions and ASE's volume."""
-    yield _stress(subject, subject.slab)
+    yield from _stress(subject, subject.slab)
 
 
 def hessian(subject: Subject) -> Iterator[Measured]:
@@ -51,43 +97,87 @@ def hessian(subject: Subject) -> Iterator[Measured]:
 
     Where the calculator gives second derivatives itself, they are compared with those slopes.
     """
-    atoms, step = subject.molecule, subject.bounds.hessian_step_A
+    atoms = subject.molecule
     chosen = _chosen(atoms, HESSIAN_ATOMS)
-
-    def forces_of(moved: Atoms) -> np.ndarray:
-        return np.asarray(subject.evaluate(moved)["forces"], float)[chosen].ravel()
-
-    indices = [(i, k) for i in chosen for k in range(3)]
-    rows = [slope(lambda x, index=index: forces_of(_moved(atoms, index, x)), step) for index in indices]
-    noise = rounding(forces_of, atoms) / step
-    yield _relative(np.array(rows), np.transpose(rows), noise, "")
+    own = None
     if hasattr(subject.calculator, "get_hessian"):
-        own = np.asarray(subject.calculator.get_hessian(atoms)).reshape(3 * len(atoms), -1)
         of_chosen = (3 * chosen[:, None] + np.arange(3)).ravel()
-        yield _relative(own[np.ix_(of_chosen, of_chosen)], -np.array(rows), noise, "get_hessian")
+        whole = np.asarray(subject.calculator.get_hessian(atoms)).reshape(3 * len(atoms), -1)
+        own = whole[np.ix_(of_chosen, of_chosen)]
+    yield from _decided(subject, partial(_hessian, atoms, chosen, own))
 
 
-def _stress(subject: Subject, atoms: Atoms) -> Measured:
-    subject.need("stress")
-    step, volume = subject.bounds.strain, atoms.get_volume()
-    numerical = np.zeros((3, 3))
-    for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
-        unit = np.zeros((3, 3))
-        unit[a, b] += 0.5
-        unit[b, a] += 0.5
-        numerical[a, b] = numerical[b, a] = slope(
-            lambda x, unit=unit: subject.energy(strained(atoms, x * unit)), step
+def _decided(subject: Subject, compare: Callable[[Subject], list[Measured]]) -> list[Measured]:
+    """Comparisons with differences, in float64 where those of float32 decide nothing and it can be had."""
+    measured = compare(subject)
+    if all(one.verdict != "undecided" for one in measured) or subject.double is None:
+        return measured
+    return [
+        replace(one, note=f"{one.note} against differences in float64".strip())
+        for one in compare(subject.double)
+    ]
+
+
+def _forces(
+    atoms: Atoms, chosen: np.ndarray, found: np.ndarray, what: str, reference: Subject
+) -> list[Measured]:
+    noise, tolerance = reference.noise_of(atoms), ENOUGH * np.abs(found).max()
+    slopes = [
+        slope(
+            lambda x, index=(i, k): reference.energy(_moved(atoms, index, x)),
+            reference.bounds.step_A,
+            noise,
+            tolerance,
         )
-    expected = full_3x3_to_voigt_6_stress(numerical / volume)
+        for i in chosen
+        for k in range(3)
+    ]
+    values, errors = (np.reshape(part, found.shape) for part in zip(*slopes, strict=True))
+    return [_relative(found, Slope(-values, errors), what)]
+
+
+def _hessian(atoms: Atoms, chosen: np.ndarray, own: np.ndarray | None, reference: Subject) -> list[Measured]:
+    rows = _slopes_of_forces(atoms, chosen, reference)
+    measured = [_relative(rows.value, Slope(rows.value.T, rows.error + rows.error.T), "")]
+    if own is not None:
+        measured.append(_relative(own, Slope(-rows.value, rows.error), "get_hessian"))
+    return measured
+
+
+def _slopes_of_forces(atoms: Atoms, chosen: np.ndarray, reference: Subject) -> Slope:
+    def forces_of(moved: Atoms) -> np.ndarray:
+        return np.asarray(reference.evaluate(moved)["forces"], float)[chosen].ravel()
+
+    noise, step, tolerance = rounding(forces_of, atoms), reference.bounds.hessian_step_A, 0.0
+    rows = []
+    for index in ((i, k) for i in chosen for k in range(3)):
+        rows.append(slope(lambda x, index=index: forces_of(_moved(atoms, index, x)), step, noise, tolerance))
+        tolerance = max(tolerance, ENOUGH * float(np.abs(rows[-1].value).max()))
+    return Slope(*(np.array(part) for part in zip(*rows, strict=True)))
+
+
+def _stress(subject: Subject, atoms: Atoms) -> list[Measured]:
+    subject.need("stress")
     found = np.asarray(subject.evaluate(atoms, "stress")["stress"], float)
     if found.shape != (6,):
         raise ValueError(f"stress has shape {found.shape}, not (6,)")
-    measured = _relative(found, expected, subject.noise_of(atoms) / step / volume, "")
-    return measured if measured.passed else _explained(measured, found, expected)
+    return _decided(subject, partial(_compared_stress, atoms, found))
 
 
-def _force_slope(subject: Subject, atoms: Atoms, i: int, k: int) -> float:
-    return slope(lambda x: subject.energy(_moved(atoms, (i, k), x)), subject.bounds.step_A)
+def _compared_stress(atoms: Atoms, found: np.ndarray, reference: Subject) -> list[Measured]:
+    volume, noise = atoms.get_volume(), reference.noise_of(atoms)
+    slopes = [
+        slope(
+            lambda x, unit=unit: reference.energy(strained(atoms, x * unit)),
+            reference.bounds.strain,
+            noise,
+            ENOUGH * np.abs(found).max() * volume,
+        )
+        for unit in (voigt_6_to_full_3x3_stress(row) for row in np.diag([1, 1, 1, 0.5, 0.5, 0.5]))
+    ]
+    values, errors = (np.array(part) / volume for part in zip(*slopes, strict=True))
+    measured = _relative(found, Slope(values, errors), "")
+    return [_explained(measured, found, values) if measured.verdict == "failed" else measured]
 
 
 def _moved(atoms: Atoms, index: tuple[int, int], offset: float) -> Atoms:
@@ -100,16 +190,19 @@ def _chosen(atoms: Atoms, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(SEED).permutation(len(atoms))[:most])
 
 
-def _relative(found: np.ndarray, expected: np.ndarray, rounding: float, note: str) -> Measured:
-    """Deviation relative to the largest component; the bound leaves room for the energy's rounding."""
-    scale = float(np.abs(expected).max())
-    if scale <= NOISE_FACTOR * rounding:
-        deviation = float(np.abs(found - expected).max())
-        return Measured(
-            deviation, NOISE_FACTOR * rounding, "absolute", f"{note} nothing but rounding".strip()
-        )
-    bound = SLOPE + NOISE_FACTOR * rounding / scale
-    return Measured(float(np.abs(found - expected).max()) / scale, bound, "relative", note)
+def _relative(found: np.ndarray, expected: Slope, note: str) -> Measured:
+    """Worst deviation relative to the largest component; the bound leaves room for the slopes' errors."""
+    scale, largest_error = float(np.abs(expected.value).max()), float(expected.error.max())
+    relative = scale > largest_error
+    unit = scale if relative else 1.0
+    deviations, bounds = np.abs(found - expected.value) / unit, SLOPE * relative + expected.error / unit
+    worst = np.unravel_index(np.argmax(deviations - bounds), deviations.shape)
+    notes = [note] * bool(note) + ["nothing but rounding"] * (not relative)
+    decided = largest_error <= RESOLVED * max(scale, 1.0)
+    if not decided:
+        notes.append(f"the differences are uncertain by {largest_error / unit:.1e}")
+    figures = float(deviations[worst]), float(bounds[worst])
+    return Measured(*figures, "relative" if relative else "absolute", " ".join(notes), decided)
 
 
 def _explained(measured: Measured, found: np.ndarray, expected: np.ndarray) -> Measured:
@@ -128,4 +221,4 @@ def _explained(measured: Measured, found: np.ndarray, expected: np.ndarray) -> M
     parallel = np.allclose(found, factor * expected, atol=1e-2 * np.abs(found).max())
     if not close and parallel and abs(factor - 1) > 0.01:
         close = [f"{factor:.4g} times what it should be (volume or unit?)"]
-    return Measured(measured.figure, measured.bound, measured.unit, close[0].strip() if close else "")
+    return replace(measured, note=close[0].strip() if close else "")

@@ -60,7 +60,7 @@ def extensivity(subject: Subject) -> Iterator[Measured]:
     """
     near, far = (list(_excess(subject, factor * FAR_A)) for factor in (1, 2))
     for here, further in zip(near, far, strict=True):
-        falls = not here.passed and further.figure < here.figure / 2
+        falls = here.verdict == "failed" and further.figure < here.figure / 2
         yield Measured(here.figure, None, here.unit, "falls with the distance") if falls else here
 
 

@@ -40,7 +40,7 @@ def supercell(subject: Subject) -> Iterator[Measured]:
         repeated = atoms * tuple(repeats)
         repeated.info = dict(atoms.info)
         double = subject.everything(repeated)
-        bounds, where = subject.bounds, f"along {'abc'[axis]}"
+        bounds, where = subject.bounds_of(atoms), f"along {'abc'[axis]}"
         limit = bounds.energy_eV_atom * (1 if subject.dtype == "float64" else n_atoms)
         yield Measured(abs(double["energy"] / 2 - single["energy"]), limit, "eV", where)
         expected = np.concatenate([single["forces"]] * 2)
@@ -59,9 +59,9 @@ def slab_height(subject: Subject) -> Iterator[Measured]:
         other = atoms.copy()
         other.cell[2] *= factor
         found = subject.evaluate(other)
-        yield from deviations(found, expected, subject.bounds, len(atoms), f"c times {factor:g}")
+        yield from deviations(found, expected, subject.bounds_of(atoms), len(atoms), f"c times {factor:g}")
 
 
 def _same(subject: Subject, first: Atoms, second: Atoms) -> Iterator[Measured]:
     before, after = subject.everything(first), subject.everything(second)
-    yield from deviations(after, before, subject.bounds, len(first))
+    yield from deviations(after, before, subject.bounds_of(first), len(first))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from asecalc_ml.conformance.subject import Subject
 
-Verdict = Literal["pass", "fail", "n.a."]
+Verdict = Literal["passed", "failed", "undecided", "not applicable"]
 
 
 class NotApplicableError(Exception):
@@ -29,17 +29,22 @@ class Measured:
     unit : str
     note : str
         What was measured, or what the figure hints at.
+    decided : bool
+        False where the figure is known so badly that a defect could hide within the bound.
     """
 
     figure: float
     bound: float | None
     unit: str
     note: str = ""
+    decided: bool = True
 
     @property
-    def passed(self) -> bool:
-        """NaN does not pass."""
-        return self.bound is None or self.figure <= self.bound
+    def verdict(self) -> Verdict:
+        """Failed where the figure is NaN or beyond its bound."""
+        if self.bound is not None and not self.figure <= self.bound:
+            return "failed"
+        return "passed" if self.decided else "undecided"
 
     @property
     def badness(self) -> float:
@@ -109,11 +114,20 @@ class Report:
     @property
     def failed(self) -> list[str]:
         """Names of the checks that failed."""
-        return [result.name for result in self.results if result.verdict == "fail"]
+        return self._with("failed")
+
+    @property
+    def undecided(self) -> list[str]:
+        """Names of the checks that could not be decided; their notes say why."""
+        return self._with("undecided")
 
     @property
     def passed(self) -> bool:
-        return not self.failed
+        """Whether every check that applies passed."""
+        return not self.failed and not self.undecided
+
+    def _with(self, verdict: Verdict) -> list[str]:
+        return [result.name for result in self.results if result.verdict == verdict]
 
     def __getitem__(self, name: str) -> CheckResult:
         return next(result for result in self.results if result.name == name)
@@ -125,7 +139,8 @@ class Report:
             for result in self.results
         ]
         head = {key: getattr(self, key) for key in ("calculator", "structure", "dtype", "noise_eV")}
-        return {**head, "passed": self.passed, "failed": self.failed, "checks": checks}
+        outcome = {key: getattr(self, key) for key in ("passed", "failed", "undecided")}
+        return {**head, **outcome, "checks": checks}
 
     def __str__(self) -> str:
         from asecalc_ml.conformance.table import as_text

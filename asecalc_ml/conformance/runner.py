@@ -48,7 +48,7 @@ def check_calculator(
     Returns
     -------
     Report
-        ``passed``, ``failed``, and one result per check; ``print(report)`` shows the table.
+        ``passed``, ``failed``, ``undecided``, and one result per check; ``print(report)`` shows the table.
 
     Raises
     ------
@@ -101,16 +101,16 @@ def _run(subject: Subject, check: Check) -> CheckResult:
             warnings.simplefilter("ignore")  # of others' calculators; what counts is measured
             worst = _worst(check.measure(subject))
     except (NotApplicableError, NotImplementedError) as error:
-        return ended("n.a.", note=_one_line(error))
+        return ended("not applicable", note=_one_line(error))
     except Exception as error:  # whatever a foreign calculator raises is its failure, not the suite's
-        return ended("fail", note=f"raised {type(error).__name__}: {_one_line(error)}")
-    verdict = "pass" if worst.passed else "fail"
-    return ended(verdict, worst.figure, worst.bound, worst.unit, note=worst.note)
+        return ended("failed", note=f"raised {type(error).__name__}: {_one_line(error)}")
+    return ended(worst.verdict, worst.figure, worst.bound, worst.unit, note=worst.note)
 
 
 def _worst(measured: Iterable[Measured]) -> Measured:
     """The figure that stands for its check."""
-    return max(measured, key=lambda one: (not one.passed, one.badness))
+    weight: list[Verdict] = ["passed", "undecided", "failed"]
+    return max(measured, key=lambda one: (weight.index(one.verdict), one.badness))
 
 
 def _report(subject: Subject, results: tuple[CheckResult, ...]) -> Report:

@@ -23,7 +23,8 @@ def nothing_stale(subject: Subject) -> Iterator[Measured]:
     expected = [ask(subject.another(), atoms.copy()) for _, atoms in series]
     calculator = subject.another()
     for (what, atoms), fresh in zip(series, expected, strict=True):
-        yield from deviations(ask(calculator, atoms), fresh, subject.bounds, len(atoms), f"after {what}")
+        bounds = subject.bounds_of(atoms)
+        yield from deviations(ask(calculator, atoms), fresh, bounds, len(atoms), f"after {what}")
 
 
 def determinism(subject: Subject) -> Iterator[Measured]:

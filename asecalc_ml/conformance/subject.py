@@ -81,6 +81,31 @@ class Subject:
         reset(self.calculator)
         return self.calculator
 
+    def in_precision(self, dtype: str) -> BaseCalculator:
+        """The same calculator in float32 or float64, where it can be made in both.
+
+        Raises
+        ------
+        NotApplicableError
+        """
+        if self.make is None:
+            raise NotApplicableError(
+                "only one object is at hand; name the calculator to have it in both precisions"
+            )
+        if "dtype" not in getattr(self.calculator, "default_parameters", {}):
+            raise NotApplicableError("no parameter dtype")
+        return self.make(dtype=dtype)
+
+    @cached_property
+    def double(self) -> Subject | None:
+        """The same calculator in float64; None where it is already, or cannot be."""
+        if self.dtype == "float64":
+            return None
+        with suppress(NotApplicableError):
+            calculator = self.in_precision("float64")
+            return Subject(calculator, self.structures, None, self.before, self.effort)
+        return None
+
     def evaluate(self, atoms: Atoms, *properties: str) -> Results:
         """Energy and forces, or what is named, of a copy of the atoms and after a reset."""
         reset(self.calculator)
@@ -161,11 +186,26 @@ class Subject:
 
     @cached_property
     def bounds(self) -> Bounds:
-        """Those of the precision; two energies may differ by their rounding where this is larger.
+        """Bounds of the precision for the molecule, and for what is made of its atoms."""
+        return self._bounds(self.noise_eV / len(self.molecule))
+
+    def bounds_of(self, atoms: Atoms) -> Bounds:
+        """Bounds for a structure: those of the bulk where it is periodic, else those of the molecule.
+
+        Energies may round worse in the bulk, whose atoms may lie closer than any that a model has seen.
+        """
+        return self._bounds_of_bulk if atoms.pbc.any() else self.bounds
+
+    @cached_property
+    def _bounds_of_bulk(self) -> Bounds:
+        return self._bounds(self.noise_of(self.bulk) / len(self.bulk))
+
+    def _bounds(self, noise_eV_atom: float) -> Bounds:
+        """Two energies may differ by their rounding where this is larger than the bound.
 
         A calculator that rounds too much fails the check of rounding, and not everything else.
         """
-        bounds, rounded = BOUNDS[self.dtype], NOISE_FACTOR * self.noise_eV / len(self.molecule)
+        bounds, rounded = BOUNDS[self.dtype], NOISE_FACTOR * noise_eV_atom
         return replace(bounds, energy_eV_atom=max(bounds.energy_eV_atom, rounded))
 
 

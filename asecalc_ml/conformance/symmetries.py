@@ -35,7 +35,8 @@ def translation(subject: Subject) -> Iterator[Measured]:
         for place in places:
             moved = atoms.copy()
             moved.positions += place
-            yield from deviations(subject.everything(moved), before, subject.bounds, len(atoms), _kind(atoms))
+            after = subject.everything(moved)
+            yield from deviations(after, before, subject.bounds_of(atoms), len(atoms), _kind(atoms))
 
 
 def permutation(subject: Subject) -> Iterator[Measured]:
@@ -46,7 +47,7 @@ def permutation(subject: Subject) -> Iterator[Measured]:
         mixed.info = dict(atoms.info)
         before, after = subject.everything(atoms), subject.everything(mixed)
         before["forces"] = np.asarray(before["forces"])[order]
-        yield from deviations(after, before, subject.bounds, len(atoms), _kind(atoms))
+        yield from deviations(after, before, subject.bounds_of(atoms), len(atoms), _kind(atoms))
 
 
 def net_force(subject: Subject) -> Iterator[Measured]:
@@ -70,7 +71,7 @@ def _orthogonal(subject: Subject, matrix: np.ndarray) -> Iterator[Measured]:
     for atoms in subject.bodies():
         before, after = subject.everything(atoms), subject.everything(turned(atoms, matrix))
         yield from deviations(
-            after, _turned_results(before, matrix), subject.bounds, len(atoms), _kind(atoms)
+            after, _turned_results(before, matrix), subject.bounds_of(atoms), len(atoms), _kind(atoms)
         )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-COLOURS = {"pass": "green", "fail": "bold red", "n.a.": "dim"}
+COLOURS = {"passed": "green", "failed": "bold red", "undecided": "yellow", "not applicable": "dim"}
 WIDTH = 150  # of a page without a terminal
 
 
@@ -39,7 +39,9 @@ def _table(report: Report) -> Table:
     for result in report.results:
         verdict = Text(result.verdict, COLOURS[result.verdict])
         note = (
-            result.note if result.verdict != "fail" else f"{result.meaning}: {result.note}".removesuffix(": ")
+            result.note
+            if result.verdict != "failed"
+            else f"{result.meaning}: {result.note}".removesuffix(": ")
         )
         table.add_row(result.name, *_numbers(result), verdict, Text(note))
     return table
@@ -59,4 +61,8 @@ def _headline(report: Report) -> str:
 def _conclusion(report: Report) -> str:
     if report.passed:
         return "All checks passed that apply."
-    return f"{len(report.failed)} failed: {', '.join(report.failed)}."
+    outcomes = {"failed": report.failed, "undecided": report.undecided}
+    return (
+        "; ".join(f"{len(names)} {word}: {', '.join(names)}" for word, names in outcomes.items() if names)
+        + "."
+    )
