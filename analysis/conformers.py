@@ -95,7 +95,8 @@ class ConformersResult(Result):
         )
         return (
             f"Fraction of the time{of} in {self.n_frames:,} frames, with standard errors. A conformer is "
-            f"named by the wells of {', '.join(one.patterns)}, in this order: {self._wells_text(one)}."
+            f"named by the wells of {', '.join(one.patterns)}, in this order: {self._wells_text(one)}; those "
+            "that differ by an exchange of equivalent atoms are one."
             f"{many}{missing}"
         )
 
@@ -147,9 +148,12 @@ def _cells(one: Population) -> list[Any]:
 class Conformers(Analysis):
     """Populations of gauche and trans, and of the conformers that they make.
 
-    By default one dihedral for each bond that can turn: in no ring, and not of a group whose ends are all
-    alike, such as methyl. It is the dihedral of the heaviest atoms that are like no others there. A carbon
-    with three neighbors at one end of the bond makes two wells, cis and trans; others have three.
+    By default one dihedral for each bond whose turning makes another conformer: in no ring, and not of a
+    group that looks the same when turned, such as methyl or the NH2 of an amide. It is the dihedral of the
+    neighbors with the highest priority that are equivalent to no other, of an amide the angle ω of peptides;
+    an amine has two, such as g+/t. A carbon with three neighbors at one end of the bond makes two wells, cis
+    and trans; others have three. Conformers that differ by an exchange of equivalent atoms are one, so that
+    names and populations do not depend on the order of atoms.
     """
 
     result: ClassVar = ConformersResult

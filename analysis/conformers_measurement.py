@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,11 +22,12 @@ from asecalc_ml.analysis.conformers import (
     RotorPopulations,
 )
 from asecalc_ml.analysis.distribution_measurement import MAX_LISTED
-from asecalc_ml.analysis.rotors import rotors
+from asecalc_ml.analysis.rotors import is_planar, rotors
 from asecalc_ml.analysis.wells import Wells, well_numbers
 from asecalc_ml.chains import Chains, join, types_of
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics import TOO_SHORT, block_average
+from asecalc_ml.structure.equivalence import orders, priorities
 from asecalc_ml.topology import BondGraph, bond_graph
 
 if TYPE_CHECKING:
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
     from asecalc_ml.rundir import RunReader
 
 MIN_CHANGES = 10  # between wells, of each member on average, for an error
-CARBON, PLANAR = 6, 3  # a carbon with three neighbors
+MAX_SYMMETRIES = 5040  # of the bonds of a molecule
+N_WELLS = 128  # an int8 holds no more
+
+State = tuple[tuple[int, ...], ...]  # numbers of the wells of the dihedrals of each bond, sorted
 
 
 class _Rotor(NamedTuple):
@@ -52,7 +58,7 @@ class ConformersMeasurement:
         groups = chosen if options.wells_deg else by_wells(atoms, graph, chosen)
         chains = join(list(groups.values()))
         self._atoms, self._molecules = chains.atoms, graph.molecules[chains.atoms[:, 0]]
-        self._formulas = {m: atoms[graph.molecules == m].get_chemical_formula() for m in set(self._molecules)}
+        self._topologies = {m: _Molecule(atoms, graph, m) for m in set(self._molecules.tolist())}
         self._values = ChainValues(run, chains)
         ends = np.cumsum([0, *map(len, groups.values())])
         self._rotors = [
@@ -89,27 +95,90 @@ class ConformersMeasurement:
             wells=[population(name, found == number) for number, name in enumerate(rotor.wells)],
         )
 
-    def _alike(self) -> list[np.ndarray]:
-        """Columns of molecules that have the same dihedrals, (n_molecules, n_dihedrals) for each kind."""
+    def _alike(self) -> list[list[list[_Bond]]]:
+        """Molecules of each kind, each with its bonds, which are in the same order in all of a kind."""
         kinds = defaultdict(list)
-        name = np.repeat(np.arange(len(self._rotors)), [len(one.columns) for one in self._rotors])
-        for molecule in sorted(self._formulas):
-            columns = np.flatnonzero(self._molecules == molecule)
-            kinds[(self._formulas[molecule], *name[columns])].append(columns)
-        return [np.array(columns) for columns in kinds.values()]
+        for number in np.unique(self._molecules).tolist():
+            bonds = self._bonds(number)
+            ordered = [bonds[k] for k in next(self._topologies[number].orders(bonds))]
+            kinds[(self._topologies[number].kind, *(bond.rotor for bond in ordered))].append(ordered)
+        return list(kinds.values())
 
-    def _of_molecules(self, columns: np.ndarray, found: np.ndarray) -> MoleculePopulations:
-        kinds = [next(one for one in self._rotors if column in one.columns) for column in columns[0]]
-        codes = np.zeros((len(found), len(columns)), dtype=np.int64)
-        for position, rotor in enumerate(kinds):
-            codes = codes * len(rotor.wells) + found[:, columns[:, position]]
-        there = [population(_name(code, kinds), codes == code) for code in np.unique(codes).tolist()]
+    def _bonds(self, molecule: int) -> list[_Bond]:
+        """Bonds of a molecule that turn: dihedrals of one kind around the same two atoms together."""
+        columns = defaultdict(list)
+        for number, rotor in enumerate(self._rotors):
+            for column in rotor.columns[self._molecules[rotor.columns] == molecule].tolist():
+                columns[number, tuple(sorted(self._atoms[column, 1:3].tolist()))].append(column)
+        return [_Bond(rotor, bond, together) for (rotor, bond), together in columns.items()]
+
+    def _of_molecules(self, molecules: list[list[_Bond]], found: np.ndarray) -> MoleculePopulations:
+        bonds = molecules[0]
+        topology = self._topologies[int(self._molecules[bonds[0].columns[0]])]
+        symmetries = {tuple(order) for order in islice(topology.orders(bonds), MAX_SYMMETRIES)}
+        states, numbers = _states(molecules, found)
+        conformers = [min(tuple(state[k] for k in order) for order in symmetries) for state in states]
+        there = [
+            population(self._name(conformer, bonds), np.isin(numbers, _all_of(conformers, conformer)))
+            for conformer in sorted(set(conformers))
+        ]
         return MoleculePopulations(
-            formula=self._formulas[self._molecules[columns[0, 0]]],
-            n_molecules=len(columns),
-            patterns=[rotor.pattern for rotor in kinds],
+            formula=topology.formula,
+            n_molecules=len(molecules),
+            patterns=[self._rotors[bond.rotor].pattern for bond in bonds],
             conformers=sorted(there, key=lambda one: -one.fraction),
         )
+
+    def _name(self, conformer: State, bonds: list[_Bond]) -> str:
+        names = [list(self._rotors[bond.rotor].wells) for bond in bonds]
+        return " ".join(
+            "/".join(of_bond[well] for well in wells) for of_bond, wells in zip(names, conformer, strict=True)
+        )
+
+
+class _Bond(NamedTuple):
+    """A bond that turns: the number of its kind of dihedral, its two atoms, its dihedrals' columns."""
+
+    rotor: int
+    atoms: tuple[int, int]
+    columns: list[int]
+
+
+class _Molecule:
+    """Atoms of a molecule and their bonds, whatever their numbers."""
+
+    def __init__(self, atoms: Atoms, graph: BondGraph, number: int):
+        indices = np.flatnonzero(graph.molecules == number)
+        self._local = {atom: k for k, atom in enumerate(indices.tolist())}
+        self._neighbors = [[self._local[j] for j, _ in graph.neighbors[i]] for i in indices]
+        self._ranks = priorities(atoms.numbers[indices].tolist(), self._neighbors)
+        self.formula = atoms[indices].get_chemical_formula()
+        around = (tuple(sorted(self._ranks[each].tolist())) for each in self._neighbors)
+        self.kind = (self.formula, *sorted(zip(self._ranks.tolist(), around, strict=True)))
+
+    def orders(self, bonds: list[_Bond]) -> Iterator[list[int]]:
+        """Orders of bonds by kind and priority, one for each way to tell equivalent atoms apart."""
+        ends = [[self._local[atom] for atom in bond.atoms] for bond in bonds]
+        for ranks in orders(self._ranks, self._neighbors, sorted({atom for pair in ends for atom in pair})):
+            yield sorted(range(len(bonds)), key=lambda k: (bonds[k].rotor, sorted(ranks[ends[k]].tolist())))
+
+
+def _states(molecules: list[list[_Bond]], found: np.ndarray) -> tuple[list[State], np.ndarray]:
+    """All states that molecules of one kind are in, and the number of each, (n_frames, n_molecules)."""
+    numbers = np.zeros((len(found), len(molecules)), dtype=np.int64)
+    parts = []
+    for together in zip(*molecules, strict=True):
+        wells = np.sort(found[:, np.array([bond.columns for bond in together])], axis=2)
+        parts.append(wells.reshape(-1, wells.shape[2]))
+        for column in np.moveaxis(wells, 2, 0):
+            numbers = np.unique(numbers * N_WELLS + column, return_inverse=True)[1].reshape(numbers.shape)
+    first = np.unique(numbers, return_index=True)[1]
+    rows = [part[first].tolist() for part in parts]
+    return [tuple(map(tuple, state)) for state in zip(*rows, strict=True)], numbers
+
+
+def _all_of(conformers: list[State], conformer: State) -> list[int]:
+    return [number for number, other in enumerate(conformers) if other == conformer]
 
 
 def population(name: str, is_there: np.ndarray) -> Population:
@@ -125,14 +194,6 @@ def population(name: str, is_there: np.ndarray) -> Population:
     return Population(name=name, fraction=average.mean, error=error, note=note, n_changes=n_changes)
 
 
-def _name(code: int, kinds: list[_Rotor]) -> str:
-    names = []
-    for rotor in reversed(kinds):
-        code, number = divmod(code, len(rotor.wells))
-        names.append(list(rotor.wells)[number])
-    return " ".join(reversed(names))
-
-
 def choose_dihedrals(atoms: Atoms, patterns: list[str] | None) -> dict[str, Chains]:
     """Dihedrals that match, or one of each bond that can turn; AnalysisError where there are none."""
     return rotors(atoms, bond_graph(atoms)) if patterns is None else choose(atoms, 4, patterns)
@@ -142,16 +203,11 @@ def by_wells(atoms: Atoms, graph: BondGraph, groups: dict[str, Chains]) -> dict[
     """Dihedrals of the same wells together: a group of both kinds is split by what is bonded around."""
     found = {}
     for name, chains in groups.items():
-        planar = [_is_planar(atoms, graph, chain) for chain in chains.atoms]
+        planar = [is_planar(atoms, graph, chain[1:3]) for chain in chains.atoms]
         is_mixed = any(planar) and not all(planar)
         found |= grouped(chains, types_of(atoms, graph).name) if is_mixed else {name: chains}
     return found
 
 
 def _wells(atoms: Atoms, graph: BondGraph, chains: Chains) -> Wells:
-    return TWO_WELLS if _is_planar(atoms, graph, chains.atoms[0]) else THREE_WELLS
-
-
-def _is_planar(atoms: Atoms, graph: BondGraph, chain: np.ndarray) -> bool:
-    """Whether a carbon of the middle bond has three neighbors."""
-    return any(atoms.numbers[i] == CARBON and len(graph.neighbors[i]) == PLANAR for i in chain[1:3])
+    return TWO_WELLS if is_planar(atoms, graph, chains.atoms[0, 1:3]) else THREE_WELLS

@@ -1,6 +1,8 @@
-"""Which bonds of a molecule can turn, and the dihedral that tells how far each has."""
+"""Which bonds of a molecule can turn, and the dihedrals that tell how far each has."""
 
 from __future__ import annotations
+
+from itertools import product
 
 import numpy as np
 from ase import Atoms
@@ -8,50 +10,77 @@ from ase import Atoms
 from asecalc_ml.analysis.chains import grouped
 from asecalc_ml.chains import Chains, types_of
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.equivalence import priorities
 from asecalc_ml.topology import BondGraph
 
 LARGEST_RING = 8
-NITROGEN = 7
+CARBON, NITROGEN, OXYGEN = 6, 7, 8
+PLANAR = 3  # neighbors of a carbon
+
+Image = tuple[int, tuple[int, int, int]]  # an atom, and the cell that it is in
 
 
 def rotors(atoms: Atoms, graph: BondGraph) -> dict[str, Chains]:
-    """One dihedral for each bond that can turn, by the elements of its atoms.
+    """Dihedrals of each bond whose turning makes another conformer, by the elements of their atoms.
 
-    A bond turns where it is in no ring of up to eight atoms, and where each end has a neighbor that is like
-    no other, by its element and what is bonded to it. Methyl has none: turned by a third, it looks the same.
+    A bond counts where it is in no ring of up to eight atoms, and where each end has a neighbor that is
+    equivalent to no other there, see :func:`asecalc_ml.structure.equivalence.priorities`; the one of highest
+    priority serves. Methyl has none: turned by a third, it looks the same. Nor has the nitrogen of a primary
+    amide, whose plane looks the same when turned by half. An amine's nitrogen has two equivalent neighbors
+    and a lone pair: both serve, and the bond has two dihedrals. Of an amide's carbon it is not the oxygen
+    that serves, but the neighbor along the chain, as in the angle ω of peptides (IUPAC-IUB Commission on
+    Biochemical Nomenclature, Biochemistry 9, 3471, 1970): the usual peptide bond is trans.
 
     Raises
     ------
     AnalysisError
         If no bond can turn.
     """
+    ranks = priorities(atoms.numbers, [[j for j, _ in around] for around in graph.neighbors])
     found = []
     for (j, k), shift in zip(graph.bonds.tolist(), map(tuple, graph.shifts.tolist()), strict=True):
         back = tuple(-s for s in shift)
-        first, last = (_reference(atoms, graph, *end) for end in ((j, k, shift), (k, j, back)))
-        if first and last and not _in_ring(graph, j, k, shift):
-            found.append(((first[0], j, k, last[0]), (tuple(-s for s in first[1]), shift, last[1])))
+        ends = (_references(atoms, graph, ranks, *end) for end in ((j, (k, shift)), (k, (j, back))))
+        pairs = list(product(*ends))
+        if pairs and not _in_ring(graph, j, k, shift):
+            found += [
+                ((first[0], j, k, last[0]), (tuple(-s for s in first[1]), shift, last[1]))
+                for first, last in pairs
+            ]
     if not found:
         raise AnalysisError(
-            f"no bond in {atoms.get_chemical_formula()} can turn: remove this analysis, or name its dihedrals"
+            f"no bond in {atoms.get_chemical_formula()} can turn into another conformer: remove this "
+            "analysis, or name its dihedrals"
         )
     chains = Chains(*(np.array(part) for part in zip(*found, strict=True)))
     return grouped(chains, types_of(atoms, graph).elements)
 
 
-def _reference(atoms: Atoms, graph: BondGraph, here: int, there: int, shift: tuple) -> tuple | None:
-    """The heaviest neighbor of one end of a bond that is like no other; None where there is none.
+def is_planar(atoms: Atoms, graph: BondGraph, bond: tuple[int, int]) -> bool:
+    """Whether a bond ends at a carbon with three neighbors, so that its dihedral has two wells."""
+    return any(atoms.numbers[i] == CARBON and len(graph.neighbors[i]) == PLANAR for i in bond)
 
-    Of the two equal ones of an amine's nitrogen the first serves: its lone pair is the third.
-    """
-    others = [(j, s) for j, s in graph.neighbors[here] if (j, s) != (there, shift)]
-    kinds = [
-        (int(atoms.numbers[j]), sorted(atoms.numbers[k] for k, _ in graph.neighbors[j])) for j, _ in others
-    ]
-    single = [which for which, kind in enumerate(kinds) if kinds.count(kind) == 1]
+
+def _references(atoms: Atoms, graph: BondGraph, ranks: np.ndarray, here: int, there: Image) -> list[Image]:
+    """Neighbors of one end of a bond whose dihedrals tell how far it has turned; none of methyl's."""
+    others = [image for image in graph.neighbors[here] if image != there]
+    kinds = [int(ranks[j]) for j, _ in others]
+    single = [image for image, kind in zip(others, kinds, strict=True) if kinds.count(kind) == 1]
     if single:
-        return others[max(single, key=lambda which: kinds[which])]
-    return others[0] if len(others) == 2 and atoms.numbers[here] == NITROGEN else None
+        is_amide = atoms.numbers[here] == CARBON and atoms.numbers[there[0]] == NITROGEN
+        return [
+            max(
+                single,
+                key=lambda image: (not (is_amide and _is_oxo(atoms, graph, image[0])), ranks[image[0]]),
+            )
+        ]
+    has_lone_pair = atoms.numbers[here] == NITROGEN and len(others) == 2
+    return others if has_lone_pair and not is_planar(atoms, graph, (here, there[0])) else []
+
+
+def _is_oxo(atoms: Atoms, graph: BondGraph, atom: int) -> bool:
+    """Whether an atom is an oxygen with one bond, such as a carbonyl's."""
+    return atoms.numbers[atom] == OXYGEN and len(graph.neighbors[atom]) == 1
 
 
 def _in_ring(graph: BondGraph, start: int, end: int, shift: tuple) -> bool:

@@ -217,6 +217,116 @@ def test_bonds_that_turn(name, expected):
         assert found == expected
 
 
+def anywhere(smiles: str, n_frames: int = 40, seed: int = 0, order=None) -> MemoryRun:
+    """Molecules whose atoms are anywhere in each frame, so that all dihedrals take all values."""
+    atoms = Atoms()
+    for k, each in enumerate(smiles.split(".")):
+        molecule = load_structure(f"smiles:{each}")
+        molecule.positions += [30.0 * k, 0, 0]
+        atoms += molecule
+    positions = np.random.default_rng(seed).normal(size=(n_frames, len(atoms), 3))
+    order = np.arange(len(atoms)) if order is None else order(len(atoms))
+    return MemoryRun(atoms[order], positions[:, order], 1.0)
+
+
+FLEXIBLE = [
+    "CC(=O)NC",  # N-methylacetamide
+    "CCN",
+    "NN",
+    "CCNCC",
+    "CN(C)CC",
+    "CCCCC",
+    "CCCCCC",
+    "CCCOCCC",
+    "OCC(O)CO",
+    "CC(C)CC(C)C",
+    "NCC(=O)NCC(=O)O",
+    "CCc1cccc(O)c1",
+    "C(CO)(CO)(CO)CO",
+    "CCO.CCCO.CCO",
+]
+
+
+@settings(max_examples=15)
+@given(st.sampled_from(FLEXIBLE), st.integers(0, 10_000))
+def test_the_order_of_atoms_changes_neither_names_nor_populations(smiles, seed):
+    def mixed(n_atoms):
+        return np.random.default_rng(seed).permutation(n_atoms)
+
+    one, other = (Conformers().run(anywhere(smiles, order=order)) for order in (None, mixed))
+    assert one.wells_deg == other.wells_deg
+    for mine, yours in zip(one.rotors, other.rotors, strict=True):
+        assert (mine.pattern, mine.n_members, mine.wells) == (yours.pattern, yours.n_members, yours.wells)
+    for mine, yours in zip(
+        *(sorted(each.molecules, key=lambda m: m.formula) for each in (one, other)), strict=True
+    ):
+        assert (mine.formula, mine.n_molecules, mine.patterns) == (
+            yours.formula,
+            yours.n_molecules,
+            yours.patterns,
+        )
+        assert sorted(mine.conformers, key=str) == sorted(yours.conformers, key=str)
+
+
+@pytest.mark.parametrize(("omega", "name"), [(180, "trans"), (0, "cis")])
+def test_a_peptide_bond_is_named_by_its_chain(omega, name):
+    """ω is CA-C-N-CA: the usual peptide bond is trans, although O and CA are on one side."""
+    atoms = load_structure("smiles:CC(=O)NC")
+    (nitrogen,) = atoms.symbols.search("N")
+    (oxygen,) = atoms.symbols.search("O")
+    carbonyl = next(i for i in atoms_bonded(atoms, oxygen))
+    first = next(i for i in atoms_bonded(atoms, carbonyl) if atoms.symbols[i] == "C")
+    last = next(i for i in atoms_bonded(atoms, nitrogen) if atoms.symbols[i] == "C" and i != carbonyl)
+    turned_too = [i for i in range(len(atoms)) if i == last or last in atoms_bonded(atoms, i)]
+    atoms.set_dihedral(
+        first, carbonyl, nitrogen, last, omega, indices=[i for i in turned_too if i != nitrogen]
+    )
+    result = Conformers().run(MemoryRun.from_frames([atoms] * 2, 1.0))
+    assert {well.name: well.fraction for well in result["C-C-N-C"].values()}[name] == 1.0
+    assert [one.name for one in result.molecules[0].conformers] == [name]
+
+
+@pytest.mark.parametrize("smiles", ["CC(N)=O", "CC(=O)N(C)C", "NC(N)=O", "CC", "CC(C)(C)C", "Cc1ccccc1"])
+def test_what_looks_the_same_when_turned_has_no_conformers(smiles):
+    with pytest.raises(AnalysisError, match=r"no bond in .* can turn into another conformer"):
+        Conformers().run(anywhere(smiles))
+
+
+def test_an_amine_is_named_by_both_of_its_hydrogens():
+    """Whichever comes first: the lone pair is trans, gauche or gauche."""
+    (found,) = Conformers().run(anywhere("CCN", 2000)).molecules
+    assert found.patterns == ["C-C-N-H"]
+    assert {one.name for one in found.conformers} >= {"g-/g+", "g-/t", "g+/t"}
+    assert sum(one.fraction for one in found.conformers) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "n_rotors", "n_conformers"),
+    [
+        ("CCCCC", 2, (9 + 3) // 2),
+        ("CCCCCC", 3, (27 + 9) // 2),
+        ("CCCOCCC", 4, (81 + 9) // 2),  # of which dihedrals of one arm belong together
+        ("OCC(C)CO", 4, (81 + 9) // 2),
+        ("COC(OC)OC", 3, 10),  # three arms: multisets of three wells
+        ("CCCO", 2, 9),
+    ],
+)
+def test_conformers_are_counted_up_to_symmetry(smiles, n_rotors, n_conformers):
+    """States of the dihedrals up to exchanges of equivalent arms, by Burnside's lemma."""
+    (found,) = Conformers().run(anywhere(smiles, 4000)).molecules
+    assert len(found.patterns) == n_rotors
+    assert len(found.conformers) == n_conformers
+
+
+def test_many_dihedrals_do_not_overflow():
+    """Bonds of a zigzag of 60 atoms have 3^57 states."""
+    zigzag = Atoms("C60", [(1.2 * k, 0.8 * (k % 2), 0) for k in range(60)])
+    positions = np.random.default_rng(0).normal(size=(5, 60, 3))
+    (found,) = Conformers().run(MemoryRun(zigzag, positions, 1.0)).molecules
+    assert len(found.patterns) == 57
+    assert [one.fraction for one in found.conformers] == [0.2] * 5
+
+
 def test_molecules_alike_are_counted_together():
     """Three ethanols, one of them trans."""
     ethanol = molecule("CH3CH2OH")

@@ -20,6 +20,7 @@ from asecalc_ml.conformance.subject import Subject
 MAX_ATOMS = {"molecule": 16, "bulk": 4}  # are displaced, chosen at random
 HESSIAN_ATOMS = 8
 HALVINGS = 13  # of the first step at most
+MAX_GAIN = 16  # of accuracy by one of them: values may agree by chance
 ENOUGH = SLOPE / 3  # error of the differences, relative to the largest component, at which halving ends
 
 
@@ -62,9 +63,11 @@ def slope(
         if (best.error <= np.maximum(tolerance, rounding)).all():
             break
         above, row = row, [_central(function, step)]
+        least = best.error / MAX_GAIN
         for order, coarse in enumerate(above, start=1):
             row.append(row[-1] + (row[-1] - coarse) / (4**order - 1))
-            error = np.maximum(np.abs(row[-1] - row[-2]), np.abs(row[-1] - coarse)) + rounding
+            changes = np.maximum(np.abs(row[-1] - row[-2]), np.abs(row[-1] - coarse))
+            error = np.where(np.isfinite(least), np.maximum(changes, least), changes) + rounding
             better = error < best.error
             best = Slope(np.where(better, row[-1], best.value), np.where(better, error, best.error))
     return best
@@ -108,9 +111,9 @@ def hessian(subject: Subject) -> Iterator[Measured]:
 
 
 def _decided(subject: Subject, compare: Callable[[Subject], list[Measured]]) -> list[Measured]:
-    """Comparisons with differences, in float64 where those of float32 decide nothing and it can be had."""
+    """Comparisons with differences, of energies in float64 where those of float32 do not pass."""
     measured = compare(subject)
-    if all(one.verdict != "undecided" for one in measured) or subject.double is None:
+    if all(one.verdict == "passed" for one in measured) or subject.double is None:
         return measured
     return [
         replace(one, note=f"{one.note} against differences in float64".strip())
