@@ -208,6 +208,10 @@ class Analysis(Options):
             plan.check_written(reads)
         self._check_times(plan)
 
+    def doubts(self, atoms: Atoms, plan: RunPlan) -> list[str]:
+        """Warnings about what a run as planned will show, each with its remedy."""
+        return []
+
     def _check_times(self, run: RunPlan | RunReader) -> None:
         if self.needs_times:
             _ = run.frame_interval_fs  # an AnalysisError where there is none

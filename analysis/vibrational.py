@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table, Verdict
+from asecalc_ml.analysis.numbers import percent
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,7 +39,13 @@ class VibrationalResult(Result):
     )
     resolution_per_cm: float = Field(description="width of a sharp line at half its height")
     highest_per_cm: float = Field(
-        description="what is faster than two frames appears at a wrong, lower frequency"
+        description="of a period of two frames; what is faster appears at a wrong, lower frequency"
+    )
+    expected_per_cm: float | None = Field(
+        None, description="fastest vibration, estimated from the bonds of the starting structure"
+    )
+    folded_fraction: float = Field(
+        0.0, description="of the states at a wrong frequency, as velocities and positions of the frames show"
     )
     temperature_K: float | None = Field(
         description="that the density is scaled with; null: from its integral"
@@ -57,13 +65,11 @@ class VibrationalResult(Result):
     def _caption(self) -> str:
         ticks = " Ticks on top are the harmonic frequencies." if self.harmonic_per_cm else ""
         band = "; the band is twice the standard error" if any(self.errors) else ", too few for an error"
-        limit = ""
-        if self.highest_per_cm < FASTEST_CM1:
-            limit = (
-                f" Frames as seldom as these show no more than {self.highest_per_cm:,.0f} {UNIT}; faster "
-                "vibrations "
-                "appear at wrong frequencies: write frames more often."
-            )
+        limit = "".join(
+            f" Beyond the dotted line frames are too far apart: {one.text}."
+            for one in self.verdicts()
+            if one.status != "passed"
+        )
         return (
             f"From the velocities of {self.n_frames:,} frames, weighted with mass, in {self.n_segments} "
             f"segments{band}. "
@@ -71,6 +77,29 @@ class VibrationalResult(Result):
             f"{self.n_states:.4g}, is the "
             f"number of degrees of freedom that hold kT/2 each.{ticks}{limit}"
         )
+
+    def verdicts(self) -> list[Verdict]:
+        """Whether frames are close enough for the fastest vibration; nothing of results of older versions."""
+        if self.expected_per_cm is None:
+            return []
+        fastest = max([self.expected_per_cm, *self.harmonic_per_cm])
+        text = f"frames resolve vibrations up to {self.highest_per_cm:,.0f} {UNIT}"
+        if self.folded_fraction > 0:
+            status = "failed"
+            fastest = fastest if fastest > self.highest_per_cm else 2 * self.highest_per_cm
+            text += (
+                f", and some {percent(self.folded_fraction)} of the states are faster: they appear at wrong, "
+                "lower frequencies"
+            )
+        elif fastest > self.highest_per_cm:
+            status = "unclear"
+            text += f", and the structure may have some up to {fastest:,.0f} {UNIT}"
+        else:
+            status, known = "passed", f"; bonds of the structure vibrate with {fastest:,.0f} {UNIT} at most"
+            text += known * (fastest > 0)
+        if status != "passed":
+            text += f". {closer_frames(fastest)}"
+        return [Verdict(check="frames are close enough for the fastest vibration", status=status, text=text)]
 
     def tables(self) -> list[Table]:
         """Peaks beside harmonic frequencies."""
@@ -116,11 +145,22 @@ class VibrationalResult(Result):
         ]
         end = 1.08 * max([*occupied, *self.harmonic_per_cm, 100.0])
         ax.set(xlabel=f"frequency ({UNIT})", ylabel="density of states (cm)", ylim=(0, None))
-        ax.set_xlim(0, min(end, self.highest_per_cm))
+        beyond = any(one.status != "passed" for one in self.verdicts())
+        ax.set_xlim(0, 1.05 * self.highest_per_cm if beyond else min(end, self.highest_per_cm))
+        if beyond:
+            ax.axvline(self.highest_per_cm, color="black", linestyle=":", label="limit of the frames")
         draw_ticks(ax, self.harmonic_per_cm, "harmonic")
 
 
-FASTEST_CM1 = 4000.0
+def closer_frames(fastest_per_cm: float) -> str:
+    """Advice on the time between frames that resolve a frequency."""
+    from ase import units
+
+    longest_fs = math.floor(10 * 1e15 / (units._c * 100) / (2 * fastest_per_cm)) / 10
+    return (
+        f"Write a frame every {longest_fs:g} fs or more often (write_every times the time step), or "
+        "constrain the fastest bonds"
+    )
 
 
 class VibrationalDensity(Analysis):
@@ -159,6 +199,21 @@ class VibrationalDensity(Analysis):
 
         super().check_plan(plan)
         segment_length(self, plan.n_frames or 0, plan.frame_interval_fs)
+
+    def doubts(self, atoms: Atoms, plan: RunPlan) -> list[str]:
+        """Frames that are too far apart for the bonds of the structure."""
+        from asecalc_ml.analysis.vibrational_measurement import CM1_FS, harmonic_frequencies
+        from asecalc_ml.structure.stretching import fastest_stretch_per_cm
+
+        fastest = max([fastest_stretch_per_cm(atoms), *harmonic_frequencies(self)])
+        highest = CM1_FS / (2 * plan.frame_interval_fs)
+        if fastest <= highest:
+            return []
+        return [
+            f"frames every {plan.frame_interval_fs:g} fs resolve vibrations up to {highest:,.0f} {UNIT}, and "
+            f"bonds of this structure vibrate with up to {fastest:,.0f} {UNIT}, which will appear at wrong, "
+            f"lower frequencies. {closer_frames(fastest)}"
+        ]
 
     def prepare(self, run: RunReader) -> Measurement:
         """Choose segments; AnalysisError where the run is too short for the resolution."""

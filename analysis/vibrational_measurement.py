@@ -19,11 +19,13 @@ import numpy as np
 from ase import units
 
 from asecalc_ml.analysis.base import NO_FRAME
+from asecalc_ml.analysis.internal_coordinates import FollowedPositions
 from asecalc_ml.analysis.peaks import spectrum_peaks
 from asecalc_ml.analysis.rigid_motion import RigidMotion
 from asecalc_ml.analysis.vibrational import SpectrumPeak, VibrationalDensity, VibrationalResult
 from asecalc_ml.errors import AnalysisError, RunError
 from asecalc_ml.statistics import MAX_BLOCKS, MIN_BLOCKS, CondensedSeries
+from asecalc_ml.structure.stretching import fastest_stretch_per_cm
 
 if TYPE_CHECKING:
     from asecalc_ml.frames import Frames
@@ -35,6 +37,7 @@ FEWEST = 16  # frames in a segment
 FARTHEST, FARTHEST_CM1 = 0.1, 50.0  # of a harmonic frequency from its peak
 MAX_NUMBERS = 8_000_000  # 64 MB of spectra
 N_DRAWS = 200
+LEAST_FOLDED = 1e-3  # of the states
 
 
 class VibrationalMeasurement:
@@ -49,17 +52,21 @@ class VibrationalMeasurement:
         self._length = segment_length(options, run.n_frames, run.frame_interval_fs)
         self._elements = sorted(set(self._symbols))
         self._spectra, self._n_segments = CondensedSeries(MAX_NUMBERS), 0
-        self._waiting, self._n_frames = np.empty((0, len(self._symbols), 3)), 0
+        self._expected = fastest_stretch_per_cm(run.atoms)
+        self._follow, self._of_positions = FollowedPositions(run), 0.0
+        self._waiting, self._n_frames = np.empty((0, 2, len(self._symbols), 3)), 0
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
-        weighted = frames.velocities * self._roots[:, None]
+        moving = np.stack([frames.velocities, self._follow(frames)], axis=1)
         if self._rigid is not None:
             self._rigid.add(frames.positions, frames.velocities)
         self._n_frames += len(frames)
-        self._waiting = np.concatenate([self._waiting, weighted])
+        self._waiting = np.concatenate([self._waiting, moving * self._roots[:, None]])
         while len(self._waiting) >= self._length:
-            self._spectra.add(self._spectrum(self._waiting[: self._length])[None])
+            velocities, positions = np.moveaxis(self._waiting[: self._length], 1, 0)
+            self._spectra.add(self._spectrum(velocities)[None])
+            self._of_positions += self._spectrum(positions - positions.mean(axis=0)).sum(axis=0)
             self._waiting = self._waiting[self._length // 2 :]
             self._n_segments += 1
 
@@ -70,6 +77,24 @@ class VibrationalMeasurement:
         _, power = periodogram(weighted, CM1_FS / self._interval_fs, window="hann", detrend=False, axis=0)
         by_atom = power.sum(axis=2)
         return np.array([by_atom[:, self._symbols == one].sum(axis=1) for one in self._elements])
+
+    def _folded_fraction(self, density: np.ndarray) -> float:
+        """Fraction of the states that are faster than two frames, zero where it is negligible.
+
+        A vibration of frequency ν that moves atoms by x moves them with velocities 2πν|x|, wherever frames
+        make it appear. What appears at ν is either that, or has the frequency 2 ν_max − ν or more; the
+        velocities and positions of a bin say how much of each.
+        """
+        positions = self._of_positions / self._n_segments
+        highest = CM1_FS / (2 * self._interval_fs)
+        apparent = 2 * np.fft.rfftfreq(self._length)  # like the true ones, in units of the highest
+        known = (positions > 0) & (apparent < 1)
+        true = np.sqrt(density[known] / positions[known]) * units.fs / (2 * np.pi) * CM1_FS / highest
+        apparent = apparent[known]
+        share = (1 - (apparent / true) ** 2) / (1 - (apparent / (2 - apparent)) ** 2)
+        states = density[known] * np.where(true > 1, np.minimum(share, 1), 0)
+        fraction = float(states.sum() / density.sum())
+        return fraction if fraction >= LEAST_FOLDED else 0.0
 
     def conclude(self) -> VibrationalResult:
         """Return the density of states."""
@@ -90,6 +115,8 @@ class VibrationalMeasurement:
             n_segments=self._n_segments,
             resolution_per_cm=HANN_WIDTH * step,
             highest_per_cm=CM1_FS / (2 * self._interval_fs),
+            expected_per_cm=self._expected,
+            folded_fraction=self._folded_fraction(power.sum(axis=0)),
             temperature_K=self._temperature_K,
             frequencies_per_cm=frequencies.tolist(),
             density=density.tolist(),

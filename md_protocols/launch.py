@@ -7,6 +7,7 @@ import platform
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,8 +123,11 @@ def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:
         try:
             analysis.check_start(atoms)
             analysis.check_plan(plan)
+            doubts = analysis.doubts(atoms, plan)
         except AnalysisError as error:
             raise AnalysisError(f"analysis {name}: {error}") from error
+        for doubt in doubts:
+            warnings.warn(f"analysis {name}: {doubt}", stacklevel=2)
 
 
 def _warn_of_lost_constraints(options: ProtocolOptions, atoms: Atoms, writer: RunWriter) -> None:

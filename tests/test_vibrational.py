@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import molecule
-from ase.constraints import FixAtoms, FixedPlane
+from ase.build import bulk, molecule
+from ase.constraints import FixAtoms, FixBondLengths, FixedPlane
 from ase.md.velocitydistribution import Stationary, ZeroRotation
 
 from asecalc_ml.analysis.memory_run import MemoryRun
@@ -16,6 +16,7 @@ from asecalc_ml.analysis.rigid_motion import RigidMotion
 from asecalc_ml.analysis.vibrational import VibrationalDensity, VibrationalResult
 from asecalc_ml.analysis.vibrational_measurement import CM1_FS
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.stretching import fastest_stretch_per_cm
 
 T = 300.0
 CM1 = units.invcm / units._hbar * units._e * 1e-15  # angular frequency in 1/fs of one 1/cm
@@ -41,7 +42,8 @@ def oscillators(
     time = np.arange(n_frames)[:, None] * interval_fs
     velocities = np.sqrt(units.kB * T / mass) * (amplitude * np.exp(1j * frequencies * CM1 * time)).real
     momenta = mass * velocities.reshape(n_frames, -1, 3)
-    positions = np.repeat(atoms.positions[None], n_frames, axis=0)
+    away = (amplitude * np.exp(1j * frequencies * CM1 * time)).imag / (frequencies * CM1 / units.fs)
+    positions = atoms.positions + np.sqrt(units.kB * T / mass) * away.reshape(n_frames, -1, 3)
     thermo = {"temperature_K": np.full(10, T)}
     return MemoryRun(atoms, positions, interval_fs, momenta=momenta, thermo=thermo)
 
@@ -170,10 +172,70 @@ def test_harmonic_frequencies_of_the_run_directory(tmp_path):
     assert result.peaks[0].harmonic_per_cm == 1600.5
 
 
-def test_frames_too_seldom_are_said():
-    result = VibrationalDensity(resolution_per_cm=20).run(oscillators([100.0] * 3, 2000, interval_fs=8.0))
-    assert result.highest_per_cm == pytest.approx(33356.41 / 16, rel=1e-6)
-    assert "write frames more often" in result.panels()[0].caption
+@pytest.mark.parametrize(
+    ("frequency", "folded"),
+    [(1500.0, 0.0), (3000.0, 1 / 3), (3450.0, 1 / 3), (3700.0, 1 / 3), (7000.0, 1 / 3)],
+)
+def test_what_is_faster_than_two_frames_is_said(frequency, folded):
+    """Frames every 5 fs end at 3336 1/cm: 3450 appears at 3222, between vibrations that are there."""
+    result = VibrationalDensity(resolution_per_cm=20).run(
+        oscillators([100.0, 3000.0, frequency], 8000, interval_fs=5.0)
+    )
+    if frequency == 3000.0:
+        folded = 0.0
+    assert result.highest_per_cm == pytest.approx(33356.41 / 10, rel=1e-6)
+    energies = result.n_states  # of few oscillators for a short time these are not equal
+    assert result.folded_fraction * energies == pytest.approx(3 * folded, abs=2.0 * bool(folded))
+    (verdict,) = result.verdicts()
+    assert verdict.status == ("failed" if folded else "passed")
+    if folded:
+        assert "Write a frame every" in verdict.text
+        assert verdict.text in result.panels()[0].caption
+        lines = [line.get_label() for line in result.plot().lines]
+        assert "limit of the frames" in lines
+
+
+def test_frames_too_seldom_are_said_before_the_run():
+    from asecalc_ml.rundir import RunPlan
+
+    water, argon = molecule("H2O"), Atoms("Ar2", [(0, 0, 0), (0, 0, 3.8)])
+    five, four = (RunPlan("nve", None, n_frames=5000, interval_fs=fs) for fs in (5.0, 4.0))
+    (doubt,) = VibrationalDensity().doubts(water, five)
+    assert "frames every 5 fs resolve vibrations up to 3,336 cm⁻¹" in doubt
+    assert "Write a frame every 4.2 fs or more often (write_every" in doubt
+    assert VibrationalDensity().doubts(water, four) == []
+    assert VibrationalDensity().doubts(argon, five) == []
+    assert len(VibrationalDensity(harmonic_per_cm=[3500.0]).doubts(argon, five)) == 1
+    rigid = water.copy()
+    rigid.set_constraint(FixBondLengths([(0, 1), (0, 2)]))
+    assert VibrationalDensity().doubts(rigid, five) == []
+
+
+#: Harmonic frequencies of gases, 1/cm: K. P. Huber & G. Herzberg, Constants of Diatomic Molecules (1979), and
+#: T. Shimanouchi, Tables of Molecular Vibrational Frequencies (1972).
+HARMONIC = {"H2": 4401, "HF": 4138, "HCl": 2991, "N2": 2359, "CO": 2170, "O2": 1580, "H2O": 3943, "CO2": 2397}
+
+
+@pytest.mark.parametrize("name", HARMONIC)
+def test_the_fastest_stretch_is_estimated(name):
+    """Never far below what is measured; bonds of hydrogen within 5 %."""
+    ratio = fastest_stretch_per_cm(molecule(name)) / HARMONIC[name]
+    assert 0.96 < ratio < (1.05 if "H" in name else 1.16)
+
+
+def test_the_fastest_stretch_knows_masses_cells_and_fixed_atoms():
+    water, heavy = molecule("H2O"), molecule("H2O")
+    heavy.set_masses([15.995, 2.014, 2.014])
+    assert fastest_stretch_per_cm(heavy) == pytest.approx(
+        fastest_stretch_per_cm(water) / np.sqrt(1.88), rel=0.02
+    )
+    water.set_constraint(FixAtoms([0, 1, 2]))
+    assert fastest_stretch_per_cm(water) == 0
+    silicon = bulk("Si", cubic=True)
+    assert fastest_stretch_per_cm(silicon) == pytest.approx(520, rel=0.12)
+    assert fastest_stretch_per_cm(silicon * (4, 4, 4)) == pytest.approx(
+        fastest_stretch_per_cm(silicon), rel=1e-3
+    )
 
 
 def test_too_short_and_without_momenta():
