@@ -74,6 +74,17 @@ def test_a_bend_of_a_linear_molecule_is_no_rotation():
     assert np.linalg.norm(rigid @ weighted) < 0.05 * np.linalg.norm(weighted)
 
 
+@pytest.mark.parametrize(
+    ("lowest", "rigid", "status"), [(10.0, 3.0, "passed"), (-1.5, 3.0, "unclear"), (-80.0, 3.0, "failed")]
+)
+def test_an_imaginary_frequency_within_the_noise_decides_nothing(lowest, rigid, status, tmp_path):
+    """What is left of translations and rotations is the noise of the Hessian and of the forces."""
+    result = NormalModes().run(vibrations(tmp_path / "run", molecule("N2"), SPRING))
+    changed = {"frequencies_per_cm": [lowest, 1600.0], "rigid_per_cm": [-rigid, 0.5]}
+    verdict = result.model_copy(update=changed).verdicts()[1]
+    assert verdict.status == status, verdict.text
+
+
 def test_a_crystal_turns_not(tmp_path):
     run = vibrations(tmp_path / "run", bulk("Cu", cubic=True), EMT)
     result = NormalModes().run(run)

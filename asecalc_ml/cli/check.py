@@ -31,7 +31,7 @@ def check(
     """Measure whether an ASE calculator keeps the laws: forces, stress, symmetries, state, dynamics.
 
     Arguments of the calculator follow: ase.calculators.lj:LennardJones --sigma 3.4 --epsilon 0.0103.
-    The exit status is 1 if a check fails.
+    The exit status is 1 if a check fails or stays undecided.
     """
     from rich.console import Console
 

@@ -1,0 +1,48 @@
+"""Every shipped model and every architecture passes `asecalc-ml check`."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import asecalc_ml
+from asecalc_ml.conformance import Effort
+from asecalc_ml.conformance.checks import CHECKS
+from asecalc_ml.testing import check_calculator
+
+SHIPPED = sorted(path.stem for path in (Path(asecalc_ml.__file__).parent / "models").glob("*.safetensors"))
+ARCHITECTURES = [
+    (file.stem, name)
+    for file in sorted(Path(__file__).parent.glob("test_*.py"))
+    for name in re.findall(r"^class (\w+)\(PotentialChecks\)", file.read_text(encoding="utf-8"), re.MULTILINE)
+]
+SHORT = [check.name for check in CHECKS if check.name not in ("memory", "speed", "NVE precision")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_passes(name, dtype):
+    calculator = {name: {"dtype": dtype, "compile": "never"}}
+    report = check_calculator(calculator, only=SHORT, effort=Effort(dynamics_steps=300))
+    assert report.passed, report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("module", "name"), ARCHITECTURES)
+def test_an_architecture_passes(module, name, dtype, tmp_path, monkeypatch):
+    """With random weights, for which dynamics would not stay near a minimum."""
+    from asecalc_ml.model_file import save_model
+    from asecalc_ml.testing import untrained_card, untrained_model
+
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    checks = getattr(import_module(module), name)()
+    model, atoms = untrained_model(checks.options), checks.molecule()
+    path = tmp_path / "random.safetensors"
+    save_model(path, model, untrained_card("random", checks.options, model, atoms))
+    without = {"reflection": not checks.mirror, "continuity": not model.potential.continuous}
+    only = [check for check in SHORT if not check.startswith("NVE") and not without.get(check)]
+    report = check_calculator({str(path): {"dtype": dtype, "compile": "never"}}, atoms, only=only)
+    assert report.passed, report
