@@ -172,13 +172,19 @@ def _described(name: str, run: RunReader, results: Mapping[int, DistributionResu
         n_frames=n_frames,
         duration_ps=max(n_frames - 1, 0) * run.frame_interval_fs / 1000,
         model=model,
+        exchange=next(iter(results.values())).exchange,
     )
 
 
 def _compared(pattern: str, results: Mapping[str, DistributionResult]) -> PatternComparison:
     kind = next(iter(results.values()))
     curves = [
-        ComparedCurve(name=name, histogram=one[pattern].histogram, average=one[pattern].average)
+        ComparedCurve(
+            name=name,
+            histogram=one[pattern].histogram,
+            average=one[pattern].average,
+            small_errors=one.has_small_errors,
+        )
         for name, one in results.items()
     ]
     seen_by = (one[pattern].training for one in results.values())
@@ -217,7 +223,8 @@ def _distance(pattern: str, first: str, second: str, results: Mapping[str, Distr
     low, high = common_range(histograms)
     blocks = [_blocks(one, pattern, low, high) for one in both]
     known = all(one[pattern].n_blocks for one in both)
-    return _measured(first, second, blocks, both[0], histograms[0].width, known)
+    small = [name for name in (first, second) if results[name].has_small_errors]
+    return _measured(first, second, blocks, both[0], histograms[0].width, known, small)
 
 
 def _from_training(pattern: str, name: str, result: DistributionResult, training: Histogram) -> Distance:
@@ -228,13 +235,21 @@ def _from_training(pattern: str, name: str, result: DistributionResult, training
     high = max(-(-(found.start + len(found.counts)) // ratio), training.start + len(training.counts))
     counts = np.zeros((1, high - low), dtype=int)
     counts[0, training.start - low :][: len(training.counts)] = training.counts
-    fine = _blocks(result, pattern, low * ratio, high * ratio).counts
-    blocks = [Blocks(fine.reshape(len(fine), -1, ratio).sum(axis=2)), Blocks(counts, is_sample=True)]
-    return _measured(name, TRAINING, blocks, result, training.width, bool(result[pattern].n_blocks))
+    fine = _blocks(result, pattern, low * ratio, high * ratio)
+    coarse = fine.counts.reshape(len(fine.counts), -1, ratio).sum(axis=2)
+    blocks = [fine._replace(counts=coarse), Blocks(counts, is_sample=True)]
+    small = [name] if result.has_small_errors else []
+    return _measured(name, TRAINING, blocks, result, training.width, bool(result[pattern].n_blocks), small)
 
 
 def _measured(
-    first: str, second: str, blocks: list[Blocks], kind: DistributionResult, width: float, known: bool
+    first: str,
+    second: str,
+    blocks: list[Blocks],
+    kind: DistributionResult,
+    width: float,
+    known: bool,
+    small_errors: list[str],
 ) -> Distance:
     found = measured_distance(*blocks, width, kind.period)
     return Distance(
@@ -245,6 +260,7 @@ def _measured(
         high=found.high if known else None,
         noise=found.noise if known else None,
         kolmogorov=kolmogorov_distance(*(one.cumulative for one in blocks)),
+        small_errors=small_errors,
     )
 
 
@@ -252,7 +268,8 @@ def _blocks(result: DistributionResult, pattern: str, low: int, high: int) -> Bl
     """Counts in blocks longer than the correlation times; one block where the run is too short."""
     parts = result.counts(pattern).parts(low, high - low)
     n_blocks = max(1, min(result[pattern].n_blocks, len(parts)))
-    return Blocks(np.array([block.sum(axis=0) for block in np.array_split(parts, n_blocks)]))
+    wider = result.exchange.widening(n_blocks) if result.exchange else 1.0
+    return Blocks(np.array([block.sum(axis=0) for block in np.array_split(parts, n_blocks)]), wider=wider)
 
 
 def _ratio(coarse: float, fine: float) -> int:

@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Cell, Panel, Record, Result, Table
 from asecalc_ml.analysis.compared_functions import FunctionComparison
 from asecalc_ml.analysis.distribution import Average
+from asecalc_ml.analysis.energy_exchange import (
+    REMEDY,
+    SMALL_ERRORS,
+    TOO_SMALL,
+    EnergyExchange,
+    error_cell,
+)
 from asecalc_ml.analysis.numbers import number_text
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import Histogram
@@ -26,6 +33,14 @@ class ComparedRun(Record):
     n_frames: int
     duration_ps: float
     model: str = Field(description="its calculator")
+    exchange: EnergyExchange | None = Field(
+        None, description="exchange of energy between the modes; null where it is not known"
+    )
+
+    @property
+    def draws(self) -> Cell:
+        """Independent values of each mode's energy, to two digits; None where that is not known."""
+        return self.exchange and float(f"{self.exchange.n_draws:.2g}")
 
 
 class ComparedCurve(Record):
@@ -34,6 +49,7 @@ class ComparedCurve(Record):
     name: str
     histogram: Histogram
     average: Average | None = None
+    small_errors: bool = Field(False, description="whether the error of its average is too small")
 
 
 class Distance(Record):
@@ -48,13 +64,18 @@ class Distance(Record):
         description="what two runs of one distribution would reach in one of twenty cases; null if too short"
     )
     kolmogorov: float = Field(description="largest difference of the cumulative distributions")
+    small_errors: list[str] = Field(
+        [], description="runs whose vibrations kept their energies, so that noise and interval are too small"
+    )
 
     @property
     def differs(self) -> str:
-        """Whether more than noise lies between the two."""
+        """Whether more than noise lies between the two; undecided where more noise than is known may."""
         if self.noise is None:
             return "too short"
-        return "yes" if self.distance > self.noise else "not seen"
+        if self.distance <= self.noise:
+            return "not seen"
+        return "undecided" if self.small_errors else "yes"
 
 
 class PatternComparison(Record):
@@ -98,11 +119,20 @@ class Comparison(Result):
         ]
         return [*patterns, *functions]
 
+    @property
+    def _doubts(self) -> str:
+        """Runs whose errors are too small, with a space before it."""
+        doubted = [one for one in self.runs if one.exchange and not one.exchange.is_enough]
+        if not doubted:
+            return ""
+        names = "; ".join(f"{one.name}: {one.exchange.numbers}" for one in doubted)
+        return f" Undecided: {SMALL_ERRORS[0].lower()}{SMALL_ERRORS[1:]} ({names}). {REMEDY}."
+
     def _function_caption(self, one: FunctionComparison) -> str:
         dashed = f"; {self.runs[0].name} is the reference (dashed)" if self._has_reference(one) else ""
         missing = "".join(f" Not of {name}: {reason}." for name, reason in one.missing.items())
         shown = f"Of each run, with a band of twice the standard error where it is known{dashed}."
-        return f"{shown} {one.note}{missing}"
+        return f"{shown} {one.note}{missing}{self._doubts}"
 
     def _has_reference(self, one: FunctionComparison) -> bool:
         return one.curves[0].name == self.runs[0].name
@@ -149,7 +179,7 @@ class Comparison(Result):
                 "blocks of frames. Noise: two runs of one distribution would be farther apart than this "
                 "in one of "
                 "twenty cases; values of the training data are taken as independent. K: largest difference "
-                "of the cumulative distributions (Kolmogorov-Smirnov).",
+                f"of the cumulative distributions (Kolmogorov-Smirnov).{self._doubts}",
             ),
             Table(
                 key="averages",
@@ -177,8 +207,11 @@ def _distance_text(one: Distance, unit: str) -> str:
     text = f"{one.first} {number_text(one.distance)} {unit}"
     if one.noise is None:
         return f"{text} (error: too short)"
-    same = "" if one.differs == "yes" else f", no more than noise of {number_text(one.noise)}"
-    return f"{text} ({number_text(one.low)} to {number_text(one.high)}{same})"
+    remarks = {
+        "not seen": f", no more than noise of {number_text(one.noise)}",
+        "undecided": f", undecided: errors of {' and '.join(one.small_errors)} are {TOO_SMALL}",
+    }
+    return f"{text} ({number_text(one.low)} to {number_text(one.high)}{remarks.get(one.differs, '')})"
 
 
 def _bounds(one: Distance) -> list:
@@ -190,7 +223,7 @@ def _bounds(one: Distance) -> list:
 def _average_row(curve: ComparedCurve) -> list:
     if curve.average is None:
         return [curve.histogram.mean, None, curve.histogram.std]
-    error = curve.average.error if curve.average.error is not None else curve.average.note
+    error = error_cell(curve.average.error, curve.average.note, curve.small_errors)
     return [curve.average.mean, error, curve.average.std]
 
 

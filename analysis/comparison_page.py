@@ -47,6 +47,6 @@ def render(comparison: Comparison) -> str:
 
 
 def _runs(comparison: Comparison) -> Table:
-    rows = [[one.name, one.model, one.n_frames, one.duration_ps] for one in comparison.runs]
-    columns = ["run", "calculator", "frames", "duration (ps)"]
+    rows = [[one.name, one.model, one.n_frames, one.duration_ps, one.draws] for one in comparison.runs]
+    columns = ["run", "calculator", "frames", "duration (ps)", "values of each vibration's energy"]
     return Table(key="runs", title="Runs", columns=columns, rows=rows, caption="The reference first.")

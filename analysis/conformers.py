@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Table
+from asecalc_ml.analysis.energy_exchange import TimeAverages
 from asecalc_ml.analysis.numbers import percent, with_error
 from asecalc_ml.analysis.patterns import DihedralPattern
 
@@ -56,7 +57,7 @@ class MoleculePopulations(Record):
     conformers: list[Population] = Field(description="most frequent first")
 
 
-class ConformersResult(Result):
+class ConformersResult(TimeAverages):
     """Populations of dihedral wells, and of conformers."""
 
     analysis: Literal["conformers"] = "conformers"
@@ -97,7 +98,7 @@ class ConformersResult(Result):
             f"Fraction of the time{of} in {self.n_frames:,} frames, with standard errors. A conformer is "
             f"named by the wells of {', '.join(one.patterns)}, in this order: {self._wells_text(one)}; those "
             "that differ by an exchange of equivalent atoms are one."
-            f"{many}{missing}"
+            f"{many}{missing}{self.doubt}"
         )
 
     def _wells_text(self, one: MoleculePopulations) -> str:
@@ -106,9 +107,13 @@ class ConformersResult(Result):
 
     def tables(self) -> list[Table]:
         """Wells of each dihedral, and conformers."""
-        wells = [[one.pattern, one.n_members, *_cells(well)] for one in self.rotors for well in one.wells]
+        wells = [
+            [one.pattern, one.n_members, *self._cells(well)] for one in self.rotors for well in one.wells
+        ]
         conformers = [
-            [one.formula, one.n_molecules, *_cells(each)] for one in self.molecules for each in one.conformers
+            [one.formula, one.n_molecules, *self._cells(each)]
+            for one in self.molecules
+            for each in one.conformers
         ]
         numbers = ["fraction", "error", "changes"]
         return [
@@ -118,7 +123,7 @@ class ConformersResult(Result):
                 columns=["dihedral", "members", "well", *numbers],
                 rows=wells,
                 caption="Fractions of the time. The error is from block averages, and given where the run is "
-                "long enough and each changed at least ten times on average.",
+                f"long enough and each changed at least ten times on average.{self.doubt}",
             ),
             Table(
                 key="conformers",
@@ -139,10 +144,10 @@ class ConformersResult(Result):
             [one.error for one in shown],
             "fraction of the time",
         )
+        self.draw_doubt(ax)
 
-
-def _cells(one: Population) -> list[Any]:
-    return [one.name, one.fraction, one.note if one.error is None else one.error, one.n_changes]
+    def _cells(self, one: Population) -> list[Any]:
+        return [one.name, one.fraction, self.error_cell(one.error, one.note), one.n_changes]
 
 
 class Conformers(Analysis):

@@ -22,6 +22,7 @@ from asecalc_ml.analysis.conformers import (
     RotorPopulations,
 )
 from asecalc_ml.analysis.distribution_measurement import MAX_LISTED
+from asecalc_ml.analysis.energy_exchange_measurement import ExchangeMeasurement
 from asecalc_ml.analysis.rotors import is_planar, rotors
 from asecalc_ml.analysis.wells import Wells, well_numbers
 from asecalc_ml.chains import Chains, join, types_of
@@ -66,9 +67,11 @@ class ConformersMeasurement:
             for k, (name, one) in enumerate(groups.items())
         ]
         self._found: list[np.ndarray] = []
+        self._exchange = ExchangeMeasurement(run)
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
+        self._exchange.frames(frames)
         for angles in self._values.parts(frames):
             wells = np.empty(angles.shape, dtype=np.int8)
             for rotor in self._rotors:
@@ -85,6 +88,7 @@ class ConformersMeasurement:
             wells_deg={rotor.pattern: dict(rotor.wells) for rotor in self._rotors},
             rotors=[self._of_rotor(rotor, found[:, rotor.columns]) for rotor in self._rotors],
             molecules=[self._of_molecules(columns, found) for columns in self._alike()],
+            exchange=self._exchange.conclude(),
         )
 
     def _of_rotor(self, rotor: _Rotor, found: np.ndarray) -> RotorPopulations:

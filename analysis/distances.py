@@ -9,7 +9,8 @@ K = max |P(x) − Q(x)|                             :func:`kolmogorov_distance`,
 The trajectory of each run is cut into blocks longer than its correlation time, as for the error of a mean,
 and blocks are drawn again with repetition. How far the distance of such draws lies from the one found gives
 its interval; how far P* − P and Q* − Q alone would seem apart is the noise, which two runs of the same
-distribution have between them.
+distribution have between them. Few blocks show their own scatter only so well: both are wider by Student's t
+over the normal z, with the degrees of freedom of both runs' blocks together.
 
 Sources: S. S. Vallender, Theory Probab. Appl. 18, 784 (1974) for the line; J. Rabin, J. Delon & Y. Gousseau,
 J. Math. Imaging Vis. 41, 147 (2011) for the circle; B. Efron & R. J. Tibshirani, *An Introduction to the
@@ -32,16 +33,23 @@ COVERAGE = 0.95
 class Blocks(NamedTuple):
     """A distribution as counts in bins, shape (n_blocks, n_bins); one block where errors cannot be known.
 
-    With ``is_sample`` the values of the one block are independent of each other, and drawn one by one.
+    With ``is_sample`` the values of the one block are independent of each other, and drawn one by one. Blocks
+    that are correlated scatter too little; ``wider`` is the factor.
     """
 
     counts: np.ndarray
     is_sample: bool = False
+    wider: float = 1.0
 
     @property
     def cumulative(self) -> np.ndarray:
         """Fraction below the end of each bin, of all blocks together, shape (n_bins,)."""
         return _cumulative(self.counts.sum(axis=0))
+
+    @property
+    def n_free(self) -> int:
+        """Degrees of freedom of the scatter of blocks; 0 where values are independent, and it is known."""
+        return 0 if self.is_sample else len(self.counts) - 1
 
     def draws(self, rng: np.random.Generator, n_drawn: int | None = None) -> np.ndarray:
         """Cumulative distributions of blocks drawn with repetition, shape (N_DRAWS, n_bins).
@@ -57,7 +65,7 @@ class Blocks(NamedTuple):
             return np.repeat(self.cumulative[None], N_DRAWS, axis=0)
         weights = rng.multinomial(n_drawn or n_blocks, np.full(n_blocks, 1 / n_blocks), size=N_DRAWS)
         drawn, found = _cumulative(weights @ self.counts), self.cumulative
-        return found + np.sqrt(n_blocks / (n_blocks - 1)) * (drawn - found)
+        return found + self.wider * np.sqrt(n_blocks / (n_blocks - 1)) * (drawn - found)
 
 
 class MeasuredDistance(NamedTuple):
@@ -121,8 +129,33 @@ def measured_distance(
     drawn = wasserstein_distance(one, other, width, period)
     alone = wasserstein_distance(one - first.cumulative, other - second.cumulative, width, period)
     low, high = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    interval = max(2 * found - high, 0.0), max(2 * found - low, 0.0)  # what noise adds, taken off again
-    return MeasuredDistance(found, *map(float, interval), float(np.quantile(alone, COVERAGE)))
+    n_free = first.n_free + second.n_free
+    wider = widening(1 + n_free) if n_free else 1.0
+    interval = (
+        found - wider * (high - found),
+        found - wider * (low - found),
+    )  # what noise adds, taken off again
+    low, high = (max(float(one), 0.0) for one in interval)
+    return MeasuredDistance(found, low, high, float(wider * np.quantile(alone, COVERAGE)))
+
+
+def widening(n_parts: int) -> float:
+    """How much wider a bound is that rests on the scatter of few parts: quantiles of Student's t over z.
+
+    Parameters
+    ----------
+    n_parts : int
+        Independent parts whose scatter around their mean is known: one more than its degrees of freedom.
+
+    Examples
+    --------
+    >>> round(widening(8), 3), round(widening(1000), 3)
+    (1.206, 1.001)
+    """
+    from scipy.stats import norm, t
+
+    tail = (1 + COVERAGE) / 2
+    return float(t.ppf(tail, n_parts - 1) / norm.ppf(tail))
 
 
 def _cumulative(counts: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Status, Table, Verdict
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Status, Table, Verdict
+from asecalc_ml.analysis.energy_exchange import TOO_SMALL, EnergyExchange, TimeAverages
 from asecalc_ml.analysis.numbers import percent, with_error
 from asecalc_ml.analysis.training_domain import TrainingDistribution
 from asecalc_ml.errors import AnalysisError
@@ -72,7 +73,7 @@ class Values:
     __hash__ = None
 
 
-class DistributionResult(Result):
+class DistributionResult(TimeAverages):
     """Distributions of one kind of coordinate."""
 
     quantity: ClassVar[str]
@@ -85,9 +86,9 @@ class DistributionResult(Result):
     _values: Values | None = PrivateAttr(None)
 
     @classmethod
-    def of(cls, patterns: list[PatternDistribution], values: Values):
+    def of(cls, patterns: list[PatternDistribution], values: Values, exchange: EnergyExchange | None = None):
         """Make a result that knows its values per frame."""
-        result = cls(patterns=patterns)
+        result = cls(patterns=patterns, exchange=exchange)
         result._values = values
         return result
 
@@ -159,7 +160,7 @@ class DistributionResult(Result):
         members = f"{one.n_members} {self.group}{'s' * (one.n_members > 1)}"
         text = (
             f"Run (line): {members} in {one.n_frames:,} frames, mean {self.measured(one.average)}, "
-            f"standard deviation {one.average.std:.{self.digits}f} {self.unit}."
+            f"standard deviation {one.average.std:.{self.digits}f} {self.unit}.{self.doubt}"
         )
         if one.training is None:
             return f"{text} No training data to compare with."
@@ -174,7 +175,8 @@ class DistributionResult(Result):
         """Mean with its error and unit, or "too short"."""
         if average.error is None:
             return f"{average.mean:.{self.digits}f} {self.unit} (error: {average.note})"
-        return f"{with_error(average.mean, average.error)} {self.unit}"
+        remark = f" (error {TOO_SMALL})" if self.has_small_errors else ""
+        return f"{with_error(average.mean, average.error)} {self.unit}{remark}"
 
     def tables(self) -> list[Table]:
         """Statistics of patterns and members, and the histograms."""
@@ -188,18 +190,19 @@ class DistributionResult(Result):
             rows=rows,
             caption="Each pattern, then each of its first hundred members; atoms are counted from 0. The "
             "error is the standard error of the mean from block averages, given where the run is at least "
-            "five times longer than the correlation time that it shows.",
+            f"five times longer than the correlation time that it shows.{self.doubt}",
         )
         return [statistics]
 
     def scalars(self) -> dict[str, float | None]:
-        """Mean, its error and standard deviation of each pattern."""
+        """Mean, its error and standard deviation of each pattern; an error that is too small is left out."""
         unit = {"Å": "A", "°": "deg"}[self.unit]
-        return {
+        found = {
             f"{one.pattern}.{name}_{unit}": getattr(one.average, name)
             for one in self.patterns
             for name in ("mean", "error", "std")
         }
+        return self.trusted(found)
 
     def data(self) -> list[Table]:
         """Each pattern's distribution and that of the training data, bin by bin."""
@@ -221,17 +224,16 @@ class DistributionResult(Result):
         everything = [(one.pattern, f"all {one.n_members}", one.average)]
         single = [(one.pattern, "–".join(map(str, each.atoms)), each.average) for each in one.members]
         listed = everything + single if len(single) > 1 else single
-        return [[*names, *_numbers(average), one.n_frames] for *names, average in listed]
+        return [[*names, *self._numbers(average), one.n_frames] for *names, average in listed]
+
+    def _numbers(self, average: Average) -> list:
+        error = self.error_cell(average.error, average.note)
+        return [average.mean, error, average.std, average.correlation_time_fs]
 
     def _draw(self, ax: Axes, panel: str) -> None:
         from asecalc_ml.analysis.figures import draw_distribution
 
         draw_distribution(ax, self[panel], f"{self.quantity} ({self.unit})", self.unit)
-
-
-def _numbers(average: Average) -> list:
-    error = average.error if average.error is not None else average.note
-    return [average.mean, error, average.std, average.correlation_time_fs]
 
 
 class DistributionOptions(Analysis):

@@ -16,11 +16,13 @@ from asecalc_ml.analysis.distribution import (
     PatternDistribution,
     Values,
 )
+from asecalc_ml.analysis.energy_exchange import EnergyExchange
+from asecalc_ml.analysis.energy_exchange_measurement import ExchangeMeasurement
 from asecalc_ml.analysis.training_domain import TrainingComparison, TrainingDomain
 from asecalc_ml.chains import Chains, direction, join
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.histogram import SlicedCounts
-from asecalc_ml.statistics import BlockAverage, CondensedSeries, block_average, circular_average
+from asecalc_ml.statistics import MAX_BLOCKS, BlockAverage, CondensedSeries, block_average, circular_average
 
 if TYPE_CHECKING:
     from asecalc_ml.frames import Frames
@@ -42,6 +44,7 @@ class DistributionMeasurement:
         groups = choose(run.atoms, options.n_atoms, options.patterns, options.by)
         self._result, self._interval_fs = options.result, run.frame_interval_fs
         self._values = ChainValues(run, join(list(groups.values())))
+        self._exchange = ExchangeMeasurement(run)
         self._ends = np.cumsum([len(chains) for chains in groups.values()])[:-1]
         domain = TrainingDomain(*run.model_cards)
         self._parts = {
@@ -51,6 +54,7 @@ class DistributionMeasurement:
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
+        self._exchange.frames(frames)
         for values in self._values.parts(frames):
             of_patterns = np.split(values, self._ends, axis=1)
             for part, of_pattern in zip(self._parts.values(), of_patterns, strict=True):
@@ -60,10 +64,13 @@ class DistributionMeasurement:
         """Return the distributions of all frames taken."""
         if any(part.n_frames == 0 for part in self._parts.values()):
             raise AnalysisError(NO_FRAME)
-        patterns = [part.conclude(pattern, self._interval_fs) for pattern, part in self._parts.items()]
+        exchange = self._exchange.conclude()
+        patterns = [
+            part.conclude(pattern, self._interval_fs, exchange) for pattern, part in self._parts.items()
+        ]
         arrays = {name: part.values for name, part in self._parts.items() if part.values is not None}
         counts = {name: part.counts for name, part in self._parts.items()}
-        return self._result.of(patterns, Values(arrays, counts))
+        return self._result.of(patterns, Values(arrays, counts), exchange)
 
 
 def _beside(domain: TrainingDomain, options: DistributionOptions, pattern: str) -> TrainingComparison | None:
@@ -103,12 +110,14 @@ class PatternMeasurement:
         is_whole = self._keeps_all and self._each.stride == 1
         return self._moments.values(self._each.rows) if is_whole else None
 
-    def conclude(self, pattern: str, interval_fs: float) -> PatternDistribution:
+    def conclude(
+        self, pattern: str, interval_fs: float, exchange: EnergyExchange | None
+    ) -> PatternDistribution:
         """Distribution, average and members."""
-        average = self._average(self._together, self._together.rows, interval_fs)
+        average = self._average(self._together, self._together.rows, interval_fs, exchange)
         atoms, rows = self._chains.atoms.tolist(), self._each.rows
         members = [
-            Member(atoms=atoms[k], average=self._average(self._each, rows[:, :, k], interval_fs))
+            Member(atoms=atoms[k], average=self._average(self._each, rows[:, :, k], interval_fs, exchange))
             for k in range(min(len(atoms), MAX_LISTED))
         ]
         return PatternDistribution(
@@ -116,21 +125,32 @@ class PatternMeasurement:
             n_frames=self.n_frames,
             n_members=len(atoms),
             average=average,
-            n_blocks=self._moments.n_blocks(self._together.rows),
+            n_blocks=self._moments.n_blocks(self._together.rows, _most_blocks(exchange)),
             histogram=self.counts.histogram(average.mean, average.std),
             members=members,
             training=self._training and self._training.conclude(),
         )
 
-    def _average(self, series: CondensedSeries, rows: np.ndarray, interval_fs: float) -> Average:
-        found = self._moments.average(rows)
+    def _average(
+        self,
+        series: CondensedSeries,
+        rows: np.ndarray,
+        interval_fs: float,
+        exchange: EnergyExchange | None,
+    ) -> Average:
+        found = self._moments.average(rows, _most_blocks(exchange))
+        wider = exchange.widening(found.n_blocks) if exchange else 1.0
         return Average(
             mean=found.mean,
             std=found.std,
-            error=found.error,
+            error=None if found.error is None else wider * found.error,
             note=found.note,
             correlation_time_fs=found.correlation_time * series.stride * interval_fs,
         )
+
+
+def _most_blocks(exchange: EnergyExchange | None) -> int:
+    return exchange.most_blocks if exchange else MAX_BLOCKS
 
 
 class Linear:
@@ -153,20 +173,20 @@ class Linear:
         """Values of moments, the reverse of :meth:`of`."""
         return np.ascontiguousarray(moments[:, 0])
 
-    def average(self, moments: np.ndarray) -> BlockAverage:
+    def average(self, moments: np.ndarray, most_blocks: int) -> BlockAverage:
         """Average of a series of moments, shape (n_frames, 2), with the standard deviation of all values."""
-        average = block_average(moments[:, 0])
+        average = block_average(moments[:, 0], most_blocks)
         variance = float(moments[:, 1].mean()) - (average.mean - self._origin) ** 2
         return average._replace(std=max(variance, 0.0) ** 0.5)
 
-    def n_blocks(self, moments: np.ndarray) -> int:
+    def n_blocks(self, moments: np.ndarray, most_blocks: int) -> int:
         """Blocks longer than the correlation times of mean and width; 0 where too few fit.
 
         The width of a vibration may change slowly while its mean does not.
         """
         values, mean = moments[:, 0], moments[:, 0].mean()
         squares = moments[:, 1] - (mean - self._origin) * (2 * values - mean - self._origin)
-        return min(block_average(series).n_blocks for series in (values, squares))
+        return min(block_average(series, most_blocks).n_blocks for series in (values, squares))
 
 
 class Circular(Linear):
@@ -180,10 +200,10 @@ class Circular(Linear):
         """Angles in degrees."""
         return direction(moments[:, 0], moments[:, 1])
 
-    def average(self, moments: np.ndarray) -> BlockAverage:
+    def average(self, moments: np.ndarray, most_blocks: int) -> BlockAverage:
         """Mean direction and its spread."""
-        return circular_average(moments[:, 0], moments[:, 1])
+        return circular_average(moments[:, 0], moments[:, 1], most_blocks)
 
-    def n_blocks(self, moments: np.ndarray) -> int:
+    def n_blocks(self, moments: np.ndarray, most_blocks: int) -> int:
         """Blocks longer than the correlation times across and along the mean direction."""
-        return self.average(moments).n_blocks
+        return self.average(moments, most_blocks).n_blocks

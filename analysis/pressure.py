@@ -172,9 +172,7 @@ class Pressure(Analysis):
         )
 
 
-def _levels(
-    run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray
-) -> Iterator[Level]:
+def _levels(run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray) -> Iterator[Level]:
     import numpy as np
 
     from asecalc_ml.analysis.energy_drift import segment_names

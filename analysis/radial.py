@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Table
+from asecalc_ml.analysis.energy_exchange import TimeAverages
 from asecalc_ml.analysis.numbers import with_error
 from asecalc_ml.analysis.patterns import BondPattern
 
@@ -32,7 +33,7 @@ class RadialCurve(Record):
     n_pairs: float = Field(description="mean number of pairs within the range in a frame")
 
 
-class RadialResult(Result):
+class RadialResult(TimeAverages):
     """Radial distribution functions, or distributions of distances where nothing is periodic."""
 
     analysis: Literal["radial-distribution"] = "radial-distribution"
@@ -79,10 +80,10 @@ class RadialResult(Result):
                 f"Distances of all pairs within {len(one.values) * self.bin_A:.4g} Å, as a density with "
                 "integral 1: "
                 "the structure is not periodic in three directions and has no density to divide by. "
-                f"{of}{band}."
+                f"{of}{band}.{self.doubt}"
             )
         what = "Relative to an ideal gas of the same density, with periodic images."
-        return f"{what} {of}{band}. {self._peak(one)}"
+        return f"{what} {of}{band}. {self._peak(one)}{self.doubt}"
 
     def _peak(self, one: RadialCurve) -> str:
         row = dict(zip(PEAK_COLUMNS, self._peak_row(one), strict=True))
@@ -106,6 +107,7 @@ class RadialResult(Result):
                 title="First peaks" if self.is_normalised else "First peaks of distances",
                 columns=["pair", *PEAK_COLUMNS],
                 rows=rows,
+                caption=self.doubt.strip(),
             )
         ]
 
@@ -115,7 +117,7 @@ class RadialResult(Result):
         peak, minimum = first_peak(one.values)
         if peak is None:
             return [None] * len(PEAK_COLUMNS)
-        error = one.errors[peak] if one.errors[peak] is not None else "too short"
+        error = self.error_cell(one.errors[peak])
         row = [float(self.centers[peak]), one.values[peak], error]
         if minimum is None or one.coordination is None:
             return [*row, None if minimum is None else float(self.centers[minimum]), None]
@@ -137,6 +139,7 @@ class RadialResult(Result):
 
         one = self[panel]
         draw_curve(ax, self.centers, one.values, one.errors, color=BLUE)
+        self.draw_doubt(ax)
         if self.is_normalised:
             ax.axhline(1, color=".55", linewidth=0.8, zorder=0)
         ax.set(

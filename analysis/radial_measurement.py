@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.base import NO_FRAME
+from asecalc_ml.analysis.energy_exchange_measurement import ExchangeMeasurement
 from asecalc_ml.analysis.radial import RadialCurve, RadialDistribution, RadialResult
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics import CondensedSeries, block_average
@@ -45,9 +46,11 @@ class RadialMeasurement:
         kinds = sorted(set(self._symbols))
         self._codes, self._kinds = np.array([kinds.index(one) for one in self._symbols]), kinds
         self._series, self._n_frames = CondensedSeries(MAX_NUMBERS), 0
+        self._exchange = ExchangeMeasurement(run)
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
+        self._exchange.frames(frames)
         first = -frames.start % self._stride
         for k in range(first, len(frames), self._stride):
             cell = frames.cells[k]
@@ -67,6 +70,7 @@ class RadialMeasurement:
             bin_A=self._width,
             is_normalised=self._is_normalised,
             curves=[self._curve(pair, rows[:, :, k]) for k, pair in enumerate(self._pairs)],
+            exchange=self._exchange.conclude(),
         )
 
     def _counts(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from asecalc_ml.analysis.base import Record, Result, Table, Verdict
 from asecalc_ml.analysis.connectivity import BOUND
+from asecalc_ml.analysis.energy_exchange import exchange_verdict
 from asecalc_ml.analysis.failures import Failures
 from asecalc_ml.analysis.pipeline import lost_frames_text, not_installed, results_alone
 from asecalc_ml.analysis.relevance.page import is_beside_viewer, read_relevance
@@ -246,6 +247,7 @@ def all_verdicts(run: RunReader, results: list[Result], failures: Failures) -> l
         *readable_verdict(run),
         *bound_verdict(run, results),
         *verdicts,
+        *exchange_verdict(results),
         *(one.verdict for one in failures.all),
         *map(_not_shown, not_installed(run.directory)),
     ]

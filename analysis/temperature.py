@@ -156,9 +156,7 @@ class Temperature(Analysis):
         )
 
 
-def target_lines(
-    run: RunReader, time_fs: np.ndarray, target: np.ndarray
-) -> list[list[tuple[float, float]]]:
+def target_lines(run: RunReader, time_fs: np.ndarray, target: np.ndarray) -> list[list[tuple[float, float]]]:
     """Turning points (ps, value) of a target at the rows of thermo.csv, a list for each segment with one."""
     import numpy as np
 

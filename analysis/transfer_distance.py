@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asecalc_ml.analysis.distances import COVERAGE, Blocks, on_same_bins, wasserstein_distance
+from asecalc_ml.analysis.distances import COVERAGE, Blocks, on_same_bins, wasserstein_distance, widening
 from asecalc_ml.histogram import Histogram
 
 
@@ -49,17 +49,3 @@ def judged(reference: Sequence[Histogram], model: Sequence[Histogram]) -> tuple[
     few, many = whole.draws(rng, len(model)), whole.draws(rng)
     chance = np.quantile(wasserstein_distance(few, many, width, period), COVERAGE)
     return found, float(chance * widening(len(reference)))
-
-
-def widening(n_runs: int) -> float:
-    """How much wider a bound is that rests on the scatter of few runs: quantiles of Student's t over z.
-
-    Examples
-    --------
-    >>> round(widening(8), 3), round(widening(1000), 3)
-    (1.206, 1.001)
-    """
-    from scipy.stats import norm, t
-
-    tail = (1 + COVERAGE) / 2
-    return float(t.ppf(tail, n_runs - 1) / norm.ppf(tail))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table, Verdict
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Table, Verdict
+from asecalc_ml.analysis.energy_exchange import TimeAverages
 from asecalc_ml.analysis.numbers import percent
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class SpectrumPeak(Record):
     harmonic_per_cm: float | None = None
 
 
-class VibrationalResult(Result):
+class VibrationalResult(TimeAverages):
     """Density of vibrational states; its integral is the number of degrees of freedom."""
 
     analysis: Literal["vibrational-density"] = "vibrational-density"
@@ -75,7 +76,7 @@ class VibrationalResult(Result):
             f"segments{band}. "
             f"Lines are {self.resolution_per_cm:.3g} {UNIT} wide at least. The integral, "
             f"{self.n_states:.4g}, is the "
-            f"number of degrees of freedom that hold kT/2 each.{ticks}{limit}"
+            f"number of degrees of freedom that hold kT/2 each.{ticks}{limit}{self.doubt}"
         )
 
     def verdicts(self) -> list[Verdict]:
@@ -106,7 +107,7 @@ class VibrationalResult(Result):
         rows = [
             [
                 one.frequency_per_cm,
-                "too short" if one.error_per_cm is None else one.error_per_cm,
+                self.error_cell(one.error_per_cm),
                 one.harmonic_per_cm,
                 None if one.harmonic_per_cm is None else one.frequency_per_cm - one.harmonic_per_cm,
             ]
@@ -124,7 +125,7 @@ class VibrationalResult(Result):
                 title="Vibrational peaks",
                 columns=columns,
                 rows=rows,
-                caption=caption * bool(rows),
+                caption=f"{caption}{self.doubt}" * bool(rows),
             )
         ]
 
@@ -150,6 +151,7 @@ class VibrationalResult(Result):
         if beyond:
             ax.axvline(self.highest_per_cm, color="black", linestyle=":", label="limit of the frames")
         draw_ticks(ax, self.harmonic_per_cm, "harmonic")
+        self.draw_doubt(ax)
 
 
 def closer_frames(fastest_per_cm: float) -> str:

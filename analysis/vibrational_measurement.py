@@ -19,6 +19,7 @@ import numpy as np
 from ase import units
 
 from asecalc_ml.analysis.base import NO_FRAME
+from asecalc_ml.analysis.energy_exchange_measurement import ExchangeMeasurement
 from asecalc_ml.analysis.internal_coordinates import FollowedPositions
 from asecalc_ml.analysis.peaks import spectrum_peaks
 from asecalc_ml.analysis.rigid_motion import RigidMotion
@@ -52,12 +53,14 @@ class VibrationalMeasurement:
         self._length = segment_length(options, run.n_frames, run.frame_interval_fs)
         self._elements = sorted(set(self._symbols))
         self._spectra, self._n_segments = CondensedSeries(MAX_NUMBERS), 0
+        self._exchange = ExchangeMeasurement(run)
         self._expected = fastest_stretch_per_cm(run.atoms)
         self._follow, self._of_positions = FollowedPositions(run), 0.0
         self._waiting, self._n_frames = np.empty((0, 2, len(self._symbols), 3)), 0
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
+        self._exchange.frames(frames)
         moving = np.stack([frames.velocities, self._follow(frames)], axis=1)
         if self._rigid is not None:
             self._rigid.add(frames.positions, frames.velocities)
@@ -125,6 +128,7 @@ class VibrationalMeasurement:
             n_states=float(density.sum() * step),
             peaks=self._peaks(frequencies, density, parts),
             harmonic_per_cm=self._harmonic,
+            exchange=self._exchange.conclude(),
         )
 
     def _parts(self) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -86,13 +87,16 @@ class Frames:
         StructureError
             If a periodic direction has no cell vector of its own.
         """
-        key = tuple(pbc)
-        if key not in self._lattices:
-            self._lattices[key] = Lattices(self.cells, pbc)
-        return self._lattices[key]
+        return self.shared(("lattices", *pbc), lambda: Lattices(self.cells, pbc))
+
+    def shared(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """What one analysis computes from these frames, for all that ask for the same key."""
+        if key not in self._shared:
+            self._shared[key] = compute()
+        return self._shared[key]
 
     @cached_property
-    def _lattices(self) -> dict[tuple[bool, ...], Lattices]:
+    def _shared(self) -> dict[Hashable, Any]:
         return {}
 
     def _found(self, quantity: str) -> np.ndarray:

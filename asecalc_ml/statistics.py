@@ -115,7 +115,7 @@ def slowest_time(series: np.ndarray) -> float:
     return max(times)
 
 
-def block_average(series: np.ndarray) -> BlockAverage:
+def block_average(series: np.ndarray, most_blocks: int = MAX_BLOCKS) -> BlockAverage:
     r"""Mean, standard deviation and the standard error of the mean from averages over blocks of frames.
 
     .. math:: \sigma_{\bar x} = \sqrt{\frac{1}{n_b (n_b - 1)} \sum_{b=1}^{n_b} (\bar x_b - \bar x)^2}
@@ -128,6 +128,8 @@ def block_average(series: np.ndarray) -> BlockAverage:
     Parameters
     ----------
     series : array, shape (n_frames,), any unit
+    most_blocks : int
+        At least five; fewer than twenty where something that the series does not show is slower.
 
     Notes
     -----
@@ -135,7 +137,7 @@ def block_average(series: np.ndarray) -> BlockAverage:
     """
     values = np.asarray(series, dtype=float)
     time = slowest_time(values)
-    n_blocks = _number_of_blocks(len(values), time)
+    n_blocks = _number_of_blocks(len(values), time, most_blocks)
     mean, std = float(values.mean()), float(values.std())
     if n_blocks == 0:
         return BlockAverage(mean, std, None, TOO_SHORT, len(values), time, 0, 0)
@@ -144,7 +146,7 @@ def block_average(series: np.ndarray) -> BlockAverage:
     return BlockAverage(mean, std, error, "", len(values), time, n_blocks, len(values) // n_blocks)
 
 
-def circular_average(cosines: np.ndarray, sines: np.ndarray) -> BlockAverage:
+def circular_average(cosines: np.ndarray, sines: np.ndarray, most_blocks: int = MAX_BLOCKS) -> BlockAverage:
     r"""Mean direction of a series of angles, its spread and its error, in degrees.
 
     .. math:: \bar\varphi = \arg \langle e^{i\varphi} \rangle, \quad
@@ -159,6 +161,8 @@ def circular_average(cosines: np.ndarray, sines: np.ndarray) -> BlockAverage:
     ----------
     cosines, sines : array, shape (n_frames,)
         Of the angles, or their averages over several bonds in each frame.
+    most_blocks : int
+        As of :func:`block_average`.
 
     Notes
     -----
@@ -167,7 +171,7 @@ def circular_average(cosines: np.ndarray, sines: np.ndarray) -> BlockAverage:
     vector = complex(np.mean(cosines), np.mean(sines))
     mean, std = circular_moments(vector, 360.0)
     turned = (np.asarray(cosines) + 1j * np.asarray(sines)) * np.exp(-1j * np.angle(vector))
-    across, along = block_average(turned.imag), block_average(turned.real)
+    across, along = (block_average(part, most_blocks) for part in (turned.imag, turned.real))
     slower = max(across, along, key=lambda one: one.correlation_time)
     error, note = _circular_error(across.error, along.error, abs(vector))
     n_blocks, block_length = (0, 0) if note == TOO_SHORT else (slower.n_blocks, slower.block_length)
@@ -313,11 +317,11 @@ class ThinnedSeries:
         return np.concatenate(self._kept) if self._kept else np.empty((0,))
 
 
-def _number_of_blocks(n_frames: int, time: float) -> int:
+def _number_of_blocks(n_frames: int, time: float, most: int = MAX_BLOCKS) -> int:
     """Blocks to average over, or 0 where five blocks longer than the correlation time do not fit."""
     if n_frames // MIN_BLOCKS <= time:
         return 0
-    return int(np.clip(n_frames // (BLOCK_IN_CORRELATION_TIMES * time), MIN_BLOCKS, MAX_BLOCKS))
+    return int(np.clip(n_frames // (BLOCK_IN_CORRELATION_TIMES * time), MIN_BLOCKS, most))
 
 
 def _is_constant(series: np.ndarray) -> bool:

@@ -12,6 +12,7 @@ from asecalc_ml.config import parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.files import write_whole
 from asecalc_ml.lock import FolderLock
+from asecalc_ml.md_protocols import thermostat_choice
 from asecalc_ml.md_protocols.resume import more_steps
 from asecalc_ml.reading import read_json
 from asecalc_ml.rundir import FAILURES as FAILED_ANALYSES
@@ -61,17 +62,21 @@ def _is_analysed(directory: Path) -> bool:
 def _check_same(run: RunReader, options: ProtocolOptions) -> None:
     """Refuse a run with other options than more steps, where it can have more."""
     stored = parse_options(run.options, type(options), str(run.directory / PROTOCOL))
-    before, now = (_compared(one) for one in (stored, options))
-    if more_steps(run, options) > 0 and not options.why_not_longer:
-        before["steps"] = now["steps"]
-    different = [
-        f"{name}: {before[name]} there, {now[name]} now" for name in now if before.get(name) != now[name]
-    ]
+    begun = thermostat_choice.of_begun_run(stored)
+    before = _compared(begun)
+    if more_steps(run, options) > 0 and not begun.why_not_longer:
+        before["steps"] = options.steps
+    choices = [_compared(options.with_thermostat(name)) for name in thermostat_choice.CHOICES]
+    different = min((_differences(before, now) for now in choices), key=len)
     if different:
         raise RunError(
             f"{run.directory} holds a run with other options ({'; '.join(different)}): bring them back, give "
             "the campaign another directory, or remove that run"
         )
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [f"{name}: {before[name]} there, {now[name]} now" for name in now if before.get(name) != now[name]]
 
 
 def _compared(options: ProtocolOptions) -> dict[str, Any]:

@@ -211,11 +211,12 @@ class EnsembleOptions(DynamicsOptions):
     @property
     def why_not_longer(self) -> str:
         """A temperature that follows from the number of steps; empty if it is constant."""
-        ramp = self.production(is_equilibrated=True).ramp
-        if ramp.is_constant:
+        segments = self.plan().production.segments
+        kelvin = [value for segment in segments for _, value in segment.temperature_K]
+        if len(set(kelvin)) < 2:
             return ""
         return (
-            f"the temperature goes from {ramp.start_K:g} to {ramp.end_K:g} K over the steps, and in a longer "
+            f"the temperature goes from {kelvin[0]:g} to {kelvin[-1]:g} K over the steps, and in a longer "
             "run it would have been another one at every step"
         )
 

@@ -28,6 +28,7 @@ from asecalc_ml.config import dump_yaml, parse_options
 from asecalc_ml.errors import AnalysisError, AsecalcError, ConfigError, RunError, StructureError
 from asecalc_ml.linear import is_linear
 from asecalc_ml.local_modules import folders_of
+from asecalc_ml.md_protocols import thermostat_choice
 from asecalc_ml.md_protocols.checkpoint import State
 from asecalc_ml.md_protocols.engine import Engine
 from asecalc_ml.md_protocols.temperature import degrees_of_freedom
@@ -71,7 +72,7 @@ def start_run(
 ) -> RunReader:
     """Run a protocol from its beginning; see :meth:`ProtocolOptions.run`."""
     directory = directory_of(options, directory)
-    atoms = examined(options, atoms, directory, overwrite)
+    options, atoms = examined(options, atoms, directory, overwrite)
     with threads(options):
         announce(options, atoms)
         state = first_state(options, atoms)
@@ -87,7 +88,7 @@ def check_run(
 ) -> Atoms:
     """Do what :func:`start_run` does before its first step; see :meth:`ProtocolOptions.check`."""
     with without_compiling():
-        atoms = examined(options, atoms, directory_of(options, directory), overwrite)
+        options, atoms = examined(options, atoms, directory_of(options, directory), overwrite)
         with threads(options):
             first_state(options, atoms)
     return atoms
@@ -98,15 +99,21 @@ def directory_of(options: ProtocolOptions, directory: str | Path | None) -> Path
     return Path(directory or options.directory or options.default_directory())
 
 
-def examined(options: ProtocolOptions, atoms: Atoms | None, directory: Path, overwrite: bool) -> Atoms:
-    """The structure with its calculator, if a run may begin with them; see :meth:`ProtocolOptions.check`."""
+def examined(
+    options: ProtocolOptions, atoms: Atoms | None, directory: Path, overwrite: bool
+) -> tuple[ProtocolOptions, Atoms]:
+    """Options and the structure with its calculator, if a run may begin; see :meth:`ProtocolOptions.check`.
+
+    What the options leave to be chosen by the structure is chosen.
+    """
     check_free(directory, overwrite)
     check_writable(directory)
     FurtherFiles(directory).check_free(options.plan().files or ())
     atoms = prepare(options, atoms)
+    options = thermostat_choice.for_structure(options, atoms)
     options.check_start(atoms)
     check_analyses(options, atoms)
-    return atoms
+    return options, atoms
 
 
 def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.errors import StructureError
+from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.dynamics import EnsembleOptions
+from asecalc_ml.md_protocols.thermostat_choice import AUTO, FEW_ATOMS, OF_FEW_ATOMS, OF_MANY_ATOMS
 from asecalc_ml.quantities import Friction_per_ps, Temperature_K, Timestep_fs
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from typing_extensions import Self
 
     from asecalc_ml.md_protocols.integrators import Ramp
     from asecalc_ml.md_protocols.stages.produce import Produce
@@ -57,14 +59,17 @@ class ThermostatOptions(EnsembleOptions):
 class NVT(ThermostatOptions):
     """Relax, equilibrate with Langevin dynamics, then run with a thermostat at constant volume.
 
-    Every thermostat keeps the centre of mass at rest. Velocity rescaling and the Nosé-Hoover chain keep a
-    molecule from turning too, and conserve an energy that tells how good the time step is. Langevin dynamics
-    let it turn, and forget fastest where parts of a system hardly exchange energy.
+    Every thermostat keeps the centre of mass at rest. Langevin dynamics exchange energy with every vibration,
+    which small molecules need: the others act on the total kinetic energy, and leave the share of each
+    vibration to the molecule itself. They keep a molecule from turning, and conserve an energy that shows how
+    good the time step is.
     """
 
     protocol: Literal["nvt"] = Field("nvt", description="dynamics at constant volume and temperature")
-    thermostat: Literal["bussi", "langevin", "nose-hoover-chain"] = Field(
-        "bussi", description="stochastic velocity rescaling, Langevin dynamics, or a Nosé-Hoover chain"
+    thermostat: Literal["auto", "langevin", "bussi", "nose-hoover-chain"] = Field(
+        AUTO,
+        description="Langevin dynamics, stochastic velocity rescaling (bussi), or a Nosé-Hoover chain; auto: "
+        f"{OF_FEW_ATOMS} below {FEW_ATOMS} atoms, {OF_MANY_ATOMS} from there on",
     )
     thermostat_time_fs: float = Field(
         100.0,
@@ -72,6 +77,10 @@ class NVT(ThermostatOptions):
         le=1e7,
         description="time constant of bussi and nose-hoover-chain; langevin has friction_per_ps",
     )
+
+    def with_thermostat(self, name: str) -> Self:
+        """Return these options with the named thermostat in place of ``auto``."""
+        return self.model_copy(update={"thermostat": name}) if self.thermostat == AUTO else self
 
     def check_start(self, atoms: Atoms) -> None:
         """Velocities that can be scaled, and no constraints that the thermostat would break."""
@@ -91,9 +100,20 @@ class NVT(ThermostatOptions):
             )
 
     def integrator(self) -> MakeIntegrator:
-        """That of the thermostat."""
+        """That of the thermostat.
+
+        Raises
+        ------
+        ConfigError
+            If the thermostat has not been chosen yet.
+        """
         from asecalc_ml.md_protocols import integrators
 
+        if self.thermostat == AUTO:
+            raise ConfigError(
+                "thermostat: auto is chosen by the number of atoms when a run starts; name one before asking "
+                "for the stages of a run, or use with_thermostat"
+            )
         if self.thermostat == "langevin":
             return partial(integrators.Langevin, ramp=self.ramp, friction_per_ps=self.friction_per_ps)
         kinds = {"bussi": integrators.Bussi, "nose-hoover-chain": integrators.NoseHooverChain}

@@ -13,6 +13,7 @@ from asecalc_ml.tracking import WandbOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from typing_extensions import Self
 
     from asecalc_ml.rundir import Production, RunPlan, RunReader
 
@@ -157,6 +158,10 @@ class ProtocolOptions(Options):
 
     def check_start(self, atoms: Atoms) -> None:
         """Refuse a structure that the protocol cannot start from, with a StructureError."""
+
+    def with_thermostat(self, name: str) -> Self:
+        """Return these options with the named thermostat in place of every ``auto``."""
+        return self
 
     def stages(self) -> list:
         """What is done, in order: objects of :mod:`asecalc_ml.md_protocols.stages`, or of that kind."""

@@ -13,7 +13,7 @@ from asecalc_ml import plugins
 from asecalc_ml.config import dump_yaml, parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.local_modules import search_also
-from asecalc_ml.md_protocols import launch
+from asecalc_ml.md_protocols import launch, thermostat_choice
 from asecalc_ml.md_protocols.checkpoint import Checkpoint, State, load
 from asecalc_ml.md_protocols.differences import other_calculator
 from asecalc_ml.md_protocols.options import ProtocolOptions
@@ -129,7 +129,7 @@ def _options(run: RunReader, data: dict[str, Any]) -> ProtocolOptions:
     if "steps" in data and "steps" not in model.model_fields:
         why = parse_options(run.options, model).why_not_longer
         raise RunError(f"{run.directory} cannot have more steps: {why}. {_from_the_end(run)}".rstrip())
-    return parse_options(data, model, source=str(run.directory / PROTOCOL))
+    return thermostat_choice.of_begun_run(parse_options(data, model, source=str(run.directory / PROTOCOL)))
 
 
 def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) -> ProtocolOptions:

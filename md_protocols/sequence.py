@@ -16,6 +16,7 @@ from asecalc_ml.quantities import Timestep_fs
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from typing_extensions import Self
 
     from asecalc_ml.md_protocols.stages.produce import Produce
 
@@ -65,6 +66,16 @@ class Sequence(DynamicsOptions):
             temperature_K = part.temperature_K if end_K is None else end_K
             found.append(part)
         return found
+
+    def with_thermostat(self, name: str) -> Self:
+        """Return these options with the named thermostat in every part that has ``auto`` or names none."""
+        chosen = [
+            given | {"thermostat": part.with_thermostat(name).thermostat}
+            if hasattr(part, "thermostat")
+            else given
+            for given, part in zip(self.sequence, self.parts, strict=True)
+        ]
+        return self.model_copy(update={"sequence": chosen})
 
     def check_start(self, atoms: Atoms) -> None:
         """What every ensemble asks of the structure."""

@@ -218,7 +218,7 @@ ETHANE = {
 CELL = {"structure": "cell.extxyz", "calculator": "toy_calculators:SlowCell"}
 ENSEMBLES = {
     "nve": NVE(**ETHANE, timestep_fs=0.5, steps=100),
-    "bussi": NVT(**ETHANE, steps=100),
+    "bussi": NVT(**ETHANE, thermostat="bussi", steps=100),
     "langevin": NVT(**ETHANE, thermostat="langevin", steps=100),
     "nose-hoover-chain": NVT(**ETHANE, thermostat="nose-hoover-chain", steps=100),
     "npt": NPT(**ETHANE | CELL, cell="full", steps=100),

@@ -29,6 +29,7 @@ HEAT_AND_HOLD = [
         "temperature_K": 300,
         "temperature_end_K": 900,
         "steps": 100,
+        "thermostat": "bussi",
         "thermostat_time_fs": 20,
     },
     {"ensemble": "nvt", "thermostat": "langevin", "temperature_K": 900, "steps": 60},
@@ -117,7 +118,13 @@ def test_parts_take_the_temperature_at_which_the_one_before_ends(tmp_path):
 def test_an_energy_that_heating_has_raised_is_none_that_blew_up(tmp_path):
     """A constant-energy part is held against its own beginning."""
     parts = [
-        {"ensemble": "nvt", "temperature_end_K": 12000, "thermostat_time_fs": 5, "steps": 400},
+        {
+            "ensemble": "nvt",
+            "temperature_end_K": 12000,
+            "thermostat": "bussi",
+            "thermostat_time_fs": 5,
+            "steps": 400,
+        },
         {"ensemble": "nve", "steps": 20},
     ]
     options = Sequence(**ETHANE | {"timestep_fs": 0.1}, sequence=parts, write_every=10)
@@ -146,7 +153,7 @@ def test_given_velocities_that_cannot_be_scaled_are_refused(tmp_path):
     atoms = molecule("C2H6")
     atoms.set_velocities(np.ones((8, 3)))  # all atoms alike
     own = ETHANE | {"velocities": "structure", "equilibration_ps": 0}
-    options = Sequence(**own, sequence=[{"ensemble": "nvt", "steps": 10}])
+    options = Sequence(**own, sequence=[{"ensemble": "nvt", "thermostat": "bussi", "steps": 10}])
     with pytest.raises(StructureError, match="beside translation and rotation the structure has none"):
         options.run(atoms, tmp_path / "run", quiet=True)
 
@@ -174,7 +181,10 @@ def test_each_part_is_judged_by_what_it_conserves(tmp_path):
     options = ETHANE | {
         "protocol": "sequence",
         "equilibration_ps": 0,
-        "sequence": [{"ensemble": name, "steps": 50} for name in ("nvt", "nve")],  # bussi, and none
+        "sequence": [
+            {"ensemble": "nvt", "thermostat": "bussi", "steps": 50},
+            {"ensemble": "nve", "steps": 50},
+        ],
         "directory": str(tmp_path / "run"),
         "thermo_every": 10,
     }

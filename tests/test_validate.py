@@ -177,19 +177,20 @@ def test_a_pressure_is_shown_in_bar_too(file, tmp_path):
 # ---------------------------------------------------------------------- the plan of a run
 
 TINY = {"relax": False, "equilibration_ps": 0, "steps": 23, "write_every": 4, "thermo_every": 5}
-PARTS = {**TINY, "sequence": [{"ensemble": "nvt", "steps": 20}, {"ensemble": "nve", "steps": 20}]}
+BUSSI = {"ensemble": "nvt", "thermostat": "bussi", "steps": 20}
+PARTS = {**TINY, "sequence": [BUSSI, {"ensemble": "nve", "steps": 20}]}
 del PARTS["steps"]
 
 
 PLANNED = [
     {"protocol": "nve", **TINY},
     {"protocol": "nve", **TINY, "relax": True, "relax_fmax_eV_A": 0.5, "equilibration_ps": 0.002},
-    {"protocol": "nvt", **TINY},
+    {"protocol": "nvt", **TINY, "thermostat": "bussi"},
     {"protocol": "nvt", **TINY, "thermostat": "langevin"},
     {"protocol": "nvt", **TINY, "thermostat": "nose-hoover-chain", "temperature_end_K": 310},
-    {"protocol": "nvt", **TINY, "temperature_end_K": 310},
+    {"protocol": "nvt", **TINY, "thermostat": "bussi", "temperature_end_K": 310},
     {"protocol": "sequence", **PARTS},
-    {"protocol": "sequence", **{**PARTS, "sequence": [{"ensemble": "nvt", "steps": 20}] * 2}},
+    {"protocol": "sequence", **{**PARTS, "sequence": [BUSSI] * 2}},
     {"protocol": "relax", "relax_fmax_eV_A": 0.5},
     {"protocol": "vibrations", "relax_fmax_eV_A": 0.5},
     {"protocol": "vibrations", "relax": False},

@@ -108,10 +108,13 @@ def validate(
         typer.echo(validate_campaign(data, file))
         return
     options = _check(data, str(file))
+    from asecalc_ml.md_protocols import thermostat_choice
+
     set_threads(getattr(options, "threads", None))
     show_messages(quiet=False)
     directory = _directory(options, file)
     atoms = options.check(directory=directory, overwrite=overwrite)
+    options = thermostat_choice.for_structure(options, atoms)
     typer.echo(f"{file} is valid: {summary.of_run(options, atoms, directory)}")
 
 

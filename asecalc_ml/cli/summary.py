@@ -76,6 +76,7 @@ def _of_run(options: ProtocolOptions, atoms: Atoms) -> Lines:
     yield "calculator", _calculator(atoms)
     for stage in options.stages():
         yield stage.name, stage.summary()
+    yield "thermostat", _thermostat(options)
     plan = options.plan()
     yield "pressure", _pressure(plan)
     if plan.n_frames is not None:
@@ -121,6 +122,12 @@ def _calculator(atoms: Atoms) -> str:
     name, forces = describe_calculator(atoms.calc)["name"], atoms.get_forces()
     largest = (forces**2).sum(axis=1).max() ** 0.5
     return f"{name}, {atoms.get_potential_energy():.4f} eV, largest force {largest:.3g} eV/Å"
+
+
+def _thermostat(options: ProtocolOptions) -> str:
+    """That of each ensemble that has a choice."""
+    parts = [options, *getattr(options, "parts", ())]
+    return ", ".join(part.thermostat for part in parts if hasattr(part, "thermostat"))
 
 
 def _pressure(plan: RunPlan) -> str:
