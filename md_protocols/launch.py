@@ -108,9 +108,9 @@ def examined(
     """
     check_free(directory, overwrite)
     check_writable(directory)
-    FurtherFiles(directory).check_free(options.plan().files or ())
     atoms = prepare(options, atoms)
     options = thermostat_choice.for_structure(options, atoms)
+    FurtherFiles(directory).check_free(options.plan().files or ())
     options.check_start(atoms)
     check_analyses(options, atoms)
     return options, atoms

@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from asecalc_ml.analysis.bond_lengths import BondLengths
 from asecalc_ml.analysis.compare import compare
+from asecalc_ml.analysis.energy_exchange import exchange_verdict
 from asecalc_ml.analysis.energy_exchange_measurement import ExchangeMeasurement
 from asecalc_ml.analysis.memory_run import MemoryRun
-from asecalc_ml.analysis.report import all_verdicts
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.structure.whole import rotations, translations
@@ -232,11 +232,11 @@ def test_a_report_says_so_once(options, status, tmp_path):
     atoms = molecule("CH4")
     atoms.calc = EMT()
     short = {"steps": 1000, "write_every": 4, "timestep_fs": 1.0, "equilibration_ps": 0.2}
-    run = options.model_copy(update=short).run(atoms, tmp_path / "run", quiet=True)
+    options.model_copy(update=short).run(atoms, tmp_path / "run", quiet=True)
     results = run_analyses(
         tmp_path / "run", {"bond-lengths": {}, "angles": {}, "radial-distribution": {"pairs": ["C-H"]}}
     )
-    found = [one for one in all_verdicts(run, results) if one.check.startswith("vibrations")]
+    found = exchange_verdict(results)
     assert [one.status for one in found] == [status]
     assert ("thermostat: langevin" in found[0].text) == (status == "failed")
     assert len({one.exchange for one in results}) == 1
