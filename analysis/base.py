@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -219,7 +220,12 @@ class Analysis(Options):
     def begin(self, run: RunReader) -> Measurement:
         """The measurement of :meth:`prepare`, of a run whose frames are what the analysis needs."""
         self._check_times(run)
-        return self.prepare(run)
+        what = f"{type(self).__name__}.prepare()"
+        with plugin_code(what):
+            measurement = self.prepare(run)
+        if not all(hasattr(measurement, name) for name in ("frames", "conclude")):
+            raise returned(what, measurement, "a measurement, with `frames` and `conclude`")
+        return measurement
 
     def prepare(self, run: RunReader) -> Measurement:
         """Look at a run and return a measurement that awaits its frames.
@@ -229,7 +235,7 @@ class Analysis(Options):
         AnalysisError
             If there is nothing to measure.
         """
-        raise NotImplementedError(f"{type(self).__name__} defines neither prepare nor run")
+        raise NotImplementedError(f"{type(self).__name__} does not define `prepare` or `run`")
 
     def run(self, run: RunReader) -> Result:
         """Measure a run.

@@ -349,6 +349,14 @@ def _is_needed(field: FieldInfo) -> bool:
     return NEEDED_IN_FILES in field.metadata
 
 
+def option_models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """An option model and all that its options hold, each once."""
+    found = [model]
+    for one in found:  # it grows
+        found += [m for field in one.model_fields.values() for m in _models(field) if m not in found]
+    return found
+
+
 def _models(field: FieldInfo) -> list[type[BaseModel]]:
     return [one for one in _flat(field.annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
 

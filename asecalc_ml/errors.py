@@ -10,7 +10,7 @@ class ConfigError(AsecalcError):
 
 
 class PluginError(AsecalcError):
-    """An architecture, protocol, analysis or dataset reader that is not registered."""
+    """A plugin that is not registered, cannot be loaded, or breaks the contract of its group."""
 
 
 class StructureError(AsecalcError):

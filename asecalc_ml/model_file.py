@@ -97,13 +97,14 @@ def read_model(path: Path):
     from safetensors.torch import load_file
 
     from asecalc_ml.model import Model
+    from asecalc_ml.potential import build_potential
 
     card = read_card(path)
     architecture = parse_options(
         card.hyperparameters, get("architectures", card.architecture), source=str(path)
     )
     with torch.random.fork_rng(devices=[]):  # random weights, replaced below, must not use up a caller's seed
-        potential = architecture.build()
+        potential = build_potential(architecture)
     _check_cutoffs(path, card, potential)
     model = Model(potential, pooling=card.pooling).set_dtype(getattr(torch, card.dtype))
     try:

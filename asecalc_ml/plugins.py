@@ -1,4 +1,4 @@
-"""Architectures, protocols, analyses and dataset readers, found by name through entry points.
+"""Architectures, protocols, analyses, dataset readers and losses, found by name through entry points.
 
 Ours are declared in `setup.cfg` exactly as a third party's are in its own. A checkout reads its own
 `setup.cfg`, so that it needs no installation and never takes the plugins of an older installed copy for its
@@ -6,12 +6,14 @@ own.
 """
 
 import sys
+import warnings
 from configparser import ConfigParser
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from asecalc_ml._checkout import ROOT, is_checkout
+from asecalc_ml.contracts import located, mistake
 from asecalc_ml.errors import PluginError
 from asecalc_ml.nearest import nearest_name
 
@@ -20,6 +22,7 @@ GROUPS = {
     "protocols": "protocol",
     "analyses": "analysis",
     "datasets": "dataset reader",
+    "losses": "loss",
 }
 
 
@@ -29,7 +32,7 @@ def names(group: str) -> list[str]:
     Parameters
     ----------
     group : str
-        "architectures", "protocols", "analyses" or "datasets".
+        A key of :data:`GROUPS`, such as "protocols".
     """
     return sorted({point.name for point in _points(group)})
 
@@ -40,7 +43,7 @@ def get(group: str, name: str) -> Any:
     Parameters
     ----------
     group : str
-        "architectures", "protocols", "analyses" or "datasets".
+        A key of :data:`GROUPS`, such as "protocols".
     name : str
         As registered, such as "nve".
 
@@ -52,8 +55,8 @@ def get(group: str, name: str) -> Any:
     Raises
     ------
     PluginError
-        If no plugin has this name (the message says the nearest), if two packages claim it, or if it cannot
-        be imported.
+        If no plugin has this name (the message says the nearest), if two packages claim it, if it cannot be
+        imported, or if it does not fulfil the contract of its group (:mod:`asecalc_ml.contracts`).
     """
     return _load(group, point(group, name))
 
@@ -75,6 +78,33 @@ def point(group: str, name: str) -> EntryPoint:
             "uninstall one of the two packages"
         )
     return next(iter(found.values()))
+
+
+def loaded(group: str) -> dict[str, Any]:
+    """Load all plugins of a group.
+
+    Parameters
+    ----------
+    group : str
+        A key of :data:`GROUPS`.
+
+    Returns
+    -------
+    dict
+        Plugins by name, sorted.
+
+    Warns
+    -----
+    UserWarning
+        For a plugin that cannot be loaded, which is left out.
+    """
+    found = {}
+    for name in names(group):
+        try:
+            found[name] = get(group, name)
+        except PluginError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+    return found
 
 
 def _points(group: str) -> tuple[EntryPoint, ...]:
@@ -117,11 +147,14 @@ def _unknown(group: str, name: str) -> str:
 
 
 def _load(group: str, point: EntryPoint) -> Any:
+    what = f"{GROUPS[group]} {point.name!r} ({point.value})"
     try:
-        return point.load()
-    except Exception as error:  # a module may raise anything while it is imported
-        reason = str(error) or type(error).__name__
+        plugin = point.load()
+    except (Exception, SystemExit) as error:  # a module may raise anything when it is imported
         raise PluginError(
-            f"{GROUPS[group]} {point.name!r} ({point.value}) cannot be loaded: {reason}. "
+            f"{what} cannot be loaded: {located(error)}. "
             "Its package may be half installed: try `pip install -e .` where it comes from."
         ) from error
+    if wrong := mistake(group, point.name, plugin):
+        raise PluginError(f"{what}: {wrong}. CONTRIBUTING.md shows the form of each plugin.")
+    return plugin

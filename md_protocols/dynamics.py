@@ -113,7 +113,7 @@ class DynamicsOptions(ProtocolOptions):
 
     def plan(self) -> RunPlan:
         """With the frames and rows of all productions, the first one of each at their beginning."""
-        plan, stages = super().plan(), self.stages()
+        plan, stages = super().plan(), self.checked_stages()
         self._check_time_steps(stages)
         return replace(
             plan,
@@ -195,7 +195,7 @@ class DynamicsOptions(ProtocolOptions):
 
     def productions(self, is_equilibrated: bool) -> Sequence[Produce]:
         """The stages whose frames are kept."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define `productions`")
 
     @property
     def frame_interval_fs(self) -> float:
@@ -226,7 +226,7 @@ class EnsembleOptions(DynamicsOptions):
 
     def production(self, is_equilibrated: bool) -> Produce:
         """The stage whose frames are kept."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define `production`")
 
 
 def columns_of(stages: Sequence) -> tuple[str, ...]:

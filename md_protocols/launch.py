@@ -202,7 +202,7 @@ def generator(options: ProtocolOptions) -> np.random.Generator:
 def announce(options: ProtocolOptions, atoms: Atoms) -> None:
     """Tell the calculator how many steps will come: one that compiles does so before a long run."""
     if hasattr(atoms.calc, "expect"):
-        atoms.calc.expect(atoms, sum(stage.n_steps for stage in options.stages()))
+        atoms.calc.expect(atoms, sum(stage.n_steps for stage in options.checked_stages()))
 
 
 def first_state(options: ProtocolOptions, atoms: Atoms) -> State:
@@ -240,7 +240,7 @@ def drive(
     try:
         engine = Engine(options, state, writer, progress, allow_different)
         with ending_on_sigterm(engine), _tracked(options, writer):
-            engine.run(options.stages())
+            engine.run(options.checked_stages())
     except KeyboardInterrupt:
         with contextlib.suppress(RunError):  # a full disk; that it was interrupted is known then all the same
             writer.event(EventKind.INTERRUPTED, "interrupted", stage=state.stage, step=state.step)

@@ -53,7 +53,7 @@ class ThermostatOptions(EnsembleOptions):
 
     def integrator(self) -> MakeIntegrator:
         """That of the production."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define `integrator`")
 
 
 class NVT(ThermostatOptions):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from asecalc_ml.config import NEEDED_IN_FILES, Options
+from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.tracking import WandbOptions
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class ProtocolOptions(Options):
         """
         from asecalc_ml.rundir import RunPlan
 
-        stages = self.stages()
+        stages = self.checked_stages()
         written = [getattr(stage, "writes", None) for stage in stages]
         files = None if None in written else frozenset(name for names in written for name in names)
         return RunPlan(
@@ -166,6 +167,26 @@ class ProtocolOptions(Options):
     def stages(self) -> list:
         """What is done, in order: objects of :mod:`asecalc_ml.md_protocols.stages`, or of that kind."""
         raise NotImplementedError
+
+    def checked_stages(self) -> list:
+        """Return :meth:`stages`, each with what the engine asks of it.
+
+        Raises
+        ------
+        PluginError
+            If they are no list, or one of them is no stage.
+        """
+        what = f"{type(self).__name__}.stages()"
+        with plugin_code(what):
+            stages = self.stages()
+        if not isinstance(stages, list | tuple):
+            raise returned(what, stages, "a list of stages")
+        for stage in stages:
+            missing = [name for name in ("name", "n_steps", "run") if not hasattr(stage, name)]
+            if missing:
+                wanted = f"stages (asecalc_ml.md_protocols.stages.Stage); it lacks {', '.join(missing)}"
+                raise returned(what, stage, f"a list of {wanted}")
+        return list(stages)
 
     @property
     def why_not_longer(self) -> str:

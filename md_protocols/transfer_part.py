@@ -64,7 +64,7 @@ class Part(Engine):
         state: State,
         writer: RunWriter,
     ):
-        done = sum(stage.n_steps for stage in options.stages()[: state.stage])
+        done = sum(stage.n_steps for stage in options.checked_stages()[: state.stage])
         super().__init__(options, state, writer, PartProgress(whole.progress, name, n_before + done))
         self._whole = whole
 
@@ -157,7 +157,7 @@ def _restored(options: ProtocolOptions, atoms: Atoms, writer: RunWriter) -> Stat
 
 def _drive(part: Part) -> None:
     try:
-        part.run(part.options.stages())
+        part.run(part.options.checked_stages())
     except RunPausedError:
         raise
     except RunError as error:

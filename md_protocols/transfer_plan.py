@@ -191,7 +191,7 @@ def model_options(whole: Transfer, structure: str | None, seed: int) -> NVE:
 
 def n_steps_of(options: NVE) -> int:
     """Steps of all stages, at most."""
-    return sum(stage.n_steps for stage in options.stages())
+    return sum(stage.n_steps for stage in options.checked_stages())
 
 
 def _seed(seed: int, molecule: int, number: int) -> int:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from asecalc_ml.analysis.relevance.subject import Run, Subject, embedding_modules
+from asecalc_ml.errors import PluginError
 
 Change = Callable[[Tensor], Tensor]
 
@@ -23,11 +25,28 @@ def hooks(modules: Sequence[nn.Module], hook: Callable) -> Iterator[None]:
             handle.remove()
 
 
+def only_tensor(part: str, module: nn.Module, output: object) -> Tensor:
+    """The output of a part of a potential that has to be one tensor.
+
+    Raises
+    ------
+    PluginError
+        If it is something else.
+    """
+    if not isinstance(output, Tensor):
+        raise PluginError(
+            f"{part} {type(module).__name__} of this architecture returns a {type(output).__name__}: name a "
+            "module that returns one tensor"
+        )
+    return output
+
+
 def run_with_embeddings(subject: Subject, change: Change) -> tuple[Run, list[Tensor]]:
     """A pass with changed embeddings, and these, with gradient; each of shape (n_atoms + 1, n_features)."""
     leaves: list[Tensor] = []
 
     def replace(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        output = only_tensor("the embedding", module, output)
         leaves.append(change(output.detach()).requires_grad_(True))
         return leaves[-1]
 
@@ -38,14 +57,25 @@ def run_with_embeddings(subject: Subject, change: Change) -> tuple[Run, list[Ten
 def run_with_blocks(subject: Subject) -> tuple[Run, list[list[Tensor]]]:
     """A pass, and for each interaction block the tensors that it has put out, first dimension atoms or edges.
 
-    A block that returns several, such as scalars and vectors, has them all.
+    A block that returns several, such as scalars and vectors in a tuple, a list or a dict, has them all.
+
+    Raises
+    ------
+    PluginError
+        If a block returns none.
     """
     outputs: list[list[Tensor]] = []
     rows = (subject.n_atoms + 1, subject.inputs.edge_index.shape[1])
 
     def record(module: nn.Module, inputs: tuple, output) -> None:
-        tensors = output if isinstance(output, tuple | list) else [output]
-        outputs.append([t for t in tensors if isinstance(t, Tensor) and t.requires_grad and len(t) in rows])
+        tensors = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
+        outputs.append([one for one in tensors if one.requires_grad and one.dim() and len(one) in rows])
+        if not tensors:
+            raise PluginError(
+                f"the interaction block {type(module).__name__} of this architecture returns a "
+                f"{type(output).__name__}: let it return tensors with a row for each atom or edge, alone or in "
+                "a tuple, a list or a dict"
+            )
 
     with hooks(subject.model.potential.interactions, record):
         return subject.run(), outputs

@@ -27,16 +27,19 @@ def parts(subject: Subject) -> set[str]:
 
 def passes_messages(subject: Subject) -> bool:
     """Whether an interaction block takes features that atoms have from their embeddings."""
+    from torch.utils._pytree import tree_leaves
+
     from asecalc_ml.analysis.relevance.hidden import run_with_embeddings
     from asecalc_ml.analysis.relevance.propagation import is_state
 
     found = []
 
-    def look(module: nn.Module, inputs: tuple) -> None:
-        found.extend(one for one in inputs if is_state(one, subject.n_atoms + 1) and one.requires_grad)
+    def look(module: nn.Module, inputs: tuple, keywords: dict) -> None:
+        values = tree_leaves((inputs, keywords))
+        found.extend(one for one in values if is_state(one, subject.n_atoms + 1) and one.requires_grad)
 
     potential = subject.model.potential
-    handles = [block.register_forward_pre_hook(look) for block in potential.interactions]
+    handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in potential.interactions]
     try:
         run_with_embeddings(subject, lambda h: h)
     finally:

@@ -15,8 +15,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from asecalc_ml.analysis.relevance import rules
+from asecalc_ml.analysis.relevance.hidden import only_tensor
 from asecalc_ml.analysis.relevance.subject import Subject, embedding_modules
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.ghost import with_ghost
@@ -86,27 +88,33 @@ def _marks(potential: nn.Module, n_atoms: int) -> Iterator[None]:
             for number, module in enumerate(modules):
                 stack.callback(module.register_forward_hook(_marking(kind, number)).remove)
         for number, block in enumerate(potential.interactions):
-            stack.callback(block.register_forward_pre_hook(_marking_states(number, n_atoms)).remove)
+            marking = _marking_states(number, n_atoms)
+            stack.callback(block.register_forward_pre_hook(marking, with_kwargs=True).remove)
             stack.callback(block.register_forward_hook(_marking_end(number)).remove)
         yield
 
 
 def _marking(kind: str, number: int) -> Callable:
-    return lambda module, inputs, output: MARK(output, kind, number)
+    return lambda module, inputs, output: MARK(only_tensor(f"the {kind}", module, output), kind, number)
 
 
 def _marking_states(number: int, n_atoms: int) -> Callable:
-    def hook(module: nn.Module, inputs: tuple) -> tuple:
-        return tuple(MARK(one, STATE, number) if is_state(one, n_atoms) else one for one in inputs)
+    def marked(value: Any) -> Any:
+        return MARK(value, STATE, number) if is_state(value, n_atoms) else value
+
+    def hook(module: nn.Module, inputs: tuple, keywords: dict) -> tuple[tuple, dict]:
+        return tree_map(marked, inputs), tree_map(marked, keywords)
 
     return hook
 
 
 def _marking_end(number: int) -> Callable:
     def hook(module: nn.Module, inputs: tuple, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (MARK(output[0], END, number), *output[1:])
-        return MARK(output, END, number) if isinstance(output, Tensor) else output
+        values, structure = tree_flatten(output)
+        first = next((k for k, value in enumerate(values) if isinstance(value, Tensor)), None)
+        if first is not None:
+            values[first] = MARK(values[first], END, number)
+        return tree_unflatten(values, structure)
 
     return hook
 

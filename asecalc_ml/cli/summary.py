@@ -74,7 +74,7 @@ def _of_generation(options: GenerateOptions, atoms: Atoms) -> Lines:
 def _of_run(options: ProtocolOptions, atoms: Atoms) -> Lines:
     yield "structure", f"{options.structure}, {_structure(atoms)}"
     yield "calculator", _calculator(atoms)
-    for stage in options.stages():
+    for stage in options.checked_stages():
         yield stage.name, stage.summary()
     yield "thermostat", _thermostat(options)
     plan = options.plan()

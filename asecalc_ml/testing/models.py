@@ -13,7 +13,8 @@ from asecalc_ml.config import Options
 from asecalc_ml.golden import make_golden
 from asecalc_ml.model import N_ELEMENTS, Model
 from asecalc_ml.model_file import SUFFIX, save_model
-from asecalc_ml.plugins import get, names
+from asecalc_ml.plugins import loaded
+from asecalc_ml.potential import build_potential
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.sources import source_of_plugin
 
@@ -31,7 +32,7 @@ def untrained_model(options: Options, seed: int = 0, dtype: torch.dtype = torch.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        potential = options.build()
+        potential = build_potential(options)
         for parameter in potential.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
     numbers = torch.arange(N_ELEMENTS, dtype=torch.float64)
@@ -40,8 +41,8 @@ def untrained_model(options: Options, seed: int = 0, dtype: torch.dtype = torch.
 
 def architecture_name(options: Options) -> str:
     """The name under which the options' class is registered as an architecture."""
-    for name in names("architectures"):
-        if get("architectures", name) is type(options):
+    for name, architecture in loaded("architectures").items():
+        if architecture is type(options):
             return name
     raise LookupError(
         f"{type(options).__name__} is no registered architecture: declare it in setup.cfg under "

@@ -5,13 +5,15 @@ from __future__ import annotations
 import glob
 import hashlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from asecalc_ml.config import Options, parse_options
-from asecalc_ml.errors import ConfigError, DatasetError, StructureError
+from asecalc_ml.contracts import plugin_code, returned
+from asecalc_ml.errors import ConfigError, DatasetError, PluginError, StructureError
 from asecalc_ml.plugins import get, names
 from asecalc_ml.potentials.datasets.labels import LABELS, label_counts
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
@@ -20,7 +22,7 @@ from asecalc_ml.structure.frames import joined, parse_slice, selected_numbers
 from asecalc_ml.units import ENERGY_UNITS, FORCES_UNITS, LENGTH_UNITS, forces_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     from ase import Atoms
@@ -128,7 +130,7 @@ class DatasetOptions(Options):
 
     def _located(self) -> dict[str, Atoms]:
         files = self.files
-        parts = [self.model_copy(update={"path": file, "frames": None})._read() for file in files]
+        parts = [self.model_copy(update={"path": file, "frames": None})._checked() for file in files]
         places = [
             f"{file}, frame {number}"
             for file, part in zip(files, parts, strict=True)
@@ -138,6 +140,10 @@ class DatasetOptions(Options):
         chosen = joined(parts)[parse_slice(self.frames or ":")]
         found = {places[number]: atoms for number, atoms in zip(numbers, chosen, strict=True)}
         for where, atoms in found.items():
+            if not hasattr(atoms, "positions"):
+                raise returned(self._reads, atoms, f"Atoms ({where})")
+            if atoms.calc is None:
+                raise PluginError(f"{where}: {self._reads} has to attach the labels with `make_frame`")
             self._complete(atoms, where)
             check_labels(atoms, where)
         found = {where: atoms for where, atoms in found.items() if self._keeps(atoms)}
@@ -150,6 +156,18 @@ class DatasetOptions(Options):
         self._check_options(found)
         warn_of_multiplicities(list(found.values()), f"{self.place}{selection}")
         return found
+
+    def _checked(self) -> Sequence[Atoms]:
+        """Return :meth:`_read`, if it is a sequence."""
+        with plugin_code(self._reads):
+            frames = self._read()
+        if not isinstance(frames, Sequence):
+            raise returned(self._reads, frames, "a list of Atoms, or LazyFrames")
+        return frames
+
+    @property
+    def _reads(self) -> str:
+        return f"{type(self).__name__}._read()"
 
     def _read(self) -> Sequence[Atoms]:
         """All frames of one file in eV and Å; what a reader implements. ``frames`` is selected afterwards.

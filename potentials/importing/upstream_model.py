@@ -11,6 +11,7 @@ from torch import Tensor
 from asecalc_ml.config import Options
 from asecalc_ml.errors import ModelError
 from asecalc_ml.model import Model, Pooling
+from asecalc_ml.potential import build_potential
 
 SHOWN = 3  # names of weights in a message
 
@@ -63,7 +64,7 @@ class UpstreamModel:
             If they are not those of the architecture; the message begins with the source.
         """
         with torch.random.fork_rng(devices=[]):
-            potential = self.hyperparameters.build()
+            potential = build_potential(self.hyperparameters)
         _check_weights(potential.state_dict(), self.weights, f"{source}: {self.architecture}")
         potential.to(_dtype(self.weights, source)).load_state_dict(self.weights)
         return Model(potential, self.scale, self.shift, self.pooling)

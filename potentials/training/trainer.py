@@ -17,6 +17,7 @@ from asecalc_ml.config import parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.plugins import get
+from asecalc_ml.potential import build_potential
 from asecalc_ml.potentials.training.averaging import ExponentialAverage
 from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
 from asecalc_ml.potentials.training.checkpoints import WholeCheckpoints
@@ -36,7 +37,7 @@ BATCHES_COMPARED = 3
 def build_model(options: TrainOptions, scaling: Scaling) -> Model:
     """The architecture with random weights from the seed, scaled to the data."""
     torch.manual_seed(options.seed)
-    model = Model(architecture(options).build(), scaling.scale, scaling.shift)
+    model = Model(build_potential(architecture(options)), scaling.scale, scaling.shift)
     return model.set_dtype(getattr(torch, options.precision))
 
 
