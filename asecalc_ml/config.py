@@ -7,7 +7,7 @@ share it. YAML is read as version 1.2: `1e-3` is a number and `no` is the text "
 import io
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -293,7 +293,7 @@ def _number_hint(text: str) -> str:
 
 def _unit_hint(item: Mapping, path: Steps, field: FieldInfo | None) -> str:
     names = [step for step in path if isinstance(step, str)]
-    return unit_hint(names[-1], item["input"], _metadata(field)) if names and field is not None else ""
+    return unit_hint(names[-1], item["input"], constraints(field)) if names and field is not None else ""
 
 
 def _say(path: Steps, complaint: str, data: Any) -> str:
@@ -336,7 +336,7 @@ def _field(model: type[BaseModel], path: Steps) -> FieldInfo | None:
     return _fields(model, tuple(keys[:-1])).get(keys[-1]) if keys else None
 
 
-def _metadata(field: FieldInfo) -> list[Any]:
+def constraints(field: FieldInfo) -> list[Any]:
     """Constraints and marks of a field and of the types in its annotation, such as a list's items."""
     found = [field.annotation]
     for one in found:  # it grows
@@ -431,13 +431,21 @@ def schema(model: type[BaseModel]) -> dict:
     return found | ({"required": needed} if needed else {})
 
 
-def template(model: type[BaseModel]) -> str:
+def template(model: type[BaseModel], above: Sequence[str] = ()) -> str:
     """Commented YAML with every option at its default; required ones are left empty and marked.
 
     The first line of the model's docstring stands on top; a field's description above its key.
+
+    Parameters
+    ----------
+    model : subclass of :class:`Options`
+    above : sequence of str
+        Lines of the file under which the options stand, such as "model:".
     """
     title = (model.__doc__ or model.__name__).strip().splitlines()[0]
-    return f"# {title}\n" + "".join(_template_lines(model, ""))
+    levels = sum(line.endswith(":") for line in above)
+    lines = [f"# {title}\n", *(f"{line}\n" for line in above)]
+    return "".join([*lines, *_template_lines(model, levels * "  ")])
 
 
 def _template_lines(model: type[BaseModel], indent: str) -> Iterator[str]:

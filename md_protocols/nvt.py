@@ -28,7 +28,7 @@ class ThermostatOptions(EnsembleOptions):
         300.0, gt=0, description="temperature; of a ramp, that of its beginning"
     )
     temperature_end_K: Temperature_K | None = Field(
-        None, gt=0, description="temperature at the end of a linear ramp; empty for none"
+        None, description="temperature at the end of a linear ramp, 0 or more; empty for none"
     )
     timestep_fs: Timestep_fs = Field(0.5, description="time step of the production")
     friction_per_ps: Friction_per_ps = Field(

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from asecalc_ml import plugins
 from asecalc_ml.config import parse_options
 from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions, columns_of
-from asecalc_ml.md_protocols.npt import NPT
-from asecalc_ml.md_protocols.nve import NVE
-from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.quantities import Timestep_fs
 
 if TYPE_CHECKING:
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from asecalc_ml.md_protocols.stages.produce import Produce
-
-ENSEMBLES = {"nve": NVE, "nvt": NVT, "npt": NPT}
 
 
 class Sequence(DynamicsOptions):
@@ -33,8 +29,8 @@ class Sequence(DynamicsOptions):
     timestep_fs: Timestep_fs = Field(0.5, description="time step of all productions")
     sequence: list[dict[str, Any]] = Field(
         min_length=1,
-        description="productions: `ensemble: nve, nvt or npt`, and that protocol's own options: steps, "
-        "temperature_K, temperature_end_K, thermostat, pressure_GPa, ...",
+        description="productions: `ensemble: nve, nvt, npt` or another protocol of one ensemble, and that "
+        "protocol's own options: steps, temperature_K, temperature_end_K, thermostat, pressure_GPa, ...",
         examples=[[{"ensemble": "nvt", "steps": 20000, "temperature_end_K": 500}]],
     )
 
@@ -108,11 +104,19 @@ class Sequence(DynamicsOptions):
 def _parse(part: dict[str, Any], number: int, timestep_fs: float) -> EnsembleOptions:
     """Options of a part, among which those of the whole sequence are refused."""
     source = f"part {number} of the sequence"
-    ensemble = ENSEMBLES.get(str(part.get("ensemble")))
-    if ensemble is None:
-        raise ValueError(f"{source}: `ensemble` is one of {', '.join(ENSEMBLES)}")
+    ensemble = _ensemble(part.get("ensemble"), source)
     common = sorted(set(part) & (set(DynamicsOptions.model_fields) - {"temperature_K"}))
     if common:
         raise ValueError(f"{source}: {', '.join(common)} belongs to the whole: move it out of the part")
     own = {name: value for name, value in part.items() if name != "ensemble"}
     return parse_options(own | {"timestep_fs": timestep_fs}, ensemble, source)
+
+
+def _ensemble(name: Any, source: str) -> type[EnsembleOptions]:
+    """The protocol of one ensemble that is registered under a name, by this or another package."""
+    if name in plugins.names("protocols"):
+        protocol = plugins.get("protocols", name)
+        if issubclass(protocol, EnsembleOptions):
+            return protocol
+    known = [one for one, model in plugins.loaded("protocols").items() if issubclass(model, EnsembleOptions)]
+    raise ValueError(f"{source}: `ensemble` is one of {', '.join(known)}")

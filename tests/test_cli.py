@@ -328,7 +328,9 @@ def test_unknown_command():
 
 
 def test_unknown_kind_of_options():
-    assert "give train or generate" in says(ml, "template", "cook")
+    assert "There are files: train, generate; protocols: " in says(ml, "template", "cook")
+    assert "did you mean 'schnet'?" in says(ml, "template", "schnte")
+    assert "the groups are protocols, " in says(ml, "template", "nve", "--group", "recipes")
 
 
 def test_resume_of_nothing(tmp_path):

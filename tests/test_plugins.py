@@ -11,10 +11,17 @@ from asecalc_ml import plugins
 from asecalc_ml.errors import PluginError
 
 THIRD_PARTY = '''
-from asecalc_ml.config import Options
+from typing import Literal
+from pydantic import Field
+from asecalc_ml.md_protocols.options import ProtocolOptions
 
-class Umbrella(Options):
+class Umbrella(ProtocolOptions):
     """Umbrella sampling."""
+
+    protocol: Literal["NAME"] = Field("NAME", description="umbrella sampling")
+
+    def stages(self):
+        return []
 '''
 ASK = (
     "from asecalc_ml import plugins; "
@@ -24,7 +31,7 @@ ASK = (
 
 def make_package(folder: Path, target: str = "umbrella_md:Umbrella", name: str = "umbrella") -> None:
     """What `pip install` leaves of a package with one entry point."""
-    (folder / "umbrella_md.py").write_text(THIRD_PARTY)
+    (folder / "umbrella_md.py").write_text(THIRD_PARTY.replace("NAME", name))
     info = folder / f"{name.replace('-', '_')}_md-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-md\nVersion: 1.0\n")

@@ -210,7 +210,7 @@ def test_a_run_holds_what_was_planned(tmp_path, options):
     plan, run = model.plan(), model.run(directory=tmp_path / "run", quiet=True)
     written = {name.partition(".")[0] if "trajectory" in name else name for name in os.listdir(run.directory)}
     told = {layout.RELAXED, layout.RELAXATION, layout.EQUILIBRATION, layout.THERMO, layout.TRAJECTORY}
-    told |= {layout.HESSIAN, layout.SCAN}
+    told |= {layout.HESSIAN, layout.SCAN, layout.SCAN_TABLE}
     told -= {layout.RELAXED} if options["protocol"] == "scan" else set()  # it depends on the kind of scan
     assert written & told == plan.files
     if plan.n_frames is not None:
@@ -459,12 +459,11 @@ def test_extreme_conditions_are_allowed(protocol, options):
 
 def option_models():
     """Every option model of the package, with those inside."""
-    from asecalc_ml.cli.ml import option_model
+    from asecalc_ml.cli.ml import _files
+    from asecalc_ml.cli.templates import PLACES
 
-    models = [plugins.get(group, name) for group in plugins.GROUPS for name in plugins.names(group)]
-    models += [option_model("train"), option_model("generate")]
-    for one in models:  # it grows
-        models += [inner for field in one.model_fields.values() for inner in config._models(field)]
+    models = [plugins.get(group, name) for group in PLACES for name in plugins.names(group)]
+    models = [inner for one in [*models, *_files().values()] for inner in config.option_models(one)]
     return {f"{one.__module__}.{one.__name__}": one for one in models}
 
 
@@ -478,7 +477,7 @@ def test_every_option_with_a_unit_is_bounded_on_both_sides(model):
         if unit_of(name) is None or name in FREE or "DatasetOptions" in str(model.__mro__):
             continue
         bounds = {
-            key for one in config._metadata(field) for key in ("ge", "gt", "le", "lt") if hasattr(one, key)
+            key for one in config.constraints(field) for key in ("ge", "gt", "le", "lt") if hasattr(one, key)
         }
         assert bounds & {"ge", "gt"}, name
         assert bounds & {"le", "lt"}, name

@@ -73,8 +73,8 @@ def run_with_blocks(subject: Subject) -> tuple[Run, list[list[Tensor]]]:
         if not tensors:
             raise PluginError(
                 f"the interaction block {type(module).__name__} of this architecture returns a "
-                f"{type(output).__name__}: let it return tensors with a row for each atom or edge, alone or in "
-                "a tuple, a list or a dict"
+                f"{type(output).__name__}: let it return tensors with a row for each atom or edge, alone or "
+                "in a tuple, a list or a dict"
             )
 
     with hooks(subject.model.potential.interactions, record):

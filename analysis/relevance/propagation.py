@@ -237,7 +237,7 @@ class Propagation(Interpreter):
             return rules.layer_norm(args, self._bias)
         raise AnalysisError(
             f"method 'lrp' has no rule for the operation {target} of this architecture; take another method, "
-            "or add one to asecalc_ml/analysis/relevance/rules.py"
+            "or give it one with asecalc_ml.analysis.relevance.rules.register_rule"
         )
 
     def _marked(self, values: Tensor, kind: str, number: int) -> Tensor:

@@ -14,7 +14,7 @@ ALL = "all"
 PARTS = {
     "embeddings": "embeddings of elements",
     "interactions": "interaction blocks",
-    "messages": "interaction blocks that take features of atoms (tensors with a row for each atom among their "
+    "messages": "interaction blocks that take features of atoms (tensors with a row an atom among their "
     "arguments)",
     "attentions": "attention",
     "contributions": "contributions of atoms, since its readout is not a sum over atoms",

@@ -36,6 +36,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asecalc_ml.errors import AnalysisError
+
 aten = torch.ops.aten
 
 NEAR_ZERO = 1e-6  # below it a secant is replaced by the slope at zero, an error of less than 1e-12
@@ -135,6 +137,34 @@ WEIGHTS = {
 SHAPING = {*LINEAR, aten.rsub.Scalar}
 
 Source = Callable[[Any, bool], Tensor]
+
+#: Rules that any operation can be given with :func:`register_rule`, by name.
+KINDS: dict[str, set] = {"linear": LINEAR, "elementwise": ELEMENTWISE, "weight": WEIGHTS}
+
+
+def register_rule(operation: Callable, kind: str) -> None:
+    """Give an operation of an architecture a rule, before the first explanation.
+
+    Parameters
+    ----------
+    operation : callable
+        As it stands in the traced graph, such as ``torch.ops.aten.erf.default``.
+    kind : {"linear", "elementwise", "weight"}
+        "linear": linear in its only signal, without constants. "elementwise": an activation f(x); f(0) is
+        absorbed, the rest takes the secant. "weight": without relevance.
+
+    Raises
+    ------
+    AnalysisError
+        If there is no such kind, or the operation has another rule.
+    """
+    if kind not in KINDS:
+        raise AnalysisError(f"no rule {kind!r} for {operation}: the rules are {', '.join(KINDS)}")
+    others = {*ADDITIVE, *BILINEAR, *OUT_OF_PLACE}.union(*(KINDS[one] for one in KINDS if one != kind))
+    if operation in others:
+        raise AnalysisError(f"{operation} has another rule than {kind!r} already")
+    KINDS[kind].add(operation)
+
 
 
 def is_signal(value: Any) -> bool:

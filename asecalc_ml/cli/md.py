@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from asecalc_ml import config, plugins
-from asecalc_ml.cli import choices, kinds, summary
+from asecalc_ml import config
+from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, given_options, read_options
@@ -29,7 +29,10 @@ app = App(
 
 File = Annotated[Path, typer.Argument(help="YAML file with `protocol: NAME` and that protocol's options.")]
 Directory = Annotated[Path, typer.Argument(help="Run directory.")]
-Protocol = Annotated[str, typer.Argument(help="Name of a protocol, such as nve, or campaign.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="campaign, or the name of a protocol, an analysis or another plugin, such as nve."),
+]
 
 
 def main() -> None:
@@ -119,15 +122,15 @@ def validate(
 
 
 @app.command()
-def schema(protocol: Protocol) -> None:
+def schema(name: Name, group: templates.Group = None) -> None:
     """Print the JSON schema of a protocol's YAML, for editors that complete and check it."""
-    typer.echo(json.dumps(config.schema(_model(protocol)), indent=2))
+    typer.echo(json.dumps(config.schema(templates.option_model(name, _files(), group)), indent=2))
 
 
 @app.command()
-def template(protocol: Protocol) -> None:
-    """Print a protocol's YAML with every option at its default, each with its meaning."""
-    typer.echo(config.template(_model(protocol)), nl=False)
+def template(name: Name, group: templates.Group = None) -> None:
+    """Print the YAML of a protocol, or of any plugin, with every option at its default and its meaning."""
+    typer.echo(templates.template(name, _files(), group), nl=False)
 
 
 @app.command()
@@ -159,13 +162,11 @@ app.command()(compare)
 app.command(context_settings=OPEN)(campaign)
 
 
-def _model(name: str) -> type[Options]:
-    """Options of a protocol, or of a campaign."""
-    if name == "campaign":
-        from asecalc_ml.md_protocols.campaign import Campaign
+def _files() -> dict[str, type[Options]]:
+    """Files that are no protocol."""
+    from asecalc_ml.md_protocols.campaign import Campaign
 
-        return Campaign
-    return plugins.get("protocols", name)
+    return {"campaign": Campaign}
 
 
 def _check(data: Mapping, source: str) -> Options:

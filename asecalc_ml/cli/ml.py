@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config
-from asecalc_ml.cli import check, choices, draw_map, explain, import_models, kinds, models, summary
+from asecalc_ml.cli import check, choices, draw_map, explain, import_models, kinds, models, summary, templates
 from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
 from asecalc_ml.cli.compile import compile_model
@@ -28,7 +28,13 @@ app.command("check", context_settings=OPEN)(check.check)
 app.command("explain", context_settings=OPEN)(explain.explain)
 app.command("map", context_settings=OPEN)(draw_map.draw_map)
 
-Kind = Annotated[str, typer.Argument(help="train (options of a training) or generate (of `data generate`).")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="train (a training), generate (`data generate`), or the name of an architecture, a dataset "
+        "reader or another plugin, such as schnet."
+    ),
+]
 
 
 def main() -> None:
@@ -139,15 +145,15 @@ def evaluate(
 
 
 @app.command()
-def schema(kind: Kind) -> None:
+def schema(name: Name, group: templates.Group = None) -> None:
     """Print the JSON schema of a YAML file, for editors that complete and check it."""
-    typer.echo(json.dumps(config.schema(option_model(kind)), indent=2))
+    typer.echo(json.dumps(config.schema(templates.option_model(name, _files(), group)), indent=2))
 
 
 @app.command()
-def template(kind: Kind) -> None:
-    """Print YAML with every option at its default, each with its meaning."""
-    typer.echo(config.template(option_model(kind)), nl=False)
+def template(name: Name, group: templates.Group = None) -> None:
+    """Print the YAML of a training, or of any plugin, with every option at its default and its meaning."""
+    typer.echo(templates.template(name, _files(), group), nl=False)
 
 
 @data_app.command(context_settings=OPEN)
@@ -235,7 +241,7 @@ def fetch(
 def check_training(data: Mapping, source: str) -> Options:
     """Options of a training, with those of its data and its architecture checked too."""
     kinds.check_kind(data, (kinds.TRAINING,), source)
-    options = config.parse_file(data, option_model("train"), source)
+    options = config.parse_file(data, _files()["train"], source)
     for key in ("data", "test_data"):
         if data.get(key) is not None:
             choices.check_dataset(data, key, source)
@@ -247,17 +253,12 @@ def check_training(data: Mapping, source: str) -> Options:
 def check_generation(data: Mapping, source: str) -> Options:
     """Options of `data generate`."""
     kinds.check_kind(data, (kinds.GENERATION,), source)
-    return config.parse_file(data, option_model("generate"), source)
+    return config.parse_file(data, _files()["generate"], source)
 
 
-def option_model(kind: str) -> type[Options]:
-    """Option model of a kind of YAML file; imports no torch."""
-    if kind == "train":
-        from asecalc_ml.potentials.training.options import TrainOptions
+def _files() -> dict[str, type[Options]]:
+    """Option models of the YAML files; imports no torch."""
+    from asecalc_ml.potentials.datasets.generate import GenerateOptions
+    from asecalc_ml.potentials.training.options import TrainOptions
 
-        return TrainOptions
-    if kind == "generate":
-        from asecalc_ml.potentials.datasets.generate import GenerateOptions
-
-        return GenerateOptions
-    raise ConfigError(f"no options are called {kind!r}: give train or generate")
+    return {"train": TrainOptions, "generate": GenerateOptions}

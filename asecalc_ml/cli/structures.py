@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from asecalc_ml.config import Options
 
-READERS = {".npz": "rmd17", ".json": "mlearn", ".h5": "ani1"}  # by suffix; ASE reads all others
-
-
 def reader(path: str, further: Sequence[str] = ()) -> Options:
     """Reader of a data set; its options may be given as `--key value`.
 
@@ -64,8 +61,19 @@ def _is_data(spec: str) -> bool:
 
 
 def _reader_model(path: str, further: Sequence[str]) -> tuple[type[Options], Mapping]:
-    given = override({"format": READERS.get(Path(path).suffix, "ase"), "path": path}, list(further))
+    given = override({"path": path}, list(further))
+    if "format" not in given:
+        given = {"format": _format_of(path), **given}
     return plugins.get("datasets", str(given["format"])), given
+
+
+def _format_of(path: str) -> str:
+    """The reader that takes files of this suffix; ASE reads all others."""
+    readers = plugins.loaded("datasets")
+    found = [name for name, model in readers.items() if path.endswith(model.suffixes)]
+    if len(found) > 1:
+        raise ConfigError(f"{path}: {' and '.join(found)} read files of this suffix: name one with --format")
+    return found[0] if found else "ase"
 
 
 def _of_run(directory: Path) -> list[Atoms]:

@@ -1,7 +1,8 @@
 """Checks that others inherit or call, so that every plugin and every calculator is held to the same laws.
 
-:func:`check_calculator` needs no test tool; :class:`PotentialChecks` needs pytest
-(``pip install 'asecalc-ml[test]'``), and both are imported when asked for.
+:class:`PotentialChecks`, :class:`ProtocolChecks`, :class:`AnalysisChecks` and :class:`DatasetChecks` are
+classes to inherit in the tests of a plugin; they need pytest (``pip install 'asecalc-ml[test]'``).
+:func:`check_calculator` needs no test tool. Each is imported when it is asked for.
 """
 
 from importlib import import_module
@@ -9,13 +10,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asecalc_ml.conformance import check_calculator
+    from asecalc_ml.testing.analyses import AnalysisChecks
+    from asecalc_ml.testing.datasets import DatasetChecks
     from asecalc_ml.testing.models import register_untrained, untrained_card, untrained_model
     from asecalc_ml.testing.potentials import PotentialChecks
+    from asecalc_ml.testing.protocols import ProtocolChecks
 
-__all__ = ["PotentialChecks", "check_calculator", "register_untrained", "untrained_card", "untrained_model"]
+__all__ = [
+    "AnalysisChecks",
+    "DatasetChecks",
+    "PotentialChecks",
+    "ProtocolChecks",
+    "check_calculator",
+    "register_untrained",
+    "untrained_card",
+    "untrained_model",
+]
 
 _MODULES = {
+    "AnalysisChecks": "asecalc_ml.testing.analyses",
+    "DatasetChecks": "asecalc_ml.testing.datasets",
     "PotentialChecks": "asecalc_ml.testing.potentials",
+    "ProtocolChecks": "asecalc_ml.testing.protocols",
     "check_calculator": "asecalc_ml.conformance",
     "register_untrained": "asecalc_ml.testing.models",
     "untrained_card": "asecalc_ml.testing.models",

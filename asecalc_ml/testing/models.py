@@ -39,14 +39,14 @@ def untrained_model(options: Options, seed: int = 0, dtype: torch.dtype = torch.
     return Model(potential, scale=1 + numbers / 50, shift=-10 * numbers).set_dtype(dtype)
 
 
-def architecture_name(options: Options) -> str:
-    """The name under which the options' class is registered as an architecture."""
-    for name, architecture in loaded("architectures").items():
-        if architecture is type(options):
+def plugin_name(group: str, options: Options) -> str:
+    """Name under which the options' class is registered in a group of plugins, such as "architectures"."""
+    for name, plugin in loaded(group).items():
+        if plugin is type(options):
             return name
     raise LookupError(
-        f"{type(options).__name__} is no registered architecture: declare it in setup.cfg under "
-        "[options.entry_points], asecalc_ml.architectures"
+        f"{type(options).__name__} is not registered: declare it in setup.cfg under [options.entry_points], "
+        f"asecalc_ml.{group}"
     )
 
 
@@ -60,11 +60,11 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
     **fields
         Of :class:`~asecalc_ml.card.ModelCard`, in place of what is found here.
     """
-    name_of_architecture = architecture_name(options)
+    architecture = plugin_name("architectures", options)
     found = {
         "name": name,
-        "architecture": name_of_architecture,
-        "architecture_source": source_of_plugin("architectures", name_of_architecture),
+        "architecture": architecture,
+        "architecture_source": source_of_plugin("architectures", architecture),
         "hyperparameters": options.model_dump(mode="json"),
         "cutoff_A": model.potential.cutoff,
         "triplet_cutoff_A": model.triplet_cutoff,

@@ -38,7 +38,7 @@ class ScanStage(Stage):
 
     options: Scan
     name: ClassVar[str] = "scan"
-    writes: ClassVar[tuple[str, ...]] = (SCAN, TRAJECTORY)
+    writes: ClassVar[tuple[str, ...]] = (SCAN, SCAN_TABLE, TRAJECTORY)
 
     @property
     def n_steps(self) -> int:  # type: ignore[override]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ class ANI1(DatasetOptions):
     energy apart, under names that end in HE; ``high_energy`` puts them after the others of their molecule.
     """
 
+    suffixes: ClassVar = (".h5",)
     format: Literal["ani1"] = Field("ani1", description="name of the reader")
     path: Paths = Field(description="HDF5 file to read", examples=["data/ani_gdb_s01.h5"])
     energy_unit: Literal["Hartree"] = Field("Hartree", description="unit of the file's energies")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ class Mlearn(DatasetOptions):
     what the authors say of it.
     """
 
+    suffixes: ClassVar = (".json",)
     format: Literal["mlearn"] = Field("mlearn", description="name of the reader")
     path: Paths = Field(description="JSON file to read", examples=["data/mlearn_si_training.json"])
     energy_unit: Literal["eV"] = Field("eV", description="unit of the file's energies")

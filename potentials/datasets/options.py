@@ -7,7 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -34,7 +34,15 @@ Paths = Path | Annotated[list[Path], Field(min_length=1)]
 
 
 class DatasetOptions(Options):
-    """Where labelled structures lie, in which units, and where they come from."""
+    """Where labelled structures lie, in which units, and where they come from.
+
+    Attributes
+    ----------
+    suffixes : tuple of str
+        Ends of file names, such as ".npz", by which commands choose the reader where no format is named.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
 
     format: str = Field(description="name of the reader, as registered under asecalc_ml.datasets")
     path: Paths = Field(

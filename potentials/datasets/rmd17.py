@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,7 @@ class RMD17(FreeUnits):
     warn against training on more than 1000 frames, since they are correlated in time.
     """
 
+    suffixes: ClassVar = (".npz",)
     format: Literal["rmd17"] = Field("rmd17", description="name of the reader")
     path: Paths = Field(description="npz file to read", examples=["data/rmd17_ethanol_train_01.npz"])
     energy_unit: EnergyUnit = Field("kcal/mol", description="unit of the file's energies")

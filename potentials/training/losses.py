@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from asecalc_ml.derivative import EdgeDerivative, forces, virials
+from asecalc_ml.plugins import get
 from asecalc_ml.potentials.training.batches import Batch
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.segments import segment_sum
@@ -48,13 +50,28 @@ def log_cosh(errors: Tensor, scale: float) -> Tensor:
 
 
 class Penalty(NamedTuple):
-    """A penalty, and the power of the number of atoms that an energy error is divided by."""
+    """A penalty; an entry point of the group ``asecalc_ml.losses`` names one.
+
+    Parameters
+    ----------
+    function : callable
+        Of errors (a tensor of any shape) and their characteristic scale (a number in the same unit); returns
+        the penalty of each error. It can be differentiated twice, since forces are derivatives.
+    atoms_power : float
+        Power of the number of atoms that an energy error is divided by.
+    """
 
     function: Callable[[Tensor, float], Tensor]
     atoms_power: float
 
 
-PENALTIES: dict[str, Penalty] = {"squared": Penalty(squared, 0.5), "log-cosh": Penalty(log_cosh, 1.0)}
+SQUARED, LOG_COSH = Penalty(squared, 0.5), Penalty(log_cosh, 1.0)
+
+
+@cache
+def penalty_of(name: str) -> Penalty:
+    """The penalty that is registered under a name in the group asecalc_ml.losses."""
+    return get("losses", name)
 
 
 def energy_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
@@ -85,7 +102,7 @@ def dipole_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
 
 def energy_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the energy errors over the frames that have an energy."""
-    penalty = PENALTIES[options.function]
+    penalty = penalty_of(options.function)
     n_atoms = batch.atoms_per_system[batch.energy.rows]
     errors = energy_errors(predicted, batch) / n_atoms**penalty.atoms_power
     return _mean(penalty.function(errors, options.energy_scale_eV_atom))
@@ -93,20 +110,20 @@ def energy_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -
 
 def forces_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the force errors over all components of the frames that have forces."""
-    penalty = PENALTIES[options.function]
+    penalty = penalty_of(options.function)
     return _mean(penalty.function(forces_errors(predicted, batch), options.forces_scale_eV_A))
 
 
 def stress_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the errors of the virial per atom over nine components, where there is a stress."""
-    penalty = PENALTIES[options.function]
+    penalty = penalty_of(options.function)
     errors = virial_errors(predicted, batch) / batch.atoms_per_system[batch.stress.rows, None, None]
     return _mean(penalty.function(errors, options.energy_scale_eV_atom))
 
 
 def dipole_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the dipole errors over three components of the frames that have a dipole."""
-    penalty = PENALTIES[options.function]
+    penalty = penalty_of(options.function)
     return _mean(penalty.function(dipole_errors(predicted, batch), options.dipole_scale_e_A))
 
 

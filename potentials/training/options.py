@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml.config import Options
+from asecalc_ml.plugins import names
 from asecalc_ml.quantities import ErrorScale, LearningRate
 from asecalc_ml.tracking import WandbOptions
 
@@ -45,7 +46,11 @@ class LossOptions(Options):
     that a frame lacks has weight 0 in that frame. A label whose weight is zero is not needed.
     """
 
-    function: Literal["squared", "log-cosh"] = Field("squared", description="penalty of an error")
+    function: str = Field(
+        "squared",
+        description="penalty of an error: squared, log-cosh, or one that a package registers",
+        examples=["squared", "log-cosh"],
+    )
     energy_weight: float = Field(
         0.1,
         ge=0,
@@ -79,6 +84,13 @@ class LossOptions(Options):
     dipole_scale_e_A: ErrorScale = Field(
         0.05, description="characteristic scale of log-cosh for dipole components"
     )
+
+    @field_validator("function")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        if name not in names("losses"):
+            raise ValueError(f"should be one of {', '.join(names('losses'))}")
+        return name
 
     @model_validator(mode="after")
     def _something_to_fit(self) -> LossOptions:

@@ -1,0 +1,75 @@
+"""`template` and `schema`: the options of a kind of file, and of any plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asecalc_ml import config, plugins
+from asecalc_ml.errors import ConfigError
+from asecalc_ml.nearest import nearest_name
+
+if TYPE_CHECKING:
+    from asecalc_ml.config import Options
+
+#: Lines above a plugin's options in the file that names it; protocols are files of their own.
+PLACES: dict[str, tuple[str, ...]] = {
+    "protocols": (),
+    "analyses": ("analyses:", "  {name}:"),
+    "architectures": ("model:", "  architecture: {name}"),
+    "datasets": ("data:",),
+}
+
+Group = Annotated[
+    str | None,
+    typer.Option(help=f"Group of the plugin, where several have the name: {', '.join(PLACES)}."),
+]
+
+
+def template(name: str, kinds: Mapping[str, type[Options]], group: str | None) -> str:
+    """Commented YAML with all options of a kind of file or of a plugin, as the file has them.
+
+    Parameters
+    ----------
+    name : str
+    kinds : mapping of str to option model
+        Files that have a name of their own, such as "train".
+    group : str or None
+        Group of plugins; by default the first in which the name is.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such name.
+    """
+    group, model = _found(name, kinds, group)
+    if group is None:
+        return config.template(model)
+    above = [line.format(name=name) for line in PLACES[group]]
+    return config.template(model, above)
+
+
+def option_model(name: str, kinds: Mapping[str, type[Options]], group: str | None) -> type[Options]:
+    """Option model of a kind of file or of a plugin; see :func:`template`."""
+    return _found(name, kinds, group)[1]
+
+
+def _found(
+    name: str, kinds: Mapping[str, type[Options]], group: str | None
+) -> tuple[str | None, type[Options]]:
+    if group is None and name in kinds:
+        return None, kinds[name]
+    if group is not None and group not in PLACES:
+        raise ConfigError(f"no group {group!r} of plugins with options: the groups are {', '.join(PLACES)}")
+    groups = PLACES if group is None else [group]
+    for one in groups:
+        if name in plugins.names(one):
+            return one, plugins.get(one, name)
+    known = {"files": list(kinds)} if group is None else {}
+    known |= {one: plugins.names(one) for one in groups}
+    nearest = nearest_name(name, [one for names in known.values() for one in names])
+    hint = f"; did you mean {nearest!r}?" if nearest else "."
+    listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in known.items())
+    raise ConfigError(f"no options are called {name!r}{hint} There are {listed}")

@@ -1,0 +1,144 @@
+"""What every dataset reader obeys, as a class to inherit."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from asecalc_ml.errors import AsecalcError, DatasetError
+from asecalc_ml.potentials.datasets.options import DatasetOptions, dataset_hash
+from asecalc_ml.testing.options import OptionChecks
+from asecalc_ml.units import energy_unit, length_unit
+
+CLOSE = {"rtol": 1e-7, "atol": 1e-10}
+
+
+class DatasetChecks(OptionChecks):
+    """Inherit, give ``options`` and write a file, and pytest runs the checks.
+
+    Attributes
+    ----------
+    options : DatasetOptions
+        Its ``path`` need not exist: its name is that of the file that is written.
+    unbounded : sequence of str
+        As in :class:`OptionChecks`; files hold numbers of their own, so that options of readers are.
+    """
+
+    group: ClassVar[str] = "datasets"
+    unbounded: ClassVar[Sequence[str]] = ("temperature_K", "max_energy_eV")
+
+    def write(self, path: Path) -> Sequence[Atoms]:
+        """Write a file of three frames or more, and return these with their labels in eV and Å.
+
+        Labels are attached with ``asecalc_ml.potentials.datasets.options.make_frame``. The numbers are
+        computed by hand from those in the file, and not by the reader.
+        """
+        raise NotImplementedError("write the file that is read")
+
+    @pytest.fixture
+    def file(self, tmp_path) -> Path:
+        """A file, whose frames are in ``self.expected``."""
+        path = tmp_path / Path(self.options.path).name
+        self.expected = self.write(path)
+        assert len(self.expected) >= 3
+        return path
+
+    def reader(self, path: Path | list[Path], **changes) -> DatasetOptions:
+        """The reader of a file, with changed options."""
+        return type(self.options)(**{**self.options.model_dump(exclude_unset=True), "path": path, **changes})
+
+    # ------------------------------------------------------------------------------------------- frames
+
+    def test_frames_have_the_positions_and_labels_of_the_file(self, file):
+        assert_same(self.reader(file).read(), self.expected)
+
+    def test_read_twice_is_the_same(self, file):
+        first, second = (self.reader(file).read() for _ in range(2))
+        assert dataset_hash(first) == dataset_hash(second)
+
+    def test_every_frame_has_charge_and_spin(self, file):
+        for atoms in self.reader(file).read():
+            assert {"charge", "spin"} <= set(atoms.info)
+
+    @pytest.mark.parametrize("frames", ["1:", ":2", "::2", "-1:", "1:2", "::-1"])
+    def test_selected_frames_are_those_of_all(self, file, frames):
+        parts = [None if part == "" else int(part) for part in frames.split(":")]
+        assert_same(self.reader(file, frames=frames).read(), self.expected[slice(*parts)])
+
+    def test_a_frame_that_is_read_alone_is_the_same(self, file):
+        for number, atoms in enumerate(self.expected):
+            assert_same(self.reader(file, frames=f"{number}:{number + 1}").read(), [atoms])
+
+    def test_several_files_are_one_data_set(self, file):
+        copy = file.with_name(f"copy-{file.name}")
+        copy.write_bytes(file.read_bytes())
+        both = [file, copy]
+        assert_same(self.reader(both).read(), [*self.expected, *self.expected])
+        n = len(self.expected)
+        at_the_joint = [self.expected[-1], self.expected[0]]
+        assert_same(self.reader(both, frames=f"{n - 1}:{n + 1}").read(), at_the_joint)
+        assert_same(self.reader(file.with_name(f"*{file.name}")).read(), [*self.expected, *self.expected])
+
+    # -------------------------------------------------------------------------------------------- units
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_energies_and_lengths_are_in_the_units_that_are_named(self, file):
+        """As far as the reader lets them be named."""
+        model = type(self.options)
+        for name, factor in (("energy_unit", energy_unit), ("length_unit", length_unit)):
+            here = getattr(self.options, name)
+            for other in typing.get_args(model.model_fields[name].annotation):
+                atoms = self.reader(file, **{name: other}).read()[0]
+                ratio = factor(other) / factor(here)
+                self._compare(name, atoms, ratio)
+
+    def _compare(self, name: str, atoms: Atoms, ratio: float) -> None:
+        first = self.expected[0]
+        if name == "length_unit":
+            np.testing.assert_allclose(atoms.positions, ratio * first.positions, **CLOSE)
+        elif "energy" in first.calc.results:
+            expected = ratio * first.calc.results["energy"]
+            np.testing.assert_allclose(atoms.calc.results["energy"], expected, **CLOSE)
+
+    # ----------------------------------------------------------------------------------------- bad input
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        for path in (tmp_path / "no such file", tmp_path):
+            with pytest.raises(DatasetError, match=str(path)):
+                self.reader(path).read()
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_a_file_that_was_cut_short_ends_in_words(self, file):
+        """Or gives frames of the whole, where the format cannot know; never another exception."""
+        content = file.read_bytes()
+        for part in (0.0, 0.3, 0.6, 0.95):
+            file.write_bytes(content[: int(part * len(content))])
+            try:
+                found = self.reader(file).read()
+            except AsecalcError as error:
+                found, told = [], str(error)
+            assert found or file.name in told
+            assert_same(found, self.expected[: len(found)])
+
+    def test_frames_that_do_not_exist_are_an_error(self, file):
+        with pytest.raises(DatasetError, match="no frames"):
+            self.reader(file, frames="1000:").read()
+
+
+def assert_same(found: Sequence[Atoms], expected: Sequence[Atoms]) -> None:
+    """Atoms, cells and labels of two lists of frames agree."""
+    assert len(found) == len(expected)
+    for atoms, other in zip(found, expected, strict=True):
+        assert atoms.get_chemical_symbols() == other.get_chemical_symbols()
+        assert atoms.pbc.tolist() == other.pbc.tolist()
+        np.testing.assert_allclose(atoms.positions, other.positions, **CLOSE)
+        np.testing.assert_allclose(atoms.cell.array, other.cell.array, **CLOSE)
+        assert atoms.calc.results.keys() == other.calc.results.keys()
+        for label, value in other.calc.results.items():
+            np.testing.assert_allclose(atoms.calc.results[label], value, **CLOSE, err_msg=label)
