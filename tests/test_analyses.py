@@ -60,6 +60,7 @@ class OfEthanol(AnalysisChecks):
 
 class TestBondLengths(OfEthanol):
     options = BondLengths()
+    permutes = False  # members of a pattern are named by the numbers of their atoms
 
     def refused_runs(self):
         return [shaken(Atoms("Ar"))]
@@ -67,6 +68,7 @@ class TestBondLengths(OfEthanol):
 
 class TestAngles(OfEthanol):
     options = Angles()
+    permutes = False
 
     def refused_runs(self):
         return [shaken(molecule("N2"))]
@@ -74,6 +76,7 @@ class TestAngles(OfEthanol):
 
 class TestDihedrals(OfEthanol):
     options = Dihedrals()
+    permutes = False
 
     def refused_runs(self):
         return [shaken(molecule("H2O"))]
@@ -81,27 +84,35 @@ class TestDihedrals(OfEthanol):
 
 class TestConformers(OfEthanol):
     options = Conformers()
-    permutes = False  # its bonds are named by the numbers of their atoms
+    unbounded = ("wells_deg",)
+    permutes = False
 
 
 class TestConnectivity(OfEthanol):
     options = Connectivity()
-    permutes = False  # bonds that break are
+    permutes = False
 
 
 class TestRadialDistribution(AnalysisChecks):
-    options = RadialDistribution(r_max_A=4.0)
+    options = RadialDistribution(range_A=4.0)
 
     def make_run(self, directory):
         return shaken(bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (2, 2, 2), n_frames=10)
 
 
-class TestMeanSquareDisplacement(OfEthanol):
+class TestMeanSquareDisplacement(AnalysisChecks):
     options = MeanSquareDisplacement()
+
+    def make_run(self, directory):
+        return shaken(load_structure("ethanol"), n_frames=200)
+
+    def refused_runs(self):
+        return [shaken(load_structure("ethanol"), n_frames=5)]
 
 
 class TestVibrationalDensity(AnalysisChecks):
     options = VibrationalDensity(resolution_per_cm=300)
+    unbounded = ("harmonic_per_cm",)
 
     def make_run(self, directory):
         return shaken(load_structure("ethanol"), n_frames=400)
