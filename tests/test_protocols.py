@@ -58,7 +58,10 @@ class TestNPT(ProtocolChecks):
 class TestSequence(ProtocolChecks):
     options = Sequence(
         **{name: value for name, value in SHORT.items() if name != "steps"},
-        sequence=[{"ensemble": "nvt", "steps": 15, "temperature_end_K": 400}, {"ensemble": "nve", "steps": 15}],
+        sequence=[
+            {"ensemble": "nvt", "steps": 15, "temperature_end_K": 400},
+            {"ensemble": "nve", "steps": 15},
+        ],
     )
 
 
@@ -79,11 +82,13 @@ class TestScan(ProtocolChecks):
 
 
 class TestTransfer(ProtocolChecks):
-    options = Transfer(**{**SHORT, "structure": "water"}, transfer_to=["CH4"], reference=EMT, runs=1, reference_runs=1)
+    options = Transfer(
+        **{**SHORT, "structure": "water"}, transfer_to=["CH4"], reference=EMT, runs=1, reference_runs=1
+    )
 
 
-def test_every_registered_protocol_is_checked():
-    """Somewhere in the tests a class inherits the checks with its options."""
+@pytest.mark.smoke
+def test_every_protocol_of_ours_is_checked():
     checked = re.findall(r"^    options = (\w+)\(", Path(__file__).read_text(encoding="utf-8"), re.MULTILINE)
-    ours = [model for name in names("protocols") if (model := get("protocols", name)).__module__.startswith("asecalc_ml.")]
-    assert {model.__name__ for model in ours} <= set(checked)
+    protocols = [get("protocols", name) for name in names("protocols")]
+    assert {one.__name__ for one in protocols if one.__module__.startswith("asecalc_ml.")} <= set(checked)

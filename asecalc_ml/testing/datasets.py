@@ -16,7 +16,7 @@ from asecalc_ml.potentials.datasets.options import DatasetOptions, dataset_hash
 from asecalc_ml.testing.options import OptionChecks
 from asecalc_ml.units import energy_unit, length_unit
 
-CLOSE = {"rtol": 1e-7, "atol": 1e-10}
+CLOSE = {"rtol": 1e-7, "atol": 2e-8}  # text of eight decimals
 
 
 class DatasetChecks(OptionChecks):

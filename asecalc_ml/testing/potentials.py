@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from torch.utils._pytree import tree_leaves
 
-from asecalc_ml.compiled import trace
-from asecalc_ml.config import Options, dump_yaml, load_options
+from asecalc_ml.analysis.relevance import explain
+from asecalc_ml.compiled import load_package, trace, write_package
+from asecalc_ml.config import Options
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces
 from asecalc_ml.evaluator import Evaluation, Evaluator, assemble
 from asecalc_ml.ghost import with_ghost
@@ -23,14 +25,20 @@ from asecalc_ml.graph import AtomGraph, collate
 from asecalc_ml.model import Model
 from asecalc_ml.model_file import read_model, save_model
 from asecalc_ml.potential import AtomOutput, PotentialInput
+from asecalc_ml.potentials.training.compiled import check_forward, traced_forward
+from asecalc_ml.rounding import rounding
 from asecalc_ml.testing.models import untrained_card, untrained_model
+from asecalc_ml.testing.options import OptionChecks
 from asecalc_ml.testing.structures import cluster, random_rotation, small_crystal
 from asecalc_ml.triplets import pad_triplets
 
 STEP_A = 1e-4  # of finite differences
 
+#: What hooks understand among the arguments of an interaction block.
+SEEN = (torch.Tensor, torch.nn.Module, int, float, bool, str, type(None))
 
-class PotentialChecks:
+
+class PotentialChecks(OptionChecks):
     """Inherit, give ``options``, and pytest runs the checks.
 
     All checks use random weights in float64 unless they say otherwise.
@@ -56,6 +64,7 @@ class PotentialChecks:
     ...     options = Morse(r0_A=1.2)
     """
 
+    group: ClassVar[str] = "architectures"
     options: ClassVar[Options]
     elements: ClassVar[Sequence[str]] = ("H", "C", "O")
     spacing_A: ClassVar[float] = 1.3
@@ -288,6 +297,24 @@ class PotentialChecks:
         atoms.pbc = pbc
         return atoms
 
+    @pytest.mark.slow
+    def test_compiled_is_eager(self, tmp_path):
+        model = self.model(dtype=torch.float32).eval().requires_grad_(False)
+        inputs = self.inputs(self.molecule(), model, n_extra=3)
+        write_package(model, inputs, tmp_path / "package.pt2")
+        found = load_package(tmp_path / "package.pt2", torch.device("cpu"))(inputs)
+        expected = edge_derivative(model, inputs)
+        assert rounding(model, inputs, expected).allows(found, expected)
+
+    @pytest.mark.slow
+    def test_a_traced_training_step_is_the_eager_one(self):
+        """Loss and gradient of each parameter."""
+        model = self.model()
+        if not list(model.parameters()):
+            pytest.skip("there is nothing to train")
+        inputs = self.inputs(self.molecule(), model, n_extra=3)
+        check_forward(traced_forward(model, inputs, dynamic=False), model, [inputs])
+
     def test_twice_is_the_same(self):
         model = self.model()
         first, second = self.evaluate(self.molecule(), model), self.evaluate(self.molecule(), model)
@@ -315,11 +342,6 @@ class PotentialChecks:
             assert card.hyperparameters == self.options.model_dump(mode="json")
             assert loaded.dtype == dtype
             assert torch.equal(self.evaluate(atoms, loaded).forces, self.evaluate(atoms, model).forces)
-
-    def test_options_survive_yaml(self, tmp_path):
-        path = tmp_path / "options.yaml"
-        path.write_text(dump_yaml(self.options), encoding="utf-8")
-        assert load_options(path, type(self.options)) == self.options
 
     # -------------------------------------------------------------------------------------------- parts
 
@@ -357,6 +379,48 @@ class PotentialChecks:
         assert [part for part in calls if part in interactions] == interactions
         assert set(calls) == set(parts)
         assert calls[-1] is potential.readout
+
+    def test_named_parts_take_and_return_what_hooks_see(self):
+        """Embeddings and attention return a tensor each; interactions deal in tensors.
+
+        These may come as arguments or keyword arguments, alone or in tuples, lists and dicts. What lies in
+        an object of another kind cannot be seen, and methods such as walks would silently be missing.
+        """
+        model = self.model()
+        potential, n_rows = model.potential, len(self.molecule()) + 1
+
+        def look_at_table(part, inputs, output):
+            assert isinstance(output, torch.Tensor), f"{type(part).__name__} returns a {type(output).__name__}"
+            assert part in potential.attentions or len(output) == n_rows, "a row for each atom is missing"
+
+        def look_at_block(part, inputs, keywords, output):
+            for value in tree_leaves((inputs, keywords)):
+                assert isinstance(value, SEEN), f"{type(part).__name__} is given a {type(value).__name__}"
+            for value in tree_leaves(output):
+                assert isinstance(value, torch.Tensor), f"{type(part).__name__} returns {type(value).__name__}"
+
+        for part in (*potential.embeddings, *potential.attentions):
+            part.register_forward_hook(look_at_table)
+        for part in potential.interactions:
+            part.register_forward_hook(look_at_block, with_kwargs=True)
+        self.raw_output(self.molecule(), model)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_every_method_of_relevance_that_is_offered_works(self):
+        """Maps are finite, go with the atoms when their order changes, and LRP shares out the whole energy."""
+        model, atoms, order = self.model(), self.molecule(4), [2, 0, 3, 1]
+        options = {"method": "all", "pairs": "none", "compared_frames": 0}
+        found = explain(model, [atoms, atoms[order]], quiet=True, **options)
+        names = [one.method for one in found.methods]
+        assert {"saliency", "lrp", "occlusion"} <= set(names)
+        assert ("grad-cam" in names) == bool(model.potential.interactions)
+        assert ("attention" in names) == bool(model.potential.attentions)
+        for name in names:
+            first, second = (np.array(frame.atoms) for frame in found.of(name).frames)
+            assert np.isfinite(first).all(), name
+            _assert_close(second, first[order], 1e-7)
+        frame, energy = found.of("lrp").frames[0], found.structures[0].value
+        assert sum(frame.atoms) + sum(frame.absorbed.values()) == pytest.approx(energy, abs=1e-8)
 
     def test_attention_weights_are_reached(self):
         """Each gives a weight for every edge and head, and then for every atom that attends to itself."""
