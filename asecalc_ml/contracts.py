@@ -44,9 +44,7 @@ class Contract:
 
 CONTRACTS = {
     "architectures": Contract("asecalc_ml.config:Options", (("build",),)),
-    "protocols": Contract(
-        "asecalc_ml.md_protocols.options:ProtocolOptions", (("stages",),), key="protocol"
-    ),
+    "protocols": Contract("asecalc_ml.md_protocols.options:ProtocolOptions", (("stages",),), key="protocol"),
     "analyses": Contract("asecalc_ml.analysis.base:Analysis", (("result",), ("prepare", "run"))),
     "datasets": Contract(
         "asecalc_ml.potentials.datasets.options:DatasetOptions", (("_read",),), key="format"

@@ -166,7 +166,6 @@ def register_rule(operation: Callable, kind: str) -> None:
     KINDS[kind].add(operation)
 
 
-
 def is_signal(value: Any) -> bool:
     """Whether a value, or one of a list of values, carries relevance."""
     if isinstance(value, list | tuple):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from asecalc_ml.config import Options
 
+
 def reader(path: str, further: Sequence[str] = ()) -> Options:
     """Reader of a data set; its options may be given as `--key value`.
 

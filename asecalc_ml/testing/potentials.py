@@ -390,14 +390,18 @@ class PotentialChecks(OptionChecks):
         potential, n_rows = model.potential, len(self.molecule()) + 1
 
         def look_at_table(part, inputs, output):
-            assert isinstance(output, torch.Tensor), f"{type(part).__name__} returns a {type(output).__name__}"
+            assert isinstance(output, torch.Tensor), (
+                f"{type(part).__name__} returns a {type(output).__name__}"
+            )
             assert part in potential.attentions or len(output) == n_rows, "a row for each atom is missing"
 
         def look_at_block(part, inputs, keywords, output):
             for value in tree_leaves((inputs, keywords)):
                 assert isinstance(value, SEEN), f"{type(part).__name__} is given a {type(value).__name__}"
             for value in tree_leaves(output):
-                assert isinstance(value, torch.Tensor), f"{type(part).__name__} returns {type(value).__name__}"
+                assert isinstance(value, torch.Tensor), (
+                    f"{type(part).__name__} returns {type(value).__name__}"
+                )
 
         for part in (*potential.embeddings, *potential.attentions):
             part.register_forward_hook(look_at_table)
@@ -407,7 +411,7 @@ class PotentialChecks(OptionChecks):
 
     @pytest.mark.filterwarnings("ignore::UserWarning")
     def test_every_method_of_relevance_that_is_offered_works(self):
-        """Maps are finite, go with the atoms when their order changes, and LRP shares out the whole energy."""
+        """Maps are finite and go with the atoms when their order changes; LRP shares out the whole energy."""
         model, atoms, order = self.model(), self.molecule(4), [2, 0, 3, 1]
         options = {"method": "all", "pairs": "none", "compared_frames": 0}
         found = explain(model, [atoms, atoms[order]], quiet=True, **options)
