@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import asecalc_ml
-from asecalc_ml import config
+from asecalc_ml import config, plugins
+from asecalc_ml.cli import templates
 from asecalc_ml.cli.arguments import override
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.md import app as md
@@ -442,6 +444,31 @@ def test_template_explains(app, arguments):
     result = CliRunner().invoke(app, ["template", *arguments])
     assert result.exit_code == 0
     assert result.stdout.count("# ") > 5
+
+
+@pytest.mark.parametrize("group", templates.PLACES)
+@pytest.mark.parametrize("app", [md, ml])
+def test_template_and_schema_of_every_plugin(app, group):
+    """Under the keys of the file that it belongs into, with every option and its meaning."""
+    for name in plugins.names(group):
+        model = plugins.get(group, name)
+        text = CliRunner().invoke(app, ["template", name, "--group", group]).stdout
+        fields = YAML().load(text)
+        for key in templates.PLACES[group][:1]:
+            fields = fields[key.rstrip(":")]
+        if group == "analyses":
+            fields = fields[name] or {}
+        if group == "architectures":
+            assert fields.pop("architecture") == name
+        assert list(fields) == list(model.model_fields)
+        assert all(f"# {field.description}" in text for field in model.model_fields.values())
+        schema = json.loads(CliRunner().invoke(app, ["schema", name, "--group", group]).stdout)
+        assert set(schema["properties"]) == set(model.model_fields)
+
+
+def test_a_name_in_two_groups_is_the_protocol_unless_a_group_is_given():
+    assert "protocol: scan" in CliRunner().invoke(md, ["template", "scan"]).stdout
+    assert CliRunner().invoke(md, ["template", "scan", "--group", "analyses"]).stdout.count("analyses:") == 1
 
 
 @pytest.mark.smoke

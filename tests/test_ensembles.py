@@ -10,7 +10,9 @@ from ase.constraints import FixAtoms, FixBondLengths
 from ase.stress import full_3x3_to_voigt_6_stress
 from scipy import stats
 
-from asecalc_ml.errors import StructureError
+from asecalc_ml.analysis.temperature import Temperature
+from asecalc_ml.config import parse_options
+from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.npt import NPT
 from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.md_protocols.resume import resume_run
@@ -105,6 +107,40 @@ def test_a_ramp_leads_from_one_temperature_to_the_other(thermostat, tmp_path):
     assert kelvin.mean() == pytest.approx(600, rel=0.12)
     if thermostat == "nose-hoover-chain":
         assert np.isnan(run.thermo["conserved_eV"]).all()
+
+
+@pytest.mark.parametrize("thermostat", [*THERMOSTATS, "npt"])
+def test_a_ramp_to_zero_kelvin_ends_cold(thermostat, tmp_path):
+    """The atoms follow the thermostat, and the temperature is judged in the report."""
+    common = {"temperature_end_K": 0, "friction_per_ps": 50, "timestep_fs": 1.0, "steps": 3000}
+    if thermostat == "npt":
+        options = NPT(**CELL | common)
+        run = options.run(box(16, 10.0), directory=tmp_path / "run", quiet=True)
+    else:
+        options = NVT(**ETHANE | common, thermostat=thermostat, thermostat_time_fs=20)
+        run = options.run(directory=tmp_path / "run", quiet=True)
+    kelvin = run.thermo["temperature_K"]
+    assert np.isfinite(kelvin).all()
+    assert kelvin[:10].mean() > 150
+    assert kelvin[-1] < 10
+    result = Temperature().run(run)
+    assert (result.target_K, result.target_end_K) == (300, 0)
+    (verdict,) = result.verdicts()
+    assert "from the ramp from 300 to 0 K" in verdict.text
+    assert np.isfinite(result.deviation)
+
+
+def test_a_ramp_to_zero_kelvin_in_few_rows_is_judged_by_the_others(tmp_path):
+    """The second half of two rows is the last one, whose target is zero."""
+    options = NVT(**ETHANE, thermostat="langevin", temperature_end_K=0, steps=20, thermo_every=20)
+    result = Temperature().run(options.run(directory=tmp_path / "run", quiet=True))
+    assert result.n_points == 2
+    assert np.isfinite(result.deviation)
+
+
+def test_temperatures_below_zero_kelvin_are_refused():
+    with pytest.raises(ConfigError, match="'temperature_end_K' is -1, but should be greater than or equal"):
+        parse_options({"temperature_end_K": -1}, NVT)
 
 
 @pytest.mark.parametrize("thermostat", THERMOSTATS)

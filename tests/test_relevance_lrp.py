@@ -12,7 +12,7 @@ from asecalc_ml.analysis import relevance
 from asecalc_ml.analysis.relevance import propagation, rules, source
 from asecalc_ml.analysis.relevance.found import Found, joined, weighted_sum
 from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.errors import AnalysisError
+from asecalc_ml.errors import AnalysisError, PluginError
 from asecalc_ml.model import Model
 from asecalc_ml.pair_potentials import Morse
 from asecalc_ml.plugins import get
@@ -287,6 +287,115 @@ def test_walks_sum_to_the_relevance_of_embeddings(name):
     np.testing.assert_allclose(by_start + halves, whole.atoms, atol=1e-9 * np.abs(whole.atoms).max())
     assert sum(walks.atoms) == pytest.approx(sum(whole.atoms), abs=1e-9)
     assert len({one.atoms[-1] for one in walks.walks}) == 4
+
+
+class Keywords(Messages):
+    """Takes keyword arguments, one of them in a dict, and returns a dict."""
+
+    def forward(self, *, state, geometry):
+        return {"number": 3, "h": super().forward(state["h"], geometry[0], geometry[1])}
+
+
+class KeywordNetwork(ToyNetwork):
+    def __init__(self, n_blocks=3):
+        super().__init__(n_blocks)
+        self.blocks = nn.ModuleList(Keywords() for _ in range(n_blocks))
+
+    def forward(self, inputs):
+        distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
+        weights = smooth_cutoff(distances, self.cutoff)[:, None]
+        h = self.embedding(inputs.atomic_numbers)
+        for block in self.blocks:
+            h = block(state={"h": h}, geometry=(inputs.edge_index, weights))["h"]
+        return AtomOutput(features=h, contributions=self.last(h))
+
+
+@pytest.mark.parametrize("method", ["lrp", "walks", "grad-cam"])
+def test_how_a_block_is_called_does_not_count(method):
+    """Keyword arguments, dicts and tuples give what positional arguments and one tensor give."""
+    model, atoms = toy(), molecule(3)
+    other = Model(KeywordNetwork()).set_dtype(torch.float64)
+    other.load_state_dict(model.state_dict())
+    found, expected = (frame(one, atoms, method, top_walks=1000) for one in (other, model))
+    assert found == expected
+    assert bool(found.walks) == (method == "walks")
+
+
+class Box:
+    def __init__(self, h):
+        self.h = h
+
+
+class Boxed(Messages):
+    """Returns an object that no hook can look into."""
+
+    def forward(self, h, edge_index, weights):
+        return Box(super().forward(h, edge_index, weights))
+
+
+class BoxedNetwork(ToyNetwork):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([Boxed()])
+
+    def forward(self, inputs):
+        distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
+        weights = smooth_cutoff(distances, self.cutoff)[:, None]
+        h = self.blocks[0](self.embedding(inputs.atomic_numbers), inputs.edge_index, weights).h
+        return AtomOutput(features=h, contributions=self.last(h))
+
+
+def test_a_block_that_returns_no_tensor_is_told_what_to_return():
+    with pytest.raises(PluginError, match="block Boxed of this architecture returns a Box: let it return"):
+        frame(Model(BoxedNetwork()).set_dtype(torch.float64), molecule(), "grad-cam")
+
+
+class TwoTables(nn.Module):
+    def forward(self, numbers):
+        return (numbers[:, None] / 10.0).expand(-1, WIDTH), numbers
+
+
+class OddEmbedding(ToyNetwork):
+    def __init__(self):
+        super().__init__()
+        self.embedding = TwoTables()
+
+    def forward(self, inputs):
+        h = self.embedding(inputs.atomic_numbers)[0].to(inputs.edge_vectors.dtype)
+        return AtomOutput(features=h, contributions=self.last(h))
+
+
+@pytest.mark.parametrize("method", ["lrp", "gradient-embeddings"])
+def test_an_embedding_that_returns_no_tensor_is_told_what_to_return(method):
+    with pytest.raises(PluginError, match="embedding TwoTables of this architecture returns a tuple: name"):
+        frame(Model(OddEmbedding()).set_dtype(torch.float64), molecule(), method)
+
+
+@pytest.fixture
+def erf_without_a_rule():
+    yield torch.ops.aten.erf.default
+    rules.ELEMENTWISE.discard(torch.ops.aten.erf.default)
+
+
+class Erf(ToyNetwork):
+    def forward(self, inputs):
+        output = super().forward(inputs)
+        return output._replace(contributions=torch.erf(output.contributions))
+
+
+def test_an_operation_can_be_given_a_rule(erf_without_a_rule):
+    """Which is that of an activation: what atoms and constants have sums to the energy."""
+    model, atoms = Model(Erf()).set_dtype(torch.float64), molecule(3)
+    with pytest.raises(AnalysisError, match=r"aten\.erf\.default.*give it one with .*register_rule"):
+        frame(model, atoms)
+    rules.register_rule(erf_without_a_rule, "elementwise")
+    result = relevance.explain(model, atoms, method="lrp", compared_frames=0)
+    one = result.of("lrp").frames[0]
+    assert sum(one.atoms) + sum(one.absorbed.values()) == pytest.approx(result.structures[0].value, abs=1e-12)
+    with pytest.raises(AnalysisError, match="has another rule than 'linear' already"):
+        rules.register_rule(erf_without_a_rule, "linear")
+    with pytest.raises(AnalysisError, match="the rules are linear, elementwise, weight"):
+        rules.register_rule(erf_without_a_rule, "quadratic")
 
 
 def test_walks_that_one_structure_lacks_are_zero_there():
