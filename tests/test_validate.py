@@ -459,11 +459,13 @@ def test_extreme_conditions_are_allowed(protocol, options):
 
 def option_models():
     """Every option model of the package, with those inside."""
-    from asecalc_ml.cli.ml import _files
-    from asecalc_ml.cli.templates import PLACES
+    from asecalc_ml.cli.ml import FILES
+    from asecalc_ml.cli.templates import PLACES, of_file
 
     models = [plugins.get(group, name) for group in PLACES for name in plugins.names(group)]
-    models = [inner for one in [*models, *_files().values()] for inner in config.option_models(one)]
+    models = [
+        inner for one in [*models, *map(of_file, FILES.values())] for inner in config.option_models(one)
+    ]
     return {f"{one.__module__}.{one.__name__}": one for one in models}
 
 

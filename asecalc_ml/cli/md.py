@@ -27,6 +27,9 @@ app = App(
     pretty_exceptions_enable=False,
 )
 
+#: Option models of files that are no protocol, each loaded where it is asked for.
+FILES = {"campaign": "asecalc_ml.md_protocols.campaign:Campaign"}
+
 File = Annotated[Path, typer.Argument(help="YAML file with `protocol: NAME` and that protocol's options.")]
 Directory = Annotated[Path, typer.Argument(help="Run directory.")]
 Name = Annotated[
@@ -124,13 +127,13 @@ def validate(
 @app.command()
 def schema(name: Name, group: templates.Group = None) -> None:
     """Print the JSON schema of a protocol's YAML, for editors that complete and check it."""
-    typer.echo(json.dumps(config.schema(templates.option_model(name, _files(), group)), indent=2))
+    typer.echo(json.dumps(config.schema(templates.option_model(name, FILES, group)), indent=2))
 
 
 @app.command()
 def template(name: Name, group: templates.Group = None) -> None:
     """Print the YAML of a protocol, or of any plugin, with every option at its default and its meaning."""
-    typer.echo(templates.template(name, _files(), group), nl=False)
+    typer.echo(templates.template(name, FILES, group), nl=False)
 
 
 @app.command()
@@ -160,13 +163,6 @@ def report(
 
 app.command()(compare)
 app.command(context_settings=OPEN)(campaign)
-
-
-def _files() -> dict[str, type[Options]]:
-    """Files that are no protocol."""
-    from asecalc_ml.md_protocols.campaign import Campaign
-
-    return {"campaign": Campaign}
 
 
 def _check(data: Mapping, source: str) -> Options:

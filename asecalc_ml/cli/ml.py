@@ -28,6 +28,12 @@ app.command("check", context_settings=OPEN)(check.check)
 app.command("explain", context_settings=OPEN)(explain.explain)
 app.command("map", context_settings=OPEN)(draw_map.draw_map)
 
+#: Option models of the YAML files, each loaded where it is asked for.
+FILES = {
+    "train": "asecalc_ml.potentials.training.options:TrainOptions",
+    "generate": "asecalc_ml.potentials.datasets.generate:GenerateOptions",
+}
+
 Name = Annotated[
     str,
     typer.Argument(
@@ -147,13 +153,13 @@ def evaluate(
 @app.command()
 def schema(name: Name, group: templates.Group = None) -> None:
     """Print the JSON schema of a YAML file, for editors that complete and check it."""
-    typer.echo(json.dumps(config.schema(templates.option_model(name, _files(), group)), indent=2))
+    typer.echo(json.dumps(config.schema(templates.option_model(name, FILES, group)), indent=2))
 
 
 @app.command()
 def template(name: Name, group: templates.Group = None) -> None:
     """Print the YAML of a training, or of any plugin, with every option at its default and its meaning."""
-    typer.echo(templates.template(name, _files(), group), nl=False)
+    typer.echo(templates.template(name, FILES, group), nl=False)
 
 
 @data_app.command(context_settings=OPEN)
@@ -241,7 +247,7 @@ def fetch(
 def check_training(data: Mapping, source: str) -> Options:
     """Options of a training, with those of its data and its architecture checked too."""
     kinds.check_kind(data, (kinds.TRAINING,), source)
-    options = config.parse_file(data, _files()["train"], source)
+    options = config.parse_file(data, templates.of_file(FILES["train"]), source)
     for key in ("data", "test_data"):
         if data.get(key) is not None:
             choices.check_dataset(data, key, source)
@@ -253,12 +259,4 @@ def check_training(data: Mapping, source: str) -> Options:
 def check_generation(data: Mapping, source: str) -> Options:
     """Options of `data generate`."""
     kinds.check_kind(data, (kinds.GENERATION,), source)
-    return config.parse_file(data, _files()["generate"], source)
-
-
-def _files() -> dict[str, type[Options]]:
-    """Option models of the YAML files; imports no torch."""
-    from asecalc_ml.potentials.datasets.generate import GenerateOptions
-    from asecalc_ml.potentials.training.options import TrainOptions
-
-    return {"train": TrainOptions, "generate": GenerateOptions}
+    return config.parse_file(data, templates.of_file(FILES["generate"]), source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,14 +29,14 @@ Group = Annotated[
 ]
 
 
-def template(name: str, kinds: Mapping[str, type[Options]], group: str | None) -> str:
+def template(name: str, kinds: Mapping[str, str], group: str | None) -> str:
     """Commented YAML with all options of a kind of file or of a plugin, as the file has them.
 
     Parameters
     ----------
     name : str
-    kinds : mapping of str to option model
-        Files that have a name of their own, such as "train".
+    kinds : mapping of str to str
+        Files that have a name of their own, such as "train", and where their option models lie.
     group : str or None
         Group of plugins; by default the first in which the name is.
 
@@ -51,16 +52,19 @@ def template(name: str, kinds: Mapping[str, type[Options]], group: str | None) -
     return config.template(model, above)
 
 
-def option_model(name: str, kinds: Mapping[str, type[Options]], group: str | None) -> type[Options]:
+def option_model(name: str, kinds: Mapping[str, str], group: str | None) -> type[Options]:
     """Option model of a kind of file or of a plugin; see :func:`template`."""
     return _found(name, kinds, group)[1]
 
 
-def _found(
-    name: str, kinds: Mapping[str, type[Options]], group: str | None
-) -> tuple[str | None, type[Options]]:
+def of_file(place: str) -> type[Options]:
+    """Load the option model of a kind of file, named as entry points are."""
+    return EntryPoint("", place, "").load()
+
+
+def _found(name: str, kinds: Mapping[str, str], group: str | None) -> tuple[str | None, type[Options]]:
     if group is None and name in kinds:
-        return None, kinds[name]
+        return None, of_file(kinds[name])
     if group is not None and group not in PLACES:
         raise ConfigError(f"no group {group!r} of plugins with options: the groups are {', '.join(PLACES)}")
     groups = PLACES if group is None else [group]
