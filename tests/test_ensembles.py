@@ -114,15 +114,15 @@ def test_a_ramp_to_zero_kelvin_ends_cold(thermostat, tmp_path):
     """The atoms follow the thermostat, and the temperature is judged in the report."""
     common = {"temperature_end_K": 0, "friction_per_ps": 50, "timestep_fs": 1.0, "steps": 3000}
     if thermostat == "npt":
-        options = NPT(**CELL | common)
-        run = options.run(box(16, 10.0), directory=tmp_path / "run", quiet=True)
+        options = NPT(**CELL | common | {"steps": 600, "write_every": 100})
+        run = options.run(box(4, 5.0), directory=tmp_path / "run", quiet=True)
     else:
         options = NVT(**ETHANE | common, thermostat=thermostat, thermostat_time_fs=20)
         run = options.run(directory=tmp_path / "run", quiet=True)
     kelvin = run.thermo["temperature_K"]
     assert np.isfinite(kelvin).all()
-    assert kelvin[:10].mean() > 150
-    assert kelvin[-1] < 10
+    assert kelvin[:5].mean() > 150
+    assert kelvin[-1] < 30
     result = Temperature().run(run)
     assert (result.target_K, result.target_end_K) == (300, 0)
     (verdict,) = result.verdicts()
