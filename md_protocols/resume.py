@@ -254,7 +254,7 @@ def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) 
 
 def _time_fs(options: ProtocolOptions, state: State) -> float:
     """Time of the production at which a state stands."""
-    stages = options.stages()
+    stages = options.checked_stages()
     producing = [stage for stage in stages if getattr(stage, "produced_steps", 0)]
     is_producing = any(stage in producing for stage in stages[state.stage : state.stage + 1])
     steps = state.produced + (state.step if is_producing else 0)

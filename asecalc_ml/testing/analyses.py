@@ -183,7 +183,7 @@ def plan_of(run: MemoryRun | RunReader) -> RunPlan:
         interval_fs=run.frame_interval_fs,
         n_rows=len(next(iter(thermo.values()), ())),
         columns=tuple(set(thermo) - set(THERMO_COLUMNS)),
-        conserves_energy=True,
+        production=run.production,
     )
 
 
@@ -193,7 +193,7 @@ def in_memory(run: MemoryRun | RunReader) -> MemoryRun:
         return run
     quantities = ("positions", "momenta", "cells")
     arrays = {name: np.concatenate(list(run.chunks(quantity=name))) for name in quantities}
-    names = ("frame_interval_fs", "thermo", "options", "model_card", "events")
+    names = ("frame_interval_fs", "thermo", "options", "model_card", "events", "production")
     return MemoryRun(atoms=run.atoms, **arrays, **{name: getattr(run, name) for name in names})
 
 
