@@ -80,6 +80,7 @@ def resume_run(
     differences = _differences(run, options, atoms)
     if differences and not allow_different:
         raise RunError(_refusal(run, differences))
+    options = thermostat_choice.of_begun_run(options)
     with launch.threads(options):
         return _go_on(run, options, atoms, differences, quiet, allow_different)
 
@@ -129,7 +130,7 @@ def _options(run: RunReader, data: dict[str, Any]) -> ProtocolOptions:
     if "steps" in data and "steps" not in model.model_fields:
         why = parse_options(run.options, model).why_not_longer
         raise RunError(f"{run.directory} cannot have more steps: {why}. {_from_the_end(run)}".rstrip())
-    return thermostat_choice.of_begun_run(parse_options(data, model, source=str(run.directory / PROTOCOL)))
+    return parse_options(data, model, source=str(run.directory / PROTOCOL))
 
 
 def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) -> ProtocolOptions:
@@ -213,7 +214,8 @@ def _differences(run: RunReader, options: ProtocolOptions, atoms) -> list[str]:
 def _other_options(run: RunReader, options: ProtocolOptions) -> list[str]:
     """Options that may not change; the number of steps is one where something follows from it."""
     before, now = _fixed(_before(run)), _fixed(options.model_dump(mode="json"))
-    steps, why = changed({"steps": before.pop("steps", None)}, now), options.why_not_longer
+    why = thermostat_choice.of_begun_run(options).why_not_longer
+    steps = changed({"steps": before.pop("steps", None)}, now)
     return [*(f"{text} ({why})" for text in steps if why), *changed(before, now)]
 
 
