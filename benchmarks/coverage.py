@@ -2,6 +2,7 @@
 
 python benchmarks/coverage.py [--pairs 40] [--thermostats bussi langevin] [--directory runs/coverage]
                               [--structure "smiles:CC(N)=O"] [--calculator gfn2-xtb] [--duration-ps 6]
+                              [--first-seed 0]
 
 Every run is relaxed, equilibrated with Langevin dynamics for 0.5 ps, and continues with its own thermostat.
 Runs that are there already are used again. Two runs of one thermostat have the same distributions, so that
@@ -31,7 +32,7 @@ def make_runs(options: argparse.Namespace) -> None:
     """Make the runs that are not there yet."""
     atoms = load_structure(options.structure)
     atoms.calc = make_calculator(options.calculator)
-    for seed in range(2 * options.pairs):
+    for seed in seeds(options):
         for thermostat in options.thermostats:
             directory = run_directory(options, thermostat, seed)
             if not (directory / "protocol.yaml").is_file():
@@ -39,6 +40,10 @@ def make_runs(options: argparse.Namespace) -> None:
             elif not RunReader(directory).finished:
                 resume_run(directory, quiet=True, calculator=atoms.calc)
             print(directory, flush=True)
+
+
+def seeds(options: argparse.Namespace) -> range:
+    return range(options.first_seed, options.first_seed + 2 * options.pairs)
 
 
 def run_directory(options: argparse.Namespace, thermostat: str, seed: int) -> Path:
@@ -60,7 +65,7 @@ def protocol(options: argparse.Namespace, thermostat: str, seed: int) -> NVT:
 
 def measured(options: argparse.Namespace, thermostat: str) -> dict[str, RunReader]:
     """The runs of a thermostat by name, as many as have come to their end."""
-    directories = [run_directory(options, thermostat, seed) for seed in range(2 * options.pairs)]
+    directories = [run_directory(options, thermostat, seed) for seed in seeds(options)]
     runs = [RunReader(one) for one in directories if (one / "protocol.yaml").is_file()]
     return {one.directory.name: one for one in runs if one.finished}
 
@@ -113,6 +118,7 @@ def main() -> None:
     parser.add_argument("--structure", default="smiles:CC(N)=O")
     parser.add_argument("--calculator", default="gfn2-xtb")
     parser.add_argument("--duration-ps", type=float, default=6.0)
+    parser.add_argument("--first-seed", type=int, default=0)
     options = parser.parse_args()
     make_runs(options)
     for thermostat in options.thermostats:
