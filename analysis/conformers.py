@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 THREE_WELLS = {"g-": (-120.0, 0.0), "g+": (0.0, 120.0), "t": (120.0, -120.0)}
 TWO_WELLS = {"cis": (-90.0, 90.0), "trans": (90.0, -90.0)}
+HELICAL_WELLS = {"M": (-180.0, 0.0), "P": (0.0, 180.0)}
 SHOWN = 12
 
 
@@ -156,8 +157,9 @@ class Conformers(Analysis):
     By default one dihedral for each bond whose turning makes another conformer: in no ring, and not of a
     group that looks the same when turned, such as methyl or the NH2 of an amide. It is the dihedral of the
     neighbors with the highest priority that are equivalent to no other, of an amide the angle ω of peptides;
-    an amine has two, such as g+/t. A carbon with three neighbors at one end of the bond makes two wells, cis
-    and trans; others have three. Conformers that differ by an exchange of equivalent atoms are one, so that
+    an amine has two, such as g+/t. A planar atom at one end of the bond, such as a carbon with three
+    neighbors, makes two wells, cis and trans; peroxides and disulfides have the two helices P and M, other
+    bonds g+, g- and t. Conformers that differ by an exchange of equivalent atoms are one, so that
     names and populations do not depend on the order of atoms.
     """
 

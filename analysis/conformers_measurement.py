@@ -13,8 +13,6 @@ from ase import Atoms
 from asecalc_ml.analysis.base import NO_FRAME
 from asecalc_ml.analysis.chains import ChainValues, choose, grouped
 from asecalc_ml.analysis.conformers import (
-    THREE_WELLS,
-    TWO_WELLS,
     Conformers,
     ConformersResult,
     MoleculePopulations,
@@ -23,7 +21,7 @@ from asecalc_ml.analysis.conformers import (
 )
 from asecalc_ml.analysis.distribution_measurement import MAX_LISTED
 from asecalc_ml.analysis.energy_exchange_measurement import ExchangeMeasurement
-from asecalc_ml.analysis.rotors import is_planar, rotors
+from asecalc_ml.analysis.rotors import natural_wells, rotors
 from asecalc_ml.analysis.wells import Wells, well_numbers
 from asecalc_ml.chains import Chains, join, types_of
 from asecalc_ml.errors import AnalysisError
@@ -63,7 +61,11 @@ class ConformersMeasurement:
         self._values = ChainValues(run, chains)
         ends = np.cumsum([0, *map(len, groups.values())])
         self._rotors = [
-            _Rotor(name, np.arange(*ends[k : k + 2]), options.wells_deg or _wells(atoms, graph, one))
+            _Rotor(
+                name,
+                np.arange(*ends[k : k + 2]),
+                options.wells_deg or natural_wells(atoms, graph, one.atoms[0, 1:3]),
+            )
             for k, (name, one) in enumerate(groups.items())
         ]
         self._found: list[np.ndarray] = []
@@ -204,14 +206,10 @@ def choose_dihedrals(atoms: Atoms, patterns: list[str] | None) -> dict[str, Chai
 
 
 def by_wells(atoms: Atoms, graph: BondGraph, groups: dict[str, Chains]) -> dict[str, Chains]:
-    """Dihedrals of the same wells together: a group of both kinds is split by what is bonded around."""
+    """Dihedrals of the same wells together: a group of several kinds is split by what is bonded around."""
     found = {}
     for name, chains in groups.items():
-        planar = [is_planar(atoms, graph, chain[1:3]) for chain in chains.atoms]
-        is_mixed = any(planar) and not all(planar)
+        wells = [natural_wells(atoms, graph, chain[1:3]) for chain in chains.atoms]
+        is_mixed = any(one != wells[0] for one in wells)
         found |= grouped(chains, types_of(atoms, graph).name) if is_mixed else {name: chains}
     return found
-
-
-def _wells(atoms: Atoms, graph: BondGraph, chains: Chains) -> Wells:
-    return TWO_WELLS if is_planar(atoms, graph, chains.atoms[0, 1:3]) else THREE_WELLS

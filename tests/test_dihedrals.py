@@ -118,12 +118,32 @@ def test_bins_must_fit_the_circle():
 # ------------------------------------------------------------------------------------------ conformers
 
 
+def turn(atoms: Atoms, chain: list[int], angle: float) -> None:
+    """Set a dihedral, with all atoms beyond its bond."""
+    beyond, edge = {chain[2]}, [chain[2]]
+    while edge:
+        edge = [j for i in edge for j in atoms_bonded(atoms, i) if j not in beyond and j != chain[1]]
+        beyond |= set(edge)
+    atoms.set_dihedral(*chain, angle, indices=sorted(beyond))
+
+
+def gauche_and_trans(angles_deg) -> MemoryRun:
+    """1,2-Dichloroethane with given dihedrals."""
+    atoms = load_structure("smiles:ClCCCl")
+    (chain,) = Conformers().run(MemoryRun.from_frames([atoms], 1.0)).rotors[0].atoms
+    frames = {}
+    for angle in np.unique(angles_deg):
+        frames[angle] = atoms.copy()
+        turn(frames[angle], chain, angle)
+    return MemoryRun.from_frames([frames[angle] for angle in angles_deg], 1.0)
+
+
 def test_wells_counted_by_hand():
-    result = Conformers().run(turned([60, 60, -60, 180, 179, -179, 119.9, 120.1]))
-    fractions = {name: one.fraction for name, one in result["H-O-O-H"].items()}
+    result = Conformers().run(gauche_and_trans([60, 60, -60, 180, 179, -179, 119.9, 120.1]))
+    fractions = {name: one.fraction for name, one in result["Cl-C-C-Cl"].items()}
     assert fractions == {"g-": 1 / 8, "g+": 3 / 8, "t": 4 / 8}
     assert {one.name: one.n_changes for one in result.molecules[0].conformers} == {"g+": 3, "g-": 2, "t": 3}
-    assert all(one.error is None and one.note == "too short" for one in result["H-O-O-H"].values())
+    assert all(one.error is None and one.note == "too short" for one in result["Cl-C-C-Cl"].values())
 
 
 def jumping(n_frames: int, populations, stay: float, seed: int = 0) -> np.ndarray:
@@ -138,7 +158,7 @@ def test_populations_with_their_errors():
     """Known populations; the true error of a mean over frames of correlation time (1 + s) / (1 - s)."""
     true, stay, n_frames = np.array([0.2, 0.3, 0.5]), 0.8, 5_000
     angles = np.array([-60.0, 60.0, 180.0])[jumping(n_frames, true, stay)]
-    wells = Conformers().run(turned(angles))["H-O-O-H"]
+    wells = Conformers().run(gauche_and_trans(angles))["Cl-C-C-Cl"]
     for name, p in zip(("g-", "g+", "t"), true, strict=True):
         exact = np.sqrt(p * (1 - p) * (1 + stay) / (1 - stay) / n_frames)
         assert wells[name].error == pytest.approx(exact, rel=0.6)
@@ -146,7 +166,7 @@ def test_populations_with_their_errors():
 
 
 def test_a_well_that_is_never_left_has_no_error():
-    wells = Conformers().run(turned(np.full(1000, 60.0) + RNG.normal(size=1000)))["H-O-O-H"]
+    wells = Conformers().run(gauche_and_trans(60.0 + RNG.integers(-5, 6, 1000)))["Cl-C-C-Cl"]
     assert (wells["g+"].fraction, wells["g+"].error, wells["g+"].note) == (1.0, None, "too short")
     assert (wells["t"].fraction, wells["t"].error) == (0.0, None)
 
@@ -286,7 +306,37 @@ def test_a_peptide_bond_is_named_by_its_chain(omega, name):
     assert [one.name for one in result.molecules[0].conformers] == [name]
 
 
-@pytest.mark.parametrize("smiles", ["CC(N)=O", "CC(=O)N(C)C", "NC(N)=O", "CC", "CC(C)(C)C", "Cc1ccccc1"])
+@pytest.mark.parametrize(
+    ("smiles", "pattern", "angle", "name"),
+    [
+        ("O=NO", "H-O-N-O", 0, "cis"),  # and its partner trans: two planar forms
+        ("N=N", "H-N-N-H", 0, "cis"),
+        ("CC=NO", "C-N-O-H", 180, "trans"),
+        ("CN=NC", "C-N-N-C", 180, "trans"),
+        ("CB(O)OC", "C-O-B-O", 0, "cis"),
+        ("OO", "H-O-O-H", 112, "P"),  # the equilibrium angle, and its scatter beyond 120
+        ("OO", "H-O-O-H", 130, "P"),
+        ("CSSC", "C-S-S-C", -85, "M"),
+        ("CNO", "C-N-O-H", 124, "trans"),
+        ("CNO", "C-N-O-H", 115, "trans"),
+        ("CC(=S)NC", "C-C-N-C", 180, "trans"),  # as an amide
+        ("CS(=O)(=O)CC", "C-C-S-C", 70, "g+"),
+    ],
+)
+def test_minima_lie_inside_wells_that_a_chemist_names(smiles, pattern, angle, name):
+    """Not at a border of two, where a vibration alone would change the conformer."""
+    atoms = load_structure(f"smiles:{smiles}")
+    rotors = Conformers().run(MemoryRun.from_frames([atoms], 1.0)).rotors
+    turn(atoms, next(one.atoms[0] for one in rotors if one.pattern == pattern), angle)
+    wells = Conformers().run(MemoryRun.from_frames([atoms] * 2, 1.0))[pattern]
+    assert wells[name].fraction == 1.0
+
+
+ALIKE = "CC(N)=O CC(=O)N(C)C NC(N)=O CC CC(C)(C)C Cc1ccccc1 CC[N+](=O)[O-] O[N+](=O)[O-] CN(C)N=O"
+STRAIGHT = "CC#CC CCC#N CN=[N+]=[N-]"
+
+
+@pytest.mark.parametrize("smiles", [*ALIKE.split(), *STRAIGHT.split()])
 def test_what_looks_the_same_when_turned_has_no_conformers(smiles):
     with pytest.raises(AnalysisError, match=r"no bond in .* can turn into another conformer"):
         Conformers().run(anywhere(smiles))
@@ -320,7 +370,7 @@ def test_conformers_are_counted_up_to_symmetry(smiles, n_rotors, n_conformers):
 
 def test_many_dihedrals_do_not_overflow():
     """Bonds of a zigzag of 60 atoms have 3^57 states."""
-    zigzag = Atoms("C60", [(1.2 * k, 0.8 * (k % 2), 0) for k in range(60)])
+    zigzag = Atoms("Si60", [(2.0 * k, 1.2 * (k % 2), 0) for k in range(60)])
     positions = np.random.default_rng(0).normal(size=(5, 60, 3))
     (found,) = Conformers().run(MemoryRun(zigzag, positions, 1.0)).molecules
     assert len(found.patterns) == 57
@@ -357,12 +407,12 @@ def test_own_wells():
 
 
 def test_conformers_are_written_read_and_drawn(tmp_path):
-    result = Conformers().run(turned(RNG.uniform(-180, 180, 300)))
+    result = Conformers().run(gauche_and_trans(RNG.uniform(-180, 180, 300)))
     paths = result.write(tmp_path)
     assert ConformersResult.model_validate_json(paths[0].read_text()) == result
     assert json.loads(paths[0].read_text())["n_frames"] == 300
     ax = result.plot()
-    assert ax.get_title() == "Conformers of H2O2"
+    assert ax.get_title() == "Conformers of C2H4Cl2"
     assert len(ax.patches) == 3
 
 
