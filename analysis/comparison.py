@@ -121,12 +121,19 @@ class Comparison(Result):
 
     @property
     def _doubts(self) -> str:
-        """Runs whose errors are too small, with a space before it."""
+        """Runs whose errors are too small, and those of which that is not known, with a space before it."""
         doubted = [one for one in self.runs if one.exchange and not one.exchange.is_enough]
-        if not doubted:
-            return ""
-        names = "; ".join(f"{one.name}: {one.exchange.numbers}" for one in doubted)
-        return f" Undecided: {SMALL_ERRORS[0].lower()}{SMALL_ERRORS[1:]} ({names}). {REMEDY}."
+        unknown = [one.name for one in self.runs if one.exchange is None]
+        text = ""
+        if doubted:
+            names = "; ".join(f"{one.name}: {one.exchange.numbers}" for one in doubted)
+            text = f" Undecided: {SMALL_ERRORS[0].lower()}{SMALL_ERRORS[1:]} ({names}). {REMEDY}."
+        if unknown:
+            text += (
+                f" Whether vibrations exchanged energy is not known of {', '.join(unknown)}: if they did "
+                "not, errors are too small."
+            )
+        return text
 
     def _function_caption(self, one: FunctionComparison) -> str:
         dashed = f"; {self.runs[0].name} is the reference (dashed)" if self._has_reference(one) else ""

@@ -144,7 +144,7 @@ class ExchangeMeasurement:
         n_degrees = np.trace(inside, axis1=1, axis2=2).mean()
         products = self._products / counts
         thermal = np.trace(products, axis1=1, axis2=2).mean() / n_degrees
-        if thermal == 0 or n_degrees < 1.5:
+        if not 0 < thermal < np.inf or n_degrees < 1.5:
             return None
         deviations = (products / thermal - inside).reshape(MAX_BLOCKS, -1)
         alike = (n_degrees + 1) / (n_degrees - 1) * deviations @ deviations.T / n_degrees

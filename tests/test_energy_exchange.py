@@ -171,7 +171,8 @@ def test_a_crystal_exchanges_more_energy_when_hot(tmp_path):
 
 def test_frames_without_motion_say_nothing():
     run = oscillators(0, 1)
-    assert draws(MemoryRun(run.atoms, run.positions, 5.0, momenta=np.zeros_like(run.momenta))) is None
+    for scale in (0.0, 1e200):
+        assert draws(MemoryRun(run.atoms, run.positions, 5.0, momenta=scale * run.momenta)) is None
 
 
 # ---------------------------------------------------------------------------------------- what is said of it
@@ -215,6 +216,14 @@ def test_a_comparison_with_such_a_run_is_undecided(shift):
     rows = {row[1]: row[3] for row in comparison.tables()[1].rows}
     assert str(rows["bad"]).endswith("(too small)")
     assert ("undecided: errors of bad are too small" in comparison.panels()[0].caption) == bool(shift)
+
+
+def test_a_comparison_names_runs_of_which_it_is_not_known():
+    good, other = noisy(1, 1200), noisy(2, 1200)
+    without = MemoryRun(other.atoms, other.positions, other.frame_interval_fs)
+    for runs, is_said in (({"good": good, "other": other}, False), ({"good": good, "old": without}, True)):
+        caption = compare(runs, ["C-O"]).tables()[0].caption
+        assert ("is not known of old: if they did not, errors are too small" in caption) == is_said
 
 
 @pytest.mark.parametrize(
