@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -126,9 +127,15 @@ def _spectra(
         y_label="density of states (cm)",
         x_end=1.08 * max(map(_end, curves)),
         curves=curves,
-        note=f"Lines are {max(one.resolution_per_cm for one in results.values()):.3g} {UNIT} wide at least.",
+        note=f"Lines are {max(one.resolution_per_cm for one in results.values()):.3g} {UNIT} wide at least."
+        f"{''.join(starmap(_folding, results.items()))}",
         missing=missing,
     )
+
+
+def _folding(name: str, result: VibrationalResult) -> str:
+    """What a spectrum's checks say where they did not pass, with a space before it."""
+    return "".join(f" Of {name} {one.text}." for one in result.verdicts() if one.status != "passed")
 
 
 def _end(curve: FunctionCurve) -> float:

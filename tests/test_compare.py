@@ -289,6 +289,15 @@ def test_spectra_of_runs_stand_side_by_side_at_one_resolution():
     assert len(result.plot(panel=panel.key).get_lines()) == 2
 
 
+def test_frames_that_are_too_far_apart_for_a_spectrum_are_named():
+    runs = [vibrating(1500.0), vibrating(1500.0)]
+    assert "faster" not in compare(runs, ["N-N"]).panels()[-1].caption
+    rare = MemoryRun(runs[0].atoms, runs[0].positions[::16], 16.0, momenta=runs[0].momenta[::16])
+    caption = compare({"often": runs[1], "rare": rare}, ["N-N"]).panels()[-1].caption
+    assert "Of rare frames resolve vibrations up to 1,042 cm⁻¹" in caption
+    assert "Of often" not in caption
+
+
 def test_a_calculator_is_named_as_in_the_report():
     one = nitrogen(1)
     run = MemoryRun(one.atoms, one.positions, options={"calculator": {"ase.calculators.emt:EMT": {}}})

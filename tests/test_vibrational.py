@@ -195,6 +195,26 @@ def test_what_is_faster_than_two_frames_is_said(frequency, folded):
         assert "limit of the frames" in lines
 
 
+@pytest.mark.parametrize(("frequency", "folded"), [(3000.0, False), (3300.0, False), (3450.0, True)])
+@pytest.mark.parametrize("every", [2, 5])
+def test_velocities_of_a_long_time_step_are_known_to_be_small(frequency, folded, every):
+    """Those of velocity Verlet at 1 fs, (x(t + 1) - x(t - 1)) / 2, are 7 % below ωx at 3450 1/cm."""
+    fine = oscillators([100.0, 1500.0, frequency], 40_000, interval_fs=1.0)
+    momenta = np.zeros_like(fine.momenta)
+    mass = fine.atoms.get_masses()[0]
+    momenta[1:-1] = mass * (fine.positions[2:] - fine.positions[:-2]) / (2 * units.fs)
+    run = MemoryRun(
+        fine.atoms, fine.positions[every:-1:every], float(every), momenta=momenta[every:-1:every],
+        thermo=fine.thermo, options={"timestep_fs": 1.0},
+    )  # fmt: skip
+    result = VibrationalDensity(resolution_per_cm=20).run(run)
+    if folded and every == 5:
+        fast = (result.by_element["Ar"] * (np.abs(np.array(result.frequencies_per_cm) - 3221) < 60)).sum()
+        assert result.folded_fraction == pytest.approx(fast / sum(result.density), rel=0.2)
+    else:
+        assert result.folded_fraction == 0
+
+
 def test_frames_too_seldom_are_said_before_the_run():
     from asecalc_ml.rundir import RunPlan
 
