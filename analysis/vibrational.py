@@ -46,7 +46,9 @@ class VibrationalResult(TimeAverages):
         None, description="fastest vibration, estimated from the bonds of the starting structure"
     )
     folded_fraction: float = Field(
-        0.0, description="of the states at a wrong frequency, as velocities and positions of the frames show"
+        0.0,
+        description="of the states at a wrong frequency, as velocities and positions of the frames show; "
+        "at least, since slow motion of the same apparent frequency hides them",
     )
     temperature_K: float | None = Field(
         description="that the density is scaled with; null: from its integral"
@@ -89,8 +91,8 @@ class VibrationalResult(TimeAverages):
             status = "failed"
             fastest = fastest if fastest > self.highest_per_cm else 2 * self.highest_per_cm
             text += (
-                f", and some {percent(self.folded_fraction)} of the states are faster: they appear at wrong, "
-                "lower frequencies"
+                f", and {percent(self.folded_fraction)} of the states or more are faster: they appear at "
+                "wrong, lower frequencies"
             )
         elif fastest > self.highest_per_cm:
             status = "unclear"
