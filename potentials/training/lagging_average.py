@@ -15,7 +15,7 @@ from asecalc_ml.potentials.training.evaluate import evaluate
 from asecalc_ml.potentials.training.options import TrainOptions
 
 #: Ratio of the errors of averaged and other weights above which the average is said to lag.
-FAR_ABOVE = 1.2
+FAR_ABOVE = 1.5
 
 #: Mean absolute errors that are compared, with their units.
 ERRORS = {
