@@ -134,7 +134,12 @@ def calculator_name(spec: Any) -> str:
 
 
 def _arguments(arguments: Mapping | None) -> str:
-    return ", ".join(f"{key}={value}" for key, value in (arguments or {}).items())
+    return ", ".join(f"{key}={_argument(value)}" for key, value in (arguments or {}).items())
+
+
+def _argument(value: Any) -> str:
+    """An argument, with names and terms of a list as calculators are named."""
+    return f"[{', '.join(map(calculator_name, value))}]" if isinstance(value, list) else str(value)
 
 
 def completion(run: RunReader) -> Completion:
@@ -144,7 +149,7 @@ def completion(run: RunReader) -> Completion:
     last = next((event for event in reversed(run.events) if event.get("kind") in ENDINGS), {})
     kind, message = last.get("kind"), last.get("message", "no reason was recorded")
     if kind == EventKind.FINISHED:
-        what = f"{done:,} steps" if done else message
+        what = f"{steps or done:,} steps" if done else message  # the last row may stand before the last step
         return Completion("finished", f"The run is complete: {what}.")
     after, so_far = (f", after {of_all}", f", {of_all}") if _has_time(run) else ("", "")
     if kind == EventKind.STOPPED:
@@ -333,6 +338,10 @@ def _error_rows(card: Mapping) -> Iterator[Row]:
 
 def _never_seen(card: Mapping) -> str:
     """Clause on test frames, as far as it is known what the weights rest on."""
+    metrics = card["metrics"]
+    if n_copies := metrics.get("n_copies"):
+        n_frames = f"{metrics['n_frames']:,}"
+        return f"({n_copies:,} of all {n_frames} test frames trained the model or chose its epoch)"
     unknown = [str(one.get("name")) for one in card.get("ancestors") or () if not one.get("knows_frames")]
     if unknown:
         return f"that its own training never saw; whether that of {', '.join(unknown)} did is unknown"

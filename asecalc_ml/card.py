@@ -39,9 +39,12 @@ class Ancestor(Options):
 
 
 class Metrics(Options):
-    """Errors on frames that training never saw."""
+    """Errors on test frames."""
 
     n_frames: int = Field(description="test frames")
+    n_copies: int = Field(
+        0, description="test frames that are copies of frames that trained the model or chose its epoch"
+    )
     labelled: dict[str, int] | None = Field(
         None, description="test frames with each label, where some lack one; errors are means over them"
     )

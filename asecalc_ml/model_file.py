@@ -146,6 +146,11 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def contents_hash(path: Path) -> str:
+    """SHA-256 of a model's weights and of the frames behind them; a note in the card does not change it."""
+    return hashlib.sha256(_parts(path.read_bytes())[1]).hexdigest()
+
+
 def _has_changed(path: Path, header: dict[str, str]) -> bool:
     """Return True if the file differs from its checksum; models without one count as unchanged."""
     if _CHECKSUM_KEY in header:

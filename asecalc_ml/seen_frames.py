@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.structure.fingerprints import N_NUMBERS, are_among, fingerprints
+from asecalc_ml.structure.fingerprints import N_NUMBERS, are_among, fingerprints, n_different
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -74,6 +74,11 @@ class SeenFrames:
 
     def __len__(self) -> int:
         return len(self.trained) + len(self.validated)
+
+    def n_different(self) -> tuple[int, int]:
+        """Numbers of different frames that were trained on, and of others that an epoch was chosen by."""
+        n_trained = n_different(self.trained)
+        return n_trained, n_different(np.concatenate([self.trained, self.validated])) - n_trained
 
     def has_trained(self, prints: np.ndarray) -> np.ndarray:
         """Whether each frame was trained on, boolean of shape (n,), from fingerprints."""

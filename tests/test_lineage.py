@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from asecalc_ml.analysis.report import _error_rows
 from asecalc_ml.card import Ancestor
 from asecalc_ml.cli import ml
 from asecalc_ml.config import dump_yaml
@@ -33,6 +34,10 @@ from asecalc_ml.testing import register_untrained
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model has learned nothing")
 
+CYCLES = {  # more epochs may follow
+    "schedule": "one-cycle", "cycle_epochs": 1, "ema_decay": 0.5,
+    "learning_rate": 3e-3, "minimum_learning_rate": 5e-4, "final_learning_rate": 5e-6,
+}  # fmt: skip
 SMALL = {"architecture": "painn", "n_atom_basis": 8, "n_interactions": 1, "n_rbf": 8}
 
 
@@ -205,6 +210,8 @@ def test_three_generations(files):
     others = {*trained["validation"], *split["validation"]} - {*trained["train"], *split["train"]}
     assert known.n_validated == len(others)
     assert f"{known.n_trained} of the 40 frames trained new or a model that it started from" in str(known)
+    counts = f"{known.n_trained} training frames, {known.n_validated} more that chose an epoch"
+    assert str(Lineage.of_parent("new")) == f"'new', 'old' ({counts})"  # frames of both count once
     (files / "pool.xyz").rename(files / "moved.xyz")  # the training's own data are not at hand any more
     with pytest.warns(UserWarning, match="frames of moved trained new or a model"):
         assert evaluate_model("new", dataset(pool | {"path": str(files / "moved.xyz")})).n_trained > 0
@@ -217,12 +224,40 @@ def test_three_generations(files):
 def test_a_resumed_training_keeps_its_split(files):
     train(options(files), quiet=True)
     pool = {"format": "ase", "path": str(files / "pool.xyz"), "level_of_theory": "EMT"}
-    given = options(files, name="new", init_from="old", data=pool)
+    given = options(files, name="new", init_from="old", data=pool, optimizer=CYCLES)
     train(given, quiet=True)
     split = (files / "new" / "split.json").read_text()
     entry = train(given.model_copy(update={"max_epochs": 2}), resume=True, replace=True, quiet=True)
     assert (files / "new" / "split.json").read_text() == split
     assert evaluate_model("new").metrics == entry.card.metrics
+
+
+def test_a_training_is_not_resumed_with_another_parent(files):
+    """Frames of the model that it began with would be forgotten."""
+    train(options(files), quiet=True)
+    former = Registry().export("old", files / "former.safetensors")
+    pool = {"format": "ase", "path": str(files / "pool.xyz"), "level_of_theory": "EMT"}
+    given = options(files, name="new", init_from="old", data=pool, optimizer=CYCLES)
+    train(given, quiet=True)
+    more = given.model_copy(update={"max_epochs": 2})
+    Registry().note("old", "Stable for 1 ps.")  # the same weights and frames
+    train(more, resume=True, replace=True, quiet=True)
+    train(options(files, seed=1), replace=True, quiet=True)
+    with pytest.raises(TrainingError, match=r"'old' is another model than when .* started"):
+        train(more, resume=True, replace=True, allow_different=True, quiet=True)
+    Registry().add(former, "old", replace=True)
+    train(more, resume=True, replace=True, quiet=True)
+
+
+def test_the_command_line_prints_test_errors(files):
+    (files / "old.yaml").write_text(dump_yaml(options(files)))
+    result = CliRunner().invoke(ml.app, ["train", str(files / "old.yaml")])
+    assert result.exit_code == 0, result.output
+    card = Registry().find("old").card
+    assert "old on its test data, 4 frames" in result.output
+    (line,) = [line for line in result.output.splitlines() if "mean absolute error of a force" in line]
+    assert line.split()[-1] == f"{card.metrics.forces_mae_meV_A:.2f}"
+    assert "Registered old (" in result.output
 
 
 def test_the_command_line_says_where_weights_come_from(files):
@@ -233,7 +268,7 @@ def test_the_command_line_says_where_weights_come_from(files):
     result = CliRunner().invoke(ml.app, ["validate", str(files / "new.yaml")])
     assert result.exit_code == 0, result.output
     assert "weights: " in result.output
-    assert "from 'old' (12 frames trained it, 4 chose its epoch)" in result.output
+    assert "from 'old' (12 training frames, 4 more that chose an epoch)" in result.output
     small = new.model_copy(update={"split": SplitOptions(n_train=2, n_validation=10, n_test=28)})
     (files / "new.yaml").write_text(dump_yaml(small))
     result = CliRunner().invoke(ml.app, ["train", str(files / "new.yaml")])
@@ -255,15 +290,19 @@ def test_another_level_of_theory_is_named(files):
         check(unstated)
 
 
-def test_an_ancestor_without_fingerprints_is_unknown(files):
+def test_an_ancestor_without_fingerprints_is_unknown(files, caplog):
     """A model that was imported, or trained by an older version."""
     train(options(files), quiet=True)
     entry = Registry().find("old")
     save_model(entry.path, *read_model(entry.path))
     assert read_seen(entry.path) is None
     given = options(files, name="new", init_from="old")
-    with pytest.warns(UserWarning, match="weights come from 'old', and which frames trained it is not known"):
+    with (
+        pytest.warns(UserWarning, match="weights come from 'old', and which frames trained it is not known"),
+        caplog.at_level("INFO"),
+    ):
         card = train(given, quiet=True).card
+    assert "The weights start from 'old' (training frames of 'old' unknown)." in caplog.messages
     assert card.unknown_ancestors() == ["old"]
     assert any("not known" in note for note in card.notes)
     result = evaluate_model("new")
@@ -287,6 +326,9 @@ def test_copies_within_the_data_are_noted_in_the_card(tmp_path):
     used = {number % 12 for part in ("train", "validation") for number in split[part]}
     n_copies = sum(number % 12 in used for number in split["test"])
     assert n_copies > 0
+    assert card.metrics.n_copies == n_copies
+    stated = next(_error_rows(card.model_dump())).value
+    assert stated.endswith(f"({n_copies} of all 4 test frames trained the model or chose its epoch)")
     assert any(
         note.startswith(f"{n_copies} of the 4 test frames are copies of frames") for note in card.notes
     )

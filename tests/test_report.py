@@ -307,6 +307,13 @@ def test_run_that_stopped_says_so_and_why(tmp_path):
     assert text.index("stopped early") < text.index("Checks")
 
 
+def test_a_complete_run_has_the_steps_that_were_asked_for(tmp_path):
+    """Also where the last row of thermo.csv stands before the last step."""
+    folder = write_run(tmp_path / "run", n_frames=100, steps=399)
+    write_report(folder)
+    assert "The run is complete: 399 steps." in load(folder).text
+
+
 @pytest.mark.parametrize("events", [[], [{"kind": "stopped", "message": "full"}, {"kind": "resumed"}]])
 def test_run_that_was_killed_is_unfinished(tmp_path, events):
     folder = write_run(tmp_path / "run", n_frames=100, events=events)

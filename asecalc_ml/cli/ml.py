@@ -77,8 +77,9 @@ def train(
     set_threads(options.threads)
     show_messages(quiet)
     from asecalc_ml.potentials.training import train as fit
+    from asecalc_ml.potentials.training.evaluate import ModelEvaluation
 
-    fit(
+    entry = fit(
         options,
         resume=resume,
         replace=replace,
@@ -86,6 +87,9 @@ def train(
         strict=strict,
         allow_different=allow_different,
     )
+    if not quiet:
+        typer.echo(f"\n{ModelEvaluation(entry.name, 'its test data', entry.card.metrics, None)}")
+        typer.echo(f"\nRegistered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")
 
 
 @app.command(context_settings=OPEN)

@@ -85,7 +85,8 @@ def note(
 ) -> None:
     """Add a note to the card of a model of one's own, such as how far dynamics was tried."""
     entry = _registry().note(name, text)
-    typer.echo(f"{entry.name} ({entry.hash[:12]}) has {len(entry.card.notes)} notes")
+    n_notes = len(entry.card.notes)
+    typer.echo(f"{entry.name} ({entry.hash[:12]}) has {n_notes} note{'s' * (n_notes != 1)}")
 
 
 @app.command()

@@ -46,6 +46,7 @@ N_HASH, N_LENGTHS = 2, 2 * len(WAVENUMBERS_PER_A)
 #: 16-bit numbers of a fingerprint.
 N_NUMBERS = N_HASH + N_LENGTHS
 _MODULUS = 2**16
+_REACH = round(TOLERANCE_A / RESOLUTION_A) + 0.5
 _N_ELEMENTS = 119
 
 
@@ -80,10 +81,24 @@ def are_among(found: np.ndarray, known: np.ndarray) -> np.ndarray:
     for value in np.intersect1d(hashes, known_hashes):
         chosen = hashes == value
         tree = cKDTree(known_lengths[known_hashes == value], boxsize=_MODULUS)
-        reach = round(TOLERANCE_A / RESOLUTION_A) + 0.5
-        distances, _ = tree.query(lengths[chosen], p=np.inf, distance_upper_bound=reach)
+        distances, _ = tree.query(lengths[chosen], p=np.inf, distance_upper_bound=_REACH)
         same[chosen] = np.isfinite(distances)
     return same
+
+
+def n_different(rows: np.ndarray) -> int:
+    """Number of different structures, from their fingerprints, shape (n, 8)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    found, (hashes, lengths) = 0, _split(rows)
+    for value in np.unique(hashes):
+        points = lengths[hashes == value]
+        pairs = cKDTree(points, boxsize=_MODULUS).query_pairs(_REACH, p=np.inf, output_type="ndarray")
+        same = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(points), len(points)))
+        found += connected_components(same, directed=False)[0]
+    return found
 
 
 def _split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from asecalc_ml.config import dump_yaml, load_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files import is_unfinished, obstacle, write_whole
 from asecalc_ml.full_disk import file_of, reason
-from asecalc_ml.model_file import SUFFIX
+from asecalc_ml.model_file import SUFFIX, contents_hash
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.split import Split
 from asecalc_ml.reading import read_json
@@ -67,7 +67,7 @@ def begin(options: TrainOptions, split: Split, resume: bool) -> None:
             path.unlink(missing_ok=True)
     write_whole(directory / OPTIONS, dump_yaml(options))
     split.write(directory / SPLIT)
-    write_whole(directory / SOURCES, json.dumps(_sources(options), indent=2))
+    write_whole(directory / SOURCES, json.dumps(_sources(options) | _parent(options), indent=2))
 
 
 @contextmanager
@@ -121,10 +121,23 @@ def _sources(options: TrainOptions) -> dict[str, str]:
     return sources_of_plugins(chosen)
 
 
+def _parent(options: TrainOptions) -> dict[str, str]:
+    """Hash of the model that the weights start from, where there is one."""
+    if options.init_from is None:
+        return {}
+    return {"model of init_from": contents_hash(Registry().find(options.init_from).path)}
+
+
 def _check_sources(directory: Path, options: TrainOptions, allow_different: bool) -> None:
     path = directory / SOURCES
     remedy = "remove it to resume without this check"
     before = read_json(path, error=TrainingError, remedy=remedy) if path.exists() else {}
+    if changed(before, _parent(options)):
+        raise TrainingError(
+            f"'{options.init_from}' is another model than when the training in {directory} started from its "
+            "weights: bring the former one back (`asecalc-ml models add FILE --name NAME --replace`), or "
+            "start another training with a new `directory`"
+        )
     differences = "; ".join(changed(before, _sources(options)))
     if differences and not allow_different:
         raise TrainingError(

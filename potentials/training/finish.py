@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.card import DatasetCard, ModelCard, formula_of
+from asecalc_ml.card import DatasetCard, Metrics, ModelCard, formula_of
 from asecalc_ml.corrections import explicit
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.golden import make_golden
@@ -96,7 +96,9 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
     known = sorted({formula_of(atoms.numbers) for atoms in with_label(frames, "energy")})
     hyperparameters = architecture(options)
-    metrics = evaluate(model, data.test, options.corrections).metrics()
+    n_copies = int(data.seen.has_seen(fingerprints(data.test)).sum())
+    measured = evaluate(model, data.test, options.corrections).metrics()
+    metrics = measured.model_copy(update={"n_copies": n_copies})
     return ModelCard(
         name=options.name,
         architecture=options.model["architecture"],
@@ -125,21 +127,20 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         training_cpu_h=processor_hours(options.training_directory / METRICS),
         notes=[
             *data.notes(),
-            *_copies_note(data),
+            *_copies_note(metrics),
             *worse_than_baselines(metrics, data.train, data.test, options.loss.fitted),
         ],
         options=options.model_dump(mode="json"),
     )
 
 
-def _copies_note(data: TrainingData) -> list[str]:
+def _copies_note(metrics: Metrics) -> list[str]:
     """A sentence on copies of training frames that the test frames hold, where they do."""
-    n_copies = int(data.seen.has_seen(fingerprints(data.test)).sum())
-    if n_copies == 0:
+    if metrics.n_copies == 0:
         return []
     return [
-        f"{n_copies} of the {len(data.test)} test frames are copies of frames that trained the model or "
-        "chose its epoch: the errors on all test frames are smaller than those on new ones"
+        f"{metrics.n_copies} of the {metrics.n_frames} test frames are copies of frames that trained the "
+        "model or chose its epoch: the errors on all test frames are smaller than those on new ones"
     ]
 
 

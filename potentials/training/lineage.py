@@ -80,10 +80,20 @@ class Lineage:
         """Names of the ancestors, for messages."""
         return ", ".join(f"'{one.name}'" for one in self.ancestors)
 
+    @property
+    def unknown(self) -> str:
+        """Names of the ancestors whose training frames are not known, for messages."""
+        return ", ".join(f"'{one.name}'" for one in self.ancestors if not one.knows_frames)
+
     def __str__(self) -> str:
-        n_trained, n_validated = len(self.seen.trained), len(self.seen.validated)
-        known = f"{n_trained:,} frames trained it, {n_validated:,} chose its epoch"
-        return f"{self.names} ({known if len(self.seen) else 'training frames unknown'})"
+        """Names, and what is known of the frames behind the weights."""
+        known = []
+        if len(self.seen):
+            n_trained, n_validated = self.seen.n_different()
+            known.append(f"{n_trained:,} training frames, {n_validated:,} more that chose an epoch")
+        if self.unknown:
+            known.append(f"training frames of {self.unknown} unknown")
+        return f"{self.names} ({'; '.join(known)})"
 
     def barred(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Parts that each frame must not be drawn for, boolean of shape (3, n_frames), in the order of PARTS.
@@ -123,10 +133,9 @@ class Lineage:
         level_of_theory : str or None
             Of the labels that are fitted.
         """
-        unknown = [f"'{one.name}'" for one in self.ancestors if not one.knows_frames]
-        if unknown:
+        if self.unknown:
             yield (
-                f"the weights come from {', '.join(unknown)}, and which frames trained it is not known: test "
+                f"the weights come from {self.unknown}, and which frames trained it is not known: test "
                 "frames may be among them. Train it again with this version, which records them, or give "
                 "`test_data` that it cannot have seen"
             )

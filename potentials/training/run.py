@@ -110,7 +110,8 @@ def prepare(
     lineage = Lineage.of_parent(options.init_from)
     data = read_data(options, options.training_directory / SPLIT if resume else None, lineage)
     if lineage.ancestors:
-        logger.info("The weights start from %s. None of these frames is tested on.", lineage)
+        promise = " None of the known frames is tested on." if len(lineage.seen) else ""
+        logger.info("The weights start from %s.%s", lineage, promise)
     for note in data.notes():
         warnings.warn(note, stacklevel=2)
     labels = data.check_labels()
