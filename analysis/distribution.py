@@ -143,7 +143,7 @@ class DistributionResult(TimeAverages):
         parts = [
             f"{one.pattern} in {percent(one.training.frames_outside)} of frames, "
             f"{percent(one.training.values_outside)} of values (at most "
-            f"{percent(one.training.allowed_outside)} by chance, with {one.training.histogram.total:,} "
+            f"{percent(one.training.allowed_outside)} by chance, with {one.training.n_values:,} "
             "training values)"
             for one in beyond
         ]

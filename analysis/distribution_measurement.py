@@ -76,7 +76,9 @@ class DistributionMeasurement:
 def _beside(domain: TrainingDomain, options: DistributionOptions, pattern: str) -> TrainingComparison | None:
     """What the values of a pattern are held against; None where the training data's are not known."""
     seen = domain.of(options.n_atoms, pattern)
-    return TrainingComparison(domain, seen) if seen is not None else None
+    if seen is None:
+        return None
+    return TrainingComparison(domain, seen, domain.n_fewest(options.n_atoms, pattern))
 
 
 class PatternMeasurement:

@@ -20,6 +20,8 @@ CHANCE = (
     7.0  # a part p of a distribution holds none of N values of it with probability exp(-pN): 0.1 % at 7/N
 )
 MOST_ALLOWED = 0.1  # of the values; training data that leave more than this to chance decide nothing
+#: Where a card has values of so many atoms: in which of its fields, under which key.
+PLACES = {2: ("distances", "{} bonded"), 3: ("angles", "{}"), 4: ("dihedrals", "{}")}
 
 
 class TrainingDistribution(Record):
@@ -33,11 +35,19 @@ class TrainingDistribution(Record):
     )
     frames_outside: float = Field(description="fraction of the run's frames with at least one such value")
     distance: float = Field(description="Wasserstein distance to the run's distribution, in its unit")
+    n_fewest: int | None = Field(
+        None, description="training values of the member of a committee that has the fewest"
+    )
+
+    @property
+    def n_values(self) -> int:
+        """Training values that decide what the training data cover."""
+        return self.n_fewest or self.histogram.total
 
     @property
     def allowed_outside(self) -> float:
         """Largest fraction of values outside that a run of the training data's own distribution has."""
-        return OUTSIDE_LIMIT + CHANCE / self.histogram.total
+        return OUTSIDE_LIMIT + CHANCE / self.n_values
 
     @property
     def status(self) -> Status:
@@ -66,27 +76,22 @@ class TrainingDomain:
         self.dataset = _listed(str(one.get("name", "training data")) for one in datasets)
         self.temperature = _listed(temperature_text(one.get("temperature_K")) for one in datasets)
 
-    def bonds(self, pattern: str) -> Histogram | None:
-        """Lengths of the bonds of a canonical pattern such as "C-O", Å."""
-        return self._histogram("distances", f"{pattern} bonded")
-
-    def angles(self, pattern: str) -> Histogram | None:
-        """Angles of a canonical pattern such as "C-C-O", degrees."""
-        return self._histogram("angles", pattern)
-
-    def dihedrals(self, pattern: str) -> Histogram | None:
-        """Dihedrals of a canonical pattern such as "C-C-O-H", degrees from -180."""
-        return self._histogram("dihedrals", pattern)
-
     def of(self, n_atoms: int, pattern: str) -> Histogram | None:
-        """Bonds (2 atoms), angles (3) or dihedrals (4) of a canonical pattern; None where unknown."""
-        return {2: self.bonds, 3: self.angles, 4: self.dihedrals}[n_atoms](pattern)
+        """Bonds (2 atoms), angles (3) or dihedrals (4) of a canonical pattern; None where unknown.
 
-    def _histogram(self, kind: str, key: str) -> Histogram | None:
-        found = [(domain.get(kind) or {}).get(key) for domain in self._domains]
-        if not found or None in found:
-            return None
-        return _shared([Histogram.model_validate(one) for one in found])
+        Lengths are in Å, angles in degrees, dihedrals in degrees from -180.
+        """
+        return _shared(self._histograms(n_atoms, pattern))
+
+    def n_fewest(self, n_atoms: int, pattern: str) -> int:
+        """Number of these values in the training data of the member that has the fewest."""
+        return min(one.total for one in self._histograms(n_atoms, pattern))
+
+    def _histograms(self, n_atoms: int, pattern: str) -> list[Histogram]:
+        """One of each card; none where a card has none."""
+        kind, key = PLACES[n_atoms]
+        found = [(domain.get(kind) or {}).get(key.format(pattern)) for domain in self._domains]
+        return [] if None in found else [Histogram.model_validate(one) for one in found]
 
 
 def _listed(texts: Iterable[str]) -> str:
@@ -94,12 +99,14 @@ def _listed(texts: Iterable[str]) -> str:
 
 
 def _shared(histograms: list[Histogram]) -> Histogram | None:
-    """Samples of all in the bins that all occupy; None where there is no such bin, or bins differ in width.
+    """Samples of all in the bins that all cover; None where there is none, or bins differ in width.
 
     Mean and standard deviation are those of all samples.
     """
     import numpy as np
 
+    if not histograms:
+        return None
     first, *others = [one for k, one in enumerate(histograms) if one not in histograms[:k]]
     if not others:
         return first
@@ -143,10 +150,12 @@ class TrainingComparison:
     domain : TrainingDomain
     seen : Histogram
         Of the training data.
+    n_fewest : int
+        Values in the training data of the member that has the fewest.
     """
 
-    def __init__(self, domain: TrainingDomain, seen: Histogram):
-        self._domain, self._seen = domain, seen
+    def __init__(self, domain: TrainingDomain, seen: Histogram, n_fewest: int):
+        self._domain, self._seen, self._n_fewest = domain, seen, n_fewest
         self._counts = SlicedCounts(seen.width, seen.period)  # the same bins, which make no difference then
         self._n_values = self._n_frames = self._values_outside = self._frames_outside = 0
 
@@ -169,4 +178,5 @@ class TrainingComparison:
             values_outside=self._values_outside / self._n_values,
             frames_outside=self._frames_outside / self._n_frames,
             distance=histogram_distance([ours], [seen]),
+            n_fewest=self._n_fewest,
         )

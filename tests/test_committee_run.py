@@ -12,7 +12,7 @@ from asecalc_ml.analysis.bond_lengths import BondLengths
 from asecalc_ml.analysis.committee_deviation import CommitteeDeviation
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.analysis.pipeline import run_analyses
-from asecalc_ml.analysis.report import key_facts, model_rows
+from asecalc_ml.analysis.report import key_facts, model_rows, run_title
 from asecalc_ml.analysis.training_domain import TrainingDomain
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.card import DatasetCard
@@ -205,6 +205,7 @@ def test_report_and_terminal_show_disagreement_flags_and_training_data(members, 
     assert facts["flagged frames"].startswith("4, in flagged.extxyz")
     assert [row.value for row in model_rows(run) if row.name == "member"] == members
     page = (run.directory / "report.html").read_text(encoding="utf-8")
+    assert run_title(run) == "water, NVE, committee(members=[first, second])"
     for expected in ("Disagreement of the committee", "the members of the committee agreed", "first data"):
         assert expected in page
     assert "No training data to compare with" not in page
@@ -247,7 +248,7 @@ def run_of_n2(*cards: dict) -> MemoryRun:
 
 def test_inside_is_what_every_member_has_seen():
     """The first has seen three of four lengths, the second another three: two are inside."""
-    cards = card("a", [1.01, 1.05, 1.09]), card("b", [1.05, 1.09, 1.13])
+    cards = card("a", 2 * [1.01, 1.05, 1.09]), card("b", 2 * [1.05, 1.09, 1.13])
     training = BondLengths().run(run_of_n2(*cards))["N-N"].training
     assert training.dataset == "a and b"
     assert training.temperature == "300 K"
@@ -255,7 +256,7 @@ def test_inside_is_what_every_member_has_seen():
     assert [training.histogram.covers(x) for x in (1.01, 1.05, 1.07, 1.09, 1.13)] == [
         False,
         True,
-        False,
+        True,
         True,
         False,
     ]
@@ -268,10 +269,21 @@ def test_members_of_the_same_data_are_compared_with_that_alone():
     assert training.histogram == Histogram.from_samples([1.01, 1.05, 1.09], width=0.02)
 
 
+def test_the_member_with_the_fewest_frames_decides_what_chance_leaves_out():
+    """50 values leave out some percent of their own distribution, whatever the other member has seen."""
+    random = np.random.default_rng(0)
+    few, many = random.normal(1.1, 0.03, 50), random.normal(1.1, 0.03, 20_000)
+    run = run_of_n2(card("a", few), card("b", many))
+    training = BondLengths().run(run)["N-N"].training
+    alone = BondLengths().run(run_of_n2(card("a", few)))["N-N"].training
+    assert training.n_values == alone.n_values == 50
+    assert training.allowed_outside == alone.allowed_outside
+
+
 @pytest.mark.parametrize("other", [{}, {"domain": None}, card("b", [1.5])])
 def test_without_common_data_nothing_is_claimed(other):
     assert BondLengths().run(run_of_n2(card("a", [1.05]), other)).verdicts() == []
-    assert TrainingDomain().bonds("N-N") is None
+    assert TrainingDomain().of(2, "N-N") is None
 
 
 def test_a_committee_knows_the_domain_of_every_member(members):
