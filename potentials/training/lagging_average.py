@@ -10,7 +10,12 @@ from ase import Atoms
 
 from asecalc_ml.card import Metrics
 from asecalc_ml.model import Model
-from asecalc_ml.potentials.training.averaging import decay_rises, read_checkpoint, weights_of
+from asecalc_ml.potentials.training.averaging import (
+    ExponentialAverage,
+    decay_rises,
+    read_checkpoint,
+    weights_of,
+)
 from asecalc_ml.potentials.training.evaluate import evaluate
 from asecalc_ml.potentials.training.options import TrainOptions
 
@@ -48,7 +53,7 @@ def lagging_average(
     worse = [text for label in options.loss.fitted if (text := _worse(label, averaged, unaveraged))]
     if not worse:
         return []
-    remedy = _remedy(options, decay_rises(stored))
+    remedy = _remedy(options, decay_rises(stored), stored["global_step"])
     return [
         f"The average of the weights lags behind the weights of the same step ({stored['global_step']}). "
         f"Mean absolute errors on the validation frames: {', '.join(worse)}. {remedy}"
@@ -64,10 +69,11 @@ def _worse(label: str, averaged: Metrics, unaveraged: Metrics) -> str | None:
     return f"{label} {error:.4g} {unit} averaged, {reference:.4g} not averaged"
 
 
-def _remedy(options: TrainOptions, rises: bool) -> str:
+def _remedy(options: TrainOptions, rises: bool, step: int) -> str:
     decay = options.optimizer.ema_decay
     if rises:
-        return f"Lower optimizer.ema_decay ({decay}) or raise max_epochs ({options.max_epochs})."
+        reached = ExponentialAverage(decay).decay_at(step)
+        return f"Raise max_epochs ({options.max_epochs}), or set optimizer.ema_decay below {reached:.3g}."
     return (
         f"This training began with an earlier version, whose decay ({decay}) was constant from the first "
         "step, and a resumed training keeps it: train again from the start, with --replace."
