@@ -13,6 +13,7 @@ from asecalc_ml import errors, plugins
 from asecalc_ml.analysis.base import Record, Verdict
 from asecalc_ml.errors import AnalysisError, AsecalcError, PluginError
 from asecalc_ml.files import write_whole
+from asecalc_ml.full_disk import writing
 from asecalc_ml.reading import read_json
 from asecalc_ml.rundir import ANALYSIS_LOG, FAILURES, RESULTS
 
@@ -105,7 +106,7 @@ class Failures:
         stored = _Stored(failures=self.all)
         write_whole(self._path, stored.model_dump_json(indent=1) + "\n")
         if not isinstance(error, AsecalcError):
-            with self._log.open("a", encoding="utf-8") as log:
+            with writing(self._log), self._log.open("a", encoding="utf-8") as log:
                 log.write(f"analysis {analysis}\n{''.join(traceback.format_exception(error))}\n")
             traceback.clear_frames(error.__traceback__)  # which may hold all frames of a trajectory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from asecalc_ml.cuda_graph import CudaGraph, Function
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative
+from asecalc_ml.files import write_whole
 from asecalc_ml.model import Model
 from asecalc_ml.potential import PotentialInput
 
@@ -40,13 +42,17 @@ def write_package(model: Model, inputs: PotentialInput, path: Path) -> None:
     RuntimeError
         If there is no C++ compiler, or the model cannot be traced or compiled. An architecture's own code
         may raise anything else under the tracer.
+    OSError
+        If the file cannot be written.
     """
+    package = io.BytesIO()  # torch's own writer of files ends the process where the disk is full
     with warnings.catch_warnings(), _environment_as_found():
         warnings.simplefilter("ignore")  # of torch about itself
         from torch._inductor import aoti_compile_and_package
 
         exported = torch.export.export(trace(model, inputs), tuple(_plain(inputs)), strict=False)
-        aoti_compile_and_package(exported, package_path=str(path))
+        aoti_compile_and_package(exported, package_path=package)
+    write_whole(path, package.getvalue())
 
 
 def load_package(path: Path, device: torch.device) -> Runner:

@@ -9,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 
 from asecalc_ml.errors import RunBusyError
+from asecalc_ml.full_disk import writing
 
 
 class FolderLock:
@@ -55,8 +56,9 @@ class FolderLock:
         except OSError:  # a file system without locks
             self.holds = False
             return
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()} on {platform.node()}".encode())
+        with writing(path):
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()} on {platform.node()}".encode())
 
     def close(self) -> None:
         """Let others in."""

@@ -13,6 +13,8 @@ import torch
 from asecalc_ml.compiled import Runner, load_package, write_package
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.errors import ModelError
+from asecalc_ml.files import write_whole
+from asecalc_ml.full_disk import reason
 from asecalc_ml.model_file import file_hash
 from asecalc_ml.potential import PotentialInput
 from asecalc_ml.rounding import Rounding, rounding
@@ -72,14 +74,18 @@ class PackageCache:
         Raises
         ------
         CompilationError
-            If the model cannot be traced or compiled, or compiled code finds something else.
+            If the model cannot be traced or compiled, compiled code finds something else, or the disk is
+            full.
         """
         folder = self.folder(shape)
-        with tempfile.TemporaryDirectory(dir=_writable(folder.parent)) as temporary:
-            made = Path(temporary) / "made"
-            made.mkdir()
-            runner = self._built(made, inputs)
-            _move(made, folder)
+        try:
+            with tempfile.TemporaryDirectory(dir=_writable(folder.parent)) as temporary:
+                made = Path(temporary) / "made"
+                made.mkdir()
+                runner = self._built(made, inputs)
+                _move(made, folder)
+        except OSError as error:
+            raise CompilationError(reason(error, folder.parent)) from error
         return runner
 
     def _built(self, folder: Path, inputs: PotentialInput) -> Runner:
@@ -89,6 +95,8 @@ class PackageCache:
             write_package(model, inputs, folder / PACKAGE)
             runner = load_package(folder / PACKAGE, self.stored.device)
             found = runner(inputs)
+        except OSError:
+            raise
         except Exception as error:  # whatever an architecture's code or the compiler meets
             raise CompilationError(_reason(error)) from error
         bounds = rounding(model, inputs, expected)
@@ -96,7 +104,8 @@ class PackageCache:
             raise CompilationError("compiled code does not find what eager mode finds")
         _write_check(folder, inputs, expected, bounds)
         hashes = {name: file_hash(folder / name) for name in (PACKAGE, CHECK)}
-        (folder / MANIFEST).write_text(json.dumps({"model": self.stored.card.name, "sha256": hashes}))
+        manifest = {"model": self.stored.card.name, "sha256": hashes}
+        write_whole(folder / MANIFEST, json.dumps(manifest))
         return runner
 
 
@@ -113,11 +122,12 @@ def _verified(folder: Path, stored: StoredModel) -> Runner:
 
 
 def _write_check(folder: Path, inputs: PotentialInput, expected: EdgeDerivative, bounds: Rounding) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     given = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None}
     tensors = {**given, **expected._asdict()} | {BOUND + key: one for key, one in bounds._asdict().items()}
-    save_file({name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / CHECK)
+    plain = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_whole(folder / CHECK, save(plain))
 
 
 def _read_check(folder: Path, device: torch.device) -> tuple[PotentialInput, EdgeDerivative, Rounding]:

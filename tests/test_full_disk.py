@@ -7,15 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from ase.build import molecule
 
+from asecalc_ml.calculator import MLCalculator
 from asecalc_ml.cli.errors import explain
-from asecalc_ml.errors import TrainingError
+from asecalc_ml.derivative import edge_derivative
+from asecalc_ml.errors import DatasetError, TrainingError
 from asecalc_ml.files import GrowingText, write_whole
 from asecalc_ml.full_disk import file_of, reason, writing
+from asecalc_ml.lock import FolderLock
+from asecalc_ml.pair_potentials import Morse
+from asecalc_ml.potentials.datasets.extxyz import write_extxyz
 from asecalc_ml.potentials.training import checkpoints, train
 from asecalc_ml.potentials.training import metrics_file as metrics
 from asecalc_ml.registry import Registry
 from asecalc_ml.rundir.writer import RunWriter
+from asecalc_ml.testing import register_untrained
 from tests.test_training import changed, options, weights  # noqa: F401
 
 FREE = r"\([\d.]+ [kMGT]B of [\d.]+ [kMGT]B are free on the file system at /.*\)"
@@ -133,3 +140,43 @@ def test_a_registry_on_a_full_disk_loses_no_training(options, monkeypatch):  # n
         with pytest.raises(TrainingError, match=f"methanol.safetensors: No space left .* {FREE}.*--resume"):
             train(options, quiet=True)
     assert train(options, resume=True, quiet=True).path == Registry().find("methanol").path
+
+
+@pytest.mark.parametrize("written", ["package.pt2", "check.safetensors", "manifest.json"])
+def test_a_model_that_cannot_be_kept_compiled_goes_on(written, own_home, monkeypatch):
+    """Torch's own writer of packages ends the process instead."""
+    atoms = molecule("H2O")
+    register_untrained("morse", Morse(), atoms)
+    replace = Path.replace
+
+    def full(path, target):
+        if target.name == written:
+            raise no_space(str(path), None, str(target))
+        return replace(path, target)
+
+    monkeypatch.setattr("torch._inductor.aoti_compile_and_package", fake_compiler)
+    monkeypatch.setattr(
+        "asecalc_ml.package_cache.load_package",
+        lambda *_: lambda inputs: edge_derivative(calculator._evaluator.model, inputs),
+    )
+    monkeypatch.setattr(Path, "replace", full)
+    calculator = MLCalculator("morse", compile="always")
+    with pytest.warns(UserWarning, match=f"goes on in eager mode.*: No space left on device {FREE}"):
+        forces = calculator.get_forces(atoms)
+    assert (forces == MLCalculator("morse", compile="never").get_forces(atoms)).all()
+
+
+def fake_compiler(exported, package_path):
+    package_path.write(b"package")
+
+
+@needs_full_device
+def test_a_lock_names_its_file():
+    with pytest.raises(OSError, match="'/dev/full'"):
+        FolderLock(FULL_DEVICE, "testing")
+
+
+def test_frames_that_find_no_room_name_file_and_file_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(no_space()))
+    with pytest.raises(DatasetError, match=f"cannot write {tmp_path}/a.xyz: No space left on device {FREE}"):
+        write_extxyz(tmp_path / "a.xyz", [molecule("H2O")])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files import write_whole
+from asecalc_ml.full_disk import reason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,7 +38,7 @@ def write_extxyz(path: Path, frames: Sequence[Atoms]) -> None:
     try:
         write_whole(path, text.getvalue())
     except OSError as error:
-        raise DatasetError(f"cannot write {path}: {error}. Choose another folder.") from error
+        raise DatasetError(f"cannot write {path}: {reason(error)}. Choose another folder.") from error
 
 
 def check_target(target: Path, overwrite: bool) -> None:
