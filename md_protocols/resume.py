@@ -96,6 +96,14 @@ def _before(run: RunReader) -> dict[str, Any]:
     return run.provenance.get("options") or run.options
 
 
+def _begun_with(run: RunReader) -> dict[str, Any]:
+    """As :func:`_before`, with the thermostat named that older versions chose by default."""
+    before = _before(run)
+    options = parse_options(before, plugins.get("protocols", before["protocol"]), str(run.directory))
+    named = thermostat_choice.of_begun_run(options).model_dump(mode="json")
+    return {name: named[name] for name in before}
+
+
 def _nothing_left(run: RunReader, data: dict[str, Any], quiet: bool) -> RunReader:
     if data != run.options:  # such as its analyses
         with contextlib.closing(RunWriter.open(run.directory)) as writer:
@@ -213,10 +221,13 @@ def _differences(run: RunReader, options: ProtocolOptions, atoms) -> list[str]:
 
 def _other_options(run: RunReader, options: ProtocolOptions) -> list[str]:
     """Options that may not change; the number of steps is one where something follows from it."""
-    before, now = _fixed(_before(run)), _fixed(options.model_dump(mode="json"))
+    now = _fixed(options.model_dump(mode="json"))
     why = thermostat_choice.of_begun_run(options).why_not_longer
-    steps = changed({"steps": before.pop("steps", None)}, now)
-    return [*(f"{text} ({why})" for text in steps if why), *changed(before, now)]
+    steps = changed({"steps": _before(run).get("steps")}, now)
+    now.pop("steps", None)
+    # protocol.yaml of an older run names its thermostat from the first resumption on
+    others = min((changed(_fixed(one), now) for one in (_before(run), _begun_with(run))), key=len)
+    return [*(f"{text} ({why})" for text in steps if why), *others]
 
 
 def _fixed(options: dict) -> dict:
@@ -249,8 +260,11 @@ def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) 
     here["calculator"] = launch.describe(calculator)
     plan = options.plan()
     plan = replace(plan, production=run.production.continued(plan.production, _time_fs(options, state)))
+    begun_with = _begun_with(run)
     if more_steps(run, options):
-        provenance |= {"finished": None, "options": _before(run) | {"steps": options.steps}}
+        provenance["finished"] = None
+        begun_with["steps"] = options.steps
+    provenance["options"] = begun_with
     return provenance | plan.statement | {"resumed": [*provenance.get("resumed", []), here]}
 
 

@@ -94,6 +94,26 @@ def test_an_older_run_goes_on_with_velocity_rescaling(options, is_named, tmp_pat
         assert (tmp_path / "run" / name).read_bytes() == (straight.directory / name).read_bytes()
 
 
+@pytest.mark.parametrize(
+    "stopped_in", ["asecalc_ml.rundir.RunWriter.cut_back", "asecalc_ml.md_protocols.launch.drive"]
+)
+def test_an_older_sequence_is_resumed_more_than_once(stopped_in, tmp_path, monkeypatch):
+    """And says that nothing is left to do, once it is finished."""
+    begun = Sequence(**IN_PARTS).with_thermostat("bussi")
+    straight = begun.run(directory=tmp_path / "straight", quiet=True)
+    broken_off(begun, tmp_path / "run", monkeypatch)
+    for name in ("protocol.yaml", "provenance.json"):
+        forget_thermostat(tmp_path / "run" / name)
+    with monkeypatch.context() as patch:
+        patch.setattr(stopped_in, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(tmp_path / "run", quiet=True)
+    for _ in range(2):
+        assert resume_run(tmp_path / "run", quiet=True).finished
+    for name in ("trajectory.traj", "thermo.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (straight.directory / name).read_bytes()
+
+
 def test_another_choice_for_a_run_that_has_begun_is_refused(tmp_path, monkeypatch):
     broken_off(NVT(**WATER), tmp_path / "run", monkeypatch)
     path = tmp_path / "run" / "protocol.yaml"
