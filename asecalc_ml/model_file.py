@@ -96,8 +96,8 @@ def read_model(path: Path):
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from asecalc_ml.architectures import build_potential
     from asecalc_ml.model import Model
-    from asecalc_ml.potential import build_potential
 
     card = read_card(path)
     architecture = parse_options(

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from ase import Atoms
 
+from asecalc_ml.architectures import build_potential
 from asecalc_ml.card import ModelCard
 from asecalc_ml.config import Options
 from asecalc_ml.golden import make_golden
 from asecalc_ml.model import N_ELEMENTS, Model
 from asecalc_ml.model_file import SUFFIX, save_model
 from asecalc_ml.plugins import loaded
-from asecalc_ml.potential import build_potential
 from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.sources import source_of_plugin
 

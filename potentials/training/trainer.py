@@ -13,11 +13,11 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
+from asecalc_ml.architectures import build_potential
 from asecalc_ml.config import parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model import Model
 from asecalc_ml.plugins import get
-from asecalc_ml.potential import build_potential
 from asecalc_ml.potentials.training.averaging import ExponentialAverage
 from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
 from asecalc_ml.potentials.training.checkpoints import WholeCheckpoints
