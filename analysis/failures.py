@@ -29,7 +29,7 @@ class Failure(Record):
     place: str = Field("", description="file, line and function; empty where the message says what to do")
 
     @classmethod
-    def of(cls, analysis: str, error: Exception) -> Failure:
+    def of(cls, analysis: str, error: BaseException) -> Failure:
         """Describe an error."""
         message = " ".join(str(error).split())[:LONGEST_MESSAGE]
         place = "" if isinstance(error, AsecalcError) else place_of(analysis, error)
@@ -94,18 +94,18 @@ class Failures:
         """Let an analysis fail alone: an error within is noted, and the others continue."""
         try:
             yield
-        except Exception as error:  # an analysis of another package may raise anything
+        except (Exception, SystemExit) as error:  # an analysis of another package may raise anything
             self.note(analysis, error)
 
-    def note(self, analysis: str, error: Exception) -> None:
-        """Keep an error, and its traceback where nobody has foreseen it."""
+    def note(self, analysis: str, error: BaseException) -> None:
+        """Keep an error, and its traceback where nobody has foreseen it or a plugin raised it."""
         if analysis in self._by_name:
             return
         self.replace_earlier()
         self._by_name[analysis] = Failure.of(analysis, error)
         stored = _Stored(failures=self.all)
         write_whole(self._path, stored.model_dump_json(indent=1) + "\n")
-        if not isinstance(error, AsecalcError):
+        if isinstance(error, PluginError) or not isinstance(error, AsecalcError):
             with writing(self._log), self._log.open("a", encoding="utf-8") as log:
                 log.write(f"analysis {analysis}\n{''.join(traceback.format_exception(error))}\n")
             traceback.clear_frames(error.__traceback__)  # which may hold all frames of a trajectory
@@ -130,7 +130,7 @@ def _by_message(failures: Sequence[Failure]) -> dict[str, str]:
     }
 
 
-def place_of(analysis: str, error: Exception) -> str:
+def place_of(analysis: str, error: BaseException) -> str:
     """Where an error was raised: the last place in the package of the analysis, else the last one.
 
     Returns

@@ -63,7 +63,7 @@ def carry_out(
     for name, options in (analyses if is_asked else dict.fromkeys(default_analyses(run))).items():
         with failures.alone(name):
             chosen[name] = parse_options(options or {}, plugins.get("analyses", name), f"analysis {name}")
-    results, problems = measure(run, chosen, catches=Exception)
+    results, problems = measure(run, chosen, catches=(Exception, SystemExit))
     for name, error in problems.items():
         if is_asked or not isinstance(error, AnalysisError):  # a default one need not find anything
             failures.note(name, error)
@@ -80,13 +80,11 @@ def carry_out(
 
 
 def default_analyses(run: RunReader) -> tuple[str, ...]:
-    """Names that a run's protocol gives, as far as they are installed; none without that protocol."""
+    """Names that a run's protocol gives; none without that protocol."""
     try:
-        default = plugins.get("protocols", str(run.options.get("protocol"))).default_analyses
+        return plugins.get("protocols", str(run.options.get("protocol"))).default_analyses
     except (PluginError, AttributeError):  # a protocol need not have any
         return ()
-    registered = plugins.names("analyses")
-    return tuple(name for name in default if name in registered)
 
 
 def _check_name(name: str, result: Any) -> None:
@@ -113,8 +111,10 @@ def _check_read_back(path: Path, name: str) -> None:
 
 
 def measure(
-    run: RunReader, analyses: Mapping[str, Analysis], catches: type[Exception] = AnalysisError
-) -> tuple[list[Result], dict[str, Exception]]:
+    run: RunReader,
+    analyses: Mapping[str, Analysis],
+    catches: type[BaseException] | tuple[type[BaseException], ...] = AnalysisError,
+) -> tuple[list[Result], dict[str, BaseException]]:
     """Results of the analyses that found something, and the errors of those that did not.
 
     All that take frames in chunks share one pass over the trajectory.
@@ -124,10 +124,10 @@ def measure(
     run : RunReader
     analyses : mapping
         By name.
-    catches : type of exception
+    catches : type of exception, or tuple of them
         Errors that leave the other analyses alone; others are raised.
     """
-    problems: dict[str, Exception] = {}
+    problems: dict[str, BaseException] = {}
     working: dict[str, Measurement] = {}
     for name, analysis in analyses.items():
         if _takes_frames(analysis):
@@ -150,8 +150,8 @@ def _takes_frames(analysis: Analysis) -> bool:
 def _read_frames(
     run: RunReader,
     working: dict[str, Measurement],
-    problems: dict[str, Exception],
-    catches: type[Exception],
+    problems: dict[str, BaseException],
+    catches: type[BaseException] | tuple[type[BaseException], ...],
 ) -> None:
     """Hand all frames to the measurements; one that fails is dropped with all that it holds."""
     try:
@@ -176,7 +176,11 @@ def lost_frames_text(n_frames: int, n_lost: int) -> str:
 
 
 @contextmanager
-def _noting(problems: dict[str, Exception], name: str, catches: type[Exception]) -> Iterator[None]:
+def _noting(
+    problems: dict[str, BaseException],
+    name: str,
+    catches: type[BaseException] | tuple[type[BaseException], ...],
+) -> Iterator[None]:
     """Let the other analyses go on when one fails."""
     try:
         yield

@@ -20,7 +20,8 @@ MAX_FRAMES_A_CHUNK = 1000
 class Frames:
     """Consecutive frames of the same atoms.
 
-    Every array is read when it is first looked at, so that who needs positions pays for nothing else.
+    Every array is read when it is first looked at, so that who needs positions pays for nothing else. It
+    cannot be written to, since all analyses of a run share it.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class Frames:
     @cached_property
     def velocities(self) -> np.ndarray:
         """Velocities in Å per ASE's unit of time, shape (n_frames, n_atoms, 3)."""
-        return self.momenta / self.masses[:, None]
+        return _read_only(self.momenta / self.masses[:, None])
 
     @cached_property
     def forces(self) -> np.ndarray:
@@ -106,7 +107,7 @@ class Frames:
                 f"the frames hold no {quantity}: write them with {quantity}, or leave this out"
             )
         self._check_finite(array, quantity)
-        return array
+        return _read_only(array)
 
     def _check_finite(self, array: np.ndarray, quantity: str) -> None:
         """Refuse what no analysis can count: a NaN compares as neither near nor far."""
@@ -120,6 +121,13 @@ class Frames:
             f"':{number}') reads the frames before it, and MemoryRun.from_frames analyses them; or repeat "
             "the run, with a shorter time step if it became unstable"
         )
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view that raises an error where it is written to."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def chunk_starts(n_frames: int, n_atoms: int, size: int | None = None) -> Iterator[tuple[int, int]]:

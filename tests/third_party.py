@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions
 from asecalc_ml.md_protocols.integrators import Langevin, Ramp, VelocityVerlet
 from asecalc_ml.md_protocols.stages.produce import Produce
@@ -19,7 +21,7 @@ from asecalc_ml.md_protocols.stages.stage import Stage
 class Microcanonical(EnsembleOptions):
     """Constant energy, with the plain stage and the integrator of the package."""
 
-    protocol: Literal["microcanonical"] = "microcanonical"
+    protocol: Literal["microcanonical"] = Field("microcanonical", description="name of the protocol")
 
     def production(self, is_equilibrated):
         ramp = self.first_temperature
@@ -40,8 +42,8 @@ class There(Ramp):
 class Anneal(EnsembleOptions):
     """Heat and cool."""
 
-    protocol: Literal["anneal"] = "anneal"
-    peak_K: float = 900.0
+    protocol: Literal["anneal"] = Field("anneal", description="name of the protocol")
+    peak_K: float = Field(900.0, description="highest temperature")
 
     def production(self, is_equilibrated):
         course = There(self.temperature_K, self.peak_K, self.steps)
@@ -53,8 +55,8 @@ class Anneal(EnsembleOptions):
 class Quench(Microcanonical):
     """Dynamics, then the minimum below its last frame."""
 
-    protocol: Literal["quench"] = "quench"
-    on_record: bool = False
+    protocol: Literal["quench"] = Field("quench", description="name of the protocol")
+    on_record: bool = Field(False, description="with evaluations on record")
 
     def stages(self):
         last = RelaxOnRecord(1e-6, 100) if self.on_record else Relax(1e-6, 100)
@@ -68,10 +70,11 @@ class Counting(Stage):
     n_steps: int = 3
     fails: bool = False
     name: ClassVar[str] = "counting"
-    writes: ClassVar[tuple] = ("colvars.csv", "bias/grid.dat", "plain.txt")
+    writes: ClassVar[tuple] = ("colvars.csv", "bias/grid.dat", "bias/hills.csv", "plain.txt")
 
     def run(self, engine):
         (engine.directory / "plain.txt").write_text("plain")
+        engine.writer.row("bias/hills.csv", {"step": -1})
         engine.writer.write("bias/grid.dat", "1 2 3")
         engine.writer.write("undeclared.dat", "4")
         for step in range(self.n_steps):
@@ -84,9 +87,9 @@ class Counting(Stage):
 class Count(Microcanonical):
     """Dynamics between two stages with files of their own."""
 
-    protocol: Literal["count"] = "count"
-    rows: int = 3
-    fails: bool = False
+    protocol: Literal["count"] = Field("count", description="name of the protocol")
+    rows: int = Field(3, description="rows of the table")
+    fails: bool = Field(False, description="is interrupted at its end")
 
     def stages(self):
         return [*super().stages(), Counting(self.rows, self.fails)]
@@ -95,6 +98,8 @@ class Count(Microcanonical):
 ANALYSES = '''
 """Analyses that break, each where its option says."""
 from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict
 
@@ -145,6 +150,10 @@ class Measurement:
         breaks(self.where, "frames")
         if self.where == "memory":
             raise MemoryError
+        if self.where == "exit":
+            raise SystemExit(3)
+        if self.where == "writes":
+            frames.positions[...] = 0.0
 
     def conclude(self):
         breaks(self.where, "conclude")
@@ -160,7 +169,7 @@ class Fragile(Analysis):
     """Breaks."""
 
     result: ClassVar = FragileResult
-    where: str = "nowhere"
+    where: str = Field("nowhere", description="place of the error")
 
     def prepare(self, run):
         breaks(self.where, "prepare")
