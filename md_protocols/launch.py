@@ -25,7 +25,15 @@ from asecalc_ml.calculators import (
 )
 from asecalc_ml.composite import model_cards
 from asecalc_ml.config import dump_yaml, parse_options
-from asecalc_ml.errors import AnalysisError, AsecalcError, ConfigError, RunError, StructureError
+from asecalc_ml.contracts import plugin_code
+from asecalc_ml.errors import (
+    AnalysisError,
+    AsecalcError,
+    ConfigError,
+    PluginError,
+    RunError,
+    StructureError,
+)
 from asecalc_ml.linear import is_linear
 from asecalc_ml.local_modules import folders_of
 from asecalc_ml.md_protocols import thermostat_choice
@@ -111,7 +119,8 @@ def examined(
     atoms = prepare(options, atoms)
     options = thermostat_choice.for_structure(options, atoms)
     FurtherFiles(directory).check_free(options.plan().files or ())
-    options.check_start(atoms)
+    with plugin_code(f"{type(options).__name__}.check_start()"):
+        options.check_start(atoms)
     check_analyses(options, atoms)
     return options, atoms
 
@@ -128,11 +137,12 @@ def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:
     for name, given in (options.analyses or {}).items():
         analysis = parse_options(given or {}, plugins.get("analyses", name), f"analysis {name}")
         try:
-            analysis.check_start(atoms)
-            analysis.check_plan(plan)
-            doubts = analysis.doubts(atoms, plan)
-        except AnalysisError as error:
-            raise AnalysisError(f"analysis {name}: {error}") from error
+            with plugin_code("a check before the run"):
+                analysis.check_start(atoms)
+                analysis.check_plan(plan)
+                doubts = list(analysis.doubts(atoms, plan))
+        except (AnalysisError, PluginError) as error:
+            raise type(error)(f"analysis {name}: {error}") from error
         for doubt in doubts:
             warnings.warn(f"analysis {name}: {doubt}", stacklevel=2)
 
@@ -330,7 +340,8 @@ def versions(options: ProtocolOptions, calculator: Any) -> dict[str, str]:
     """
     packages = ["numpy", *(["torch"] if "torch" in sys.modules else [])]
     analyses = options.default_analyses if options.analyses is None else options.analyses
-    chosen = [("protocols", options.protocol), *(("analyses", name) for name in analyses)]
+    protocols = (options.protocol, *options.further_protocols)
+    chosen = [*(("protocols", name) for name in protocols), *(("analyses", name) for name in analyses)]
     return {
         "python": platform.python_version(),
         **installed_versions(packages),

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from asecalc_ml.config import NEEDED_IN_FILES, Options
 from asecalc_ml.contracts import plugin_code, returned
+from asecalc_ml.errors import PluginError
 from asecalc_ml.tracking import WandbOptions
 
 if TYPE_CHECKING:
@@ -136,16 +137,21 @@ class ProtocolOptions(Options):
         from asecalc_ml.rundir import RunPlan
 
         stages = self.checked_stages()
-        written = [getattr(stage, "writes", None) for stage in stages]
+        written = [stage.writes for stage in stages]
         files = None if None in written else frozenset(name for names in written for name in names)
         return RunPlan(
             self.protocol,
             files,
             interval_fs=self.frame_interval_fs,
-            n_steps=sum(getattr(stage, "produced_steps", 0) for stage in stages),
+            n_steps=sum(stage.produced_steps for stage in stages),
             production=_production(stages),
             fmax_eV_A=next((stage.fmax_eV_A for stage in stages if hasattr(stage, "fmax_eV_A")), None),
         )
+
+    @property
+    def further_protocols(self) -> tuple[str, ...]:
+        """Names of protocols that its own options name, whose code counts as code of the run."""
+        return ()
 
     @property
     def wall_time_limit_h(self) -> float | None:
@@ -165,7 +171,7 @@ class ProtocolOptions(Options):
         return self
 
     def stages(self) -> list:
-        """What is done, in order: objects of :mod:`asecalc_ml.md_protocols.stages`, or of that kind."""
+        """What is done, in order: objects of :class:`asecalc_ml.md_protocols.stages.stage.Stage`."""
         raise NotImplementedError
 
     def checked_stages(self) -> list:
@@ -174,18 +180,20 @@ class ProtocolOptions(Options):
         Raises
         ------
         PluginError
-            If they are no list, or one of them is no stage.
+            If they are no list, or one of them is no stage, or lacks what the engine asks of it.
         """
+        from asecalc_ml.md_protocols.stages.stage import Stage
+
         what = f"{type(self).__name__}.stages()"
         with plugin_code(what):
             stages = self.stages()
         if not isinstance(stages, list | tuple):
             raise returned(what, stages, "a list of stages")
         for stage in stages:
-            missing = [name for name in ("name", "n_steps", "run") if not hasattr(stage, name)]
-            if missing:
-                wanted = f"stages (asecalc_ml.md_protocols.stages.Stage); it lacks {', '.join(missing)}"
-                raise returned(what, stage, f"a list of {wanted}")
+            if not isinstance(stage, Stage):
+                raise returned(what, stage, f"a list of stages ({Stage.__module__}.{Stage.__name__})")
+            if problem := stage.mistake():
+                raise PluginError(f"{what} returned a {type(stage).__name__} {problem}")
         return list(stages)
 
     @property
@@ -207,11 +215,15 @@ class ProtocolOptions(Options):
 
 def _production(stages: list) -> Production:
     """Put together what the stages state about the production."""
-    from asecalc_ml.rundir import Production
+    from asecalc_ml.rundir import Production, Segment
 
     n_steps, segments = 0, []
     for stage in stages:
-        segment = stage.segment(n_steps) if hasattr(stage, "segment") else None
+        what = f"{type(stage).__name__}.segment()"
+        with plugin_code(what):
+            segment = stage.segment(n_steps)
+        if not isinstance(segment, Segment | None):
+            raise returned(what, segment, "a Segment (asecalc_ml.rundir), or None")
         segments += [] if segment is None else [segment]
-        n_steps += getattr(stage, "produced_steps", 0)
+        n_steps += stage.produced_steps
     return Production(segments=tuple(segments))

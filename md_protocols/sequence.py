@@ -53,6 +53,11 @@ class Sequence(DynamicsOptions):
         return self
 
     @property
+    def further_protocols(self) -> tuple[str, ...]:
+        """The ensembles."""
+        return tuple(dict.fromkeys(part["ensemble"] for part in self.sequence))
+
+    @property
     def parts(self) -> list[EnsembleOptions]:
         """Options of each production; one without a temperature has that at which the one before ends."""
         found, temperature_K = [], self.temperature_K

@@ -50,7 +50,7 @@ class Scaled(Morse):
 class Creep(NVE):
     """NVE by another name."""
 
-    protocol: Literal["creep"] = "creep"
+    protocol: Literal["creep"] = Field("creep", description="NVE by another name")
 
 
 class Lengths(BondLengths):
@@ -60,8 +60,9 @@ class Lengths(BondLengths):
 class Frames(AseFile):
     """A file of frames."""
 
-    format: Literal["frames"] = "frames"
+    format: Literal["frames"] = Field("frames", description="a file of frames")
 ''',
+    "losses.py": "from asecalc_ml.potentials.training.losses import SQUARED as PLAIN\n",
     "networks/__init__.py": "",
     "networks/constants.py": "FACTOR = 1.0\n",
     "networks/scaled.py": """
@@ -89,6 +90,8 @@ creep = other_party.options:Creep
 lengths = other_party.options:Lengths
 [asecalc_ml.datasets]
 frames = other_party.options:Frames
+[asecalc_ml.losses]
+plain = other_party.losses:PLAIN
 """
 
 
@@ -302,7 +305,8 @@ def paused(directory: Path, monkeypatch, **options) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("asecalc_ml.md_protocols.launch.finish", lambda writer: None)
         patch.setattr("asecalc_ml.md_protocols.engine.Engine.run", lambda *_: None)
-        parse_options(RUN | options, protocol).run(directory=directory, quiet=True)
+        given = {name: value for name, value in RUN.items() if name in protocol.model_fields}
+        parse_options(given | options, protocol).run(directory=directory, quiet=True)
 
 
 def check_that_a_change_is_refused(package, directory: Path, named: str) -> None:
@@ -323,6 +327,10 @@ def check_that_a_change_is_refused(package, directory: Path, named: str) -> None
     [
         ({"protocol": "creep"}, "source of protocol creep"),
         ({"analyses": {"lengths": {}}}, "source of analysis lengths"),
+        (
+            {"protocol": "sequence", "sequence": [{"ensemble": "creep", "steps": 20}]},
+            "source of protocol creep",
+        ),
     ],
 )
 def test_a_resumed_run_refuses_changed_code(package, tmp_path, monkeypatch, options, named):
@@ -383,6 +391,13 @@ def training(package, tmp_path) -> TrainOptions:
         data={"format": "frames", "path": str(tmp_path / "frames.xyz")},
         split={"n_train": 2, "n_validation": 2, "n_test": 2},
         model={"architecture": "scaled", "r0_A": 1.1},
+        loss={"function": "plain"},
+        optimizer={
+            "schedule": "one-cycle",
+            "cycle_epochs": 2,
+            "minimum_learning_rate": 1e-4,
+            "final_learning_rate": 1e-5,
+        },
         max_epochs=1,
         directory=tmp_path / "training",
     )
@@ -393,8 +408,8 @@ def test_a_resumed_training_refuses_changed_code(training, package):
     assert train(training, quiet=True).card.architecture_source.endswith("(other-md 1.0)")
     longer = training.model_copy(update={"max_epochs": 2})
     package.change()
-    both = r"source of architecture scaled .*source of dataset reader frames"
-    with pytest.raises(TrainingError, match=both):
+    every = r"source of architecture scaled .*source of loss plain .*source of dataset reader frames"
+    with pytest.raises(TrainingError, match=every):
         train(longer, resume=True, replace=True, quiet=True)
     with pytest.warns(UserWarning, match="continues with source of architecture scaled"):
         train(longer, resume=True, replace=True, quiet=True, allow_different=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Integral
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ class Stage(ABC):
     n_steps: int
     produced_steps: int = 0
     writes: ClassVar[tuple[str, ...] | None] = None
+
+    def mistake(self) -> str | None:
+        """Return what its class lacks, in words; None if it has what the engine asks of it."""
+        if not isinstance(getattr(self, "name", None), str):
+            return "without a `name`, which is a text"
+        if not isinstance(getattr(self, "n_steps", None), Integral):
+            return "without a number of steps, `n_steps`"
+        if isinstance(self.writes, str):
+            return f"whose `writes` is a text: ({self.writes!r},) is a tuple with one name"
+        return None
 
     def summary(self) -> str:
         """Describe the stage in a few words; empty if its name says everything."""

@@ -117,7 +117,11 @@ def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> Non
 def _sources(options: TrainOptions) -> dict[str, str]:
     """Sources of other parties' plugins behind a training, see :mod:`asecalc_ml.sources`."""
     readers = [data.get("format") for data in (options.data, options.test_data) if data is not None]
-    chosen = [("architectures", options.model.get("architecture")), *(("datasets", name) for name in readers)]
+    chosen = [
+        ("architectures", options.model.get("architecture")),
+        ("losses", options.loss.function),
+        *(("datasets", name) for name in readers),
+    ]
     return sources_of_plugins(chosen)
 
 
