@@ -15,6 +15,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from asecalc_ml.config import option_models
 from asecalc_ml.errors import AsecalcError, PluginError, lacks_room
 from asecalc_ml.reading import described
@@ -75,7 +77,11 @@ def mistake(group: str, name: str, plugin: Any) -> str | None:
     for names in contract.required:
         if all(getattr(plugin, one, None) is getattr(base, one, None) for one in names):
             return f"{plugin.__name__} does not define {' or '.join(f'`{one}`' for one in names)}"
-    return _wrong_name(plugin, contract.key, name) or _undescribed(plugin)
+    return (
+        _wrong_name(plugin, contract.key, name)
+        or _clashing(plugin, base, contract.key)
+        or _undescribed(plugin)
+    )
 
 
 def _wrong_name(plugin: Any, key: str | None, name: str) -> str | None:
@@ -87,6 +93,22 @@ def _wrong_name(plugin: Any, key: str | None, name: str) -> str | None:
     if field.default == name and name in allowed:
         return None
     return f'{plugin.__name__} lacks the option `{key}: Literal["{name}"] = "{name}"`, which holds its name'
+
+
+def _clashing(plugin: Any, base: Any, key: str | None) -> str | None:
+    """Options that hide a method, or take values that the same option of the base does not allow."""
+    for name, field in plugin.model_fields.items():
+        option = f"the option `{name}` of {plugin.__name__}"
+        if owner := next((one for one in plugin.__mro__ if name in vars(one)), None):
+            return f"{option} hides `{owner.__name__}.{name}`: give it another name"
+        meant = base.model_fields.get(name)
+        if name == key or meant is None or meant.annotation == field.annotation or field.is_required():
+            continue
+        try:
+            TypeAdapter(meant.annotation).validate_python(field.get_default(call_default_factory=True))
+        except ValidationError:
+            return f"{option} has a default that {base.__name__} does not allow there: give it another name"
+    return None
 
 
 def _undescribed(plugin: Any) -> str | None:
@@ -130,6 +152,12 @@ def located(error: BaseException) -> str:
     frames = [frame for frame in frames if not _is_machinery(Path(frame.filename))]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {described(error)}{place}"
+
+
+def is_inside(error: BaseException, owner: Any) -> bool:
+    """Return True if an exception came from a method of an object, or from what this called."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_locals.get("self") is owner for frame, _ in frames)
 
 
 def _is_machinery(file: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.segments import segment_mean, segment_sum
 
@@ -92,14 +93,7 @@ class Model(nn.Module):
         return self
 
     def forward(self, inputs: PotentialInput) -> ModelOutput:
-        dtype = self.dtype
-        output = self.potential(
-            inputs._replace(
-                edge_vectors=inputs.edge_vectors.to(dtype),
-                charge=inputs.charge.to(dtype),
-                spin=inputs.spin.to(dtype),
-            )
-        )
+        output = self._output(inputs)
         scale, shift = self.scale[inputs.atomic_numbers], self.shift[inputs.atomic_numbers]
         if output.contributions is None:
             mean_scale = segment_mean(scale, inputs.batch, inputs.n_systems)
@@ -109,6 +103,24 @@ class Model(nn.Module):
         if output.electrostatics is not None:
             atoms = atoms + output.electrostatics.double()
         return ModelOutput(atoms, self.pool(atoms, inputs), output)
+
+    def _output(self, inputs: PotentialInput) -> AtomOutput:
+        """What the potential returns; PluginError where it raises an exception or returns something else."""
+        dtype, what = self.dtype, f"{type(self.potential).__name__}.forward()"
+        with plugin_code(what):
+            output = self.potential(
+                inputs._replace(
+                    edge_vectors=inputs.edge_vectors.to(dtype),
+                    charge=inputs.charge.to(dtype),
+                    spin=inputs.spin.to(dtype),
+                )
+            )
+        if not isinstance(output, AtomOutput):
+            raise returned(what, output, "an AtomOutput (asecalc_ml.potential)")
+        values = output.system if output.contributions is None else output.contributions
+        if getattr(values, "ndim", None) != 2:
+            raise returned(what, output, "contributions of shape (n_atoms, n_outputs), or values of systems")
+        return output
 
     def pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:
         """Sum, or mean, of values of atoms over each system, shape (n_systems,)."""

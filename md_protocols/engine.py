@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asecalc_ml.contracts import is_inside, located, plugin_code, returned
 from asecalc_ml.errors import PluginError, RunError, RunPausedError
 from asecalc_ml.md_protocols.checkpoint import State, pack
 from asecalc_ml.md_protocols.differences import other_calculator
@@ -70,10 +71,23 @@ class Engine:
         while self.state.stage < len(stages):
             self.stage = stages[self.state.stage]
             self.progress.start(self.stage.name, self.stage.n_steps, self.state.step)
-            self.stage.run(self)
+            self._run_stage()
             self.progress.end()
             self._to_next_stage()
             self._checkpoint_between()
+
+    def _run_stage(self) -> None:
+        """Run a stage; where its code is wrong, what it has written is kept, and the run can be resumed."""
+        try:
+            with plugin_code(f"stage {self.stage.name} ({type(self.stage).__name__})"):
+                self.stage.run(self)
+        except PluginError as error:
+            self.writer.flush()
+            self.note(EventKind.STOPPED, str(error), is_asked_for=False)
+            raise PluginError(
+                f"{self.directory}: {error}. When the mistake is mended, `asecalc-md resume {self.directory} "
+                "--allow-different` continues from the last checkpoint"
+            ) from error
 
     def _to_next_stage(self) -> None:
         state = self.state
@@ -145,12 +159,21 @@ class Engine:
                 forces = integrator.step(state.forces)
             except Exception as error:  # a calculator may raise anything, and the run must not be lost
                 self._back_to(good)
-                self.stop(f"the calculator failed: {error or type(error).__name__}", error)
+                self.stop(self._why_no_step(error), error)
+            if np.shape(forces) != np.shape(state.forces):
+                self._back_to(good)
+                wanted = f"the next forces, of shape {np.shape(state.forces)}, and not {np.shape(forces)}"
+                self.stop(str(returned(f"{type(integrator).__name__}.step()", forces, wanted)))
             if not math.isfinite(np.vdot(forces, forces) + self._known_energy()):
                 self._back_to(good)
                 self.stop("energy or forces are not finite")
             state.forces, state.energy = forces, None
             state.step += 1
+
+    def _why_no_step(self, error: Exception) -> str:
+        if is_inside(error, self.atoms.calc):
+            return f"the calculator failed: {error or type(error).__name__}"
+        return f"{type(self.integrator).__name__}.step() raised {located(error)}"
 
     def _known_energy(self) -> float:
         """Energy that the calculator has found with the forces; 0 where it did not."""

@@ -16,11 +16,11 @@ from ase.io import write
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.config import parse_options
-from asecalc_ml.errors import ConfigError, TrainingError
+from asecalc_ml.errors import ConfigError, PluginError, TrainingError
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training import compiled as compiled_module
 from asecalc_ml.potentials.training import task as task_module
-from asecalc_ml.potentials.training.losses import log_cosh
+from asecalc_ml.potentials.training.losses import Penalty, log_cosh
 from asecalc_ml.potentials.training.options import LossOptions, OptimizerOptions
 from asecalc_ml.potentials.training.schedules import SCHEDULES
 
@@ -107,8 +107,25 @@ def test_options_name_what_the_table_holds():
 
 
 def test_an_unknown_loss_is_refused_with_those_there_are():
-    with pytest.raises(ConfigError, match="'function' is 'huber', but should be one of log-cosh, squared"):
-        parse_options({"function": "huber"}, LossOptions)
+    with pytest.raises(ConfigError, match=r"'function' is 'cubic', but should be one of .*log-cosh, squared"):
+        parse_options({"function": "cubic"}, LossOptions)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda errors, scale: 1 / 0, "of a loss raised ZeroDivisionError"),
+        (lambda errors: errors, "of a loss raised TypeError"),
+        (
+            lambda errors, scale: (errors**2).sum(),
+            "of a loss returned a Tensor: it has to return a tensor with",
+        ),
+        (lambda errors, scale: 1.0, "of a loss returned a float"),
+    ],
+)
+def test_a_penalty_that_is_none_ends_in_a_sentence(function, message):
+    with pytest.raises(PluginError, match=message):
+        Penalty(function, 1.0)(torch.ones(3), 0.1)
 
 
 def test_energies_are_compared_per_atom_and_forces_by_component(tmp_path):

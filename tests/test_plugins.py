@@ -14,6 +14,7 @@ from asecalc_ml.cli.md import app as md
 from asecalc_ml.cli.ml import app as ml
 from asecalc_ml.config import dump_yaml
 from asecalc_ml.errors import AsecalcError, PluginError
+from asecalc_ml.rundir import RunReader
 
 THIRD_PARTY = '''
 from typing import Literal
@@ -227,6 +228,16 @@ WHEN_LOADED = {
         'lacks the option `format: Literal["mine"] = "mine"`',
     ),
     "no penalty": ("losses", "def Mine(errors, scale): ...", "names a function, and not an object of"),
+    "an option that hides a method": (
+        "protocols",
+        "class Mine(P):\n    run: int = Field(1, description='x')\n    def stages(self): ...",
+        "the option `run` of Mine hides `ProtocolOptions.run`",
+    ),
+    "an option of the base with another type": (
+        "protocols",
+        "class Mine(P):\n    seed: str = Field('a', description='x')\n    def stages(self): ...",
+        "the option `seed` of Mine has a default that ProtocolOptions does not allow there",
+    ),
     "an exception": ("protocols", "class Mine(P): ...\n1 / 0", "ZeroDivisionError: division by zero (/"),
     "an error of syntax": ("protocols", "class Mine(P) ...", "SyntaxError"),
     "an exit": ("protocols", "raise SystemExit(3)", "SystemExit: 3"),
@@ -272,7 +283,29 @@ RUNS = {
         "class Mine(P):\n    def stages(self):\n        yield 1",
         "Mine.stages() returned a generator",
     ),
-    "no stages inside": ("class Mine(P):\n    def stages(self): return [3]", "it lacks name, n_steps, run"),
+    "no stages inside": (
+        "class Mine(P):\n    def stages(self): return [3]",
+        "Mine.stages() returned a int: it has to return a list of stages",
+    ),
+    "a stage without steps": (
+        "class Rest(Stage):\n    name = 'rest'\n    def run(self, engine): ...\n"
+        "class Mine(P):\n    def stages(self): return [Rest()]",
+        "Mine.stages() returned a Rest without a number of steps, `n_steps`",
+    ),
+    "one file as a text": (
+        f"{STAGE}    writes = 'a.csv'\n    def run(self, engine): ...\n"
+        "class Mine(P):\n    def stages(self): return [Hold()]",
+        "a Hold whose `writes` is a text: ('a.csv',) is a tuple",
+    ),
+    "a segment raises": (
+        f"{STAGE}    def segment(self, start): 1 / 0\n    def run(self, engine): ...\n"
+        "class Mine(P):\n    def stages(self): return [Hold()]",
+        "Hold.segment() raised ZeroDivisionError: division by zero",
+    ),
+    "check_start raises": (
+        "class Mine(P):\n    def stages(self): return []\n    def check_start(self, atoms): atoms.no()",
+        "Mine.check_start() raised AttributeError",
+    ),
     "a stage without run": (
         f"{STAGE}class Mine(P):\n    def stages(self): return [Hold()]",
         "Mine.stages() raised TypeError: Can't instantiate abstract class Hold",
@@ -295,6 +328,42 @@ def test_a_protocols_mistake_is_one_sentence(tmp_path, monkeypatch, source, mess
     (tmp_path / "job.yaml").write_text(dump_yaml(given))
     assert message in sentence(md, command, "job.yaml")
     assert not (tmp_path / "runs").exists()
+
+
+STEPS = {
+    "a step raises": ("def _step(self, forces): forces['x']", "Own.step() raised IndexError"),
+    "a step without forces": ("def _step(self, forces): ...", "Own.step() returned None"),
+    "forces of one atom": (
+        "def _step(self, forces): return super()._step(forces)[:1]",
+        "Own.step() returned a ndarray: it has to return the next forces, of shape (3, 3), and not (1, 3)",
+    ),
+    "no such thing to remember": ("remembered = ('nothing',)", "stage production (Produce) raised Attribute"),
+    "columns that are not given": ("columns = ('height',)", "extras() returns the columns []"),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), STEPS.values(), ids=STEPS)
+def test_an_integrators_mistake_is_one_sentence(tmp_path, monkeypatch, body, message):
+    """It is not ascribed to the calculator, and the run directory says why the run stopped."""
+    source = (
+        "from functools import partial\n"
+        "from asecalc_ml.md_protocols.integrators import VelocityVerlet\n"
+        "from asecalc_ml.md_protocols.nvt import ThermostatOptions\n"
+        f"class Own(VelocityVerlet):\n    {body}\n"
+        "class Mine(ThermostatOptions):\n"
+        "    protocol: Literal['mine'] = Field('mine', description='x')\n"
+        "    def integrator(self): return partial(Own, ramp=self.ramp)\n"
+    )
+    author(tmp_path, "protocols", source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    given = {"protocol": "mine", "structure": "water", "calculator": "ase.calculators.emt:EMT"}
+    given |= {"relax": False, "equilibration_ps": 0, "steps": 4, "directory": "run"}
+    (tmp_path / "job.yaml").write_text(dump_yaml(given))
+    said = sentence(md, "run", "job.yaml")
+    assert message in said
+    assert "the calculator failed" not in said
+    assert message in RunReader("run").events[-1]["message"]
 
 
 @pytest.mark.parametrize(

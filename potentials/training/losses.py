@@ -27,6 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.derivative import EdgeDerivative, forces, virials
 from asecalc_ml.plugins import get
 from asecalc_ml.potentials.training.batches import Batch
@@ -63,6 +64,15 @@ class Penalty(NamedTuple):
 
     function: Callable[[Tensor, float], Tensor]
     atoms_power: float
+
+    def __call__(self, errors: Tensor, scale: float) -> Tensor:
+        """Penalty of each error; PluginError where the function raises or returns something else."""
+        what = f"{getattr(self.function, '__qualname__', self.function)}() of a loss"
+        with plugin_code(what):
+            found = self.function(errors, scale)
+        if not isinstance(found, Tensor) or found.shape != errors.shape:
+            raise returned(what, found, "a tensor with the penalty of each error, of the errors' shape")
+        return found
 
 
 SQUARED, LOG_COSH = Penalty(squared, 0.5), Penalty(log_cosh, 1.0)
@@ -105,26 +115,26 @@ def energy_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -
     penalty = penalty_of(options.function)
     n_atoms = batch.atoms_per_system[batch.energy.rows]
     errors = energy_errors(predicted, batch) / n_atoms**penalty.atoms_power
-    return _mean(penalty.function(errors, options.energy_scale_eV_atom))
+    return _mean(penalty(errors, options.energy_scale_eV_atom))
 
 
 def forces_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the force errors over all components of the frames that have forces."""
     penalty = penalty_of(options.function)
-    return _mean(penalty.function(forces_errors(predicted, batch), options.forces_scale_eV_A))
+    return _mean(penalty(forces_errors(predicted, batch), options.forces_scale_eV_A))
 
 
 def stress_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the errors of the virial per atom over nine components, where there is a stress."""
     penalty = penalty_of(options.function)
     errors = virial_errors(predicted, batch) / batch.atoms_per_system[batch.stress.rows, None, None]
-    return _mean(penalty.function(errors, options.energy_scale_eV_atom))
+    return _mean(penalty(errors, options.energy_scale_eV_atom))
 
 
 def dipole_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the dipole errors over three components of the frames that have a dipole."""
     penalty = penalty_of(options.function)
-    return _mean(penalty.function(dipole_errors(predicted, batch), options.dipole_scale_e_A))
+    return _mean(penalty(dipole_errors(predicted, batch), options.dipole_scale_e_A))
 
 
 def _mean(penalties: Tensor) -> Tensor:
