@@ -335,7 +335,9 @@ class RunWriter:
     def _text(self, name: str, first_line: str = "") -> GrowingText:
         if name not in self._texts:
             self._further.declare([name], is_growing=True)
-            self._texts[name] = GrowingText(self.directory / name, first_line)
+            path = self.directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._texts[name] = GrowingText(path, first_line)
         return self._texts[name]
 
 

@@ -13,8 +13,11 @@ from ase import Atoms
 from asecalc_ml import plugins
 from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.errors import StructureError
+from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.resume import resume_run
+from asecalc_ml.md_protocols.thermostat_choice import for_structure
 from asecalc_ml.rundir import RunReader, layout
+from asecalc_ml.structures import load_structure
 from asecalc_ml.testing.options import OptionChecks
 
 #: Files that tell moments and machines, or that say how often a run was begun.
@@ -61,27 +64,33 @@ class ProtocolChecks(OptionChecks):
         """A run with changed options."""
         return self.options.model_copy(update=changes).run(directory=directory, quiet=True)
 
+    @property
+    def chosen(self) -> ProtocolOptions:
+        """The options with what the structure decides."""
+        return for_structure(self.options, load_structure(self.options.structure))
+
     # --------------------------------------------------------------------------------- the plan of a run
 
     def test_stages_have_names_and_a_number_of_steps(self):
-        stages = self.options.checked_stages()
+        stages = self.chosen.checked_stages()
         assert stages
         for stage in stages:
             assert isinstance(stage.name, str)
             assert stage.n_steps >= 0
 
     def test_a_run_writes_what_its_stages_declare(self, tmp_path):
-        plan, run = self.options.plan(), self.run(tmp_path / "run")
+        plan, run = self.chosen.plan(), self.run(tmp_path / "run")
         assert run.finished
         if plan.files is None:
             pytest.skip("a stage does not declare its files")
         written = {path.name for path in run.directory.iterdir() if path.is_file()}
+        written |= {name for name in plan.files if (run.directory / name).is_file()}  # those in folders, too
         written = {layout.TRAJECTORY if name in layout.TRAJECTORIES else name for name in written}
         assert plan.files <= written | set(self.may_write)
         assert written - ALWAYS <= plan.files | set(self.may_write)
 
     def test_a_run_has_the_frames_and_rows_that_were_planned(self, tmp_path):
-        plan, run = self.options.plan(), self.run(tmp_path / "run")
+        plan, run = self.chosen.plan(), self.run(tmp_path / "run")
         if plan.n_frames is None:
             pytest.skip("the number of frames is not planned")
         assert (run.n_frames, len(run.thermo["step"])) == (plan.n_frames, plan.n_rows)
@@ -118,8 +127,6 @@ class ProtocolChecks(OptionChecks):
     # ----------------------------------------------------------------------------------------- structures
 
     def test_the_structure_that_is_given_stays_as_it_is(self, tmp_path):
-        from asecalc_ml.structures import load_structure
-
         atoms = load_structure(self.options.structure)
         before = atoms.copy()
         self.options.run(atoms, directory=tmp_path / "run", quiet=True)
