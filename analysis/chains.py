@@ -202,7 +202,7 @@ class ChainValues:
         pairs = np.stack([chains.atoms[:, :-1], chains.atoms[:, 1:]], axis=-1).reshape(-1, 2)
         shifts = chains.shifts.reshape(-1, 3)
         first, bonds = distinct_rows(np.column_stack([pairs, shifts]))
-        self._bonds = bonds.reshape(len(chains), -1)
+        self._bonds = bonds.reshape(len(chains), chains.atoms.shape[1] - 1)
         self._vectors = FollowedVectors(run, pairs[first], shifts[first])
 
     def __call__(self, frames: Frames) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from ase.build import bulk, molecule
 
 from asecalc_ml.analysis.angles import Angles
 from asecalc_ml.analysis.bond_lengths import BondLengths
+from asecalc_ml.analysis.committee_deviation import CommitteeDeviation
 from asecalc_ml.analysis.conformers import Conformers
 from asecalc_ml.analysis.connectivity import Connectivity
 from asecalc_ml.analysis.dihedrals import Dihedrals
@@ -26,6 +28,7 @@ from asecalc_ml.analysis.transfer import Transfer
 from asecalc_ml.analysis.vibrational import VibrationalDensity
 from asecalc_ml.config import parse_options
 from asecalc_ml.plugins import get, names
+from asecalc_ml.rundir import COMMITTEE_DEVIATION
 from asecalc_ml.structures import load_structure
 from asecalc_ml.testing import AnalysisChecks
 
@@ -157,6 +160,19 @@ class TestNormalModes(OfAProtocol):
 class TestScan(OfAProtocol):
     options = Scan()
     protocol = {"protocol": "scan", "coordinate": "C-O", "start": 1.3, "stop": 1.6, "points": 5}  # noqa: RUF012
+
+
+class TestCommitteeDeviation(AnalysisChecks):
+    options = CommitteeDeviation()
+
+    def make_run(self, directory):
+        thermo = {"time_fs": np.arange(20) * 0.5, COMMITTEE_DEVIATION: np.linspace(0.01, 0.2, 20)}
+        atoms = molecule("H2O")
+        atoms.calc = SimpleNamespace(members=("one", "other"))
+        return MemoryRun(atoms, np.empty((0, 3, 3)), thermo=thermo)
+
+    def refused_runs(self):
+        return [MemoryRun(molecule("H2O"), np.empty((0, 3, 3)), thermo={"time_fs": np.arange(20) * 0.5})]
 
 
 class TestTransfer(OfAProtocol):
