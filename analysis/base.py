@@ -67,6 +67,16 @@ class Table(Record):
     rows: list[list[Cell]]
     caption: str = ""
 
+    @model_validator(mode="after")
+    def _is_rectangular(self) -> Table:
+        """Refuse rows that have no cell for a column, or one for none."""
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"table {self.key!r}: a row of {len(row)} cells, and {len(self.columns)} columns"
+                )
+        return self
+
 
 class Result(Record):
     """What an analysis found; base of all results.

@@ -98,14 +98,14 @@ class Failures:
             self.note(analysis, error)
 
     def note(self, analysis: str, error: BaseException) -> None:
-        """Keep an error, and its traceback where nobody has foreseen it or a plugin raised it."""
+        """Keep an error, and its traceback where nobody has foreseen it."""
         if analysis in self._by_name:
             return
         self.replace_earlier()
         self._by_name[analysis] = Failure.of(analysis, error)
         stored = _Stored(failures=self.all)
         write_whole(self._path, stored.model_dump_json(indent=1) + "\n")
-        if isinstance(error, PluginError) or not isinstance(error, AsecalcError):
+        if not isinstance(error, AsecalcError):
             with writing(self._log), self._log.open("a", encoding="utf-8") as log:
                 log.write(f"analysis {analysis}\n{''.join(traceback.format_exception(error))}\n")
             traceback.clear_frames(error.__traceback__)  # which may hold all frames of a trajectory

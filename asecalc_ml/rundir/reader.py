@@ -124,8 +124,13 @@ class RunReader:
         own = self.model_card
         return [] if own is None else [own]
 
-    @cached_property
+    @property
     def atoms(self) -> Atoms:
+        """The structure at the beginning, a copy of its own for each that asks."""
+        return self._start.copy()
+
+    @cached_property
+    def _start(self) -> Atoms:
         return self._structure(START)
 
     @cached_property
