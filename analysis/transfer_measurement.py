@@ -44,7 +44,7 @@ class PartRun(RunReader):
 
     def __init__(self, directory: Path, atoms: Atoms):
         super().__init__(directory)
-        self.atoms = atoms
+        self._start = atoms
 
 
 class Measured(NamedTuple):
