@@ -186,6 +186,7 @@ def test_rescaling_needs_something_to_scale(tmp_path):
     atoms.set_momenta(np.zeros((8, 3)))
     options = NVT(
         **ETHANE | {"structure": None, "equilibration_ps": 0},
+        thermostat="bussi",
         velocities="structure",
         steps=1,
     )
