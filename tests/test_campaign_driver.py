@@ -234,7 +234,7 @@ def test_the_table_of_a_large_campaign_shows_what_matters(folder):
 def test_a_process_that_cannot_begin_is_lost(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     executor = LocalExecutor(1)
-    job = Job(str(tmp_path / "run"), {}, str(tmp_path), str(tmp_path / "logs" / "run.log"))
+    job = Job(str(tmp_path / "run"), {}, str(tmp_path), str(tmp_path / "logs" / "run.log"), [])
     outcome = executor.start(job).result(timeout=60)
     assert (outcome.state, "ended with status 1" in outcome.text) == ("lost", True)
     executor.close()

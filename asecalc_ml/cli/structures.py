@@ -71,7 +71,7 @@ def _reader_model(path: str, further: Sequence[str]) -> tuple[type[Options], Map
 def _format_of(path: str) -> str:
     """The reader that takes files of this suffix; ASE reads all others."""
     readers = plugins.loaded("datasets")
-    found = [name for name, model in readers.items() if path.endswith(model.suffixes)]
+    found = [name for name, model in readers.items() if str(path).endswith(model.suffixes)]
     if len(found) > 1:
         raise ConfigError(f"{path}: {' and '.join(found)} read files of this suffix: name one with --format")
     return found[0] if found else "ase"

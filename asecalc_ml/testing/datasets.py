@@ -101,10 +101,10 @@ class DatasetChecks(OptionChecks):
     def _compare(self, name: str, atoms: Atoms, ratio: float) -> None:
         first = self.expected[0]
         if name == "length_unit":
-            np.testing.assert_allclose(atoms.positions, ratio * first.positions, **CLOSE)
+            np.testing.assert_allclose(atoms.positions / ratio, first.positions, **CLOSE)
         elif "energy" in first.calc.results:
-            expected = ratio * first.calc.results["energy"]
-            np.testing.assert_allclose(atoms.calc.results["energy"], expected, **CLOSE)
+            expected = first.calc.results["energy"]
+            np.testing.assert_allclose(atoms.calc.results["energy"] / ratio, expected, **CLOSE)
 
     # ----------------------------------------------------------------------------------------- bad input
 

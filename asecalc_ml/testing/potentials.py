@@ -16,6 +16,7 @@ from ase import Atoms
 from torch.utils._pytree import tree_leaves
 
 from asecalc_ml.analysis.relevance import explain
+from asecalc_ml.analysis.relevance.subject import embedding_modules
 from asecalc_ml.compiled import load_package, trace, write_package
 from asecalc_ml.config import Options
 from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces
@@ -381,7 +382,7 @@ class PotentialChecks(OptionChecks):
         assert calls[-1] is potential.readout
 
     def test_named_parts_take_and_return_what_hooks_see(self):
-        """Embeddings and attention return a tensor each; interactions deal in tensors.
+        """Tables of embeddings and attention return a tensor each; interactions deal in tensors.
 
         These may come as arguments or keyword arguments, alone or in tuples, lists and dicts. What lies in
         an object of another kind cannot be seen, and methods such as walks would silently be missing.
@@ -403,7 +404,7 @@ class PotentialChecks(OptionChecks):
                     f"{type(part).__name__} returns {type(value).__name__}"
                 )
 
-        for part in (*potential.embeddings, *potential.attentions):
+        for part in (*embedding_modules(potential), *potential.attentions):
             part.register_forward_hook(look_at_table)
         for part in potential.interactions:
             part.register_forward_hook(look_at_block, with_kwargs=True)
