@@ -34,7 +34,7 @@ def test_a_shipped_model_passes(name, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("module", "name"), ARCHITECTURES)
 def test_an_architecture_passes(module, name, dtype, tmp_path, monkeypatch):
-    """With random weights: without dynamics, which would leave the minimum, and laws that it does not claim."""
+    """With random weights, so without dynamics; laws that it does not claim to keep are left out."""
     from asecalc_ml.model_file import save_model
     from asecalc_ml.testing import untrained_card, untrained_model
 
