@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import AnalysisError
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-    from asecalc_ml.frames import Frames
-    from asecalc_ml.rundir import RunPlan, RunReader
+    from asecalc_ml.runs import RunPlan, RunReader
+    from asecalc_ml.runs.frames import Frames
 
 NOT_IN_FILE_NAMES = r"[^\w().-]"  # such as the * of a pattern
 CHECKSUM = "sha256"  # key of a result's JSON file
@@ -167,7 +167,7 @@ class Result(Record):
         list of Path
             The JSON file first.
         """
-        from asecalc_ml.files import write_whole
+        from asecalc_ml.files.writing import write_whole
 
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,10 @@ from pydantic import Field
 from asecalc_ml import errors, plugins
 from asecalc_ml.analysis.base import Record, Verdict
 from asecalc_ml.errors import AnalysisError, AsecalcError, PluginError
-from asecalc_ml.files import write_whole
-from asecalc_ml.full_disk import writing
-from asecalc_ml.reading import read_json
-from asecalc_ml.rundir import ANALYSIS_LOG, FAILURES, RESULTS
+from asecalc_ml.files.full_disk import writing
+from asecalc_ml.files.reading import read_json
+from asecalc_ml.files.writing import write_whole
+from asecalc_ml.runs import ANALYSIS_LOG, FAILURES, RESULTS
 
 LONGEST_MESSAGE = 500  # characters; the log has all of it
 

@@ -12,8 +12,8 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.frames import Frames, chunk_starts
-from asecalc_ml.rundir.production import Production, production_by_options
+from asecalc_ml.runs.frames import Frames, chunk_starts
+from asecalc_ml.runs.production import Production, production_by_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class MemoryRun:
     thermo : dict of arrays, shape (n_points,)
         Columns of thermo.csv, such as ``time_fs`` and ``total_eV``.
     options, model_card, member_cards, events
-        As a :class:`~asecalc_ml.rundir.RunReader` gives them; ``member_cards`` as the ``model_cards`` of a
+        As a :class:`~asecalc_ml.runs.RunReader` gives them; ``member_cards`` as the ``model_cards`` of a
         committee.
     cells : array, shape (n_frames, 3, 3), Å, optional
         Cell of each frame where it changes.
@@ -46,7 +46,7 @@ class MemoryRun:
     --------
     >>> from ase.build import molecule
     >>> water = molecule("H2O")
-    >>> from asecalc_ml.analysis.bond_lengths import BondLengths
+    >>> from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
     >>> round(BondLengths().run(MemoryRun.from_frames([water, water], 1.0))["O-H"].average.mean, 3)
     0.969
     """
@@ -125,8 +125,8 @@ class MemoryRun:
             yield Frames(start, n_frames, self.atoms.get_masses(), read)
 
     def universe(self) -> Universe:
-        """The frames for MDAnalysis, see :func:`asecalc_ml.universe.universe_of`."""
-        from asecalc_ml.universe import universe_of
+        """The frames for MDAnalysis, see :func:`asecalc_ml.runs.universe.universe_of`."""
+        from asecalc_ml.runs.universe import universe_of
 
         return universe_of(self)
 

@@ -7,12 +7,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.analysis.figures import BLUE, GREY, VERMILION, svg
-from asecalc_ml.analysis.numbers import number_text
+from asecalc_ml.analysis.number_text import number_text
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Panel, Result, Table, Verdict
-    from asecalc_ml.analysis.relevance.results import RelevanceResult
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.analysis.relevance.output.results import RelevanceResult
+    from asecalc_ml.runs import RunReader
 
 MOST_ROWS = 60
 MARKS = {"passed": "✓", "failed": "✗", "unclear": "?"}
@@ -78,15 +78,15 @@ def view(source: RunReader | RelevanceResult) -> View:
     Examples
     --------
     >>> from asecalc_ml.analysis import relevance
-    >>> from asecalc_ml.structures import load_structure
+    >>> from asecalc_ml.structure.loading import load_structure
     >>> found = relevance.explain("torchmdnet-ethanol", load_structure("ethanol"), method="contributions")
     >>> "<canvas" in view(found).page
     True
     """
-    from asecalc_ml.analysis.relevance.results import RelevanceResult
-    from asecalc_ml.analysis.relevance.scene import relevance_scene
-    from asecalc_ml.analysis.report_page import render_page
-    from asecalc_ml.analysis.run_scene import run_scene
+    from asecalc_ml.analysis.relevance.output.results import RelevanceResult
+    from asecalc_ml.analysis.relevance.output.scene import relevance_scene
+    from asecalc_ml.analysis.report.page import render_page
+    from asecalc_ml.analysis.report.run_scene import run_scene
 
     scene = relevance_scene(source) if isinstance(source, RelevanceResult) else run_scene(source)
     return View(render_page("view.html", title=scene.title, kind="", scenes=[scene]))

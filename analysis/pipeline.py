@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from asecalc_ml import plugins
 from asecalc_ml.analysis.base import CHECKSUM, Analysis, Measurement, Result
 from asecalc_ml.analysis.failures import Failures
-from asecalc_ml.config import parse_options
+from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AnalysisError, PluginError, RunError
-from asecalc_ml.reading import described
+from asecalc_ml.files.reading import described
 
 if TYPE_CHECKING:
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.runs import RunReader
 
 
 def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] | None = None) -> list[Result]:
@@ -55,7 +55,7 @@ def carry_out(
     directory: str | Path, analyses: Mapping[str, Mapping | None] | None = None
 ) -> tuple[list[Result], Failures]:
     """Do what :func:`run_analyses` does, and return the failures in place of raising them."""
-    from asecalc_ml.rundir import RESULTS, RunReader
+    from asecalc_ml.runs import RESULTS, RunReader
 
     run, folder = RunReader(directory), Path(directory) / RESULTS
     is_asked = analyses is not None
@@ -224,7 +224,7 @@ def not_installed(directory: str | Path) -> list[str]:
 
 
 def _files(directory: str | Path) -> list[Path]:
-    from asecalc_ml.rundir import RESULTS, RunReader
+    from asecalc_ml.runs import RESULTS, RunReader
 
     default = default_analyses(RunReader(directory))
     paths = sorted((Path(directory) / RESULTS).glob("*.json"))

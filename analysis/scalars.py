@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from asecalc_ml.histogram import Histogram
+from asecalc_ml.statistics.histogram import Histogram
 
 IDENTIFIERS = ("name", "label", "pattern", "element", "formula", "region", "wells", "well", "unit")
 LONGEST = 30  # a longer list is one of members, not of results

@@ -6,21 +6,16 @@
 
 from typing import TYPE_CHECKING
 
-from asecalc_ml import _checkout
+from asecalc_ml import _checkout, _moved
+from asecalc_ml._lazy import lazily
 
 if TYPE_CHECKING:
-    from asecalc_ml.calculator import MLCalculator
+    from asecalc_ml.calculators.ml_calculator import MLCalculator
 
 __version__ = "0.1.0"
 __all__ = ["MLCalculator", "__version__"]
 
 _checkout.install()
+_moved.install()
 
-
-def __getattr__(name: str):
-    """Import the calculator, and torch with it, only when somebody asks for it."""
-    if name == "MLCalculator":
-        from asecalc_ml.calculator import MLCalculator
-
-        return MLCalculator
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {"MLCalculator": "asecalc_ml.calculators.ml_calculator"})

@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from asecalc_ml.config import option_models
+from asecalc_ml.config.options import option_models
 from asecalc_ml.errors import AsecalcError, PluginError, lacks_room
-from asecalc_ml.reading import described
+from asecalc_ml.files.reading import described
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Contract:
 
 
 CONTRACTS = {
-    "architectures": Contract("asecalc_ml.config:Options", (("build",),)),
+    "architectures": Contract("asecalc_ml.config.options:Options", (("build",),)),
     "protocols": Contract("asecalc_ml.md_protocols.options:ProtocolOptions", (("stages",),), key="protocol"),
     "analyses": Contract("asecalc_ml.analysis.base:Analysis", (("result",), ("prepare", "run"))),
     "datasets": Contract(

@@ -13,9 +13,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from asecalc_ml._checkout import ROOT, is_checkout
+from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.contracts import located, mistake
 from asecalc_ml.errors import PluginError
-from asecalc_ml.nearest import nearest_name
 
 GROUPS = {
     "architectures": "architecture",

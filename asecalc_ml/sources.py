@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 from asecalc_ml import plugins
 from asecalc_ml.local_modules import is_installed, place_of
-from asecalc_ml.model_file import file_hash
+from asecalc_ml.store.model_file import file_hash
 from asecalc_ml.versions import installed_versions
 
 if TYPE_CHECKING:
-    from asecalc_ml.card import ModelCard
+    from asecalc_ml.store.card import ModelCard
 
 #: What the code of every model builds upon.
 CORE_SOURCES = (
-    "compiled.py", "cutoffs.py", "derivative.py", "model.py", "potential.py", "rounding.py", "segments.py",
+    "graph/cutoffs.py", "graph/segments.py", "model/compile/compiled_graph.py", "model/derivative.py",
+    "model/model.py", "model/potential.py", "model/rounding.py",
 )  # fmt: skip
 
 OURS = Path(__file__).parent
@@ -98,9 +99,8 @@ def _sources_of_model(architecture: str) -> str:
     if found is None:
         options = plugins.get("architectures", architecture)
         own_folder = Path(sys.modules[options.__module__].__file__).parent
-        for folder in (own_folder, own_folder.parent):  # beside whose folder lies what architectures share
-            if (folder / "__init__.py").is_file():
-                files |= set(folder.glob("*.py"))
+        for folder in (own_folder, own_folder.parent / "shared"):  # by several architectures
+            files |= set(folder.glob("*.py"))
     return f"{_digest((OURS.parent, path) for path in files)} {found}"
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.nearest import nearest_name
 
 ENERGY_UNITS = ("eV", "meV", "kcal/mol", "kJ/mol", "Hartree")
 LENGTH_UNITS = ("Angstrom", "Bohr", "nm")

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from asecalc_ml.analysis.angles import Angles
-from asecalc_ml.analysis.bond_lengths import BondLengths
-from asecalc_ml.analysis.conformers import Conformers
-from asecalc_ml.analysis.dihedrals import Dihedrals
+from asecalc_ml.analysis.distributions.angles import Angles
+from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
+from asecalc_ml.analysis.distributions.conformers import Conformers
+from asecalc_ml.analysis.distributions.dihedrals import Dihedrals
+from asecalc_ml.analysis.functions.vibrational import VibrationalDensity
 from asecalc_ml.analysis.pipeline import measure
-from asecalc_ml.analysis.vibrational import VibrationalDensity
-from asecalc_ml.rundir import START, TRAJECTORY_SUFFIXES, RunReader, RunWriter, trajectory_of
-from asecalc_ml.structures import load_structure
+from asecalc_ml.runs import START, TRAJECTORY_SUFFIXES, RunReader, RunWriter, trajectory_of
+from asecalc_ml.structure.loading import load_structure
 
 INTERVAL_FS = 1.0
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from asecalc_ml.analysis.compare import _distance, _measure, common_patterns
-from asecalc_ml.calculators import make_calculator
+from asecalc_ml.analysis.comparing.compare import _distance, _measure, common_patterns
+from asecalc_ml.calculators.factory import make_calculator
+from asecalc_ml.md_protocols.engine.resume import resume_run
 from asecalc_ml.md_protocols.nvt import NVT
-from asecalc_ml.md_protocols.resume import resume_run
-from asecalc_ml.rundir import RunReader
-from asecalc_ml.statistics import MIN_BLOCKS
-from asecalc_ml.structures import load_structure
+from asecalc_ml.runs import RunReader
+from asecalc_ml.statistics.time_series import MIN_BLOCKS
+from asecalc_ml.structure.loading import load_structure
 
 OUTCOMES = ("yes", "undecided", "not seen", "too short")
 TIMESTEP_FS = 1.0

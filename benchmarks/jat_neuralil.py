@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from asecalc_ml.derivative import forces
-from asecalc_ml.ghost import with_ghost
-from asecalc_ml.graph import AtomGraph
-from asecalc_ml.model import Model
+from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.model.derivative import forces
+from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.jat import JAT
 from asecalc_ml.potentials.neuralil import NeuralIL
-from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward
+from asecalc_ml.potentials.training.optimization.compiled_step import compiled_forward, eager_forward
 
 SYMBOLS = 15 * ["N", *"HHH", "C", *"HH", "C", *"HHH"] + 15 * ["N", *"OOO"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml import MLCalculator
-from asecalc_ml.card import Golden
+from asecalc_ml.store.card import Golden
 
 TURNS = 6
 COLUMNS = (

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from ase.build import bulk
 
-from asecalc_ml.neighbors import SkinNeighborList
+from asecalc_ml.graph.neighbors import SkinNeighborList
 
 CUTOFF_A = 5.0
 AMPLITUDE_A = np.sqrt(0.46 / (8 * np.pi**2))  # per direction

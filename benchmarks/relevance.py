@@ -9,12 +9,12 @@ import time
 import torch
 
 from asecalc_ml.analysis.relevance import METHODS, RelevanceOptions
+from asecalc_ml.analysis.relevance.lrp.propagation import graph_of, padded_inputs
 from asecalc_ml.analysis.relevance.offers import offered
-from asecalc_ml.analysis.relevance.propagation import graph_of, padded_inputs
 from asecalc_ml.analysis.relevance.source import Source
 from asecalc_ml.analysis.relevance.targets import parse_target
-from asecalc_ml.derivative import edge_derivative
-from asecalc_ml.structures import load_structure
+from asecalc_ml.model.derivative import edge_derivative
+from asecalc_ml.structure.loading import load_structure
 
 REPEATS = 3
 MOST_SECONDS = 3.0

@@ -18,10 +18,10 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 
 from asecalc_ml import MLCalculator
-from asecalc_ml.model_file import save_model
-from asecalc_ml.potential import Potential
+from asecalc_ml.model.potential import Potential
 from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
-from asecalc_ml.structures import load_structure
+from asecalc_ml.store.model_file import save_model
+from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import untrained_card, untrained_model
 
 TURNS = 9

@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator
 from ase.md.verlet import VelocityVerlet
 
 from asecalc_ml import MLCalculator
-from asecalc_ml.structures import load_structure
+from asecalc_ml.structure.loading import load_structure
 
 REPETITIONS = 5
 

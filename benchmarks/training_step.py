@@ -11,14 +11,14 @@ import time
 import numpy as np
 import torch
 
-from asecalc_ml.config import parse_options
-from asecalc_ml.derivative import forces
-from asecalc_ml.ghost import with_ghost
-from asecalc_ml.graph import AtomGraph, collate
-from asecalc_ml.model import Model
+from asecalc_ml.config.options import parse_options
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.model.derivative import forces
+from asecalc_ml.model.model import Model
 from asecalc_ml.plugins import get
-from asecalc_ml.potentials.training.compiled import compiled_forward, eager_forward
-from asecalc_ml.structures import load_structure
+from asecalc_ml.potentials.training.optimization.compiled_step import compiled_forward, eager_forward
+from asecalc_ml.structure.loading import load_structure
 
 
 def batch(structure: str, n_frames: int, model: Model):

@@ -10,9 +10,9 @@ from statistics import median
 from ase import Atoms
 from ase.build import molecule
 
-from asecalc_ml.ghost import with_ghost
-from asecalc_ml.graph import AtomGraph
-from asecalc_ml.structures import load_structure
+from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.structure.loading import load_structure
 
 SPACING_A = 3.107  # of molecules, at 1 g/cm³
 

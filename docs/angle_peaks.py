@@ -15,11 +15,11 @@ import numpy as np
 from ase import Atoms
 from scipy.stats import kurtosis
 
-from asecalc_ml.chains import all_chains, matching, types_of
 from asecalc_ml.potentials.datasets import RMD17
-from asecalc_ml.rundir import RunReader
-from asecalc_ml.selection import parse_selection
-from asecalc_ml.topology import bond_graph
+from asecalc_ml.runs import RunReader
+from asecalc_ml.structure.topology.bonds import bond_graph
+from asecalc_ml.structure.topology.chains import all_chains, matching, types_of
+from asecalc_ml.structure.topology.patterns import parse_selection
 
 WIDTH = 1.0  # degrees of a bin
 FEWEST = 0.05  # share of the frames that is worth a row

@@ -54,8 +54,8 @@ def torchmdnet(precision: int = 32, **arguments):
     """
     import torch
 
-    from asecalc_ml.model_file import read_model
-    from asecalc_ml.registry import Registry
+    from asecalc_ml.store.model_file import read_model
+    from asecalc_ml.store.registry import Registry
 
     ours, card = read_model(Registry().find(MODEL).path)
     options = card.hyperparameters
@@ -133,7 +133,7 @@ def write_crystals(folder: Path) -> None:
     """Copper and argon, and ethanol in a box as wide as torchmd-net wants it: twice the cutoff."""
     from ase.build import bulk
 
-    from asecalc_ml.structures import load_structure
+    from asecalc_ml.structure.loading import load_structure
 
     folder.mkdir(parents=True, exist_ok=True)
     bulk("Cu", cubic=True).write(folder / "copper.xyz")

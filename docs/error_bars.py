@@ -9,7 +9,7 @@ whose mean over n frames has the variance [τ - 2 φ (1 - φⁿ) / (n (1 - φ)²
 import numpy as np
 from scipy.signal import lfilter
 
-from asecalc_ml.statistics import block_average
+from asecalc_ml.statistics.time_series import block_average
 
 TAU = 20  # frames
 N_SERIES = 400

@@ -17,8 +17,8 @@ from ase.constraints import FixBondLengths
 from ase.io import write
 from ase.optimize import BFGS
 
-from asecalc_ml.calculators import make_calculator
-from asecalc_ml.structures import MOLECULES, check_structure, load_structure
+from asecalc_ml.calculators.factory import make_calculator
+from asecalc_ml.structure.loading import MOLECULES, check_structure, load_structure
 
 FMAX = 1e-4  # eV/Å
 RELAXED = f"relaxed with GFN2-xTB (tblite {importlib.metadata.version('tblite')}) to {FMAX} eV/Å"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asecalc_ml.calculators import make_calculator
+from asecalc_ml.calculators.factory import make_calculator
 from asecalc_ml.potentials.datasets import RMD17
 
 

@@ -18,11 +18,11 @@ from ase.optimize import BFGS
 from matscipy.elasticity import fit_elastic_constants
 
 from asecalc_ml import MLCalculator
-from asecalc_ml.model_file import read_model
 from asecalc_ml.potentials.datasets import Mlearn
 from asecalc_ml.potentials.training.evaluate import evaluate
-from asecalc_ml.registry import Registry
-from asecalc_ml.statistics import block_average, linear_drift
+from asecalc_ml.statistics.time_series import block_average, linear_drift
+from asecalc_ml.store.model_file import read_model
+from asecalc_ml.store.registry import Registry
 
 TEMPERATURE_K = 300.0
 TIMESTEP_FS = 2.0

@@ -8,10 +8,10 @@ from collections import defaultdict
 
 import numpy as np
 
-from asecalc_ml.config import load_options
+from asecalc_ml.config.options import load_options
 from asecalc_ml.potentials.training import TrainOptions
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
-from asecalc_ml.potentials.training.data import read_data
+from asecalc_ml.potentials.training.frames.training_data import read_data
 
 options = load_options(sys.argv[1], TrainOptions)
 if len(sys.argv) > 2:

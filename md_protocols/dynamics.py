@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from asecalc_ml.errors import ConfigError, PluginError, StructureError
-from asecalc_ml.md_protocols.options import ProtocolOptions
-from asecalc_ml.md_protocols.stopping import FlagOptions, StopOptions
-from asecalc_ml.quantities import (
+from asecalc_ml.config.quantities import (
     Duration_ps,
     Fmax_eV_A,
     Friction_per_ps,
@@ -19,16 +16,19 @@ from asecalc_ml.quantities import (
     Timestep_fs,
     check_has_steps,
 )
+from asecalc_ml.errors import ConfigError, PluginError, StructureError
+from asecalc_ml.md_protocols.options import ProtocolOptions
+from asecalc_ml.md_protocols.watch.stopping import FlagOptions, StopOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ase import Atoms
 
-    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.integrators.integrators import Ramp
     from asecalc_ml.md_protocols.stages.produce import Produce
     from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
-    from asecalc_ml.rundir import RunPlan
+    from asecalc_ml.runs import RunPlan
 
 
 class DynamicsOptions(ProtocolOptions):
@@ -134,7 +134,7 @@ class DynamicsOptions(ProtocolOptions):
 
     def _check_stop(self, atoms: Atoms) -> None:
         """Conditions that can be looked at with this calculator and ensemble."""
-        from asecalc_ml.md_protocols.suspicions import make_signs
+        from asecalc_ml.md_protocols.watch.suspicions import make_signs
 
         for options in (self.stop, self.flag):
             make_signs(options, atoms, atoms.calc)
@@ -182,13 +182,13 @@ class DynamicsOptions(ProtocolOptions):
     @property
     def first_temperature(self) -> Ramp:
         """Temperature of the equilibration."""
-        from asecalc_ml.md_protocols.integrators import Ramp
+        from asecalc_ml.md_protocols.integrators.integrators import Ramp
 
         return Ramp.constant(self.temperature_K)
 
     def equilibration_integrator(self) -> MakeIntegrator:
         """Langevin dynamics at constant volume."""
-        from asecalc_ml.md_protocols.integrators import Langevin
+        from asecalc_ml.md_protocols.integrators.integrators import Langevin
 
         friction = self.equilibration_friction_per_ps
         return partial(Langevin, ramp=self.first_temperature, friction_per_ps=friction)

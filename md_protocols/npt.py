@@ -13,7 +13,7 @@ from asecalc_ml.md_protocols.nvt import ThermostatOptions
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.integrators.integrators import Ramp
     from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
 
 
@@ -69,7 +69,7 @@ class NPT(ThermostatOptions):
         return self._langevin(self.first_temperature, self.equilibration_friction_per_ps)
 
     def _langevin(self, ramp: Ramp, friction_per_ps: float) -> MakeIntegrator:
-        from asecalc_ml.md_protocols.integrators import LangevinNPT
+        from asecalc_ml.md_protocols.integrators.integrators import LangevinNPT
 
         return partial(
             LangevinNPT,

@@ -26,7 +26,7 @@ class NVE(EnsembleOptions):
 
     def production(self, is_equilibrated: bool) -> Produce:
         """Velocity Verlet."""
-        from asecalc_ml.md_protocols.integrators import VelocityVerlet
+        from asecalc_ml.md_protocols.integrators.integrators import VelocityVerlet
         from asecalc_ml.md_protocols.stages.produce import ProduceAtConstantEnergy
 
         ramp = self.first_temperature

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from asecalc_ml.config.quantities import Friction_per_ps, Temperature_K, Timestep_fs
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.dynamics import EnsembleOptions
-from asecalc_ml.md_protocols.thermostat_choice import AUTO, FEW_ATOMS, OF_FEW_ATOMS, OF_MANY_ATOMS
-from asecalc_ml.quantities import Friction_per_ps, Temperature_K, Timestep_fs
+from asecalc_ml.md_protocols.integrators.thermostat_choice import AUTO, FEW_ATOMS, OF_FEW_ATOMS, OF_MANY_ATOMS
 
 if TYPE_CHECKING:
     from ase import Atoms
     from typing_extensions import Self
 
-    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.integrators.integrators import Ramp
     from asecalc_ml.md_protocols.stages.produce import Produce
     from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
 
@@ -38,7 +38,7 @@ class ThermostatOptions(EnsembleOptions):
     @property
     def ramp(self) -> Ramp:
         """Temperature of the production."""
-        from asecalc_ml.md_protocols.integrators import Ramp
+        from asecalc_ml.md_protocols.integrators.integrators import Ramp
 
         end = self.temperature_K if self.temperature_end_K is None else self.temperature_end_K
         return Ramp(self.temperature_K, end, self.steps)
@@ -84,7 +84,7 @@ class NVT(ThermostatOptions):
 
     def check_start(self, atoms: Atoms) -> None:
         """Velocities that can be scaled, and no constraints that the thermostat would break."""
-        from asecalc_ml.md_protocols.temperature import internal_kinetic_energy
+        from asecalc_ml.md_protocols.integrators.degrees_of_freedom import internal_kinetic_energy
 
         super().check_start(atoms)
         is_given = self.velocities == "structure" and self.equilibration_ps == 0
@@ -107,7 +107,7 @@ class NVT(ThermostatOptions):
         ConfigError
             If the thermostat has not been chosen yet.
         """
-        from asecalc_ml.md_protocols import integrators
+        from asecalc_ml.md_protocols.integrators import integrators
 
         if self.thermostat == AUTO:
             raise ConfigError(

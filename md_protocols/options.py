@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from asecalc_ml.config import NEEDED_IN_FILES, Options
+from asecalc_ml.config.options import NEEDED_IN_FILES, Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import PluginError
-from asecalc_ml.tracking import WandbOptions
+from asecalc_ml.terminal.tracking import WandbOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
     from typing_extensions import Self
 
-    from asecalc_ml.rundir import Production, RunPlan, RunReader
+    from asecalc_ml.runs import Production, RunPlan, RunReader
 
 
 class ProtocolOptions(Options):
@@ -94,7 +94,7 @@ class ProtocolOptions(Options):
         RunError
             If the run cannot go on; the last good state is kept.
         """
-        from asecalc_ml.md_protocols.launch import start_run
+        from asecalc_ml.md_protocols.engine.launch import start_run
 
         return start_run(self, atoms, directory, overwrite, quiet)
 
@@ -124,7 +124,7 @@ class ProtocolOptions(Options):
         RunError
             If the directory cannot be used.
         """
-        from asecalc_ml.md_protocols.launch import check_run
+        from asecalc_ml.md_protocols.engine.launch import check_run
 
         return check_run(self, atoms, directory, overwrite)
 
@@ -134,7 +134,7 @@ class ProtocolOptions(Options):
         What the production conserves, and which temperature and pressure it is asked for, follow from the
         stages, see :meth:`asecalc_ml.md_protocols.stages.stage.Stage.segment`.
         """
-        from asecalc_ml.rundir import RunPlan
+        from asecalc_ml.runs import RunPlan
 
         stages = self.checked_stages()
         written = [stage.writes for stage in stages]
@@ -215,7 +215,7 @@ class ProtocolOptions(Options):
 
 def _production(stages: list) -> Production:
     """Put together what the stages state about the production."""
-    from asecalc_ml.rundir import Production, Segment
+    from asecalc_ml.runs import Production, Segment
 
     n_steps, segments = 0, []
     for stage in stages:
@@ -223,7 +223,7 @@ def _production(stages: list) -> Production:
         with plugin_code(what):
             segment = stage.segment(n_steps)
         if not isinstance(segment, Segment | None):
-            raise returned(what, segment, "a Segment (asecalc_ml.rundir), or None")
+            raise returned(what, segment, "a Segment (asecalc_ml.runs), or None")
         segments += [] if segment is None else [segment]
         n_steps += stage.produced_steps
     return Production(segments=tuple(segments))

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from asecalc_ml.config.quantities import Fmax_eV_A
 from asecalc_ml.md_protocols.options import ProtocolOptions
-from asecalc_ml.quantities import Fmax_eV_A
 
 
 class RelaxOptions(ProtocolOptions):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml import plugins
-from asecalc_ml.config import parse_options
+from asecalc_ml.config.options import parse_options
+from asecalc_ml.config.quantities import Timestep_fs
 from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions, columns_of
-from asecalc_ml.quantities import Timestep_fs
 
 if TYPE_CHECKING:
     from ase import Atoms

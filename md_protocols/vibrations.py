@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from asecalc_ml.config.quantities import Fmax_eV_A
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.relax import RelaxOptions
-from asecalc_ml.quantities import Fmax_eV_A
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -1,8 +1,8 @@
 """Fixtures that several tests share."""
 
-import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -13,10 +13,10 @@ import pytest
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")
 
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # modules that tests share
+
 # Before torch and tblite are loaded: sums over several threads differ from call to call in the last bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_xdist_auto_num_workers(config) -> int | None:
@@ -46,20 +46,21 @@ def own_home(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def shared_data() -> Path:
     """Folder of real reference data, beside the checkout where there is one."""
-    if not SHARED.is_dir():
-        pytest.skip(f"no reference data at {SHARED}")
-    return SHARED
+    from places import SHARED
+
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"no reference data at {SHARED / 'data'}")
+    return SHARED / "data"
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """A headless Chromium, see browser.py in this folder."""
-    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if module.chromium() is None:
+    """A headless Chromium, see helpers/browser.py."""
+    from browser import Browser, chromium
+
+    if chromium() is None:
         pytest.skip("no Chromium on PATH")
-    tab = module.Browser(tmp_path_factory.mktemp("browser"))
+    tab = Browser(tmp_path_factory.mktemp("browser"))
     yield tab
     tab.close()
 
@@ -69,9 +70,9 @@ def tiny_model_file(tmp_path_factory) -> Path:
     """A model file: a small equivariant transformer with random weights, for H, C and O."""
     import torch
 
-    from asecalc_ml.model_file import save_model
     from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
-    from asecalc_ml.structures import load_structure
+    from asecalc_ml.store.model_file import save_model
+    from asecalc_ml.structure.loading import load_structure
     from asecalc_ml.testing import untrained_card, untrained_model
 
     options = EquivariantTransformer(hidden_channels=16, n_layers=1, n_rbf=8, n_heads=2, max_atomic_number=20)

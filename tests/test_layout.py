@@ -155,13 +155,16 @@ def test_rooms_do_not_import_each_other(file):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("asecalc_ml.analysis.angles", "import asecalc_ml.potentials"),
-        ("asecalc_ml.analysis.angles", "from asecalc_ml import md_protocols"),
-        ("asecalc_ml.analysis.angles", "def late():\n    from asecalc_ml.potentials.training import train"),
-        ("asecalc_ml.analysis.angles", "from ..potentials import training"),
-        ("asecalc_ml.analysis.angles", "from potentials import training"),
-        ("asecalc_ml.analysis.angles", "from asecalc_ml.cli.errors import friendly"),
-        ("asecalc_ml.registry", "from asecalc_ml.potentials import training"),
+        ("asecalc_ml.analysis.distributions.angles", "import asecalc_ml.potentials"),
+        ("asecalc_ml.analysis.distributions.angles", "from asecalc_ml import md_protocols"),
+        (
+            "asecalc_ml.analysis.distributions.angles",
+            "def late():\n    from asecalc_ml.potentials.training import train",
+        ),
+        ("asecalc_ml.analysis.distributions.angles", "from ...potentials import training"),
+        ("asecalc_ml.analysis.distributions.angles", "from potentials import training"),
+        ("asecalc_ml.analysis.distributions.angles", "from asecalc_ml.cli.errors import friendly"),
+        ("asecalc_ml.store.registry", "from asecalc_ml.potentials import training"),
     ],
 )
 def test_the_rule_fires(module, source):
@@ -171,7 +174,10 @@ def test_the_rule_fires(module, source):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("asecalc_ml.analysis.angles", "from asecalc_ml.analysis.result import Result\nfrom . import report"),
+        (
+            "asecalc_ml.analysis.distributions.angles",
+            "from asecalc_ml.analysis.result import Result\nfrom . import report",
+        ),
         (
             "asecalc_ml.potentials.schnet",
             "from asecalc_ml import plugins\nfrom asecalc_ml.errors import ModelError",
@@ -235,7 +241,7 @@ def trees(tmp_path):
     """The package as a checkout and as a wheel, with little in it."""
     for package in (tmp_path / "checkout" / "asecalc_ml", tmp_path / "wheel" / "asecalc_ml"):
         package.mkdir(parents=True)
-        for name in ("__init__.py", "_checkout.py"):
+        for name in ("__init__.py", "_checkout.py", "_lazy.py", "_moved.py"):
             shutil.copy(PACKAGE / name, package)
     (tmp_path / "checkout" / "setup.cfg").touch()
     for room in ROOMS:

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from asecalc_ml.cli import md, ml
-from asecalc_ml.rundir import RunReader
+from asecalc_ml.runs import RunReader
 
 pytest.importorskip("tblite", reason="data are labelled with GFN2-xTB: pip install 'asecalc-ml[reference]'")
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml.analysis.maps.options import MapOptions
 from asecalc_ml.analysis.maps.results import RepresentationMap
-from asecalc_ml.config import parse_options
+from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.model import Model
+    from asecalc_ml.model.model import Model
 
 FEWEST_POINTS = 3  # two lie on a line whatever they are
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from asecalc_ml.analysis.base import Panel
 from asecalc_ml.analysis.figures import GREY, PALETTE
-from asecalc_ml.analysis.numbers import percent
+from asecalc_ml.analysis.number_text import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
 
 Representation = Literal["features", "soap", "coulomb-matrix", "morgan"]
 ProjectionMethod = Literal["pca", "umap"]

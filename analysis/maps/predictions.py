@@ -10,8 +10,8 @@ from ase import Atoms
 
 from asecalc_ml.analysis.relevance.source import Source, batches
 from asecalc_ml.analysis.relevance.subject import Subject
-from asecalc_ml.derivative import forces
-from asecalc_ml.progress import progress
+from asecalc_ml.model.derivative import forces
+from asecalc_ml.terminal.progress import progress
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from ase import Atoms
 
 from asecalc_ml.analysis.maps.predictions import Prediction
 from asecalc_ml.analysis.maps.results import Quantity
-from asecalc_ml.card import ModelCard
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.store.card import ModelCard
 
 
 @dataclass(frozen=True)

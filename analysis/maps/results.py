@@ -64,7 +64,7 @@ class RepresentationMap(Result):
     Examples
     --------
     >>> from asecalc_ml.analysis import maps
-    >>> from asecalc_ml.structures import load_structure
+    >>> from asecalc_ml.structure.loading import load_structure
     >>> ethanol = load_structure("ethanol")
     >>> found = maps.draw_map("torchmdnet-ethanol", [ethanol], level="atoms", metrics=[])
     >>> len(found.projections[0].points)
@@ -145,7 +145,7 @@ class RepresentationMap(Result):
     def write(self, directory: str | Path) -> list[Path]:
         """As for every result: JSON and CSV; and each figure as PNG beside them."""
         from asecalc_ml.analysis.figures import png
-        from asecalc_ml.files import write_whole
+        from asecalc_ml.files.writing import write_whole
 
         paths = super().write(directory)
         for panel in self.panels():

@@ -4,8 +4,8 @@
 """
 
 from asecalc_ml.analysis.relevance.explain import explain
+from asecalc_ml.analysis.relevance.methods.registry import METHODS
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.analysis.relevance.registry import METHODS
-from asecalc_ml.analysis.relevance.results import RelevanceResult
+from asecalc_ml.analysis.relevance.output.results import RelevanceResult
 
 __all__ = ["METHODS", "RelevanceOptions", "RelevanceResult", "explain"]

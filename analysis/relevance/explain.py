@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asecalc_ml.analysis.relevance.methods.registry import METHODS
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.analysis.relevance.registry import METHODS
-from asecalc_ml.analysis.relevance.results import MethodRelevance, RelevanceResult
-from asecalc_ml.config import parse_options
+from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult
+from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.analysis.relevance.results import FrameRelevance, Structure
+    from asecalc_ml.analysis.relevance.output.results import FrameRelevance, Structure
     from asecalc_ml.analysis.relevance.subject import Subject
     from asecalc_ml.analysis.relevance.targets import Target
-    from asecalc_ml.model import Model
+    from asecalc_ml.model.model import Model
 
 
 def explain(
@@ -61,7 +61,7 @@ def explain(
 
     Examples
     --------
-    >>> from asecalc_ml.structures import load_structure
+    >>> from asecalc_ml.structure.loading import load_structure
     >>> found = explain("torchmdnet-ethanol", load_structure("ethanol"), method="saliency")
     >>> found.atoms("saliency").shape
     (1, 9)
@@ -89,8 +89,8 @@ class Explanation:
 
     def run(self, frames: list[Atoms], quiet: bool) -> RelevanceResult:
         """Explain all structures, and compare methods with occlusion."""
-        from asecalc_ml.analysis.relevance.comparison import correlations
         from asecalc_ml.analysis.relevance.offers import chosen
+        from asecalc_ml.analysis.relevance.output.comparison import correlations
         from asecalc_ml.analysis.relevance.targets import parse_target
 
         target = parse_target(self.options.target)
@@ -121,7 +121,7 @@ class Explanation:
     ) -> tuple[list[Structure], dict[str, list[FrameRelevance]]]:
         from asecalc_ml.analysis.relevance.frames import describe
         from asecalc_ml.analysis.relevance.source import batches
-        from asecalc_ml.progress import progress
+        from asecalc_ml.terminal.progress import progress
 
         structures, maps = [], {name: [] for name in methods}
         with progress(

@@ -10,10 +10,10 @@ import numpy as np
 from ase import Atoms
 from torch import Tensor
 
-from asecalc_ml.analysis.relevance.found import Found
-from asecalc_ml.analysis.relevance.results import FrameRelevance, Structure, Walk
+from asecalc_ml.analysis.relevance.methods.method_output import Found
+from asecalc_ml.analysis.relevance.output.results import FrameRelevance, Structure, Walk
 from asecalc_ml.analysis.relevance.subject import Subject
-from asecalc_ml.topology import find_bonds_and_shifts
+from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 
 Pair = tuple[int, int, int, int, int]
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from asecalc_ml.analysis.relevance.registry import ALL, METHODS, PARTS
+from asecalc_ml.analysis.relevance.methods.registry import ALL, METHODS, PARTS
 from asecalc_ml.analysis.relevance.subject import Subject
 from asecalc_ml.analysis.relevance.targets import Target
 from asecalc_ml.errors import AnalysisError
 
 
 def parts(subject: Subject) -> set[str]:
-    """What the model has of :data:`~asecalc_ml.analysis.relevance.registry.PARTS`."""
+    """What the model has of :data:`~asecalc_ml.analysis.relevance.methods.registry.PARTS`."""
     potential = subject.model.potential
     found = {
         "embeddings": len(potential.embeddings) > 0,
@@ -29,8 +29,8 @@ def passes_messages(subject: Subject) -> bool:
     """Whether an interaction block takes features that atoms have from their embeddings."""
     from torch.utils._pytree import tree_leaves
 
-    from asecalc_ml.analysis.relevance.hidden import run_with_embeddings
-    from asecalc_ml.analysis.relevance.propagation import is_state
+    from asecalc_ml.analysis.relevance.lrp.propagation import is_state
+    from asecalc_ml.analysis.relevance.methods.hidden import run_with_embeddings
 
     found = []
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from asecalc_ml.analysis.relevance.registry import ALL, METHODS, check_methods
+from asecalc_ml.analysis.relevance.methods.registry import ALL, METHODS, check_methods
 from asecalc_ml.analysis.relevance.targets import HELP, parse_target
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
 
 
 class RelevanceOptions(Options):

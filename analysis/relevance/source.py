@@ -11,14 +11,14 @@ import torch
 from ase import Atoms
 
 from asecalc_ml.analysis.relevance.subject import Subject
-from asecalc_ml.calculator import check_trained
-from asecalc_ml.card import ModelCard
+from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.golden import check_golden
-from asecalc_ml.graph import AtomGraph
-from asecalc_ml.model import Model
-from asecalc_ml.stored_model import StoredModel
-from asecalc_ml.structures import check_structure
+from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.model.model import Model
+from asecalc_ml.store.card import ModelCard
+from asecalc_ml.store.golden import check_golden
+from asecalc_ml.store.stored_model import StoredModel
+from asecalc_ml.structure.loading import check_structure
 
 #: Pairs that are kept beyond the cutoff, which finite differences may bring inside.
 MARGIN_A = 0.01

@@ -9,12 +9,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.ghost import with_ghost
-from asecalc_ml.graph import AtomGraph, collate
-from asecalc_ml.model import Model, ModelOutput
-from asecalc_ml.potential import PotentialInput
-from asecalc_ml.segments import segment_sum
-from asecalc_ml.triplets import find_reverse
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.graph.segments import segment_sum
+from asecalc_ml.graph.triplets import find_reverse
+from asecalc_ml.model.model import Model, ModelOutput
+from asecalc_ml.model.potential import PotentialInput
 
 
 @dataclass(frozen=True)

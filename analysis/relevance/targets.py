@@ -157,7 +157,7 @@ class Force(Target):
         return Force(self.atom, self.towards, motion)
 
     def _net(self, subject: Subject) -> Tensor:
-        from asecalc_ml.derivative import forces
+        from asecalc_ml.model.derivative import forces
 
         run = subject.run()
         gradient = run.gradient(run.energies)
@@ -178,7 +178,7 @@ class Force(Target):
         return torch.stack([graph.positions.new_tensor(vector) for vector in near])
 
     def value(self, run: Run) -> Tensor:
-        from asecalc_ml.segments import segment_sum
+        from asecalc_ml.graph.segments import segment_sum
 
         along = -(run.gradient(run.energies, create_graph=True) * self._edges(run)).sum(dim=1)
         inputs = run.subject.inputs

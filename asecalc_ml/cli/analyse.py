@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Result
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.runs import RunReader
 
 
 def analyse(directory: Path) -> Path:
@@ -25,8 +25,8 @@ def analyse(directory: Path) -> Path:
     """
     from asecalc_ml.analysis.failures import Failures
     from asecalc_ml.analysis.pipeline import carry_out
-    from asecalc_ml.analysis.report import write_report
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.analysis.report.report import write_report
+    from asecalc_ml.runs import RunReader
 
     run = RunReader(directory)
     results, _ = carry_out(directory, run.options.get("analyses"))
@@ -48,9 +48,9 @@ def final_numbers(results: list[Result]) -> dict[str, float | None]:
 
 
 def _log(run: RunReader, results: list[Result]) -> None:
-    from asecalc_ml.config import parse_options
-    from asecalc_ml.rundir import PROTOCOL
-    from asecalc_ml.tracking import WandbOptions, tracking
+    from asecalc_ml.config.options import parse_options
+    from asecalc_ml.runs import PROTOCOL
+    from asecalc_ml.terminal.tracking import WandbOptions, tracking
 
     options = parse_options(run.options["wandb"], WandbOptions, f"{run.directory / PROTOCOL}: wandb")
     with tracking(options, run.directory, run.provenance["started"], run.options) as tracker:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand
 
+from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.nearest import nearest_name
 
 if TYPE_CHECKING:
     from click import Parameter  # typer brings a copy of its own

@@ -12,12 +12,12 @@ import typer
 
 from asecalc_ml import __version__
 from asecalc_ml.cli.app import given_twice
-from asecalc_ml.config import parse_value, read_yaml
+from asecalc_ml.config.nested_options import put_all
+from asecalc_ml.config.options import parse_value, read_yaml
+from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.files import obstacle
+from asecalc_ml.files.writing import obstacle
 from asecalc_ml.local_modules import search_also
-from asecalc_ml.nearest import nearest_name
-from asecalc_ml.nested_options import put_all
 
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212-"  # hyphens, dashes and a minus sign
 OPEN = {"allow_extra_args": True}  # context settings of such a command
@@ -68,7 +68,7 @@ def read_options(file: str | Path, arguments: list[str]) -> dict:
     Raises
     ------
     ConfigError
-        As :func:`asecalc_ml.config.read_yaml` and :func:`override`.
+        As :func:`asecalc_ml.config.options.read_yaml` and :func:`override`.
     """
     data = read_yaml(file)
     search_also(Path(file).parent)
@@ -78,8 +78,9 @@ def read_options(file: str | Path, arguments: list[str]) -> dict:
 def override(data: dict, arguments: list[str]) -> dict:
     """Set keys of a mapping from `--key value` or `--key=value`; dashes in a key stand for underscores.
 
-    A dot leads to an option of an option, as in a campaign's grid: see :func:`asecalc_ml.nested_options.put`.
-    A name that has options keeps its dashes, as in ``--analyses.energy-drift.limit_meV_atom_ps 1``.
+    A dot leads to an option of an option, as in a campaign's grid: see
+    :func:`asecalc_ml.config.nested_options.put`. A name that has options keeps its dashes, as in
+    ``--analyses.energy-drift.limit_meV_atom_ps 1``.
 
     Raises
     ------

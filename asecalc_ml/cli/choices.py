@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asecalc_ml import config, plugins
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
 from asecalc_ml.errors import ConfigError, PluginError
 
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from asecalc_ml.errors import AsecalcError, RunPausedError, lacks_room
-from asecalc_ml.full_disk import file_of, reason
+from asecalc_ml.files.full_disk import file_of, reason
 
 USER_ERROR = 2
 INTERRUPTED = 130

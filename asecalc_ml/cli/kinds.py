@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from asecalc_ml.config import locate
+from asecalc_ml.config.options import locate
 from asecalc_ml.errors import ConfigError
 
 

@@ -13,11 +13,11 @@ from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, Version, given_options, read_options
-from asecalc_ml.cli.campaign import campaign, validate_campaign
-from asecalc_ml.cli.compare import Output, compare
+from asecalc_ml.cli.campaign.command import campaign, validate_campaign
+from asecalc_ml.cli.commands.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
 from asecalc_ml.errors import AnalysisError, AsecalcError
 
 app = App(
@@ -28,7 +28,7 @@ app = App(
 )
 
 #: Option models of files that are no protocol, each loaded where it is asked for.
-FILES = {"campaign": "asecalc_ml.md_protocols.campaign:Campaign"}
+FILES = {"campaign": "asecalc_ml.md_protocols.campaign.options:Campaign"}
 
 File = Annotated[Path, typer.Argument(help="YAML file with `protocol: NAME` and that protocol's options.")]
 Directory = Annotated[Path, typer.Argument(help="Run directory.")]
@@ -90,7 +90,7 @@ def resume(
     changes = given_options(context.args)
     set_threads(changes.get("threads", _stored(directory).get("threads")))
     show_messages(quiet)
-    from asecalc_ml.md_protocols.resume import resume_run
+    from asecalc_ml.md_protocols.engine.resume import resume_run
 
     resume_run(directory, allow_different, quiet, changes=changes)
     _analyse(directory, quiet)
@@ -114,7 +114,7 @@ def validate(
         typer.echo(validate_campaign(data, file))
         return
     options = _check(data, str(file))
-    from asecalc_ml.md_protocols import thermostat_choice
+    from asecalc_ml.md_protocols.integrators import thermostat_choice
 
     set_threads(getattr(options, "threads", None))
     show_messages(quiet=False)
@@ -181,7 +181,7 @@ def _directory(options: Options, file: Path) -> Path:
 
 def _stored(directory: Path) -> Mapping:
     """Options that a run directory was made with."""
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.runs import RunReader
 
     return RunReader(directory).options
 

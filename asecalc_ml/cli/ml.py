@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from asecalc_ml import config
-from asecalc_ml.cli import check, choices, draw_map, explain, import_models, kinds, models, summary, templates
+from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
-from asecalc_ml.cli.compile import compile_model
+from asecalc_ml.cli.commands import check, draw_map, explain, import_models, models
+from asecalc_ml.cli.commands.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.cli.structures import reader
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
 from asecalc_ml.errors import ConfigError
 
 app = App(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -31,7 +32,7 @@ app.command("map", context_settings=OPEN)(draw_map.draw_map)
 #: Option models of the YAML files, each loaded where it is asked for.
 FILES = {
     "train": "asecalc_ml.potentials.training.options:TrainOptions",
-    "generate": "asecalc_ml.potentials.datasets.generate:GenerateOptions",
+    "generate": "asecalc_ml.potentials.datasets.making.generate:GenerateOptions",
 }
 
 Name = Annotated[
@@ -228,7 +229,7 @@ def label(
     """Compute energies and forces of structures, and write them for a training."""
     set_threads(1)
     show_messages(quiet)
-    from asecalc_ml.potentials.datasets.label import label_file
+    from asecalc_ml.potentials.datasets.making.label import label_file
 
     target = output or file.with_name(f"{file.stem}-labelled.extxyz")
     n_labelled = label_file(file, config.parse_value(reference), target, overwrite, quiet, strict)
@@ -242,7 +243,7 @@ def fetch(
     quiet: Quiet = False,
 ) -> None:
     """Download a published data set and check its hash."""
-    from asecalc_ml.potentials.datasets.fetch import fetch as download
+    from asecalc_ml.potentials.datasets.making.fetch import fetch as download
 
     for path in download(name, directory, quiet=quiet):
         typer.echo(f"Wrote {path}")

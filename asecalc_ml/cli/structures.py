@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from asecalc_ml import config, plugins
 from asecalc_ml.cli.arguments import override, split_off
 from asecalc_ml.errors import ConfigError, StructureError
-from asecalc_ml.structure.frames import selected_numbers
+from asecalc_ml.structure.files.lazy_frames import selected_numbers
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.config import Options
+    from asecalc_ml.config.options import Options
 
 
 def reader(path: str, further: Sequence[str] = ()) -> Options:
@@ -46,7 +46,7 @@ def read_structures(spec: str, further: Sequence[str] = ()) -> list[Atoms]:
     further : sequence of str
         Options of the reader as `--key value`, where ``spec`` is a file or a pattern.
     """
-    from asecalc_ml.structures import load_structure
+    from asecalc_ml.structure.loading import load_structure
 
     path = Path(spec)
     if path.is_dir():
@@ -56,7 +56,7 @@ def read_structures(spec: str, further: Sequence[str] = ()) -> list[Atoms]:
 
 def _is_data(spec: str) -> bool:
     """Return True if a file or a pattern of files is named, not a structure."""
-    from asecalc_ml.structures import shipped_names
+    from asecalc_ml.structure.loading import shipped_names
 
     return (Path(spec).is_file() and spec not in shipped_names()) or glob.has_magic(spec)
 
@@ -80,7 +80,7 @@ def _format_of(path: str) -> str:
 def _of_run(directory: Path) -> list[Atoms]:
     """Frames with what the structure at the start says of charge and spin; those that can be read."""
     from asecalc_ml.analysis.pipeline import lost_frames_text
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.runs import RunReader
 
     run = RunReader(directory)
     if run.n_frames == 0:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from asecalc_ml.md_protocols.options import ProtocolOptions
-    from asecalc_ml.potentials.datasets.generate import GenerateOptions
+    from asecalc_ml.potentials.datasets.making.generate import GenerateOptions
     from asecalc_ml.potentials.training.options import TrainOptions
     from asecalc_ml.potentials.training.run import Start
-    from asecalc_ml.rundir import RunPlan
+    from asecalc_ml.runs import RunPlan
 
 Lines = Iterator[tuple[str, str]]  # name and text; those without a text are left out
 
@@ -102,7 +102,7 @@ def _analyses(options: ProtocolOptions, atoms: Atoms) -> list[str]:
 
 
 def _structure(atoms: Atoms) -> str:
-    from asecalc_ml.structures import charge_and_spin
+    from asecalc_ml.structure.loading import charge_and_spin
 
     charge, spin = charge_and_spin(atoms)
     periodic = "".join(axis for axis, is_periodic in zip("abc", atoms.pbc, strict=True) if is_periodic)
@@ -117,7 +117,7 @@ def _structure(atoms: Atoms) -> str:
 
 
 def _calculator(atoms: Atoms) -> str:
-    from asecalc_ml.calculators import describe_calculator
+    from asecalc_ml.calculators.factory import describe_calculator
 
     name, forces = describe_calculator(atoms.calc)["name"], atoms.get_forces()
     largest = (forces**2).sum(axis=1).max() ** 0.5

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asecalc_ml import config, plugins
+from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.nearest import nearest_name
 
 if TYPE_CHECKING:
-    from asecalc_ml.config import Options
+    from asecalc_ml.config.options import Options
 
 #: Lines above a plugin's options in the file that names it; protocols are files of their own.
 PLACES: dict[str, tuple[str, ...]] = {

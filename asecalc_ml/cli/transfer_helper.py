@@ -20,7 +20,7 @@ def main() -> None:
     set_threads(threads)
     show_messages(quiet=True)
     end_with_the_parent()
-    from asecalc_ml.md_protocols.transfer_help import help_with
+    from asecalc_ml.md_protocols.transfer.helpers import help_with
 
     try:
         with suppress(RunPausedError):

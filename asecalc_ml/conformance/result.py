@@ -95,7 +95,7 @@ class Report:
     Parameters
     ----------
     calculator : dict
-        See :func:`asecalc_ml.calculators.describe_calculator`.
+        See :func:`asecalc_ml.calculators.factory.describe_calculator`.
     structure : str
         Chemical formula of the structure that was asked about.
     dtype : {"float32", "float64"}

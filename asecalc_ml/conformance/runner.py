@@ -10,15 +10,15 @@ from functools import partial
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from asecalc_ml.calculators import CalculatorSpec, describe_calculator, make_calculator
-from asecalc_ml.conformance.checks import CHECKS
-from asecalc_ml.conformance.process import ProcessState
+from asecalc_ml.calculators.factory import CalculatorSpec, describe_calculator, make_calculator
+from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.conformance.all_checks import CHECKS
+from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report, Verdict
 from asecalc_ml.conformance.structures import Structures, default_structures, make_structures
 from asecalc_ml.conformance.subject import Effort, Subject, ask
 from asecalc_ml.errors import ConfigError, StructureError
-from asecalc_ml.nearest import nearest_name
-from asecalc_ml.progress import make_progress
+from asecalc_ml.terminal.progress import make_progress
 
 
 def check_calculator(
@@ -34,8 +34,8 @@ def check_calculator(
     Parameters
     ----------
     calculator : str, mapping or calculator
-        As :func:`asecalc_ml.calculators.make_calculator` takes it. Where it is named, new ones are made for
-        checks in which memory matters; an object is reset.
+        As :func:`asecalc_ml.calculators.factory.make_calculator` takes it. Where it is named, new ones are
+        made for checks in which memory matters; an object is reset.
     atoms : Atoms, optional
         What to ask about, a molecule or a periodic structure. By default what the model's card holds, else
         ethanol or a crystal, whichever the calculator takes.
@@ -125,7 +125,7 @@ def _report(subject: Subject, results: tuple[CheckResult, ...]) -> Report:
 def _default(calculator: BaseCalculator) -> Atoms:
     golden = getattr(getattr(calculator, "card", None), "golden", None)
     if golden is not None:
-        from asecalc_ml.golden import golden_atoms
+        from asecalc_ml.store.golden import golden_atoms
 
         return golden_atoms(golden)
     for atoms in default_structures():

@@ -57,7 +57,7 @@ def make_structures(given: Atoms) -> Structures:
 
 def default_structures() -> Iterator[Atoms]:
     """What to try, in this order, for a calculator that does not say what it takes."""
-    from asecalc_ml.structures import load_structure
+    from asecalc_ml.structure.loading import load_structure
 
     yield load_structure("ethanol")
     yield crystal("Cu", cubic=True)

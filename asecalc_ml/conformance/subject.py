@@ -13,8 +13,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.conformance.bounds import BOUNDS, NOISE_FACTOR, Bounds
+from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.noise import rounding
-from asecalc_ml.conformance.process import ProcessState
 from asecalc_ml.conformance.result import NotApplicableError
 from asecalc_ml.conformance.structures import Structures
 

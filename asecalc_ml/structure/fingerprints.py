@@ -145,7 +145,7 @@ def _pairs(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         i, j = np.nonzero(~np.eye(len(atoms), dtype=bool))
         vectors = atoms.positions[j] - atoms.positions[i]
     else:
-        from asecalc_ml.neighbors import find_pairs
+        from asecalc_ml.graph.neighbors import find_pairs
 
         pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, CUTOFF_A)
         i, j = pairs.edge_index

@@ -7,7 +7,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms, FixBondLengths
 from ase.data import atomic_numbers
 
-from asecalc_ml.topology import bond_graph
+from asecalc_ml.structure.topology.bonds import bond_graph
 
 FORCE_CONSTANT = 1.734 * units.Hartree * units.Bohr  # eV Å, of a bond one Å longer than its offset
 OFFSETS_A = np.array([[-0.244, 0.352, 0.660], [0.352, 1.085, 1.522], [0.660, 1.522, 2.068]]) * units.Bohr

@@ -5,8 +5,9 @@ classes to inherit in the tests of a plugin; they need pytest (``pip install 'as
 :func:`check_calculator` needs no test tool. Each is imported when it is asked for.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from asecalc_ml._lazy import lazily
 
 if TYPE_CHECKING:
     from asecalc_ml.conformance import check_calculator
@@ -27,20 +28,16 @@ __all__ = [
     "untrained_model",
 ]
 
-_MODULES = {
-    "AnalysisChecks": "asecalc_ml.testing.analyses",
-    "DatasetChecks": "asecalc_ml.testing.datasets",
-    "PotentialChecks": "asecalc_ml.testing.potentials",
-    "ProtocolChecks": "asecalc_ml.testing.protocols",
-    "check_calculator": "asecalc_ml.conformance",
-    "register_untrained": "asecalc_ml.testing.models",
-    "untrained_card": "asecalc_ml.testing.models",
-    "untrained_model": "asecalc_ml.testing.models",
-}
-
-
-def __getattr__(name: str):
-    """Import what is asked for, and nothing else."""
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "AnalysisChecks": "asecalc_ml.testing.analyses",
+        "DatasetChecks": "asecalc_ml.testing.datasets",
+        "PotentialChecks": "asecalc_ml.testing.potentials",
+        "ProtocolChecks": "asecalc_ml.testing.protocols",
+        "check_calculator": "asecalc_ml.conformance",
+        "register_untrained": "asecalc_ml.testing.models",
+        "untrained_card": "asecalc_ml.testing.models",
+        "untrained_model": "asecalc_ml.testing.models",
+    },
+)

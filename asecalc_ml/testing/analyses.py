@@ -15,7 +15,7 @@ import pytest
 from asecalc_ml.analysis.base import Analysis, Result, Status
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.rundir import THERMO, THERMO_COLUMNS, TRAJECTORY, RunPlan, RunReader
+from asecalc_ml.runs import THERMO, THERMO_COLUMNS, TRAJECTORY, RunPlan, RunReader
 from asecalc_ml.testing.options import OptionChecks
 from asecalc_ml.testing.structures import random_rotation
 
@@ -36,7 +36,7 @@ class AnalysisChecks(OptionChecks):
     Examples
     --------
     >>> from ase.build import molecule
-    >>> from asecalc_ml.analysis.bond_lengths import BondLengths
+    >>> from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
     >>> class TestBondLengths(AnalysisChecks):
     ...     options = BondLengths()
     ...
@@ -172,7 +172,7 @@ def plan_of(run: MemoryRun | RunReader) -> RunPlan:
     """The plan of a run that holds what this one does."""
     if isinstance(run, RunReader):
         from asecalc_ml import plugins
-        from asecalc_ml.config import parse_options
+        from asecalc_ml.config.options import parse_options
 
         return parse_options(run.options, plugins.get("protocols", run.options["protocol"])).plan()
     thermo = dict(run.thermo)

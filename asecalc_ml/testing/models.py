@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from ase import Atoms
 
-from asecalc_ml.architectures import build_potential
-from asecalc_ml.card import ModelCard
-from asecalc_ml.config import Options
-from asecalc_ml.golden import make_golden
-from asecalc_ml.model import N_ELEMENTS, Model
-from asecalc_ml.model_file import SUFFIX, save_model
+from asecalc_ml.config.options import Options
+from asecalc_ml.model.architectures import build_potential
+from asecalc_ml.model.model import N_ELEMENTS, Model
 from asecalc_ml.plugins import loaded
-from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.sources import source_of_plugin
+from asecalc_ml.store.card import ModelCard
+from asecalc_ml.store.golden import make_golden
+from asecalc_ml.store.model_file import SUFFIX, save_model
+from asecalc_ml.store.registry import Entry, Registry
 
 
 def untrained_model(options: Options, seed: int = 0, dtype: torch.dtype = torch.float64) -> Model:
@@ -58,7 +58,7 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
     atoms : Atoms
         Gives the golden values; its elements are those that the model takes.
     **fields
-        Of :class:`~asecalc_ml.card.ModelCard`, in place of what is found here.
+        Of :class:`~asecalc_ml.store.card.ModelCard`, in place of what is found here.
     """
     architecture = plugin_name("architectures", options)
     found = {

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from asecalc_ml import plugins
-from asecalc_ml.config import (
+from asecalc_ml.config.options import (
     Options,
     constraints,
     dump_yaml,
@@ -19,8 +19,8 @@ from asecalc_ml.config import (
     schema,
     template,
 )
+from asecalc_ml.config.unit_hints import unit_of
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.other_units import unit_of
 from asecalc_ml.testing.models import plugin_name
 
 

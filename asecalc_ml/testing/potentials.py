@@ -17,21 +17,21 @@ from torch.utils._pytree import tree_leaves
 
 from asecalc_ml.analysis.relevance import explain
 from asecalc_ml.analysis.relevance.subject import embedding_modules
-from asecalc_ml.compiled import load_package, trace, write_package
-from asecalc_ml.config import Options
-from asecalc_ml.derivative import EdgeDerivative, edge_derivative, forces
-from asecalc_ml.evaluator import Evaluation, Evaluator, assemble
-from asecalc_ml.ghost import with_ghost
-from asecalc_ml.graph import AtomGraph, collate
-from asecalc_ml.model import Model
-from asecalc_ml.model_file import read_model, save_model
-from asecalc_ml.potential import AtomOutput, PotentialInput
-from asecalc_ml.potentials.training.compiled import check_forward, traced_forward
-from asecalc_ml.rounding import rounding
+from asecalc_ml.config.options import Options
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.graph.triplets import pad_triplets
+from asecalc_ml.model.compile.compiled_graph import load_package, trace, write_package
+from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces
+from asecalc_ml.model.evaluator import Evaluation, Evaluator, assemble
+from asecalc_ml.model.model import Model
+from asecalc_ml.model.potential import AtomOutput, PotentialInput
+from asecalc_ml.model.rounding import rounding
+from asecalc_ml.potentials.training.optimization.compiled_step import check_forward, traced_forward
+from asecalc_ml.store.model_file import read_model, save_model
 from asecalc_ml.testing.models import untrained_card, untrained_model
 from asecalc_ml.testing.options import OptionChecks
 from asecalc_ml.testing.structures import cluster, random_rotation, small_crystal
-from asecalc_ml.triplets import pad_triplets
 
 STEP_A = 1e-4  # of finite differences
 
@@ -60,7 +60,7 @@ class PotentialChecks(OptionChecks):
 
     Examples
     --------
-    >>> from asecalc_ml.pair_potentials import Morse
+    >>> from asecalc_ml.model.pair_potentials import Morse
     >>> class TestMorse(PotentialChecks):
     ...     options = Morse(r0_A=1.2)
     """

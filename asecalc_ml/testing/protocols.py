@@ -13,11 +13,11 @@ from ase import Atoms
 from asecalc_ml import plugins
 from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.errors import StructureError
+from asecalc_ml.md_protocols.engine.resume import resume_run
+from asecalc_ml.md_protocols.integrators.thermostat_choice import for_structure
 from asecalc_ml.md_protocols.options import ProtocolOptions
-from asecalc_ml.md_protocols.resume import resume_run
-from asecalc_ml.md_protocols.thermostat_choice import for_structure
-from asecalc_ml.rundir import RunReader, layout
-from asecalc_ml.structures import load_structure
+from asecalc_ml.runs import RunReader, layout
+from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing.options import OptionChecks
 
 #: Files that tell moments and machines, or that say how often a run was begun.

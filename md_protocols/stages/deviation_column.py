@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import nan
 from typing import TYPE_CHECKING
 
-from asecalc_ml.md_protocols.suspicions import force_deviations
-from asecalc_ml.rundir import COMMITTEE_DEVIATION, RunReader
+from asecalc_ml.md_protocols.watch.suspicions import force_deviations
+from asecalc_ml.runs import COMMITTEE_DEVIATION, RunReader
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.engine import Engine
+    from asecalc_ml.md_protocols.engine.engine import Engine
 
 
 class DeviationColumn:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, settled
-from asecalc_ml.md_protocols.stages.watches import HeatWatch
-from asecalc_ml.rundir import EQUILIBRATION, EventKind
+from asecalc_ml.md_protocols.watch.watches import HeatWatch
+from asecalc_ml.runs import EQUILIBRATION, EventKind
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.engine import Engine, Observers
+    from asecalc_ml.md_protocols.engine.engine import Engine, Observers
 
 N_ROWS = 100  # at least, of a table from which means are taken
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from asecalc_ml.calculators import identity
-from asecalc_ml.md_protocols.bond_watch import BondWatch
-from asecalc_ml.rundir import EventKind, RunReader
-from asecalc_ml.trajectories.writer import Origin
+from asecalc_ml.calculators.factory import identity
+from asecalc_ml.md_protocols.watch.bond_watch import BondWatch
+from asecalc_ml.runs import EventKind, RunReader
+from asecalc_ml.runs.trajectories.writer import Origin
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.engine import Engine
+    from asecalc_ml.md_protocols.engine.engine import Engine
 
 
 class FrameObserver:

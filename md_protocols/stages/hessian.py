@@ -12,12 +12,12 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from asecalc_ml.errors import CalculationError
-from asecalc_ml.md_protocols.record import Record, Recorded
+from asecalc_ml.md_protocols.engine.record import Record, Recorded
 from asecalc_ml.md_protocols.stages.stage import Stage
-from asecalc_ml.rundir import HESSIAN, EventKind
+from asecalc_ml.runs import HESSIAN, EventKind
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.engine import Engine
+    from asecalc_ml.md_protocols.engine.engine import Engine
 
 LABEL = "displacements"
 AUTOGRAD, DIFFERENCES = "autograd", "finite-differences"

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ase import units
 
-from asecalc_ml.md_protocols import temperature
+from asecalc_ml.md_protocols.integrators import degrees_of_freedom as temperature
 from asecalc_ml.md_protocols.stages.deviation_column import DeviationColumn
 from asecalc_ml.md_protocols.stages.frames import FrameObserver
 from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, integrator_and_options, settled
-from asecalc_ml.md_protocols.stages.watches import Bounds, Flags, FrameBounds, HeatWatch, TotalEnergyWatch
-from asecalc_ml.rundir import THERMO, TRAJECTORY, EventKind, RunReader, Segment
-from asecalc_ml.rundir.production import TOTAL, Line, straightened
+from asecalc_ml.md_protocols.watch.watches import Bounds, Flags, FrameBounds, HeatWatch, TotalEnergyWatch
+from asecalc_ml.runs import THERMO, TRAJECTORY, EventKind, RunReader, Segment
+from asecalc_ml.runs.production import TOTAL, Line, straightened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asecalc_ml.md_protocols.engine import Engine, Observers
+    from asecalc_ml.md_protocols.engine.engine import Engine, Observers
 
 WARN_BEYOND = 0.15  # of the target temperature
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from asecalc_ml.errors import RunError
-from asecalc_ml.linear import is_linear
 from asecalc_ml.md_protocols.stages.stage import Stage
-from asecalc_ml.rundir import RELAXED, EventKind
-from asecalc_ml.topology import bond_changes, find_bonds
+from asecalc_ml.runs import RELAXED, EventKind
+from asecalc_ml.structure.linear import is_linear
+from asecalc_ml.structure.topology.bonds import bond_changes, find_bonds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.optimize.optimize import Optimizer
 
-    from asecalc_ml.md_protocols.engine import Engine
+    from asecalc_ml.md_protocols.engine.engine import Engine
 
 BFGS_UP_TO = 100  # atoms; its matrices grow with the square
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.md_protocols.record import Record, Recorded
+from asecalc_ml.md_protocols.engine.record import Record, Recorded
 from asecalc_ml.md_protocols.stages.relax import Relax
-from asecalc_ml.rundir import RELAXATION, RELAXED, TRAJECTORY, EventKind, RunReader
+from asecalc_ml.runs import RELAXATION, RELAXED, TRAJECTORY, EventKind, RunReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asecalc_ml.md_protocols.engine import Engine
+    from asecalc_ml.md_protocols.engine.engine import Engine
 
 LABEL = "relaxation"
 

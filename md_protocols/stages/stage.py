@@ -7,8 +7,8 @@ from numbers import Integral
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.engine import Engine
-    from asecalc_ml.rundir import Segment
+    from asecalc_ml.md_protocols.engine.engine import Engine
+    from asecalc_ml.runs import Segment
 
 
 class Stage(ABC):

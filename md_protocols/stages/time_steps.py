@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from asecalc_ml.errors import PluginError
-from asecalc_ml.md_protocols.integrators import Integrator
+from asecalc_ml.md_protocols.integrators.degrees_of_freedom import set_thermal_momenta
+from asecalc_ml.md_protocols.integrators.integrators import Integrator
 from asecalc_ml.md_protocols.stages.stage import Stage
-from asecalc_ml.md_protocols.temperature import set_thermal_momenta
-from asecalc_ml.rundir import EventKind, RunReader
+from asecalc_ml.runs import EventKind, RunReader
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.checkpoint import State
-    from asecalc_ml.md_protocols.engine import Engine, Observers
-    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.engine.checkpoint import State
+    from asecalc_ml.md_protocols.engine.engine import Engine, Observers
+    from asecalc_ml.md_protocols.integrators.integrators import Ramp
 
 LONG_FS = 2.0  # for a hydrogen of its natural mass
 HEAVY_HYDROGEN_AMU = 2.5

@@ -6,7 +6,7 @@ import torch
 from ase.data import atomic_numbers as number_of
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.ani.options import ANI
 from asecalc_ml.potentials.ani.symmetry_functions import EnvironmentVectors
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
-from asecalc_ml.config import Options
-from asecalc_ml.quantities import Cutoff_A, Length_A
+from asecalc_ml.config.options import Options
+from asecalc_ml.config.quantities import Cutoff_A, Length_A
 
 if TYPE_CHECKING:
-    from asecalc_ml.potential import Potential
+    from asecalc_ml.model.potential import Potential
 
 #: Widths of ANI-1x: Smith, Nebgen, Lubbers, Isayev, Roitberg, J. Chem. Phys. 148, 241733 (2018).
 ANI_1X = {"H": [160, 128, 96], "C": [144, 112, 96], "N": [128, 112, 96], "O": [128, 112, 96]}

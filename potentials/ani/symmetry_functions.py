@@ -8,9 +8,9 @@ import torch
 from ase.data import atomic_numbers as number_of
 from torch import Tensor, nn
 
-from asecalc_ml.potential import PotentialInput
+from asecalc_ml.graph.segments import segment_sum, take
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.ani.options import ANI
-from asecalc_ml.segments import segment_sum, take
 
 N_ELEMENTS = 119
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.conv import CGConv
 
-from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.graph.cutoffs import smooth_cutoff
+from asecalc_ml.graph.segments import segment_mean, segment_sum, take
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.cgcnn.options import CGCNN
-from asecalc_ml.potentials.geometric import OwnEdges
-from asecalc_ml.potentials.radial_basis import GaussianBasis
-from asecalc_ml.segments import segment_mean, segment_sum, take
+from asecalc_ml.potentials.shared.geometric import OwnEdges
+from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
 
 
 class CGCNNPotential(Potential):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.config import Options
-from asecalc_ml.potentials.geometric import TORCH_GEOMETRIC
-from asecalc_ml.quantities import Cutoff_A
+from asecalc_ml.config.options import Options
+from asecalc_ml.config.quantities import Cutoff_A
+from asecalc_ml.potentials.shared.geometric import TORCH_GEOMETRIC
 
 if TYPE_CHECKING:
-    from asecalc_ml.potential import Potential
+    from asecalc_ml.model.potential import Potential
 
 
 class CGCNN(Options):

@@ -1,11 +1,11 @@
 """Data to train on: readers, one a file, and what makes or fetches it."""
 
-from asecalc_ml.potentials.datasets.ani1 import ANI1
-from asecalc_ml.potentials.datasets.ase_file import AseFile
-from asecalc_ml.potentials.datasets.mlearn import Mlearn
-from asecalc_ml.potentials.datasets.neuralil_json import NeuralILJson
 from asecalc_ml.potentials.datasets.options import DatasetOptions, dataset, dataset_hash
-from asecalc_ml.potentials.datasets.rmd17 import RMD17
+from asecalc_ml.potentials.datasets.readers.ani1 import ANI1
+from asecalc_ml.potentials.datasets.readers.ase_file import AseFile
+from asecalc_ml.potentials.datasets.readers.mlearn import Mlearn
+from asecalc_ml.potentials.datasets.readers.neuralil_json import NeuralILJson
+from asecalc_ml.potentials.datasets.readers.rmd17 import RMD17
 
 __all__ = [
     "ANI1",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.files import write_whole
-from asecalc_ml.full_disk import reason
+from asecalc_ml.files.full_disk import reason
+from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -28,7 +28,7 @@ def write_extxyz(path: Path, frames: Sequence[Atoms]) -> None:
     """
     from ase.io import write
 
-    from asecalc_ml.trajectories import lost_constraints
+    from asecalc_ml.runs.trajectories import lost_constraints
 
     lost = sorted({name for atoms in frames for name in lost_constraints(atoms, ".extxyz")})
     if lost:
@@ -56,7 +56,7 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 def _writable(atoms: Atoms) -> Atoms:
     """A copy with each label once, whose ``info`` ASE writes so that it comes back."""
-    from asecalc_ml.structure.extended_xyz import readable_info
+    from asecalc_ml.structure.files.extended_xyz import readable_info
 
     copy, results = atoms.copy(), {} if atoms.calc is None else atoms.calc.results
     copy.info = readable_info(atoms.info, results)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from asecalc_ml.config import Options, parse_options
+from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import ConfigError, DatasetError, PluginError, StructureError
 from asecalc_ml.plugins import get, names
 from asecalc_ml.potentials.datasets.labels import LABELS, label_counts
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
 from asecalc_ml.structure.elements import check_elements
-from asecalc_ml.structure.frames import joined, parse_slice, selected_numbers
+from asecalc_ml.structure.files.lazy_frames import joined, parse_slice, selected_numbers
 from asecalc_ml.units import ENERGY_UNITS, FORCES_UNITS, LENGTH_UNITS, forces_unit
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class DatasetOptions(Options):
     def _read(self) -> Sequence[Atoms]:
         """All frames of one file in eV and Å; what a reader implements. ``frames`` is selected afterwards.
 
-        A :class:`asecalc_ml.structure.frames.LazyFrames` makes only those that are selected.
+        A :class:`asecalc_ml.structure.files.lazy_frames.LazyFrames` makes only those that are selected.
         """
         raise NotImplementedError
 

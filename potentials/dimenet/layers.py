@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import PotentialInput
+from asecalc_ml.graph.segments import segment_sum, take
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
-from asecalc_ml.segments import segment_sum, take
 
 
 class Directions(NamedTuple):

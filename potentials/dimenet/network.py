@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.graph.segments import take
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.dimenet.bases import RadialBasis, SphericalBasis
 from asecalc_ml.potentials.dimenet.layers import Directions, Embedding, Interaction, Output
 from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
-from asecalc_ml.segments import take
 
 
 class DimeNetPlusPlusPotential(Potential):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.graph.cutoffs import smooth_cutoff
+from asecalc_ml.graph.segments import segment_sum, take
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.dtnn.options import DTNN
-from asecalc_ml.potentials.radial_basis import GaussianBasis
-from asecalc_ml.potentials.shared_pass import SharedPass
-from asecalc_ml.segments import segment_sum, take
+from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
+from asecalc_ml.potentials.shared.shared_pass import SharedPass
 
 FIRST_GAUSSIAN_A = -1.0
 
@@ -29,10 +29,10 @@ class DTNNPotential(Potential):
     4. Ê_i = W^out2 o_i + b^out2                                   ``readout_network.output``
     ============================================================== ===================================
 
-    The energies' mean and deviation of step 4 are the scale and shift of :class:`asecalc_ml.model.Model`.
-    All passes share their weights. The paper sums over all atoms of a molecule; here v_ij is weighted
-    with a cutoff function, unless ``envelope`` is false, which is the paper's form where the cutoff
-    reaches across the molecule.
+    The energies' mean and deviation of step 4 are the scale and shift of
+    :class:`asecalc_ml.model.model.Model`. All passes share their weights. The paper sums over all atoms of a
+    molecule; here v_ij is weighted with a cutoff function, unless ``envelope`` is false, which is the paper's
+    form where the cutoff reaches across the molecule.
 
     Parameters
     ----------

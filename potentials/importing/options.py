@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
 from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS
 
 if TYPE_CHECKING:
-    from asecalc_ml.registry import Entry
+    from asecalc_ml.store.registry import Entry
 
 
 class ImportOptions(Options):

@@ -11,17 +11,17 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from asecalc_ml.calculator import check_trained
-from asecalc_ml.card import DatasetCard, Golden, ModelCard
+from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.errors import ModelError, StructureError
-from asecalc_ml.golden import make_golden
-from asecalc_ml.model import Model
-from asecalc_ml.model_file import SUFFIX, file_hash, save_model
+from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.importing.options import ImportOptions, composition
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
-from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.sources import source_of_plugin
-from asecalc_ml.structures import load_structure
+from asecalc_ml.store.card import DatasetCard, Golden, ModelCard
+from asecalc_ml.store.golden import make_golden
+from asecalc_ml.store.model_file import SUFFIX, file_hash, save_model
+from asecalc_ml.store.registry import Entry, Registry
+from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.versions import installed_versions
 
 PACKAGES = ("ase", "numpy", "torch")

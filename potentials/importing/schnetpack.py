@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from asecalc_ml import plugins
-from asecalc_ml.config import parse_options, read_yaml
+from asecalc_ml.config.options import parse_options, read_yaml
 from asecalc_ml.errors import ConfigError, ModelError
-from asecalc_ml.model import N_ELEMENTS
+from asecalc_ml.model.model import N_ELEMENTS
 from asecalc_ml.potentials.importing.options import SchNetPackImport
 from asecalc_ml.potentials.importing.pickles import load_torch
 from asecalc_ml.potentials.importing.schnetpack_modules import architecture_options, kind

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from asecalc_ml.errors import ModelError
-from asecalc_ml.model import N_ELEMENTS
+from asecalc_ml.model.model import N_ELEMENTS
 
 BASES = {"GaussianRBF": "gaussian", "BesselRBF": "bessel"}
 

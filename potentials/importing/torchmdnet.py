@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from asecalc_ml.errors import ModelError
-from asecalc_ml.model import N_ELEMENTS
+from asecalc_ml.model.model import N_ELEMENTS
 from asecalc_ml.potentials.importing.options import TorchMDNetImport
 from asecalc_ml.potentials.importing.pickles import load_torch
 from asecalc_ml.potentials.importing.torchmdnet_arguments import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from asecalc_ml.config import parse_options
+from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ModelError
-from asecalc_ml.model import N_ELEMENTS
+from asecalc_ml.model.model import N_ELEMENTS
 from asecalc_ml.potentials.torchmdnet import EquivariantTransformer, GraphNetwork, TensorNet
 from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from asecalc_ml.architectures import build_potential
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
 from asecalc_ml.errors import ModelError
-from asecalc_ml.model import Model, Pooling
+from asecalc_ml.model.architectures import build_potential
+from asecalc_ml.model.model import Model, Pooling
 
 SHOWN = 3  # names of weights in a message
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.graph.cutoffs import smooth_cutoff
+from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.jat.options import JAT
-from asecalc_ml.segments import segment_softmax, segment_sum, take
 
 HEAD_WIDTHS = (64, 32, 16, 16)
 
@@ -40,7 +40,7 @@ class JATPotential(Potential):
     are alike at the cutoff.
 
     The softmax of the thesis jumps where a neighbor enters. With ``envelope`` its numerators are weighted
-    with the cutoff function, see :func:`asecalc_ml.segments.segment_softmax`.
+    with the cutoff function, see :func:`asecalc_ml.graph.segments.segment_softmax`.
 
     Parameters
     ----------

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.conv import NNConv, TransformerConv
 
-from asecalc_ml.potentials.geometric import OwnEdges
+from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
 from asecalc_ml.potentials.mpnn.recurrent import GatedRecurrentUnit
-from asecalc_ml.potentials.shared_pass import SharedPass
-from asecalc_ml.segments import segment_softmax, segment_sum, take
+from asecalc_ml.potentials.shared.geometric import OwnEdges
+from asecalc_ml.potentials.shared.shared_pass import SharedPass
 
 
 class Edges(NamedTuple):
@@ -73,7 +73,7 @@ class MessageUpdate(nn.Module):
 class Attention(OwnEdges, TransformerConv):
     r"""Attention over the neighbors with a gated residual, arXiv:2009.03509.
 
-    The coefficients α are :func:`asecalc_ml.segments.segment_softmax`, weighted with the cutoff
+    The coefficients α are :func:`asecalc_ml.graph.segments.segment_softmax`, weighted with the cutoff
     function, of :math:`q_i \cdot (k_j + e_{ij}) / \sqrt d`; what is gathered is
     :math:`\sum_j \alpha_{ij} (v_j + e_{ij})`. Parameters and their names are those of torch-geometric's
     ``TransformerConv`` with ``beta=True``. The weights pass through the module ``attention``.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.graph.cutoffs import smooth_cutoff
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.mpnn.layers import AttentionPass, Edges, MessageUpdate
 from asecalc_ml.potentials.mpnn.options import MPNN, MPNNTransformer
 from asecalc_ml.potentials.mpnn.readouts import GatedReadout, SetReadout
-from asecalc_ml.potentials.radial_basis import GaussianBasis
-from asecalc_ml.potentials.shared_pass import SharedPass
+from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
+from asecalc_ml.potentials.shared.shared_pass import SharedPass
 
 
 class MPNNPotential(Potential):

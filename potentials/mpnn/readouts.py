@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, PotentialInput
+from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
+from asecalc_ml.model.potential import AtomOutput, PotentialInput
 from asecalc_ml.potentials.mpnn.recurrent import LongShortTermMemory
-from asecalc_ml.segments import segment_softmax, segment_sum, take
 
 
 class GatedReadout(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.neuralil.options import NeuralIL
 from asecalc_ml.potentials.neuralil.power_spectrum import PowerSpectrum
 

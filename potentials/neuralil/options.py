@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from asecalc_ml.config import Options
-from asecalc_ml.potentials.elements import Elements
-from asecalc_ml.quantities import Cutoff_A
+from asecalc_ml.config.options import Options
+from asecalc_ml.config.quantities import Cutoff_A
+from asecalc_ml.potentials.shared.elements import Elements
 
 if TYPE_CHECKING:
-    from asecalc_ml.potential import Potential
+    from asecalc_ml.model.potential import Potential
 
 
 class NeuralIL(Options):

@@ -8,10 +8,10 @@ from numpy.polynomial.chebyshev import chebinterpolate
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from asecalc_ml.graph.segments import segment_sum
 from asecalc_ml.potentials.neuralil.options import NeuralIL
 from asecalc_ml.potentials.neuralil.solid_harmonics import solid_harmonics
 from asecalc_ml.potentials.neuralil.spherical_bessel import radial_functions
-from asecalc_ml.segments import segment_sum
 
 
 class PowerSpectrum(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from ase import units
 from torch import Tensor
 
-from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.segments import segment_sum, take
+from asecalc_ml.graph.cutoffs import smooth_cutoff
+from asecalc_ml.graph.segments import segment_sum, take
 
 COULOMB_EV_A = units.Hartree * units.Bohr  # e²/4πε₀
 

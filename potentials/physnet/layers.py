@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.segments import segment_sum, take
+from asecalc_ml.graph.cutoffs import smooth_cutoff
+from asecalc_ml.graph.segments import segment_sum, take
 
 
 class ShiftedSoftplus(nn.Module):

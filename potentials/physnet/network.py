@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.graph.segments import segment_mean, take
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.physnet.electrostatics import conserved, coulomb_energies
 from asecalc_ml.potentials.physnet.layers import InteractionModule, Output, RadialBasis
 from asecalc_ml.potentials.physnet.options import PhysNet
-from asecalc_ml.segments import segment_mean, take
 
 TINY = 1e-7  # keeps the penalty finite where two modules put out nothing, as at the start
 
@@ -27,7 +27,7 @@ class PhysNetPotential(Potential):
     modules                                   ``interaction_modules``
     outputs, scale and shift per element      ``output``
     charge correction, damped Coulomb         :mod:`asecalc_ml.potentials.physnet.electrostatics`
-    dispersion                                a correction, :mod:`asecalc_ml.corrections`
+    dispersion                                a correction, :mod:`asecalc_ml.calculators.corrections`
     ========================================= ===============================================
 
     Weights start as in the authors' code: masks and outputs at zero, all others orthogonal.

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.config import Options
-from asecalc_ml.quantities import Cutoff_A
+from asecalc_ml.config.options import Options
+from asecalc_ml.config.quantities import Cutoff_A
 
 if TYPE_CHECKING:
-    from asecalc_ml.potential import Potential
+    from asecalc_ml.model.potential import Potential
 
 Activation = Literal["ssp", "silu", "tanh"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import PotentialInput
+from asecalc_ml.graph.segments import segment_sum, take
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.activations import ACTIVATIONS, use_activation
 from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radial_basis
 from asecalc_ml.potentials.schnetpack.options import PaiNN
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
 from asecalc_ml.potentials.schnetpack.upstream import layers
-from asecalc_ml.segments import segment_sum, take
 
 
 class PaiNNPotential(SchNetPackPotential):
@@ -53,7 +53,10 @@ class PaiNNPotential(SchNetPackPotential):
 
 
 class Interaction(layers().painn.PaiNNInteraction):
-    """Upstream's message block with sums over edges that can be compiled; see :mod:`asecalc_ml.segments`."""
+    """Upstream's message block with sums over edges that can be compiled.
+
+    See :mod:`asecalc_ml.graph.segments`.
+    """
 
     def forward(
         self, q: Tensor, mu: Tensor, filters: Tensor, directions: Tensor, edge_index: Tensor

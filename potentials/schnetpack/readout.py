@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.schnetpack.activations import use_activation
 from asecalc_ml.potentials.schnetpack.options import SchNetPackOptions
 from asecalc_ml.potentials.schnetpack.upstream import layers

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.potential import PotentialInput
+from asecalc_ml.graph.cutoffs import smooth_cutoff
+from asecalc_ml.graph.segments import segment_sum, take
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.activations import use_activation
 from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radial_basis
 from asecalc_ml.potentials.schnetpack.options import SchNet
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
 from asecalc_ml.potentials.schnetpack.upstream import layers
-from asecalc_ml.segments import segment_sum, take
 
 
 class SchNetPotential(SchNetPackPotential):
@@ -35,8 +35,8 @@ class SchNetPotential(SchNetPackPotential):
     For periodic systems the paper divides the convolution by the number of neighbors,
     :math:`\frac{1}{|\mathcal N_i|} \sum_j`, which schnetpack does not (``aggregation: mean`` and ``sum``).
     The number jumps where a neighbor crosses the cutoff, and the energy with it. With ``envelope`` it is
-    :math:`1 + \sum_j \phi(r_{ij})`, where φ is :func:`~asecalc_ml.cutoffs.smooth_cutoff`. The 1 counts the
-    atom itself: without it, an only neighbor would keep its weight until it is gone.
+    :math:`1 + \sum_j \phi(r_{ij})`, where φ is :func:`~asecalc_ml.graph.cutoffs.smooth_cutoff`. The 1 counts
+    the atom itself: without it, an only neighbor would keep its weight until it is gone.
 
     Parameters
     ----------
@@ -54,7 +54,10 @@ class SchNetPotential(SchNetPackPotential):
 
 
 class Interaction(layers().schnet.SchNetInteraction):
-    """Upstream's interaction with a sum over edges that can be compiled; see :mod:`asecalc_ml.segments`."""
+    """Upstream's interaction with a sum over edges that can be compiled.
+
+    See :mod:`asecalc_ml.graph.segments`.
+    """
 
     def forward(self, x: Tensor, basis: Tensor, weights: Tensor, edge_index: Tensor) -> Tensor:
         filters = self.filter_network(basis) * weights[:, None]

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import PotentialInput
+from asecalc_ml.graph.segments import segment_sum, take
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radial_basis
 from asecalc_ml.potentials.schnetpack.options import SO3net
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
@@ -18,7 +19,6 @@ from asecalc_ml.potentials.schnetpack.spherical_harmonics import (
     expand_degrees,
 )
 from asecalc_ml.potentials.schnetpack.upstream import layers
-from asecalc_ml.segments import segment_sum, take
 
 
 class SO3netPotential(SchNetPackPotential):
@@ -60,7 +60,7 @@ class SO3netPotential(SchNetPackPotential):
 
 
 class Convolution(layers().so3.SO3Convolution):
-    """Upstream's convolution with sums that can be compiled; see :mod:`asecalc_ml.segments`.
+    """Upstream's convolution with sums that can be compiled; see :mod:`asecalc_ml.graph.segments`.
 
     The sum over s₁ is taken first: it is the same for all features.
     """

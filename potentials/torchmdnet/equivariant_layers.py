@@ -9,8 +9,8 @@ upstream's.
 import torch
 from torch import Tensor
 
+from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.potentials.torchmdnet.upstream import layers
-from asecalc_ml.segments import segment_sum, take
 
 _upstream = layers()
 

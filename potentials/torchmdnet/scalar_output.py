@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 

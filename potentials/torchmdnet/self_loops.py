@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from asecalc_ml.potential import PotentialInput
+from asecalc_ml.model.potential import PotentialInput
 
 
 class LoopedEdges(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.potential import PotentialInput
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.torchmdnet.options import TensorNet
 from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarPotential
 from asecalc_ml.potentials.torchmdnet.self_loops import with_self_loops

@@ -17,7 +17,7 @@ import types
 import warnings
 from collections.abc import Iterator
 
-from asecalc_ml.segments import segment_sum, take
+from asecalc_ml.graph.segments import segment_sum, take
 
 _PACKAGE = "torchmdnet"
 _WARP_OPS = "torchmdnet.extensions.ops"
@@ -62,7 +62,7 @@ def _remove_torchmdnet() -> dict[str, types.ModuleType]:
 
 def _no_neighbor_search(*args, **kwargs):
     raise RuntimeError(
-        "torchmd-net's own neighbor search is not used here: edges come from asecalc_ml.neighbors"
+        "torchmd-net's own neighbor search is not used here: edges come from asecalc_ml.graph.neighbors"
     )
 
 
@@ -70,7 +70,7 @@ def _use_segment_sums(modules: types.SimpleNamespace) -> None:
     """Replace upstream's sums over edges, in our copy of its modules, by ones that can be compiled.
 
     ``index_add``, and the derivative of ``index_select``, become atomic additions on the CPU; see
-    :mod:`asecalc_ml.segments`.
+    :mod:`asecalc_ml.graph.segments`.
     """
     modules.gn.CFConv.forward = _convolution
     modules.tensornet.scalar_message_passing = _message_passing

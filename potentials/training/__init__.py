@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from asecalc_ml.potentials.training.options import TrainOptions
 
 if TYPE_CHECKING:
-    from asecalc_ml.registry import Entry
+    from asecalc_ml.store.registry import Entry
 
 __all__ = ["TrainOptions", "train"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.card import Metrics
 from asecalc_ml.potentials.datasets.labels import with_label
-from asecalc_ml.potentials.training.scaling import fit_scaling
+from asecalc_ml.potentials.training.frames.scaling import fit_scaling
+from asecalc_ml.store.card import Metrics
 
 NO_VALUE = "-"
 COLUMNS = ("frames", "forces MAE", "RMSE, meV/Å", "energy MAE", "RMSE, meV/atom")

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asecalc_ml.config import dump_yaml, load_options
+from asecalc_ml.config.options import dump_yaml, load_options
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.files import is_unfinished, obstacle, write_whole
-from asecalc_ml.full_disk import file_of, reason
-from asecalc_ml.model_file import SUFFIX, contents_hash
+from asecalc_ml.files.full_disk import file_of, reason
+from asecalc_ml.files.reading import read_json
+from asecalc_ml.files.writing import is_unfinished, obstacle, write_whole
+from asecalc_ml.potentials.training.frames.split import Split
 from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.split import Split
-from asecalc_ml.reading import read_json
-from asecalc_ml.registry import Registry
 from asecalc_ml.sources import changed, sources_of_plugins
+from asecalc_ml.store.model_file import SUFFIX, contents_hash
+from asecalc_ml.store.registry import Registry
 
 OPTIONS, SPLIT, LABELS, SOURCES = "train.yaml", "split.json", "labels.json", "sources.json"
 METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"

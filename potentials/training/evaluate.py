@@ -14,27 +14,27 @@ import numpy as np
 from ase import Atoms, units
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from asecalc_ml.calculator import check_trained
-from asecalc_ml.card import Metrics, ModelCard, formula_of
-from asecalc_ml.config import parse_options
-from asecalc_ml.dipoles import dipole_of
+from asecalc_ml.calculators.ml_calculator import check_trained
+from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AsecalcError, DatasetError
-from asecalc_ml.evaluator import Evaluation, Evaluator
-from asecalc_ml.golden import check_golden
-from asecalc_ml.graph import AtomGraph, collate
-from asecalc_ml.model import Model
-from asecalc_ml.model_file import read_seen
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.model.dipoles import dipole_of
+from asecalc_ml.model.evaluator import Evaluation, Evaluator
+from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import examine
 from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
-from asecalc_ml.potentials.training.data import TrainingData, read_data
-from asecalc_ml.potentials.training.groups import info_values
-from asecalc_ml.potentials.training.lineage import Lineage
+from asecalc_ml.potentials.training.frames.groups import info_values
+from asecalc_ml.potentials.training.frames.lineage import Lineage
+from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.terms import less_terms
-from asecalc_ml.seen_frames import SeenFrames
-from asecalc_ml.stored_model import StoredModel
+from asecalc_ml.store.card import Metrics, ModelCard, formula_of
+from asecalc_ml.store.golden import check_golden
+from asecalc_ml.store.model_file import read_seen
+from asecalc_ml.store.seen_frames import SeenFrames
+from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.fingerprints import fingerprints
 
 ATOMS_AT_ONCE = 450
@@ -271,7 +271,7 @@ def evaluate_model(
     Parameters
     ----------
     name : str
-        As :meth:`asecalc_ml.registry.Registry.find` resolves it.
+        As :meth:`asecalc_ml.store.registry.Registry.find` resolves it.
     data : DatasetOptions, optional
         Labelled frames; the test data of the model's training, or what it held out, if not given.
         Where the model was trained on one composition, errors of energies of others are relative to

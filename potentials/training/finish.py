@@ -10,27 +10,27 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.card import DatasetCard, Metrics, ModelCard, formula_of
-from asecalc_ml.corrections import explicit
+from asecalc_ml.calculators.corrections import explicit
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.golden import make_golden
-from asecalc_ml.model import Model
-from asecalc_ml.model_file import SUFFIX, save_model
+from asecalc_ml.files.reading import check_archive
+from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets import dataset_hash
 from asecalc_ml.potentials.datasets.labels import with_label
-from asecalc_ml.potentials.training.averaging import read_checkpoint, weights_of
 from asecalc_ml.potentials.training.baselines import worse_than_baselines
-from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import METRICS
-from asecalc_ml.potentials.training.domain import measure_domain
 from asecalc_ml.potentials.training.evaluate import evaluate
+from asecalc_ml.potentials.training.frames.domain import measure_domain
+from asecalc_ml.potentials.training.frames.scaling import Scaling, missing_shift
+from asecalc_ml.potentials.training.frames.training_data import TrainingData
 from asecalc_ml.potentials.training.metrics_file import processor_hours
+from asecalc_ml.potentials.training.optimization.exponential_average import read_checkpoint, weights_of
 from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.scaling import Scaling, missing_shift
 from asecalc_ml.potentials.training.trainer import architecture
-from asecalc_ml.reading import check_archive
-from asecalc_ml.registry import Entry, Registry
 from asecalc_ml.sources import source_of_plugin
+from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, formula_of
+from asecalc_ml.store.golden import make_golden
+from asecalc_ml.store.model_file import SUFFIX, save_model
+from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.fingerprints import fingerprints
 from asecalc_ml.versions import installed_versions

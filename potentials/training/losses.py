@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from asecalc_ml.contracts import plugin_code, returned
-from asecalc_ml.derivative import EdgeDerivative, forces, virials
+from asecalc_ml.graph.segments import segment_sum
+from asecalc_ml.model.derivative import EdgeDerivative, forces, virials
 from asecalc_ml.plugins import get
-from asecalc_ml.potentials.training.batches import Batch
+from asecalc_ml.potentials.training.frames.batches import Batch
 from asecalc_ml.potentials.training.options import LossOptions
-from asecalc_ml.segments import segment_sum
 
 
 def squared(errors: Tensor, scale: float) -> Tensor:

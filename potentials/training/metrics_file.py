@@ -10,9 +10,9 @@ from pathlib import Path
 import lightning
 
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.files import cut_to_whole_lines, write_whole
-from asecalc_ml.full_disk import writing
-from asecalc_ml.reading import damage_named, read_text
+from asecalc_ml.files.full_disk import writing
+from asecalc_ml.files.reading import damage_named, read_text
+from asecalc_ml.files.writing import cut_to_whole_lines, write_whole
 
 REMEDY = "remove that line, or the file: it reports the epochs and decides nothing"
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from asecalc_ml.config import Options
+from asecalc_ml.config.options import Options
+from asecalc_ml.config.quantities import ErrorScale, LearningRate
 from asecalc_ml.plugins import names
-from asecalc_ml.quantities import ErrorScale, LearningRate
-from asecalc_ml.tracking import WandbOptions
+from asecalc_ml.terminal.tracking import WandbOptions
 
 
 class SplitOptions(Options):

@@ -14,21 +14,21 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.files import write_whole
-from asecalc_ml.model import Model
-from asecalc_ml.model_file import read_model
-from asecalc_ml.neighbors import find_pairs
+from asecalc_ml.files.writing import write_whole
+from asecalc_ml.graph.neighbors import find_pairs
+from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.label_checks import LabelReport
-from asecalc_ml.potentials.training.data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory, writable
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
-from asecalc_ml.potentials.training.lagging_average import lagging_average
-from asecalc_ml.potentials.training.lineage import Lineage
+from asecalc_ml.potentials.training.frames.lineage import Lineage
+from asecalc_ml.potentials.training.frames.scaling import Scaling, fit_scaling
+from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
+from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
 from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.scaling import Scaling, fit_scaling
 from asecalc_ml.potentials.training.terms import less_terms
 from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
-from asecalc_ml.registry import Entry, Registry
+from asecalc_ml.store.model_file import read_model
+from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.threads import torch_threads
 

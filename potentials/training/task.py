@@ -10,11 +10,10 @@ import torch
 from ase import units
 from torch import Tensor
 
-from asecalc_ml.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.model import Model
-from asecalc_ml.potentials.training.batches import Batch
-from asecalc_ml.potentials.training.compiled import Forward, eager_forward, energies_alone
+from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
+from asecalc_ml.model.model import Model
+from asecalc_ml.potentials.training.frames.batches import Batch
 from asecalc_ml.potentials.training.losses import (
     dipole_errors,
     energy_errors,
@@ -22,8 +21,9 @@ from asecalc_ml.potentials.training.losses import (
     total_loss,
     virial_errors,
 )
+from asecalc_ml.potentials.training.optimization.compiled_step import Forward, eager_forward, energies_alone
+from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.schedules import SCHEDULES
 
 
 class EnergyForcesTask(lightning.LightningModule):

@@ -8,8 +8,8 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from asecalc_ml.composite import results_of_part
-from asecalc_ml.corrections import correction_calculators
+from asecalc_ml.calculators.composite import results_of_part
+from asecalc_ml.calculators.corrections import correction_calculators
 
 
 def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atoms]:
@@ -21,7 +21,7 @@ def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atom
         With energy (eV), forces (eV/Å), and stress (eV/Å³) where they have one, in their calculators; they
         are left as they are. A dipole stays as it is.
     corrections : sequence
-        As a card names them; see :class:`asecalc_ml.corrections.Corrected`.
+        As a card names them; see :class:`asecalc_ml.calculators.corrections.Corrected`.
     """
     terms = correction_calculators(corrections)
     return [_less(atoms, terms) for atoms in frames] if terms else list(frames)

@@ -13,23 +13,23 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from asecalc_ml.architectures import build_potential
-from asecalc_ml.config import parse_options
+from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.model import Model
+from asecalc_ml.files.reading import check_archive
+from asecalc_ml.model.architectures import build_potential
+from asecalc_ml.model.model import Model
 from asecalc_ml.plugins import get
-from asecalc_ml.potentials.training.averaging import ExponentialAverage
-from asecalc_ml.potentials.training.batches import LabelledGraph, loader, one_shape
-from asecalc_ml.potentials.training.checkpoints import WholeCheckpoints
-from asecalc_ml.potentials.training.compiled import checked_forward
-from asecalc_ml.potentials.training.data import TrainingData
 from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
+from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader, one_shape
+from asecalc_ml.potentials.training.frames.scaling import Scaling
+from asecalc_ml.potentials.training.frames.training_data import TrainingData
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
+from asecalc_ml.potentials.training.optimization.checkpoints import WholeCheckpoints
+from asecalc_ml.potentials.training.optimization.compiled_step import checked_forward
+from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
 from asecalc_ml.potentials.training.options import LossOptions, TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines, quiet_lightning
-from asecalc_ml.potentials.training.scaling import Scaling
 from asecalc_ml.potentials.training.task import VALIDATION, EnergyForcesTask
-from asecalc_ml.reading import check_archive
 
 BATCHES_COMPARED = 3
 

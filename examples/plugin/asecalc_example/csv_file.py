@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.errors import DatasetError
+from asecalc_ml.files.reading import read_text
 from asecalc_ml.potentials.datasets.options import FreeUnits, make_frame
-from asecalc_ml.reading import read_text
 from asecalc_ml.units import energy_unit, length_unit
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-    from asecalc_ml.frames import Frames
-    from asecalc_ml.rundir import RunReader
+    from asecalc_ml.runs import RunReader
+    from asecalc_ml.runs.frames import Frames
 
 
 class GyrationResult(Result):
@@ -101,7 +101,7 @@ class Gyration:
         """Mean and error of all frames."""
         import numpy as np
 
-        from asecalc_ml.statistics import block_average
+        from asecalc_ml.statistics.time_series import block_average
 
         if not self._radius:
             raise AnalysisError("the trajectory holds no frame")

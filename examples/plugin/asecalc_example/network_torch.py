@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from asecalc_example.network import ExampleNetwork
-from asecalc_ml.analysis.relevance.rules import register_rule
-from asecalc_ml.cutoffs import smooth_cutoff
-from asecalc_ml.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.segments import segment_sum, take
+from asecalc_ml.analysis.relevance.lrp.rules import register_rule
+from asecalc_ml.graph.cutoffs import smooth_cutoff
+from asecalc_ml.graph.segments import segment_sum, take
+from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 
 register_rule(torch.ops.aten.erf.default, "elementwise")  # an activation that asecalc-ml has no rule for
 

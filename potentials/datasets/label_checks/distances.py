@@ -10,9 +10,9 @@ from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 
 from asecalc_ml.errors import StructureError
-from asecalc_ml.neighbors import find_pairs
+from asecalc_ml.graph.neighbors import find_pairs
 from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled, cell_problem, sample
-from asecalc_ml.structures import MIN_DISTANCE_A
+from asecalc_ml.structure.loading import MIN_DISTANCE_A
 
 ALL_DISTANCES = 200  # atoms of a molecule up to which all its distances are taken
 LARGE_FRAMES = 2000  # that are searched within SEARCHED_A; the others for atoms that coincide

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asecalc_ml.neighbors import find_pairs
+from asecalc_ml.graph.neighbors import find_pairs
 from asecalc_ml.potentials.datasets.label_checks.clusters import CLUSTERS, deviation, two_clusters
 from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled
 from asecalc_ml.potentials.datasets.label_checks.units import mixed_units_text, units_of_ratio

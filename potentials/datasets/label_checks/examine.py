@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.card import formula_of
 from asecalc_ml.potentials.datasets.label_checks.copies import conflict_warnings, find_copies
 from asecalc_ml.potentials.datasets.label_checks.distances import (
     distance_warnings,
@@ -33,6 +32,7 @@ from asecalc_ml.potentials.datasets.label_checks.near import NearPairs, near_pai
 from asecalc_ml.potentials.datasets.label_checks.net_forces import measure_net_forces, net_force_warnings
 from asecalc_ml.potentials.datasets.label_checks.offsets import find_offsets, misfit_of, offset_warnings
 from asecalc_ml.potentials.datasets.label_checks.report import LabelReport
+from asecalc_ml.store.card import formula_of
 
 
 def examine(

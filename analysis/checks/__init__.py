@@ -1,0 +1,1 @@
+"""Whether a run can be trusted: energy, temperature, pressure, bonds, committee."""

@@ -1,0 +1,225 @@
+"""Pressure, volume and density of a run at constant pressure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Analysis, Panel, Record, Result, Table, Verdict, thermo_columns
+from asecalc_ml.analysis.checks.time_band import TimeBand
+from asecalc_ml.analysis.number_text import number_text, with_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from matplotlib.axes import Axes
+
+    from asecalc_ml.runs import RunPlan, RunReader
+
+AMU_A3 = 1.66053906660  # one amu/Å³ in g/cm³
+
+
+class Quantity(Record):
+    """Mean of a column of thermo.csv."""
+
+    name: str
+    unit: str
+    mean: float
+    error: float | None = Field(description="standard error of the mean; null where the run is too short")
+    std: float
+    band: TimeBand
+
+    @property
+    def measured(self) -> str:
+        """Mean with error and unit, or "too short"."""
+        return _measured(self.mean, self.error, self.unit)
+
+
+def _measured(mean: float, error: float | None, unit: str) -> str:
+    if error is None:
+        return f"{number_text(mean)} {unit} (error: too short)"
+    return f"{with_error(mean, error)} {unit}"
+
+
+class Level(Record):
+    """Mean pressure of a segment of the production with one target."""
+
+    segment: str = Field(description="empty where there is one")
+    target_GPa: float = Field(description="mean of the pressure asked for")
+    mean_GPa: float
+    error_GPa: float | None = Field(description="standard error of the mean; null where it is too short")
+
+    def verdict(self, tolerance_GPa: float) -> Verdict:
+        """Whether the mean pressure is the target, within the tolerance and its own error."""
+        measured = _measured(self.mean_GPa, self.error_GPa, "GPa")
+        off, error = abs(self.mean_GPa - self.target_GPa), self.error_GPa
+        text = f"mean {measured}, target {self.target_GPa:g} GPa, tolerance {tolerance_GPa:g} GPa"
+        if error is None:
+            status, text = "unclear", f"{text}; run longer to tell"
+        elif off + 2 * error <= tolerance_GPa:
+            status = "passed"
+        elif off - 2 * error > tolerance_GPa:
+            status = "failed"
+        else:
+            status, text = "unclear", f"{text}; twice the error reaches across the tolerance, so run longer"
+        where = f" in {self.segment}" if self.segment else ""
+        return Verdict(check=f"the pressure was that asked for{where}", status=status, text=text)
+
+
+class PressureResult(Result):
+    """Means of pressure, volume and density, as far as the run wrote them."""
+
+    analysis: Literal["pressure"] = "pressure"
+    target_GPa: float | None = Field(description="mean of the target; null where the run has none")
+    targets: list[list[tuple[float, float]]] = Field(
+        [], description="time (ps) and pressure (GPa) of the target's turning points, a list a segment"
+    )
+    levels: list[Level] = Field([], description="one for each segment of the production that has a target")
+    tolerance_GPa: float
+    duration_ps: float
+    n_points: int
+    quantities: list[Quantity]
+
+    def __getitem__(self, name: str) -> Quantity:
+        """The "pressure", "volume" or "density"."""
+        from asecalc_ml.errors import AnalysisError
+
+        known = {one.name: one for one in self.quantities}
+        if name not in known:
+            raise AnalysisError(f"{self.analysis} found {', '.join(known)} in thermo.csv, not {name!r}")
+        return known[name]
+
+    def verdicts(self) -> list[Verdict]:
+        """Whether the mean pressure of each segment is the target, within the tolerance and its own error."""
+        return [level.verdict(self.tolerance_GPa) for level in self.levels]
+
+    def panels(self) -> list[Panel]:
+        """One for each quantity."""
+        return [
+            Panel(key=one.name, title=one.name.capitalize(), caption=self._caption(one))
+            for one in self.quantities
+        ]
+
+    def _caption(self, one: Quantity) -> str:
+        aim = ""
+        if one.name == "pressure" and self.target_GPa is not None:
+            aim = f" The target is {self.target_GPa:g} GPa on average (dashed)."
+            if len(self.levels) == 1:
+                aim = f" The target is {self.target_GPa:g} GPa (dashed)."
+        why = " In a small cell it swings by far more than its mean." if one.name == "pressure" else ""
+        return (
+            f"Mean (line) and extremes (band) of each of {len(one.band.mean)} intervals. Mean "
+            f"{one.measured}, "
+            f"standard deviation {number_text(one.std)} {one.unit}.{aim}{why}"
+        )
+
+    def tables(self) -> list[Table]:
+        """One row for each quantity."""
+        rows = [
+            [one.name, one.unit, one.mean, "too short" if one.error is None else one.error, one.std]
+            for one in self.quantities
+        ]
+        columns = ["quantity", "unit", "mean", "error", "std"]
+        return [Table(key="statistics", title="Pressure and volume", columns=columns, rows=rows)]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        from asecalc_ml.analysis.figures import draw_aim, draw_band
+
+        one = self[panel]
+        draw_band(ax, one.band, f"{one.name} ({one.unit})")
+        if panel == "pressure" and self.targets:
+            several = len({value for line in self.targets for _, value in line}) > 1
+            draw_aim(ax, self.targets, "target" if several else f"target {self.target_GPa:g} GPa")
+
+
+class Pressure(Analysis):
+    """Mean pressure, volume and density with errors, compared with the pressure asked for."""
+
+    result: ClassVar = PressureResult
+    reads: ClassVar = "THERMO"
+
+    tolerance_GPa: float = Field(
+        0.05, gt=0, le=1000, description="largest deviation of the mean from the target"
+    )
+
+    def check_plan(self, plan: RunPlan) -> None:
+        """A pressure or a volume that changes."""
+        super().check_plan(plan)
+        _check_columns(plan.columns)
+
+    def run(self, run: RunReader) -> PressureResult:
+        """Average columns of thermo.csv; AnalysisError where it has neither pressure nor volume."""
+        import numpy as np
+
+        from asecalc_ml.analysis.checks.temperature import target_lines
+
+        _check_columns(run.thermo)
+        time_fs = thermo_columns(run, "time_fs")["time_fs"]
+        columns = _columns(run)
+        pressure = columns.get(("pressure", "GPa"), np.full(len(time_fs), np.nan))
+        target = np.where(np.isfinite(pressure), run.production.target_pressure(time_fs), np.nan)
+        known = target[np.isfinite(target)]
+        return PressureResult(
+            target_GPa=float(known.mean()) if len(known) else None,
+            targets=target_lines(run, time_fs, target),
+            levels=list(_levels(run, time_fs, pressure, target)),
+            tolerance_GPa=self.tolerance_GPa,
+            duration_ps=float(time_fs[-1] - time_fs[0]) / 1000,
+            n_points=len(time_fs),
+            quantities=[_quantity(*names, time_fs / 1000, values) for names, values in columns.items()],
+        )
+
+
+def _levels(run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray) -> Iterator[Level]:
+    import numpy as np
+
+    from asecalc_ml.analysis.checks.energy_drift import segment_names
+    from asecalc_ml.statistics.time_series import block_average
+
+    names = segment_names([segment.start_fs for segment in run.production.segments])
+    for name, all_rows in zip(names, run.production.rows(time_fs), strict=True):
+        if len(rows := all_rows[np.isfinite(target[all_rows])]):
+            off, aim = block_average(pressure[rows] - target[rows]), float(target[rows].mean())
+            yield Level(segment=name, target_GPa=aim, mean_GPa=off.mean + aim, error_GPa=off.error)
+
+
+def _check_columns(names: Iterable[str]) -> None:
+    from asecalc_ml.errors import AnalysisError
+
+    if not {"pressure_GPa", "volume_A3"} & set(names):
+        raise AnalysisError(
+            "thermo.csv has neither pressure_GPa nor volume_A3, since the run keeps its cell: remove this "
+            "analysis, or run npt"
+        )
+
+
+def _columns(run: RunReader) -> dict[tuple[str, str], np.ndarray]:
+    """What thermo.csv tells, by name and unit."""
+    found = {}
+    if "pressure_GPa" in run.thermo:
+        found["pressure", "GPa"] = run.thermo["pressure_GPa"]
+    if "volume_A3" in run.thermo:
+        volume = run.thermo["volume_A3"]
+        found["volume", "Å³"] = volume
+        found["density", "g/cm³"] = AMU_A3 * run.atoms.get_masses().sum() / volume
+    return found
+
+
+def _quantity(name: str, unit: str, time_ps: np.ndarray, values: np.ndarray) -> Quantity:
+    import numpy as np
+
+    from asecalc_ml.statistics.time_series import block_average
+
+    known = np.isfinite(values)  # of a sequence some segments know no pressure
+    time_ps, values = time_ps[known], values[known]
+    average = block_average(values)
+    return Quantity(
+        name=name,
+        unit=unit,
+        mean=average.mean,
+        error=average.error,
+        std=average.std,
+        band=TimeBand.from_series(time_ps, values),
+    )

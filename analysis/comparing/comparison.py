@@ -1,0 +1,252 @@
+"""Several runs, a reference and the training data in one figure, with distances between the distributions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from asecalc_ml.analysis.base import Cell, Panel, Record, Result, Table
+from asecalc_ml.analysis.checks.energy_exchange import (
+    REMEDY,
+    SMALL_ERRORS,
+    TOO_SMALL,
+    EnergyExchange,
+    error_cell,
+)
+from asecalc_ml.analysis.comparing.compared_functions import FunctionComparison
+from asecalc_ml.analysis.distributions.distribution import Average
+from asecalc_ml.analysis.number_text import number_text
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.statistics.histogram import Histogram
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TRAINING = "training data"
+
+
+class ComparedRun(Record):
+    """A run that takes part."""
+
+    name: str
+    n_frames: int
+    duration_ps: float
+    model: str = Field(description="its calculator")
+    exchange: EnergyExchange | None = Field(
+        None, description="exchange of energy between the modes; null where it is not known"
+    )
+
+    @property
+    def draws(self) -> Cell:
+        """Independent values of each mode's energy, to two digits; None where that is not known."""
+        return self.exchange and float(f"{self.exchange.n_draws:.2g}")
+
+
+class ComparedCurve(Record):
+    """The distribution of one run, or of the training data, which have no average over time."""
+
+    name: str
+    histogram: Histogram
+    average: Average | None = None
+    small_errors: bool = Field(False, description="whether the error of its average is too small")
+
+
+class Distance(Record):
+    """First Wasserstein distance between two distributions: how far values must move on average."""
+
+    first: str
+    second: str
+    distance: float
+    low: float | None = Field(description="95 % interval; null where a run is too short")
+    high: float | None
+    noise: float | None = Field(
+        description="what two runs of one distribution would reach in one of twenty cases; null if too short"
+    )
+    kolmogorov: float = Field(description="largest difference of the cumulative distributions")
+    small_errors: list[str] = Field(
+        [], description="runs whose vibrations kept their energies, so that noise and interval are too small"
+    )
+
+    @property
+    def differs(self) -> str:
+        """Whether more than noise lies between the two; undecided where more noise than is known may."""
+        if self.noise is None:
+            return "too short"
+        if self.distance <= self.noise:
+            return "not seen"
+        return "undecided" if self.small_errors else "yes"
+
+
+class PatternComparison(Record):
+    """One pattern in all runs."""
+
+    key: str = Field(description="analysis and pattern")
+    pattern: str
+    quantity: str
+    unit: str
+    period: float | None
+    curves: list[ComparedCurve] = Field(description="the reference first")
+    training: ComparedCurve | None
+    distances: list[Distance]
+
+
+class Comparison(Result):
+    """Distributions of several runs side by side."""
+
+    analysis: Literal["comparison"] = "comparison"
+    runs: list[ComparedRun] = Field(description="the reference first")
+    patterns: list[PatternComparison]
+    functions: list[FunctionComparison] = Field([], description="radial distributions and spectra")
+
+    def __getitem__(self, pattern: str) -> PatternComparison:
+        """Comparison of a pattern, read in either direction."""
+        from asecalc_ml.structure.topology.patterns import canonical
+
+        known = {one.pattern: one for one in self.patterns}
+        if canonical(pattern) not in known:
+            raise AnalysisError(f"compared were {', '.join(known)}, not {pattern!r}")
+        return known[canonical(pattern)]
+
+    def panels(self) -> list[Panel]:
+        """A figure for each pattern, with everything in it, then for each function."""
+        patterns = [
+            Panel(key=one.key, title=f"{one.pattern} {one.quantity}", caption=self._caption(one))
+            for one in self.patterns
+        ]
+        functions = [
+            Panel(key=one.key, title=one.title, caption=self._function_caption(one)) for one in self.functions
+        ]
+        return [*patterns, *functions]
+
+    @property
+    def _doubts(self) -> str:
+        """Runs whose errors are too small, and those of which that is not known, with a space before it."""
+        doubted = [one for one in self.runs if one.exchange and not one.exchange.is_enough]
+        unknown = [one.name for one in self.runs if one.exchange is None]
+        text = ""
+        if doubted:
+            names = "; ".join(f"{one.name}: {one.exchange.numbers}" for one in doubted)
+            text = f" Undecided: {SMALL_ERRORS[0].lower()}{SMALL_ERRORS[1:]} ({names}). {REMEDY}."
+        if unknown:
+            text += (
+                f" Whether vibrations exchanged energy is not known of {', '.join(unknown)}: if they did "
+                "not, errors are too small."
+            )
+        return text
+
+    def _function_caption(self, one: FunctionComparison) -> str:
+        dashed = f"; {self.runs[0].name} is the reference (dashed)" if self._has_reference(one) else ""
+        missing = "".join(f" Not of {name}: {reason}." for name, reason in one.missing.items())
+        shown = f"Of each run, with a band of twice the standard error where it is known{dashed}."
+        return f"{shown} {one.note}{missing}{self._doubts}"
+
+    def _has_reference(self, one: FunctionComparison) -> bool:
+        return one.curves[0].name == self.runs[0].name
+
+    def _caption(self, one: PatternComparison) -> str:
+        reference = self.runs[0].name
+        texts = [_distance_text(each, one.unit) for each in one.distances if each.second == reference]
+        seen = [_distance_text(each, one.unit) for each in one.distances if each.second == TRAINING]
+        away = f" Distance from {reference}: {'; '.join(texts)}." if texts else ""
+        trained = f" Distance from the {TRAINING} (grey): {'; '.join(seen)}." if seen else ""
+        return f"Density of each run; {reference} is the reference (dashed).{away}{trained}"
+
+    def tables(self) -> list[Table]:
+        """Distances, then averages."""
+        distances = [
+            [one.pattern, each.first, each.second, each.distance, *_bounds(each), one.unit, each.kolmogorov]
+            for one in self.patterns
+            for each in one.distances
+        ]
+        averages = [
+            [one.pattern, curve.name, *_average_row(curve), one.unit]
+            for one in self.patterns
+            for curve in [*one.curves, *([one.training] if one.training else [])]
+        ]
+        return [
+            Table(
+                key="distances",
+                title="Distances between distributions",
+                columns=[
+                    "pattern",
+                    "run",
+                    "from",
+                    "distance",
+                    "low",
+                    "high",
+                    "noise",
+                    "differs",
+                    "unit",
+                    "K",
+                ],
+                rows=distances,
+                caption="First Wasserstein distances, how far values must move on average, with 95 % "
+                "intervals from "
+                "blocks of frames. Noise: two runs of one distribution would be farther apart than this "
+                "in one of "
+                "twenty cases; values of the training data are taken as independent. K: largest difference "
+                f"of the cumulative distributions (Kolmogorov-Smirnov).{self._doubts}",
+            ),
+            Table(
+                key="averages",
+                title="Averages",
+                columns=["pattern", "run", "mean", "error", "std", "unit"],
+                rows=averages,
+            ),
+        ]
+
+    def data(self) -> list[Table]:
+        """All distributions, bin by bin."""
+        return [*map(_points, self.patterns), *map(_function_points, self.functions)]
+
+    def _draw(self, ax: Axes, panel: str) -> None:
+        from asecalc_ml.analysis.figures import draw_comparison, draw_functions
+
+        functions = {one.key: one for one in self.functions}
+        if panel in functions:
+            draw_functions(ax, functions[panel], self._has_reference(functions[panel]))
+        else:
+            draw_comparison(ax, next(one for one in self.patterns if one.key == panel))
+
+
+def _distance_text(one: Distance, unit: str) -> str:
+    text = f"{one.first} {number_text(one.distance)} {unit}"
+    if one.noise is None:
+        return f"{text} (error: too short)"
+    remarks = {
+        "not seen": f", no more than noise of {number_text(one.noise)}",
+        "undecided": f", undecided: errors of {' and '.join(one.small_errors)} are {TOO_SMALL}",
+    }
+    return f"{text} ({number_text(one.low)} to {number_text(one.high)}{remarks.get(one.differs, '')})"
+
+
+def _bounds(one: Distance) -> list:
+    if one.noise is None:
+        return [None, None, None, "too short"]
+    return [one.low, one.high, one.noise, one.differs]
+
+
+def _average_row(curve: ComparedCurve) -> list:
+    if curve.average is None:
+        return [curve.histogram.mean, None, curve.histogram.std]
+    error = error_cell(curve.average.error, curve.average.note, curve.small_errors)
+    return [curve.average.mean, error, curve.average.std]
+
+
+def _points(one: PatternComparison) -> Table:
+    curves = [*one.curves, *([one.training] if one.training else [])]
+    rows = [
+        [curve.name, float(center), float(density)]
+        for curve in curves
+        for center, density in zip(curve.histogram.centers, curve.histogram.density, strict=True)
+    ]
+    columns = ["run", f"{one.quantity} ({one.unit})", f"density (1/{one.unit})"]
+    return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)
+
+
+def _function_points(one: FunctionComparison) -> Table:
+    rows = [
+        [curve.name, *row] for curve in one.curves for row in zip(curve.x, curve.y, curve.errors, strict=True)
+    ]
+    return Table(key=one.key, title=one.title, columns=["run", one.x_label, one.y_label, "error"], rows=rows)

@@ -1,0 +1,1 @@
+"""Distributions of bond lengths, angles and dihedrals, and what they rest on."""

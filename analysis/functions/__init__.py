@@ -1,0 +1,1 @@
+"""Radial distributions, mean-square displacements, and spectra."""

@@ -1,0 +1,1 @@
+"""The methods of relevance, one in each file."""

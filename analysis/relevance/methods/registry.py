@@ -1,0 +1,85 @@
+"""The methods by name: where each one lies, what it needs, and what its numbers are. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from asecalc_ml.config.suggestions import nearest_name
+
+ALL = "all"
+
+#: What an architecture may have, in words for messages.
+PARTS = {
+    "embeddings": "embeddings of elements",
+    "interactions": "interaction blocks",
+    "messages": "interaction blocks that take features of atoms (tensors with a row an atom among their "
+    "arguments)",
+    "attentions": "attention",
+    "contributions": "contributions of atoms, since its readout is not a sum over atoms",
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to say how much an atom counts.
+
+    Parameters
+    ----------
+    module : str
+        File of this folder that has its ``explain(subject, target, options)``.
+    title : str
+    unit : str
+        ``{unit}`` stands for the target's.
+    needs : str, optional
+        What an architecture must have: a key of :data:`PARTS`.
+    additive : bool
+        Whether it takes a target that is linear in the energy.
+    """
+
+    module: str
+    title: str
+    unit: str = "{unit}"
+    needs: str | None = None
+    additive: bool = False
+
+    @property
+    def explain(self) -> Callable:
+        """The function that does the work; importing it imports torch."""
+        return import_module(f"asecalc_ml.analysis.relevance.{self.module}").explain
+
+
+METHODS: dict[str, Method] = {
+    "saliency": Method("methods.saliency", "Saliency", "{unit}/Å"),
+    "gradient-edges": Method("methods.gradient_edges", "Gradient × edge vector"),
+    "gradient-embeddings": Method("methods.gradient_embeddings", "Gradient × embedding", needs="embeddings"),
+    "integrated-gradients": Method(
+        "methods.integrated_gradients", "Integrated gradients", needs="embeddings"
+    ),
+    "contributions": Method(
+        "methods.contributions", "Exact contributions", needs="contributions", additive=True
+    ),
+    "cam": Method("methods.cam", "Class activation map", needs="contributions", additive=True),
+    "grad-cam": Method("methods.grad_cam", "Grad-CAM", needs="interactions"),
+    "attention": Method("methods.attention", "Attention weights", "1", needs="attentions"),
+    "lrp": Method("lrp.method", "Relevance propagation"),
+    "walks": Method("lrp.walks", "Relevant walks", needs="messages"),
+    "occlusion": Method("methods.occlusion", "Occlusion"),
+}
+
+
+def check_methods(names: list[str]) -> list[str]:
+    """Known names, each once.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown.
+    """
+    for name in names:
+        if name not in METHODS and name != ALL:
+            near = nearest_name(name, METHODS)
+            hint = f"; did you mean {near!r}?" if near else "."
+            raise ValueError(f"no method is called {name!r}{hint} There are {', '.join(METHODS)}, and {ALL}")
+    return list(dict.fromkeys(names))

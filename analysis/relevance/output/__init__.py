@@ -1,0 +1,1 @@
+"""Results of an explanation: files, figures, pages."""

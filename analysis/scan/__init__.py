@@ -1,0 +1,12 @@
+"""Curves of a scan."""
+
+from typing import TYPE_CHECKING
+
+from asecalc_ml._lazy import lazily
+
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.scan.scan import Scan, ScanResult
+
+__all__ = ["Scan", "ScanResult"]
+
+__getattr__ = lazily(__name__, dict.fromkeys(__all__, "asecalc_ml.analysis.scan.scan"))

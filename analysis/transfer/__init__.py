@@ -1,0 +1,12 @@
+"""The verdict of a transfer test."""
+
+from typing import TYPE_CHECKING
+
+from asecalc_ml._lazy import lazily
+
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.transfer.transfer import Transfer, TransferResult
+
+__all__ = ["Transfer", "TransferResult"]
+
+__getattr__ = lazily(__name__, dict.fromkeys(__all__, "asecalc_ml.analysis.transfer.transfer"))

@@ -1,0 +1,218 @@
+"""From the run directories of a transfer test to what is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.analysis.checks.connectivity import Connectivity, ConnectivityResult
+from asecalc_ml.analysis.checks.energy_drift import EnergyDrift, EnergyDriftResult
+from asecalc_ml.analysis.comparing.compare import KINDS, by_kind, common_patterns
+from asecalc_ml.analysis.comparing.wasserstein import common_range, histogram_distance
+from asecalc_ml.analysis.distributions.distribution import DistributionResult
+from asecalc_ml.analysis.pipeline import measure
+from asecalc_ml.analysis.transfer.distance import judged
+from asecalc_ml.analysis.transfer.records import (
+    TransferDistribution,
+    TransferMolecule,
+    TransferRun,
+    worst_drift,
+)
+from asecalc_ml.errors import AnalysisError, RunError
+from asecalc_ml.runs import RunReader
+from asecalc_ml.statistics.histogram import Histogram
+from asecalc_ml.structure.topology.chains import has_chain
+
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.base import Result
+    from asecalc_ml.analysis.transfer.transfer import Transfer
+
+
+class PartRun(RunReader):
+    """A run of the test, whose bonds are those of its molecule and not of the moment at which it starts.
+
+    Parameters
+    ----------
+    directory : Path
+    atoms : Atoms
+        The molecule.
+    """
+
+    def __init__(self, directory: Path, atoms: Atoms):
+        super().__init__(directory)
+        self._start = atoms
+
+
+class Measured(NamedTuple):
+    """A run, and the distributions of one that is complete, by pattern."""
+
+    run: TransferRun
+    kinds: Mapping[str, DistributionResult]
+
+    def histogram(self, pattern: str) -> Histogram:
+        """That of a pattern."""
+        return self.kinds[pattern][pattern].histogram
+
+
+def molecule_of(
+    run: RunReader, entry: Mapping[str, Any], patterns: Sequence[str] | None, options: Transfer
+) -> TransferMolecule:
+    """What the runs of a molecule tell.
+
+    Parameters
+    ----------
+    run : RunReader
+        Of the whole test.
+    entry : mapping
+        What transfer.json holds about the molecule.
+    patterns : sequence of str or None
+        What is judged where the molecule has it; None for its bonds and angles without hydrogen.
+    options : Transfer
+    """
+    first = next((found for name in entry["reference"] if (found := _opened(run.directory / name))), None)
+    atoms = first.atoms if first else None
+    groups = _groups(first, patterns) if first else {}
+    found = {
+        role: [_measured(run.directory, name, atoms, groups, options) for name in entry[role]]
+        for role in ("reference", "model")
+    }
+    reference = {k: one for k, one in enumerate(found["reference"]) if one.run.state == "complete"}
+    judged_here = [pattern for of_kind in groups.values() for pattern in of_kind] if reference else []
+    return TransferMolecule(
+        name=entry["name"],
+        formula=entry["formula"],
+        is_trained=entry["is_trained"],
+        duration_ps=options.duration_ps,
+        limit_meV_atom_ps=options.limit_meV_atom_ps,
+        reference_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(found["reference"])],
+        model_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(found["model"])],
+        distributions=[
+            _distribution(entry["name"], pattern, list(reference.values()), found["model"])
+            for pattern in judged_here
+        ],
+    )
+
+
+def _opened(directory: Path) -> RunReader | None:
+    """A run that has begun."""
+    try:
+        return RunReader(directory)
+    except RunError:
+        return None
+
+
+def _groups(run: RunReader, patterns: Sequence[str] | None) -> dict[int, list[str]]:
+    """Patterns of the test that a molecule has, by their number of atoms."""
+    if patterns is None:
+        try:
+            return common_patterns(run)
+        except AnalysisError:  # nothing is bonded
+            return {}
+    found = {n: [p for p in of_kind if has_chain(run.atoms, p)] for n, of_kind in by_kind(patterns).items()}
+    return {n_atoms: of_kind for n_atoms, of_kind in found.items() if of_kind}
+
+
+# ------------------------------------------------------------------------------------------------ one run
+
+
+def _measured(
+    whole: Path, name: str, atoms: Atoms | None, groups: Mapping[int, list[str]], options: Transfer
+) -> Measured:
+    begun = _opened(whole / name)
+    if begun is None or atoms is None:
+        return Measured(TransferRun(name=name, state="not started"), {})
+    run = PartRun(begun.directory, atoms)
+    state, reason = _state(run)
+    found = _results(run, groups if state == "complete" else {}, options)
+    connectivity: ConnectivityResult | None = found.get("connectivity")
+    drift: EnergyDriftResult | None = found.get("energy-drift") if state == "complete" else None
+    times = run.thermo["time_fs"]
+    measured = TransferRun(
+        name=name,
+        state=state,
+        reason=reason,
+        duration_ps=float(times[-1]) / 1000 if len(times) else 0.0,
+        changes=[str(change) for change in connectivity.changes] if connectivity else [],
+        drift_meV_atom_ps=drift and drift.slope_meV_atom_ps,
+        drift_status=drift and drift.status,
+    )
+    kinds = (one for one in found.values() if isinstance(one, DistributionResult))
+    return Measured(measured, {one.pattern: kind for kind in kinds for one in kind.patterns})
+
+
+def _state(run: RunReader) -> tuple[str, str]:
+    """How far a run came, and why no further."""
+    if run.finished:
+        return "complete", ""
+    reason = run.ended_early
+    return ("unfinished", "") if reason is None else ("ended early", reason)
+
+
+def _results(run: RunReader, groups: Mapping[int, list[str]], options: Transfer) -> dict[str, Result]:
+    """Results by name of the analysis, as far as there is something to measure."""
+    drift = EnergyDrift(limit_meV_atom_ps=options.limit_meV_atom_ps)
+    of_kinds = {str(n_atoms): KINDS[n_atoms](patterns=patterns) for n_atoms, patterns in groups.items()}
+    results, problems = measure(run, {"connectivity": Connectivity(), "energy-drift": drift, **of_kinds})
+    if lost := [str(problem) for name, problem in problems.items() if name in of_kinds]:
+        raise AnalysisError(
+            f"{run.directory} came to its end, but its distributions cannot be measured: {lost[0]}"
+        )
+    return {one.analysis: one for one in results}
+
+
+# ------------------------------------------------------------------------------------------ distributions
+
+
+def _beside(k: int, one: Measured, reference: Mapping[int, Measured], patterns: list[str]) -> TransferRun:
+    """A run with its distances from the reference's runs of other starts."""
+    others = [each for number, each in reference.items() if number != k]
+    if not one.kinds or not others:
+        return one.run
+    distances = {
+        pattern: histogram_distance([one.histogram(pattern)], [each.histogram(pattern) for each in others])
+        for pattern in patterns
+    }
+    return one.run.model_copy(update={"distances": distances})
+
+
+def _distribution(
+    molecule: str, pattern: str, reference: list[Measured], model: list[Measured]
+) -> TransferDistribution:
+    kind = reference[0].kinds[pattern]
+    of_reference = [one.histogram(pattern) for one in reference]
+    of_model = [one.histogram(pattern) for one in model if one.run.is_whole]
+    distance, bound = judged(of_reference, of_model) if of_model else (None, None)
+    start, band = _band(of_reference)
+    return TransferDistribution(
+        key=f"{molecule} {pattern}",
+        pattern=pattern,
+        quantity=kind.quantity,
+        unit=kind.unit,
+        period=kind.period,
+        reference=_together(of_reference),
+        model=_together(of_model) if of_model else None,
+        band_start=start,
+        band=band,
+        distance=distance,
+        bound=bound,
+        n_reference=len(of_reference),
+        n_model=len(of_model),
+        reference_drifts=worst_drift(one.run for one in reference) == "failed",
+    )
+
+
+def _together(histograms: Sequence[Histogram]) -> Histogram:
+    return sum(histograms[1:], start=histograms[0])
+
+
+def _band(histograms: Sequence[Histogram]) -> tuple[int, list[tuple[float, float]]]:
+    """Lowest and highest density of any run in each bin, and the number of the first bin."""
+    low, high = common_range(histograms)
+    densities = np.zeros((len(histograms), high - low))
+    for row, one in zip(densities, histograms, strict=True):
+        row[one.start - low :][: len(one.counts)] = one.density
+    return low, list(zip(densities.min(axis=0).tolist(), densities.max(axis=0).tolist(), strict=True))

@@ -1,0 +1,185 @@
+"""Several registered models as one calculator: their mean, and how far they disagree."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, register_calculator_class
+
+from asecalc_ml.calculators.composite import PROPERTIES, Composite, Results, calculator_spec
+from asecalc_ml.errors import ConfigError, ModelError
+
+#: Standard deviations divide by the number of members less one, so that their squares are unbiased.
+DDOF = 1
+
+
+class Committee(Composite):
+    r"""Mean energy, forces and stress of several models, and standard deviations over them.
+
+    With M members, for every energy, force component and stress component y
+
+    .. math:: \bar y = \frac{1}{M} \sum_m y_m, \quad
+              \sigma^2 = \frac{1}{M - 1} \sum_m (y_m - \bar y)^2
+
+    (F. Musil, M. J. Willatt, M. A. Langovoy, M. Ceriotti, J. Chem. Theory Comput. 15, 906 (2019)), and
+    for every atom
+
+    .. math:: \varepsilon_i = \sqrt{\sigma^2_{F_{ix}} + \sigma^2_{F_{iy}} + \sigma^2_{F_{iz}}},
+
+    the model deviation of DP-GEN (Y. Zhang et al., Comput. Phys. Commun. 253, 107206 (2020)), which
+    divides by M: multiply by :math:`\sqrt{(M - 1) / M}` to compare with its thresholds.
+
+    ======================================= ==============================================================
+    in ``results``                          what
+    ======================================= ==============================================================
+    energy, energies, forces, stress        means
+    energy_std, forces_std, stress_std, ... standard deviations, shaped as what they belong to
+    forces_deviation                        ε, shape (n_atoms,), eV/Å
+    ======================================= ==============================================================
+
+    Parameters
+    ----------
+    members : sequence of str, mapping or calculator
+        Registered models, as :func:`asecalc_ml.calculators.factory.make_calculator` takes them.
+    **parameters
+        Of :class:`~asecalc_ml.calculators.ml_calculator.MLCalculator`, for every member.
+
+    Attributes
+    ----------
+    members : tuple of calculators
+    elements, charges, spins : list
+        What all members take.
+    model_hash : str
+        SHA-256 over the members' hashes.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than two members, or one comes twice.
+    ModelError
+        If a member is unknown or no model, or if members do not belong together: trained at different
+        levels of theory, or with no element, charge or spin in common.
+
+    Notes
+    -----
+    Energies of models whose card says ``energies_degenerate`` compare only within the composition that
+    they were trained on; for other structures ``energy_std`` and ``energies_std`` are left out, while
+    forces and stress, and what is said about them, hold.
+    """
+
+    name = "asecalc-ml-committee"
+
+    def __init__(self, members: Sequence[Any], **parameters):
+        from asecalc_ml.calculators.factory import make_calculator
+
+        if isinstance(members, str | Mapping) or len(members) < 2:
+            raise ConfigError(
+                f"members of a committee is {members!r}: name at least two registered models, as in "
+                "{committee: {members: [first, second]}}"
+            )
+        super().__init__([make_calculator(member, **parameters) for member in members])
+        _check_models(self.members)
+        self.elements = _in_common(self.members, "elements")
+        self.charges = _in_common(self.members, "charges")
+        self.spins = _in_common(self.members, "spins")
+
+    @property
+    def members(self) -> tuple[BaseCalculator, ...]:
+        return self.parts
+
+    @cached_property
+    def model_hash(self) -> str:
+        hashes = "\n".join(member.model_hash for member in self.members)
+        return hashlib.sha256(hashes.encode()).hexdigest()
+
+    def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
+        names = [name for name in PROPERTIES if all(name in one for one in results)]
+        found = {}
+        for name in names:
+            values = np.array([one[name] for one in results])
+            found[name] = _plain(values.mean(axis=0))
+            found[f"{name}_std"] = _plain(values.std(axis=0, ddof=DDOF))
+        found["forces_deviation"] = np.linalg.norm(found["forces_std"], axis=1)
+        del found["free_energy_std"]
+        if not self._energies_compare(atoms):
+            found = {
+                name: value for name, value in found.items() if name not in ("energy_std", "energies_std")
+            }
+        return found
+
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        """Second derivatives of the mean energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
+        return np.mean(self.hessians(atoms), axis=0)
+
+    def spec(self) -> dict[str, dict]:
+        """What :func:`asecalc_ml.calculators.factory.make_calculator` makes the same calculator from."""
+        return {"committee": self.todict()}
+
+    def todict(self, skip_default: bool = True) -> dict:
+        return {"members": [calculator_spec(member) for member in self.members]}
+
+    def __reduce__(self):
+        return type(self), (self.members,)
+
+    def _energies_compare(self, atoms: Atoms) -> bool:
+        """Whether each member's energy has a meaning for this composition."""
+        return all(member.card.knows_energies_of(atoms.numbers) for member in self.members)
+
+
+def _plain(value: np.ndarray | np.float64) -> np.ndarray | float:
+    return float(value) if np.ndim(value) == 0 else value
+
+
+def _check_models(members: Sequence[BaseCalculator]) -> None:
+    for member in members:
+        if getattr(member, "card", None) is None:
+            raise ModelError(
+                f"{type(member).__name__} is no registered model, and a committee is made of these: name "
+                "models of `asecalc-ml models list`"
+            )
+    _check_different(members)
+    _check_comparable(members)
+
+
+def _check_different(members: Sequence[BaseCalculator]) -> None:
+    hashes = [member.model_hash for member in members]
+    for member in members:
+        if hashes.count(member.model_hash) > 1:
+            raise ConfigError(
+                f"model {member.card.name!r} is in the committee twice, and would make it look more certain "
+                "than it is: name each model once"
+            )
+
+
+def _check_comparable(members: Sequence[BaseCalculator]) -> None:
+    levels = [_level(member.card) for member in members]
+    if len(set(levels)) > 1:
+        named = zip(members, levels, strict=True)
+        listed = ", ".join(f"{one.card.name} on {level or 'an unknown level'}" for one, level in named)
+        raise ModelError(
+            "energies of these models do not compare, since they were trained at different levels of theory "
+            f"({listed}): take members trained at one level"
+        )
+
+
+def _level(card) -> str | None:
+    return card.dataset.level_of_theory if card.dataset else None
+
+
+def _in_common(members: Sequence[BaseCalculator], key: str) -> list:
+    """What every member's card lists under elements, charges or spins."""
+    each = [getattr(member.card, key) for member in members]
+    common = sorted(set.intersection(*map(set, each)))
+    if not common:
+        named = zip(members, each, strict=True)
+        listed = "; ".join(f"{one.card.name}: {', '.join(map(str, values))}" for one, values in named)
+        raise ModelError(f"the members of the committee have no {key} in common ({listed}): take others")
+    return common
+
+
+register_calculator_class(Committee.name, Committee)

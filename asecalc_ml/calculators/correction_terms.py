@@ -1,0 +1,136 @@
+"""ASE calculators of single analytic terms, in float64."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from ase.units import Bohr, Hartree
+
+from asecalc_ml.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from asecalc_ml.calculators.corrections import Dispersion, Repulsion
+
+D3_CUTOFF_A = 60 * Bohr  # simple-dftd3's own for pairs, the longest of its cutoffs
+
+
+class Term(Calculator):
+    """Base of terms that depend on nothing but elements, positions and cell."""
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        if "stress" in properties and self.atoms.cell.rank < 3:
+            raise PropertyNotImplementedError("stress needs a cell of rank 3")
+        self.results = self.evaluate(self.atoms, "energies" in properties)
+
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
+        """Results, with stress for a cell of rank 3; energies of atoms may be left out."""
+        raise NotImplementedError
+
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
+        raise NotImplementedError
+
+
+class RepulsionCalculator(Term):
+    """The ZBL core."""
+
+    def __init__(self, options: Repulsion):
+        from asecalc_ml.model.evaluator import Evaluator
+        from asecalc_ml.model.model import Model
+
+        super().__init__()
+        self._evaluator = Evaluator(Model(options.build()))
+
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
+        from asecalc_ml.calculators.ml_calculator import results_of
+
+        return results_of(self._evaluator(self._graph(atoms)), atoms)
+
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        return self._evaluator.hessian(self._graph(atoms)).numpy()
+
+    def _graph(self, atoms: Atoms):
+        from asecalc_ml.graph.atom_graph import AtomGraph
+
+        plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        return AtomGraph.from_atoms(plain, self._evaluator.model.cutoff)
+
+
+class DispersionCalculator(Term):
+    """D3 by simple-dftd3.
+
+    Its own ASE calculator is not used: in cells with both periodic and other directions the library
+    moves atoms into the cell along all of them, which takes molecules and slabs apart
+    (version 1.7.0), and ASE's bare slabs have no cell there. These directions get a vacuum wider than
+    the library's cutoffs, which changes nothing else.
+    """
+
+    packages = ("dftd3",)
+
+    def __init__(self, options: Dispersion):
+        super().__init__()
+        self._damping = _damping(options)
+
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
+        model = _dispersion_model(atoms)
+        found = model.get_dispersion(self._damping, grad=True)
+        energy = float(found["energy"]) * Hartree
+        results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": -found["gradient"] * (Hartree / Bohr),
+        }
+        if atoms.cell.rank == 3:
+            stress = found["virial"] * Hartree / atoms.get_volume()
+            results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        if with_energies:  # a third of the time on top
+            pairs = model.get_pairwise_dispersion(self._damping)
+            results["energies"] = sum(terms.sum(axis=1) for terms in pairs.values()) * Hartree
+        return results
+
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        model = _dispersion_model(atoms)
+        return model.get_hessian(self._damping)["hessian"] * (Hartree / Bohr**2)
+
+
+def _dispersion_model(atoms: Atoms):
+    """Made anew at each call, in 0.05 ms, so that no result depends on the one before."""
+    from dftd3.interface import DispersionModel
+
+    if not atoms.pbc.any():
+        return DispersionModel(atoms.numbers, atoms.positions / Bohr)
+    if not atoms.pbc.all():
+        atoms = _with_vacuum(atoms)
+    periodic = np.ones(3, dtype=bool)
+    return DispersionModel(atoms.numbers, atoms.positions / Bohr, atoms.cell.array / Bohr, periodic)
+
+
+def _with_vacuum(atoms: Atoms) -> Atoms:
+    """A copy in a cell that is wide along the directions that are not periodic."""
+    wide, axes = atoms.copy(), np.flatnonzero(~atoms.pbc)
+    wide.cell[axes] = 0.0
+    wide.center(vacuum=D3_CUTOFF_A, axis=axes)
+    return wide
+
+
+def _damping(options: Dispersion):
+    try:
+        from dftd3.interface import RationalDampingParam, ZeroDampingParam
+    except ImportError as error:
+        raise ModelError("the d3 correction needs dftd3: pip install 'asecalc-ml[dispersion]'") from error
+    kind = {"bj": RationalDampingParam, "zero": ZeroDampingParam}[options.damping]
+    try:
+        return kind(method=options.functional, atm=options.three_body)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"simple-dftd3 has no {options.damping} damping for functional {options.functional!r} ({error}): "
+            "name the functional that the model's labels were computed with, such as PBE"
+        ) from error

@@ -1,0 +1,245 @@
+"""Analytic terms on top of a model: a repulsive core and dispersion, named by a card or by YAML."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, Calculator, register_calculator_class
+from pydantic import Field
+
+from asecalc_ml.calculators.composite import (
+    PROPERTIES,
+    Composite,
+    Results,
+    calculator_spec,
+    model_cards,
+    results_of_part,
+)
+from asecalc_ml.config.options import Options, parse_options
+from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.errors import ConfigError
+from asecalc_ml.model.pair_potentials import ZBL
+from asecalc_ml.store.card import ModelCard
+
+#: "zbl", or {"d3": {"functional": "PBE"}}.
+CorrectionSpec = str | Mapping[str, Mapping[str, Any] | None]
+
+#: In the name of a level of theory that holds dispersion: PBE-D3(BJ), GFN2-xTB, ωB97X-D, B97M-V, PBE-TS.
+WITH_DISPERSION = re.compile(r"(?<![a-z0-9])(d[234]|mbd|vv10|xdm|xtb)|-(d|v|ts)\b", re.IGNORECASE)
+
+
+class Repulsion(ZBL):
+    """The ZBL core as a correction."""
+
+    def calculator(self) -> Calculator:
+        """An ASE calculator of this term alone."""
+        from asecalc_ml.calculators.correction_terms import RepulsionCalculator
+
+        return RepulsionCalculator(self)
+
+
+class Dispersion(Options):
+    """Grimme's D3, by simple-dftd3."""
+
+    citation: ClassVar[str] = (
+        "S. Grimme, J. Antony, S. Ehrlich, H. Krieg, J. Chem. Phys. 132, 154104 (2010); S. Grimme, "
+        "S. Ehrlich, L. Goerigk, J. Comput. Chem. 32, 1456 (2011); simple-dftd3, https://github.com/dftd3/simple-dftd3"
+    )
+
+    functional: str = Field(description="density functional of the labels, such as PBE", examples=["PBE"])
+    damping: Literal["bj", "zero"] = Field("bj", description="Becke and Johnson's rational damping, or zero")
+    three_body: bool = Field(False, description="whether Axilrod-Teller-Muto terms are included")
+
+    def calculator(self) -> Calculator:
+        """An ASE calculator of this term alone."""
+        from asecalc_ml.calculators.correction_terms import DispersionCalculator
+
+        return DispersionCalculator(self)
+
+
+CORRECTIONS: dict[str, type[Repulsion | Dispersion]] = {"zbl": Repulsion, "d3": Dispersion}
+
+
+class Corrected(Composite):
+    """A calculator and analytic terms: energies, forces and stress are sums.
+
+    Parameters
+    ----------
+    calculator : str, mapping or calculator
+        As :func:`asecalc_ml.calculators.factory.make_calculator` takes it.
+    corrections : sequence
+        "zbl" or "d3", or a mapping of one of these to its options: ``{"d3": {"functional": "PBE"}}``.
+
+    Attributes
+    ----------
+    corrections : list of dict
+        Each term with all its options.
+    card : ModelCard or None
+        The model's, with the corrections in it.
+
+    Raises
+    ------
+    ConfigError
+        If a correction or an option of it does not exist, or the model has the correction already.
+    ModelError
+        If its library is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If dispersion is added to a model whose level of theory seems to include it.
+    """
+
+    name = "asecalc-ml-corrected"
+
+    def __init__(self, calculator: Any, corrections: Sequence[CorrectionSpec]):
+        from asecalc_ml.calculators.factory import make_calculator
+
+        base = make_calculator(calculator)
+        self.corrections = explicit(corrections)
+        _check_new(base, self.corrections)
+        super().__init__([base, *correction_calculators(self.corrections)])
+        self.parameters = base.parameters
+
+    @property
+    def base(self) -> BaseCalculator:
+        """The calculator that is corrected."""
+        return self.parts[0]
+
+    @property
+    def of_the_structure(self) -> tuple[str, ...]:
+        """Parameters of the calculator that are those of the structure computed last."""
+        return getattr(self.base, "of_the_structure", ())
+
+    @property
+    def members(self) -> tuple:
+        """Those of a committee; none for a model alone."""
+        return getattr(self.base, "members", ())
+
+    @property
+    def card(self) -> ModelCard | None:
+        card = getattr(self.base, "card", None)
+        return card and card.model_copy(update={"corrections": [*card.corrections, *self.corrections]})
+
+    @property
+    def model_hash(self) -> str | None:
+        """That of the model; the corrections are no part of it."""
+        return getattr(self.base, "model_hash", None)
+
+    def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
+        return add_results(results)
+
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
+        return sum(self.hessians(atoms))
+
+    def spec(self) -> dict[str, dict]:
+        """What :func:`asecalc_ml.calculators.factory.make_calculator` makes the same calculator from."""
+        spec = calculator_spec(self.base)
+        name, arguments = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
+        return {name: {**arguments, "corrections": self.corrections}}
+
+    def todict(self, skip_default: bool = True) -> dict:
+        return {"calculator": calculator_spec(self.base), "corrections": self.corrections}
+
+    def __reduce__(self):
+        return type(self), (self.base, self.corrections)
+
+
+def with_terms(results: Results, terms: Sequence[Calculator], atoms: Atoms) -> Results:
+    """Results of a model with those of the terms that its card names.
+
+    Parameters
+    ----------
+    results : dict
+        Of the model alone.
+    terms : sequence of calculators
+        From :func:`correction_calculators`.
+    """
+    if not terms:
+        return results
+    wanted = ("energies", "forces", "energy")
+    return add_results([results, *(results_of_part(term, atoms, wanted) for term in terms)])
+
+
+def add_results(results: Sequence[Results]) -> Results:
+    """Sums of what all parts have; what else the first has, as standard deviations, stays as it is."""
+    first, *others = results
+    found = {name: value for name, value in first.items() if name not in PROPERTIES}
+    for name in PROPERTIES:
+        if all(name in one for one in results):
+            found[name] = first[name] + sum(one[name] for one in others)
+    return found
+
+
+def correction_calculators(corrections: Sequence[CorrectionSpec]) -> list[Calculator]:
+    """One ASE calculator for each term of a card or of YAML."""
+    named = (next(iter(one.items())) for one in explicit(corrections))
+    return [CORRECTIONS[name](**options).calculator() for name, options in named]
+
+
+def explicit(corrections: Sequence[CorrectionSpec]) -> list[dict[str, dict]]:
+    """Corrections as a card holds them: each a mapping of its name to all its options.
+
+    Raises
+    ------
+    ConfigError
+        If a correction or an option of it does not exist, or if one comes twice.
+    """
+    if isinstance(corrections, str | Mapping) or not isinstance(corrections, Sequence):
+        raise ConfigError(
+            f"corrections is {corrections!r}: give a list, such as [zbl, {{d3: {{functional: PBE}}}}]"
+        )
+    found = [_explicit(one) for one in corrections]
+    names = [name for one in found for name in one]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"correction {name!r} comes twice: leave one out")
+    return found
+
+
+def _explicit(spec: CorrectionSpec) -> dict[str, dict]:
+    items = {spec: None} if isinstance(spec, str) else spec
+    if not isinstance(items, Mapping) or len(items) != 1:
+        raise ConfigError(
+            f"correction {spec!r}: give a name, or a name with its options as in {{d3: {{functional: PBE}}}}"
+        )
+    name, options = next(iter(items.items()))
+    if name not in CORRECTIONS:
+        near = nearest_name(str(name), CORRECTIONS)
+        hint = f"; did you mean {near!r}?" if near else "."
+        raise ConfigError(f"no correction {name!r}{hint} There are {', '.join(CORRECTIONS)}")
+    return {
+        name: parse_options(options or {}, CORRECTIONS[name], f"correction {name}").model_dump(mode="json")
+    }
+
+
+def _check_new(base: BaseCalculator, corrections: list[dict[str, dict]]) -> None:
+    """A term counts once, and dispersion is not added to what has it."""
+    names = {name for one in corrections for name in one}
+    for card in model_cards(base):
+        twice = names & {name for one in card.corrections for name in one}
+        if twice:
+            raise ConfigError(
+                f"model {card.name!r} has {', '.join(sorted(twice))} by its card already, and twice would be "
+                "wrong: leave it out"
+            )
+    if "d3" in names:
+        _warn_of_dispersion(base)
+
+
+def _warn_of_dispersion(base: BaseCalculator) -> None:
+    levels = [card.dataset.level_of_theory or "" for card in model_cards(base) if card.dataset]
+    for level in dict.fromkeys([*levels, str(base.name)]):
+        if WITH_DISPERSION.search(level):
+            warnings.warn(
+                f"{level} seems to include dispersion, which counts twice with d3: look it up", stacklevel=5
+            )
+
+
+register_calculator_class(Corrected.name, Corrected)

@@ -1,0 +1,120 @@
+"""GFN2-xTB from tblite with the total charge and spin where the package keeps them: `atoms.info`."""
+
+import base64
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_changes
+from tblite.ase import TBLite
+from tblite.exceptions import TBLiteRuntimeError
+from tblite.interface import Result
+
+from asecalc_ml.calculators.arguments import unknown_argument
+from asecalc_ml.calculators.changes import changes
+from asecalc_ml.errors import StructureError
+from asecalc_ml.forks import allow_forks
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, check_spin_is_stated
+
+#: Of the self-consistent field, ten times as tight as tblite's own. With that one the total energy of ethanol
+#: falls by 0.31 meV/atom/ps at steps of 0.1 fs, since each step starts from the wave function of the one
+#: before and ends short of its own; with this one by 0.004, and a step takes a tenth longer.
+ACCURACY = 0.1
+
+
+class GFN2(TBLite):
+    """GFN2-xTB (C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019)).
+
+    Charge and spin are read at every calculation (:mod:`asecalc_ml.structure.charge_and_spin`), so that one
+    calculator serves molecules of any charge.
+
+    Parameters
+    ----------
+    **kwargs
+        As of :class:`tblite.ase.TBLite` (``accuracy``, ``electronic_temperature``,
+        ``max_iterations``, ``solvation`` ...), without ``charge`` and ``multiplicity``; ``accuracy`` is 0.1.
+
+    Raises
+    ------
+    ConfigError
+        For an argument that tblite does not know; tblite itself would ignore it.
+    StructureError
+        If the number of electrons cannot have that number of unpaired ones, or if only the initial magnetic
+        moments of a periodic structure say something about its spin.
+    """
+
+    name = "gfn2-xtb"
+    #: Parameters that are those of the structure computed last, and say nothing about the calculator.
+    of_the_structure = ("charge", "multiplicity")
+    _restored: str | None = None
+
+    def __init__(self, **kwargs):
+        known = set(self.default_parameters) - {"method", *self.of_the_structure}
+        for key in kwargs:
+            if key not in known and not key.endswith("_solvation"):
+                raise unknown_argument("gfn2-xtb", key, known)
+        allow_forks()
+        super().__init__(method="GFN2-xTB", **{"verbosity": 0, "accuracy": ACCURACY, **kwargs})
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, to the last bit."""
+        return changes(self.atoms, atoms)
+
+    def calculate(self, atoms: Atoms | None = None, properties=None, system_changes=all_changes) -> None:
+        """Energy (eV), forces (eV/Å), stress (eV/Å³) where periodic, charges (e), dipole (e Å)."""
+        if set(system_changes) - {"positions", "cell"}:
+            charge, multiplicity = charge_and_multiplicity(atoms)
+            self.set(charge=charge, multiplicity=multiplicity)
+        super().calculate(atoms, properties, system_changes)
+
+    def checkpoint_state(self) -> dict[str, str]:
+        """The wave function that the next calculation starts from, ready for JSON."""
+        return {} if self._res is None else {"wave_function": _saved(self._res)}
+
+    def restore_state(self, state: dict[str, str]) -> None:
+        """Go on as the calculator did whose :meth:`checkpoint_state` this is."""
+        self.reset()
+        self._restored = state.get("wave_function")
+
+    def _check_api_calculator(self, system_changes: list[str]) -> None:
+        super()._check_api_calculator(system_changes)  # forgets the wave function of another molecule
+        if self._restored is not None:
+            self._res, self._restored = _loaded(self._restored), None
+
+
+def _saved(result: Result) -> str:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "wave_function.npz")
+        try:
+            result.save(str(path))
+        except TBLiteRuntimeError as error:
+            raise OSError(f"the wave function cannot be written to {folder}: {error}") from error
+        return base64.b64encode(path.read_bytes()).decode()
+
+
+def _loaded(text: str) -> Result:
+    with TemporaryDirectory() as folder:
+        path, result = Path(folder, "wave_function.npz"), Result()
+        path.write_bytes(base64.b64decode(text))
+        result.load(str(path))
+        return result
+
+
+def charge_and_multiplicity(atoms: Atoms) -> tuple[int, int]:
+    """Total charge and multiplicity, refused where the electrons do not fit."""
+    charge, spin = charge_and_spin(atoms)
+    if charge > valence_electrons(atoms):
+        raise StructureError(
+            f"{atoms.get_chemical_formula()} has {valence_electrons(atoms)} valence electrons, so its charge "
+            f"cannot be {charge:+d}: correct it"
+        )
+    check_spin_is_stated(atoms)
+    check_electrons(atoms, charge, spin)
+    return charge, spin + 1
+
+
+def valence_electrons(atoms: Atoms) -> int:
+    """Electrons outside noble-gas cores."""
+    cores = np.array([0, 2, 10, 18, 36, 54, 86])
+    return int(sum(z - cores[cores < z].max() for z in atoms.numbers))

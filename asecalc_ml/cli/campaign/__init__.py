@@ -1,0 +1,1 @@
+"""The command `asecalc-md campaign`, its processes, table and progress."""

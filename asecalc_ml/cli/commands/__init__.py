@@ -1,0 +1,1 @@
+"""The commands beside `run` and `train`, one in each file."""

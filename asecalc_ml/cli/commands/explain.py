@@ -1,0 +1,106 @@
+"""`asecalc-ml explain`: which atoms a model's prediction rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asecalc_ml import config
+from asecalc_ml.analysis.relevance.options import RelevanceOptions
+from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
+from asecalc_ml.cli.process import show_messages
+from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
+
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.relevance import RelevanceResult
+
+MOST_ROWS = 40
+
+
+def _meaning(option: str) -> str:
+    text = RelevanceOptions.model_fields[option].description
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def explain(  # noqa: PLR0913, PLR0917 - a command's options
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
+    atoms: Annotated[
+        str,
+        typer.Argument(
+            help="Structure (a name or a file; all its frames), data set (.npz, .json, .h5) or run directory."
+        ),
+    ],
+    method: Annotated[
+        list[str] | None, typer.Option(help=f"{_meaning('method')} Several with commas, or repeated.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help=_meaning("target"))] = None,
+    frames: Annotated[str, typer.Option(help="Frames, as in Python: 0:500:10, or -1 for the last.")] = ":",
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write JSON, CSV, extended XYZ and a page; by default the results of the run "
+            "directory, whose report shows them then, or else relevance-NAME."
+        ),
+    ] = None,
+    chemiscope: Annotated[
+        Path | None, typer.Option(help="Write a file for https://chemiscope.org too: .json or .json.gz.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say which atoms and pairs a model's prediction rests on, and write the numbers.
+
+    Further options: --pairs all, --integration-points 64, --walk-length 2, --top-walks 50,
+    --compared-frames 0, and those of a data set's reader. docs/relevance.md has the methods' equations.
+    """
+    given = {"method": several(method), "target": target}
+    own, further = split_off_reader(context.args, RelevanceOptions, [atoms])
+    data = override({key: value for key, value in given.items() if value is not None}, own)
+    options = config.parse_options(data, RelevanceOptions)
+    check_folder(directory)
+    show_messages(quiet)
+    from asecalc_ml.analysis.relevance import explain as find_relevance
+    from asecalc_ml.analysis.relevance.output import chemiscope_file
+
+    if chemiscope is not None:
+        chemiscope_file.check(chemiscope)
+    structures = select_frames(read_structures(atoms, further), frames)
+    result = find_relevance(name, structures, options, quiet=quiet)
+    _show(result)
+    for path in _written(result, directory, Path(atoms)):
+        typer.echo(f"Wrote {path}")
+    if chemiscope is not None:
+        typer.echo(f"Wrote {chemiscope_file.write(result, chemiscope)}")
+
+
+def _written(result: RelevanceResult, directory: Path | None, source: Path) -> list[Path]:
+    """Files of a result, with the report of the run it belongs to, or a page of its own."""
+    from asecalc_ml.analysis.relevance.output.page import write_page
+    from asecalc_ml.analysis.report.report import write_report
+    from asecalc_ml.runs import RESULTS
+
+    if directory is None and source.is_dir():
+        return [*result.write(source / RESULTS), write_report(source)]
+    folder = Path(f"relevance-{result.model}") if directory is None else directory
+    return [*result.write(folder), write_page(result, folder)]
+
+
+def _show(result: RelevanceResult) -> None:
+    """Relevance of the first structure's atoms, and how methods agree with occlusion."""
+    from rich.console import Console
+    from rich.table import Table
+
+    one = result.structures[0]
+    console = Console()
+    console.width = console.width if console.is_terminal else 1000  # whole lines for grep
+    headed = [f"{method.method} ({method.unit})" for method in result.methods]
+    table = Table("atom", *headed, box=None, title=f"{result.target}: {one.value:.6g} {result.target_unit}")
+    for atom, symbol in enumerate(one.symbols[:MOST_ROWS]):
+        values = [method.frames[0].atoms[atom] for method in result.methods]
+        table.add_row(f"{symbol}{atom}", *(f"{value:.4f}" for value in values))
+    console.print(table)
+    for found in result.correlations:
+        mean = "all ranks are tied" if found.mean is None else f"{found.mean:.2f}"
+        typer.echo(f"Rank correlation with occlusion, {found.method}: {mean} ({found.n_frames} structures)")

@@ -1,0 +1,133 @@
+"""`asecalc-ml models`: what the registry holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asecalc_ml import config
+from asecalc_ml.cli.app import App
+from asecalc_ml.errors import ModelError
+
+if TYPE_CHECKING:
+    from asecalc_ml.store.card import ModelCard
+    from asecalc_ml.store.registry import Entry, Registry
+
+app = App(no_args_is_help=True, help="List, inspect and share registered models.")
+
+Name = Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")]
+COLUMNS = ("name", "hash", "elements", "data", "forces MAE (meV/Å)", "where")
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the models that `MLCalculator(name)` and `calculator: name` find."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*COLUMNS, box=None)
+    for entry in _registry().list():
+        table.add_row(entry.name, entry.hash[:12], *_summary(entry), str(entry.path.parent))
+    console = Console()
+    console.width = console.width if console.is_terminal else 1000  # whole lines for grep
+    console.print(table)
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print a model's card, without the histograms of its domain."""
+    entry = _registry().find(name)
+    card = entry.card.model_dump(mode="json")
+    if card.get("domain"):
+        card["domain"] = {kind: _names(histograms) for kind, histograms in card["domain"].items()}
+    typer.echo(config.dump_yaml({"file": str(entry.path), "hash": entry.hash, **card}), nl=False)
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="Model file, as `models export` writes it.")],
+    name: Annotated[str | None, typer.Option(help="Another name than its card's.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
+) -> None:
+    """Register a model file."""
+    from asecalc_ml.store.golden import check_golden
+    from asecalc_ml.store.stored_model import StoredModel
+
+    registry = _registry()
+    if name is not None:
+        registry.check_free(name, replace)
+    check_golden(StoredModel.find(file.absolute()))
+    entry = registry.add(file, name, replace=replace)
+    typer.echo(f"Registered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")
+
+
+@app.command()
+def export(
+    name: Name, target: Annotated[Path, typer.Argument(help="File or folder to copy it to.")] = Path()
+) -> None:
+    """Copy a model to a file that others can add."""
+    typer.echo(f"Wrote {_registry().export(name, target)}")
+
+
+@app.command()
+def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete a model of one's own from the registry."""
+    path = _registry().find(name).path
+    if yes or typer.confirm(f"Delete {path}?"):
+        typer.echo(f"Removed {_registry().remove(name)}")
+
+
+@app.command()
+def note(
+    name: Name, text: Annotated[str, typer.Argument(help="What users should know, in a sentence or two.")]
+) -> None:
+    """Add a note to the card of a model of one's own, such as how far dynamics was tried."""
+    entry = _registry().note(name, text)
+    n_notes = len(entry.card.notes)
+    typer.echo(f"{entry.name} ({entry.hash[:12]}) has {n_notes} note{'s' * (n_notes != 1)}")
+
+
+@app.command()
+def cite(name: Name) -> None:
+    """Say what to cite when a model was used: its method, its data, and this package."""
+    for line in _citations(_registry().find(name).card):
+        typer.echo(line)
+
+
+def _registry() -> Registry:
+    from asecalc_ml.store.registry import Registry
+
+    return Registry()
+
+
+def _summary(entry: Entry) -> tuple[str, str, str]:
+    """Elements, data and error; a damaged file is told, and does not keep the others from being listed."""
+    try:
+        card = entry.card
+    except ModelError:
+        return "", "damaged: `models show` says why", ""
+    forces_mae = card.metrics.forces_mae_meV_A if card.metrics else None
+    error = "" if forces_mae is None else f"{forces_mae:.1f}"
+    return " ".join(card.elements), card.dataset.name if card.dataset else "", error
+
+
+def _names(histograms: object) -> object:
+    return list(histograms) if isinstance(histograms, dict) else histograms
+
+
+def _citations(card: ModelCard) -> list[str]:
+    from asecalc_ml import plugins
+    from asecalc_ml.calculators.corrections import CORRECTIONS
+
+    method = getattr(plugins.get("architectures", card.architecture), "citation", None)
+    data = card.dataset
+    lines = [f"Model: {card.name}, {card.architecture}" + (f": {method}" if method else "")]
+    if data is not None:
+        theory = f" ({data.level_of_theory})" if data.level_of_theory else ""
+        lines.append(f"Data: {data.name}{theory}: {data.citation or 'no citation given'}")
+        lines.append(f"Licence of the data: {data.licence or 'not given'}")
+    terms = [name for one in card.corrections for name in one]
+    lines += [f"Added to it: {name}: {CORRECTIONS[name].citation}" for name in terms]
+    return [*lines, "Software: asecalc-ml, CITATION.cff"]

@@ -1,0 +1,1 @@
+"""The checks of the conformance suite, one law or a few in each file."""

@@ -1,0 +1,31 @@
+"""Where results that can be made again are kept, and the names under which they are found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+
+import platformdirs
+import torch
+
+from asecalc_ml.files.writing import needing_a_home
+
+
+def cache_folder(kind: str) -> Path:
+    """A folder in the user's cache, which need not exist yet."""
+    with needing_a_home("XDG_CACHE_HOME"):
+        return Path(platformdirs.user_cache_dir("asecalc-ml", appauthor=False)) / kind
+
+
+def fingerprint(facts: list) -> str:
+    """32 hexadecimal digits that stand for facts ready for JSON."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def hardware(device: torch.device) -> str:
+    """What may change the last digits of a result, or whether machine code runs at all."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,1 @@
+"""Models as machine code, compiled ahead of time and kept on disk."""

@@ -1,0 +1,143 @@
+"""The contract that every architecture fulfils."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+
+class PotentialInput(NamedTuple):
+    """What a potential sees: atoms and edge vectors, never positions.
+
+    Parameters
+    ----------
+    atomic_numbers : Tensor, shape (n_atoms,), int64
+    edge_index : Tensor, shape (2, n_edges), int64
+        Row 0 the centre i, row 1 the neighbor j.
+    edge_vectors : Tensor, shape (n_edges, 3), Å
+        From i to j, all inside the cutoff.
+    batch : Tensor, shape (n_atoms,), int64
+    charge, spin : Tensor, shape (n_systems,)
+        Total charge in e; number of unpaired electrons.
+    triplets : Tensor, shape (2, n_triplets), int64, or None
+        Numbers of two different edges of one centre, each pair once, for a potential with a
+        ``triplet_cutoff``; None for others. An edge with itself is padding, and a ghost's.
+    reverse_edges : Tensor, shape (n_edges,), int64, or None
+        Number of the edge from j back to i, beside triplets.
+    """
+
+    atomic_numbers: Tensor
+    edge_index: Tensor
+    edge_vectors: Tensor
+    batch: Tensor
+    charge: Tensor
+    spin: Tensor
+    triplets: Tensor | None = None
+    reverse_edges: Tensor | None = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Those that are there, in order: ``PotentialInput(*tensors)`` is the input again."""
+        return [tensor for tensor in self if tensor is not None]
+
+    @property
+    def n_atoms(self) -> int:
+        return self.atomic_numbers.shape[0]
+
+    @property
+    def n_systems(self) -> int:
+        return self.charge.shape[0]
+
+
+class AtomOutput(NamedTuple):
+    """What a potential returns.
+
+    Parameters
+    ----------
+    features : Tensor, shape (n_atoms, n_features)
+        The last hidden layer.
+    contributions : Tensor, shape (n_atoms, n_outputs), or None
+        ``features @ w + b``; pooled over a system's atoms they are its value.
+    vectors : Tensor, shape (n_atoms, 3, n_vectors), or None
+        Equivariant features, where the architecture has them.
+    system : Tensor, shape (n_systems, n_outputs), or None
+        The value itself, in place of contributions, where the published readout is not additive.
+    charges : Tensor, shape (n_atoms,), e, or None
+        Partial charges that sum to the system's total charge, where the architecture has them.
+    electrostatics : Tensor, shape (n_atoms,), eV, or None
+        Energy on top of the contributions, which no scale is fitted to.
+    penalty : Tensor, shape (n_systems,), or None
+        What the architecture adds to the loss of a training.
+    """
+
+    features: Tensor
+    contributions: Tensor | None = None
+    vectors: Tensor | None = None
+    system: Tensor | None = None
+    charges: Tensor | None = None
+    electrostatics: Tensor | None = None
+    penalty: Tensor | None = None
+
+
+class Potential(nn.Module, ABC):
+    """A function of atomic numbers, edges, charge and spin.
+
+    An architecture never sees positions, masks, or an edge beyond its cutoff, and never takes a
+    derivative: :mod:`asecalc_ml.model.derivative` does, in one place. Its parts have names, so that hooks
+    can record or replace hidden states for every architecture alike.
+
+    Attributes
+    ----------
+    cutoff : float, Å
+    triplet_cutoff : float, Å, or None
+        Edges up to this length come with triplets; None where the potential needs no angles.
+    continuous : bool
+        Whether the energy is continuous where an atom crosses the cutoff. Dynamics refuses a
+        potential for which it is not.
+    takes : frozenset of {"charge", "spin"}
+        Which of the two the energy depends on. A training on one composition in several charges refuses
+        an architecture that does not take the charge.
+    partial_charges : bool
+        Whether the output holds charges of atoms.
+    """
+
+    cutoff: float
+    triplet_cutoff: float | None = None
+    continuous: bool = True
+    takes: ClassVar[frozenset[str]] = frozenset()
+    partial_charges: bool = False
+
+    @abstractmethod
+    def forward(self, inputs: PotentialInput) -> AtomOutput:
+        """Contributions and features of each atom."""
+
+    @property
+    @abstractmethod
+    def embeddings(self) -> Sequence[nn.Module]:
+        """Modules that turn atomic numbers into vectors; empty where there are none."""
+
+    @property
+    @abstractmethod
+    def interactions(self) -> Sequence[nn.Module]:
+        """The message-passing blocks, in order."""
+
+    @property
+    def attentions(self) -> Sequence[nn.Module]:
+        """Modules whose output is the attention weights, one for each layer that has attention.
+
+        Of shape (n_edges, n_heads); where atoms attend to themselves, n_atoms more rows follow.
+        """
+        return ()
+
+    @property
+    @abstractmethod
+    def readout(self) -> nn.Module:
+        """The module that turns atom features into contributions."""
+
+    @property
+    @abstractmethod
+    def last_linear(self) -> tuple[Tensor, Tensor]:
+        """Weight (n_outputs, n_features) and bias (n_outputs,) of the last linear map."""

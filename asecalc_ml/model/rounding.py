@@ -1,0 +1,134 @@
+r"""How far rounding takes apart two evaluations that should be one.
+
+With the unit roundoff :math:`\epsilon` of the arithmetic, the energy is uncertain by
+
+.. math:: \epsilon \Big( \sum_i |s_i| \big( \sum_k |w_k f_{ik}| + |b| \big) + |v_i|
+    + \sum_{ij} |g_{ij}| |r_{ij}| \Big) + \delta E.
+
+The first sum has the terms of each contribution: weights and bias of the last linear map, features, scale,
+and the electrostatic energies :math:`v_i`. Shifts are float64 and do not count. The second sum, over the
+edges :math:`r_{ij}` and the edge derivative :math:`g_{ij}`, is what a relative error :math:`\epsilon` of each
+edge vector does. A force is uncertain by :math:`\epsilon \sum_j (|g_{ij}| + |g_{ji}|) + \delta F`. The last
+terms :math:`\delta` are what the model itself makes of edge vectors that differ by :math:`\epsilon`: the
+curvature of the energy, and the rounding inside the network on this device.
+
+For all shipped models, float32 differs from float64 by at most 1.1 times the uncertainty. For untrained
+models of all architectures, whose energies span 14 orders of magnitude, it is 2.1 times.
+:data:`SAFETY` covers these, other orders of summation, and that both evaluations are rounded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from asecalc_ml.graph.segments import segment_mean, segment_sum
+from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.model import Model
+    from asecalc_ml.model.potential import PotentialInput
+
+#: Of the arithmetic. That of float64 leaves 16 bits for functions of other libraries and processors, and for
+#: tables that are not exact to the last bit.
+ROUNDOFF = {torch.float32: 2.0**-23, torch.float64: 2.0**-36}
+SAFETY = 16
+N_DRAWS = 3
+
+
+class Rounding(NamedTuple):
+    """Largest deviations that rounding explains.
+
+    Parameters
+    ----------
+    atoms : Tensor, shape (), eV
+        Of an atom's energy.
+    systems : Tensor, shape (n_systems,), eV
+    gradient : Tensor, shape (), eV/Å
+        Of a component of the edge derivative.
+    charges : Tensor, shape (), e
+    penalty : Tensor, shape ()
+    forces : Tensor, shape (n_atoms, 1), eV/Å
+        Of a component of a force.
+    """
+
+    atoms: Tensor
+    systems: Tensor
+    gradient: Tensor
+    charges: Tensor
+    penalty: Tensor
+    forces: Tensor
+
+    def allows(self, found: EdgeDerivative, expected: EdgeDerivative) -> bool:
+        """Return True if two evaluations agree; NaN agrees with nothing."""
+        pairs = zip(found, expected, self[: len(expected)], strict=True)
+        return all(bool(((one - other).abs() <= bound).all()) for one, other, bound in pairs)
+
+
+@torch.no_grad()
+def rounding(model: Model, inputs: PotentialInput, found: EdgeDerivative) -> Rounding:
+    """Bounds for a model in its type, on its device, at these inputs.
+
+    Parameters
+    ----------
+    found : EdgeDerivative
+        Of the model, evaluated eagerly.
+    """
+    roundoff = ROUNDOFF[model.dtype]
+    sizes, scatter = _sizes(model, inputs, found), _scatter(model, inputs, found, roundoff)
+    return Rounding(*(SAFETY * (roundoff * size + one) for size, one in zip(sizes, scatter, strict=True)))
+
+
+def perturbed(inputs: PotentialInput, roundoff: float) -> list[PotentialInput]:
+    """Inputs whose edge vectors differ in each component by a random part of their last bit."""
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.rand((N_DRAWS, *inputs.edge_vectors.shape), generator=generator, dtype=torch.float64)
+    vectors = inputs.edge_vectors * (1 + roundoff * (2 * draws - 1)).to(inputs.edge_vectors)
+    return [inputs._replace(edge_vectors=one) for one in vectors]
+
+
+def _sizes(model: Model, inputs: PotentialInput, found: EdgeDerivative) -> Rounding:
+    """Sums of the absolute values of what each quantity is a sum of."""
+    output = model(inputs).potential
+    scale = model.scale[inputs.atomic_numbers].abs()
+    if output.contributions is None:
+        atoms = torch.zeros_like(scale)
+        systems = segment_mean(scale, inputs.batch, inputs.n_systems) * output.system[:, 0].double().abs()
+    else:
+        weight, bias = model.potential.last_linear
+        atoms = scale * (output.features.abs() @ weight[0].abs() + bias[0].abs()).double()
+        atoms = atoms if output.electrostatics is None else atoms + output.electrostatics.double().abs()
+        systems = model.pool(atoms, inputs)
+    lengths = found.gradient.norm(dim=1)
+    work = lengths * inputs.edge_vectors.norm(dim=1)
+    centres, neighbors = inputs.edge_index
+    on_atoms = segment_sum(work, centres, inputs.n_atoms)
+    pulls = sum(segment_sum(lengths, ends, inputs.n_atoms) for ends in (centres, neighbors))
+    return Rounding(
+        atoms=_largest(atoms + on_atoms),
+        systems=systems + segment_sum(work, inputs.batch[centres], inputs.n_systems),
+        gradient=_largest(found.gradient),
+        charges=_largest(found.charges),
+        penalty=_largest(found.penalty),
+        forces=pulls[:, None],
+    )
+
+
+def _scatter(model: Model, inputs: PotentialInput, found: EdgeDerivative, roundoff: float) -> Rounding:
+    """Largest changes of the evaluation when edge vectors change by the roundoff."""
+    changes = []
+    for moved in perturbed(inputs, roundoff):
+        other = edge_derivative(model, moved)
+        difference = EdgeDerivative(*(one - before for one, before in zip(other, found, strict=True)))
+        pull = forces(difference.gradient, inputs.edge_index, inputs.n_atoms)
+        systems = difference.systems.abs()
+        rest = (_largest(one) for one in difference[2:])
+        changes.append(Rounding(_largest(difference.atoms), systems, *rest, _largest(pull)))
+    return Rounding(*(torch.stack(one).amax(dim=0) for one in zip(*changes, strict=True)))
+
+
+def _largest(values: Tensor) -> Tensor:
+    """0 of nothing; nan where there is one."""
+    return values.abs().max() if values.numel() else values.new_zeros(())

@@ -1,0 +1,53 @@
+"""Formats of trajectories: each has a writer and a reader, found by the suffix of the file's name.
+
+A new one is a line here, and its name among the files of a run directory (:mod:`asecalc_ml.runs`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ase import Atoms
+
+    from asecalc_ml.runs.trajectories.reader import TrajectoryFile
+    from asecalc_ml.runs.trajectories.writer import Origin, TrajectoryWriter
+
+FORMATS = {  # module and class of the writer, module and class of the reader
+    ".traj": ("traj:TrajWriter", "traj_file:TrajFile"),
+    ".extxyz": ("extxyz:ExtxyzWriter", "extxyz_file:ExtxyzFile"),
+    ".h5md": ("h5md:H5MDWriter", "h5md_file:H5MDFile"),
+}
+
+
+def make_writer(path: Path, origin: Origin) -> TrajectoryWriter:
+    """Open a writer that appends frames to a file.
+
+    Raises
+    ------
+    RunError
+        If the file is there and damaged.
+    """
+    from asecalc_ml.files.reading import damage_named
+
+    with damage_named(path):
+        return _load(FORMATS[path.suffix][0])(path, origin)
+
+
+def lost_constraints(atoms: Atoms, suffix: str) -> list[str]:
+    """Names of the constraints of a structure that a format does not keep."""
+    keeps = _load(FORMATS[suffix][0]).keeps
+    return [type(one).__name__ for one in atoms.constraints if not keeps(one)]
+
+
+def open_trajectory(path: Path) -> TrajectoryFile:
+    """The frames of a file."""
+    return _load(FORMATS[path.suffix][1])(path)
+
+
+def _load(name: str) -> Any:
+    module, _, cls = name.partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), cls)

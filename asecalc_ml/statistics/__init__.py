@@ -1,0 +1,38 @@
+"""Averages of correlated series with their errors, and histograms."""
+
+from typing import TYPE_CHECKING
+
+from asecalc_ml._lazy import lazily
+
+if TYPE_CHECKING:
+    from asecalc_ml.statistics.time_series import (
+        MAX_BLOCKS,
+        MIN_BLOCKS,
+        TOO_SHORT,
+        BlockAverage,
+        CondensedSeries,
+        Drift,
+        ThinnedSeries,
+        autocorrelation,
+        autocorrelation_time,
+        block_average,
+        circular_average,
+        linear_drift,
+    )
+
+__all__ = [
+    "MAX_BLOCKS",
+    "MIN_BLOCKS",
+    "TOO_SHORT",
+    "BlockAverage",
+    "CondensedSeries",
+    "Drift",
+    "ThinnedSeries",
+    "autocorrelation",
+    "autocorrelation_time",
+    "block_average",
+    "circular_average",
+    "linear_drift",
+]
+
+__getattr__ = lazily(__name__, dict.fromkeys(__all__, "asecalc_ml.statistics.time_series"))

@@ -1,0 +1,1 @@
+"""Models as files: card, weights, golden values, and the registry of names."""

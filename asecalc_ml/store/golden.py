@@ -1,0 +1,193 @@
+"""Golden values: a model that does not reproduce its own card is refused."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from ase import Atoms
+
+from asecalc_ml.errors import ModelError
+from asecalc_ml.files.user_cache import cache_folder, fingerprint, hardware
+from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
+from asecalc_ml.model.evaluator import assemble
+from asecalc_ml.model.model import Model
+from asecalc_ml.model.potential import PotentialInput
+from asecalc_ml.model.rounding import rounding
+from asecalc_ml.sources import code_of_model, source_of_plugin
+from asecalc_ml.store.card import Golden, ModelCard, formula_of
+from asecalc_ml.store.stored_model import StoredModel
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
+
+TINY = 1e-300  # in place of a bound of zero
+
+
+def make_golden(model: Model, atoms: Atoms) -> Golden:
+    """Energy and forces of a structure in float64; the model's type is left as it was.
+
+    Raises
+    ------
+    ModelError
+        If the model does not reproduce them in its own type, so that it could not be used once registered.
+    """
+    dtype = model.dtype
+    derivative, inputs = _evaluate(model.set_dtype(torch.float64), atoms)
+    model.set_dtype(dtype)
+    evaluation = assemble(inputs, derivative)
+    if not (evaluation.energy.isfinite().all() and evaluation.forces.isfinite().all()):
+        raise ModelError(
+            "the model's energy or forces are not finite for the structure that its card would hold: train "
+            "again, at a lower learning rate, or import a checkpoint from before"
+        )
+    charge, spin = charge_and_spin(atoms)
+    golden = Golden(
+        atomic_numbers=atoms.numbers.tolist(),
+        positions_A=atoms.positions.tolist(),
+        cell_A=atoms.cell.array.tolist(),
+        pbc=atoms.pbc.tolist(),
+        charge=charge,
+        spin=spin,
+        energy_eV=float(evaluation.energy[0]),
+        forces_eV_A=evaluation.forces.tolist(),
+    )
+    deviation = deviation_from(golden, model)
+    if not deviation.is_rounding:
+        raise ModelError(
+            f"the model does not reproduce in {_name(dtype)} what it finds in float64: {deviation}. It could "
+            "not be used: train again in float64 or at a lower learning rate"
+        )
+    return golden
+
+
+class Deviation(NamedTuple):
+    """Differences between a model's results for the structure of its card and the golden values.
+
+    Parameters
+    ----------
+    energy, forces : float
+        Absolute values in eV and eV/Å; of all components of forces the one that is nearest to its bound, or
+        furthest beyond it.
+    energy_bound, forces_bound : float
+        What rounding explains of them.
+    """
+
+    energy: float
+    energy_bound: float
+    forces: float
+    forces_bound: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """True if rounding explains both differences; False where one is not a number."""
+        return self.energy <= self.energy_bound and self.forces <= self.forces_bound
+
+    def __str__(self) -> str:
+        return (
+            f"the energy is off by {self.energy:.1e} eV (at most {self.energy_bound:.0e}), a force by "
+            f"{self.forces:.1e} eV/Å (at most {self.forces_bound:.0e})"
+        )
+
+
+def deviation_from(golden: Golden, model: Model) -> Deviation:
+    """Compare a model, in its type and on its device, with golden values.
+
+    See :mod:`asecalc_ml.model.rounding`.
+    """
+    derivative, inputs = _evaluate(model, golden_atoms(golden))
+    found, bounds = assemble(inputs, derivative), rounding(model, inputs, derivative)
+    off = (found.forces - torch.tensor(golden.forces_eV_A, dtype=torch.float64).to(found.forces)).abs()
+    allowed = bounds.forces[:-1].expand_as(off)
+    worst = (off / allowed.clamp(min=TINY)).nan_to_num(nan=torch.inf).argmax()
+    energy, energy_bound = found.energy[0] - golden.energy_eV, bounds.systems[0]
+    return Deviation(
+        *(float(one) for one in (energy.abs(), energy_bound, off.flatten()[worst], allowed.flatten()[worst]))
+    )
+
+
+def check_golden(stored: StoredModel) -> None:
+    """Compare with the card; once per weights, versions, sources, hardware and type, as a stamp remembers.
+
+    A model that reproduces its card although the sources of its architecture have changed gives a warning:
+    golden values cover one structure.
+
+    Raises
+    ------
+    ModelError
+        If energy or forces deviate by more than rounding explains.
+    """
+    stamp = _stamp(stored)
+    if stamp.exists():
+        return
+    deviation = deviation_from(stored.card.golden, stored.model)
+    if not deviation.is_rounding:
+        raise ModelError(
+            f"model {stored.card.name!r} does not reproduce its card: {deviation}. {_cause(stored.card)}"
+        )
+    if change := _changed_source(stored.card):
+        warnings.warn(
+            f"model {stored.card.name!r}: {change}. It reproduces the energy and forces in its card, which "
+            f"cover one structure ({formula_of(stored.card.golden.atomic_numbers)}) only",
+            stacklevel=2,
+        )
+    _leave(stamp)
+
+
+def _cause(card: ModelCard) -> str:
+    """What may have changed, and the remedy."""
+    if change := _changed_source(card):
+        return f"{change[0].upper()}{change[1:]}: install what it was made with, or train the model again"
+    return (
+        "Weights or a library differ from those it was made with: copy the model anew, or compare the "
+        f"versions in `asecalc-ml models show {card.name}` with the installed ones"
+    )
+
+
+def _changed_source(card: ModelCard) -> str | None:
+    """How the sources of another party's architecture differ from those in the card, where it has them."""
+    now = source_of_plugin("architectures", card.architecture)
+    if card.architecture_source in (None, now):
+        return None
+    return (
+        f"the code of its architecture {card.architecture!r} has changed: source "
+        f"{now or '(of asecalc-ml)'} instead of {card.architecture_source}"
+    )
+
+
+def golden_atoms(golden: Golden) -> Atoms:
+    """The structure of golden values."""
+    return Atoms(
+        golden.atomic_numbers,
+        positions=golden.positions_A,
+        cell=golden.cell_A,
+        pbc=golden.pbc,
+        info={"charge": golden.charge, "spin": golden.spin},
+    )
+
+
+def _evaluate(model: Model, atoms: Atoms) -> tuple[EdgeDerivative, PotentialInput]:
+    graph = AtomGraph.from_atoms(atoms, model.cutoff).to(model.device)
+    inputs = with_ghost(graph, model.cutoff, triplet_cutoff=model.triplet_cutoff)
+    return edge_derivative(model.eval().requires_grad_(False), inputs), inputs
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _stamp(stored: StoredModel) -> Path:
+    """A file whose name says what was checked."""
+    facts = [stored.hash, *code_of_model(stored.card), hardware(stored.device), str(stored.dtype)]
+    return cache_folder("golden") / fingerprint(facts)
+
+
+def _leave(stamp: Path) -> None:
+    """Remember the pass; where nothing can be written the check runs again next time."""
+    try:
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+    except OSError:
+        pass

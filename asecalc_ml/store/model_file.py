@@ -1,0 +1,213 @@
+"""A model as one safetensors file: weights, and the card in its header. Nothing is ever unpickled.
+
+A trained model's file also holds fingerprints of the frames that its weights rest on (``seen_frames.py``).
+
+The header also holds a checksum of card and weights. Golden values cannot show every change: weights of an
+element that their structure lacks, corrections, a last bit. Models that ship were written without, and
+runs record the hash of the file, which a checksum inside would change: theirs are in a list beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
+
+from asecalc_ml.config.options import parse_options
+from asecalc_ml.errors import ModelError
+from asecalc_ml.files.reading import described
+from asecalc_ml.files.writing import write_whole
+from asecalc_ml.plugins import get
+from asecalc_ml.store.card import SCHEMA_VERSION, ModelCard
+
+if TYPE_CHECKING:
+    from asecalc_ml.store.seen_frames import SeenFrames
+
+SUFFIX = ".safetensors"
+
+#: Models that ship with the package.
+SHIPPED = Path(__file__).parents[1] / "data" / "models"
+CHECKSUMS = "SHA256SUMS"  # as `sha256sum *.safetensors` prints them
+
+_HEADER_KEY, _CHECKSUM_KEY = "card", "sha256"
+_FRAMES = "frames."  # begins the names of tensors that are no weights
+
+
+def save_model(path: Path, model, card: ModelCard, seen: SeenFrames | None = None) -> None:
+    """Write a model whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    model : asecalc_ml.model.model.Model
+    card : ModelCard
+    seen : SeenFrames, optional
+        Frames that the weights rest on; None if they are not known.
+    """
+    import torch
+    from safetensors.torch import save
+
+    # Cloned, since an architecture may have one layer under two names, which safetensors refuses.
+    state = model.state_dict().items()
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
+    if seen is not None:
+        tensors |= {_FRAMES + name: torch.from_numpy(array) for name, array in seen.arrays().items()}
+    write_whole(path, _with_checksum(save(tensors, metadata={_HEADER_KEY: card.model_dump_json()})))
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a model file, without its weights and without torch.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, not one of ours, or written by a newer version.
+    """
+    header = _header(path)
+    if _has_changed(path, header):
+        raise ModelError(f"{path} has changed since it was written (its checksum differs); {_REMEDY}")
+    if _HEADER_KEY not in header:
+        raise ModelError(
+            f"{path} holds no model card, so it is no model of this package; train one, or get "
+            "the file that `asecalc-ml train` or `asecalc-ml models export` wrote"
+        )
+    try:
+        data = json.loads(header[_HEADER_KEY])
+        if data.get("schema_version", 0) > SCHEMA_VERSION:
+            raise ModelError(f"{path} was written by a newer asecalc-ml: pip install --upgrade asecalc-ml")
+        return ModelCard.model_validate(data)
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:  # pydantic's is a ValueError
+        raise ModelError(
+            f"the model card in {path} cannot be read ({described(error)}); {_REMEDY}"
+        ) from error
+
+
+def read_model(path: Path):
+    """Model (asecalc_ml.model.model.Model, in the type it was trained in) and card of a file.
+
+    Raises
+    ------
+    ModelError
+        As :func:`read_card`, and if the weights do not fit the architecture.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from asecalc_ml.model.architectures import build_potential
+    from asecalc_ml.model.model import Model
+
+    card = read_card(path)
+    architecture = parse_options(
+        card.hyperparameters, get("architectures", card.architecture), source=str(path)
+    )
+    with torch.random.fork_rng(devices=[]):  # random weights, replaced below, must not use up a caller's seed
+        potential = build_potential(architecture)
+    _check_cutoffs(path, card, potential)
+    model = Model(potential, pooling=card.pooling).set_dtype(getattr(torch, card.dtype))
+    try:
+        tensors = load_file(path).items()
+        model.load_state_dict({name: tensor for name, tensor in tensors if not name.startswith(_FRAMES)})
+    except (RuntimeError, SafetensorError) as error:
+        reason = shorten(str(error), 200)
+        raise ModelError(
+            f"the weights in {path} do not fit its architecture ({reason}); {_REMEDY}"
+        ) from error
+    return model, card
+
+
+def read_seen(path: Path) -> SeenFrames | None:
+    """Frames that a model's weights rest on, without its weights and without torch; None if not known.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from asecalc_ml.store.seen_frames import SeenFrames
+
+    _header(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if name.startswith(_FRAMES)]  # noqa: SIM118
+            return SeenFrames.from_arrays(
+                {name.removeprefix(_FRAMES): file.get_tensor(name) for name in names}
+            )
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"the training frames in {path} cannot be read ({error}); {_REMEDY}") from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def contents_hash(path: Path) -> str:
+    """SHA-256 of a model's weights and of the frames behind them; a note in the card does not change it."""
+    return hashlib.sha256(_parts(path.read_bytes())[1]).hexdigest()
+
+
+def _has_changed(path: Path, header: dict[str, str]) -> bool:
+    """Return True if the file differs from its checksum; models without one count as unchanged."""
+    if _CHECKSUM_KEY in header:
+        return header[_CHECKSUM_KEY] != _checksum(path.read_bytes())
+    if path.parent.resolve() != SHIPPED.resolve():
+        return False
+    hashes = {name: found for found, name in map(str.split, (SHIPPED / CHECKSUMS).read_text().splitlines())}
+    return path.name in hashes and hashes[path.name] != file_hash(path)
+
+
+def _check_cutoffs(path: Path, card: ModelCard, potential) -> None:
+    """Refuse a card with other cutoffs than its architecture's: it decides which pairs are searched for."""
+    for what, said, built in (
+        ("cutoff_A", card.cutoff_A, potential.cutoff),
+        ("triplet_cutoff_A", card.triplet_cutoff_A, potential.triplet_cutoff),
+    ):
+        if said != built:
+            raise ModelError(
+                f"the model card in {path} has {what} {said}, its architecture {built}; {_REMEDY}"
+            )
+
+
+def _with_checksum(content: bytes) -> bytes:
+    """A safetensors file with its checksum; the library writes several entries in an order that changes."""
+    header, data = _parts(content)
+    header["__metadata__"][_CHECKSUM_KEY] = _checksum(content)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def _checksum(content: bytes) -> str:
+    """SHA-256 of a safetensors file's card, names, types and shapes of its tensors, and their bytes."""
+    header, data = _parts(content)
+    card = header.pop("__metadata__").get(_HEADER_KEY)
+    return hashlib.sha256(json.dumps([card, header], sort_keys=True).encode() + data).hexdigest()
+
+
+def _parts(content: bytes) -> tuple[dict, bytes]:
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), content[end:]
+
+
+_REMEDY = "the file is damaged: copy it again from where it came, or train the model anew"
+
+
+def _header(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder; a model is one file, NAME{SUFFIX}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except FileNotFoundError as error:
+        raise ModelError(f"no model file {path}") from error
+    except PermissionError as error:
+        raise ModelError(f"no permission to read {path}: ask its owner for it") from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read as a model ({error}); {_REMEDY}") from error

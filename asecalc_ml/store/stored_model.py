@@ -1,0 +1,78 @@
+"""A registered model whose weights are read when they are needed: a compiled one runs without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from asecalc_ml.errors import ModelError
+from asecalc_ml.model.model import Model
+from asecalc_ml.store.card import ModelCard
+from asecalc_ml.store.model_file import read_model
+from asecalc_ml.store.registry import Registry
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model file with the type and the device it shall run in.
+
+    Parameters
+    ----------
+    path : Path
+    card : ModelCard
+    hash : str
+        SHA-256 of the file.
+    dtype : torch.dtype
+        Of the potential's arithmetic.
+    device : torch.device
+    """
+
+    path: Path
+    card: ModelCard
+    hash: str
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def find(cls, spec: str | Path, dtype: str | None = None, device: str = "cpu") -> StoredModel:
+        """A registered model or a model file, by default in the type it was trained in.
+
+        Raises
+        ------
+        ModelError
+            If it is unknown or no model, or if type or device cannot be used here.
+        """
+        entry = Registry().find(spec)
+        chosen = _dtype(dtype or entry.card.dtype)
+        return cls(entry.path, entry.card, entry.hash, chosen, _device(device))
+
+    @property
+    def cutoff(self) -> float:
+        return self.card.cutoff_A
+
+    @property
+    def triplet_cutoff(self) -> float | None:
+        return self.card.triplet_cutoff_A
+
+    @cached_property
+    def model(self) -> Model:
+        """The model itself, ready to be evaluated; importing its architecture takes a second."""
+        model, _ = read_model(self.path)
+        return model.set_dtype(self.dtype).to(self.device).eval().requires_grad_(False)
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in ("float32", "float64"):
+        raise ModelError(f"dtype is {name!r}; use 'float32' or 'float64'")
+    return getattr(torch, name)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {name!r} cannot be used here ({error}); try 'cpu'") from error
+    return torch.device(name)

@@ -1,0 +1,224 @@
+"""Structures by name, SMILES or file, and the check every structure passes before it is used."""
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from asecalc_ml.errors import StructureError
+from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin  # noqa: F401
+from asecalc_ml.structure.elements import check_elements
+
+MOLECULES = Path(__file__).parents[1] / "data" / "molecules"
+MIN_DISTANCE_A = 0.4  # below every bond length, H2 (0.74 Å) included
+EMBED_SEED = 7
+
+
+def load_structure(spec: str | Path | Atoms) -> Atoms:
+    """Read or build a structure.
+
+    Parameters
+    ----------
+    spec : str, Path or Atoms
+        In this order: a name of :func:`shipped_names` ("ethanol"), a name of ASE's g2 set
+        ("CH3CH2OH"), "smiles:CCO" (needs RDKit), a file that ASE reads ("start.xyz",
+        "run.traj@-1"). A file that is called like a molecule is meant by "./ethanol".
+
+    Returns
+    -------
+    Atoms
+        A new object, positions in Å. ``info["charge"]`` is the total charge in units of e and
+        ``info["spin"]`` the number of unpaired electrons (multiplicity - 1), as
+        :mod:`asecalc_ml.structure.charge_and_spin` decides them.
+
+    Raises
+    ------
+    StructureError
+        If nothing is found under the name (the nearest names are given), if a file or a SMILES
+        cannot be read, if its charge or spin is no whole number, or if :func:`check_structure` objects.
+    """
+    atoms = spec.copy() if isinstance(spec, Atoms) else _find(str(spec))
+    set_charge_and_spin(atoms, where="" if isinstance(spec, Atoms) else str(spec))
+    check_structure(atoms)
+    return atoms
+
+
+def shipped_names() -> list[str]:
+    """Names of the molecules that the package ships, sorted."""
+    return sorted(path.stem for path in MOLECULES.glob("*.xyz"))
+
+
+def check_structure(atoms: Atoms) -> None:
+    """Refuse what no potential can evaluate.
+
+    Raises
+    ------
+    StructureError
+        For no atoms, positions, cell or momenta that are not finite, masses that are not positive, a
+        periodic direction without a cell vector, sites that
+        :func:`asecalc_ml.structure.elements.check_elements` refuses, and two atoms (periodic images
+        included) closer than 0.4 Å; the message names them.
+    """
+    from asecalc_ml.structure.lattice import check_cell
+
+    if len(atoms) == 0:
+        raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")
+    check_positions(atoms)
+    check_cell(atoms.cell.array, atoms.pbc)
+    check_elements(atoms)
+    _check_masses_and_momenta(atoms)
+    _check_overlaps(atoms)
+
+
+def check_positions(atoms: Atoms) -> None:
+    """Refuse positions that are NaN or infinite.
+
+    Raises
+    ------
+    StructureError
+        It names the first atom.
+    """
+    if not np.isfinite(atoms.positions).all():
+        bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+        raise StructureError(
+            f"positions of {_label(atoms, bad[0])} are not finite ({len(bad)} atoms in all): look where they "
+            "come from; if from dynamics, start it again from an earlier frame with a shorter time step"
+        )
+
+
+def _check_masses_and_momenta(atoms: Atoms) -> None:
+    for name, smallest in (("masses", np.finfo(float).tiny), ("momenta", -np.inf)):
+        values = atoms.arrays.get(name)
+        if values is None:
+            continue
+        bad = np.flatnonzero(
+            ~(np.isfinite(values) & (values >= smallest)).reshape(len(atoms), -1).all(axis=1)
+        )
+        if len(bad):
+            raise StructureError(
+                f"{name} of {_label(atoms, bad[0])} are {values[bad[0]]} ({len(bad)} atoms in all): correct "
+                "them in the file or with ASE, or leave them out"
+            )
+
+
+def _check_overlaps(atoms: Atoms) -> None:
+    from asecalc_ml.graph.neighbors import find_pairs  # ASE's own takes seconds for a molecule in a large box
+    from asecalc_ml.graph.neighbors.pairs import ALL_PAIRS_LIMIT
+
+    backend = (
+        "matscipy" if len(atoms) <= ALL_PAIRS_LIMIT else "auto"
+    )  # which would take all pairs, near or far
+    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, MIN_DISTANCE_A, backend)
+    i, j = pairs.edge_index
+    if len(i) == 0:
+        return
+    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    distances = np.linalg.norm(vectors, axis=1)
+    worst = int(np.argmin(distances))
+    raise StructureError(
+        f"{_label(atoms, i[worst])} and {_label(atoms, j[worst])} are {distances[worst]:.3f} Å apart "
+        f"(at least {MIN_DISTANCE_A} Å expected). Duplicate atoms, a wrong cell or a wrong length unit?"
+    )
+
+
+def _label(atoms: Atoms, index: int) -> str:
+    return f"atom {int(index)} ({atoms.symbols[int(index)]})"
+
+
+def _find(spec: str) -> Atoms:
+    from ase.collections import g2
+
+    if spec.startswith("smiles:"):
+        return _from_smiles(spec.removeprefix("smiles:").strip())
+    if spec in shipped_names():
+        return _read(MOLECULES / f"{spec}.xyz", "")
+    if spec in g2.names:
+        return g2[spec]
+    path, _, index = spec.rpartition("@") if "@" in spec and not Path(spec).is_file() else (spec, "", "")
+    if Path(path).is_file():
+        return _read(Path(path), index)
+    raise StructureError(_unknown(spec, g2.names))
+
+
+def _unknown(spec: str, g2_names: list[str]) -> str:
+    path = Path(spec.rpartition("@")[0] or spec)
+    if path.is_dir():
+        return f"{path} is a folder: name a file in it"
+    names = shipped_names()
+    near = difflib.get_close_matches(spec, names + list(g2_names), n=3)
+    if not near and (path.suffix or len(path.parts) > 1):
+        return f"no structure file {path} (looked in {Path.cwd()}): correct its name"
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return (
+        f"no structure '{spec}': neither a name nor a file.{hint} Names: {', '.join(names)}, those of ASE's "
+        "g2 set ('CH3CH2OH'); or give 'smiles:CCO' or a file."
+    )
+
+
+def _read(path: Path, index: str) -> Atoms:
+    from asecalc_ml.structure.files.structure_file import open_structures
+
+    frames = open_structures(path)
+    if not len(frames):
+        raise StructureError(f"{path} holds no structure: check that it is complete")
+    try:
+        atoms = frames[int(index or -1)]
+    except ValueError:
+        raise StructureError(
+            f"'{path}@{index}' names several structures, or none: give the number of one of the "
+            f"{len(frames)}, such as '{path}@-1'"
+        ) from None
+    except IndexError:
+        raise StructureError(
+            f"cannot read '{path}@{index}': the file has no such frame, its {len(frames)} have the numbers "
+            f"0 to {len(frames) - 1}"
+        ) from None
+    atoms.calc = None
+    return atoms
+
+
+def _from_smiles(smiles: str) -> Atoms:
+    try:
+        from rdkit import Chem, rdBase
+        from rdkit.Chem import AllChem
+    except ImportError:
+        raise StructureError(
+            f"'smiles:{smiles}' needs RDKit: pip install 'asecalc-ml[molecules]', or give a name or a file"
+        ) from None
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        raise StructureError(f"'{smiles}' is not a SMILES that RDKit can read")
+    if len(Chem.GetMolFrags(molecule)) > 1:
+        raise StructureError(
+            f"'{smiles}' holds several molecules, and a SMILES does not say where they are: give a file"
+        )
+    molecule = Chem.AddHs(molecule)
+    if AllChem.EmbedMolecule(molecule, randomSeed=EMBED_SEED) != 0:
+        raise StructureError(f"RDKit finds no three-dimensional geometry for '{smiles}': give a file instead")
+    _relax_with_force_field(AllChem, molecule)
+    return Atoms(
+        [atom.GetSymbol() for atom in molecule.GetAtoms()],
+        masses=_isotope_masses(molecule),
+        positions=molecule.GetConformer().GetPositions(),
+        info={
+            "charge": Chem.GetFormalCharge(molecule),
+            "spin": sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()),
+            "smiles": smiles,
+        },
+    )
+
+
+def _isotope_masses(molecule) -> list[float | None] | None:
+    """Masses in u where the SMILES names isotopes; None for the element's mean, and where it names none."""
+    masses = [atom.GetMass() if atom.GetIsotope() else None for atom in molecule.GetAtoms()]
+    return masses if any(masses) else None
+
+
+def _relax_with_force_field(chem, molecule) -> None:
+    """MMFF94 where it has parameters, else UFF, else the embedding as it is."""
+    if chem.MMFFHasAllMoleculeParams(molecule):
+        chem.MMFFOptimizeMolecule(molecule, maxIters=2000)
+    elif chem.UFFHasAllMoleculeParams(molecule):
+        chem.UFFOptimizeMolecule(molecule, maxIters=2000)

@@ -1,0 +1,111 @@
+"""What a run has computed, kept so that a resumed run does not compute it a second time.
+
+Relaxations, vibrations and scans are deterministic: begun again with the answers of the record, they come to
+where they were killed without a calculation, and go on from there. So they need no state of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+
+from asecalc_ml.errors import CalculationError, lacks_room
+from asecalc_ml.runs import RunReader
+
+if TYPE_CHECKING:
+    from asecalc_ml.runs import RunWriter
+
+Evaluation = dict[str, Any]  # energy (eV), forces (eV/Å), members; or error
+
+
+class Record:
+    """The evaluations of a run directory.
+
+    Parameters
+    ----------
+    writer : RunWriter
+    """
+
+    def __init__(self, writer: RunWriter):
+        self._writer = writer
+        self._known: dict[tuple[str, bytes], Evaluation] = {}
+        for one in RunReader(writer.directory).evaluations:
+            positions = np.array(one["positions"], dtype=float)
+            self._known[one["calculator"], positions.tobytes()] = one
+
+    def find(self, label: str, atoms: Atoms) -> Evaluation | None:
+        """What a calculator found at exactly these positions, if it was there."""
+        return self._known.get((label, atoms.positions.tobytes()))
+
+    def add(self, label: str, atoms: Atoms, found: Evaluation) -> None:
+        """Keep what a calculator found."""
+        self._writer.evaluation({"calculator": label, "positions": atoms.positions.tolist(), **found})
+        self._known[label, atoms.positions.tobytes()] = found
+
+
+class Recorded(Calculator):
+    """A calculator that computes what is not on record, and puts it there.
+
+    Parameters
+    ----------
+    calculator : ase Calculator
+    label : str
+        Its name in the record.
+    record : Record
+
+    Notes
+    -----
+    ``results["members"]`` holds energy and forces of each member of a committee.
+
+    Raises
+    ------
+    CalculationError
+        At a structure where the calculator fails, or finds what is not finite; this is on record, too. A full
+        disk or memory is no answer: it is raised as it is.
+    """
+
+    name: ClassVar[str] = "recorded"
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(self, calculator: BaseCalculator, label: str, record: Record):
+        super().__init__()
+        self.calculator, self.label, self.record = calculator, label, record
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        found = self.record.find(self.label, self.atoms)
+        if found is None:
+            found = _evaluate(self.calculator, self.atoms)
+            self.record.add(self.label, self.atoms, found)
+        if "error" in found:
+            raise CalculationError(found["error"])
+        self.results = {
+            "energy": found["energy"],
+            "free_energy": found["energy"],
+            "forces": np.array(found["forces"]),
+            "members": [(energy, np.array(forces)) for energy, forces in found.get("members", [])],
+        }
+
+
+def _evaluate(calculator: BaseCalculator, atoms: Atoms) -> Evaluation:
+    try:
+        forces = calculator.get_property("forces", atoms)
+        energy = float(calculator.get_property("energy", atoms))
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a calculator may raise anything
+        if lacks_room(error):  # torch's, a RuntimeError like those of structures that cannot be computed
+            raise MemoryError(str(error)) from error
+        return {"error": str(error) or type(error).__name__}
+    if not (np.isfinite(energy) and np.isfinite(forces).all()):
+        return {"error": "energy or forces are not finite"}
+    found = {"energy": energy, "forces": np.asarray(forces).tolist()}
+    if hasattr(calculator, "members") and calculator.members:
+        found["members"] = [
+            [float(one.results["energy"]), np.asarray(one.results["forces"]).tolist()]
+            for one in calculator.members
+        ]
+    return found

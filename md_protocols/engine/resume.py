@@ -1,0 +1,278 @@
+"""Going on with a run that was interrupted, bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from asecalc_ml import plugins
+from asecalc_ml.config.nested_options import put_all
+from asecalc_ml.config.options import dump_yaml, parse_options
+from asecalc_ml.errors import RunError
+from asecalc_ml.local_modules import search_also
+from asecalc_ml.md_protocols.engine import launch
+from asecalc_ml.md_protocols.engine.checkpoint import Checkpoint, State, load
+from asecalc_ml.md_protocols.engine.differences import other_calculator
+from asecalc_ml.md_protocols.integrators import thermostat_choice
+from asecalc_ml.md_protocols.options import ProtocolOptions
+from asecalc_ml.runs import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now, trajectory_of
+from asecalc_ml.sources import changed
+from asecalc_ml.terminal.progress import make_progress
+
+#: Options that may be changed before a run goes on. The calculator is compared by what it is.
+FREE = {
+    "analyses", "calculator", "checkpoint_every", "directory", "distributions", "flag", "more_calculators",
+    "reference", "stop", "structure", "threads", "wandb", "workers",
+}  # fmt: skip
+FROM_THE_END = (
+    "A new run begins at its last frame with structure: {directory}/{trajectory}@-1, velocities: structure, "
+    "relax: false, equilibration_ps: 0"
+)
+
+
+def resume_run(
+    directory: str | Path,
+    allow_different: bool = False,
+    quiet: bool = False,
+    calculator: Any = None,
+    changes: Mapping[str, Any] | None = None,
+) -> RunReader:
+    """Go on from the last checkpoint. On the same processor the trajectory comes out as if never interrupted.
+
+    A finished run whose ``steps`` have been raised goes on to that number, and comes out as one run of all
+    these steps.
+
+    Parameters
+    ----------
+    directory : str or Path
+        A run directory.
+    allow_different : bool
+        Go on although the model, a version or an option has changed since; it is noted in the run's events.
+    quiet : bool
+        Print nothing.
+    calculator : ase Calculator, optional
+        For a run whose calculator was passed in Python, and cannot be made from its name.
+    changes : mapping, optional
+        Options that replace those in protocol.yaml, such as ``{"steps": 40000, "stop.wall_time_h": 2}``.
+
+    Returns
+    -------
+    RunReader
+
+    Raises
+    ------
+    RunError
+        If there is no run, if its checkpoints are damaged, if model, versions or options have changed, if it
+        cannot have more steps, or if another process is writing it.
+    """
+    run = RunReader(directory)
+    data = copy.deepcopy(run.options)
+    put_all(data, changes or {}, str(directory))
+    if run.finished and not changed(_fixed(_before(run)), _fixed(data)):
+        return _nothing_left(run, data, quiet)
+    search_also(*run.provenance.get("module_folders", []))
+    options = _options(run, data)
+    _check_finished(run, options)
+    atoms = launch.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
+    differences = _differences(run, options, atoms)
+    if differences and not allow_different:
+        raise RunError(_refusal(run, differences))
+    options = thermostat_choice.of_begun_run(options)
+    with launch.threads(options):
+        return _go_on(run, options, atoms, differences, quiet, allow_different)
+
+
+def more_steps(run: RunReader, options: ProtocolOptions) -> int:
+    """Steps by which options make a run longer than it was begun or last gone on with; negative for fewer."""
+    before = _before(run).get("steps")
+    return 0 if before is None else getattr(options, "steps", before) - before
+
+
+def _before(run: RunReader) -> dict[str, Any]:
+    """Options that the run began with, and went on with."""
+    return run.provenance.get("options") or run.options
+
+
+def _begun_with(run: RunReader) -> dict[str, Any]:
+    """As :func:`_before`, with the thermostat named that older versions chose by default."""
+    before = _before(run)
+    options = parse_options(before, plugins.get("protocols", before["protocol"]), str(run.directory))
+    named = thermostat_choice.of_begun_run(options).model_dump(mode="json")
+    return {name: named[name] for name in before}
+
+
+def _nothing_left(run: RunReader, data: dict[str, Any], quiet: bool) -> RunReader:
+    if data != run.options:  # such as its analyses
+        with contextlib.closing(RunWriter.open(run.directory)) as writer:
+            _store(_options(run, data), writer)
+    text = f"{run.directory} finished at {run.provenance['finished']}: nothing is left to do"
+    make_progress(quiet).say(text)
+    return run
+
+
+def _store(options: ProtocolOptions, writer: RunWriter) -> None:
+    writer.write(PROTOCOL, dump_yaml(options), sync=True)
+
+
+def _check_finished(run: RunReader, options: ProtocolOptions) -> None:
+    """Refuse other options of a finished run than more steps."""
+    if run.finished and more_steps(run, options) <= 0:
+        different = changed(_fixed(_before(run)), _fixed(options.model_dump(mode="json")))
+        raise RunError(
+            f"{run.directory} is finished, and cannot have {'; '.join(different)} any more: bring back what "
+            f"it began with, or start a new run. {_from_the_end(run)}".rstrip()
+        )
+
+
+def _from_the_end(run: RunReader) -> str:
+    trajectory = trajectory_of(run.directory)
+    is_dynamics = run.provenance["frame_interval_fs"] is not None
+    return FROM_THE_END.format(directory=run.directory, trajectory=trajectory.name) if is_dynamics else ""
+
+
+def _options(run: RunReader, data: dict[str, Any]) -> ProtocolOptions:
+    model = plugins.get("protocols", data["protocol"])
+    if "steps" in data and "steps" not in model.model_fields:
+        why = parse_options(run.options, model).why_not_longer
+        raise RunError(f"{run.directory} cannot have more steps: {why}. {_from_the_end(run)}".rstrip())
+    return parse_options(data, model, source=str(run.directory / PROTOCOL))
+
+
+def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) -> ProtocolOptions:
+    if calculator is None and options.calculator is None:
+        name = run.provenance["calculator"]["name"]
+        raise RunError(
+            f"{run.directory}: its calculator ({name}) was passed in Python and cannot be made from its "
+            f"name; use resume_run({str(run.directory)!r}, calculator=...)"
+        )
+    return options
+
+
+def _go_on(
+    run: RunReader,
+    options: ProtocolOptions,
+    atoms,
+    differences: list[str],
+    quiet: bool,
+    allow_different: bool,
+) -> RunReader:
+    # the lock comes first: a run that still lives writes checkpoints while we read
+    with contextlib.closing(RunWriter.open(run.directory)) as writer:
+        state = restored(run, options, atoms, writer, differences)
+        return launch.drive(options, state, writer, quiet, allow_different)
+
+
+def restored(
+    run: RunReader, options: ProtocolOptions, atoms, writer: RunWriter, differences: list[str]
+) -> State:
+    """The state of the last checkpoint, growing files cut back to it, and a note that the run goes on."""
+    checkpoint, problem = load(run.directory)
+    n_stages = len(options.stages())
+    was_over = more_steps(run, options) > 0 and checkpoint is not None and checkpoint.stage >= n_stages
+    if was_over:
+        checkpoint, problem = load(run.directory, before_stage=n_stages)
+    state = _state(options, atoms, checkpoint)
+    _check_not_beyond(run, options, state)
+    if run.options != options.model_dump(mode="json"):
+        _store(options, writer)
+    if was_over:
+        writer.drop_checkpoint()
+    writer.cut_back(checkpoint.marks if checkpoint else {})
+    if problem:
+        writer.event(EventKind.WARNING, f"{problem}; the one before it was taken")
+    for difference in [*differences, *_other_processor(run.provenance)]:
+        writer.event(EventKind.WARNING, f"resumed with {difference}")
+    more = f" with {more_steps(run, options):+} steps" if more_steps(run, options) else ""
+    writer.event(EventKind.RESUMED, f"resumed{more}", stage=state.stage, step=state.step)
+    writer.write_json(PROVENANCE, _resumed_provenance(run, options, state))
+    return state
+
+
+def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> State:
+    if checkpoint is None:  # killed before the first: begin again
+        launch.announce(options, atoms)
+        return launch.first_state(options, atoms)
+    state = State(atoms, launch.generator(options))
+    checkpoint.restore(state)
+    return state
+
+
+def _check_not_beyond(run: RunReader, options: ProtocolOptions, state: State) -> None:
+    done = state.produced + (state.step if state.stage == len(options.stages()) - 1 else 0)
+    if more_steps(run, options) < 0 and done > options.steps:
+        raise RunError(f"{run.directory} has made {done} steps already: {options.steps} are too few")
+
+
+def _differences(run: RunReader, options: ProtocolOptions, atoms) -> list[str]:
+    """What has changed since the run began and may change its trajectory."""
+    provenance = run.provenance
+    here = launch.describe(atoms.calc)
+    constraints = [type(one).__name__ for one in atoms.constraints]
+    return [
+        *changed({"constraints": provenance.get("constraints", constraints)}, {"constraints": constraints}),
+        *other_calculator(provenance["calculator"], here),
+        *changed(provenance["versions"], launch.versions(options, atoms.calc)),
+        *_other_options(run, options),
+    ]
+
+
+def _other_options(run: RunReader, options: ProtocolOptions) -> list[str]:
+    """Options that may not change; the number of steps is one where something follows from it."""
+    now = _fixed(options.model_dump(mode="json"))
+    why = thermostat_choice.of_begun_run(options).why_not_longer
+    steps = changed({"steps": _before(run).get("steps")}, now)
+    now.pop("steps", None)
+    # protocol.yaml of an older run names its thermostat from the first resumption on
+    others = min((changed(_fixed(one), now) for one in (_before(run), _begun_with(run))), key=len)
+    return [*(f"{text} ({why})" for text in steps if why), *others]
+
+
+def _fixed(options: dict) -> dict:
+    return {name: value for name, value in options.items() if name not in FREE}
+
+
+def _other_processor(provenance: dict) -> list[str]:
+    """Another processor may round otherwise. On a cluster one takes what one gets: noted, not refused."""
+    before, here = provenance["machine"]["cpu"], launch.machine()["cpu"]
+    return [] if before == here else [f"processor {here} instead of {before}: the trajectory may differ"]
+
+
+def _refusal(run: RunReader, differences: list[str]) -> str:
+    name = run.provenance["calculator"]["name"]
+    return (
+        f"{run.directory} (calculator {name}) would go on with {'; '.join(differences)}, and what it "
+        "writes would not be that of one run. Bring back what it began with, or start a new run; "
+        f"--allow-different (allow_different=True in Python) goes on all the same. {_from_the_end(run)}"
+    ).rstrip()
+
+
+def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) -> dict:
+    """What the run rests on from here; machines and versions of each resumption are kept.
+
+    What it states about its production holds from here on, what was stated before up to here: with other
+    ``steps`` a ramp goes on along another line.
+    """
+    provenance, calculator = run.provenance, state.atoms.calc
+    here = {"time": now(), "versions": launch.versions(options, calculator), "machine": launch.machine()}
+    here["calculator"] = launch.describe(calculator)
+    plan = options.plan()
+    plan = replace(plan, production=run.production.continued(plan.production, _time_fs(options, state)))
+    begun_with = _begun_with(run)
+    if more_steps(run, options):
+        provenance["finished"] = None
+        begun_with["steps"] = options.steps
+    provenance["options"] = begun_with
+    return provenance | plan.statement | {"resumed": [*provenance.get("resumed", []), here]}
+
+
+def _time_fs(options: ProtocolOptions, state: State) -> float:
+    """Time of the production at which a state stands."""
+    stages = options.checked_stages()
+    producing = [stage for stage in stages if getattr(stage, "produced_steps", 0)]
+    is_producing = any(stage in producing for stage in stages[state.stage : state.stage + 1])
+    steps = state.produced + (state.step if is_producing else 0)
+    return steps * producing[0].timestep_fs if producing else 0.0

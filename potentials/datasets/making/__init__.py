@@ -1,0 +1,1 @@
+"""Labelled structures that are sampled, labelled or downloaded."""

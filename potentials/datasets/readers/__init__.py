@@ -1,0 +1,1 @@
+"""Readers of labelled structures, one format in each file."""

@@ -1,0 +1,1 @@
+"""The frames of a training: their split, batches, scale, domain and origin."""

@@ -1,0 +1,142 @@
+"""The frames of a training, and the part each belongs to."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ase import Atoms
+
+from asecalc_ml.errors import TrainingError
+from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
+from asecalc_ml.potentials.datasets.label_checks import LabelReport, examine
+from asecalc_ml.potentials.datasets.labels import incomplete, label_counts, with_label
+from asecalc_ml.potentials.training.frames.lineage import Lineage
+from asecalc_ml.potentials.training.frames.split import NO_LINEAGE, Split
+from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.store.seen_frames import SeenFrames
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Frames of each part, the reader they came from, and their numbers there.
+
+    ``places`` has file and number of each frame of a part, as messages name them; ``lineage`` the models that
+    the training starts from, and ``n_left_out`` counts frames of `test_data` that one of these has seen.
+    """
+
+    train: list[Atoms]
+    validation: list[Atoms]
+    test: list[Atoms]
+    source: DatasetOptions
+    split: Split
+    places: dict[str, list[str]]
+    lineage: Lineage
+    n_left_out: int
+
+    def check_labels(self) -> LabelReport:
+        """Summary of the labels of all parts, and where they contradict themselves."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return examine(parts, self.places, self.train)
+
+    @cached_property
+    def seen(self) -> SeenFrames:
+        """Frames that the weights will rest on, those of the ancestors included."""
+        return self.lineage.and_own(self.train, self.validation)
+
+    def notes(self) -> list[str]:
+        """What output and card say of the models that the training starts from."""
+        notes = list(self.lineage.notes(self.source.level_of_theory))
+        if self.n_left_out:
+            notes.append(
+                f"{self.n_left_out} frames of `test_data` are left out of the test: {self.lineage.names}, "
+                "which the training starts from, has seen them in its own training"
+            )
+        return notes
+
+
+def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage = NO_LINEAGE) -> TrainingData:
+    """Read the frames, and split them as is stored in a file, or anew.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    split_file : Path or None
+        A stored split.
+    lineage : Lineage
+        The models that the training starts from; none of their training frames is drawn to validate or test.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing to test on, no frame has a label that has a weight, or the data are not those
+        the stored split was drawn for.
+    """
+    source = dataset(options.data)
+    located = list(source.read_free().items())
+    split, n_left_out = _split([atoms for _, atoms in located], options, split_file, lineage), 0
+    parts = {part: [located[k] for k in getattr(split, part)] for part in ("train", "validation", "test")}
+    if options.test_data is not None:
+        given = dataset(options.test_data).read_free()
+        unseen = lineage.unseen(given)
+        parts["test"] += unseen.items()
+        n_left_out = len(given) - len(unseen)
+    if not parts["test"]:
+        raise TrainingError("nothing to test on: give `test_data`, or `split.n_test` above zero")
+    frames = {part: [atoms for _, atoms in members] for part, members in parts.items()}
+    places = {part: [place for place, _ in members] for part, members in parts.items()}
+    data = TrainingData(
+        **frames, source=source, split=split, places=places, lineage=lineage, n_left_out=n_left_out
+    )
+    _check_labels(data, options.loss.fitted)
+    return data
+
+
+def _check_labels(data: TrainingData, fitted: list[str]) -> None:
+    """Refuse a training without a label that it needs."""
+    frames, place = [*data.train, *data.validation], data.source.place
+    for label in fitted:
+        _check_label(data, label)
+    if not with_label(data.train, "energy"):
+        raise TrainingError(
+            f"no frame of {place} that trains has an energy, and forces leave a constant open: give at least "
+            f"one energy. {data.source.remedy('energy', frames)}"
+        )
+
+
+def warn_of_absent_labels(data: TrainingData, fitted: list[str]) -> None:
+    """Say how many frames have each fitted label, where some frames lack one."""
+    frames, place = [*data.train, *data.validation], data.source.place
+    counts = {label: count for label, count in label_counts(frames).items() if label in fitted}
+    if partly := incomplete(counts, len(frames)):
+        warnings.warn(
+            f"{place}: not all of the {len(frames)} frames that train and validate have every label: "
+            f"{partly}. A label that a frame lacks has weight 0 in that frame",
+            stacklevel=2,
+        )
+
+
+def _check_label(data: TrainingData, label: str) -> None:
+    frames = [*data.train, *data.validation]
+    for part, members in (("train", data.train), ("validate", data.validation)):
+        if with_label(members, label):
+            continue
+        remedy = data.source.remedy(label, frames)
+        if with_label(frames, label):
+            remedy = "Draw another split (`seed`, `split.stratify_by`, larger parts)."
+        raise TrainingError(
+            f"loss.{label}_weight is above 0, and none of the {len(members)} frames of {data.source.place} "
+            f"that {part} has {label}. {remedy} Or set loss.{label}_weight to 0"
+        )
+
+
+def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None, lineage: Lineage) -> Split:
+    data_hash, path = dataset_hash(frames), split_file or options.split.file
+    if path is None:
+        return Split.draw(frames, options.split, options.seed, data_hash, lineage)
+    split = Split.read(path)
+    split.check(path, frames, data_hash, lineage)
+    return dataclasses.replace(split, data_hash=data_hash)

@@ -1,0 +1,1 @@
+"""The steps of a training: schedule, averaged weights, compiled step, checkpoints."""

@@ -1,0 +1,167 @@
+"""Splits that keep near-duplicates together and strata in proportion, and splits from a file."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from hypothesis import given
+from hypothesis import strategies as st
+from places import EXAMPLES
+
+from asecalc_ml.errors import TrainingError
+from asecalc_ml.potentials.datasets import NeuralILJson
+from asecalc_ml.potentials.training import TrainOptions
+from asecalc_ml.potentials.training.frames.groups import draw_grouped, find_groups
+from asecalc_ml.potentials.training.frames.lineage import Lineage
+from asecalc_ml.potentials.training.frames.split import Split
+from asecalc_ml.potentials.training.frames.training_data import read_data
+from asecalc_ml.potentials.training.options import SplitOptions
+
+EXAMPLE = EXAMPLES / "split_ean.json"
+
+
+def parts_of(split: Split) -> list[list[int]]:
+    return [split.train, split.validation, split.test]
+
+
+# ------------------------------------------------------------------------------------------------ groups
+
+
+def test_frames_closer_than_the_distance_are_one_group():
+    """Four waters: two nearly the same, a chain to the third, and one apart."""
+    frames = [molecule("H2O") for _ in range(4)]
+    for atoms, shift in zip(frames, (0.0, 0.08, 0.16, 1.0), strict=True):
+        atoms.positions[:, 0] += shift
+    assert find_groups(frames, None, 0.1).tolist() == [0, 0, 0, 1]
+    assert len(set(find_groups(frames, None, 0.05).tolist())) == 4
+
+
+def test_other_atoms_or_another_cell_are_never_near():
+    water, cell = molecule("H2O"), bulk("Cu", cubic=True)
+    strained = cell.copy()
+    strained.set_cell(1.1 * cell.cell)
+    assert len(set(find_groups([water, molecule("H2O"), cell, strained], None, 0.3).tolist())) == 3
+
+
+def test_an_atom_put_back_into_the_cell_has_not_moved():
+    first = bulk("Si", cubic=True)
+    moved = first.copy()
+    moved.positions += 0.99 * first.cell[0]
+    assert len(set(find_groups([first, moved], None, 0.1).tolist())) == 1
+    first.pbc = moved.pbc = False
+    assert len(set(find_groups([first, moved], None, 0.1).tolist())) == 2
+
+
+def test_frames_of_one_value_are_one_group():
+    frames = [Atoms(info={"run": name}) for name in "abac"]
+    assert find_groups(frames, "run", None).tolist() == [0, 1, 0, 2]
+    with pytest.raises(TrainingError, match=r"4 of 4 frames have no 'walk' in their info.*there are run"):
+        find_groups(frames, "walk", None)
+
+
+# ------------------------------------------------------------------------------------------------ drawing
+
+
+@given(st.lists(st.integers(0, 30), min_size=12, max_size=60), st.integers(0, 5), st.data())
+def test_no_group_is_torn_and_sizes_are_met(groups, seed, data):
+    strata = data.draw(st.lists(st.sampled_from("xyz"), min_size=len(groups), max_size=len(groups)))
+    sizes = [len(groups) // 2, len(groups) // 4]
+    try:
+        parts = draw_grouped(np.array(groups), strata, sizes, np.random.default_rng(seed))
+    except TrainingError:
+        assert max(Counter(groups).values()) > 1
+        return
+    assert [len(part) for part in parts] == sizes
+    numbers = [frame for part in parts for frame in part]
+    assert len(set(numbers)) == len(numbers)
+    held = [{groups[frame] for frame in part} for part in parts]
+    assert not held[0] & held[1]
+
+
+@given(st.lists(st.sampled_from("xxxy"), min_size=20, max_size=60), st.integers(0, 5))
+def test_every_part_has_its_share_of_each_stratum(strata, seed):
+    """Within one frame where no groups bind."""
+    n = len(strata)
+    sizes = [n // 2, n // 4, n - n // 2 - n // 4]
+    parts = draw_grouped(np.arange(n), strata, sizes, np.random.default_rng(seed))
+    for part, size in zip(parts, sizes, strict=True):
+        for name in "xy":
+            share = size * strata.count(name) / n
+            assert abs(sum(strata[frame] == name for frame in part) - share) <= 1.001
+
+
+def test_a_group_that_fits_nowhere_is_told():
+    with pytest.raises(TrainingError, match="a group of 5 frames fits into none of the parts of 3, 2"):
+        draw_grouped(np.zeros(5, int), [""] * 5, [3, 2], np.random.default_rng(0))
+
+
+def test_the_seed_draws_another_split():
+    frames = [Atoms(info={"kind": "ab"[k % 2]}) for k in range(40)]
+    sizes = SplitOptions(n_train=20, n_validation=10, n_test=10, stratify_by="kind")
+    first, same, other = (Split.draw(frames, sizes, seed) for seed in (0, 0, 1))
+    assert parts_of(first) == parts_of(same) != parts_of(other)
+
+
+# ---------------------------------------------------------------------------------------------- from a file
+
+
+@pytest.fixture
+def options(tmp_path):
+    frames = [molecule("H2O") for _ in range(10)]
+    for k, atoms in enumerate(frames):
+        atoms.calc = SinglePointCalculator(atoms, energy=float(k), forces=np.zeros((3, 3)))
+    write(tmp_path / "frames.traj", frames)
+    return TrainOptions(
+        name="water",
+        data={"format": "ase", "path": str(tmp_path / "frames.traj")},
+        split={"file": tmp_path / "split.json"},
+    )
+
+
+def test_frame_numbers_from_a_file_are_used(options):
+    options.split.file.write_text(json.dumps({"train": [1, 3], "validation": [0], "test": [9, 8]}))
+    data = read_data(options, None)
+    assert [atoms.get_potential_energy() for atoms in data.train] == [1, 3]
+    assert [atoms.get_potential_energy() for atoms in data.test] == [9, 8]
+    assert len(data.split.data_hash) == 64
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"train": [1, 2], "validation": [2], "test": [3]}, "names a frame twice"),
+        ({"train": [1, 2], "validation": [3], "test": [10]}, "beyond the 10 of the data"),
+        ({"train": [1], "validation": [], "test": [3]}, "no frames to train or to validate"),
+        ({"train": [1], "validation": [2]}, "is damaged .*test"),
+        ({"train": [1], "validation": [2], "test": [3], "data_hash": "5" * 64}, "the data have changed"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(options, content, message):
+    options.split.file.write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match=message):
+        read_data(options, None)
+
+
+def test_a_file_that_is_not_there_is_told(options):
+    message = r"split\.json is missing .*it should hold train, validation and test"
+    with pytest.raises(TrainingError, match=message):
+        read_data(options, None)
+
+
+def test_the_stored_split_of_the_ionic_liquid(shared_data):
+    """No near-duplicate on two sides, both populations everywhere; what its options draw again."""
+    frames = NeuralILJson(path=shared_data / "ean/validation_original.json", max_energy_eV=-1255).read()
+    sizes = SplitOptions(n_train=48, n_validation=8, n_test=15, stratify_by="group", group_distance_A=0.5)
+    split = Split.read(EXAMPLE)
+    assert parts_of(split) == parts_of(Split.draw(frames, sizes, seed=0))
+    split.check(EXAMPLE, frames, split.data_hash, Lineage())
+    groups = find_groups(frames, None, 0.5)
+    held = [set(groups[part].tolist()) for part in parts_of(split)]
+    assert len(set.union(*held)) == sum(len(part) for part in held)
+    hot = [sum(frames[k].info["group"] == "thermal" for k in part) for part in parts_of(split)]
+    assert hot == [18, 3, 6]
