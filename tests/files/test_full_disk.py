@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from ase.build import molecule
-from tests.test_training import changed, options, weights  # noqa: F401
+from small_training import changed, small_options, weights
 
 from asecalc_ml.calculators.ml_calculator import MLCalculator
 from asecalc_ml.cli.errors import explain
@@ -25,6 +25,12 @@ from asecalc_ml.potentials.training.optimization import checkpoints
 from asecalc_ml.runs.writer import RunWriter
 from asecalc_ml.store.registry import Registry
 from asecalc_ml.testing import register_untrained
+
+
+@pytest.fixture
+def options(tmp_path):
+    return small_options(tmp_path)
+
 
 FREE = r"\([\d.]+ [kMGT]B of [\d.]+ [kMGT]B are free on the file system at /.*\)"
 FULL_DEVICE = Path("/dev/full")
@@ -92,7 +98,7 @@ def failing(function, call):
 
 
 @pytest.mark.parametrize("call", [5, 6], ids=["first of an epoch", "second"])
-def test_a_training_keeps_its_checkpoints(call, options, monkeypatch):  # noqa: F811
+def test_a_training_keeps_its_checkpoints(call, options, monkeypatch):
     whole = changed(options, name="whole", directory=options.directory.with_name("whole"))
     expected = weights(train(whole, quiet=True))
     with monkeypatch.context() as patch:
@@ -106,7 +112,7 @@ def test_a_training_keeps_its_checkpoints(call, options, monkeypatch):  # noqa: 
         assert torch.equal(tensor, resumed[name]), name
 
 
-def test_a_training_without_room_for_its_first_files_says_that_nothing_is_kept(options, monkeypatch):  # noqa: F811
+def test_a_training_without_room_for_its_first_files_says_that_nothing_is_kept(options, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(metrics, "write_whole", failing(metrics.write_whole, 1))
         with pytest.raises(TrainingError, match=f"metrics.csv: No space left on device {FREE}. No epoch is"):
@@ -114,7 +120,7 @@ def test_a_training_without_room_for_its_first_files_says_that_nothing_is_kept(o
     train(options, quiet=True)
 
 
-def test_a_line_of_the_metrics_that_was_cut_is_written_again(options, monkeypatch):  # noqa: F811
+def test_a_line_of_the_metrics_that_was_cut_is_written_again(options, monkeypatch):
     def cut(self, trainer, task):
         with self.path.open("a") as file:
             file.write("3,0.12")
@@ -133,7 +139,7 @@ def test_a_line_of_the_metrics_that_was_cut_is_written_again(options, monkeypatc
     assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3", "4"]
 
 
-def test_a_registry_on_a_full_disk_loses_no_training(options, monkeypatch):  # noqa: F811
+def test_a_registry_on_a_full_disk_loses_no_training(options, monkeypatch):
     from asecalc_ml.store import registry
 
     with monkeypatch.context() as patch:

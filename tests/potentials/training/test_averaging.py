@@ -5,12 +5,17 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from scipy.special import gammaln
-from tests.test_training import changed, interrupted, options, weights  # noqa: F401
+from small_training import changed, interrupted, small_options, weights
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from asecalc_ml.potentials.training import train, trainer
 from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
 from asecalc_ml.potentials.training.task import EnergyForcesTask
+
+
+@pytest.fixture
+def options(tmp_path):
+    return small_options(tmp_path)
 
 
 def shares(decay, n_steps):
@@ -44,7 +49,7 @@ def test_the_average_of_a_long_training_is_that_of_a_constant_decay(decay, n_ste
     assert moved < 3e-4
 
 
-def test_the_stored_average_is_that_of_the_steps(options, monkeypatch):  # noqa: F811
+def test_the_stored_average_is_that_of_the_steps(options, monkeypatch):
     """Averaged here in float64 from the weights after each step."""
     expected, n_seen = {}, 0
 
@@ -69,7 +74,7 @@ def constant_decay(decay):
     return WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
-def test_a_training_of_an_earlier_version_is_resumed_with_its_constant_decay(options, monkeypatch):  # noqa: F811
+def test_a_training_of_an_earlier_version_is_resumed_with_its_constant_decay(options, monkeypatch):
     options = changed(
         options, optimizer={"warmup_steps": 2, "learning_rate": 0.03, "ema_decay": 0.999}, max_epochs=8
     )
@@ -86,7 +91,7 @@ def test_a_training_of_an_earlier_version_is_resumed_with_its_constant_decay(opt
         assert torch.equal(tensor, resumed[name]), name
 
 
-def test_a_short_training_with_the_default_decay_does_not_lag(options):  # noqa: F811
+def test_a_short_training_with_the_default_decay_does_not_lag(options):
     options = changed(options, optimizer={"warmup_steps": 2, "learning_rate": 0.01}, max_epochs=12)
     notes = train(options, quiet=True).card.notes
     assert options.optimizer.ema_decay == 0.999

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
-from ase.calculators.emt import EMT
 from ase.io import write
+from small_training import SMALL, changed, interrupted, labelled, small_options, weights
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.errors import DatasetError, ModelError, TrainingError
-from asecalc_ml.potentials.training import TrainOptions, train, trainer
 from asecalc_ml.potentials.training import task as task_module
+from asecalc_ml.potentials.training import train, trainer
 from asecalc_ml.potentials.training.frames.batches import EpochShuffle, LabelledGraph, loader
 from asecalc_ml.potentials.training.frames.scaling import fit_scaling
 from asecalc_ml.potentials.training.frames.split import Split
@@ -30,44 +29,10 @@ from asecalc_ml.potentials.training.options import OptimizerOptions, SplitOption
 from asecalc_ml.potentials.training.trainer import build_model
 from asecalc_ml.store.registry import Registry
 
-SMALL = {
-    "architecture": "equivariant-transformer",
-    "hidden_channels": 16,
-    "n_layers": 1,
-    "n_rbf": 8,
-    "n_heads": 2,
-}
-
-
-def labelled(name="CH3OH", n_frames=40, seed=0):
-    """Rattled frames of a molecule with energies and forces from ASE's EMT."""
-    random = np.random.default_rng(seed)
-    frames = []
-    for _ in range(n_frames):
-        atoms = molecule(name)
-        atoms.positions += random.normal(scale=0.05, size=atoms.positions.shape)
-        atoms.calc = EMT()
-        atoms.get_forces()
-        frames.append(atoms)
-    return frames
-
 
 @pytest.fixture
 def options(tmp_path):
-    write(tmp_path / "frames.xyz", labelled(), format="extxyz")
-    return TrainOptions(
-        name="methanol",
-        data={"format": "ase", "path": str(tmp_path / "frames.xyz"), "level_of_theory": "EMT"},
-        split={"n_train": 24, "n_validation": 8, "n_test": 8},
-        model=SMALL,
-        optimizer={"warmup_steps": 5, "ema_decay": 0.9},
-        max_epochs=4,
-        directory=tmp_path / "training",
-    )
-
-
-def changed(options, **changes):
-    return TrainOptions(**{**options.model_dump(), **changes})
+    return small_options(tmp_path)
 
 
 @pytest.mark.smoke
@@ -127,12 +92,6 @@ def test_a_taken_name_is_refused_before_training(options):
     assert Registry().find("methanol").hash != first
 
 
-def weights(entry):
-    from safetensors.torch import load_file
-
-    return load_file(entry.path)
-
-
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(options):
     runs = [train(changed(options, name=f"m{k}", seed=k // 2), quiet=True) for k in range(3)]
     first, same, other = (
@@ -150,18 +109,6 @@ def test_a_resumed_training_ends_at_the_same_weights(options, monkeypatch):
     resumed = weights(train(options, resume=True, quiet=True))
     for name, tensor in uninterrupted.items():
         assert torch.equal(tensor, resumed[name]), name
-
-
-def _fail_in_epoch_two(task):
-    if task.current_epoch == 2:
-        raise RuntimeError("power cut")
-
-
-def interrupted(options, monkeypatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(task_module.EnergyForcesTask, "on_train_epoch_start", _fail_in_epoch_two)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(options, quiet=True)
 
 
 def test_metrics_of_a_resumed_training_are_those_of_all_epochs(options, monkeypatch):
