@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import pickletools
+import platform
 import shutil
 import sys
 import tarfile
@@ -49,8 +50,9 @@ def unpack(*names: str) -> None:
         with tarfile.open(VERSION / f"{name.partition('/')[0]}.tar.xz") as packed:
             members = [one for one in packed if PurePosixPath(one.name).is_relative_to(name)]
             packed.extractall(members=members, filter="data")
-        for path in Path(name).rglob("provenance.json"):
-            as_if_begun_here(path)
+        for path in Path(name).rglob("*.json"):
+            if path.name in ("provenance.json", "scan.json", "transfer.json"):
+                as_if_begun_here(path)
 
 
 @pytest.fixture
@@ -69,15 +71,19 @@ def sample(tmp_path, monkeypatch) -> Path:
 
 
 def as_if_begun_here(path: Path) -> None:
-    """Put the versions of the packages that are installed here into a provenance file.
+    """Put the versions of the packages that are installed here into a JSON file of a run.
 
     A run goes on with those that it began with only. Calculator, options and sources stay as they were.
     """
-    provenance = json.loads(path.read_text())
-    versions = provenance["versions"]
-    here = {"python": sys.version.partition(" ")[0], **installed_versions(versions)}
-    provenance["versions"] = {name: here.get(name, value) for name, value in versions.items()}
-    path.write_text(json.dumps(provenance))
+
+    def with_versions_of_here(fields: dict) -> dict:
+        if "versions" in fields:
+            python = {"python": platform.python_version()}
+            here = python | installed_versions(fields["versions"])
+            fields["versions"] = {name: here.get(name, was) for name, was in fields["versions"].items()}
+        return fields
+
+    path.write_text(json.dumps(json.loads(path.read_text(), object_hook=with_versions_of_here)))
 
 
 def assert_equal_numbers(found: dict, expected: dict, tolerance: float) -> None:
@@ -112,6 +118,7 @@ def resumptions(directory: Path) -> list[dict]:
     return [one for one in events if one["kind"] == "warning" and one["message"].startswith("resumed with")]
 
 
+@pytest.mark.smoke
 def test_the_command_goes_on_with_a_run_and_analyses_it(sample):
     unpack("interrupted/nve")
     result = CliRunner().invoke(md.app, ["resume", "interrupted/nve", "--quiet"])
@@ -296,6 +303,7 @@ def points(info: str) -> list[EntryPoint]:
 OURS, THEIRS = points("installed/asecalc_ml-0.1.0.dist-info"), points("plugin/asecalc_example-1.0.dist-info")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("point", OURS, ids=lambda point: f"{point.group}:{point.name}")
 def test_entry_points_of_an_installation_load_what_is_registered(point):
     """An editable installation keeps the entry points of the day on which it was made."""
@@ -305,6 +313,7 @@ def test_entry_points_of_an_installation_load_what_is_registered(point):
         assert found is plugins.get(group, point.name)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("point", THEIRS, ids=lambda point: f"{point.group}:{point.name}")
 def test_a_plugin_of_another_package_is_found_and_fulfils_its_contract(point, sample):
     group = point.group.partition(".")[2]
@@ -312,6 +321,7 @@ def test_a_plugin_of_another_package_is_found_and_fulfils_its_contract(point, sa
     assert plugins.get(group, point.name).__module__.startswith(("asecalc_example", "asecalc_ml"))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("line", (VERSION / "documented_imports.txt").read_text().splitlines())
 def test_documented_names_are_imported_from_where_they_were(line):
     """And are one object under all names: no module is executed a second time under a new one."""
