@@ -1,6 +1,7 @@
 """The calculator in other people's lists: benchmark hubs, which name a class and pass arguments, and ASE."""
 
 import copy
+import json
 import subprocess
 import sys
 
@@ -29,19 +30,24 @@ def test_a_hub_gets_the_calculator_that_it_asks_for(tiny_model, ethanol, dtype):
     assert np.array_equal(calculator.get_forces(ethanol), alone.get_forces(ethanol))
 
 
-def test_further_arguments_reach_the_calculator(tiny_model):
-    assert hub_calculator(tiny_model, compile="never", skin_A=0.5).parameters.skin_A == 0.5
-    assert hub_calculator(tiny_model, corrections=["zbl"]).corrections
-    assert hub_calculator({tiny_model: {"dtype": "float64"}}, device="cpu").parameters.dtype == "float64"
+def test_parameters_are_given_with_the_model(tiny_model):
+    calculator = hub_calculator({tiny_model: {"dtype": "float64", "skin_A": 0.5}}, device="cpu")
+    assert calculator.parameters.dtype == "float64"
+    assert calculator.parameters.skin_A == 0.5
+    assert (
+        hub_calculator({tiny_model: {"dtype": "float32"}}, default_dtype="float64").parameters.dtype
+        == "float64"
+    )
+    assert hub_calculator({tiny_model: {"corrections": ["zbl"]}}).corrections
     members = ["torchmdnet-ethanol", "torchmdnet-ethanol-1"]
     committee = hub_calculator({"committee": {"members": members}}, device="cpu", default_dtype="float64")
     assert type(committee) is Committee
     assert [member.parameters.dtype for member in committee.members] == ["float64"] * 2
 
 
-def test_a_wrong_argument_of_a_hub_is_refused(tiny_model):
+def test_a_mistake_is_refused(tiny_model):
     with pytest.raises(ConfigError, match="did you mean 'dtype'"):
-        hub_calculator(tiny_model, dtyp="float64")
+        hub_calculator({tiny_model: {"dtyp": "float64"}})
     with pytest.raises(ModelError, match="tinny"):
         hub_calculator("tinny")
 
@@ -49,25 +55,30 @@ def test_a_wrong_argument_of_a_hub_is_refused(tiny_model):
 # ------------------------------------------------------------------------------------------ the real hubs
 
 
-def test_mlipx(tiny_model, ethanol):
+def test_mlipx(tiny_model, ethanol, tmp_path):
     mlipx = pytest.importorskip("mlipx", reason="needs mlipx: pip install mlipx")
-    entry = mlipx.GenericASECalculator(
-        module="asecalc_ml.hubs", class_name="hub_calculator", device="auto", kwargs={"model": tiny_model}
-    )
+    place = {"module": "asecalc_ml.hubs", "class_name": "hub_calculator"}
+    entry = mlipx.GenericASECalculator(**place, device="auto", kwargs={"model": tiny_model})
     assert entry.available
-    check_hub(entry.get_calculator(default_dtype="float64"), ethanol, tiny_model)
+    assert entry.get_calculator().parameters.dtype is None
+    entry = mlipx.GenericASECalculator(**place, kwargs={"model": {tiny_model: {"dtype": "float64"}}})
+    check_hub(entry.get_calculator(directory=tmp_path), ethanol, tiny_model)
 
 
 def test_ml_peg(tiny_model, ethanol, tmp_path):
     get_models = pytest.importorskip("ml_peg.models.get_models", reason="needs ml-peg: pip install ml-peg")
-    (tmp_path / "models.yml").write_text(
-        "tiny:\n  module: asecalc_ml.hubs\n  class_name: hub_calculator\n  device: auto\n"
-        f"  trained_on_dispersion: true\n  level_of_theory: PBE\n  kwargs:\n    model: {tiny_model}\n"
-    )
-    entry = get_models.load_models("tiny", filepath=tmp_path / "models.yml")["tiny"]
-    calculator = entry.get_calculator(precision="high")
-    assert entry.add_d3_calculator(calculator) is calculator
+    entry = {"module": "asecalc_ml.hubs", "class_name": "hub_calculator", "trained_on_dispersion": True}
+    models = {
+        "plain": {**entry, "device": "auto", "kwargs": {"model": tiny_model}},
+        "single": {**entry, "overwrite_dtype": "float32", "kwargs": {"model": {tiny_model: {"skin_A": 0.5}}}},
+    }
+    (tmp_path / "models.yml").write_text(json.dumps(models))  # which is YAML
+    loaded = get_models.load_models("plain,single", filepath=tmp_path / "models.yml")
+    calculator = loaded["plain"].get_calculator(precision="high")
+    assert loaded["plain"].add_d3_calculator(calculator) is calculator
     check_hub(calculator, ethanol, tiny_model)
+    single = loaded["single"].get_calculator(precision="high")
+    assert (single.parameters.dtype, single.parameters.skin_A) == ("float32", 0.5)
 
 
 def check_hub(calculator, atoms, model):
