@@ -27,7 +27,7 @@ from asecalc_ml.structures import load_structure
 
 EV = units.kJ / units.mol  # of 1 kJ/mol
 EV_PER_A = EV / 10  # of 1 kJ/mol/nm
-FS_PER_STEP = 0.5
+TIMESTEP_FS = 0.5
 
 
 @pytest.fixture
@@ -83,16 +83,16 @@ def topology_of(atoms):
     return topology
 
 
-def system_of(atoms, **arguments):
+def system_of(topology, **arguments):
     from openmmml import MLPotential
 
-    return MLPotential("ase").createSystem(topology_of(atoms), **arguments)
+    return MLPotential("ase").createSystem(topology, **arguments)
 
 
-def context_of(system, atoms, platform, step_fs=FS_PER_STEP):
+def context_of(system, atoms, platform):
     import openmm
 
-    context = openmm.Context(system, openmm.VerletIntegrator(step_fs / 1000), platform)
+    context = openmm.Context(system, openmm.VerletIntegrator(TIMESTEP_FS / 1000), platform)
     context.setPositions(atoms.positions / 10)
     return context
 
@@ -118,14 +118,14 @@ def check_same(context, atoms):
 def test_openmm_has_our_energy_and_forces(structure, way, platform, request):
     atoms = request.getfixturevalue(structure)
     given = {"calculator": atoms.calc} if way == "calculator" else {"aseAtoms": twin_of(atoms)}
-    system = system_of(atoms, **given)
+    system = system_of(topology_of(atoms), **given)
     assert system.usesPeriodicBoundaryConditions() == atoms.pbc.all()
     check_same(context_of(system, atoms, platform), atoms)
 
 
 def test_openmm_follows_a_changed_box(silicon, platform):
     """As a barostat changes it: the box of the context is the one that counts."""
-    context = context_of(system_of(silicon, calculator=silicon.calc), silicon, platform)
+    context = context_of(system_of(topology_of(silicon), calculator=silicon.calc), silicon, platform)
     silicon.set_cell(silicon.cell.array * [[1.02], [1.0], [0.97]], scale_atoms=True)
     context.setPeriodicBoxVectors(*silicon.cell.array / 10)
     context.setPositions(silicon.positions / 10)
@@ -136,18 +136,16 @@ def test_openmm_without_a_box_in_the_topology_takes_its_own(silicon, openmm):
     """What docs/engines.md warns of: OpenMM's default box is a cube of 2 nm."""
     topology = topology_of(silicon)
     topology.setPeriodicBoxVectors(None)
-    from openmmml import MLPotential
-
-    system = MLPotential("ase").createSystem(topology, aseAtoms=twin_of(silicon))
+    system = system_of(topology, aseAtoms=twin_of(silicon))
     platform = openmm.Platform.getPlatformByName("Reference")
     assert energy_and_forces(context_of(system, silicon, platform))[0] > silicon.get_potential_energy() + 1
 
 
 def test_openmm_moves_atoms_as_ase_does(ethanol, openmm):
     """Leapfrog from v(−Δt/2) passes through the positions of velocity Verlet from v(0)."""
-    system = system_of(ethanol, calculator=ethanol.calc, removeCMMotion=False)
+    system = system_of(topology_of(ethanol), calculator=ethanol.calc, removeCMMotion=False)
     ethanol.set_masses([system.getParticleMass(i)._value for i in range(len(ethanol))])
-    step = FS_PER_STEP * units.fs
+    step = TIMESTEP_FS * units.fs
     velocities = np.random.default_rng(1).normal(scale=0.02, size=(len(ethanol), 3))
     before = velocities - step / 2 * ethanol.get_forces() / ethanol.get_masses()[:, None]
     context = context_of(system, ethanol, openmm.Platform.getPlatformByName("Reference"))
@@ -163,9 +161,9 @@ def test_openmm_moves_atoms_as_ase_does(ethanol, openmm):
         assert positions == pytest.approx(ethanol.positions, abs=1e-7)
         total = (state.getPotentialEnergy() + state.getKineticEnergy())._value * EV
         energies.append((total, ethanol.get_total_energy(), ethanol.get_potential_energy()))
-    ours, theirs, potential = np.ptp(energies, axis=0)
-    assert ours == pytest.approx(theirs, rel=0.01)
-    assert ours < potential / 20
+    spread, spread_in_ase, spread_of_potential = np.ptp(energies, axis=0)
+    assert spread == pytest.approx(spread_in_ase, rel=0.01)
+    assert spread < spread_of_potential / 20
 
 
 def test_openmm_keeps_spin_only_where_info_is_given(openmm):
@@ -180,30 +178,41 @@ def test_openmm_keeps_spin_only_where_info_is_given(openmm):
         {"calculator": GFN2(), "info": {"spin": 2}},
         {"calculator": GFN2()},
     ]
-    contexts = [context_of(system_of(oxygen, **arguments), oxygen, platform) for arguments in given]
+    contexts = [
+        context_of(system_of(topology_of(oxygen), **arguments), oxygen, platform) for arguments in given
+    ]
     energies = [energy_and_forces(context)[0] for context in contexts]
     assert energies[:2] == pytest.approx([triplet, triplet], abs=1e-6)
     assert abs(energies[2] - triplet) > 0.05
 
 
-def test_openmm_refuses_a_cell_in_another_orientation(openmm):
-    silicon = bulk("Si") * (2, 2, 2)
-    with pytest.raises(ValueError, match="First periodic box vector must be parallel to x"):
-        system_of(silicon, calculator=MLCalculator("torchmdnet-si"))
+def test_openmm_takes_only_reduced_cells(silicon, openmm):
+    """And refuses others, so that no energy is wrong; docs/engines.md says what to do."""
+    from openmm.app.internal.unitcell import reducePeriodicBoxVectors
+
+    topology = topology_of(silicon)
+    with pytest.raises(ValueError, match="must be parallel to x"):
+        topology_of(bulk("Si"))
+    silicon.cell[1] += silicon.cell[0]  # the same lattice
+    with pytest.raises(ValueError, match="must be in reduced form"):
+        topology_of(silicon)
+    topology.setPeriodicBoxVectors(reducePeriodicBoxVectors(silicon.cell.array / 10))
+    system = system_of(topology, calculator=silicon.calc)
+    check_same(context_of(system, silicon, openmm.Platform.getPlatformByName("Reference")), silicon)
 
 
 def test_openmm_shows_our_message(openmm):
     thiol = molecule("CH3SH")
     calculator = MLCalculator("torchmdnet-ethanol", compile="never")
     context = context_of(
-        system_of(thiol, calculator=calculator), thiol, openmm.Platform.getPlatformByName("CPU")
+        system_of(topology_of(thiol), calculator=calculator), thiol, openmm.Platform.getPlatformByName("CPU")
     )
     with pytest.raises(Exception, match="was not trained on S"):
         context.getState(energy=True)
 
 
 def test_a_system_file_of_openmm_names_the_model_with_its_hash(ethanol, platform, openmm):
-    system = system_of(ethanol, calculator=ethanol.calc)
+    system = system_of(topology_of(ethanol), calculator=ethanol.calc)
     again = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
     check_same(context_of(again, ethanol, platform), ethanol)
     assert ethanol.calc.todict()["model"].encode().hex() in openmm.XmlSerializer.serialize(system)
