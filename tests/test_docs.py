@@ -1,8 +1,10 @@
 """What the documentation shows is executed, or checked by the command that it is meant for."""
 
 import doctest
+import os
 import re
 import shlex
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -20,6 +22,13 @@ pytestmark = pytest.mark.skipif(
 APPS = {"asecalc-md": md.app, "asecalc-ml": ml.app}
 PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+#: Words in code on a page, and the optional package that they need with the extra that installs it.
+NEEDED = {
+    "GenerateOptions": ("tblite", "reference"),
+    "openmmml": ("openmmml", "engines"),
+    "i-pi": ("ipi", "engines"),
+}
 
 
 def modules_with_examples() -> list[str]:
@@ -132,7 +141,11 @@ def test_command_exists_and_its_files_too(command):
     ids=lambda value: getattr(value, "name", "block"),
 )
 def test_python_on_a_page_runs(page, code, tmp_path, monkeypatch):
-    if "GenerateOptions" in code:
-        pytest.importorskip("tblite", reason="labels are GFN2-xTB: pip install 'asecalc-ml[reference]'")
+    for word, (package, extra) in NEEDED.items():
+        if word in code:
+            pytest.importorskip(package, reason=f"needs {package}: pip install 'asecalc-ml[{extra}]'")
+    monkeypatch.setenv(
+        "PATH", str(Path(sys.executable).parent), prepend=os.pathsep
+    )  # programs of this Python
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(page), "exec"), {})
