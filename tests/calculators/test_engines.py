@@ -168,7 +168,9 @@ def test_openmm_moves_atoms_as_ase_does(ethanol, openmm):
 
 def test_openmm_keeps_spin_only_where_info_is_given(openmm):
     """What docs/engines.md warns of: OpenMM-ML makes Atoms of its own, without info and initial moments."""
-    GFN2 = pytest.importorskip("asecalc_ml.xtb", reason="pip install 'asecalc-ml[reference]'").GFN2
+    GFN2 = pytest.importorskip(
+        "asecalc_ml.calculators.xtb", reason="pip install 'asecalc-ml[reference]'"
+    ).GFN2
     oxygen = molecule("O2")
     oxygen.calc = GFN2()
     triplet = oxygen.get_potential_energy()

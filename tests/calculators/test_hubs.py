@@ -67,7 +67,11 @@ def test_mlipx(tiny_model, ethanol, tmp_path):
 
 def test_ml_peg(tiny_model, ethanol, tmp_path):
     get_models = pytest.importorskip("ml_peg.models.get_models", reason="needs ml-peg: pip install ml-peg")
-    entry = {"module": "asecalc_ml.calculators.hubs", "class_name": "hub_calculator", "trained_on_dispersion": True}
+    entry = {
+        "module": "asecalc_ml.calculators.hubs",
+        "class_name": "hub_calculator",
+        "trained_on_dispersion": True,
+    }
     models = {
         "plain": {**entry, "device": "auto", "kwargs": {"model": tiny_model}},
         "single": {**entry, "overwrite_dtype": "float32", "kwargs": {"model": {tiny_model: {"skin_A": 0.5}}}},
