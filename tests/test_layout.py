@@ -6,15 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from configparser import ConfigParser
 from importlib.metadata import EntryPoint, version
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 import asecalc_ml
 from asecalc_ml._checkout import PACKAGE, ROOMS, ROOT, is_checkout
+from asecalc_ml._moved import MOVED
 from asecalc_ml.contracts import mistake
 
 needs_checkout = pytest.mark.skipif(
@@ -187,6 +192,87 @@ def test_the_rule_fires(module, source):
 )
 def test_the_rule_lets_pass(module, source):
     assert not forbidden(source, module)
+
+
+# ---------------------------------------------------------------------- folders, names and circles
+
+MOST_FILES = 14
+
+#: An option model makes its network in ``build``, and the network reads the options that it is made from.
+PAIRS: set[frozenset[str]] = set()
+
+
+@needs_checkout
+def test_no_folder_has_too_many_files():
+    files = [*source_files(), *(ROOT / "tests").rglob("*.py")]
+    sizes = Counter(str(file.parent.relative_to(ROOT)) for file in files)
+    assert not {folder: size for folder, size in sizes.items() if size > MOST_FILES}
+
+
+@needs_checkout
+def test_no_public_class_name_is_used_twice():
+    places = defaultdict(list)
+    for file in source_files():
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(name_of(file))
+    assert not {name: modules for name, modules in places.items() if len(modules) > 1}
+
+
+def imports_at_run_time(tree: ast.AST) -> Iterator[ast.ImportFrom | ast.Import]:
+    """Imports at the top and inside functions, without those that only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        yield from imports_at_run_time(node)
+
+
+def imported_modules(tree: ast.AST, modules: set[str]) -> set[str]:
+    """Modules of this package that a source imports when it runs."""
+    names: set[str] = set()
+    for node in imports_at_run_time(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif node.module:
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in modules else node.module for name in full}
+    return names & modules
+
+
+def circles(imports: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of modules that import each other, directly or through others."""
+    pairs = [(module, other) for module, others in imports.items() for other in others]
+    numbers = {module: number for number, module in enumerate(imports)}
+    rows, columns = zip(*[(numbers[a], numbers[b]) for a, b in pairs], strict=True)
+    matrix = coo_array(([1] * len(rows), (rows, columns)), shape=(len(numbers), len(numbers)))
+    _, labels = connected_components(matrix, directed=True, connection="strong")
+    groups = defaultdict(set)
+    for module, label in zip(imports, labels, strict=True):
+        groups[label].add(module)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+@needs_checkout
+def test_no_imports_in_a_circle():
+    """Imports inside functions count: they hide a circle and do not remove it."""
+    trees = {name_of(file): ast.parse(file.read_text(encoding="utf-8")) for file in source_files()}
+    imports = {module: imported_modules(tree, set(trees)) - {module} for module, tree in trees.items()}
+    assert not [sorted(circle) for circle in circles(imports) if frozenset(circle) not in PAIRS]
+
+
+def test_a_circle_is_found():
+    imports = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": {"d"}}
+    assert circles(imports) == [{"a", "b", "c"}]
+
+
+@needs_checkout
+def test_a_former_name_is_no_module_of_today():
+    """The finder of former names answers first and would hide it."""
+    names = {name_of(file) for file in source_files()}
+    assert not set(MOVED) & names
+    assert not set(MOVED.values()) - names
 
 
 # ---------------------------------------------------------------------- the commands are quick
