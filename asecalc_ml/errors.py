@@ -1,8 +1,68 @@
 """Errors that a user can cause. Each message says what was wrong and what to do about it."""
 
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+Error = TypeVar("Error", bound="AsecalcError")
+
 
 class AsecalcError(Exception):
-    """Base of all errors below; the command line prints its message and exits with status 2."""
+    """Base of all errors below; the command line prints its message and exits with status 2.
+
+    Parameters
+    ----------
+    problem : str
+        What was wrong. It may end with the punctuation that leads to the remedy; a colon if it has none.
+    name : str, optional
+        What the error is about: an option ("timestep_fs"), a column, a model, a plugin, a file.
+    value : object, optional
+        The value that was given.
+    allowed : object, optional
+        What is accepted: a collection of names, or a range in words.
+    remedy : str, optional
+        What to do about it; the end of the message.
+
+    Notes
+    -----
+    All five are attributes, so that programs need not read the message, which may change.
+
+    Examples
+    --------
+    >>> error = ConfigError("timestep_fs is -1", name="timestep_fs", value=-1, remedy="make it positive")
+    >>> print(error)
+    timestep_fs is -1: make it positive
+    >>> error.value
+    -1
+    """
+
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        name: str | None = None,
+        value: Any = None,
+        allowed: Any = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        if not self.remedy:
+            return self.problem
+        joint = " " if self.problem.endswith((".", ",", ";", ":")) else ": "
+        return f"{self.problem}{joint}{self.remedy}"
+
+    def at(self: Error, place: str) -> Error:
+        """Return the same error with a place before its message, such as a file and a line."""
+        located = type(self)(f"{place}: {self.problem}")
+        located.__dict__.update(self.__dict__ | {"problem": located.problem})
+        return located
 
 
 class ConfigError(AsecalcError):
