@@ -13,8 +13,9 @@ from asecalc_ml.md_protocols.thermostat_choice import AUTO, FEW_ATOMS, OF_FEW_AT
 from asecalc_ml.quantities import Friction_per_ps, Temperature_K, Timestep_fs
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ase import Atoms
-    from typing_extensions import Self
 
     from asecalc_ml.md_protocols.integrators import Ramp
     from asecalc_ml.md_protocols.stages.produce import Produce

@@ -13,8 +13,9 @@ from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions, c
 from asecalc_ml.quantities import Timestep_fs
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ase import Atoms
-    from typing_extensions import Self
 
     from asecalc_ml.md_protocols.stages.produce import Produce
 

@@ -183,7 +183,8 @@ def _gradients(forward: Forward, model: Model, inputs: PotentialInput) -> dict[s
 def _differentiable(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """The graph without the ``detach`` that autograd puts around outputs it saved for a backward pass.
 
-    Left in, they cut what exp, sqrt and norms contribute to the derivative of the forces, silently.
+    Left in, they cut what exp, sqrt and norms contribute to the derivative of the forces, silently. Autograd
+    of torch 2.14 and later puts an ``alias`` there, which can be differentiated.
     """
     for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
         node.replace_all_uses_with(node.args[0])
