@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
-Error = TypeVar("Error", bound="AsecalcError")
+from typing import Any, Self
 
 
 class AsecalcError(Exception):
@@ -58,7 +56,7 @@ class AsecalcError(Exception):
         joint = " " if self.problem.endswith((".", ",", ";", ":")) else ": "
         return f"{self.problem}{joint}{self.remedy}"
 
-    def at(self: Error, place: str) -> Error:
+    def at(self, place: str) -> Self:
         """Return the same error with a place before its message, such as a file and a line."""
         located = type(self)(f"{place}: {self.problem}")
         located.__dict__.update(self.__dict__ | {"problem": located.problem})

@@ -13,8 +13,9 @@ from asecalc_ml.md_protocols.dynamics import EnsembleOptions
 from asecalc_ml.md_protocols.integrators.thermostat_choice import AUTO, FEW_ATOMS, OF_FEW_ATOMS, OF_MANY_ATOMS
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ase import Atoms
-    from typing_extensions import Self
 
     from asecalc_ml.md_protocols.integrators.integrators import Ramp
     from asecalc_ml.md_protocols.stages.produce import Produce

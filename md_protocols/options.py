@@ -14,8 +14,9 @@ from asecalc_ml.errors import PluginError
 from asecalc_ml.terminal.tracking import WandbOptions
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ase import Atoms
-    from typing_extensions import Self
 
     from asecalc_ml.runs import Production, RunPlan, RunReader
 

@@ -13,8 +13,9 @@ from asecalc_ml.config.quantities import Timestep_fs
 from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions, columns_of
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ase import Atoms
-    from typing_extensions import Self
 
     from asecalc_ml.md_protocols.stages.produce import Produce
 

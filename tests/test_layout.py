@@ -3,9 +3,11 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -14,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -115,6 +118,43 @@ def test_the_installed_wheel_is_what_runs():
 def test_version_is_written_once():
     assert setup_cfg()["metadata"]["version"] == "attr: asecalc_ml.__version__"
     assert asecalc_ml.__version__.count(".") == 2
+
+
+def requirements() -> list[tuple[str, str]]:
+    """Extra ("" for those always needed) and package of each requirement in setup.cfg."""
+    setup = setup_cfg()
+    sections = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}
+    lines = [(extra, line) for extra, text in sections.items() for line in text.strip().splitlines()]
+    named = {(extra, Requirement(line).name) for extra, line in lines}
+    return sorted((extra, package) for extra, package in named if package != "asecalc-ml")
+
+
+@needs_checkout
+def test_the_page_of_dependencies_lists_every_requirement_once():
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    required, extras = re.search(r"\n## Required\n(.*?)\n## Extras\n(.*?)\n## ", page, re.DOTALL).groups()
+    rows = [("", package) for package in re.findall(r"^\| `([^`]+)` \|", required, re.MULTILINE)]
+    rows += re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", extras, re.MULTILINE)
+    assert sorted(rows) == requirements()
+
+
+@needs_checkout
+def test_constraints_are_releases_that_setup_cfg_allows():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    allowed = [Requirement(line) for line in setup_cfg()["options"]["install_requires"].strip().splitlines()]
+    for pinned in (Requirement(line) for line in lines if not line.startswith("#")):
+        release = str(pinned.specifier).removeprefix("==").replace("*", "0")
+        assert any(one.name == pinned.name and one.specifier.contains(release) for one in allowed)
+
+
+@needs_checkout
+def test_the_lowest_python_is_the_same_everywhere():
+    lowest = setup_cfg()["options"]["python_requires"].removeprefix(">=")
+    plugin = (ROOT / "examples" / "plugin" / "setup.cfg").read_text(encoding="utf-8")
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
+    assert f"python_requires = >={lowest}\n" in plugin
+    assert ruff["target-version"] == "py" + lowest.replace(".", "")
+    assert re.findall(r":: (3\.\d+)", setup_cfg()["metadata"]["classifiers"])[0] == lowest
 
 
 # ---------------------------------------------------------------------- who imports whom

@@ -31,7 +31,7 @@ report.html         the report
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 PROTOCOL = "protocol.yaml"
@@ -90,7 +90,7 @@ class EventKind:
 
 def now() -> str:
     """The moment in ISO format, to the second, with the time zone."""
-    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
+    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
 def trajectory_of(directory: Path) -> Path:

@@ -37,7 +37,7 @@ def layers() -> types.SimpleNamespace:
 def whole_package() -> types.ModuleType:
     """Schnetpack as its users have it, which unpickling its models needs; heavy.
 
-    Releases before 2.1 look for ``T_co`` in torch's data loader, a type variable that torch has renamed.
+    Releases before 2.2 look for ``T_co`` in torch's data loader, a type variable that torch has renamed.
     It is there while schnetpack is imported, and torch is left as found.
     """
     from torch.utils.data import dataloader

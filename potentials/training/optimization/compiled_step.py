@@ -69,7 +69,8 @@ def traced_forward(
 
 
 #: Inductor's options, in the order in which they are tried. On the CPU torch 2.13 fuses loops of PaiNN side
-#: by side into code with a wrong edge derivative, even in float64; without this fusion it is right.
+#: by side into code with a wrong edge derivative, even in float64; without this fusion it is right, and with
+#: torch 2.14.1 with it too.
 INDUCTOR_OPTIONS: tuple[dict | None, ...] = (None, {"cpp.max_horizontal_fusion_size": 1})
 
 
@@ -185,7 +186,8 @@ def _gradients(forward: Forward, model: Model, inputs: PotentialInput) -> dict[s
 def _differentiable(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """The graph without the ``detach`` that autograd puts around outputs it saved for a backward pass.
 
-    Left in, they cut what exp, sqrt and norms contribute to the derivative of the forces, silently.
+    Left in, they cut what exp, sqrt and norms contribute to the derivative of the forces, silently. Autograd
+    of torch 2.14 and later puts an ``alias`` there, which can be differentiated.
     """
     for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
         node.replace_all_uses_with(node.args[0])
