@@ -118,6 +118,14 @@ def commands() -> list[str]:
     return sorted({part for part in parts if part.startswith(tuple(APPS))})
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_file_that_a_page_names_exists(page):
+    """With its whole path, so that a reader finds it; files that a reader would write begin with `my_`."""
+    named = re.findall(r"(?<![\w/.<>-])(?:[\w.]+/)*\w+\.py\b", page.read_text(encoding="utf-8"))
+    written = [name for name in named if not Path(name).name.startswith("my_")]
+    assert not [name for name in written if not (ROOT / name).is_file()]
+
+
 def test_readme_shows_commands():
     assert len(commands()) > 3
 
