@@ -250,6 +250,13 @@ def test_no_folder_has_too_many_files():
 
 
 @needs_checkout
+def test_the_page_of_the_layout_lists_every_folder_once():
+    rows = re.findall(r"^\| `([\w/]+)/` \|", (ROOT / "docs" / "layout.md").read_text("utf-8"), re.MULTILINE)
+    packages = {str(file.parent.relative_to(ROOT)) for file in source_files() if file.name == "__init__.py"}
+    assert sorted(rows) == sorted(packages)
+
+
+@needs_checkout
 def test_no_public_class_name_is_used_twice():
     places = defaultdict(list)
     for file in source_files():
