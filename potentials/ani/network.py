@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from ase.data import atomic_numbers as number_of
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.ani.options import ANI
 from asecalc_ml.potentials.ani.symmetry_functions import EnvironmentVectors
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.ani.options import ANI
 
 CELU_ALPHA = 0.1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from ase.data import atomic_numbers as number_of
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
-from asecalc_ml.potentials.ani.options import ANI
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.ani.options import ANI
 
 N_ELEMENTS = 119
 

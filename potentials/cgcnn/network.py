@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,11 @@ from torch_geometric.nn.conv import CGConv
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_mean, segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.cgcnn.options import CGCNN
 from asecalc_ml.potentials.shared.geometric import OwnEdges
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.cgcnn.options import CGCNN
 
 
 class CGCNNPotential(Potential):

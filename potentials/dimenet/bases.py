@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from scipy.optimize import brentq
 from scipy.special import spherical_jn
 from torch import Tensor, nn
 
-from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
 
 
 class RadialBasis(nn.Module):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
-from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
 
 
 class Directions(NamedTuple):

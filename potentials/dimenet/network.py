@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,9 @@ from asecalc_ml.graph.segments import take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.dimenet.bases import RadialBasis, SphericalBasis
 from asecalc_ml.potentials.dimenet.layers import Directions, Embedding, Interaction, Output
-from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
 
 
 class DimeNetPlusPlusPotential(Potential):

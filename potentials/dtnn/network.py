@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.dtnn.options import DTNN
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
 from asecalc_ml.potentials.shared.shared_pass import SharedPass
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.dtnn.options import DTNN
 
 FIRST_GAUSSIAN_A = -1.0
 

@@ -6,6 +6,7 @@ import datetime
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -14,7 +15,6 @@ from ase.data import atomic_numbers, covalent_radii
 from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.errors import ModelError, StructureError
 from asecalc_ml.model.model import Model
-from asecalc_ml.potentials.importing.options import ImportOptions, composition
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
 from asecalc_ml.sources import source_of_plugin
 from asecalc_ml.store.card import DatasetCard, Golden, ModelCard
@@ -23,6 +23,9 @@ from asecalc_ml.store.model_file import SUFFIX, file_hash, save_model
 from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.versions import installed_versions
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.importing.options import ImportOptions
 
 PACKAGES = ("ase", "numpy", "torch")
 
@@ -101,14 +104,14 @@ def _with_constant(upstream: UpstreamModel, options: ImportOptions) -> UpstreamM
 
 
 def _n_atoms(upstream: UpstreamModel, options: ImportOptions) -> int:
-    if options.composition is None:
+    if options.atom_counts is None:
         raise ModelError(
             f"the model adds the same {upstream.constant_eV:.6g} eV (its mean) to every structure, whatever "
             "its size, and energies here are sums over atoms. If it was trained on one composition, name it "
             "(--composition C2H6O): its energies are then upstream's. For several compositions it cannot be "
             "imported with energies that compare between them; named one of them, they compare within each"
         )
-    return sum(composition(options.composition).values())
+    return sum(options.atom_counts.values())
 
 
 def _check_elements(upstream: UpstreamModel, options: ImportOptions, file: Path) -> None:
@@ -160,7 +163,7 @@ def _check_composition(atoms: Atoms, options: ImportOptions) -> None:
             f"structure {options.structure!r} holds {', '.join(strange)}, which --elements does not name: "
             "correct one of them"
         )
-    if options.composition is not None and atoms.symbols.formula.count() != composition(options.composition):
+    if options.atom_counts not in (None, atoms.symbols.formula.count()):
         raise StructureError(
             f"structure {options.structure!r} is {atoms.symbols.formula:hill} and not {options.composition}, "
             "the one composition that the model is for: correct one of them"
@@ -169,7 +172,7 @@ def _check_composition(atoms: Atoms, options: ImportOptions) -> None:
 
 def _row(options: ImportOptions) -> Atoms:
     """Two atoms of each element, or those of the composition, on a zigzag line at bond lengths."""
-    counts = composition(options.composition) if options.composition else dict.fromkeys(options.elements, 2)
+    counts = options.atom_counts or dict.fromkeys(options.elements, 2)
     symbols = [symbol for symbol, count in counts.items() for _ in range(count)]
     radii = covalent_radii[[atomic_numbers[symbol] for symbol in symbols]]
     along = np.concatenate([[0.0], np.cumsum(1.1 * (radii[1:] + radii[:-1]))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,14 @@ from asecalc_ml import plugins
 from asecalc_ml.config.options import parse_options, read_yaml
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.model.model import N_ELEMENTS
-from asecalc_ml.potentials.importing.options import SchNetPackImport
 from asecalc_ml.potentials.importing.pickles import load_torch
 from asecalc_ml.potentials.importing.schnetpack_modules import architecture_options, kind
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
 from asecalc_ml.potentials.schnetpack.upstream import whole_package
 from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS, energy_unit, length_unit
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.importing.options import SchNetPackImport
 
 #: schnetpack's name of a representation, and our architecture.
 ARCHITECTURES = {"SchNet": "schnet", "PaiNN": "painn", "SO3net": "so3net"}

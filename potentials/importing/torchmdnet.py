@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from asecalc_ml.errors import ModelError
 from asecalc_ml.model.model import N_ELEMENTS
-from asecalc_ml.potentials.importing.options import TorchMDNetImport
 from asecalc_ml.potentials.importing.pickles import load_torch
 from asecalc_ml.potentials.importing.torchmdnet_arguments import (
     architecture_options,
@@ -21,6 +20,9 @@ from asecalc_ml.potentials.importing.torchmdnet_arguments import (
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
 from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
 from asecalc_ml.units import energy_unit, length_unit
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.importing.options import TorchMDNetImport
 
 #: Older names of weights, and today's.
 RENAMED = {

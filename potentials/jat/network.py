@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.jat.options import JAT
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.jat.options import JAT
 
 HEAD_WIDTHS = (64, 32, 16, 16)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.mpnn.layers import AttentionPass, Edges, MessageUpdate
-from asecalc_ml.potentials.mpnn.options import MPNN, MPNNTransformer
 from asecalc_ml.potentials.mpnn.readouts import GatedReadout, SetReadout
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
 from asecalc_ml.potentials.shared.shared_pass import SharedPass
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.mpnn.options import MPNN, MPNNTransformer
 
 
 class MPNNPotential(Potential):

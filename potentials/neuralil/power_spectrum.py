@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.polynomial.chebyshev import chebinterpolate
@@ -9,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_sum
-from asecalc_ml.potentials.neuralil.options import NeuralIL
 from asecalc_ml.potentials.neuralil.solid_harmonics import solid_harmonics
 from asecalc_ml.potentials.neuralil.spherical_bessel import radial_functions
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.neuralil.options import NeuralIL
 
 
 class PowerSpectrum(nn.Module):

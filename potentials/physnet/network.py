@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from asecalc_ml.graph.segments import segment_mean, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.physnet.electrostatics import conserved, coulomb_energies
 from asecalc_ml.potentials.physnet.layers import InteractionModule, Output, RadialBasis
-from asecalc_ml.potentials.physnet.options import PhysNet
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.physnet.options import PhysNet
 
 TINY = 1e-7  # keeps the penalty finite where two modules put out nothing, as at the start
 

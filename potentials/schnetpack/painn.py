@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -9,9 +11,11 @@ from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.activations import ACTIVATIONS, use_activation
 from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radial_basis
-from asecalc_ml.potentials.schnetpack.options import PaiNN
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
 from asecalc_ml.potentials.schnetpack.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.schnetpack.options import PaiNN
 
 
 class PaiNNPotential(SchNetPackPotential):

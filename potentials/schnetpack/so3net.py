@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,6 @@ from torch import Tensor, nn
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radial_basis
-from asecalc_ml.potentials.schnetpack.options import SO3net
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
 from asecalc_ml.potentials.schnetpack.spherical_harmonics import (
     SphericalHarmonics,
@@ -19,6 +20,9 @@ from asecalc_ml.potentials.schnetpack.spherical_harmonics import (
     expand_degrees,
 )
 from asecalc_ml.potentials.schnetpack.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.schnetpack.options import SO3net
 
 
 class SO3netPotential(SchNetPackPotential):

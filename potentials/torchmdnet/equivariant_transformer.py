@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
@@ -10,9 +12,11 @@ from asecalc_ml.potentials.torchmdnet.equivariant_layers import (
     GatedEquivariantBlock,
     NeighborEmbedding,
 )
-from asecalc_ml.potentials.torchmdnet.options import EquivariantTransformer
 from asecalc_ml.potentials.torchmdnet.self_loops import with_self_loops
 from asecalc_ml.potentials.torchmdnet.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.torchmdnet.options import EquivariantTransformer
 
 
 class EquivariantTransformerPotential(Potential):
