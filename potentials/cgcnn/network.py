@@ -28,7 +28,7 @@ class CGCNNPotential(Potential):
     atom feature vectors v_i                        ``embedding``
     bond feature vectors u_ij                       ``basis``
     convolution, eq. (5)                            ``convolutions``
-    pooling v_c = Pool(v_0, ..., v_N), eq. (2)      the mean in :class:`Readout`
+    pooling v_c = Pool(v_0, ..., v_N), eq. (2)      the mean in :class:`CGCNNReadout`
     hidden layer L1 and output L2                   ``readout_network.hidden``, ``.output``
     =============================================== =============================================
 
@@ -58,7 +58,7 @@ class CGCNNPotential(Potential):
         self.convolutions = nn.ModuleList(
             CrystalConvolution(width, self.basis.n_functions) for _ in range(options.n_layers)
         )
-        self.readout_network = Readout(options)
+        self.readout_network = CGCNNReadout(options)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
@@ -108,7 +108,7 @@ class CrystalConvolution(OwnEdges, CGConv):
         return self.gate(self.lin_f(z)) * self.core(self.lin_s(z))
 
 
-class Readout(nn.Module):
+class CGCNNReadout(nn.Module):
     """Softplus, a hidden layer and the output, on each atom or on the mean over a structure's atoms."""
 
     def __init__(self, options: CGCNN):

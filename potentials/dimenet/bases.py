@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from scipy.special import spherical_jn
 from torch import Tensor, nn
+
+from asecalc_ml.potentials.shared.radial_basis import bessel_zeros
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
 
 
-class RadialBasis(nn.Module):
+class BesselBasis(nn.Module):
     """sin(n π x) u(x) / x with x = d / c and trained n π; equations (7) and (8) of arXiv:2003.03123.
 
     The constant factor of equation (7), √(2/c) / c, is left to the weights, as in the authors' code.
@@ -104,14 +103,3 @@ def legendre(x: Tensor, n_orders: int) -> Tensor:
         orders.append(values)
         before, values = values, ((2 * order + 1) * x * values - order * before) / (order + 1)
     return torch.stack(orders, dim=1)
-
-
-def bessel_zeros(n_orders: int, n_zeros: int) -> np.ndarray:
-    """The first zeros of each j_l, shape (n_orders, n_zeros): between neighboring zeros of j_{l−1}."""
-    zeros = math.pi * np.arange(1, n_zeros + n_orders)
-    found = [zeros[:n_zeros]]
-    for order in range(1, n_orders):
-        bessel = partial(spherical_jn, order)
-        zeros = np.array([brentq(bessel, *ends, xtol=1e-14) for ends in pairwise(zeros)])
-        found.append(zeros[:n_zeros])
-    return np.array(found)

@@ -47,8 +47,8 @@ class Embedding(nn.Module):
         return self.combine(torch.cat([*ends, self.radial(radial)], dim=1))
 
 
-class Interaction(nn.Module):
-    """Interaction of DimeNet++: messages k→j, times both bases, enter j→i; figure 1 of arXiv:2011.14115."""
+class DirectionalInteraction(nn.Module):
+    """Interaction block: messages k→j, times both bases, enter j→i; figure 1 of arXiv:2011.14115."""
 
     def __init__(self, options: DimeNetPlusPlus):
         super().__init__()
@@ -60,9 +60,9 @@ class Interaction(nn.Module):
         self.down = nn.Sequential(linear(width, inner, bias=False), nn.SiLU())
         self.spherical = _filter(n_functions, narrow, inner)
         self.up = nn.Sequential(linear(inner, width, bias=False), nn.SiLU())
-        self.before_skip = nn.Sequential(*(Residual(width) for _ in range(options.n_before_skip)))
+        self.before_skip = _residuals(options.n_before_skip, width)
         self.skip = nn.Sequential(linear(width, width), nn.SiLU())
-        self.after_skip = nn.Sequential(*(Residual(width) for _ in range(options.n_after_skip)))
+        self.after_skip = _residuals(options.n_after_skip, width)
 
     def forward(self, messages: Tensor, radial: Tensor, directions: Directions) -> Tensor:
         incoming = self.down(self.incoming(messages) * self.radial(radial))
@@ -72,7 +72,7 @@ class Interaction(nn.Module):
         return self.after_skip(messages + self.skip(updated))
 
 
-class Residual(nn.Module):
+class PostActivationResidual(nn.Module):
     """Two layers and a skip connection: x + σ(W₂ σ(W₁ x + b₁) + b₂)."""
 
     def __init__(self, width: int):
@@ -83,7 +83,7 @@ class Residual(nn.Module):
         return x + self.layers(x)
 
 
-class Output(nn.Module):
+class OutputBlock(nn.Module):
     """An atom's messages, weighted by distance and summed, through a network without its last layer."""
 
     def __init__(self, options: DimeNetPlusPlus):
@@ -98,6 +98,10 @@ class Output(nn.Module):
     def forward(self, messages: Tensor, radial: Tensor, centres: Tensor, n_atoms: int) -> Tensor:
         """Hidden features of each atom, shape (n_atoms, output_channels)."""
         return self.network(segment_sum(self.radial(radial) * messages, centres, n_atoms))
+
+
+def _residuals(n_blocks: int, width: int) -> nn.Sequential:
+    return nn.Sequential(*(PostActivationResidual(width) for _ in range(n_blocks)))
 
 
 def _filter(n_functions: int, narrow: int, width: int) -> nn.Sequential:

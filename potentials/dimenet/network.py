@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.dimenet.bases import RadialBasis, SphericalBasis
-from asecalc_ml.potentials.dimenet.layers import Directions, Embedding, Interaction, Output
+from asecalc_ml.potentials.dimenet.bases import BesselBasis, SphericalBasis
+from asecalc_ml.potentials.dimenet.layers import DirectionalInteraction, Directions, Embedding, OutputBlock
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
@@ -40,11 +40,11 @@ class DimeNetPlusPlusPotential(Potential):
     def __init__(self, options: DimeNetPlusPlus):
         super().__init__()
         self.cutoff = self.triplet_cutoff = options.cutoff_A
-        self.radial_basis = RadialBasis(options)
+        self.radial_basis = BesselBasis(options)
         self.spherical_basis = SphericalBasis(options)
         self.embedding = Embedding(options)
-        self.layers = nn.ModuleList(Interaction(options) for _ in range(options.n_layers))
-        self.outputs = nn.ModuleList(Output(options) for _ in range(options.n_layers + 1))
+        self.layers = nn.ModuleList(DirectionalInteraction(options) for _ in range(options.n_layers))
+        self.outputs = nn.ModuleList(OutputBlock(options) for _ in range(options.n_layers + 1))
         self.last = nn.Linear((options.n_layers + 1) * options.output_channels, 1, bias=False)
         nn.init.zeros_(self.last.weight)
 

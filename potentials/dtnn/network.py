@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.potentials.shared.layers import SharedPass
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
-from asecalc_ml.potentials.shared.shared_pass import SharedPass
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.dtnn.options import DTNN
@@ -52,7 +52,7 @@ class DTNNPotential(Potential):
         self.basis = GaussianBasis(FIRST_GAUSSIAN_A, self.cutoff, spacing, width_A=spacing)
         self.tensor_layer = TensorLayer(width, self.basis.n_functions, options.n_factors)
         self.passes = nn.ModuleList(SharedPass() for _ in range(options.n_passes))
-        self.readout_network = Readout(width, options.readout_channels)
+        self.readout_network = DTNNReadout(width, options.readout_channels)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
@@ -107,7 +107,7 @@ class TensorLayer(nn.Module):
         return x + segment_sum(interactions, centres, x.shape[0])
 
 
-class Readout(nn.Module):
+class DTNNReadout(nn.Module):
     """Two layers from the features of an atom to its energy."""
 
     def __init__(self, width: int, n_hidden: int):

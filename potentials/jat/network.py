@@ -70,12 +70,12 @@ class JATPotential(Potential):
             h = layer(h, edges)
         return self.head(h)
 
-    def _edges(self, inputs: PotentialInput) -> Edges:
+    def _edges(self, inputs: PotentialInput) -> AttentionEdges:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         relative = distances / self.cutoff
         powers = torch.stack([distances * relative**k for k in range(self.n_heads)], dim=1)
         weights = smooth_cutoff(distances, self.cutoff) if self.continuous else None
-        return Edges(inputs.edge_index[0], inputs.edge_index[1], powers, weights)
+        return AttentionEdges(inputs.edge_index[0], inputs.edge_index[1], powers, weights)
 
     @property
     def embeddings(self) -> list[nn.Module]:
@@ -98,7 +98,7 @@ class JATPotential(Potential):
         return self.head.last.weight, self.head.last.bias
 
 
-class Edges(NamedTuple):
+class AttentionEdges(NamedTuple):
     """What every layer reads of the edges.
 
     Parameters
@@ -141,7 +141,7 @@ class JATLayer(nn.Module):
         for linear in (self.receiver, self.sender):
             nn.init.orthogonal_(linear.weight)
 
-    def forward(self, h: Tensor, edges: Edges) -> Tensor:
+    def forward(self, h: Tensor, edges: AttentionEdges) -> Tensor:
         senders = take(self.sender(h), edges.neighbors)
         lifted = self.activation(take(self.receiver(h), edges.centres) + senders)
         scores = self.score(self._per_head(lifted), edges.powers)

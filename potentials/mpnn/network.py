@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.mpnn.layers import AttentionPass, Edges, MessageUpdate
+from asecalc_ml.potentials.mpnn.layers import AttentionPass, MessageEdges, MessageUpdate
 from asecalc_ml.potentials.mpnn.readouts import GatedReadout, SetReadout
+from asecalc_ml.potentials.shared.layers import SharedPass
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
-from asecalc_ml.potentials.shared.shared_pass import SharedPass
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.mpnn.options import MPNN, MPNNTransformer
@@ -69,10 +69,10 @@ class MPNNPotential(Potential):
             x = one(x, self.message_update, edges)
         return self.readout_network(x, start, inputs)
 
-    def _edges(self, inputs: PotentialInput) -> Edges:
+    def _edges(self, inputs: PotentialInput) -> MessageEdges:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         features = torch.cat([distances[:, None], self.basis(distances)], dim=1)
-        return Edges(
+        return MessageEdges(
             index=inputs.edge_index,
             features=features,
             matrices=self.message_update.messages.matrices(features),

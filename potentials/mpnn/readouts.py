@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
-from asecalc_ml.potentials.mpnn.recurrent import LongShortTermMemory
+from asecalc_ml.potentials.mpnn.layers import LongShortTermMemory
 
 
 class GatedReadout(nn.Module):

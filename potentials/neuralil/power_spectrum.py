@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from asecalc_ml.graph.segments import segment_sum
 from asecalc_ml.potentials.neuralil.solid_harmonics import solid_harmonics
 from asecalc_ml.potentials.neuralil.spherical_bessel import radial_functions
+from asecalc_ml.potentials.shared.layers import ExactConstants
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.neuralil.options import NeuralIL
@@ -95,19 +96,12 @@ class RadialPolynomials(nn.Module):
     def __init__(self, n_max: int, cutoff: float):
         super().__init__()
         self.sizes = [n_max - l + 1 for l in range(n_max + 1)]  # noqa: E741
-        self.exact = _coefficients(n_max, cutoff)
-        coefficients = torch.from_numpy(self.exact).to(torch.get_default_dtype())
-        self.register_buffer("coefficients", coefficients, persistent=False)
-
-    def _apply(self, fn, recurse: bool = True) -> RadialPolynomials:
-        """Change type or device. The coefficients are rounded from float64 whatever type they had."""
-        super()._apply(fn, recurse)
-        self.coefficients = torch.from_numpy(self.exact).to(self.coefficients)
-        return self
+        self.coefficients = ExactConstants(_coefficients(n_max, cutoff))
 
     def forward(self, squares: Tensor) -> tuple[Tensor, ...]:
         """From x², shape (n_edges,), to values, for each l of shape (n_edges, n_max - l + 1)."""
-        values = _chebyshev(2 * squares - 1, self.coefficients.shape[0]) @ self.coefficients
+        coefficients = self.coefficients.values
+        values = _chebyshev(2 * squares - 1, coefficients.shape[0]) @ coefficients
         return values.split(self.sizes, dim=1)
 
 

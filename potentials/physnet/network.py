@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from asecalc_ml.graph.segments import segment_mean, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.physnet.electrostatics import conserved, coulomb_energies
-from asecalc_ml.potentials.physnet.layers import InteractionModule, Output, RadialBasis
+from asecalc_ml.potentials.physnet.layers import ExpNormalBasis, InteractionModule, ModuleOutput
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.physnet.options import PhysNet
@@ -49,12 +49,12 @@ class PhysNetPotential(Potential):
         width = options.hidden_channels
         self.embedding = nn.Embedding(options.max_atomic_number + 1, width)
         nn.init.uniform_(self.embedding.weight, -(3**0.5), 3**0.5)
-        self.radial_basis = RadialBasis(options.n_rbf, options.cutoff_A)
+        self.radial_basis = ExpNormalBasis(options.n_rbf, options.cutoff_A)
         self.interaction_modules = nn.ModuleList(
             InteractionModule(width, options.n_rbf, options.n_residual_interaction, options.n_residual_atomic)
             for _ in range(options.n_layers)
         )
-        self.output = Readout(options)
+        self.output = PhysNetReadout(options)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
@@ -95,7 +95,7 @@ class PhysNetPotential(Potential):
         return torch.cat([*weight, one], dim=1), torch.zeros_like(one[0])
 
 
-class Readout(nn.Module):
+class PhysNetReadout(nn.Module):
     r"""Sums of all modules' outputs, with a trained scale and shift per element.
 
     .. math:: E_i = s_{Z_i} \sum_m y^m_i + c_{Z_i}
@@ -108,7 +108,7 @@ class Readout(nn.Module):
         super().__init__()
         n_elements, n_outputs = options.max_atomic_number + 1, 2 if options.charges else 1
         self.outputs = nn.ModuleList(
-            Output(options.hidden_channels, options.n_residual_output, n_outputs)
+            ModuleOutput(options.hidden_channels, options.n_residual_output, n_outputs)
             for _ in range(options.n_layers)
         )
         self.scale = nn.Parameter(torch.ones(n_elements, n_outputs))

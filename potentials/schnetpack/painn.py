@@ -29,9 +29,9 @@ class PaiNNPotential(SchNetPackPotential):
     embedding, s_i⁰ = a_{Z_i}, v_i⁰ = 0                 ``representation.embedding``
     filters, W(r_ij) = (basis · weights + b) f_cut      ``representation.filter_net``
     φ(s_j)                                              ``interactions[l].interatomic_context_net``
-    Δs_i = Σ_j φ_s(s_j) ∘ W_s                           :class:`Interaction`
-    Δv_i = Σ_j v_j ∘ φ_vv(s_j) ∘ W_vv                   :class:`Interaction`
-    ... + Σ_j φ_vs(s_j) ∘ W_vs r_ij / ‖r_ij‖            :class:`Interaction`
+    Δs_i = Σ_j φ_s(s_j) ∘ W_s                           :class:`PaiNNInteraction`
+    Δv_i = Σ_j v_j ∘ φ_vv(s_j) ∘ W_vv                   :class:`PaiNNInteraction`
+    ... + Σ_j φ_vs(s_j) ∘ W_vs r_ij / ‖r_ij‖            :class:`PaiNNInteraction`
     U v_i and V v_i                                     ``mixing[l].mu_channel_mix`` (W and V)
     a(s_i, ‖V v_i‖)                                     ``mixing[l].intraatomic_context_net``
     Δs_i = a_ss + a_sv ⟨U v_i, V v_i⟩, Δv_i = a_vv U v_i ``mixing[l]``
@@ -56,7 +56,7 @@ class PaiNNPotential(SchNetPackPotential):
         return [block for pair in zip(model.interactions, model.mixing, strict=True) for block in pair]
 
 
-class Interaction(layers().painn.PaiNNInteraction):
+class PaiNNInteraction(layers().painn.PaiNNInteraction):
     """Upstream's message block with sums over edges that can be compiled.
 
     See :mod:`asecalc_ml.graph.segments`.
@@ -83,7 +83,7 @@ class _Representation(nn.Module):
         self.radial_basis = radial_basis(options)
         self.cutoff_fn = cutoff_function(options)
         self.filter_net = upstream.nn.Dense(options.n_rbf, 3 * width * n_layers)
-        self.interactions = nn.ModuleList(Interaction(width, activation) for _ in range(n_layers))
+        self.interactions = nn.ModuleList(PaiNNInteraction(width, activation) for _ in range(n_layers))
         self.mixing = nn.ModuleList(upstream.painn.PaiNNMixing(width, activation) for _ in range(n_layers))
         use_activation(self, options.activation)
 

@@ -30,7 +30,7 @@ class SchNetPotential(SchNetPackPotential):
     cutoff function, ½ (1 + cos(π r_ij / r_cut))   ``representation.cutoff_fn``
     filter-generating network, W(r_ij)             ``interactions[l].filter_network``
     atom-wise layer before the convolution         ``interactions[l].in2f``
-    convolution, Σ_j x_j ∘ W(r_ij)                 :class:`Interaction`
+    convolution, Σ_j x_j ∘ W(r_ij)                 :class:`SchNetInteraction`
     atom-wise layers after it                      ``interactions[l].f2out``
     x_i^{l+1} = x_i^l + v_i^l                      ``representation.forward``
     contributions                                  ``output_modules[0].outnet``
@@ -57,7 +57,7 @@ class SchNetPotential(SchNetPackPotential):
         return self.representation.interactions
 
 
-class Interaction(layers().schnet.SchNetInteraction):
+class SchNetInteraction(layers().schnet.SchNetInteraction):
     """Upstream's interaction with a sum over edges that can be compiled.
 
     See :mod:`asecalc_ml.graph.segments`.
@@ -99,5 +99,6 @@ class _Representation(nn.Module):
 
 
 def _interaction(options: SchNet) -> nn.Module:
-    interaction = Interaction(options.n_atom_basis, options.n_rbf, options.n_filters or options.n_atom_basis)
+    width = options.n_atom_basis
+    interaction = SchNetInteraction(width, options.n_rbf, options.n_filters or width)
     return use_activation(interaction, options.activation)

@@ -14,12 +14,12 @@ from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radi
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
 from asecalc_ml.potentials.schnetpack.spherical_harmonics import (
     SphericalHarmonics,
-    Table,
     clebsch_gordan,
     degrees,
     expand_degrees,
 )
 from asecalc_ml.potentials.schnetpack.upstream import layers
+from asecalc_ml.potentials.shared.layers import ExactConstants
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.schnetpack.options import SO3net
@@ -71,7 +71,7 @@ class Convolution(layers().so3.SO3Convolution):
 
     def __init__(self, lmax: int, n_atom_basis: int, n_radial: int):
         super().__init__(lmax, n_atom_basis, n_radial)
-        self.coefficients = Table(_coefficients_by_degree(lmax))
+        self.coefficients = ExactConstants(_coefficients_by_degree(lmax))
 
     def forward(
         self, x: Tensor, basis: Tensor, weights: Tensor, harmonics: Tensor, edge_index: Tensor
@@ -89,7 +89,7 @@ class TensorProduct(nn.Module):
     def __init__(self, lmax: int):
         super().__init__()
         coefficients = clebsch_gordan(lmax)
-        self.coefficients = Table(coefficients.reshape(-1, coefficients.shape[2]).T.copy())
+        self.coefficients = ExactConstants(coefficients.reshape(-1, coefficients.shape[2]).T.copy())
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         pairs = first[:, :, None] * second[:, None, :]

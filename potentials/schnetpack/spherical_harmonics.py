@@ -15,25 +15,7 @@ import torch
 from numpy.polynomial import legendre, polynomial
 from torch import Tensor, nn
 
-
-class Table(nn.Module):
-    """Constants in the type of the network around them, never rounded twice.
-
-    Parameters
-    ----------
-    values : ndarray, float64
-    """
-
-    def __init__(self, values: np.ndarray):
-        super().__init__()
-        self._exact = torch.from_numpy(values)
-        self.register_buffer("values", self._exact.to(torch.get_default_dtype()), persistent=False)
-
-    def _apply(self, fn, recurse=True):
-        """Take the constants anew after a change of type: a cast to float32 and back would round them."""
-        super()._apply(fn, recurse)
-        self.values = self._exact.to(self.values)
-        return self
+from asecalc_ml.potentials.shared.layers import ExactConstants
 
 
 class SphericalHarmonics(nn.Module):
@@ -55,7 +37,7 @@ class SphericalHarmonics(nn.Module):
     def __init__(self, lmax: int):
         super().__init__()
         self.lmax = lmax
-        self.polynomials = Table(np.stack([_polynomial(*lm, lmax) for lm in degrees(lmax)], axis=1))
+        self.polynomials = ExactConstants(np.stack([_polynomial(*lm, lmax) for lm in degrees(lmax)], axis=1))
 
     def forward(self, directions: Tensor) -> Tensor:
         """Of unit vectors (n_edges, 3), shape (n_edges, (lmax + 1)²)."""

@@ -28,7 +28,7 @@ class NeighborEmbedding(_upstream.utils.NeighborEmbedding):
         return self.combine(torch.cat([x, segment_sum(messages, centres, x.shape[0])], dim=1))
 
 
-class Attention(_upstream.et.EquivariantMultiHeadAttention):
+class EquivariantAttention(_upstream.et.EquivariantMultiHeadAttention):
     """Equivariant attention; messages are summed over a number of atoms known from the shapes."""
 
     def propagate(self, edge_index, q, k, v, vec, dk, dv, r_ij, d_ij, dim_size):  # noqa: PLR0913, PLR0917

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.torchmdnet.equivariant_layers import (
-    Attention,
+    EquivariantAttention,
     GatedEquivariantBlock,
     NeighborEmbedding,
 )
@@ -107,8 +107,8 @@ class _Representation(nn.Module):
         return self.out_norm(x), vectors
 
 
-def _attention(options: EquivariantTransformer) -> Attention:
-    return Attention(
+def _attention(options: EquivariantTransformer) -> EquivariantAttention:
+    return EquivariantAttention(
         hidden_channels=options.hidden_channels,
         num_rbf=options.n_rbf,
         distance_influence=options.distance_influence,

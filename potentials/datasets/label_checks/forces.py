@@ -29,7 +29,7 @@ SLOPES = (0.7, 1.4)
 
 
 @dataclass(frozen=True)
-class Slope:
+class ForceSlope:
     """Energy differences of near frames over those that the forces predict.
 
     Parameters
@@ -64,18 +64,18 @@ class Slope:
         return self.n_pairs >= UNRELATED_PAIRS and self.explained < UNRELATED and beyond_error
 
 
-def measure_slope(pairs: NearPairs) -> Slope:
+def measure_slope(pairs: NearPairs) -> ForceSlope:
     """Slope through the origin with the smallest sum of absolute deviations, of the nearest pairs."""
     pairs = pairs[pairs.with_forces & (pairs.work != 0)]
     nearest = np.argsort(pairs.displacement, kind="stable")
     pairs = pairs[nearest[: max(4 * FEWEST_PAIRS, int(NEAREST_SHARE * len(pairs)))]]
     total = np.abs(pairs.difference).sum()
     if len(pairs) == 0 or total == 0:
-        return Slope(1.0, 0.0, len(pairs))
+        return ForceSlope(1.0, 0.0, len(pairs))
     slope = _weighted_median(pairs.difference / pairs.work, np.abs(pairs.work))
     explained = 1 - float(np.abs(pairs.difference - slope * pairs.work).sum() / total)
     misfit = float(np.abs(pairs.difference - pairs.work).mean())
-    return Slope(slope, explained, len(pairs), misfit, float(pairs.error.mean()))
+    return ForceSlope(slope, explained, len(pairs), misfit, float(pairs.error.mean()))
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -84,7 +84,7 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     return float(values[order][np.searchsorted(passed, passed[-1] / 2)])
 
 
-def slope_warning(slope: Slope, pairs: NearPairs) -> str | None:
+def slope_warning(slope: ForceSlope, pairs: NearPairs) -> str | None:
     """Energies and forces of all frames contradict each other: sign, units, energies per atom."""
     if not slope.decided or slope.right:
         return None
@@ -96,7 +96,7 @@ def slope_warning(slope: Slope, pairs: NearPairs) -> str | None:
     return f"{start}{name_factor(slope.slope, int(sizes[0]) if len(sizes) == 1 else None)}"
 
 
-def unrelated_text(slope: Slope) -> str:
+def unrelated_text(slope: ForceSlope) -> str:
     """Forces that belong to other frames, or to other atoms."""
     return (
         f"energies and forces do not belong together: between {slope.n_pairs} pairs of near frames the "
