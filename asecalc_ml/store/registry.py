@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
@@ -24,6 +26,9 @@ from asecalc_ml.store.model_file import (
     read_seen,
     save_model,
 )
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.model import Model
 
 #: A list of folders, separated as in PATH; a group's read-only folder comes first, one's own last.
 HOME_VARIABLE = "ASECALC_ML_HOME"
@@ -100,6 +105,13 @@ class Registry:
         read_card(source)  # under another name, too, nothing is registered that is no model
         write_whole(target, source.read_bytes())
         return Entry(name, target)
+
+    def add_model(self, model: Model, card: ModelCard, replace: bool = False) -> Entry:
+        """Register a model that has no file yet, under its card's name; raises as :meth:`add`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{card.name}{SUFFIX}"
+            save_model(path, model, card)
+            return self.add(path, replace=replace)
 
     def check_free(self, name: str, replace: bool = False) -> Path:
         """The folder in which a model of this name would be registered.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,18 +14,14 @@ from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.errors import ModelError, StructureError
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
-from asecalc_ml.sources import source_of_plugin
-from asecalc_ml.store.card import DatasetCard, Golden, ModelCard
-from asecalc_ml.store.golden import make_golden
-from asecalc_ml.store.model_file import SUFFIX, file_hash, save_model
+from asecalc_ml.store.build_card import build_card
+from asecalc_ml.store.card import DatasetCard, ModelCard
+from asecalc_ml.store.model_file import file_hash
 from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.loading import load_structure
-from asecalc_ml.versions import installed_versions
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.importing.options import ImportOptions
-
-PACKAGES = ("ase", "numpy", "torch")
 
 
 def register(
@@ -54,36 +48,26 @@ def register(
     upstream = read()
     model = _with_constant(upstream, options).build(str(file))
     _check_elements(upstream, options, file)
-    card = _measured(make_card(name, file, options, upstream, model), model, options)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}{SUFFIX}"
-        save_model(path, model, card)
-        return Registry().add(path, name, replace)
+    card = _measured(imported_card(name, file, options, upstream, model), model, options)
+    return Registry().add_model(model, card, replace)
 
 
-def make_card(
+def imported_card(
     name: str, file: Path, options: ImportOptions, upstream: UpstreamModel, model: Model
 ) -> ModelCard:
     """What the checkpoint and the user say of the model. Errors and domain are empty where nobody does."""
-    return ModelCard(
-        name=name,
-        architecture=upstream.architecture,
-        architecture_source=source_of_plugin("architectures", upstream.architecture),
-        hyperparameters=upstream.hyperparameters.model_dump(mode="json"),
-        pooling=upstream.pooling,
-        cutoff_A=model.potential.cutoff,
-        continuous=model.potential.continuous,
-        n_parameters=sum(parameter.numel() for parameter in model.parameters()),
+    return build_card(
+        model,
+        name,
+        upstream.architecture,
+        upstream.hyperparameters,
+        structure=_structure(options),
         elements=options.elements,
         charges=options.charges,
         spins=options.spins,
-        dtype=str(model.dtype).removeprefix("torch."),
         fitted=upstream.fitted,
         energies_degenerate=options.composition is not None,
         dataset=_dataset(options),
-        golden=_golden(model, options),
-        versions=installed_versions([*PACKAGES, *upstream.hyperparameters.packages]),
-        created=datetime.date.today().isoformat(),
         options={
             "imported": {
                 "file": file.name,
@@ -148,12 +132,13 @@ def _measured(card: ModelCard, model: Model, options: ImportOptions) -> ModelCar
 # -------------------------------------------------------------------------------------------------- golden
 
 
-def _golden(model: Model, options: ImportOptions) -> Golden:
+def _structure(options: ImportOptions) -> Atoms:
+    """The structure that the card's golden values are computed for."""
     if options.structure is None:
-        return make_golden(model, _row(options))
+        return _row(options)
     atoms = load_structure(options.structure)
     _check_composition(atoms, options)
-    return make_golden(model, atoms)
+    return atoms
 
 
 def _check_composition(atoms: Atoms, options: ImportOptions) -> None:
