@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ConfigError
 
 ENERGY_UNITS = ("eV", "meV", "kcal/mol", "kJ/mol", "Hartree")
@@ -141,6 +141,5 @@ def _value(quantity: str, name: str, known: dict[str, float]) -> float:
 def _check(quantity: str, name: str, known: Iterable[str]) -> None:
     if name in known:
         return
-    nearest = nearest_name(str(name), known)
-    hint = f"; did you mean {nearest!r}?" if nearest else "."
-    raise ConfigError(f"unknown unit of {quantity} {name!r}{hint} Allowed are {', '.join(known)}.")
+    remedy = f"Allowed are {', '.join(known)}."
+    raise ConfigError(unknown_name(f"unknown unit of {quantity} {name!r}", name, known, remedy))

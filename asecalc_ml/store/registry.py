@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files.writing import needing_a_home, obstacle, write_whole
 from asecalc_ml.store.card import ModelCard
@@ -187,9 +187,8 @@ class Registry:
 
     def _unknown(self, name: str) -> str:
         known = sorted({entry.name for entry in self._entries()})
-        close = nearest_name(name, known)
-        hint = f"; did you mean {close!r}?" if close else "."
-        return f"no model named {name!r}{hint} Known: {', '.join(known) or 'none'} (asecalc-ml models list)"
+        remedy = f"Known: {', '.join(known) or 'none'} (asecalc-ml models list)"
+        return unknown_name(f"no model named {name!r}", name, known, remedy)
 
     def _folder_for(self, name: str) -> Path:
         """The place of the model that is replaced, else the last writable folder.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.reading import DAMAGE
 from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
@@ -60,9 +60,7 @@ class ANI1(DatasetOptions):
         known = {name for names, _ in found for name in names}
         for asked in self.molecules or []:
             if asked not in known:
-                near = nearest_name(asked, known)
-                hint = f"; did you mean {near!r}?" if near else ""
-                raise DatasetError(f"{self.path} has no molecule {asked!r}{hint}")
+                raise DatasetError(unknown_name(f"{self.path} has no molecule {asked!r}", asked, known))
         wanted = known if self.molecules is None else set(self.molecules)
         return [
             atoms for names, group in found if wanted & set(names) for atoms in self._frames(names, group)
