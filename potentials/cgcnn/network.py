@@ -63,6 +63,7 @@ class CGCNNPotential(Potential):
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         weights = smooth_cutoff(distances, self.cutoff) if self.continuous else torch.ones_like(distances)
+        # v_i and u_ij, then the convolutions of equation (5).
         bonds = self.basis(distances)
         x = self.embedding(inputs.atomic_numbers)
         for convolution in self.convolutions:
@@ -123,6 +124,7 @@ class CGCNNReadout(nn.Module):
         if not self.of_crystal:
             features = self.hidden(x)
             return AtomOutput(features=features, contributions=self.output(features))
+        # Pooling, equation (2): the mean over the atoms of each structure.
         hidden = self.hidden(segment_mean(x, inputs.batch, inputs.n_systems))
         # The last hidden layer is the structure's, and so the same for all of its atoms.
         return AtomOutput(features=take(hidden, inputs.batch), system=self.output(hidden))

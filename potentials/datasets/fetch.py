@@ -188,9 +188,9 @@ def _fetch_file(file: RemoteFile, directory: Path, folder: str, quiet: bool) -> 
 
 
 def _check_hash(path: Path, file: RemoteFile, explanation: str) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != file.sha256:
-        raise DatasetError(f"wrong hash: {explanation} SHA-256 {found}, expected {file.sha256}.")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != file.sha256:
+        raise DatasetError(f"wrong hash: {explanation} SHA-256 {sha256}, expected {file.sha256}.")
 
 
 def _download(url: str, part: Path, file: RemoteFile, advance: Advance) -> None:

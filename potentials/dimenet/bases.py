@@ -50,6 +50,7 @@ class SphericalBasis(nn.Module):
     def __init__(self, options: DimeNetPlusPlus):
         super().__init__()
         self.exponent = options.envelope_exponent
+        # Zeros z_ln of j_l, and the constants √2 / |j_{l+1}(z_ln)| and √((2l + 1) / 4π).
         zeros = bessel_zeros(options.n_spherical, options.n_radial)
         orders = np.arange(options.n_spherical)
         radial_norms = math.sqrt(2) / np.abs(spherical_jn(orders[:, None] + 1, zeros))
@@ -91,6 +92,7 @@ def spherical_bessel(arguments: Tensor) -> Tensor:
     orders = []
     for order in range(x.shape[1]):
         orders.append(values[:, order])
+        # j_{l+1} = (2l + 1) j_l / x − j_{l−1}
         before, values = values, (2 * order + 1) / x * values - before
     return torch.stack(orders, dim=1)
 
@@ -101,5 +103,6 @@ def legendre(x: Tensor, n_orders: int) -> Tensor:
     orders = []
     for order in range(n_orders):
         orders.append(values)
+        # (l + 1) P_{l+1} = (2l + 1) x P_l − l P_{l−1}
         before, values = values, ((2 * order + 1) * x * values - order * before) / (order + 1)
     return torch.stack(orders, dim=1)

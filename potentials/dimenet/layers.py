@@ -65,9 +65,12 @@ class DirectionalInteraction(nn.Module):
         self.after_skip = _residuals(options.n_after_skip, width)
 
     def forward(self, messages: Tensor, radial: Tensor, directions: Directions) -> Tensor:
+        # Messages k→j times the radial basis, projected to fewer channels.
         incoming = self.down(self.incoming(messages) * self.radial(radial))
+        # Times the spherical basis of each pair of edges, and summed over all k for each message j→i.
         turned = take(incoming, directions.sources) * self.spherical(directions.basis)
         summed = self.up(segment_sum(turned, directions.targets, messages.shape[0]))
+        # Added to the transformed message itself; residual layers before and after the skip connection.
         updated = self.before_skip(self.own(messages) + summed)
         return self.after_skip(messages + self.skip(updated))
 

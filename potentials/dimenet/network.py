@@ -49,24 +49,29 @@ class DimeNetPlusPlusPotential(Potential):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
+        # Radial basis of each edge; both bases of each pair of edges that share an atom.
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         radial = self.radial_basis(distances / self.cutoff)
         directions = self._directions(inputs, distances)
+        # Messages m_ji after the embedding and after each interaction block.
         messages = [self.embedding(inputs, radial)]
         for layer in self.layers:
             messages.append(layer(messages[-1], radial, directions))
+        # Each has an output block; their hidden features, side by side, make an atom's energy.
         centres, n_atoms = inputs.edge_index[0], inputs.n_atoms
-        pairs = zip(self.outputs, messages, strict=True)
-        features = torch.cat([output(one, radial, centres, n_atoms) for output, one in pairs], dim=1)
+        blocks = zip(self.outputs, messages, strict=True)
+        features = torch.cat([block(message, radial, centres, n_atoms) for block, message in blocks], dim=1)
         return AtomOutput(features=features, contributions=self.last(features))
 
     def _directions(self, inputs: PotentialInput, distances: Tensor) -> Directions:
         """Of two edges j→k and j→i of one atom j, k→j enters j→i and i→j enters j→k."""
+        # cos α, with α = π − ∠kji: zero where the messages go straight on.
         units = inputs.edge_vectors / distances[:, None]
         first, second = inputs.triplets
         cosines = -(take(units, first) * take(units, second)).sum(dim=1)
         # A triplet of an edge with itself is padding; its sums would grow from layer to layer.
         angular = self.spherical_basis.angular(cosines) * (first != second)[:, None, None]
+        # Each pair of edges gives two directions: k→j enters j→i, and i→j enters j→k.
         sources = torch.cat([second, first])
         radial = take(self.spherical_basis.radial(distances / self.cutoff), sources)
         return Directions(

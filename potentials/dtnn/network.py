@@ -57,10 +57,12 @@ class DTNNPotential(Potential):
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         weights = smooth_cutoff(distances, self.cutoff) if self.continuous else torch.ones_like(distances)
+        # W^df d̂_ij + b^f2, the same in every pass.
         factors = self.tensor_layer.distance_factors(self.basis(distances))
+        # c_i ← c_i + Σ_j v_ij, T times.
         x = self.embedding(inputs.atomic_numbers)
-        for one in self.passes:
-            x = one(x, self.tensor_layer, inputs.edge_index, factors, weights)
+        for interaction_pass in self.passes:
+            x = interaction_pass(x, self.tensor_layer, inputs.edge_index, factors, weights)
         return self.readout_network(x)
 
     @property
@@ -102,6 +104,7 @@ class TensorLayer(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, distance_factors: Tensor, weights: Tensor) -> Tensor:
         centres, neighbors = edge_index
+        # (W^cf c_j + b^f1) ∘ (W^df d̂_ij + b^f2), then v_ij, weighted with the cutoff function.
         factors = take(self.atom_factors(x), neighbors) * distance_factors
         interactions = weights[:, None] * self.activation(self.joined(factors))
         return x + segment_sum(interactions, centres, x.shape[0])

@@ -196,14 +196,16 @@ def _weights(model: nn.Module, readout: nn.Module, length_A: float, source: str)
         raise ModelError(
             f"{source}: its BesselRBF has a unit, 1/length, and can be imported for lengths in Angstrom only"
         )
-    found = {f"representation.{name}": tensor for name, tensor in model.representation.state_dict().items()}
-    found |= {f"output_modules.0.outnet.{name}": one for name, one in readout.outnet.state_dict().items()}
+    weights = {f"representation.{name}": tensor for name, tensor in model.representation.state_dict().items()}
+    weights |= {
+        f"output_modules.0.outnet.{name}": tensor for name, tensor in readout.outnet.state_dict().items()
+    }
     lengths = ("cutoff_fn.cutoff", "radial_basis.offsets", "radial_basis.widths")
-    for name in (f"representation.{one}" for one in lengths):
-        if name in found:
-            found[name] = found[name] * length_A
+    for name in (f"representation.{length}" for length in lengths):
+        if name in weights:
+            weights[name] = weights[name] * length_A
     table = "representation.embedding.weight"
-    return {**found, table: found[table][:N_ELEMENTS]}
+    return {**weights, table: weights[table][:N_ELEMENTS]}
 
 
 # --------------------------------------------------------------------------------------------------- units

@@ -72,6 +72,7 @@ class JATPotential(Potential):
 
     def _edges(self, inputs: PotentialInput) -> AttentionEdges:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
+        # Head k sees the distance times (d / r_cut)^(k − 1).
         relative = distances / self.cutoff
         powers = torch.stack([distances * relative**k for k in range(self.n_heads)], dim=1)
         weights = smooth_cutoff(distances, self.cutoff) if self.continuous else None
@@ -142,10 +143,13 @@ class JATLayer(nn.Module):
             nn.init.orthogonal_(linear.weight)
 
     def forward(self, h: Tensor, edges: AttentionEdges) -> Tensor:
+        # W_s h_j of each edge, and σ(W_r h_i + W_s h_j).
         senders = take(self.sender(h), edges.neighbors)
         lifted = self.activation(take(self.receiver(h), edges.centres) + senders)
+        # e_ij of each head, and α_ij, their softmax over the neighbors of i.
         scores = self.score(self._per_head(lifted), edges.powers)
         attention = self.attention(segment_softmax(scores, edges.centres, h.shape[0], edges.weights))
+        # Σ_j α_ij W_s h_j enters the features.
         messages = (attention[:, :, None] * self._per_head(senders)).flatten(start_dim=1)
         return self.norm(self.update(segment_sum(messages, edges.centres, h.shape[0]), h))
 

@@ -56,6 +56,7 @@ class Messages(OwnEdges, NNConv):
 
     def forward(self, x: Tensor, edges: MessageEdges) -> Tensor:
         centres, neighbors = edges.index
+        # A(e_ij) h_j of each edge, weighted with the cutoff function, summed over the neighbors.
         messages = torch.matmul(take(x, neighbors)[:, None, :], edges.matrices)[:, 0]
         if edges.weights is not None:
             messages = edges.weights[:, None] * messages
@@ -89,10 +90,12 @@ class GatedAttention(OwnEdges, TransformerConv):
 
     def forward(self, x: Tensor, edges: MessageEdges) -> Tensor:
         centres, neighbors = edges.index
+        # Queries of the centre; keys and values of the neighbor, each with the edge's own part.
         bonds = self._by_head(self.lin_edge(edges.features))
         queries = self._by_head(take(self.lin_query(x), centres))
         keys = self._by_head(take(self.lin_key(x), neighbors)) + bonds
         values = self._by_head(take(self.lin_value(x), neighbors)) + bonds
+        # α_ij, the softmax of q_i · k_ij / √d over the neighbors, and Σ_j α_ij v_ij.
         scores = (queries * keys).sum(dim=-1) / math.sqrt(self.out_channels)
         weights = self.attention(segment_softmax(scores, centres, x.shape[0], edges.weights))
         gathered = segment_sum(weights[:, :, None] * values, centres, x.shape[0])
@@ -133,11 +136,13 @@ class GatedRecurrentUnit(nn.Module):
         self.gate, self.activation = nn.Sigmoid(), nn.Tanh()
 
     def forward(self, message: Tensor, state: Tensor) -> Tensor:
+        # Parts of the reset gate r, the update gate z and the new state n.
         message_reset, message_update, message_new = self.of_message(message).chunk(3, dim=1)
         state_reset, state_update, state_new = self.of_state(state).chunk(3, dim=1)
         reset = self.gate(message_reset + state_reset)
         update = self.gate(message_update + state_update)
         new = self.activation(message_new + reset * state_new)
+        # h' = (1 − z) n + z h
         return (1 - update) * new + update * state
 
 

@@ -63,10 +63,11 @@ class MPNNPotential(Potential):
         return SharedPass()
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
+        # h⁰, then T passes of messages and updates with shared weights.
         start = x = self.embedding(inputs.atomic_numbers)
         edges = self._edges(inputs)
-        for one in self.passes:
-            x = one(x, self.message_update, edges)
+        for message_pass in self.passes:
+            x = message_pass(x, self.message_update, edges)
         return self.readout_network(x, start, inputs)
 
     def _edges(self, inputs: PotentialInput) -> MessageEdges:
@@ -122,4 +123,4 @@ class MPNNTransformerPotential(MPNNPotential):
 
     @property
     def attentions(self) -> list[nn.Module]:
-        return [one.attention_layer.attention for one in self.passes]
+        return [attention_pass.attention_layer.attention for attention_pass in self.passes]

@@ -59,6 +59,7 @@ class PowerSpectrum(nn.Module):
         -------
         Tensor, shape (n_atoms, n_features), Å⁻³
         """
+        # c^i_{Znlm}: one row for each atom and element of its neighbors, by l.
         centres, neighbors = edge_index
         rows = centres * self.n_elements + slots[neighbors]
         expansions = [
@@ -75,6 +76,7 @@ class PowerSpectrum(nn.Module):
 
     def _spectrum(self, expansion: Tensor) -> Tensor:
         """Sums over m of products, from (n_atoms * n_elements, n_n, n_m) to (n_atoms, n_pairs * n_n)."""
+        # Σ_m c_{Znlm} c_{Z'nlm} of each element Z with itself and the elements Z' after it.
         c = expansion.unflatten(0, (-1, self.n_elements))
         pairs = [(c[:, k : k + 1] * c[:, k:]).sum(dim=3) for k in range(self.n_elements)]
         return torch.cat(pairs, dim=1).flatten(start_dim=1)

@@ -38,8 +38,10 @@ def radial_functions(l: int, n_functions: int, distances: NDArray, cutoff: float
     -------
     ndarray, shape (n_functions, n), Å^(-3/2)
     """
+    # j_l(u_ln x) / j_{l+1}(u_ln) for each root u_ln.
     u = bessel_zeros(l + 1, n_functions + 1)[l]
     bessel = spherical_jn(l, u[:, None] * distances / cutoff) / spherical_jn(l + 1, u)[:, None]
+    # f_nl from the n-th and the next root.
     squares = u**2
     norms = np.sqrt(2 / (cutoff**3 * (squares[:-1] + squares[1:])))
     f = norms[:, None] * (u[1:, None] * bessel[:-1] - u[:-1, None] * bessel[1:])
@@ -49,6 +51,7 @@ def radial_functions(l: int, n_functions: int, distances: NDArray, cutoff: float
 def _orthogonal(f: NDArray, squares: NDArray) -> NDArray:
     g, d_before = [f[0]], 1.0
     for n in range(1, len(f)):
+        # e_n and d_n, then g_nl from f_nl and g_{n−1,l}.
         before, own, after = squares[n - 1 : n + 2]
         e = before * after / ((before + own) * (own + after))
         d = 1 - e / d_before

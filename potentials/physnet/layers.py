@@ -24,6 +24,7 @@ class ExpNormalBasis(nn.Module):
     def __init__(self, n_basis: int, cutoff: float):
         super().__init__()
         self.cutoff = cutoff
+        # Centres μ_k at even spacing in e^{−r} from r = 0 to the cutoff; β = [2 (1 − e^{−r_cut}) / K]^{−2}.
         nearest_to_zero = math.exp(-cutoff)
         centres = torch.linspace(1.0, nearest_to_zero, n_basis, dtype=torch.float64)
         width = (2 / n_basis * (1 - nearest_to_zero)) ** -2
@@ -37,7 +38,7 @@ class ExpNormalBasis(nn.Module):
 
 
 def _stored(positive: Tensor) -> nn.Parameter:
-    """What softplus makes these numbers of."""
+    """What softplus makes these numbers of: the inverse of ln(1 + eˣ) is x + ln(1 − e^{−x})."""
     inverse = positive + torch.log(-torch.expm1(-positive))
     return nn.Parameter(inverse.to(torch.get_default_dtype()))
 
@@ -87,9 +88,12 @@ class InteractionModule(nn.Module):
 
     def forward(self, x: Tensor, basis: Tensor, edge_index: Tensor) -> Tensor:
         centres, neighbors = edge_index
+        # Messages of the neighbors: G g(r_ij) ∘ σ(W_J σ(x_j) + b_J).
         activated = self.activation(x)
         messages = self.mask(basis) * take(self.neighbor(activated), neighbors)
+        # ṽ_i: the atom's own part and the sum over its neighbors.
         message = self.centre(activated) + segment_sum(messages, centres, x.shape[0])
+        # Residual blocks on ṽ, the gated update of x, and residual blocks on the result.
         return self.refinement(self.gates * x + self.update(self.message(message)))
 
 

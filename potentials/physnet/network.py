@@ -59,6 +59,7 @@ class PhysNetPotential(Potential):
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         basis = self.radial_basis(distances)
+        # Features after each module; every module has an output of its own.
         x, states = self.embedding(inputs.atomic_numbers), []
         for module in self.interaction_modules:
             x = module(x, basis, inputs.edge_index)
@@ -66,6 +67,7 @@ class PhysNetPotential(Potential):
         output = self.output(states, inputs)
         if output.charges is None:
             return output
+        # Coulomb energy between the partial charges, to a longer cutoff.
         energies = coulomb_energies(
             output.charges, distances, inputs.edge_index, self.short_cutoff, self.cutoff
         )
@@ -115,12 +117,15 @@ class PhysNetReadout(nn.Module):
         self.shift = nn.Parameter(torch.zeros(n_elements, n_outputs))
 
     def forward(self, states: Sequence[Tensor], inputs: PotentialInput) -> AtomOutput:
+        # y_i^m of each module: energy, and charge where there are charges.
         hidden, outputs = zip(
             *(output(x) for output, x in zip(self.outputs, states, strict=True)), strict=True
         )
+        # s_{Z_i} Σ_m y_i^m + c_{Z_i}
         scale, shift = take(self.scale, inputs.atomic_numbers), take(self.shift, inputs.atomic_numbers)
         values = scale * torch.stack(outputs).sum(dim=0) + shift
         features = torch.cat([scale[:, :1] * torch.cat(hidden, dim=1), shift[:, :1]], dim=1)
+        # Charges are corrected to sum to the total charge.
         charges = conserved(values[:, 1], inputs.charge, inputs.batch) if values.shape[1] == 2 else None
         penalty = nonhierarchicality(torch.stack(outputs), inputs.batch, inputs.n_systems)
         return AtomOutput(features, values[:, :1], charges=charges, penalty=penalty)

@@ -66,8 +66,10 @@ class PaiNNInteraction(layers().painn.PaiNNInteraction):
         self, q: Tensor, mu: Tensor, filters: Tensor, directions: Tensor, edge_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         centres, neighbors = edge_index
+        # φ(s_j) ∘ W(r_ij), in three parts: for scalars, along the edge, and along the neighbor's vector.
         messages = filters * take(self.interatomic_context_net(q), neighbors)
         dq, along_edges, along_vectors = torch.split(messages, self.n_atom_basis, dim=-1)
+        # Δv_ij = φ_vs W_vs r_ij / ‖r_ij‖ + φ_vv W_vv ∘ v_j
         dmu = along_edges * directions[..., None] + along_vectors * take(mu, neighbors)
         return q + segment_sum(dq, centres, q.shape[0]), mu + segment_sum(dmu, centres, q.shape[0])
 
@@ -90,9 +92,11 @@ class _Representation(nn.Module):
     def forward(self, inputs: PotentialInput) -> tuple[Tensor, Tensor]:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1, keepdim=True)
         directions = inputs.edge_vectors / distances
+        # Filters W(r_ij) of all layers at once.
         filters = self.filter_net(self.radial_basis(distances)) * self.cutoff_fn(distances)[..., None]
         q = self.embedding(inputs.atomic_numbers)[:, None]  # one row, beside the three of a vector
         mu = q.new_zeros(q.shape[0], 3, q.shape[2])
+        # Message and mixing block of each layer.
         parts = filters.chunk(len(self.interactions), dim=-1)
         for interaction, mixing, filters_here in zip(self.interactions, self.mixing, parts, strict=True):
             q, mu = interaction(q, mu, filters_here, directions, inputs.edge_index)

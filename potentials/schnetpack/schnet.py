@@ -64,6 +64,7 @@ class SchNetInteraction(layers().schnet.SchNetInteraction):
     """
 
     def forward(self, x: Tensor, basis: Tensor, weights: Tensor, edge_index: Tensor) -> Tensor:
+        # Continuous-filter convolution Σ_j x_j ∘ W(r_ij) between two atom-wise layers.
         filters = self.filter_network(basis) * weights[:, None]
         messages = take(self.in2f(x), edge_index[1]) * filters
         return self.f2out(segment_sum(messages, edge_index[0], x.shape[0]))

@@ -92,6 +92,7 @@ class _Representation(nn.Module):
         self.out_norm = nn.LayerNorm(width)
 
     def forward(self, inputs: PotentialInput) -> tuple[Tensor, Tensor]:
+        # Embedding of the element, and of the neighbors, which are edges without self loops.
         x = self.embedding(inputs.atomic_numbers)
         n_edges = inputs.edge_index.shape[1]
         edges = with_self_loops(inputs)
@@ -100,6 +101,7 @@ class _Representation(nn.Module):
             x = self.neighbor_embedding(
                 inputs.atomic_numbers, x, inputs.edge_index, edges.distances[:n_edges], basis[:n_edges]
             )
+        # Scalars and vectors, updated by each attention layer.
         vectors = x.new_zeros(x.shape[0], 3, x.shape[1])
         for attention in self.attention_layers:
             dx, dvectors = attention(x, vectors, edges.index, edges.distances, basis, edges.directions)

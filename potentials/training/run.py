@@ -158,10 +158,10 @@ def _check_states(model: Model, data: TrainingData) -> None:
         for atoms in (*data.train, *data.validation, *data.test):
             state = dict(zip(("charge", "spin"), charge_and_spin(atoms), strict=True))
             states[atoms.get_chemical_formula()].add(state[key])
-        for formula, found in states.items():
-            if len(found) > 1:
+        for formula, values in states.items():
+            if len(values) > 1:
                 raise TrainingError(
-                    f"the data hold {formula} with {key} {', '.join(map(str, sorted(found)))}, and this "
+                    f"the data hold {formula} with {key} {', '.join(map(str, sorted(values)))}, and this "
                     f"architecture does not take the {key}: it would learn a mean of them. Use one that does "
                     f"(tensornet takes charge), or data of one {key}"
                 )

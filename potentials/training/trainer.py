@@ -86,8 +86,8 @@ def monitor(loss: LossOptions) -> str:
 def _check_checkpoint(directory: Path, task: EnergyForcesTask, max_epochs: int) -> None:
     try:
         check_archive(directory / LAST)
-        found = torch.load(directory / LAST, map_location="cpu", weights_only=True)
-        done, weights = found["epoch"] + 1, found["state_dict"]
+        checkpoint = torch.load(directory / LAST, map_location="cpu", weights_only=True)
+        done, weights = checkpoint["epoch"] + 1, checkpoint["state_dict"]
         shapes = {name: tensor.shape for name, tensor in task.state_dict().items()}
         if {name: tensor.shape for name, tensor in weights.items()} != shapes:
             raise ValueError("its weights are not those of this model")

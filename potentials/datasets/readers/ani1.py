@@ -56,14 +56,14 @@ class ANI1(DatasetOptions):
                 "or is no file of ANI-1"
             ) from error
 
-    def _chosen(self, found: list[tuple[tuple[str, ...], h5py.Group]]) -> list[Atoms]:
-        known = {name for names, _ in found for name in names}
+    def _chosen(self, molecules: list[tuple[tuple[str, ...], h5py.Group]]) -> list[Atoms]:
+        known = {name for names, _ in molecules for name in names}
         for asked in self.molecules or []:
             if asked not in known:
                 raise DatasetError(unknown_name(f"{self.path} has no molecule {asked!r}", asked, known))
         wanted = known if self.molecules is None else set(self.molecules)
         return [
-            atoms for names, group in found if wanted & set(names) for atoms in self._frames(names, group)
+            atoms for names, group in molecules if wanted & set(names) for atoms in self._frames(names, group)
         ]
 
     def _frames(self, names: tuple[str, ...], group: h5py.Group) -> Iterator[Atoms]:

@@ -173,8 +173,8 @@ def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atom
 def _less(atoms: Atoms, terms: Sequence) -> Atoms:
     labels = {name: value for name, value in atoms.calc.results.items() if name in (*OF_TERMS, "dipole")}
     for term in terms:
-        found = results_of_part(term, atoms, ("forces", "energy"))
-        labels.update({name: labels[name] - found[name] for name in OF_TERMS if name in labels})
+        of_term = results_of_part(term, atoms, ("forces", "energy"))
+        labels.update({name: labels[name] - of_term[name] for name in OF_TERMS if name in labels})
     copy = atoms.copy()
     copy.calc = SinglePointCalculator(copy, **labels)
     return copy
