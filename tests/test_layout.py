@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
-from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import EntryPoint, version
 from itertools import chain
 from pathlib import Path
@@ -188,74 +187,6 @@ def test_the_rule_fires(module, source):
 )
 def test_the_rule_lets_pass(module, source):
     assert not forbidden(source, module)
-
-
-# ---------------------------------------------------------------------- no circles, no name twice
-
-#: Parts of the package in which no modules import each other in a circle.
-TIDY = ("asecalc_ml.potentials", "asecalc_ml.store")
-
-
-class WithoutAnnotations(ast.NodeTransformer):
-    """Removes what is imported for annotations alone."""
-
-    def visit_If(self, node: ast.If) -> ast.AST:
-        return ast.Pass() if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
-
-
-def dependencies(sources: dict[str, tuple[str, bool]]) -> dict[str, set[str]]:
-    """Modules that each module imports at run time, at its top or inside functions.
-
-    Parameters
-    ----------
-    sources : dict
-        Source of each module, and whether it is a package.
-    """
-    graph = {}
-    for module, (source, is_package) in sources.items():
-        at_run_time = ast.unparse(WithoutAnnotations().visit(ast.parse(source)))
-        names = imported(at_run_time, module, is_package)
-        graph[module] = {name if name in sources else name.rpartition(".")[0] for name in names} & {*sources}
-    return graph
-
-
-def circle(graph: dict[str, set[str]]) -> list[str]:
-    """Modules that import each other in a circle, empty if there is none."""
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        return error.args[1]
-    return []
-
-
-@needs_checkout
-@pytest.mark.parametrize("part", TIDY)
-def test_no_import_circle(part):
-    files = [file for file in source_files() if name_of(file).startswith(part)]
-    texts = {name_of(file): (file.read_text(encoding="utf-8"), file.name == "__init__.py") for file in files}
-    assert not circle(dependencies(texts))
-
-
-def test_a_deferred_import_makes_a_circle_and_one_for_annotations_does_not():
-    options = ("def build():\n    from asecalc_ml.network import Network", False)
-    at_run_time = "from asecalc_ml.options import Options"
-    for_annotations = f"if TYPE_CHECKING:\n    {at_run_time}"
-    for network, has_circle in ((at_run_time, True), (for_annotations, False)):
-        modules = {"asecalc_ml.options": options, "asecalc_ml.network": (network, False)}
-        assert bool(circle(dependencies(modules))) == has_circle
-
-
-@needs_checkout
-def test_no_public_class_name_of_potentials_exists_twice():
-    places: dict[str, list[str]] = {}
-    for file in source_files():
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places.setdefault(node.name, []).append(name_of(file))
-    twice = {name: modules for name, modules in places.items() if len(modules) > 1}
-    assert not {
-        name: modules for name, modules in twice.items() if any(room_of(m) == "potentials" for m in modules)
-    }
 
 
 # ---------------------------------------------------------------------- the commands are quick
