@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from asecalc_ml._checkout import ROOT, is_checkout
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.contracts import located, mistake
 from asecalc_ml.errors import PluginError
 
@@ -137,13 +137,11 @@ def _is_ours(point: EntryPoint) -> bool:
 
 def _unknown(group: str, name: str) -> str:
     known = names(group)
-    nearest = nearest_name(str(name), known)
-    hint = f"; did you mean {nearest!r}?" if nearest else "."
-    return (
-        f"no {GROUPS[group]} {name!r}{hint} Registered are {', '.join(known) or 'none'}. "
-        "A plugin that was just added to a package's setup.cfg is found after `pip install -e .` there, in a "
-        "new process."
+    remedy = (
+        f"Registered are {', '.join(known) or 'none'}. A plugin that was just added to a package's setup.cfg "
+        "is found after `pip install -e .` there, in a new process."
     )
+    return unknown_name(f"no {GROUPS[group]} {name!r}", name, known, remedy)
 
 
 def _load(group: str, point: EntryPoint) -> Any:

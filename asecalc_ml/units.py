@@ -1,14 +1,15 @@
 """Units of data on the way in. Inside the package everything is eV, Å, amu and ASE's time."""
 
-from collections.abc import Iterable
+import functools
+import itertools
 
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ConfigError
 
 ENERGY_UNITS = ("eV", "meV", "kcal/mol", "kJ/mol", "Hartree")
 LENGTH_UNITS = ("Angstrom", "Bohr", "nm")
 DIPOLE_UNITS = ("e Angstrom", "e Bohr", "Debye")
-FORCES_UNITS = tuple(f"{energy}/{length}" for energy in ENERGY_UNITS for length in LENGTH_UNITS)
+FORCES_UNITS = tuple(f"{energy}/{length}" for energy, length in itertools.product(ENERGY_UNITS, LENGTH_UNITS))
 PRESSURE_UNITS = ("GPa", "kbar", "bar")
 STRESS_UNITS = (*(f"{unit}^3" for unit in FORCES_UNITS), *PRESSURE_UNITS)
 
@@ -31,10 +32,7 @@ def energy_unit(name: str) -> float:
     >>> energy_unit("meV")
     0.001
     """
-    from ase import units  # numpy comes with it: too slow for --help
-
-    values = (1.0, 1e-3, units.kcal / units.mol, units.kJ / units.mol, units.Hartree)
-    return _value("energy", name, dict(zip(ENERGY_UNITS, values, strict=True)))
+    return _in_our_units("energy", name)
 
 
 def length_unit(name: str) -> float:
@@ -55,9 +53,7 @@ def length_unit(name: str) -> float:
     >>> length_unit("nm")
     10.0
     """
-    from ase import units
-
-    return _value("length", name, dict(zip(LENGTH_UNITS, (1.0, units.Bohr, units.nm), strict=True)))
+    return _in_our_units("length", name)
 
 
 def dipole_unit(name: str) -> float:
@@ -78,9 +74,7 @@ def dipole_unit(name: str) -> float:
     >>> round(dipole_unit("Debye"), 4)
     0.2082
     """
-    from ase import units
-
-    return _value("dipole", name, dict(zip(DIPOLE_UNITS, (1.0, units.Bohr, units.Debye), strict=True)))
+    return _in_our_units("dipole", name)
 
 
 def forces_unit(name: str) -> float:
@@ -101,9 +95,7 @@ def forces_unit(name: str) -> float:
     >>> forces_unit("meV/Angstrom")
     0.001
     """
-    _check("force", name, FORCES_UNITS)
-    energy, _, length = name.rpartition("/")
-    return energy_unit(energy) / length_unit(length)
+    return _in_our_units("force", name)
 
 
 def stress_unit(name: str) -> float:
@@ -124,23 +116,34 @@ def stress_unit(name: str) -> float:
     >>> round(1 / stress_unit("GPa"), 3)
     160.218
     """
-    from ase import units
-
-    _check("stress", name, STRESS_UNITS)
-    if name in PRESSURE_UNITS:
-        return dict(zip(PRESSURE_UNITS, (units.GPa, 0.1 * units.GPa, units.bar), strict=True))[name]
-    energy, _, length = name.removesuffix("^3").rpartition("/")
-    return energy_unit(energy) / length_unit(length) ** 3
+    return _in_our_units("stress", name)
 
 
-def _value(quantity: str, name: str, known: dict[str, float]) -> float:
-    _check(quantity, name, known)
-    return float(known[name])
+@functools.cache
+def _factors() -> dict[str, dict[str, float]]:
+    """One of each unit in eV, Å and e, by quantity and name."""
+    from ase import units  # numpy comes with it: too slow for --help
+
+    def named(names: tuple[str, ...], *values: float) -> dict[str, float]:
+        return dict(zip(names, values, strict=True))
+
+    energies = named(ENERGY_UNITS, 1.0, 1e-3, units.kcal / units.mol, units.kJ / units.mol, units.Hartree)
+    lengths = named(LENGTH_UNITS, 1.0, units.Bohr, units.nm)
+    pairs = list(itertools.product(energies.values(), lengths.values()))
+    forces = [energy / length for energy, length in pairs]
+    stresses = [energy / length**3 for energy, length in pairs]
+    return {
+        "energy": energies,
+        "length": lengths,
+        "dipole": named(DIPOLE_UNITS, 1.0, units.Bohr, units.Debye),
+        "force": named(FORCES_UNITS, *forces),
+        "stress": named(STRESS_UNITS, *stresses, units.GPa, 0.1 * units.GPa, units.bar),
+    }
 
 
-def _check(quantity: str, name: str, known: Iterable[str]) -> None:
-    if name in known:
-        return
-    nearest = nearest_name(str(name), known)
-    hint = f"; did you mean {nearest!r}?" if nearest else "."
-    raise ConfigError(f"unknown unit of {quantity} {name!r}{hint} Allowed are {', '.join(known)}.")
+def _in_our_units(quantity: str, name: str) -> float:
+    known = _factors()[quantity]
+    if name in tuple(known):
+        return float(known[name])
+    remedy = f"Allowed are {', '.join(known)}."
+    raise ConfigError(unknown_name(f"unknown unit of {quantity} {name!r}", name, known, remedy))

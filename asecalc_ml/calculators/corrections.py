@@ -21,7 +21,7 @@ from asecalc_ml.calculators.composite import (
     results_of_part,
 )
 from asecalc_ml.config.options import Options, parse_options
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.model.pair_potentials import ZBL
 from asecalc_ml.store.card import ModelCard
@@ -211,9 +211,8 @@ def _explicit(spec: CorrectionSpec) -> dict[str, dict]:
         )
     name, options = next(iter(items.items()))
     if name not in CORRECTIONS:
-        near = nearest_name(str(name), CORRECTIONS)
-        hint = f"; did you mean {near!r}?" if near else "."
-        raise ConfigError(f"no correction {name!r}{hint} There are {', '.join(CORRECTIONS)}")
+        remedy = f"There are {', '.join(CORRECTIONS)}"
+        raise ConfigError(unknown_name(f"no correction {name!r}", name, CORRECTIONS, remedy))
     return {
         name: parse_options(options or {}, CORRECTIONS[name], f"correction {name}").model_dump(mode="json")
     }

@@ -17,7 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
@@ -135,9 +135,8 @@ class MLCalculator(Calculator):
         """Refuse unknown parameters, and changes once the model is loaded."""
         known = ("model", *self.default_parameters)
         for key in sorted(parameters.keys() - set(known)):
-            near = nearest_name(key, known)
-            hint = f"; did you mean {near!r}?" if near else "."
-            raise ConfigError(f"MLCalculator has no parameter {key!r}{hint} It has {', '.join(known)}")
+            complaint = f"MLCalculator has no parameter {key!r}"
+            raise ConfigError(unknown_name(complaint, key, known, f"It has {', '.join(known)}"))
         changed = [key for key, value in parameters.items() if self.parameters.get(key) != value]
         if changed and self._evaluator is not None:
             raise ConfigError(f"{changed[0]} of a loaded model stays as it is; make a new MLCalculator")

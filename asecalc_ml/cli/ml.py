@@ -32,7 +32,7 @@ app.command("map", context_settings=OPEN)(draw_map.draw_map)
 #: Option models of the YAML files, each loaded where it is asked for.
 FILES = {
     "train": "asecalc_ml.potentials.training.options:TrainOptions",
-    "generate": "asecalc_ml.potentials.datasets.making.generate:GenerateOptions",
+    "generate": "asecalc_ml.potentials.datasets.generation.generate:GenerateOptions",
 }
 
 Name = Annotated[
@@ -115,9 +115,10 @@ def validate(
     else:
         options = check_training(data, str(file))
         set_threads(options.threads)
+        from asecalc_ml.potentials.training import TrainingRequest
         from asecalc_ml.potentials.training.run import check as check_start
 
-        start = check_start(options, replace=replace, quiet=False, strict=strict)
+        start = check_start(TrainingRequest(options, replace=replace, strict=strict))
         lines = summary.of_training(options, start)
     typer.echo(f"{file} is valid: {lines}")
 
@@ -229,7 +230,7 @@ def label(
     """Compute energies and forces of structures, and write them for a training."""
     set_threads(1)
     show_messages(quiet)
-    from asecalc_ml.potentials.datasets.making.label import label_file
+    from asecalc_ml.potentials.datasets.generation.label import label_file
 
     target = output or file.with_name(f"{file.stem}-labelled.extxyz")
     n_labelled = label_file(file, config.parse_value(reference), target, overwrite, quiet, strict)
@@ -243,7 +244,7 @@ def fetch(
     quiet: Quiet = False,
 ) -> None:
     """Download a published data set and check its hash."""
-    from asecalc_ml.potentials.datasets.making.fetch import fetch as download
+    from asecalc_ml.potentials.datasets.fetch import fetch as download
 
     for path in download(name, directory, quiet=quiet):
         typer.echo(f"Wrote {path}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from asecalc_ml.md_protocols.options import ProtocolOptions
-    from asecalc_ml.potentials.datasets.making.generate import GenerateOptions
+    from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
     from asecalc_ml.potentials.training.options import TrainOptions
     from asecalc_ml.potentials.training.run import Start
     from asecalc_ml.runs import RunPlan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asecalc_ml import config, plugins
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def _found(name: str, kinds: Mapping[str, str], group: str | None) -> tuple[str 
             return one, plugins.get(one, name)
     known = {"files": list(kinds)} if group is None else {}
     known |= {one: plugins.names(one) for one in groups}
-    nearest = nearest_name(name, [one for names in known.values() for one in names])
-    hint = f"; did you mean {nearest!r}?" if nearest else "."
+    every_name = [one for names in known.values() for one in names]
     listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in known.items())
-    raise ConfigError(f"no options are called {name!r}{hint} There are {listed}")
+    raise ConfigError(
+        unknown_name(f"no options are called {name!r}", name, every_name, f"There are {listed}")
+    )

@@ -1,4 +1,4 @@
-"""Which known name somebody may have meant."""
+"""Which known name somebody may have meant, and the message that asks."""
 
 from __future__ import annotations
 
@@ -35,6 +35,32 @@ def _letters(name: str) -> str:
 
 def _telling(name: str) -> set[str]:
     return set(_words(name)) - FILLERS
+
+
+def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str = "") -> str:
+    """Message about a name that does not exist, with the known name that may have been meant.
+
+    Parameters
+    ----------
+    complaint : str
+        Beginning of the message, without a full stop.
+    name : object
+        The name as it was given; what is no text is compared as text.
+    known : iterable of str
+        See :func:`nearest_name`.
+    remedy : str
+        Sentence that follows, such as a list of all names.
+
+    Examples
+    --------
+    >>> unknown_name("no correction 'zlb'", "zlb", ["d3", "zbl"], "There are d3, zbl")
+    "no correction 'zlb'; did you mean 'zbl'? There are d3, zbl"
+    >>> unknown_name("no correction 'q'", "q", ["d3", "zbl"], "There are d3, zbl")
+    "no correction 'q'. There are d3, zbl"
+    """
+    nearest = nearest_name(str(name), known)
+    question = f"; did you mean {nearest!r}?" if nearest else "." * bool(remedy)
+    return f"{complaint}{question} {remedy}".rstrip()
 
 
 NOT_NEAR = (0, 0.0)

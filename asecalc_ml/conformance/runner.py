@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators.factory import CalculatorSpec, describe_calculator, make_calculator
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.conformance.all_checks import CHECKS
 from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report, Verdict
@@ -152,9 +152,8 @@ def _chosen(only: Sequence[str] | None) -> Sequence[Check]:
     known = [check.name for check in CHECKS]
     for name in only:
         if name not in known:
-            near = nearest_name(name, known)
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise ConfigError(f"no check {name!r}{hint} There are {', '.join(known)}")
+            remedy = f"There are {', '.join(known)}"
+            raise ConfigError(unknown_name(f"no check {name!r}", name, known, remedy))
     return [check for check in CHECKS if check.name in only]
 
 

@@ -63,7 +63,7 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
     return golden
 
 
-class Deviation(NamedTuple):
+class GoldenDeviation(NamedTuple):
     """Differences between a model's results for the structure of its card and the golden values.
 
     Parameters
@@ -92,7 +92,7 @@ class Deviation(NamedTuple):
         )
 
 
-def deviation_from(golden: Golden, model: Model) -> Deviation:
+def deviation_from(golden: Golden, model: Model) -> GoldenDeviation:
     """Compare a model, in its type and on its device, with golden values.
 
     See :mod:`asecalc_ml.model.rounding`.
@@ -103,7 +103,7 @@ def deviation_from(golden: Golden, model: Model) -> Deviation:
     allowed = bounds.forces[:-1].expand_as(off)
     worst = (off / allowed.clamp(min=TINY)).nan_to_num(nan=torch.inf).argmax()
     energy, energy_bound = found.energy[0] - golden.energy_eV, bounds.systems[0]
-    return Deviation(
+    return GoldenDeviation(
         *(float(one) for one in (energy.abs(), energy_bound, off.flatten()[worst], allowed.flatten()[worst]))
     )
 

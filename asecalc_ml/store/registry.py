@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files.writing import needing_a_home, obstacle, write_whole
 from asecalc_ml.store.card import ModelCard
@@ -24,6 +26,9 @@ from asecalc_ml.store.model_file import (
     read_seen,
     save_model,
 )
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.model import Model
 
 #: A list of folders, separated as in PATH; a group's read-only folder comes first, one's own last.
 HOME_VARIABLE = "ASECALC_ML_HOME"
@@ -101,6 +106,13 @@ class Registry:
         write_whole(target, source.read_bytes())
         return Entry(name, target)
 
+    def add_model(self, model: Model, card: ModelCard, replace: bool = False) -> Entry:
+        """Register a model that has no file yet, under its card's name; raises as :meth:`add`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{card.name}{SUFFIX}"
+            save_model(path, model, card)
+            return self.add(path, replace=replace)
+
     def check_free(self, name: str, replace: bool = False) -> Path:
         """The folder in which a model of this name would be registered.
 
@@ -175,9 +187,8 @@ class Registry:
 
     def _unknown(self, name: str) -> str:
         known = sorted({entry.name for entry in self._entries()})
-        close = nearest_name(name, known)
-        hint = f"; did you mean {close!r}?" if close else "."
-        return f"no model named {name!r}{hint} Known: {', '.join(known) or 'none'} (asecalc-ml models list)"
+        remedy = f"Known: {', '.join(known) or 'none'} (asecalc-ml models list)"
+        return unknown_name(f"no model named {name!r}", name, known, remedy)
 
     def _folder_for(self, name: str) -> Path:
         """The place of the model that is replaced, else the last writable folder.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import torch
 from ase import Atoms
 
@@ -12,10 +9,8 @@ from asecalc_ml.config.options import Options
 from asecalc_ml.model.architectures import build_potential
 from asecalc_ml.model.model import N_ELEMENTS, Model
 from asecalc_ml.plugins import loaded
-from asecalc_ml.sources import source_of_plugin
+from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.card import ModelCard
-from asecalc_ml.store.golden import make_golden
-from asecalc_ml.store.model_file import SUFFIX, save_model
 from asecalc_ml.store.registry import Entry, Registry
 
 
@@ -60,23 +55,9 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
     **fields
         Of :class:`~asecalc_ml.store.card.ModelCard`, in place of what is found here.
     """
-    architecture = plugin_name("architectures", options)
-    found = {
-        "name": name,
-        "architecture": architecture,
-        "architecture_source": source_of_plugin("architectures", architecture),
-        "hyperparameters": options.model_dump(mode="json"),
-        "cutoff_A": model.potential.cutoff,
-        "triplet_cutoff_A": model.triplet_cutoff,
-        "continuous": model.potential.continuous,
-        "partial_charges": model.potential.partial_charges,
-        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "elements": sorted(set(atoms.symbols)),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "energies_degenerate": False,
-        "golden": make_golden(model, atoms),
-    }
-    return ModelCard(**{**found, **fields})
+    origin = {"versions": {}, "created": ""}  # the card of the same weights is the same every day
+    fields = {"elements": sorted(set(atoms.symbols)), "energies_degenerate": False, **origin, **fields}
+    return build_card(model, name, plugin_name("architectures", options), options, atoms, **fields)
 
 
 def register_untrained(
@@ -84,7 +65,4 @@ def register_untrained(
 ) -> Entry:
     """Register a model with random weights, as a training would; see :func:`untrained_card`."""
     model = untrained_model(options, dtype=dtype)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}{SUFFIX}"
-        save_model(path, model, untrained_card(name, options, model, atoms, **fields))
-        return Registry().add(path)
+    return Registry().add_model(model, untrained_card(name, options, model, atoms, **fields))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from ase.data import atomic_numbers as number_of
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.ani.options import ANI
 from asecalc_ml.potentials.ani.symmetry_functions import EnvironmentVectors
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.ani.options import ANI
 
 CELU_ALPHA = 0.1
 
@@ -81,10 +85,13 @@ class ElementNetworks(nn.Module):
         self.register_buffer("numbers", numbers, persistent=False)
 
     def forward(self, environments: Tensor, atomic_numbers: Tensor) -> AtomOutput:
+        # One-hot elements, shape (n_atoms, n_elements).
         own = (atomic_numbers[:, None] == self.numbers).to(environments.dtype)
+        # Every atom goes through the networks of all elements ...
         hidden = [network(environments) for network in self.hidden.values()]
-        outputs = [last(one) for last, one in zip(self.last.values(), hidden, strict=True)]
-        kept = [one * own[:, k : k + 1] for k, one in enumerate(hidden)]
+        outputs = [last(features) for last, features in zip(self.last.values(), hidden, strict=True)]
+        # ... and the one-hot vector keeps what the network of its own element gives: E_i = E_{Z_i}(G_i).
+        kept = [features * own[:, k : k + 1] for k, features in enumerate(hidden)]
         return AtomOutput(
             features=torch.cat([*kept, own], dim=1),
             contributions=(torch.cat(outputs, dim=1) * own).sum(dim=1, keepdim=True),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.config.quantities import Cutoff_A, Length_A
+from asecalc_ml.potentials.shared.elements import Elements
 
 if TYPE_CHECKING:
     from asecalc_ml.model.potential import Potential
@@ -25,8 +25,8 @@ class ANI(Options):
         "J. S. Smith et al., J. Chem. Phys. 148, 241733 (2018), doi:10.1063/1.5023802"
     )
 
-    elements: list[str] = Field(
-        list(ANI_1X), min_length=1, description="elements that have a network, in the order of the blocks"
+    elements: Elements = Field(
+        list(ANI_1X), description="elements that have a network, in the order of the blocks"
     )
     cutoff_A: Cutoff_A = Field(5.2, description="distance beyond which atoms do not see each other, Å")
     angular_cutoff_A: Cutoff_A = Field(3.5, description="distance up to which neighbors form angles, Å")
@@ -48,9 +48,6 @@ class ANI(Options):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ANI:
-        unknown = [symbol for symbol in self.elements if symbol not in chemical_symbols[1:]]
-        if unknown or len(set(self.elements)) < len(self.elements):
-            raise ValueError(f"elements is {self.elements}: give element symbols, each once")
         if max(self.angular_cutoff_A, self.radial_start_A) > self.cutoff_A:
             raise ValueError("angular_cutoff_A and radial_start_A must not be above cutoff_A")
         if self.angular_start_A > self.angular_cutoff_A:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from ase.data import atomic_numbers as number_of
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
-from asecalc_ml.potentials.ani.options import ANI
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.ani.options import ANI
 
 N_ELEMENTS = 119
 
@@ -77,16 +80,20 @@ class EnvironmentVectors(nn.Module):
         return (vectors + self.missing[inputs.atomic_numbers][:, None]).to(distances.dtype)
 
     def _radial(self, inputs: PotentialInput, elements: Tensor, distances: Tensor) -> Tensor:
+        # Equation (3): Gaussians around the shifts R_s, weighted with f_C.
         gauss = torch.exp(-self.radial_eta * (distances[:, None] - self.radial_shifts) ** 2)
         terms = RADIAL_PREFACTOR * gauss * cosine_cutoff(distances, self.cutoff)[:, None]
+        # A sum over the neighbors of each element.
         centres, neighbors = inputs.edge_index
         return self._summed(terms, centres, elements[neighbors], inputs.n_atoms, self.n_elements)
 
     def _angular(self, inputs: PotentialInput, elements: Tensor, distances: Tensor) -> Tensor:
+        # Both distances of each pair of neighbors, and cos θ = r_ij · r_ik / (r_ij r_ik).
         first, second = inputs.triplets
         r, s = take(distances, first), take(distances, second)
         products = take(inputs.edge_vectors, first) * take(inputs.edge_vectors, second)
         terms = self._angular_terms(r, s, products.sum(dim=1) / (r * s))
+        # A sum over the pairs of neighbors of each unordered pair of elements.
         neighbors = inputs.edge_index[1]
         pairs = self.pair_index[elements[neighbors[first]], elements[neighbors[second]]]
         return self._summed(terms, inputs.edge_index[0][first], pairs, inputs.n_atoms, self.n_pairs)
@@ -99,9 +106,12 @@ class EnvironmentVectors(nn.Module):
         cosines = COSINE_FACTOR * cosines[:, None]
         sines = (1 - cosines**2).sqrt()
         turned = cosines * self.cos_sections + sines * self.sin_sections
+        # 2^{1−ζ} (1 + cos(θ − θ_s))^ζ
         angular = 2 * ((1 + turned) / 2) ** self.zeta
+        # exp(−η ((r_ij + r_ik) / 2 − R_s)²), and the cutoff functions of both distances.
         gauss = torch.exp(-self.angular_eta * ((r + s)[:, None] / 2 - self.angular_shifts) ** 2)
         weights = cosine_cutoff(r, self.angular_cutoff) * cosine_cutoff(s, self.angular_cutoff)
+        # Every radial shift with every angle θ_s.
         return ((weights[:, None] * gauss)[:, :, None] * angular[:, None, :]).flatten(1)
 
     @staticmethod

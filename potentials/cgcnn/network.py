@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,11 @@ from torch_geometric.nn.conv import CGConv
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_mean, segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.cgcnn.options import CGCNN
 from asecalc_ml.potentials.shared.geometric import OwnEdges
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.cgcnn.options import CGCNN
 
 
 class CGCNNPotential(Potential):
@@ -25,7 +28,7 @@ class CGCNNPotential(Potential):
     atom feature vectors v_i                        ``embedding``
     bond feature vectors u_ij                       ``basis``
     convolution, eq. (5)                            ``convolutions``
-    pooling v_c = Pool(v_0, ..., v_N), eq. (2)      the mean in :class:`Readout`
+    pooling v_c = Pool(v_0, ..., v_N), eq. (2)      the mean in :class:`CGCNNReadout`
     hidden layer L1 and output L2                   ``readout_network.hidden``, ``.output``
     =============================================== =============================================
 
@@ -55,11 +58,12 @@ class CGCNNPotential(Potential):
         self.convolutions = nn.ModuleList(
             CrystalConvolution(width, self.basis.n_functions) for _ in range(options.n_layers)
         )
-        self.readout_network = Readout(options)
+        self.readout_network = CGCNNReadout(options)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         weights = smooth_cutoff(distances, self.cutoff) if self.continuous else torch.ones_like(distances)
+        # v_i and u_ij, then the convolutions of equation (5).
         bonds = self.basis(distances)
         x = self.embedding(inputs.atomic_numbers)
         for convolution in self.convolutions:
@@ -105,7 +109,7 @@ class CrystalConvolution(OwnEdges, CGConv):
         return self.gate(self.lin_f(z)) * self.core(self.lin_s(z))
 
 
-class Readout(nn.Module):
+class CGCNNReadout(nn.Module):
     """Softplus, a hidden layer and the output, on each atom or on the mean over a structure's atoms."""
 
     def __init__(self, options: CGCNN):
@@ -120,6 +124,7 @@ class Readout(nn.Module):
         if not self.of_crystal:
             features = self.hidden(x)
             return AtomOutput(features=features, contributions=self.output(features))
+        # Pooling, equation (2): the mean over the atoms of each structure.
         hidden = self.hidden(segment_mean(x, inputs.batch, inputs.n_systems))
         # The last hidden layer is the structure's, and so the same for all of its atoms.
         return AtomOutput(features=take(hidden, inputs.batch), system=self.output(hidden))

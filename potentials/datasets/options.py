@@ -277,10 +277,10 @@ def _matching(entry: Path) -> list[Path]:
     """The file itself, or the files that a pattern matches, sorted by name."""
     if entry.exists() or not glob.has_magic(str(entry)):
         return [entry]
-    found = [path for path in map(Path, sorted(glob.glob(str(entry), recursive=True))) if path.is_file()]
-    if not found:
+    files = [path for path in map(Path, sorted(glob.glob(str(entry), recursive=True))) if path.is_file()]
+    if not files:
         raise DatasetError(f"no file matches {entry} (looked in {Path.cwd()}): correct `path`")
-    return found
+    return files
 
 
 #: Beyond every energy (eV), force (eV/Å) and length (Å); its square is a finite number.

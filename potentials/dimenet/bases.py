@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from functools import partial
-from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from scipy.special import spherical_jn
 from torch import Tensor, nn
 
-from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
+from asecalc_ml.potentials.shared.radial_basis import bessel_zeros
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
 
 
-class RadialBasis(nn.Module):
+class BesselBasis(nn.Module):
     """sin(n π x) u(x) / x with x = d / c and trained n π; equations (7) and (8) of arXiv:2003.03123.
 
     The constant factor of equation (7), √(2/c) / c, is left to the weights, as in the authors' code.
@@ -49,6 +50,7 @@ class SphericalBasis(nn.Module):
     def __init__(self, options: DimeNetPlusPlus):
         super().__init__()
         self.exponent = options.envelope_exponent
+        # Zeros z_ln of j_l, and the constants √2 / |j_{l+1}(z_ln)| and √((2l + 1) / 4π).
         zeros = bessel_zeros(options.n_spherical, options.n_radial)
         orders = np.arange(options.n_spherical)
         radial_norms = math.sqrt(2) / np.abs(spherical_jn(orders[:, None] + 1, zeros))
@@ -90,6 +92,7 @@ def spherical_bessel(arguments: Tensor) -> Tensor:
     orders = []
     for order in range(x.shape[1]):
         orders.append(values[:, order])
+        # j_{l+1} = (2l + 1) j_l / x − j_{l−1}
         before, values = values, (2 * order + 1) / x * values - before
     return torch.stack(orders, dim=1)
 
@@ -100,16 +103,6 @@ def legendre(x: Tensor, n_orders: int) -> Tensor:
     orders = []
     for order in range(n_orders):
         orders.append(values)
+        # (l + 1) P_{l+1} = (2l + 1) x P_l − l P_{l−1}
         before, values = values, ((2 * order + 1) * x * values - order * before) / (order + 1)
     return torch.stack(orders, dim=1)
-
-
-def bessel_zeros(n_orders: int, n_zeros: int) -> np.ndarray:
-    """The first zeros of each j_l, shape (n_orders, n_zeros): between neighboring zeros of j_{l−1}."""
-    zeros = math.pi * np.arange(1, n_zeros + n_orders)
-    found = [zeros[:n_zeros]]
-    for order in range(1, n_orders):
-        bessel = partial(spherical_jn, order)
-        zeros = np.array([brentq(bessel, *ends, xtol=1e-14) for ends in pairwise(zeros)])
-        found.append(zeros[:n_zeros])
-    return np.array(found)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
-from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.dimenet.options import DimeNetPlusPlus
 
 
 class Directions(NamedTuple):
@@ -45,8 +47,8 @@ class Embedding(nn.Module):
         return self.combine(torch.cat([*ends, self.radial(radial)], dim=1))
 
 
-class Interaction(nn.Module):
-    """Interaction of DimeNet++: messages k→j, times both bases, enter j→i; figure 1 of arXiv:2011.14115."""
+class DirectionalInteraction(nn.Module):
+    """Interaction block: messages k→j, times both bases, enter j→i; figure 1 of arXiv:2011.14115."""
 
     def __init__(self, options: DimeNetPlusPlus):
         super().__init__()
@@ -58,19 +60,22 @@ class Interaction(nn.Module):
         self.down = nn.Sequential(linear(width, inner, bias=False), nn.SiLU())
         self.spherical = _filter(n_functions, narrow, inner)
         self.up = nn.Sequential(linear(inner, width, bias=False), nn.SiLU())
-        self.before_skip = nn.Sequential(*(Residual(width) for _ in range(options.n_before_skip)))
+        self.before_skip = _residuals(options.n_before_skip, width)
         self.skip = nn.Sequential(linear(width, width), nn.SiLU())
-        self.after_skip = nn.Sequential(*(Residual(width) for _ in range(options.n_after_skip)))
+        self.after_skip = _residuals(options.n_after_skip, width)
 
     def forward(self, messages: Tensor, radial: Tensor, directions: Directions) -> Tensor:
+        # Messages k→j times the radial basis, projected to fewer channels.
         incoming = self.down(self.incoming(messages) * self.radial(radial))
+        # Times the spherical basis of each pair of edges, and summed over all k for each message j→i.
         turned = take(incoming, directions.sources) * self.spherical(directions.basis)
         summed = self.up(segment_sum(turned, directions.targets, messages.shape[0]))
+        # Added to the transformed message itself; residual layers before and after the skip connection.
         updated = self.before_skip(self.own(messages) + summed)
         return self.after_skip(messages + self.skip(updated))
 
 
-class Residual(nn.Module):
+class PostActivationResidual(nn.Module):
     """Two layers and a skip connection: x + σ(W₂ σ(W₁ x + b₁) + b₂)."""
 
     def __init__(self, width: int):
@@ -81,7 +86,7 @@ class Residual(nn.Module):
         return x + self.layers(x)
 
 
-class Output(nn.Module):
+class OutputBlock(nn.Module):
     """An atom's messages, weighted by distance and summed, through a network without its last layer."""
 
     def __init__(self, options: DimeNetPlusPlus):
@@ -96,6 +101,10 @@ class Output(nn.Module):
     def forward(self, messages: Tensor, radial: Tensor, centres: Tensor, n_atoms: int) -> Tensor:
         """Hidden features of each atom, shape (n_atoms, output_channels)."""
         return self.network(segment_sum(self.radial(radial) * messages, centres, n_atoms))
+
+
+def _residuals(n_blocks: int, width: int) -> nn.Sequential:
+    return nn.Sequential(*(PostActivationResidual(width) for _ in range(n_blocks)))
 
 
 def _filter(n_functions: int, narrow: int, width: int) -> nn.Sequential:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.dtnn.options import DTNN
+from asecalc_ml.potentials.shared.layers import SharedPass
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
-from asecalc_ml.potentials.shared.shared_pass import SharedPass
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.dtnn.options import DTNN
 
 FIRST_GAUSSIAN_A = -1.0
 
@@ -48,15 +52,17 @@ class DTNNPotential(Potential):
         self.basis = GaussianBasis(FIRST_GAUSSIAN_A, self.cutoff, spacing, width_A=spacing)
         self.tensor_layer = TensorLayer(width, self.basis.n_functions, options.n_factors)
         self.passes = nn.ModuleList(SharedPass() for _ in range(options.n_passes))
-        self.readout_network = Readout(width, options.readout_channels)
+        self.readout_network = DTNNReadout(width, options.readout_channels)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         weights = smooth_cutoff(distances, self.cutoff) if self.continuous else torch.ones_like(distances)
+        # W^df d̂_ij + b^f2, the same in every pass.
         factors = self.tensor_layer.distance_factors(self.basis(distances))
+        # c_i ← c_i + Σ_j v_ij, T times.
         x = self.embedding(inputs.atomic_numbers)
-        for one in self.passes:
-            x = one(x, self.tensor_layer, inputs.edge_index, factors, weights)
+        for interaction_pass in self.passes:
+            x = interaction_pass(x, self.tensor_layer, inputs.edge_index, factors, weights)
         return self.readout_network(x)
 
     @property
@@ -98,12 +104,13 @@ class TensorLayer(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, distance_factors: Tensor, weights: Tensor) -> Tensor:
         centres, neighbors = edge_index
+        # (W^cf c_j + b^f1) ∘ (W^df d̂_ij + b^f2), then v_ij, weighted with the cutoff function.
         factors = take(self.atom_factors(x), neighbors) * distance_factors
         interactions = weights[:, None] * self.activation(self.joined(factors))
         return x + segment_sum(interactions, centres, x.shape[0])
 
 
-class Readout(nn.Module):
+class DTNNReadout(nn.Module):
     """Two layers from the features of an atom to its energy."""
 
     def __init__(self, width: int, n_hidden: int):

@@ -72,6 +72,11 @@ class ImportOptions(Options):
             )
         return self
 
+    @property
+    def atom_counts(self) -> dict[str, int] | None:
+        """Number of atoms of each element in the composition; None if no composition is given."""
+        return None if self.composition is None else composition(self.composition)
+
 
 class TorchMDNetImport(ImportOptions):
     """A checkpoint of torchmd-net (3.x, or an older one that 3.1 reads)."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -14,17 +13,15 @@ from ase.data import atomic_numbers, covalent_radii
 from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.errors import ModelError, StructureError
 from asecalc_ml.model.model import Model
-from asecalc_ml.potentials.importing.options import ImportOptions, composition
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
-from asecalc_ml.sources import source_of_plugin
-from asecalc_ml.store.card import DatasetCard, Golden, ModelCard
-from asecalc_ml.store.golden import make_golden
-from asecalc_ml.store.model_file import SUFFIX, file_hash, save_model
+from asecalc_ml.store.build_card import build_card
+from asecalc_ml.store.card import DatasetCard, ModelCard
+from asecalc_ml.store.model_file import file_hash
 from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.loading import load_structure
-from asecalc_ml.versions import installed_versions
 
-PACKAGES = ("ase", "numpy", "torch")
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.importing.options import ImportOptions
 
 
 def register(
@@ -51,36 +48,26 @@ def register(
     upstream = read()
     model = _with_constant(upstream, options).build(str(file))
     _check_elements(upstream, options, file)
-    card = _measured(make_card(name, file, options, upstream, model), model, options)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}{SUFFIX}"
-        save_model(path, model, card)
-        return Registry().add(path, name, replace)
+    card = _measured(imported_card(name, file, options, upstream, model), model, options)
+    return Registry().add_model(model, card, replace)
 
 
-def make_card(
+def imported_card(
     name: str, file: Path, options: ImportOptions, upstream: UpstreamModel, model: Model
 ) -> ModelCard:
     """What the checkpoint and the user say of the model. Errors and domain are empty where nobody does."""
-    return ModelCard(
-        name=name,
-        architecture=upstream.architecture,
-        architecture_source=source_of_plugin("architectures", upstream.architecture),
-        hyperparameters=upstream.hyperparameters.model_dump(mode="json"),
-        pooling=upstream.pooling,
-        cutoff_A=model.potential.cutoff,
-        continuous=model.potential.continuous,
-        n_parameters=sum(parameter.numel() for parameter in model.parameters()),
+    return build_card(
+        model,
+        name,
+        upstream.architecture,
+        upstream.hyperparameters,
+        structure=_structure(options),
         elements=options.elements,
         charges=options.charges,
         spins=options.spins,
-        dtype=str(model.dtype).removeprefix("torch."),
         fitted=upstream.fitted,
         energies_degenerate=options.composition is not None,
         dataset=_dataset(options),
-        golden=_golden(model, options),
-        versions=installed_versions([*PACKAGES, *upstream.hyperparameters.packages]),
-        created=datetime.date.today().isoformat(),
         options={
             "imported": {
                 "file": file.name,
@@ -101,14 +88,14 @@ def _with_constant(upstream: UpstreamModel, options: ImportOptions) -> UpstreamM
 
 
 def _n_atoms(upstream: UpstreamModel, options: ImportOptions) -> int:
-    if options.composition is None:
+    if options.atom_counts is None:
         raise ModelError(
             f"the model adds the same {upstream.constant_eV:.6g} eV (its mean) to every structure, whatever "
             "its size, and energies here are sums over atoms. If it was trained on one composition, name it "
             "(--composition C2H6O): its energies are then upstream's. For several compositions it cannot be "
             "imported with energies that compare between them; named one of them, they compare within each"
         )
-    return sum(composition(options.composition).values())
+    return sum(options.atom_counts.values())
 
 
 def _check_elements(upstream: UpstreamModel, options: ImportOptions, file: Path) -> None:
@@ -145,12 +132,13 @@ def _measured(card: ModelCard, model: Model, options: ImportOptions) -> ModelCar
 # -------------------------------------------------------------------------------------------------- golden
 
 
-def _golden(model: Model, options: ImportOptions) -> Golden:
+def _structure(options: ImportOptions) -> Atoms:
+    """The structure that the card's golden values are computed for."""
     if options.structure is None:
-        return make_golden(model, _row(options))
+        return _row(options)
     atoms = load_structure(options.structure)
     _check_composition(atoms, options)
-    return make_golden(model, atoms)
+    return atoms
 
 
 def _check_composition(atoms: Atoms, options: ImportOptions) -> None:
@@ -160,7 +148,7 @@ def _check_composition(atoms: Atoms, options: ImportOptions) -> None:
             f"structure {options.structure!r} holds {', '.join(strange)}, which --elements does not name: "
             "correct one of them"
         )
-    if options.composition is not None and atoms.symbols.formula.count() != composition(options.composition):
+    if options.atom_counts not in (None, atoms.symbols.formula.count()):
         raise StructureError(
             f"structure {options.structure!r} is {atoms.symbols.formula:hill} and not {options.composition}, "
             "the one composition that the model is for: correct one of them"
@@ -169,7 +157,7 @@ def _check_composition(atoms: Atoms, options: ImportOptions) -> None:
 
 def _row(options: ImportOptions) -> Atoms:
     """Two atoms of each element, or those of the composition, on a zigzag line at bond lengths."""
-    counts = composition(options.composition) if options.composition else dict.fromkeys(options.elements, 2)
+    counts = options.atom_counts or dict.fromkeys(options.elements, 2)
     symbols = [symbol for symbol, count in counts.items() for _ in range(count)]
     radii = covalent_radii[[atomic_numbers[symbol] for symbol in symbols]]
     along = np.concatenate([[0.0], np.cumsum(1.1 * (radii[1:] + radii[:-1]))])

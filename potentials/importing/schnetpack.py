@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,14 @@ from asecalc_ml import plugins
 from asecalc_ml.config.options import parse_options, read_yaml
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.model.model import N_ELEMENTS
-from asecalc_ml.potentials.importing.options import SchNetPackImport
 from asecalc_ml.potentials.importing.pickles import load_torch
 from asecalc_ml.potentials.importing.schnetpack_modules import architecture_options, kind
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
 from asecalc_ml.potentials.schnetpack.upstream import whole_package
 from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS, energy_unit, length_unit
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.importing.options import SchNetPackImport
 
 #: schnetpack's name of a representation, and our architecture.
 ARCHITECTURES = {"SchNet": "schnet", "PaiNN": "painn", "SO3net": "so3net"}
@@ -194,14 +196,16 @@ def _weights(model: nn.Module, readout: nn.Module, length_A: float, source: str)
         raise ModelError(
             f"{source}: its BesselRBF has a unit, 1/length, and can be imported for lengths in Angstrom only"
         )
-    found = {f"representation.{name}": tensor for name, tensor in model.representation.state_dict().items()}
-    found |= {f"output_modules.0.outnet.{name}": one for name, one in readout.outnet.state_dict().items()}
+    weights = {f"representation.{name}": tensor for name, tensor in model.representation.state_dict().items()}
+    weights |= {
+        f"output_modules.0.outnet.{name}": tensor for name, tensor in readout.outnet.state_dict().items()
+    }
     lengths = ("cutoff_fn.cutoff", "radial_basis.offsets", "radial_basis.widths")
-    for name in (f"representation.{one}" for one in lengths):
-        if name in found:
-            found[name] = found[name] * length_A
+    for name in (f"representation.{length}" for length in lengths):
+        if name in weights:
+            weights[name] = weights[name] * length_A
     table = "representation.embedding.weight"
-    return {**found, table: found[table][:N_ELEMENTS]}
+    return {**weights, table: weights[table][:N_ELEMENTS]}
 
 
 # --------------------------------------------------------------------------------------------------- units

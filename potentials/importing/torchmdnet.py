@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from asecalc_ml.errors import ModelError
 from asecalc_ml.model.model import N_ELEMENTS
-from asecalc_ml.potentials.importing.options import TorchMDNetImport
 from asecalc_ml.potentials.importing.pickles import load_torch
 from asecalc_ml.potentials.importing.torchmdnet_arguments import (
     architecture_options,
@@ -21,6 +20,9 @@ from asecalc_ml.potentials.importing.torchmdnet_arguments import (
 from asecalc_ml.potentials.importing.upstream_model import UpstreamModel
 from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
 from asecalc_ml.units import energy_unit, length_unit
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.importing.options import TorchMDNetImport
 
 #: Older names of weights, and today's.
 RENAMED = {
@@ -50,7 +52,7 @@ REFERENCES = ("Atomref", "LearnableAtomref")
 OWN_TYPES = ("CG", "Custom", "HDF5")
 
 
-class Checkpoint(NamedTuple):
+class TorchMDNetCheckpoint(NamedTuple):
     """What a Lightning checkpoint of torchmd-net holds.
 
     Parameters
@@ -106,7 +108,7 @@ def read_torchmdnet(file: Path, options: TorchMDNetImport, trust: bool) -> Upstr
     )
 
 
-def _read(file: Path, trust: bool) -> Checkpoint:
+def _read(file: Path, trust: bool) -> TorchMDNetCheckpoint:
     if file.suffix == ".zip":
         raise ModelError(
             f"{file} is an ensemble: unpack it, import each of its checkpoints, and make a committee of them"
@@ -121,7 +123,7 @@ def _read(file: Path, trust: bool) -> Checkpoint:
     arguments = found["hyper_parameters"]
     arguments = dict(arguments if isinstance(arguments, Mapping) else vars(arguments))
     weights = {_today(name.removeprefix("model.")): tensor for name, tensor in found["state_dict"].items()}
-    return Checkpoint(arguments, weights)
+    return TorchMDNetCheckpoint(arguments, weights)
 
 
 def _today(name: str) -> str:
@@ -130,7 +132,7 @@ def _today(name: str) -> str:
     return name
 
 
-def _number(checkpoint: Checkpoint, name: str, default: float) -> float:
+def _number(checkpoint: TorchMDNetCheckpoint, name: str, default: float) -> float:
     return float(checkpoint.weights.get(name, torch.tensor(default)).double().reshape(()))
 
 
@@ -206,7 +208,7 @@ def _our_sign(
 # ------------------------------------------------------------------------------ references, what to know
 
 
-def _references(checkpoint: Checkpoint, source: str) -> tuple[Tensor, list[str]]:
+def _references(checkpoint: TorchMDNetCheckpoint, source: str) -> tuple[Tensor, list[str]]:
     """Energy of each element's atom (119,), in the checkpoint's unit, and what to say of it."""
     total, notes = torch.zeros(N_ELEMENTS, dtype=torch.float64), []
     for index, (name, given) in enumerate(prior_arguments(checkpoint.arguments)):
@@ -225,7 +227,7 @@ def _references(checkpoint: Checkpoint, source: str) -> tuple[Tensor, list[str]]
     return total, notes
 
 
-def _table(checkpoint: Checkpoint, key: str, source: str) -> Tensor:
+def _table(checkpoint: TorchMDNetCheckpoint, key: str, source: str) -> Tensor:
     if key not in checkpoint.weights:
         raise ModelError(
             f"{source}: hyper_parameters name reference energies of atoms, and the weights have no {key}: "

@@ -70,15 +70,15 @@ class UpstreamModel:
         return Model(potential, self.scale, self.shift, self.pooling)
 
 
-def _check_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
+def _check_weights(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
     """Names and shapes, told before torch does in its own words."""
     complaints = {
-        "lacks": sorted(expected.keys() - found.keys()),
-        "has unknown": sorted(found.keys() - expected.keys()),
+        "lacks": sorted(expected.keys() - given.keys()),
+        "has unknown": sorted(given.keys() - expected.keys()),
         "has of another shape": [
-            f"{name} {tuple(found[name].shape)}, not {tuple(expected[name].shape)},"
-            for name in sorted(expected.keys() & found.keys())
-            if found[name].shape != expected[name].shape
+            f"{name} {tuple(given[name].shape)}, not {tuple(expected[name].shape)},"
+            for name in sorted(expected.keys() & given.keys())
+            if given[name].shape != expected[name].shape
         ],
     }
     told = [f"it {what} {_some(names)}" for what, names in complaints.items() if names]
@@ -95,10 +95,10 @@ def _some(names: list[str]) -> str:
 
 
 def _dtype(weights: Mapping[str, Tensor], source: str) -> torch.dtype:
-    found = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
-    if len(found) == 1 and found <= {torch.float32, torch.float64}:
-        return found.pop()
-    names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found)) or "no numbers"
+    dtypes = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    if len(dtypes) == 1 and dtypes <= {torch.float32, torch.float64}:
+        return dtypes.pop()
+    names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes)) or "no numbers"
     raise ModelError(
         f"{source} holds weights in {names}; models here are float32 or float64: convert the checkpoint to "
         "one of them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.jat.options import JAT
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.jat.options import JAT
 
 HEAD_WIDTHS = (64, 32, 16, 16)
 
@@ -68,12 +70,13 @@ class JATPotential(Potential):
             h = layer(h, edges)
         return self.head(h)
 
-    def _edges(self, inputs: PotentialInput) -> Edges:
+    def _edges(self, inputs: PotentialInput) -> AttentionEdges:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
+        # Head k sees the distance times (d / r_cut)^(k − 1).
         relative = distances / self.cutoff
         powers = torch.stack([distances * relative**k for k in range(self.n_heads)], dim=1)
         weights = smooth_cutoff(distances, self.cutoff) if self.continuous else None
-        return Edges(inputs.edge_index[0], inputs.edge_index[1], powers, weights)
+        return AttentionEdges(inputs.edge_index[0], inputs.edge_index[1], powers, weights)
 
     @property
     def embeddings(self) -> list[nn.Module]:
@@ -96,7 +99,7 @@ class JATPotential(Potential):
         return self.head.last.weight, self.head.last.bias
 
 
-class Edges(NamedTuple):
+class AttentionEdges(NamedTuple):
     """What every layer reads of the edges.
 
     Parameters
@@ -139,11 +142,14 @@ class JATLayer(nn.Module):
         for linear in (self.receiver, self.sender):
             nn.init.orthogonal_(linear.weight)
 
-    def forward(self, h: Tensor, edges: Edges) -> Tensor:
+    def forward(self, h: Tensor, edges: AttentionEdges) -> Tensor:
+        # W_s h_j of each edge, and σ(W_r h_i + W_s h_j).
         senders = take(self.sender(h), edges.neighbors)
         lifted = self.activation(take(self.receiver(h), edges.centres) + senders)
+        # e_ij of each head, and α_ij, their softmax over the neighbors of i.
         scores = self.score(self._per_head(lifted), edges.powers)
         attention = self.attention(segment_softmax(scores, edges.centres, h.shape[0], edges.weights))
+        # Σ_j α_ij W_s h_j enters the features.
         messages = (attention[:, :, None] * self._per_head(senders)).flatten(start_dim=1)
         return self.norm(self.update(segment_sum(messages, edges.centres, h.shape[0]), h))
 

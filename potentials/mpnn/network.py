@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.mpnn.layers import AttentionPass, Edges, MessageUpdate
-from asecalc_ml.potentials.mpnn.options import MPNN, MPNNTransformer
+from asecalc_ml.potentials.mpnn.layers import AttentionPass, MessageEdges, MessageUpdate
 from asecalc_ml.potentials.mpnn.readouts import GatedReadout, SetReadout
+from asecalc_ml.potentials.shared.layers import SharedPass
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
-from asecalc_ml.potentials.shared.shared_pass import SharedPass
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.mpnn.options import MPNN, MPNNTransformer
 
 
 class MPNNPotential(Potential):
@@ -59,16 +63,17 @@ class MPNNPotential(Potential):
         return SharedPass()
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
+        # h⁰, then T passes of messages and updates with shared weights.
         start = x = self.embedding(inputs.atomic_numbers)
         edges = self._edges(inputs)
-        for one in self.passes:
-            x = one(x, self.message_update, edges)
+        for message_pass in self.passes:
+            x = message_pass(x, self.message_update, edges)
         return self.readout_network(x, start, inputs)
 
-    def _edges(self, inputs: PotentialInput) -> Edges:
+    def _edges(self, inputs: PotentialInput) -> MessageEdges:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         features = torch.cat([distances[:, None], self.basis(distances)], dim=1)
-        return Edges(
+        return MessageEdges(
             index=inputs.edge_index,
             features=features,
             matrices=self.message_update.messages.matrices(features),
@@ -118,4 +123,4 @@ class MPNNTransformerPotential(MPNNPotential):
 
     @property
     def attentions(self) -> list[nn.Module]:
-        return [one.attention_layer.attention for one in self.passes]
+        return [attention_pass.attention_layer.attention for attention_pass in self.passes]

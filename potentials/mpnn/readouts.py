@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
-from asecalc_ml.potentials.mpnn.recurrent import LongShortTermMemory
+from asecalc_ml.potentials.mpnn.layers import LongShortTermMemory
 
 
 class GatedReadout(nn.Module):
@@ -66,6 +66,7 @@ class Set2Set(nn.Module):
         query = memory = x.new_zeros(n_systems, x.shape[1])
         summary = x.new_zeros(n_systems, 2 * x.shape[1])
         for _ in range(self.n_steps):
+            # q from the last summary q*, a_i over the atoms of each structure, and q* = (q, Σ_i a_i x_i).
             query, memory = self.lstm(summary, query, memory)
             attention = segment_softmax((x * take(query, batch)).sum(dim=1), batch, n_systems)
             summary = torch.cat([query, segment_sum(attention[:, None] * x, batch, n_systems)], dim=1)

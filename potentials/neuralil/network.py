@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.neuralil.options import NeuralIL
 from asecalc_ml.potentials.neuralil.power_spectrum import PowerSpectrum
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.neuralil.options import NeuralIL
 
 
 class NeuralILPotential(Potential):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.polynomial.chebyshev import chebinterpolate
@@ -9,9 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_sum
-from asecalc_ml.potentials.neuralil.options import NeuralIL
 from asecalc_ml.potentials.neuralil.solid_harmonics import solid_harmonics
 from asecalc_ml.potentials.neuralil.spherical_bessel import radial_functions
+from asecalc_ml.potentials.shared.layers import ExactConstants
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.neuralil.options import NeuralIL
 
 
 class PowerSpectrum(nn.Module):
@@ -54,6 +59,7 @@ class PowerSpectrum(nn.Module):
         -------
         Tensor, shape (n_atoms, n_features), Å⁻³
         """
+        # c^i_{Znlm}: one row for each atom and element of its neighbors, by l.
         centres, neighbors = edge_index
         rows = centres * self.n_elements + slots[neighbors]
         expansions = [
@@ -70,6 +76,7 @@ class PowerSpectrum(nn.Module):
 
     def _spectrum(self, expansion: Tensor) -> Tensor:
         """Sums over m of products, from (n_atoms * n_elements, n_n, n_m) to (n_atoms, n_pairs * n_n)."""
+        # Σ_m c_{Znlm} c_{Z'nlm} of each element Z with itself and the elements Z' after it.
         c = expansion.unflatten(0, (-1, self.n_elements))
         pairs = [(c[:, k : k + 1] * c[:, k:]).sum(dim=3) for k in range(self.n_elements)]
         return torch.cat(pairs, dim=1).flatten(start_dim=1)
@@ -91,19 +98,12 @@ class RadialPolynomials(nn.Module):
     def __init__(self, n_max: int, cutoff: float):
         super().__init__()
         self.sizes = [n_max - l + 1 for l in range(n_max + 1)]  # noqa: E741
-        self.exact = _coefficients(n_max, cutoff)
-        coefficients = torch.from_numpy(self.exact).to(torch.get_default_dtype())
-        self.register_buffer("coefficients", coefficients, persistent=False)
-
-    def _apply(self, fn, recurse: bool = True) -> RadialPolynomials:
-        """Change type or device. The coefficients are rounded from float64 whatever type they had."""
-        super()._apply(fn, recurse)
-        self.coefficients = torch.from_numpy(self.exact).to(self.coefficients)
-        return self
+        self.coefficients = ExactConstants(_coefficients(n_max, cutoff))
 
     def forward(self, squares: Tensor) -> tuple[Tensor, ...]:
         """From x², shape (n_edges,), to values, for each l of shape (n_edges, n_max - l + 1)."""
-        values = _chebyshev(2 * squares - 1, self.coefficients.shape[0]) @ self.coefficients
+        coefficients = self.coefficients.values
+        values = _chebyshev(2 * squares - 1, coefficients.shape[0]) @ coefficients
         return values.split(self.sizes, dim=1)
 
 

@@ -36,12 +36,14 @@ def solid_harmonics(vectors: Tensor, l_max: int) -> list[Tensor]:
     """
     x, y, z = vectors.unbind(dim=1)
     squares = x * x + y * y + z * z
+    # Re and Im of (x + iy)^m.
     real, imaginary = [torch.ones_like(x)], [torch.zeros_like(x)]
     for _ in range(l_max):
         real, imaginary = (
             [*real, x * real[-1] - y * imaginary[-1]],
             [*imaginary, x * imaginary[-1] + y * real[-1]],
         )
+    # Q_l^m(z, r²) for each m.
     q = [_q(m, l_max, z, squares) for m in range(l_max + 1)]
 
     def harmonic(l: int, m: int) -> Tensor:  # noqa: E741

@@ -20,20 +20,11 @@ the sign. The third derivative is not zero. g_nl are these made orthogonal, with
 Source: Kocer, Mason and Erturk, AIP Adv. 10, 015021 (2020), arXiv:1907.02374.
 """
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import spherical_jn
 
-
-def roots(l: int, n_roots: int) -> NDArray:  # noqa: E741
-    """First positive roots of j_l: one lies between any two neighboring roots of j_(l-1)."""
-    found = np.pi * np.arange(1, n_roots + l + 1)  # of j_0 = sin(u) / u
-    for order in range(1, l + 1):
-        found = [brentq(lambda u, k=order: spherical_jn(k, u), *pair, xtol=1e-14) for pair in pairwise(found)]
-    return np.array(found)
+from asecalc_ml.potentials.shared.radial_basis import bessel_zeros
 
 
 def radial_functions(l: int, n_functions: int, distances: NDArray, cutoff: float) -> NDArray:  # noqa: E741
@@ -47,8 +38,10 @@ def radial_functions(l: int, n_functions: int, distances: NDArray, cutoff: float
     -------
     ndarray, shape (n_functions, n), Å^(-3/2)
     """
-    u = roots(l, n_functions + 1)
+    # j_l(u_ln x) / j_{l+1}(u_ln) for each root u_ln.
+    u = bessel_zeros(l + 1, n_functions + 1)[l]
     bessel = spherical_jn(l, u[:, None] * distances / cutoff) / spherical_jn(l + 1, u)[:, None]
+    # f_nl from the n-th and the next root.
     squares = u**2
     norms = np.sqrt(2 / (cutoff**3 * (squares[:-1] + squares[1:])))
     f = norms[:, None] * (u[1:, None] * bessel[:-1] - u[:-1, None] * bessel[1:])
@@ -58,6 +51,7 @@ def radial_functions(l: int, n_functions: int, distances: NDArray, cutoff: float
 def _orthogonal(f: NDArray, squares: NDArray) -> NDArray:
     g, d_before = [f[0]], 1.0
     for n in range(1, len(f)):
+        # e_n and d_n, then g_nl from f_nl and g_{n−1,l}.
         before, own, after = squares[n - 1 : n + 2]
         e = before * after / ((before + own) * (own + after))
         d = 1 - e / d_before

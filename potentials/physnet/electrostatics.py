@@ -25,6 +25,7 @@ def conserved(charges: Tensor, total: Tensor, batch: Tensor) -> Tensor:
     total : Tensor, shape (n_systems,), e
     batch : Tensor, shape (n_atoms,), int64
     """
+    # Σ_j q_j − Q of each system, shared evenly among its N atoms.
     excess = segment_sum(charges, batch, total.shape[0]) - total
     n_atoms = segment_sum(torch.ones_like(charges), batch, total.shape[0])
     return charges - take(excess / n_atoms, batch)
@@ -52,10 +53,12 @@ def coulomb_energies(
         That of φ, and R.
     """
     centres, neighbors = edge_index
+    # φ(2r) switches from 1/√(r² + 1) at short distances to 1/r.
     shielding = smooth_cutoff(2 * distances, cutoff)
     softened = torch.sqrt(distances**2 + SOFTENING_A**2)
     near, far = (_shifted(r, coulomb_cutoff) for r in (softened, distances))
     chi = shielding * near + (1 - shielding) * far
+    # Half of the energy of each pair goes to each of its atoms.
     pairs = 0.5 * COULOMB_EV_A * take(charges, centres) * take(charges, neighbors) * chi
     return segment_sum(pairs, centres, charges.shape[0])
 

@@ -1,4 +1,4 @@
-"""PhysNet's layers: activation, radial functions, residual block, interaction, module and output."""
+"""PhysNet's layers: radial functions, residual block, interaction, module and output."""
 
 from __future__ import annotations
 
@@ -10,16 +10,10 @@ from torch.nn.functional import softplus
 
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
+from asecalc_ml.potentials.shared.layers import ShiftedSoftplus
 
 
-class ShiftedSoftplus(nn.Module):
-    """σ(x) = ln(eˣ + 1) − ln 2, which is zero at zero."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return softplus(x) - math.log(2)
-
-
-class RadialBasis(nn.Module):
+class ExpNormalBasis(nn.Module):
     r"""Gaussians in :math:`e^{-r}`, gone smoothly at the cutoff.
 
     .. math:: g_k(r) = \varphi(r)\, \exp\left(-\beta_k (e^{-r} - \mu_k)^2\right)
@@ -30,6 +24,7 @@ class RadialBasis(nn.Module):
     def __init__(self, n_basis: int, cutoff: float):
         super().__init__()
         self.cutoff = cutoff
+        # Centres μ_k at even spacing in e^{−r} from r = 0 to the cutoff; β = [2 (1 − e^{−r_cut}) / K]^{−2}.
         nearest_to_zero = math.exp(-cutoff)
         centres = torch.linspace(1.0, nearest_to_zero, n_basis, dtype=torch.float64)
         width = (2 / n_basis * (1 - nearest_to_zero)) ** -2
@@ -43,12 +38,12 @@ class RadialBasis(nn.Module):
 
 
 def _stored(positive: Tensor) -> nn.Parameter:
-    """What softplus makes these numbers of."""
+    """What softplus makes these numbers of: the inverse of ln(1 + eˣ) is x + ln(1 − e^{−x})."""
     inverse = positive + torch.log(-torch.expm1(-positive))
     return nn.Parameter(inverse.to(torch.get_default_dtype()))
 
 
-class Residual(nn.Module):
+class PreActivationResidual(nn.Module):
     """Pre-activation residual block, x + W₂ σ(W₁ σ(x) + b₁) + b₂."""
 
     def __init__(self, width: int):
@@ -86,30 +81,37 @@ class InteractionModule(nn.Module):
         self.centre = nn.Sequential(dense(width), ShiftedSoftplus())
         self.neighbor = nn.Sequential(dense(width), ShiftedSoftplus())
         self.mask = zero(nn.Linear(n_basis, width, bias=False))
-        self.message = nn.Sequential(*(Residual(width) for _ in range(n_message)), ShiftedSoftplus())
+        self.message = nn.Sequential(*_residuals(n_message, width), ShiftedSoftplus())
         self.update = dense(width)
         self.gates = nn.Parameter(torch.ones(width))
-        self.refinement = nn.Sequential(*(Residual(width) for _ in range(n_refinement)))
+        self.refinement = nn.Sequential(*_residuals(n_refinement, width))
 
     def forward(self, x: Tensor, basis: Tensor, edge_index: Tensor) -> Tensor:
         centres, neighbors = edge_index
+        # Messages of the neighbors: G g(r_ij) ∘ σ(W_J σ(x_j) + b_J).
         activated = self.activation(x)
         messages = self.mask(basis) * take(self.neighbor(activated), neighbors)
+        # ṽ_i: the atom's own part and the sum over its neighbors.
         message = self.centre(activated) + segment_sum(messages, centres, x.shape[0])
+        # Residual blocks on ṽ, the gated update of x, and residual blocks on the result.
         return self.refinement(self.gates * x + self.update(self.message(message)))
 
 
-class Output(nn.Module):
+class ModuleOutput(nn.Module):
     """Residual blocks and a linear map without bias from a module's features to its outputs."""
 
     def __init__(self, width: int, n_residual: int, n_outputs: int):
         super().__init__()
-        self.hidden = nn.Sequential(*(Residual(width) for _ in range(n_residual)), ShiftedSoftplus())
+        self.hidden = nn.Sequential(*_residuals(n_residual, width), ShiftedSoftplus())
         self.linear = zero(nn.Linear(width, n_outputs, bias=False))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.hidden(x)
         return hidden, self.linear(hidden)
+
+
+def _residuals(n_blocks: int, width: int) -> list[PreActivationResidual]:
+    return [PreActivationResidual(width) for _ in range(n_blocks)]
 
 
 def dense(width: int) -> nn.Linear:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from asecalc_ml.graph.segments import segment_mean, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.physnet.electrostatics import conserved, coulomb_energies
-from asecalc_ml.potentials.physnet.layers import InteractionModule, Output, RadialBasis
-from asecalc_ml.potentials.physnet.options import PhysNet
+from asecalc_ml.potentials.physnet.layers import ExpNormalBasis, InteractionModule, ModuleOutput
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.physnet.options import PhysNet
 
 TINY = 1e-7  # keeps the penalty finite where two modules put out nothing, as at the start
 
@@ -46,16 +49,17 @@ class PhysNetPotential(Potential):
         width = options.hidden_channels
         self.embedding = nn.Embedding(options.max_atomic_number + 1, width)
         nn.init.uniform_(self.embedding.weight, -(3**0.5), 3**0.5)
-        self.radial_basis = RadialBasis(options.n_rbf, options.cutoff_A)
+        self.radial_basis = ExpNormalBasis(options.n_rbf, options.cutoff_A)
         self.interaction_modules = nn.ModuleList(
             InteractionModule(width, options.n_rbf, options.n_residual_interaction, options.n_residual_atomic)
             for _ in range(options.n_layers)
         )
-        self.output = Readout(options)
+        self.output = PhysNetReadout(options)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         basis = self.radial_basis(distances)
+        # Features after each module; every module has an output of its own.
         x, states = self.embedding(inputs.atomic_numbers), []
         for module in self.interaction_modules:
             x = module(x, basis, inputs.edge_index)
@@ -63,6 +67,7 @@ class PhysNetPotential(Potential):
         output = self.output(states, inputs)
         if output.charges is None:
             return output
+        # Coulomb energy between the partial charges, to a longer cutoff.
         energies = coulomb_energies(
             output.charges, distances, inputs.edge_index, self.short_cutoff, self.cutoff
         )
@@ -92,7 +97,7 @@ class PhysNetPotential(Potential):
         return torch.cat([*weight, one], dim=1), torch.zeros_like(one[0])
 
 
-class Readout(nn.Module):
+class PhysNetReadout(nn.Module):
     r"""Sums of all modules' outputs, with a trained scale and shift per element.
 
     .. math:: E_i = s_{Z_i} \sum_m y^m_i + c_{Z_i}
@@ -105,19 +110,22 @@ class Readout(nn.Module):
         super().__init__()
         n_elements, n_outputs = options.max_atomic_number + 1, 2 if options.charges else 1
         self.outputs = nn.ModuleList(
-            Output(options.hidden_channels, options.n_residual_output, n_outputs)
+            ModuleOutput(options.hidden_channels, options.n_residual_output, n_outputs)
             for _ in range(options.n_layers)
         )
         self.scale = nn.Parameter(torch.ones(n_elements, n_outputs))
         self.shift = nn.Parameter(torch.zeros(n_elements, n_outputs))
 
     def forward(self, states: Sequence[Tensor], inputs: PotentialInput) -> AtomOutput:
+        # y_i^m of each module: energy, and charge where there are charges.
         hidden, outputs = zip(
             *(output(x) for output, x in zip(self.outputs, states, strict=True)), strict=True
         )
+        # s_{Z_i} Σ_m y_i^m + c_{Z_i}
         scale, shift = take(self.scale, inputs.atomic_numbers), take(self.shift, inputs.atomic_numbers)
         values = scale * torch.stack(outputs).sum(dim=0) + shift
         features = torch.cat([scale[:, :1] * torch.cat(hidden, dim=1), shift[:, :1]], dim=1)
+        # Charges are corrected to sum to the total charge.
         charges = conserved(values[:, 1], inputs.charge, inputs.batch) if values.shape[1] == 2 else None
         penalty = nonhierarchicality(torch.stack(outputs), inputs.batch, inputs.n_systems)
         return AtomOutput(features, values[:, :1], charges=charges, penalty=penalty)

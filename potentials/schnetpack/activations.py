@@ -1,18 +1,9 @@
 """Activation functions as modules of their own, each in its place, so that hooks and exchanges reach them."""
 
-import math
-
-from torch import Tensor, nn
+from torch import nn
 
 from asecalc_ml.potentials.schnetpack.upstream import layers
-
-
-class ShiftedSoftplus(nn.Softplus):
-    """ssp(x) = ln(½ eˣ + ½), which is zero at zero."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) - math.log(2)
-
+from asecalc_ml.potentials.shared.layers import ShiftedSoftplus
 
 ACTIVATIONS = {"ssp": ShiftedSoftplus, "silu": nn.SiLU, "tanh": nn.Tanh}
 

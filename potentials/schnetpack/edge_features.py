@@ -1,9 +1,15 @@
 """What schnetpack's radial bases and cutoff functions make of edge lengths."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
-from asecalc_ml.potentials.schnetpack.options import SchNetPackOptions
 from asecalc_ml.potentials.schnetpack.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.schnetpack.options import SchNetPackOptions
 
 
 class BesselRBF(layers().nn.BesselRBF):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -9,9 +11,11 @@ from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.activations import ACTIVATIONS, use_activation
 from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radial_basis
-from asecalc_ml.potentials.schnetpack.options import PaiNN
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
 from asecalc_ml.potentials.schnetpack.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.schnetpack.options import PaiNN
 
 
 class PaiNNPotential(SchNetPackPotential):
@@ -25,9 +29,9 @@ class PaiNNPotential(SchNetPackPotential):
     embedding, s_i⁰ = a_{Z_i}, v_i⁰ = 0                 ``representation.embedding``
     filters, W(r_ij) = (basis · weights + b) f_cut      ``representation.filter_net``
     φ(s_j)                                              ``interactions[l].interatomic_context_net``
-    Δs_i = Σ_j φ_s(s_j) ∘ W_s                           :class:`Interaction`
-    Δv_i = Σ_j v_j ∘ φ_vv(s_j) ∘ W_vv                   :class:`Interaction`
-    ... + Σ_j φ_vs(s_j) ∘ W_vs r_ij / ‖r_ij‖            :class:`Interaction`
+    Δs_i = Σ_j φ_s(s_j) ∘ W_s                           :class:`PaiNNInteraction`
+    Δv_i = Σ_j v_j ∘ φ_vv(s_j) ∘ W_vv                   :class:`PaiNNInteraction`
+    ... + Σ_j φ_vs(s_j) ∘ W_vs r_ij / ‖r_ij‖            :class:`PaiNNInteraction`
     U v_i and V v_i                                     ``mixing[l].mu_channel_mix`` (W and V)
     a(s_i, ‖V v_i‖)                                     ``mixing[l].intraatomic_context_net``
     Δs_i = a_ss + a_sv ⟨U v_i, V v_i⟩, Δv_i = a_vv U v_i ``mixing[l]``
@@ -52,7 +56,7 @@ class PaiNNPotential(SchNetPackPotential):
         return [block for pair in zip(model.interactions, model.mixing, strict=True) for block in pair]
 
 
-class Interaction(layers().painn.PaiNNInteraction):
+class PaiNNInteraction(layers().painn.PaiNNInteraction):
     """Upstream's message block with sums over edges that can be compiled.
 
     See :mod:`asecalc_ml.graph.segments`.
@@ -62,8 +66,10 @@ class Interaction(layers().painn.PaiNNInteraction):
         self, q: Tensor, mu: Tensor, filters: Tensor, directions: Tensor, edge_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         centres, neighbors = edge_index
+        # φ(s_j) ∘ W(r_ij), in three parts: for scalars, along the edge, and along the neighbor's vector.
         messages = filters * take(self.interatomic_context_net(q), neighbors)
         dq, along_edges, along_vectors = torch.split(messages, self.n_atom_basis, dim=-1)
+        # Δv_ij = φ_vs W_vs r_ij / ‖r_ij‖ + φ_vv W_vv ∘ v_j
         dmu = along_edges * directions[..., None] + along_vectors * take(mu, neighbors)
         return q + segment_sum(dq, centres, q.shape[0]), mu + segment_sum(dmu, centres, q.shape[0])
 
@@ -79,16 +85,18 @@ class _Representation(nn.Module):
         self.radial_basis = radial_basis(options)
         self.cutoff_fn = cutoff_function(options)
         self.filter_net = upstream.nn.Dense(options.n_rbf, 3 * width * n_layers)
-        self.interactions = nn.ModuleList(Interaction(width, activation) for _ in range(n_layers))
+        self.interactions = nn.ModuleList(PaiNNInteraction(width, activation) for _ in range(n_layers))
         self.mixing = nn.ModuleList(upstream.painn.PaiNNMixing(width, activation) for _ in range(n_layers))
         use_activation(self, options.activation)
 
     def forward(self, inputs: PotentialInput) -> tuple[Tensor, Tensor]:
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1, keepdim=True)
         directions = inputs.edge_vectors / distances
+        # Filters W(r_ij) of all layers at once.
         filters = self.filter_net(self.radial_basis(distances)) * self.cutoff_fn(distances)[..., None]
         q = self.embedding(inputs.atomic_numbers)[:, None]  # one row, beside the three of a vector
         mu = q.new_zeros(q.shape[0], 3, q.shape[2])
+        # Message and mixing block of each layer.
         parts = filters.chunk(len(self.interactions), dim=-1)
         for interaction, mixing, filters_here in zip(self.interactions, self.mixing, parts, strict=True):
             q, mu = interaction(q, mu, filters_here, directions, inputs.edge_index)

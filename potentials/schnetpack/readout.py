@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.schnetpack.activations import use_activation
-from asecalc_ml.potentials.schnetpack.options import SchNetPackOptions
 from asecalc_ml.potentials.schnetpack.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.schnetpack.options import SchNetPackOptions
 
 
 class Atomwise(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -10,9 +12,11 @@ from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.activations import use_activation
 from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radial_basis
-from asecalc_ml.potentials.schnetpack.options import SchNet
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
 from asecalc_ml.potentials.schnetpack.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.schnetpack.options import SchNet
 
 
 class SchNetPotential(SchNetPackPotential):
@@ -26,7 +30,7 @@ class SchNetPotential(SchNetPackPotential):
     cutoff function, ½ (1 + cos(π r_ij / r_cut))   ``representation.cutoff_fn``
     filter-generating network, W(r_ij)             ``interactions[l].filter_network``
     atom-wise layer before the convolution         ``interactions[l].in2f``
-    convolution, Σ_j x_j ∘ W(r_ij)                 :class:`Interaction`
+    convolution, Σ_j x_j ∘ W(r_ij)                 :class:`SchNetInteraction`
     atom-wise layers after it                      ``interactions[l].f2out``
     x_i^{l+1} = x_i^l + v_i^l                      ``representation.forward``
     contributions                                  ``output_modules[0].outnet``
@@ -53,13 +57,14 @@ class SchNetPotential(SchNetPackPotential):
         return self.representation.interactions
 
 
-class Interaction(layers().schnet.SchNetInteraction):
+class SchNetInteraction(layers().schnet.SchNetInteraction):
     """Upstream's interaction with a sum over edges that can be compiled.
 
     See :mod:`asecalc_ml.graph.segments`.
     """
 
     def forward(self, x: Tensor, basis: Tensor, weights: Tensor, edge_index: Tensor) -> Tensor:
+        # Continuous-filter convolution Σ_j x_j ∘ W(r_ij) between two atom-wise layers.
         filters = self.filter_network(basis) * weights[:, None]
         messages = take(self.in2f(x), edge_index[1]) * filters
         return self.f2out(segment_sum(messages, edge_index[0], x.shape[0]))
@@ -95,5 +100,6 @@ class _Representation(nn.Module):
 
 
 def _interaction(options: SchNet) -> nn.Module:
-    interaction = Interaction(options.n_atom_basis, options.n_rbf, options.n_filters or options.n_atom_basis)
+    width = options.n_atom_basis
+    interaction = SchNetInteraction(width, options.n_rbf, options.n_filters or width)
     return use_activation(interaction, options.activation)

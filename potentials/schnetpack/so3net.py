@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,16 +11,18 @@ from torch import Tensor, nn
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.edge_features import cutoff_function, radial_basis
-from asecalc_ml.potentials.schnetpack.options import SO3net
 from asecalc_ml.potentials.schnetpack.readout import SchNetPackPotential, embedding
 from asecalc_ml.potentials.schnetpack.spherical_harmonics import (
     SphericalHarmonics,
-    Table,
     clebsch_gordan,
     degrees,
     expand_degrees,
 )
 from asecalc_ml.potentials.schnetpack.upstream import layers
+from asecalc_ml.potentials.shared.layers import ExactConstants
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.schnetpack.options import SO3net
 
 
 class SO3netPotential(SchNetPackPotential):
@@ -67,14 +71,17 @@ class Convolution(layers().so3.SO3Convolution):
 
     def __init__(self, lmax: int, n_atom_basis: int, n_radial: int):
         super().__init__(lmax, n_atom_basis, n_radial)
-        self.coefficients = Table(_coefficients_by_degree(lmax))
+        self.coefficients = ExactConstants(_coefficients_by_degree(lmax))
 
     def forward(
         self, x: Tensor, basis: Tensor, weights: Tensor, harmonics: Tensor, edge_index: Tensor
     ) -> Tensor:
+        # Filters W_l(r_ij), one for each degree and feature.
         (n_edges, n_harmonics), n_degrees, width = harmonics.shape, self.lmax + 1, self.n_atom_basis
         filters = (self.filternet(basis) * weights).view(n_edges, n_degrees, 1, width)
+        # Σ_{s₁} Y_{s₁} C_{s₁s₂}^s for each degree l₁, a matrix from s₂ to s.
         angular = (harmonics @ self.coefficients.values).view(n_edges, n_degrees * n_harmonics, n_harmonics)
+        # Times the neighbor's features x_{j,s₂}.
         parts = torch.bmm(angular, take(x, edge_index[1])).view(n_edges, n_degrees, n_harmonics, width)
         return segment_sum((filters * parts).sum(dim=1), edge_index[0], x.shape[0])
 
@@ -85,7 +92,7 @@ class TensorProduct(nn.Module):
     def __init__(self, lmax: int):
         super().__init__()
         coefficients = clebsch_gordan(lmax)
-        self.coefficients = Table(coefficients.reshape(-1, coefficients.shape[2]).T.copy())
+        self.coefficients = ExactConstants(coefficients.reshape(-1, coefficients.shape[2]).T.copy())
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         pairs = first[:, :, None] * second[:, None, :]
@@ -125,11 +132,13 @@ class _Representation(nn.Module):
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         harmonics = self.sphharm(inputs.edge_vectors / distances[:, None])
         basis, weights = self.radial_basis(distances), self.cutoff_fn(distances)[:, None]
+        # Features start with l = 0 alone.
         scalars = self.embedding(inputs.atomic_numbers)[:, None]
         others = scalars.new_zeros(scalars.shape[0], harmonics.shape[1] - 1, scalars.shape[2])
         x = torch.cat([scalars, others], dim=1)
         parts = (self.so3convs, self.mixings1, self.mixings2, self.gatings, self.mixings3)
         for convolution, mixing1, mixing2, gating, mixing3 in zip(*parts, strict=True):
+            # Convolution, product of y with y U, gates, and the maps between them.
             dx = convolution(x, basis, weights, harmonics, inputs.edge_index)
             dx = dx + self.so3product(dx, mixing1(dx))
             x = x + mixing3(gating(mixing2(dx)))

@@ -15,25 +15,7 @@ import torch
 from numpy.polynomial import legendre, polynomial
 from torch import Tensor, nn
 
-
-class Table(nn.Module):
-    """Constants in the type of the network around them, never rounded twice.
-
-    Parameters
-    ----------
-    values : ndarray, float64
-    """
-
-    def __init__(self, values: np.ndarray):
-        super().__init__()
-        self._exact = torch.from_numpy(values)
-        self.register_buffer("values", self._exact.to(torch.get_default_dtype()), persistent=False)
-
-    def _apply(self, fn, recurse=True):
-        """Take the constants anew after a change of type: a cast to float32 and back would round them."""
-        super()._apply(fn, recurse)
-        self.values = self._exact.to(self.values)
-        return self
+from asecalc_ml.potentials.shared.layers import ExactConstants
 
 
 class SphericalHarmonics(nn.Module):
@@ -55,17 +37,19 @@ class SphericalHarmonics(nn.Module):
     def __init__(self, lmax: int):
         super().__init__()
         self.lmax = lmax
-        self.polynomials = Table(np.stack([_polynomial(*lm, lmax) for lm in degrees(lmax)], axis=1))
+        self.polynomials = ExactConstants(np.stack([_polynomial(*lm, lmax) for lm in degrees(lmax)], axis=1))
 
     def forward(self, directions: Tensor) -> Tensor:
         """Of unit vectors (n_edges, 3), shape (n_edges, (lmax + 1)²)."""
         x, y, z = directions.unbind(dim=1)
         one = torch.ones_like(z)
+        # 1, z, ..., z^lmax, and Re and Im of (x + iy)^m.
         powers, azimuthal, real, imaginary = [one], {0: math.sqrt(0.5) * one}, one, 0 * one
         for m in range(1, self.lmax + 1):
             powers.append(powers[-1] * z)
             real, imaginary = real * x - imaginary * y, real * y + imaginary * x
             azimuthal |= {m: real, -m: imaginary}
+        # Π_{l|m|}(z) as a polynomial, times the part of m.
         azimuthal_part = torch.stack([azimuthal[m] for _, m in degrees(self.lmax)], dim=1)
         return torch.stack(powers, dim=1) @ self.polynomials.values * azimuthal_part
 
@@ -105,21 +89,25 @@ def clebsch_gordan(lmax: int) -> np.ndarray:
     ndarray, shape ((lmax + 1)², (lmax + 1)², (lmax + 1)²), float64
         The last index is the product's.
     """
+    # ∫ Y_1 Y_2 Y_3 of all triples.
     harmonics, weights = _quadrature(lmax)
     integrals = np.einsum("p,pa,pb,pc->abc", weights, harmonics, harmonics, harmonics)
     of_each = np.array([degree for degree, _ in degrees(lmax)])
     l1, l2, l3 = of_each[:, None, None], of_each[:, None], of_each
+    # Those with m = 0 give the squares of C^{l3 0}_{l1 0 l2 0}, the sign of which is known.
     norm = np.sqrt((2 * l1 + 1) * (2 * l2 + 1) / (4 * np.pi * (2 * l3 + 1)))
     middle = of_each**2 + of_each  # of m = 0
     squares = integrals[np.ix_(middle, middle, middle)] / norm
     allowed = squares > 1e-12
     sign = (-1.0) ** ((l1 + l2 - l3) // 2)
-    found = np.where(allowed, sign * integrals / (norm * np.sqrt(np.where(allowed, squares, 1))), 0)
-    return np.where(np.abs(found) > 1e-12, found, 0)
+    # Dividing by it leaves C_123; rounding errors are set to zero.
+    coefficients = np.where(allowed, sign * integrals / (norm * np.sqrt(np.where(allowed, squares, 1))), 0)
+    return np.where(np.abs(coefficients) > 1e-12, coefficients, 0)
 
 
 def _quadrature(lmax: int) -> tuple[np.ndarray, np.ndarray]:
     """Harmonics at points on the sphere, and weights, exact for products of three."""
+    # Gauss-Legendre points in z = cos θ, and even spacing in the azimuth.
     z, weights = legendre.leggauss(2 * lmax + 1)
     n_angles = 3 * lmax + 1
     z, angle = (

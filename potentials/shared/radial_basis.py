@@ -1,6 +1,14 @@
-"""Distances as vectors: Gaussians at even spacing."""
+"""Distances as vectors: Gaussians at even spacing, and the zeros of spherical Bessel functions."""
 
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
 import torch
+from scipy.optimize import brentq
+from scipy.special import spherical_jn
 from torch import Tensor, nn
 
 
@@ -43,3 +51,23 @@ class GaussianBasis(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.n_functions} from {self.first_A} Å every {self.spacing_A} Å"
+
+
+def bessel_zeros(n_orders: int, n_zeros: int) -> np.ndarray:
+    """First positive zeros of the spherical Bessel functions j_0, j_1, ..., shape (n_orders, n_zeros).
+
+    Examples
+    --------
+    >>> bessel_zeros(2, 2).round(3)
+    array([[3.142, 6.283],
+           [4.493, 7.725]])
+    """
+    # Zeros of j_0 = sin(u) / u. Each higher order loses one, so more are needed at the start.
+    zeros = np.pi * np.arange(1, n_zeros + n_orders)
+    rows = [zeros[:n_zeros]]
+    for order in range(1, n_orders):
+        # j_l has exactly one zero between two neighboring zeros of j_{l-1}.
+        bessel = partial(spherical_jn, order)
+        zeros = np.array([brentq(bessel, *ends, xtol=1e-14) for ends in pairwise(zeros)])
+        rows.append(zeros[:n_zeros])
+    return np.array(rows)

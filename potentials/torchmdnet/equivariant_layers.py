@@ -28,11 +28,12 @@ class NeighborEmbedding(_upstream.utils.NeighborEmbedding):
         return self.combine(torch.cat([x, segment_sum(messages, centres, x.shape[0])], dim=1))
 
 
-class Attention(_upstream.et.EquivariantMultiHeadAttention):
+class EquivariantAttention(_upstream.et.EquivariantMultiHeadAttention):
     """Equivariant attention; messages are summed over a number of atoms known from the shapes."""
 
     def propagate(self, edge_index, q, k, v, vec, dk, dv, r_ij, d_ij, dim_size):  # noqa: PLR0913, PLR0917
         centres, neighbors = edge_index
+        # Messages of each edge from the query of the centre and key, value and vectors of the neighbor.
         q_i, k_j, v_j, vec_j = take(q, centres), take(k, neighbors), take(v, neighbors), take(vec, neighbors)
         scalars, vectors = self.message(q_i, k_j, v_j, vec_j, dk, dv, r_ij, d_ij)
         return segment_sum(scalars, centres, q.shape[0]), segment_sum(vectors, centres, q.shape[0])
@@ -55,6 +56,7 @@ class GatedEquivariantBlock(_upstream.utils.GatedEquivariantBlock):
 
 def safe_norm(vectors: Tensor, dim: int) -> Tensor:
     """Euclidean norm along a dimension, with gradient zero where the vector is zero."""
+    # The root of 0 has no derivative: 1 stands in its place, and is multiplied with 0.
     squares = (vectors * vectors).sum(dim=dim)
     positive = squares > 0
     return torch.where(positive, squares, 1.0).sqrt() * positive

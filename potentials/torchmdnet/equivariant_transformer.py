@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.torchmdnet.equivariant_layers import (
-    Attention,
+    EquivariantAttention,
     GatedEquivariantBlock,
     NeighborEmbedding,
 )
-from asecalc_ml.potentials.torchmdnet.options import EquivariantTransformer
 from asecalc_ml.potentials.torchmdnet.self_loops import with_self_loops
 from asecalc_ml.potentials.torchmdnet.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.torchmdnet.options import EquivariantTransformer
 
 
 class EquivariantTransformerPotential(Potential):
@@ -88,6 +92,7 @@ class _Representation(nn.Module):
         self.out_norm = nn.LayerNorm(width)
 
     def forward(self, inputs: PotentialInput) -> tuple[Tensor, Tensor]:
+        # Embedding of the element, and of the neighbors, which are edges without self loops.
         x = self.embedding(inputs.atomic_numbers)
         n_edges = inputs.edge_index.shape[1]
         edges = with_self_loops(inputs)
@@ -96,6 +101,7 @@ class _Representation(nn.Module):
             x = self.neighbor_embedding(
                 inputs.atomic_numbers, x, inputs.edge_index, edges.distances[:n_edges], basis[:n_edges]
             )
+        # Scalars and vectors, updated by each attention layer.
         vectors = x.new_zeros(x.shape[0], 3, x.shape[1])
         for attention in self.attention_layers:
             dx, dvectors = attention(x, vectors, edges.index, edges.distances, basis, edges.directions)
@@ -103,8 +109,8 @@ class _Representation(nn.Module):
         return self.out_norm(x), vectors
 
 
-def _attention(options: EquivariantTransformer) -> Attention:
-    return Attention(
+def _attention(options: EquivariantTransformer) -> EquivariantAttention:
+    return EquivariantAttention(
         hidden_channels=options.hidden_channels,
         num_rbf=options.n_rbf,
         distance_influence=options.distance_influence,

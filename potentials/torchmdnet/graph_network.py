@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.torchmdnet.equivariant_layers import NeighborEmbedding
-from asecalc_ml.potentials.torchmdnet.options import GraphNetwork
 from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarPotential
 from asecalc_ml.potentials.torchmdnet.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.torchmdnet.options import GraphNetwork
 
 
 class GraphNetworkPotential(ScalarPotential):

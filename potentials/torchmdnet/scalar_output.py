@@ -1,10 +1,16 @@
 """torchmd-net's Scalar output, with the hidden layer kept as features, and potentials that end in it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
-from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
 from asecalc_ml.potentials.torchmdnet.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
 
 
 class ScalarOutput(nn.Module):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from asecalc_ml.model.potential import PotentialInput
-from asecalc_ml.potentials.torchmdnet.options import TensorNet
 from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarPotential
 from asecalc_ml.potentials.torchmdnet.self_loops import with_self_loops
 from asecalc_ml.potentials.torchmdnet.upstream import layers
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.torchmdnet.options import TensorNet
 
 
 class TensorNetPotential(ScalarPotential):

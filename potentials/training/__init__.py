@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 
 if TYPE_CHECKING:
     from asecalc_ml.store.registry import Entry
 
-__all__ = ["TrainOptions", "train"]
+__all__ = ["TrainOptions", "TrainingRequest", "train"]
 
 
 def train(
@@ -51,4 +51,4 @@ def train(
     """
     from asecalc_ml.potentials.training.run import run
 
-    return run(options, resume, replace, quiet, strict, allow_different)
+    return run(TrainingRequest(options, resume, replace, quiet, strict, allow_different))

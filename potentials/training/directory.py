@@ -14,7 +14,7 @@ from asecalc_ml.files.full_disk import file_of, reason
 from asecalc_ml.files.reading import read_json
 from asecalc_ml.files.writing import is_unfinished, obstacle, write_whole
 from asecalc_ml.potentials.training.frames.split import Split
-from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.sources import changed, sources_of_plugins
 from asecalc_ml.store.model_file import SUFFIX, contents_hash
 from asecalc_ml.store.registry import Registry
@@ -27,9 +27,7 @@ METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"
 FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "wandb", "directory"}
 
 
-def check_directory(
-    options: TrainOptions, resume: bool, replace: bool, allow_different: bool = False
-) -> None:
+def check_directory(request: TrainingRequest) -> None:
     """Look whether the training may begin or go on; nothing is touched.
 
     Raises
@@ -38,18 +36,19 @@ def check_directory(
         If there is nothing to resume, options or the code of another party's plugin have changed, or an
         unfinished training would be lost.
     """
+    options, replace = request.options, request.replace
     directory = options.training_directory
     if why := obstacle(directory):
         raise TrainingError(f"cannot write to {directory} ({why}): choose another `directory`")
     begun, finished = (directory / LAST).exists(), any(directory.glob(f"*{SUFFIX}"))
-    if resume:
+    if request.resume:
         _check_resumable(directory, begun, options)
         if finished and not replace and _is_registered(options.name):
             raise TrainingError(
                 f"the training in {directory} is finished, and its model registered: nothing is left to do. "
                 "With --replace, too, a training that has more epochs now takes its place"
             )
-        _check_sources(directory, options, allow_different)
+        _check_sources(directory, options, request.allow_different)
     elif begun and not finished and not replace:
         raise TrainingError(
             f"{directory} holds a training that has not finished: go on with --resume, start over with "

@@ -27,9 +27,8 @@ from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
 from asecalc_ml.potentials.training.frames.groups import info_values
 from asecalc_ml.potentials.training.frames.lineage import Lineage
-from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data
+from asecalc_ml.potentials.training.frames.training_data import TrainingData, less_terms, read_data
 from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.terms import less_terms
 from asecalc_ml.store.card import Metrics, ModelCard, formula_of
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.model_file import read_seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,16 +25,12 @@ from asecalc_ml.potentials.training.metrics_file import processor_hours
 from asecalc_ml.potentials.training.optimization.exponential_average import read_checkpoint, weights_of
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.trainer import architecture
-from asecalc_ml.sources import source_of_plugin
+from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, formula_of
-from asecalc_ml.store.golden import make_golden
 from asecalc_ml.store.model_file import SUFFIX, save_model
 from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.fingerprints import fingerprints
-from asecalc_ml.versions import installed_versions
-
-PACKAGES = ("ase", "lightning", "numpy", "torch")
 
 
 def load_best(model: Model, checkpoint: Path) -> Model:
@@ -81,7 +76,7 @@ def register(
     notes: Sequence[str] = (),
 ) -> Entry:
     """Test the model on the held-out frames, write its card with these notes, and register it."""
-    card = make_card(options, data, model, scaling)
+    card = trained_card(options, data, model, scaling)
     card = card.model_copy(update={"notes": [*card.notes, *notes]})
     for note in card.notes[len(data.notes()) :]:  # those were printed at the start
         warnings.warn(note, stacklevel=2)
@@ -90,29 +85,24 @@ def register(
     return Registry().add(path, options.name, replace)
 
 
-def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling) -> ModelCard:
+def trained_card(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling) -> ModelCard:
     """Everything the model will say about itself, measured here."""
     frames = [*data.train, *data.validation]
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
     known = sorted({formula_of(atoms.numbers) for atoms in with_label(frames, "energy")})
-    hyperparameters = architecture(options)
     n_copies = int(data.seen.has_seen(fingerprints(data.test)).sum())
     measured = evaluate(model, data.test, options.corrections).metrics()
     metrics = measured.model_copy(update={"n_copies": n_copies})
-    return ModelCard(
-        name=options.name,
-        architecture=options.model["architecture"],
-        architecture_source=source_of_plugin("architectures", options.model["architecture"]),
-        hyperparameters=hyperparameters.model_dump(mode="json"),
-        cutoff_A=model.potential.cutoff,
-        triplet_cutoff_A=model.triplet_cutoff,
-        continuous=model.potential.continuous,
-        partial_charges=model.potential.partial_charges,
-        n_parameters=sum(parameter.numel() for parameter in model.parameters()),
+    return build_card(
+        model,
+        options.name,
+        options.model["architecture"],
+        architecture(options),
+        structure=data.test[0],
+        packages=("lightning",),
         elements=sorted({symbol for atoms in frames for symbol in atoms.symbols}),
         charges=sorted(set(charges)),
         spins=sorted(set(spins)),
-        dtype=options.precision,
         fitted=options.loss.fitted,
         energies_degenerate=scaling.degenerate,
         compositions=known if scaling.degenerate else [],
@@ -121,9 +111,6 @@ def make_card(options: TrainOptions, data: TrainingData, model: Model, scaling: 
         corrections=explicit(options.corrections),
         metrics=metrics,
         domain=measure_domain(data.train, model.potential.cutoff),
-        golden=make_golden(model, data.test[0]),
-        versions=installed_versions([*PACKAGES, *getattr(hyperparameters, "packages", ())]),
-        created=datetime.date.today().isoformat(),
         training_cpu_h=processor_hours(options.training_directory / METRICS),
         notes=[
             *data.notes(),

@@ -97,11 +97,11 @@ def forces_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
 def virial_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
     """Errors of stress times volume of the frames that have a stress, shape (n_labelled, 3, 3), eV."""
     inputs = batch.inputs
-    found = virials(
+    predicted_virials = virials(
         predicted.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems
     )
     virial = batch.stress._replace(values=batch.stress.values * batch.volume[batch.stress.rows, None, None])
-    return virial.errors(found)
+    return virial.errors(predicted_virials)
 
 
 def dipole_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -212,3 +213,18 @@ class TrainOptions(Options):
     @property
     def training_directory(self) -> Path:
         return self.directory or Path("training") / self.name
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """A training that is asked for, and what it may do with what exists already.
+
+    The flags are those of :func:`asecalc_ml.potentials.training.train`.
+    """
+
+    options: TrainOptions
+    resume: bool = False
+    replace: bool = False
+    quiet: bool = False
+    strict: bool = False
+    allow_different: bool = False

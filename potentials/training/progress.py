@@ -37,9 +37,9 @@ class ProgressLines(lightning.Callback):
         done = trainer.current_epoch + 1
         per_epoch = (time.monotonic() - self.started) / max(1, done - self.first_epoch)
         left = per_epoch * (trainer.max_epochs - done) / 60
-        found = [text.format(metrics[name]) for name, text in _VALIDATION.items() if name in metrics]
+        errors = [text.format(metrics[name]) for name, text in _VALIDATION.items() if name in metrics]
         return (
-            f"epoch {done}/{trainer.max_epochs}   validation: {', '.join(found)}   "
+            f"epoch {done}/{trainer.max_epochs}   validation: {', '.join(errors)}   "
             f"{per_epoch:.1f} s an epoch, {left:.0f} min left"
         )
 

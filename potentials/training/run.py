@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import warnings
 from collections import defaultdict
@@ -24,8 +23,7 @@ from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.scaling import Scaling, fit_scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
-from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.terms import less_terms
+from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
 from asecalc_ml.store.model_file import read_model
 from asecalc_ml.store.registry import Entry, Registry
@@ -46,7 +44,7 @@ class Start:
     ----------
     data : TrainingData
         Frames as they were read.
-    learned : TrainingData
+    to_fit : TrainingData
         Frames with the labels that are fitted, less the terms that the model is trained on top of.
     scaling : Scaling
     model : Model
@@ -55,76 +53,61 @@ class Start:
     """
 
     data: TrainingData
-    learned: TrainingData
+    to_fit: TrainingData
     scaling: Scaling
     model: Model
     labels: LabelReport
 
 
-def run(
-    options: TrainOptions,
-    resume: bool,
-    replace: bool,
-    quiet: bool,
-    strict: bool,
-    allow_different: bool = False,
-) -> Entry:
+def run(request: TrainingRequest) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
+    options = request.options
     with torch_threads(options.threads), torch.random.fork_rng():
-        start = prepare(options, resume, replace, quiet, strict, allow_different)
+        start = prepare(request)
         with writable(options.training_directory):
-            begin(options, start.data.split, resume)
+            begin(options, start.data.split, request.resume)
             write_whole(options.training_directory / LABELS, start.labels.as_json())
-            checkpoint = fit(options, start.learned, start.model, resume, quiet)
+            checkpoint = fit(request, start.to_fit, start.model)
             best = load_best(start.model, checkpoint)
-            notes = lagging_average(options, best, checkpoint, start.learned.validation)
+            notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
             if "energy" not in options.loss.fitted:
-                fit_constant(best, start.learned.train)
-            return register(options, start.data, best, start.scaling, replace, notes)
+                fit_constant(best, start.to_fit.train)
+            return register(options, start.data, best, start.scaling, request.replace, notes)
 
 
-def check(
-    options: TrainOptions,
-    resume: bool = False,
-    replace: bool = False,
-    quiet: bool = True,
-    strict: bool = False,
-) -> Start:
+def check(request: TrainingRequest) -> Start:
     """Do what :func:`run` does before its first step; nothing is written."""
-    with torch_threads(options.threads), torch.random.fork_rng():
-        return prepare(options, resume, replace, quiet, strict)
+    with torch_threads(request.options.threads), torch.random.fork_rng():
+        return prepare(request)
 
 
-def prepare(
-    options: TrainOptions,
-    resume: bool,
-    replace: bool,
-    quiet: bool,
-    strict: bool,
-    allow_different: bool = False,
-) -> Start:
+def prepare(request: TrainingRequest) -> Start:
     """Read the data, build the model, and refuse what cannot be trained."""
-    check_directory(options, resume, replace, allow_different)
-    Registry().check_free(options.name, replace)
+    options = request.options
+    check_directory(request)
+    Registry().check_free(options.name, request.replace)
     accelerator(options.device)
+    # Frames, split into parts, and what they are known to have trained before.
     lineage = Lineage.of_parent(options.init_from)
-    data = read_data(options, options.training_directory / SPLIT if resume else None, lineage)
+    data = read_data(options, options.training_directory / SPLIT if request.resume else None, lineage)
     if lineage.ancestors:
         promise = " None of the known frames is tested on." if len(lineage.seen) else ""
         logger.info("The weights start from %s.%s", lineage, promise)
     for note in data.notes():
         warnings.warn(note, stacklevel=2)
+    # Labels, elements and distances have to make sense before a model is fitted to them.
     labels = data.check_labels()
-    labels.show(quiet, strict)
+    labels.show(request.quiet, request.strict)
     warn_of_absent_labels(data, options.loss.fitted)
     _check_elements(options, data)
     _check_cutoff(options, data)
-    learned = _learned(options, data)
-    scaling = fit_scaling(learned.train, options.reference_energies_eV)
+    # The model learns what the analytic terms leave of the labels.
+    to_fit = data.less_terms(options.corrections)
+    scaling = fit_scaling(to_fit.train, options.reference_energies_eV)
     model = _start(options, scaling)
     _check_states(model, data)
     _check_charges(options, model)
-    return Start(data, learned, scaling, model, labels)
+    return Start(data, to_fit, scaling, model, labels)
 
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:
@@ -175,10 +158,10 @@ def _check_states(model: Model, data: TrainingData) -> None:
         for atoms in (*data.train, *data.validation, *data.test):
             state = dict(zip(("charge", "spin"), charge_and_spin(atoms), strict=True))
             states[atoms.get_chemical_formula()].add(state[key])
-        for formula, found in states.items():
-            if len(found) > 1:
+        for formula, values in states.items():
+            if len(values) > 1:
                 raise TrainingError(
-                    f"the data hold {formula} with {key} {', '.join(map(str, sorted(found)))}, and this "
+                    f"the data hold {formula} with {key} {', '.join(map(str, sorted(values)))}, and this "
                     f"architecture does not take the {key}: it would learn a mean of them. Use one that does "
                     f"(tensornet takes charge), or data of one {key}"
                 )
@@ -191,12 +174,6 @@ def _check_charges(options: TrainOptions, model: Model) -> None:
             "loss.dipole_weight is above 0, and this architecture predicts no partial charges: set it to 0, "
             "or use one that does, such as physnet with `charges: true`"
         )
-
-
-def _learned(options: TrainOptions, data: TrainingData) -> TrainingData:
-    """The frames to fit, with labels less the terms that the model is trained on top of."""
-    train, validation = (less_terms(part, options.corrections) for part in (data.train, data.validation))
-    return dataclasses.replace(data, train=train, validation=validation)
 
 
 def _start(options: TrainOptions, scaling: Scaling) -> Model:

@@ -58,9 +58,9 @@ class EnergyForcesTask(lightning.LightningModule):
         self.log("val_loss", self._loss(predicted, batch), batch_size=batch.n_systems)
         for label in loss.fitted:
             name, errors, unit = VALIDATION[label]
-            found = errors(predicted, batch)
-            if len(found):
-                self.log(name, found.abs().mean() / unit, batch_size=len(found))
+            label_errors = errors(predicted, batch)
+            if len(label_errors):
+                self.log(name, label_errors.abs().mean() / unit, batch_size=len(label_errors))
 
     def on_train_epoch_end(self) -> None:
         if not torch.isfinite(self.trainer.callback_metrics["train_loss"]):

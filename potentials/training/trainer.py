@@ -1,21 +1,25 @@
-"""Model and Lightning trainer from the options."""
+"""Model and Lightning trainer from the options, and checkpoints that are written whole."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files.reading import check_archive
+from asecalc_ml.files.writing import write_whole
 from asecalc_ml.model.architectures import build_potential
 from asecalc_ml.model.model import Model
 from asecalc_ml.plugins import get
@@ -24,10 +28,9 @@ from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader,
 from asecalc_ml.potentials.training.frames.scaling import Scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
-from asecalc_ml.potentials.training.optimization.checkpoints import WholeCheckpoints
 from asecalc_ml.potentials.training.optimization.compiled_step import checked_forward
 from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
-from asecalc_ml.potentials.training.options import LossOptions, TrainOptions
+from asecalc_ml.potentials.training.options import LossOptions, TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines, quiet_lightning
 from asecalc_ml.potentials.training.task import VALIDATION, EnergyForcesTask
 
@@ -48,9 +51,10 @@ def architecture(options: TrainOptions):
     return parse_options(hyperparameters, kind, source="model")
 
 
-def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, quiet: bool) -> Path:
+def fit(request: TrainingRequest, data: TrainingData, model: Model) -> Path:
     """Train and return the checkpoint of the best epoch; its weights are the averaged ones."""
-    directory, cutoff = options.training_directory, model.potential.cutoff
+    options, cutoff = request.options, model.potential.cutoff
+    directory = options.training_directory
     train, validation = (
         [LabelledGraph.from_atoms(atoms, cutoff, options.loss.fitted) for atoms in part]
         for part in (data.train, data.validation)
@@ -58,17 +62,17 @@ def fit(options: TrainOptions, data: TrainingData, model: Model, resume: bool, q
     task = EnergyForcesTask(model, options)
     triplet_cutoff = model.triplet_cutoff
     train_loader = loader(train, cutoff, options.batch_size, options.seed, triplet_cutoff)
-    if resume:
+    if request.resume:
         _check_checkpoint(directory, task, options.max_epochs)
     with quiet_lightning(), _told_plainly():
         if options.compile:
             _compile(task, train_loader, dynamic=not one_shape(train))
-        _trainer(options, quiet).fit(
+        _trainer(options, request.quiet).fit(
             task,
             train_loader,
             loader(validation, cutoff, options.batch_size, triplet_cutoff=triplet_cutoff),
-            ckpt_path=directory / LAST if resume else None,
-            weights_only=True if resume else None,
+            ckpt_path=directory / LAST if request.resume else None,
+            weights_only=True if request.resume else None,
         )
     return directory / BEST
 
@@ -82,8 +86,8 @@ def monitor(loss: LossOptions) -> str:
 def _check_checkpoint(directory: Path, task: EnergyForcesTask, max_epochs: int) -> None:
     try:
         check_archive(directory / LAST)
-        found = torch.load(directory / LAST, map_location="cpu", weights_only=True)
-        done, weights = found["epoch"] + 1, found["state_dict"]
+        checkpoint = torch.load(directory / LAST, map_location="cpu", weights_only=True)
+        done, weights = checkpoint["epoch"] + 1, checkpoint["state_dict"]
         shapes = {name: tensor.shape for name, tensor in task.state_dict().items()}
         if {name: tensor.shape for name, tensor in weights.items()} != shapes:
             raise ValueError("its weights are not those of this model")
@@ -153,6 +157,21 @@ def _trainer(options: TrainOptions, quiet: bool) -> lightning.Trainer:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Replaces a checkpoint at once or not at all.
+
+    Lightning's own writes to the folder for temporary files and moves the file from there, which between two
+    file systems is a copy: a kill or a full disk cuts the checkpoint short.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_whole(Path(path), content.getvalue())
 
 
 def accelerator(device: str) -> str:

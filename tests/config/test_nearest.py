@@ -1,12 +1,21 @@
 """Mistakes that users make, and which option, plugin or model they meant."""
 
 import pytest
+from ase.build import molecule
+from ase.calculators.calculator import Calculator
 from typer.testing import CliRunner
 
-from asecalc_ml import plugins
-from asecalc_ml.cli import md
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml import MLCalculator, plugins
+from asecalc_ml.analysis.relevance.methods.registry import check_methods
+from asecalc_ml.calculators.corrections import explicit
+from asecalc_ml.cli import md, templates
+from asecalc_ml.config.suggestions import nearest_name, unknown_name
+from asecalc_ml.errors import AsecalcError
+from asecalc_ml.potentials.datasets.fetch import fetch
 from asecalc_ml.potentials.training.options import LossOptions, OptimizerOptions, SplitOptions, TrainOptions
+from asecalc_ml.store.registry import Registry
+from asecalc_ml.testing import check_calculator
+from asecalc_ml.units import stress_unit
 
 EVERY_DYNAMICS = {
     "temp": "temperature_K", "T": "temperature_K", "temperature": "temperature_K", "TEMP": "temperature_K",
@@ -140,3 +149,31 @@ def test_an_option_of_an_option_is_found_from_above(tmp_path):
         result = CliRunner().invoke(md.app, ["validate", str(file), f"--{given}", "500"])
         assert result.exit_code == 2
         assert f"unknown key '{given}'; did you mean '{meant}'?" in " ".join(result.output.split())
+
+
+UNKNOWN = {
+    "no analysis 'zzqq'. Registered are": lambda name: plugins.get("analyses", name),
+    "unknown unit of stress 'zzqq'. Allowed are": stress_unit,
+    "no model named 'zzqq'. Known: ": lambda name: Registry().find(name),
+    "no correction 'zzqq'. There are": lambda name: explicit([name]),
+    "no check 'zzqq'. There are": lambda name: check_calculator(Calculator(), molecule("H2O"), only=[name]),
+    "no data set is called 'zzqq'. Known are": lambda name: fetch(name, "nowhere"),
+    "no method is called 'zzqq'. There are": lambda name: check_methods([name]),
+    "no options are called 'zzqq'. There are": lambda name: templates.option_model(name, {}, "protocols"),
+    "MLCalculator has no parameter 'zzqq'. It has": lambda name: MLCalculator("zbl-none", **{name: 1}),
+}
+
+
+@pytest.mark.parametrize(("message", "ask"), UNKNOWN.items(), ids=UNKNOWN)
+def test_where_no_name_is_near_all_are_listed_in_a_sentence_of_their_own(message, ask):
+    with pytest.raises((AsecalcError, ValueError)) as caught:
+        ask("zzqq")
+    assert str(caught.value).startswith(message)
+
+
+def test_the_nearest_name_is_asked_for_and_what_follows_is_kept():
+    assert unknown_name("no fruit 'appel'", "appel", ["pear", "apple"]) == (
+        "no fruit 'appel'; did you mean 'apple'?"
+    )
+    assert unknown_name("no fruit 3", 3, ["pear", "apple"], "There are two") == "no fruit 3. There are two"
+    assert unknown_name("no fruit 'q'", "q", []) == "no fruit 'q'"

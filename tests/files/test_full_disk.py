@@ -20,8 +20,7 @@ from asecalc_ml.model.derivative import edge_derivative
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
 from asecalc_ml.potentials.training import metrics_file as metrics
-from asecalc_ml.potentials.training import train
-from asecalc_ml.potentials.training.optimization import checkpoints
+from asecalc_ml.potentials.training import train, trainer
 from asecalc_ml.runs.writer import RunWriter
 from asecalc_ml.store.registry import Registry
 from asecalc_ml.testing import register_untrained
@@ -102,7 +101,7 @@ def test_a_training_keeps_its_checkpoints(call, options, monkeypatch):
     whole = changed(options, name="whole", directory=options.directory.with_name("whole"))
     expected = weights(train(whole, quiet=True))
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write_whole", failing(checkpoints.write_whole, call))
+        patch.setattr(trainer, "write_whole", failing(trainer.write_whole, call))
         with pytest.raises(
             TrainingError, match=f"(best|last).ckpt: No space left on device {FREE}.*--resume"
         ):

@@ -20,11 +20,12 @@ from asecalc_ml.model.dipoles import dipole_of, from_centre_of_mass
 from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets import dataset_hash
-from asecalc_ml.potentials.datasets.making.generate import GenerateOptions
+from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
 from asecalc_ml.potentials.datasets.readers.ase_file import AseFile
 from asecalc_ml.potentials.physnet import PhysNet
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
+from asecalc_ml.potentials.training.frames.training_data import less_terms
 from asecalc_ml.potentials.training.losses import dipole_errors, total_loss
 from asecalc_ml.potentials.training.optimization.compiled_step import (
     check_forward,
@@ -32,7 +33,6 @@ from asecalc_ml.potentials.training.optimization.compiled_step import (
     traced_forward,
 )
 from asecalc_ml.potentials.training.options import LossOptions
-from asecalc_ml.potentials.training.terms import less_terms
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import register_untrained, untrained_model
 

@@ -467,7 +467,7 @@ def test_velocities_give_the_same_spectrum(name, three):
 def test_a_run_is_the_same_to_compare_explain_universe_and_label(name, three, tmp_path):
     from asecalc_ml.analysis.report.report import write_report
     from asecalc_ml.cli.structures import read_structures
-    from asecalc_ml.potentials.datasets.making.label import label_file
+    from asecalc_ml.potentials.datasets.generation.label import label_file
     from asecalc_ml.structure.loading import load_structure
 
     run, straight = three[name], three["traj"]

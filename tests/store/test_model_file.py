@@ -10,10 +10,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from asecalc_ml import MLCalculator
+from asecalc_ml import MLCalculator, plugins
+from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ConfigError, ModelError, PluginError
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.store import golden, model_file
+from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.model_file import (
     CHECKSUMS,
     SHIPPED,
@@ -23,6 +25,7 @@ from asecalc_ml.store.model_file import (
     read_model,
     save_model,
 )
+from asecalc_ml.store.registry import Registry
 from asecalc_ml.structure.loading import load_structure
 
 
@@ -259,3 +262,29 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(tiny_model, tmp_path, mo
     (tmp_path / "file").write_text("in the way of a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     MLCalculator(tiny_model)
+
+
+@pytest.mark.parametrize("name", ["dimenet-ethanol", "physnet-ethanol", "neuralil-ean"])
+def test_a_card_says_what_follows_from_its_model(name):
+    """With triplets, with partial charges, with a list of elements: as the training wrote it."""
+    model, card = model_file.read_model(Registry().find(name).path)
+    hyperparameters = parse_options(card.hyperparameters, plugins.get("architectures", card.architecture))
+    maker_knows = {"elements": card.elements, "energies_degenerate": card.energies_degenerate}
+    structure = golden.golden_atoms(card.golden)
+    built = build_card(model, name, card.architecture, hyperparameters, structure, **maker_knows)
+    derived = {"architecture_source", "pooling", "cutoff_A", "triplet_cutoff_A", "continuous", "n_parameters"}
+    derived |= {"architecture", "hyperparameters", "partial_charges", "dtype", *maker_knows}
+    assert built.model_dump(include=derived) == card.model_dump(include=derived)
+    assert built.golden.energy_eV == pytest.approx(card.golden.energy_eV, abs=1e-8)
+    assert np.asarray(built.golden.forces_eV_A) == pytest.approx(
+        np.asarray(card.golden.forces_eV_A), abs=1e-8
+    )
+    assert built.versions.keys() >= {"asecalc-ml", "ase", "numpy", "torch"}
+
+
+def test_a_field_that_is_given_to_a_card_takes_the_place_of_the_derived_one(tiny_model_file):
+    model, card = model_file.read_model(tiny_model_file)
+    hyperparameters = parse_options(card.hyperparameters, plugins.get("architectures", card.architecture))
+    known = {"elements": card.elements, "energies_degenerate": False, "versions": {}, "created": ""}
+    atoms = load_structure("ethanol")
+    assert build_card(model, card.name, card.architecture, hyperparameters, atoms, **known) == card

@@ -27,9 +27,9 @@ from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.model.pair_potentials import LennardJones
 from asecalc_ml.potentials.datasets import AseFile, dataset_hash
 from asecalc_ml.potentials.datasets.extxyz import convert
-from asecalc_ml.potentials.datasets.making.generate import GenerateOptions
-from asecalc_ml.potentials.datasets.making.label import label_file
-from asecalc_ml.potentials.datasets.making.sampling import starting_structure
+from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
+from asecalc_ml.potentials.datasets.generation.label import label_file
+from asecalc_ml.potentials.datasets.generation.sampling import starting_structure
 from asecalc_ml.potentials.torchmdnet import TensorNet
 from asecalc_ml.runs import RunReader
 from asecalc_ml.store.golden import make_golden

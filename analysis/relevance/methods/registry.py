@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 
 ALL = "all"
 
@@ -79,7 +79,6 @@ def check_methods(names: list[str]) -> list[str]:
     """
     for name in names:
         if name not in METHODS and name != ALL:
-            near = nearest_name(name, METHODS)
-            hint = f"; did you mean {near!r}?" if near else "."
-            raise ValueError(f"no method is called {name!r}{hint} There are {', '.join(METHODS)}, and {ALL}")
+            remedy = f"There are {', '.join(METHODS)}, and {ALL}"
+            raise ValueError(unknown_name(f"no method is called {name!r}", name, METHODS, remedy))
     return list(dict.fromkeys(names))

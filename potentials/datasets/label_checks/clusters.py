@@ -23,6 +23,7 @@ def two_clusters(values: np.ndarray) -> tuple[np.ndarray, float, float]:
     separation : float
         The distance over the sum of their median deviations.
     """
+    # The squares within are smallest where those between, S₁²/n₁ + S₂²/n₂ with the sums S, are largest.
     ordered = np.sort(values)
     n = np.arange(1, len(values))
     sums = np.cumsum(ordered)
@@ -31,5 +32,6 @@ def two_clusters(values: np.ndarray) -> tuple[np.ndarray, float, float]:
     upper = values >= ordered[cut]
     if upper.all():
         return upper, 0.0, 0.0
+    # Distance of the medians, in units of the spread of both parts.
     distance = float(np.median(values[upper]) - np.median(values[~upper]))
     return upper, distance, distance / (deviation(values[upper]) + deviation(values[~upper]) + 1e-12)

@@ -44,6 +44,7 @@ def find_copies(frames: Sequence[Atoms]) -> np.ndarray:
         if (len(atoms) > 2 or atoms.pbc.any()) and cell_problem(atoms) is None:
             elements = np.sort(atoms.numbers).tobytes()
             classes[elements, atoms.pbc.tobytes(), electronic_state(atoms)].append(index)
+    # Copies are the connected parts of a graph of pairs.
     links = [pair for same in classes.values() if len(same) > 1 for pair in _links(frames, np.array(same))]
     i, j = np.array(links, dtype=int).reshape(-1, 2).T
     graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(frames), len(frames)))
@@ -52,6 +53,7 @@ def find_copies(frames: Sequence[Atoms]) -> np.ndarray:
 
 def conflict_warnings(group: np.ndarray, labels: Labelled) -> Iterator[str]:
     """Copies with different energies."""
+    # Lowest and highest energy per atom of each group of copies.
     known = np.flatnonzero(np.isfinite(labels.energies))
     lowest, highest = np.full(len(group), np.inf), np.full(len(group), -np.inf)
     per_atom = labels.energies[known] / labels.n_atoms[known]
@@ -131,6 +133,7 @@ def _crystal(frames: Sequence[Atoms]) -> np.ndarray:
     elements, counts = np.unique(numbers, return_counts=True)
     rarest, rows = elements[np.argmin(counts)], []
     for atoms in frames:
+        # Lengths and cosines of the cell's vectors.
         cell = complete(atoms.cell.array, atoms.pbc)
         lengths = np.linalg.norm(cell, axis=1)
         metric = (cell / lengths[:, None]) @ (cell / lengths[:, None]).T
@@ -139,6 +142,7 @@ def _crystal(frames: Sequence[Atoms]) -> np.ndarray:
             vectors = atoms.positions[None] - atoms.positions[atoms.numbers == rarest][:, None]
             distances = np.linalg.norm(minimum_image(vectors, atoms.cell.array, atoms.pbc), axis=2)
             by_element = [np.sort(distances[:, atoms.numbers == z], axis=None) for z in elements]
+        # Structure factors S_Z(k) of each element, times that of the rarest: no origin is left in them.
         waves = np.exp(2j * np.pi * atoms.positions @ np.linalg.inv(cell) @ (WAVES * atoms.pbc).T)
         factors = [
             waves[atoms.numbers == z].sum(axis=0) / n**0.5 for z, n in zip(elements, counts, strict=True)
@@ -156,6 +160,7 @@ def _same_crystal(one: Atoms, other: Atoms) -> bool:
     start, end = _scaled(one), _scaled(other)
     box = np.where(one.pbc, np.linalg.norm(complete(one.cell.array, one.pbc), axis=1), 0.0)
     tree = cKDTree(_in_box(end, other.numbers, box), boxsize=[*box, 0.0])
+    # An atom of the rarest element lies on one of the other's: so many translations, and inversions.
     anchor = np.argmax(one.numbers == rarest)
     for sign in (1, -1):
         for target in end[other.numbers == rarest]:

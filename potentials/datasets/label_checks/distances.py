@@ -66,42 +66,49 @@ class Distances:
 
 def measure_distances(labels: Labelled, random: np.random.Generator) -> Distances:
     """Shortest distance by pair of elements, overlaps, and how distances compare with covalent radii."""
-    found, single = Distances(), []
+    measured, single = Distances(), []
+    # Frames whose cell or positions cannot be used.
     problems = ((index, cell_problem(atoms)) for index, atoms in enumerate(labels.frames))
-    found.unreadable.update({index: problem for index, problem in problems if problem})
+    measured.unreadable.update({index: problem for index, problem in problems if problem})
+    # Small molecules: all distances of many frames at once.
     for kind in labels.kinds:
         first = labels.frames[kind[0]]
         if first.pbc.any() or len(first) > ALL_DISTANCES:
             single.append(kind)
             continue
-        found.n_searched += len(kind)
+        measured.n_searched += len(kind)
         if len(first) > 1:
             for frames, positions in labels.chunks(kind, len(first) ** 2):
-                _all_distances(found, first.numbers, frames, positions)
+                _all_distances(measured, first.numbers, frames, positions)
+    # Large and periodic frames: a search within a radius, of a sample; the others for overlaps alone.
     single = np.concatenate(single) if single else np.empty(0, int)
     whole = set(sample(single, LARGE_FRAMES, random).tolist())
     for index in single:
-        _search(found, labels.frames[index], int(index), index in whole)
-    found.n_searched += len(whole)
-    return found
+        _search(measured, labels.frames[index], int(index), index in whole)
+    measured.n_searched += len(whole)
+    return measured
 
 
-def _all_distances(found: Distances, numbers: np.ndarray, frames: np.ndarray, positions: np.ndarray) -> None:
+def _all_distances(
+    measured: Distances, numbers: np.ndarray, frames: np.ndarray, positions: np.ndarray
+) -> None:
     """Distances of frames with the same atoms in one array, shape (n_frames, n_atoms, n_atoms)."""
     i, j = np.triu_indices(len(numbers), 1)
     distances = np.linalg.norm(positions[:, i] - positions[:, j], axis=2)
-    _note_shortest(found, numbers, i, j, distances.min(axis=0))
+    _note_shortest(measured, numbers, i, j, distances.min(axis=0))
+    # The shortest distance of each frame, where atoms coincide.
     nearest = distances.argmin(axis=1)
     for row in np.flatnonzero(distances.min(axis=1) < MIN_DISTANCE_A):
         k = nearest[row]
-        found.overlaps.append(Overlap(int(frames[row]), int(i[k]), int(j[k]), float(distances[row, k])))
+        measured.overlaps.append(Overlap(int(frames[row]), int(i[k]), int(j[k]), float(distances[row, k])))
+    # Distance of each atom to its nearest, over the sum of covalent radii.
     relative = np.full((len(frames), len(numbers), len(numbers)), np.inf)
     relative[:, i, j] = relative[:, j, i] = distances / _radii(numbers, i, j)
     if len(numbers) > 2:
-        found.ratios.append(relative.min(axis=2)[:, _bound(numbers)].ravel())
+        measured.ratios.append(relative.min(axis=2)[:, _bound(numbers)].ravel())
 
 
-def _search(found: Distances, atoms: Atoms, index: int, whole: bool) -> None:
+def _search(measured: Distances, atoms: Atoms, index: int, whole: bool) -> None:
     """Distances within a radius, images included."""
     radii = covalent_radii[atoms.numbers]
     cutoff = (
@@ -110,20 +117,20 @@ def _search(found: Distances, atoms: Atoms, index: int, whole: bool) -> None:
     try:
         pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     except StructureError as error:
-        found.unreadable[index] = str(error)
+        measured.unreadable[index] = str(error)
         return
     i, j = pairs.edge_index
     vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
     distances = np.linalg.norm(vectors, axis=1)
     if len(distances) and distances.min() < MIN_DISTANCE_A:
         k = int(distances.argmin())
-        found.overlaps.append(Overlap(index, int(i[k]), int(j[k]), float(distances[k])))
+        measured.overlaps.append(Overlap(index, int(i[k]), int(j[k]), float(distances[k])))
     if whole:
-        _note_shortest(found, atoms.numbers, i, j, distances)
+        _note_shortest(measured, atoms.numbers, i, j, distances)
         nearest = np.full(len(atoms), np.inf)
         np.minimum.at(nearest, i, distances / _radii(atoms.numbers, i, j))
         if len(atoms) > 2 or (len(atoms) != 2 and len(distances)):
-            found.ratios.append(nearest[_bound(atoms.numbers)])
+            measured.ratios.append(nearest[_bound(atoms.numbers)])
 
 
 def _radius_of(atoms: Atoms) -> float:
@@ -143,30 +150,30 @@ def _bound(numbers: np.ndarray) -> np.ndarray:
 
 
 def _note_shortest(
-    found: Distances, numbers: np.ndarray, i: np.ndarray, j: np.ndarray, distances: np.ndarray
+    measured: Distances, numbers: np.ndarray, i: np.ndarray, j: np.ndarray, distances: np.ndarray
 ) -> None:
     low, high = np.minimum(numbers[i], numbers[j]), np.maximum(numbers[i], numbers[j])
     for pair in np.unique(low * 1000 + high):
         name = "-".join(sorted((chemical_symbols[pair // 1000], chemical_symbols[pair % 1000])))
         shortest = float(distances[low * 1000 + high == pair].min())
-        found.shortest[name] = min(shortest, found.shortest.get(name, np.inf))
+        measured.shortest[name] = min(shortest, measured.shortest.get(name, np.inf))
 
 
-def distance_warnings(found: Distances, labels: Labelled) -> Iterator[str]:
+def distance_warnings(measured: Distances, labels: Labelled) -> Iterator[str]:
     """Coinciding atoms, positions in another unit, and cells that cannot be read."""
-    unit = length_unit_warning(found)
+    unit = length_unit_warning(measured)
     if unit is not None:
         yield unit
-    elif found.overlaps:
-        yield _overlap_warning(found, labels)
-    for index, reason in list(found.unreadable.items())[:1]:
-        yield f"{len(found.unreadable)} frames cannot be searched; {labels.names[index]}: {reason}"
+    elif measured.overlaps:
+        yield _overlap_warning(measured, labels)
+    for index, reason in list(measured.unreadable.items())[:1]:
+        yield f"{len(measured.unreadable)} frames cannot be searched; {labels.names[index]}: {reason}"
 
 
-def _overlap_warning(found: Distances, labels: Labelled) -> str:
-    first = min(found.overlaps, key=lambda overlap: overlap.frame)
+def _overlap_warning(measured: Distances, labels: Labelled) -> str:
+    first = min(measured.overlaps, key=lambda overlap: overlap.frame)
     symbols = labels.frames[first.frame].symbols
-    count = "a frame has" if len(found.overlaps) == 1 else f"{len(found.overlaps)} frames have"
+    count = "a frame has" if len(measured.overlaps) == 1 else f"{len(measured.overlaps)} frames have"
     return (
         f"{count} atoms nearer than {MIN_DISTANCE_A} Å ({labels.names[first.frame]}: atoms {first.i} "
         f"({symbols[first.i]}) and {first.j} ({symbols[first.j]}) are {first.distance_A:.3f} Å apart). "
@@ -174,11 +181,12 @@ def _overlap_warning(found: Distances, labels: Labelled) -> str:
     )
 
 
-def length_unit_warning(found: Distances) -> str | None:
+def length_unit_warning(measured: Distances) -> str | None:
     """Positions in another unit; None where distances are those of atoms."""
-    ratios = np.concatenate(found.ratios) if found.ratios else np.empty(0)
+    ratios = np.concatenate(measured.ratios) if measured.ratios else np.empty(0)
     if len(ratios) == 0:
         return None
+    # First decile, median and last decile of the distances over the sums of covalent radii.
     low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9], method="nearest")
     if not np.isfinite(low):
         return (
@@ -194,6 +202,7 @@ def length_unit_warning(found: Distances) -> str | None:
         0.53: "positions in Å read as Bohr: leave `length_unit` at Angstrom",
         10.0: "positions in Å read as nm: leave `length_unit` at Angstrom",
     }
+    # The unit that brings the median nearest to 1, if the distribution is then that of a structure.
     factor = min(likely, key=lambda value: abs(np.log(middle / value)))
     if not CORRECTED[0] < middle / factor < CORRECTED[1] or high > NARROW * low:
         return None

@@ -48,8 +48,10 @@ def fit_energies(labels: Labelled) -> EnergyFit:
     left = np.full(len(labels), np.nan)
     if not known.any():
         return EnergyFit(left, None, None)
+    # Numbers of atoms of each element in each frame.
     _, table, of_frame = labels.compositions
     counts, energies, n_atoms = table[of_frame[known]], labels.energies[known], labels.n_atoms[known]
+    # Least squares for the spread; least absolute deviations, which outliers do not move, to find these.
     spread = _left_over(counts, energies) / n_atoms
     left[known] = _left_over(counts, energies, reweighted=20)
     low, middle, high = np.quantile(energies / n_atoms, [0, 0.5, 1])
@@ -60,6 +62,7 @@ def _left_over(counts: np.ndarray, energies: np.ndarray, reweighted: int = 0) ->
     """Residuals of a fit: least squares, or by reweighting least absolute deviations."""
     weights = np.ones(len(energies))
     for _ in range(reweighted + 1):
+        # Weighted least squares; weights 1 / |residual| make the squares absolute deviations.
         root = np.sqrt(weights)
         per_element = np.linalg.lstsq(counts * root[:, None], energies * root, rcond=None)[0]
         left = energies - counts @ per_element
@@ -85,6 +88,7 @@ def per_atom_warning(labels: Labelled) -> str | None:
     n_compositions = len(np.unique(of_frame[known]))
     if n_compositions < len(elements) + 3 or np.ptp(labels.n_atoms[known]) == 0:
         return None
+    # Misfit of Σ_Z n_Z e_Z, as for total energies, and of Σ_Z (n_Z / N) e_Z, as for energies per atom.
     as_totals = _rms(_left_over(counts, energies))
     as_means = _rms(_left_over(counts / counts.sum(axis=1, keepdims=True), energies))
     if not as_means < PER_ATOM * as_totals:

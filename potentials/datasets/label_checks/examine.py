@@ -21,7 +21,7 @@ from asecalc_ml.potentials.datasets.label_checks.energies import (
     per_atom_warning,
 )
 from asecalc_ml.potentials.datasets.label_checks.forces import (
-    Slope,
+    ForceSlope,
     measure_slope,
     mixed_forces,
     slope_warning,
@@ -89,7 +89,7 @@ def examine(
     )
 
 
-def _contradictions(labels: Labelled, pairs: NearPairs, slope: Slope, fit: EnergyFit) -> Iterator[str]:
+def _contradictions(labels: Labelled, pairs: NearPairs, slope: ForceSlope, fit: EnergyFit) -> Iterator[str]:
     """Energies against compositions, then against forces, then those of near frames, then alone."""
     per_atom = per_atom_warning(labels)
     if per_atom is not None:

@@ -29,7 +29,7 @@ SLOPES = (0.7, 1.4)
 
 
 @dataclass(frozen=True)
-class Slope:
+class ForceSlope:
     """Energy differences of near frames over those that the forces predict.
 
     Parameters
@@ -64,18 +64,20 @@ class Slope:
         return self.n_pairs >= UNRELATED_PAIRS and self.explained < UNRELATED and beyond_error
 
 
-def measure_slope(pairs: NearPairs) -> Slope:
+def measure_slope(pairs: NearPairs) -> ForceSlope:
     """Slope through the origin with the smallest sum of absolute deviations, of the nearest pairs."""
+    # The trapezoidal rule is best for the nearest pairs.
     pairs = pairs[pairs.with_forces & (pairs.work != 0)]
     nearest = np.argsort(pairs.displacement, kind="stable")
     pairs = pairs[nearest[: max(4 * FEWEST_PAIRS, int(NEAREST_SHARE * len(pairs)))]]
     total = np.abs(pairs.difference).sum()
     if len(pairs) == 0 or total == 0:
-        return Slope(1.0, 0.0, len(pairs))
+        return ForceSlope(1.0, 0.0, len(pairs))
+    # Σ |ΔE − slope W| is smallest at the median of ΔE / W with weights |W|.
     slope = _weighted_median(pairs.difference / pairs.work, np.abs(pairs.work))
     explained = 1 - float(np.abs(pairs.difference - slope * pairs.work).sum() / total)
     misfit = float(np.abs(pairs.difference - pairs.work).mean())
-    return Slope(slope, explained, len(pairs), misfit, float(pairs.error.mean()))
+    return ForceSlope(slope, explained, len(pairs), misfit, float(pairs.error.mean()))
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -84,7 +86,7 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     return float(values[order][np.searchsorted(passed, passed[-1] / 2)])
 
 
-def slope_warning(slope: Slope, pairs: NearPairs) -> str | None:
+def slope_warning(slope: ForceSlope, pairs: NearPairs) -> str | None:
     """Energies and forces of all frames contradict each other: sign, units, energies per atom."""
     if not slope.decided or slope.right:
         return None
@@ -96,7 +98,7 @@ def slope_warning(slope: Slope, pairs: NearPairs) -> str | None:
     return f"{start}{name_factor(slope.slope, int(sizes[0]) if len(sizes) == 1 else None)}"
 
 
-def unrelated_text(slope: Slope) -> str:
+def unrelated_text(slope: ForceSlope) -> str:
     """Forces that belong to other frames, or to other atoms."""
     return (
         f"energies and forces do not belong together: between {slope.n_pairs} pairs of near frames the "
@@ -143,16 +145,18 @@ def mixed_forces(pairs: NearPairs) -> MixedForces | None:
     total = np.abs(pairs.difference).sum()
     if len(pairs) < 4 * FEWEST_PAIRS or total == 0:
         return None
+    # What is left with the forces as they are, and how much of it a factor has to explain.
     ids, a, b = pairs.renumbered()
     alone = _misfit(pairs, a, b, np.ones(len(ids)))
-    largest, found = min((1 - MIXED_EXPLAINED) * total, MIXED_GAIN * alone), []
+    largest, candidates = min((1 - MIXED_EXPLAINED) * total, MIXED_GAIN * alone), []
+    # Every factor of signs and units: the frames that it fits better have to be a convincing part.
     for factor in force_factors():
         factors = _factors_of_frames(pairs, a, b, len(ids), factor)
         misfit, changed = _misfit(pairs, a, b, factors), factors != 1
         convincing = MIXED_SHARE < changed.mean() < 1 - MIXED_SHARE
         if misfit < largest and convincing and _has_factor(pairs[changed[a] & changed[b]], factor):
-            found.append(MixedForces(factor, ids[changed], len(ids), misfit))
-    return min(found, key=lambda mixed: mixed.misfit_eV, default=None)
+            candidates.append(MixedForces(factor, ids[changed], len(ids), misfit))
+    return min(candidates, key=lambda mixed: mixed.misfit_eV, default=None)
 
 
 def _has_factor(pairs: NearPairs, factor: float) -> bool:
@@ -167,6 +171,7 @@ def _has_factor(pairs: NearPairs, factor: float) -> bool:
 def _factors_of_frames(pairs: NearPairs, a: np.ndarray, b: np.ndarray, n: int, factor: float) -> np.ndarray:
     factors = np.ones(n)
     for sweep in range(SWEEPS):
+        # Misfit of each frame's pairs with factor 1 and with the other, given the factors of its neighbors.
         costs = []
         for value in (1.0, factor):
             at_a = np.abs(pairs.difference - value * pairs.work_a - factors[b] * pairs.work_b)

@@ -56,8 +56,8 @@ class Labelled:
 
     def _label(self, index: int, name: str, missing: object) -> object:
         calc = self.frames[index].calc
-        found = None if calc is None else calc.results.get(name)
-        return missing if found is None else found
+        value = None if calc is None else calc.results.get(name)
+        return missing if value is None else value
 
     @cached_property
     def kinds(self) -> list[np.ndarray]:
@@ -74,9 +74,9 @@ class Labelled:
     @cached_property
     def with_cell(self) -> np.ndarray:
         """True for each frame that is a molecule or has a valid cell."""
-        found = np.zeros(len(self), bool)
-        found[np.concatenate([np.empty(0, int), *self.kinds])] = True
-        return found
+        has_cell = np.zeros(len(self), bool)
+        has_cell[np.concatenate([np.empty(0, int), *self.kinds])] = True
+        return has_cell
 
     @cached_property
     def compositions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -75,11 +75,14 @@ class NearPairs:
 
 def near_pairs(labels: Labelled, random: np.random.Generator) -> NearPairs:
     """Near frames among a sample of each kind: each with those whose distances are most like its own."""
+    # A sample of each kind: the same atoms, in the same cell.
     kinds = [kind for kind in _kinds_of_one_cell(labels) if len(kind) > 1]
     size = int(np.clip(FRAMES_IN_ALL // max(len(kinds), 1), 20, FRAMES_OF_A_KIND))
-    found = [_among(labels, sample(kind, size, random), random) for kind in kinds[:FRAMES_IN_ALL]]
+    of_kinds = [_among(labels, sample(kind, size, random), random) for kind in kinds[:FRAMES_IN_ALL]]
+    # Pairs of all kinds in one; an empty part first, where there are none.
     empty = np.empty(0)
-    parts = [NearPairs(*[empty.astype(int)] * 2, *[empty] * 5, empty.astype(int), empty.astype(bool)), *found]
+    no_pairs = NearPairs(*[empty.astype(int)] * 2, *[empty] * 5, empty.astype(int), empty.astype(bool))
+    parts = [no_pairs, *of_kinds]
     names = [field.name for field in fields(NearPairs)]
     return NearPairs(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
@@ -103,17 +106,21 @@ def _among(labels: Labelled, kind: np.ndarray, random: np.random.Generator) -> N
     periodic = _Periodic(first.cell.array, first.pbc)
     positions = np.array([labels.frames[index].positions for index in kind])
     forces = np.array([labels.forces(index) for index in kind])
+    # Each frame with those whose distances between atoms are most like its own; each pair once.
     distances = _distances(positions, periodic, random)
     _, nearest = cKDTree(distances).query(distances, k=min(NEIGHBORS + 1, len(kind)))
     pairs = {(min(i, j), max(i, j)) for i, row in enumerate(nearest) for j in row if i != j}
     i, j = np.array(sorted(pairs), dtype=int).reshape(-1, 2).T
+    # Displacements r_b − r_a, and the work −½ F · (r_b − r_a) of the forces at either end.
     steps, turned = _displacements(positions[i], positions[j], forces[j], periodic)
     with_forces = np.isfinite(forces[i] + forces[j]).all(axis=(1, 2))
     works = [-0.5 * (f * steps).sum(axis=2) for f in (forces[i], turned)]
+    # The rule's error of each atom: half of the change of the force along its way.
     error = np.sqrt(((works[1] - works[0]) ** 2).sum(axis=1))
+    # Root mean square displacement, in shortest distances.
     shortest = _shortest(positions, distances, periodic)
     size = np.sqrt((steps**2).sum(axis=(1, 2)) / positions.shape[1])
-    found = NearPairs(
+    pairs_of_kind = NearPairs(
         kind[i],
         kind[j],
         size / np.maximum(np.minimum(shortest[i], shortest[j]), 1e-9),
@@ -125,7 +132,7 @@ def _among(labels: Labelled, kind: np.ndarray, random: np.random.Generator) -> N
         np.full(len(i), positions.shape[1]),
         with_forces,
     )
-    return found[found.displacement < NEAR]
+    return pairs_of_kind[pairs_of_kind.displacement < NEAR]
 
 
 class _Periodic:
@@ -170,6 +177,7 @@ def _displacements(
     if periodic.any:
         steps = periodic.nearest(end - start)
         return steps - steps.mean(axis=1, keepdims=True), forces
+    # Centred on the mean position, then turned onto each other.
     start, end = (positions - positions.mean(axis=1, keepdims=True) for positions in (start, end))
     turn = _rotations(start, end)
     return end @ turn - start, forces @ turn
@@ -178,5 +186,6 @@ def _displacements(
 def _rotations(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Rotations, shape (n, 3, 3), that bring ``end @ rotation`` nearest to the start (Kabsch)."""
     left, _, right = np.linalg.svd(np.einsum("pni,pnj->pij", end, start))
+    # A reflection would fit mirror images; the last axis is turned over where the determinant is −1.
     left[:, :, 2] *= np.sign(np.linalg.det(left @ right))[:, None]
     return left @ right

@@ -32,10 +32,12 @@ def measure_net_forces(labels: Labelled) -> NetForces:
     for index in range(len(labels)):
         forces = labels.forces(index)
         squares[index], net[index] = (forces**2).sum(), np.linalg.norm(forces.sum(axis=0))
+    # F_rms of a component over all frames with forces.
     known = np.isfinite(squares)
     if not known.any():
         return NetForces(None, None, None, np.empty(0, int))
     rms = float(np.sqrt(squares[known].sum() / (3 * labels.n_atoms[known].sum())))
+    # Sums of 3 n independent components grow with F_rms √(3n).
     allowed = np.sqrt(3 * labels.n_atoms) * max(NET_FORCE * rms, NOISE_EV_A)
     worst = int(np.argmax(np.where(known, net, -1.0)))
     too_large = np.where(known, net, 0.0) > allowed

@@ -41,27 +41,31 @@ def find_offsets(pairs: NearPairs, slope: float) -> list[Offset]:
     if len(pairs) < FEWEST_PAIRS:
         return []
     ids, a, b = pairs.renumbered()
+    # What the forces leave of each energy difference, and the zero of each frame that fits it.
     unexplained = pairs.difference - slope * pairs.work
     graph = coo_array((np.ones(len(a)), (a, b)), shape=(len(ids), len(ids)))
     zero = _zeros(a, b, unexplained, len(ids))
+    # Only frames that pairs connect can be compared.
     n_parts, part = connected_components(graph, directed=False)
-    found = []
+    offsets = []
     for index in range(n_parts):
         members = np.flatnonzero(part == index)
         if len(members) >= FEWEST_PAIRS:
-            found += _offsets_among(ids, members, zero, a, b, pairs.error)
-    return found
+            offsets += _offsets_among(ids, members, zero, a, b, pairs.error)
+    return offsets
 
 
 def _zeros(a: np.ndarray, b: np.ndarray, unexplained: np.ndarray, n: int) -> np.ndarray:
     """Energy of each frame less what forces explain, eV: least absolute deviations, by reweighting."""
     weights, zero = np.ones(len(a)), np.zeros(n)
     for _ in range(15):
+        # Weighted least squares: L z = p with the graph's Laplacian L and what pulls at each frame, p.
         off = coo_array((weights, (a, b)), shape=(n, n))
         degrees = np.bincount(a, weights, n) + np.bincount(b, weights, n)
         laplacian = (coo_array((degrees, (range(n), range(n)))) - off - off.T + 1e-9 * eye_array(n)).tocsc()
         pull = np.bincount(b, weights * unexplained, n) - np.bincount(a, weights * unexplained, n)
         zero = spsolve(laplacian, pull)
+        # Weights 1 / |residual| make the squares absolute deviations.
         left = np.abs(unexplained - zero[b] + zero[a])
         weights = 1 / np.maximum(left, 0.5 * np.median(left) + 1e-9)
         weights /= weights.mean()
@@ -78,18 +82,21 @@ def _offsets_among(
 ) -> list[Offset]:
     values = zero[members] - np.median(zero[members])
     spread = deviation(values)
+    # Two clusters of zeros, far enough apart and large enough: a part with another method or unit.
     upper, distance, separation = two_clusters(values)
     share = min(upper.mean(), 1 - upper.mean())
     if share >= SMALLEST_CLUSTER and separation > CLUSTERS and distance > OFFSET_EV:
         few = upper if upper.mean() <= 0.5 else ~upper
         inside = np.zeros(len(ids), bool)
         inside[members[few]] = True
+        # Pairs across the two parts, over what chance gives, and their error.
         crosses = (inside[a] != inside[b]) & np.isin(a, members)
         crossing = crosses.sum() / np.isin(a, members).sum() / (2 * share * (1 - share))
         known = distance > BEYOND_ERROR * np.median(error[crosses])
         if known and (crossing > CROSSING or distance > BEYOND_STATES_EV):
             return [Offset(ids[members[few]], ids[members[~few]], distance * (1 if few is upper else -1))]
         return []
+    # Otherwise single frames far from the rest, beyond what their forces may be off by.
     far = np.abs(values) > max(OUTLIER * spread, OUTLIER_EV)
     for k in np.flatnonzero(far):
         of_frame = error[(a == members[k]) | (b == members[k])]

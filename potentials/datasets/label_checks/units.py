@@ -25,13 +25,13 @@ def energy_ratios() -> dict[tuple[str, str], float]:
 @cache
 def _factors() -> list[tuple[float, str, int]]:
     """Energy change over what forces say, the mistake, and how many units are mistaken."""
-    found = []
+    factors = []
     for energy, of_forces, length in itertools.product(ENERGY_UNITS, ENERGY_UNITS, LENGTH_UNITS):
         factor = energy_unit(of_forces) / length_unit(length) / energy_unit(energy)
         mistakes = (energy != of_forces) + (length != "Angstrom") + ("eV" not in (energy, of_forces))
         if not np.isclose(factor, 1.0):
-            found.append((factor, f"energies in {energy} and forces in {of_forces}/{length}", mistakes))
-    return found
+            factors.append((factor, f"energies in {energy} and forces in {of_forces}/{length}", mistakes))
+    return factors
 
 
 def force_factors() -> list[float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.reading import DAMAGE
 from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
@@ -56,16 +56,14 @@ class ANI1(DatasetOptions):
                 "or is no file of ANI-1"
             ) from error
 
-    def _chosen(self, found: list[tuple[tuple[str, ...], h5py.Group]]) -> list[Atoms]:
-        known = {name for names, _ in found for name in names}
+    def _chosen(self, molecules: list[tuple[tuple[str, ...], h5py.Group]]) -> list[Atoms]:
+        known = {name for names, _ in molecules for name in names}
         for asked in self.molecules or []:
             if asked not in known:
-                near = nearest_name(asked, known)
-                hint = f"; did you mean {near!r}?" if near else ""
-                raise DatasetError(f"{self.path} has no molecule {asked!r}{hint}")
+                raise DatasetError(unknown_name(f"{self.path} has no molecule {asked!r}", asked, known))
         wanted = known if self.molecules is None else set(self.molecules)
         return [
-            atoms for names, group in found if wanted & set(names) for atoms in self._frames(names, group)
+            atoms for names, group in molecules if wanted & set(names) for atoms in self._frames(names, group)
         ]
 
     def _frames(self, names: tuple[str, ...], group: h5py.Group) -> Iterator[Atoms]:

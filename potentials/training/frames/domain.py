@@ -71,10 +71,10 @@ def _largest_force(frames: Sequence[Atoms]) -> float | None:
 def _bonds_of(atoms: Atoms, references: list[Reference]) -> BondGraph:
     """Bonds of the first arrangement that the frame still resembles; its own, as a new one, if of none."""
     for first, graph in references:
-        found = _with_images_of(atoms, first, graph)
-        stretched = _lengths(atoms, found) > STRETCHED * _lengths(first, graph)
+        bonds = _with_images_of(atoms, first, graph)
+        stretched = _lengths(atoms, bonds) > STRETCHED * _lengths(first, graph)
         if stretched.sum() <= len(stretched) / 2:
-            return found
+            return bonds
     references.append((atoms, bond_graph(atoms)))
     return references[-1][1]
 
@@ -124,25 +124,25 @@ class Samples:
         """Histogram of all samples."""
         if not self._waiting:
             return self._counted
-        found = Histogram.from_samples(np.concatenate(self._waiting), self._width, self._period)
-        return found if self._counted is None else self._counted + found
+        waiting = Histogram.from_samples(np.concatenate(self._waiting), self._width, self._period)
+        return waiting if self._counted is None else self._counted + waiting
 
 
 def _histograms(found: dict[str, Samples]) -> dict[str, Histogram]:
     return {name: samples.histogram for name, samples in sorted(found.items())}
 
 
-def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, found: dict[str, Samples]) -> None:
+def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, samples: dict[str, Samples]) -> None:
     pairs = classed_pairs(atoms, graph, cutoff)
     for name in np.unique(pairs.names):
-        found[str(name)].add(pairs.lengths[pairs.names == name])
+        samples[str(name)].add(pairs.lengths[pairs.names == name])
 
 
-def _add_chains(atoms: Atoms, graph: BondGraph, n_atoms: int, found: dict[str, Samples]) -> None:
+def _add_chains(atoms: Atoms, graph: BondGraph, n_atoms: int, samples: dict[str, Samples]) -> None:
     symbols = atoms.get_chemical_symbols()
 
     def name(members: list[int]) -> str:
         return canonical_pattern([symbols[i] for i in members])
 
     for pattern, chains in by_name(all_chains(graph, n_atoms), name, symbols).items():
-        found[pattern].add(values_in(atoms, chains))
+        samples[pattern].add(values_in(atoms, chains))

@@ -47,11 +47,13 @@ def fit_scaling(frames: Sequence[Atoms], reference_energies: dict[str, float] | 
     TrainingError
         If reference energies are given but not for every element.
     """
+    # Energies of isolated atoms, or energies per element that fit the total energies best.
     if reference_energies is not None:
         shift, degenerate = _isolated_atoms(frames, reference_energies), False
     else:
         labelled = with_label(frames, "energy")
         shift, degenerate = _least_squares(labelled, _energies(labelled), _elements(frames))
+    # One scale for all elements, from what the contributions have to explain.
     size = _size_of_labels(frames, shift)
     return Scaling(torch.full((N_ELEMENTS,), size, dtype=torch.float64), shift, degenerate)
 
@@ -83,6 +85,7 @@ def _size_of_labels(frames: Sequence[Atoms], shift: Tensor) -> float:
         labels = np.concatenate([atoms.get_forces() for atoms in with_forces])
     else:
         with_energy = with_label(frames, "energy")
+        # E less the shifts grows with √N for contributions that are independent of each other.
         left = _energies(with_energy) - [float(shift[atoms.numbers].sum()) for atoms in with_energy]
         labels = left / np.sqrt([len(atoms) for atoms in with_energy])
     return float(np.sqrt((labels**2).mean())) or 1.0
@@ -107,8 +110,10 @@ def _least_squares(
     frames: Sequence[Atoms], energies: np.ndarray, elements: np.ndarray
 ) -> tuple[Tensor, bool]:
     """Energies per element that fit total energies best; of all such, those of the smallest norm."""
+    # E_frame ≈ Σ_Z n_Z e_Z, with n_Z the number of atoms of element Z in the frame.
     counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in elements] for atoms in frames], float)
     per_element, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=None)
     shift = torch.zeros(N_ELEMENTS, dtype=torch.float64)
     shift[torch.from_numpy(elements.astype(np.int64))] = torch.from_numpy(per_element)
+    # Fewer independent compositions than elements leave the energies per element undetermined.
     return shift, bool(rank < len(elements))

@@ -138,6 +138,7 @@ def _draw_alone(order: np.ndarray, sizes: Sequence[int], barred: np.ndarray) -> 
     """
     free, parts = np.ones(len(order), dtype=bool), []
     for part in reversed(range(len(sizes))):
+        # The random order, from the place on where this part begins; frames taken or barred are skipped.
         turned = np.roll(order, -sum(sizes[:part]))
         chosen = turned[free[turned] & ~barred[part, turned]][: sizes[part]]
         free[chosen] = False

@@ -1,15 +1,20 @@
-"""The frames of a training, and the part each belongs to."""
+"""The frames of a training, the part each belongs to, and their labels less the analytic terms."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
+from asecalc_ml.calculators.composite import results_of_part
+from asecalc_ml.calculators.corrections import correction_calculators
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import LabelReport, examine
@@ -18,6 +23,9 @@ from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.split import NO_LINEAGE, Split
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.store.seen_frames import SeenFrames
+
+#: Labels that analytic terms contribute to.
+OF_TERMS = ("energy", "forces", "stress")
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,11 @@ class TrainingData:
     def seen(self) -> SeenFrames:
         """Frames that the weights will rest on, those of the ancestors included."""
         return self.lineage.and_own(self.train, self.validation)
+
+    def less_terms(self, corrections: Sequence[Any]) -> TrainingData:
+        """Frames to fit: with labels less the terms that the model is trained on top of."""
+        train, validation = (less_terms(part, corrections) for part in (self.train, self.validation))
+        return dataclasses.replace(self, train=train, validation=validation)
 
     def notes(self) -> list[str]:
         """What output and card say of the models that the training starts from."""
@@ -140,3 +153,28 @@ def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None, 
     split = Split.read(path)
     split.check(path, frames, data_hash, lineage)
     return dataclasses.replace(split, data_hash=data_hash)
+
+
+def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atoms]:
+    """Frames with labels less the terms.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        With energy (eV), forces (eV/Å), and stress (eV/Å³) where they have one, in their calculators; they
+        are left as they are. A dipole stays as it is.
+    corrections : sequence
+        As a card names them; see :class:`asecalc_ml.calculators.corrections.Corrected`.
+    """
+    terms = correction_calculators(corrections)
+    return [_less(atoms, terms) for atoms in frames] if terms else list(frames)
+
+
+def _less(atoms: Atoms, terms: Sequence) -> Atoms:
+    labels = {name: value for name, value in atoms.calc.results.items() if name in (*OF_TERMS, "dipole")}
+    for term in terms:
+        of_term = results_of_part(term, atoms, ("forces", "energy"))
+        labels.update({name: labels[name] - of_term[name] for name in OF_TERMS if name in labels})
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **labels)
+    return copy

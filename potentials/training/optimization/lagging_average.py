@@ -49,7 +49,7 @@ def lagging_average(
     stored = read_checkpoint(checkpoint)
     last = copy.deepcopy(model)
     last.load_state_dict(weights_of(stored, averaged=False))
-    averaged, unaveraged = (evaluate(each, validation).metrics() for each in (model, last))
+    averaged, unaveraged = (evaluate(weights, validation).metrics() for weights in (model, last))
     worse = [text for label in options.loss.fitted if (text := _worse(label, averaged, unaveraged))]
     if not worse:
         return []

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.potentials.datasets.making import fetch as module
-from asecalc_ml.potentials.datasets.making.fetch import RemoteFile, fetch
+from asecalc_ml.potentials.datasets import fetch as module
+from asecalc_ml.potentials.datasets.fetch import RemoteFile, fetch
 
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from asecalc_ml.config.options import load_options, parse_options
 from asecalc_ml.errors import ConfigError, DatasetError, StructureError
 from asecalc_ml.potentials.datasets import AseFile, dataset_hash
-from asecalc_ml.potentials.datasets.making.generate import GenerateOptions
+from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_an_existing_file_is_kept(tblite, tmp_path):
 
 
 def test_a_run_that_fails_leaves_no_file(tblite, tmp_path, monkeypatch):
-    from asecalc_ml.potentials.datasets.making import sampling
+    from asecalc_ml.potentials.datasets.generation import sampling
 
     monkeypatch.setattr(sampling, "_labelled", lambda *args: 1 / 0)
     options = short(tmp_path)
@@ -176,7 +176,7 @@ def test_examples_are_valid(path):
 def test_option_models_import_nothing_heavy():
     modules = "['torch', 'ase', 'numpy', 'tblite', 'rdkit']"
     code = (
-        "import sys, asecalc_ml.potentials.datasets.making.generate, asecalc_ml.potentials.datasets\n"
+        "import sys, asecalc_ml.potentials.datasets.generation.generate, asecalc_ml.potentials.datasets\n"
         f"assert not [name for name in {modules} if name in sys.modules]"
     )
     root = ROOT

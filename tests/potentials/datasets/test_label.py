@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from asecalc_ml.cli import ml
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets import AseFile
-from asecalc_ml.potentials.datasets.making.label import label_file
+from asecalc_ml.potentials.datasets.generation.label import label_file
 
 EMT_NAME = "ase.calculators.emt:EMT"
 

@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets import ANI1, RMD17, AseFile, Mlearn, NeuralILJson
+from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
 from asecalc_ml.potentials.datasets.label_checks import examine
 from asecalc_ml.potentials.datasets.label_checks.clusters import two_clusters
 from asecalc_ml.potentials.datasets.label_checks.copies import find_copies
 from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled
 from asecalc_ml.potentials.datasets.label_checks.near import near_pairs
 from asecalc_ml.potentials.datasets.label_checks.units import name_factor
-from asecalc_ml.potentials.datasets.making.generate import GenerateOptions
 from asecalc_ml.potentials.training import TrainOptions, train
 
 HARTREE_PER_BOHR = units.Hartree / units.Bohr

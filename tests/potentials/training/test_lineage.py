@@ -19,7 +19,7 @@ from asecalc_ml.config.options import dump_yaml
 from asecalc_ml.errors import ModelError, TrainingError
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.potentials.datasets import dataset
-from asecalc_ml.potentials.training import TrainOptions, train
+from asecalc_ml.potentials.training import TrainingRequest, TrainOptions, train
 from asecalc_ml.potentials.training.evaluate import evaluate_model
 from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.split import Split
@@ -218,7 +218,7 @@ def test_three_generations(files):
     moved = pool | {"path": str(files / "moved.xyz")}
     third = options(files, name="third", init_from="new", data=moved, split=sizes | {"n_test": 20})
     with pytest.raises(TrainingError, match="'new', 'old'"):
-        check(third)
+        check(TrainingRequest(third, quiet=True))
 
 
 def test_a_resumed_training_keeps_its_split(files):
@@ -287,7 +287,7 @@ def test_another_level_of_theory_is_named(files):
     assert card.ancestors[0].level_of_theory == "EMT"
     unstated = given.model_copy(update={"name": "newer", "data": pool | {"level_of_theory": None}})
     with pytest.warns(UserWarning, match="of an unknown one"):
-        check(unstated)
+        check(TrainingRequest(unstated, quiet=True))
 
 
 def test_an_ancestor_without_fingerprints_is_unknown(files, caplog):

@@ -13,7 +13,7 @@ from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import dataset
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training.evaluate import evaluate_model
-from asecalc_ml.potentials.training.terms import less_terms
+from asecalc_ml.potentials.training.frames.training_data import less_terms
 
 ZBL = {"zbl": {"reach": 1.5}}  # wide enough to reach bonded atoms
 MODELS = {

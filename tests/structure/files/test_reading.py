@@ -26,7 +26,7 @@ from asecalc_ml.cli.structures import read_structures, select_frames
 from asecalc_ml.errors import ConfigError, DatasetError, StructureError, StructureFileError
 from asecalc_ml.potentials.datasets import RMD17, AseFile, DatasetOptions, Mlearn, NeuralILJson
 from asecalc_ml.potentials.datasets.extxyz import convert
-from asecalc_ml.potentials.datasets.making.label import label_file
+from asecalc_ml.potentials.datasets.generation.label import label_file
 from asecalc_ml.potentials.datasets.options import make_frame
 from asecalc_ml.structure.elements import check_elements
 from asecalc_ml.structure.files.structure_file import open_structures

@@ -35,8 +35,8 @@ from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.relax import Relax
 from asecalc_ml.potentials.datasets import AseFile
 from asecalc_ml.potentials.datasets.extxyz import convert, write_extxyz
-from asecalc_ml.potentials.datasets.making.label import label_file
-from asecalc_ml.potentials.datasets.making.sampling import starting_structure
+from asecalc_ml.potentials.datasets.generation.label import label_file
+from asecalc_ml.potentials.datasets.generation.sampling import starting_structure
 from asecalc_ml.runs import RunWriter
 from asecalc_ml.runs.trajectories import FORMATS, make_writer, open_trajectory
 from asecalc_ml.runs.trajectories.writer import Moment, Origin
@@ -436,7 +436,7 @@ def test_labels_that_are_in_info_too(tmp_path):
 
 def test_isotopes_are_sampled_as_such():
     pytest.importorskip("rdkit")
-    from asecalc_ml.potentials.datasets.making.generate import GenerateOptions
+    from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
 
     options = GenerateOptions(structure="smiles:[2H]OC", output="x.xyz")
     assert sorted(starting_structure(options).get_masses())[3] == pytest.approx(DEUTERIUM, abs=1e-6)

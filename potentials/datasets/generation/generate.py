@@ -120,14 +120,14 @@ class GenerateOptions(Options):
         DatasetError, StructureError
             As :meth:`run`.
         """
-        from asecalc_ml.potentials.datasets.making.sampling import evaluated
+        from asecalc_ml.potentials.datasets.generation.sampling import evaluated
 
         self._check_output(overwrite)
         return evaluated(self)
 
     def frames(self, quiet: bool = True) -> Iterator[Atoms]:
         """Labelled frames one by one, all of the first temperature first."""
-        from asecalc_ml.potentials.datasets.making.sampling import sample
+        from asecalc_ml.potentials.datasets.generation.sampling import sample
         from asecalc_ml.terminal.progress import progress
 
         steps = self.n_frames * self.steps_between_frames

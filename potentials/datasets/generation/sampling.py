@@ -21,7 +21,7 @@ from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_spin_is_
 from asecalc_ml.structure.loading import load_structure
 
 if TYPE_CHECKING:
-    from asecalc_ml.potentials.datasets.making.generate import GenerateOptions
+    from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
 
 STEPS_PER_REPORT = 100
 #: Of the self-consistent field, tblite's own: forces are off by 0.02 meV/Å, and the thermostat makes up for

@@ -11,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from asecalc_ml.config.options import nearest_name
+from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.full_disk import reason
 from asecalc_ml.terminal.progress import Advance, progress
@@ -166,9 +166,8 @@ def fetch(name: str, directory: str | Path, url: str | None = None, quiet: bool 
 def _files(name: str) -> tuple[RemoteFile, ...]:
     if name in SOURCES:
         return SOURCES[name]
-    nearest = nearest_name(name, SOURCES)
-    hint = f"; did you mean '{nearest}'?" if nearest else "."
-    raise DatasetError(f"no data set is called '{name}'{hint} Known are {', '.join(sorted(SOURCES))}.")
+    remedy = f"Known are {', '.join(sorted(SOURCES))}."
+    raise DatasetError(unknown_name(f"no data set is called '{name}'", name, SOURCES, remedy))
 
 
 def _fetch_file(file: RemoteFile, directory: Path, folder: str, quiet: bool) -> Path:
@@ -189,9 +188,9 @@ def _fetch_file(file: RemoteFile, directory: Path, folder: str, quiet: bool) -> 
 
 
 def _check_hash(path: Path, file: RemoteFile, explanation: str) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != file.sha256:
-        raise DatasetError(f"wrong hash: {explanation} SHA-256 {found}, expected {file.sha256}.")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != file.sha256:
+        raise DatasetError(f"wrong hash: {explanation} SHA-256 {sha256}, expected {file.sha256}.")
 
 
 def _download(url: str, part: Path, file: RemoteFile, advance: Advance) -> None:

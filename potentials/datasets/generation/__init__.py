@@ -1,0 +1,1 @@
+"""Labelled structures: sampled with a calculator, or labelled by one."""

@@ -1,1 +1,0 @@
-"""Labelled structures that are sampled, labelled or downloaded."""
