@@ -34,7 +34,6 @@ from asecalc_ml.analysis.functions.vibrational_density_result import (
 from asecalc_ml.errors import AnalysisError, RunError
 from asecalc_ml.runs import RunReader
 from asecalc_ml.statistics.time_series import MAX_BLOCKS, MIN_BLOCKS, CondensedSeries
-from asecalc_ml.structure.stretching import fastest_stretch_per_cm
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -85,7 +84,7 @@ class VibrationalDensity(Analysis):
 
     def doubts(self, atoms: Atoms, plan: RunPlan) -> list[str]:
         """Frames that are too far apart for the bonds of the structure."""
-        fastest = max([fastest_stretch_per_cm(atoms), *harmonic_frequencies(self)])
+        fastest = max([_fastest_stretch_per_cm(atoms), *harmonic_frequencies(self)])
         highest = CM1_FS / (2 * plan.frame_interval_fs)
         if fastest <= highest:
             return []
@@ -114,7 +113,7 @@ class VibrationalMeasurement:
         self._elements = sorted(set(self._symbols))
         self._spectra, self._n_segments = CondensedSeries(MAX_NUMBERS), 0
         self._exchange = ExchangeMeasurement(run)
-        self._expected = fastest_stretch_per_cm(run.atoms)
+        self._expected = _fastest_stretch_per_cm(run.atoms)
         self._unwrapped, self._of_positions = UnwrappedPositions(run), 0.0  # summed power of positions
         self._waiting, self._n_frames = np.empty((0, 2, len(self._symbols), 3)), 0
 
@@ -279,6 +278,13 @@ def harmonic_frequencies(options: VibrationalDensity) -> list[float]:
             f"{options.harmonic_run} holds no harmonic frequencies: name a run of the protocol vibrations"
         )
     return sorted(frequencies)
+
+
+def _fastest_stretch_per_cm(atoms: Atoms) -> float:
+    """Highest frequency of the bonds of a structure."""
+    from asecalc_ml.structure.stretching import fastest_stretch_per_cm  # imports scipy, slow for options
+
+    return fastest_stretch_per_cm(atoms)
 
 
 def _temperature(run: RunReader) -> float | None:

@@ -463,8 +463,8 @@ def test_memory_is_bounded_in_a_metal():
 def test_a_metal_is_the_sum_of_its_frames_however_few_values_are_computed_at_once(monkeypatch):
     run = MemoryRun.from_frames(rattled_copper(2, n_frames=3), 1.0)
     whole = Dihedrals(by="environment").run(run)
-    for name, number in (("chains.VALUES_AT_ONCE", 1000), ("topology.CHAINS_AT_ONCE", 700)):
-        monkeypatch.setattr(f"asecalc_ml.{name}", number)
+    monkeypatch.setattr("asecalc_ml.structure.topology.chains.VALUES_AT_ONCE", 1000)
+    monkeypatch.setattr("asecalc_ml.structure.topology.bonds.CHAINS_AT_ONCE", 700)
     monkeypatch.setattr("asecalc_ml.analysis.distributions.internal_coordinates.VALUES_AT_ONCE", 1000)
     assert Dihedrals(by="environment").run(run).model_dump() == whole.model_dump()
 
