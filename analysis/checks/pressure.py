@@ -46,7 +46,7 @@ def _measured(mean: float, error: float | None, unit: str) -> str:
     return f"{with_error(mean, error)} {unit}"
 
 
-class Level(Record):
+class SegmentPressure(Record):
     """Mean pressure of a segment of the production with one target."""
 
     segment: str = Field(description="empty where there is one")
@@ -79,7 +79,9 @@ class PressureResult(Result):
     targets: list[list[tuple[float, float]]] = Field(
         [], description="time (ps) and pressure (GPa) of the target's turning points, a list a segment"
     )
-    levels: list[Level] = Field([], description="one for each segment of the production that has a target")
+    levels: list[SegmentPressure] = Field(
+        [], description="one for each segment of the production that has a target"
+    )
     tolerance_GPa: float
     duration_ps: float
     n_points: int
@@ -167,14 +169,17 @@ class Pressure(Analysis):
         )
 
 
-def _levels(run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray) -> Iterator[Level]:
+def _levels(
+    run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray
+) -> Iterator[SegmentPressure]:
+    """Mean pressure of each segment that has a target."""
     names = segment_names([segment.start_fs for segment in run.production.segments])
     for name, all_rows in zip(names, run.production.rows(time_fs), strict=True):
         if len(rows := all_rows[np.isfinite(target[all_rows])]):
             # average of the deviation, so that a target that changes does not count as fluctuation
             deviation, aim = block_average(pressure[rows] - target[rows]), float(target[rows].mean())
             mean_GPa = deviation.mean + aim
-            yield Level(segment=name, target_GPa=aim, mean_GPa=mean_GPa, error_GPa=deviation.error)
+            yield SegmentPressure(segment=name, target_GPa=aim, mean_GPa=mean_GPa, error_GPa=deviation.error)
 
 
 def _check_columns(names: Iterable[str]) -> None:

@@ -12,9 +12,9 @@ from asecalc_ml.analysis.checks.energy_exchange import EnergyExchange, ExchangeM
 from asecalc_ml.analysis.distributions.distribution_result import (
     Average,
     DistributionResult,
+    FrameValues,
     Member,
     PatternDistribution,
-    Values,
 )
 from asecalc_ml.analysis.distributions.internal_coordinates import ChainValues, choose
 from asecalc_ml.analysis.distributions.training_domain import TrainingComparison, TrainingDomain
@@ -104,7 +104,7 @@ class DistributionMeasurement:
         ]
         arrays = {name: part.values for name, part in self._parts.items() if part.values is not None}
         counts = {name: part.counts for name, part in self._parts.items()}
-        return self._result.of(patterns, Values(arrays, counts), exchange)
+        return self._result.of(patterns, FrameValues(arrays, counts), exchange)
 
 
 def _comparison(

@@ -55,7 +55,7 @@ class PatternDistribution(Record):
     training: TrainingDistribution | None = Field(None, description="null where no card tells")
 
 
-class Values:
+class FrameValues:
     """Values per frame and counts of parts of the run, by pattern, which are not written.
 
     ``arrays`` lacks patterns whose values were too many to keep.
@@ -68,7 +68,7 @@ class Values:
 
     def __eq__(self, other: object) -> bool:
         """Whether all values are the same, bit for bit."""
-        if not isinstance(other, Values) or self.arrays.keys() != other.arrays.keys():
+        if not isinstance(other, FrameValues) or self.arrays.keys() != other.arrays.keys():
             return False
         return all((array == other.arrays[key]).all() for key, array in self.arrays.items())
 
@@ -85,11 +85,13 @@ class DistributionResult(TimeAverages):
     period: ClassVar[float | None] = None
 
     patterns: list[PatternDistribution]
-    _values: Values | None = PrivateAttr(None)
+    _values: FrameValues | None = PrivateAttr(None)
 
     @classmethod
-    def of(cls, patterns: list[PatternDistribution], values: Values, exchange: EnergyExchange | None = None):
-        """Make a result that knows its values per frame."""
+    def of(
+        cls, patterns: list[PatternDistribution], values: FrameValues, exchange: EnergyExchange | None = None
+    ):
+        """Make a result that holds its values per frame."""
         result = cls(patterns=patterns, exchange=exchange)
         result._values = values
         return result

@@ -217,25 +217,25 @@ class VibrationalMeasurement:
 
     def _peaks(self, frequencies: np.ndarray, density: np.ndarray, parts: np.ndarray) -> list[SpectrumPeak]:
         prominence = self._options.peak_prominence
-        drawn = [spectrum_peaks(frequencies, spectrum, prominence) for spectrum in _drawn(parts)]
+        drawn = [spectrum_peaks(frequencies, spectrum, prominence) for spectrum in _bootstrap(parts)]
         return [
             SpectrumPeak(
                 frequency_per_cm=peak,
-                error_per_cm=_scatter(peak, drawn),
-                harmonic_per_cm=_nearest(peak, self._harmonic),
+                error_per_cm=_peak_error(peak, drawn),
+                harmonic_per_cm=_nearest_harmonic(peak, self._harmonic),
             )
             for peak in spectrum_peaks(frequencies, density, prominence)
         ]
 
 
-def _drawn(parts: np.ndarray) -> Iterator[np.ndarray]:
+def _bootstrap(parts: np.ndarray) -> Iterator[np.ndarray]:
     """Spectra of parts of the run drawn with repetition, as many as there are; the same every time."""
     rng = np.random.default_rng(0)
     for _ in range(N_DRAWS if len(parts) else 0):
         yield parts[rng.integers(len(parts), size=len(parts))].mean(axis=0)
 
 
-def _scatter(peak: float, drawn: list[list[float]]) -> float | None:
+def _peak_error(peak: float, drawn: list[list[float]]) -> float | None:
     """Standard error of a peak, from the nearest one in each spectrum that was drawn."""
     nearest = [min(peaks, key=lambda other: abs(other - peak)) for peaks in drawn if peaks]
     return float(np.std(nearest, ddof=1)) if len(nearest) > 1 else None
@@ -258,7 +258,7 @@ def segment_length(options: VibrationalDensity, n_frames: int, interval_fs: floa
     return needed
 
 
-def _nearest(peak: float, harmonic: list[float]) -> float | None:
+def _nearest_harmonic(peak: float, harmonic: list[float]) -> float | None:
     """The nearest harmonic frequency that may belong to a peak."""
     farthest = max(FARTHEST_CM1, FARTHEST * peak)
     near = [frequency for frequency in harmonic if abs(frequency - peak) <= farthest]
