@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from asecalc_ml.analysis.base import Result
-    from asecalc_ml.analysis.checks.time_band import TimeBand
+    from asecalc_ml.analysis.checks.thermo_series import TimeBand
     from asecalc_ml.analysis.comparing.compared_functions import FunctionComparison
     from asecalc_ml.analysis.comparing.comparison import PatternComparison
-    from asecalc_ml.analysis.distributions.distribution import PatternDistribution
+    from asecalc_ml.analysis.distributions.distribution_result import PatternDistribution
 
 # Okabe & Ito, Color Universal Design (2008)
 BLUE, VERMILION = "#0072B2", "#D55E00"

@@ -19,7 +19,7 @@ from asecalc_ml.analysis.distributions.angles import Angles
 from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
 from asecalc_ml.analysis.distributions.conformers import Conformers
 from asecalc_ml.analysis.distributions.dihedrals import Dihedrals
-from asecalc_ml.analysis.functions.vibrational import VibrationalDensity
+from asecalc_ml.analysis.functions.vibrational_density import VibrationalDensity
 from asecalc_ml.analysis.pipeline import measure
 from asecalc_ml.runs import START, TRAJECTORY_SUFFIXES, RunReader, RunWriter, trajectory_of
 from asecalc_ml.structure.loading import load_structure

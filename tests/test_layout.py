@@ -360,6 +360,16 @@ def test_command_answers_without_heavy_imports(program, arguments, tmp_path):
     assert not modules_after(program, arguments, tmp_path) & HEAVY
 
 
+@needs_checkout
+@pytest.mark.parametrize("group", ["analyses", "protocols", "architectures", "datasets"])
+def test_options_load_without_heavy_imports(group, tmp_path):
+    """Options may import NumPy and ASE, so that a measurement lies next to them, and nothing slower."""
+    code = f"import sys\nfrom asecalc_ml.plugins import loaded\nassert loaded({group!r})\nprint(*sys.modules)"
+    done = python(code, tmp_path, PYTHONPATH=str(PACKAGE.parent))
+    assert done.returncode == 0, done.stderr
+    assert not {name.split(".")[0] for name in done.stdout.split()} & (HEAVY - {"ase", "numpy"})
+
+
 def test_import_of_the_package_is_light(tmp_path):
     code = "import asecalc_ml, sys; print(*{n.split('.')[0] for n in sys.modules})"
     done = python(code, tmp_path, PYTHONPATH=str(PACKAGE.parent))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict, thermo_columns
-from asecalc_ml.analysis.checks.time_band import TimeBand
+from asecalc_ml.analysis.checks.thermo_series import TimeBand
+from asecalc_ml.analysis.figures import draw_band, draw_limits
 from asecalc_ml.analysis.number_text import number_text, percent
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.runs import COMMITTEE_DEVIATION
 
 if TYPE_CHECKING:
-    import numpy as np
     from ase import Atoms
     from matplotlib.axes import Axes
 
@@ -86,8 +88,6 @@ class CommitteeDeviationResult(Result):
         ]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import draw_band, draw_limits
-
         draw_band(ax, self.band, f"largest force deviation ({UNIT})")
         draw_limits(ax, [self.low_eV_A, self.high_eV_A])
 
@@ -121,10 +121,6 @@ class CommitteeDeviation(Analysis):
 
     def run(self, run: RunReader) -> CommitteeDeviationResult:
         """Summarise a column of thermo.csv; AnalysisError where there is none."""
-        import numpy as np
-
-        from asecalc_ml.runs import COMMITTEE_DEVIATION
-
         columns = thermo_columns(run, "time_fs", COMMITTEE_DEVIATION)
         known = np.isfinite(columns[COMMITTEE_DEVIATION])
         if not known.any():
@@ -136,8 +132,6 @@ class CommitteeDeviation(Analysis):
     def _summary(
         self, time_ps: np.ndarray, deviation: np.ndarray, n_flagged: int
     ) -> CommitteeDeviationResult:
-        import numpy as np
-
         return CommitteeDeviationResult(
             mean_eV_A=float(deviation.mean()),
             median_eV_A=float(np.median(deviation)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from asecalc_ml.analysis.base import (
@@ -17,28 +18,25 @@ from asecalc_ml.analysis.base import (
     Verdict,
     thermo_columns,
 )
-from asecalc_ml.analysis.checks.time_band import TimeBand
+from asecalc_ml.analysis.checks.thermo_series import TimeBand, segment_names
+from asecalc_ml.analysis.figures import draw_band, draw_trend
 from asecalc_ml.analysis.number_text import number_text, with_error
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.runs.production import TOTAL
+from asecalc_ml.statistics.time_series import linear_drift
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
     from matplotlib.axes import Axes
 
     from asecalc_ml.runs import RunPlan, RunReader, Segment
 
 UNIT = "meV/atom/ps"
-
-
 TOTAL_ENERGY, CONSERVED_QUANTITY = "total energy", "conserved quantity"
 TOO_FEW_ROWS = "a drift needs at least two rows in thermo.csv: run longer, or write more often"
 
 
-class Drift(Record):
-    """Drift and fluctuation per atom of what the equations of motion conserve."""
+class SegmentDrift(Record):
+    """Drift and fluctuation per atom of what the equations of motion conserve, in one segment of a run."""
 
     segment: str = Field("", description="segment of the production; empty where there is one")
     quantity: Literal["total energy", "conserved quantity"] = Field(
@@ -99,21 +97,19 @@ class Drift(Record):
 
     def draw(self, ax: Axes) -> None:
         """Draw the quantity with its trend."""
-        from asecalc_ml.analysis.figures import draw_band, draw_trend
-
         draw_band(ax, self.band, f"{self.quantity} − start (meV/atom)")
         draw_trend(ax, self.band, self.slope_meV_atom_ps)
 
 
-class EnergyDriftResult(Drift, Result):
+class EnergyDriftResult(SegmentDrift, Result):
     """The drift of a run; of several segments that of the segment that drifts most, and every one."""
 
     analysis: Literal["energy-drift"] = "energy-drift"
-    segments: list[Drift] = Field([], description="those that conserve an energy, of several segments")
+    segments: list[SegmentDrift] = Field([], description="those that conserve an energy, of several segments")
     unjudged: dict[str, str] = Field({}, description="segments of which no drift is known, and why")
 
     @property
-    def drifts(self) -> list[Drift]:
+    def drifts(self) -> list[SegmentDrift]:
         """One for each segment that conserves an energy."""
         return self.segments or [self]
 
@@ -140,7 +136,7 @@ class EnergyDriftResult(Drift, Result):
     def _draw(self, ax: Axes, panel: str) -> None:
         self._by_key()[panel].draw(ax)
 
-    def _by_key(self) -> dict[str, Drift]:
+    def _by_key(self) -> dict[str, SegmentDrift]:
         if not self.segments:
             return {"energy": self}
         return {f"energy-{number}": drift for number, drift in enumerate(self.segments, start=1)}
@@ -206,19 +202,18 @@ class EnergyDrift(Analysis):
 
     def _fit(
         self, time_ps: np.ndarray, energy_eV: np.ndarray, n_atoms: int, segment: Segment, name: str
-    ) -> Drift:
-        import numpy as np
-
-        from asecalc_ml.statistics.time_series import linear_drift
-
+    ) -> SegmentDrift:
         if not np.isfinite(energy_eV).all():
             raise AnalysisError(
                 f"{segment.conserved} in thermo.csv is nan in some rows, and the run states it as conserved"
             )
+        # change since the start, meV per atom
         energy = 1000 * (energy_eV - energy_eV[0]) / n_atoms
+        # slope of the least-squares line, with its error from block averages
         drift = linear_drift(time_ps, energy)
+        # deviations from the line; their root mean square is the integrator's regular error
         residuals = energy - energy.mean() - drift.slope * (time_ps - time_ps.mean())
-        return Drift(
+        return SegmentDrift(
             segment=name,
             quantity=TOTAL_ENERGY if segment.conserved == TOTAL else CONSERVED_QUANTITY,
             slope_meV_atom_ps=drift.slope,
@@ -231,14 +226,7 @@ class EnergyDrift(Analysis):
         )
 
 
-def segment_names(starts_fs: Sequence[float]) -> list[str]:
-    """Names of segments by number and beginning; an empty one where there is no other."""
-    if len(starts_fs) == 1:
-        return [""]
-    return [f"segment {number}, from {start / 1000:g} ps" for number, start in enumerate(starts_fs, start=1)]
-
-
-def _result(drifts: list[Drift], unjudged: dict[str, str]) -> EnergyDriftResult:
+def _result(drifts: list[SegmentDrift], unjudged: dict[str, str]) -> EnergyDriftResult:
     worst = max(drifts, key=lambda drift: abs(drift.slope_meV_atom_ps))
     several = drifts if len(drifts) + len(unjudged) > 1 else []
     return EnergyDriftResult(**dict(worst), segments=several, unjudged=unjudged)

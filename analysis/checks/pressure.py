@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Record, Result, Table, Verdict, thermo_columns
-from asecalc_ml.analysis.checks.time_band import TimeBand
+from asecalc_ml.analysis.checks.thermo_series import TimeBand, segment_names, target_lines
+from asecalc_ml.analysis.figures import draw_aim, draw_band
 from asecalc_ml.analysis.number_text import number_text, with_error
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.statistics.time_series import block_average
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import numpy as np
     from matplotlib.axes import Axes
 
     from asecalc_ml.runs import RunPlan, RunReader
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 AMU_A3 = 1.66053906660  # one amu/Å³ in g/cm³
 
 
-class Quantity(Record):
-    """Mean of a column of thermo.csv."""
+class AveragedQuantity(Record):
+    """Mean of pressure, volume or density over the rows of thermo.csv, with its error."""
 
     name: str
     unit: str
@@ -43,7 +46,7 @@ def _measured(mean: float, error: float | None, unit: str) -> str:
     return f"{with_error(mean, error)} {unit}"
 
 
-class Level(Record):
+class SegmentPressure(Record):
     """Mean pressure of a segment of the production with one target."""
 
     segment: str = Field(description="empty where there is one")
@@ -54,13 +57,13 @@ class Level(Record):
     def verdict(self, tolerance_GPa: float) -> Verdict:
         """Whether the mean pressure is the target, within the tolerance and its own error."""
         measured = _measured(self.mean_GPa, self.error_GPa, "GPa")
-        off, error = abs(self.mean_GPa - self.target_GPa), self.error_GPa
+        deviation, error = abs(self.mean_GPa - self.target_GPa), self.error_GPa
         text = f"mean {measured}, target {self.target_GPa:g} GPa, tolerance {tolerance_GPa:g} GPa"
         if error is None:
             status, text = "unclear", f"{text}; run longer to tell"
-        elif off + 2 * error <= tolerance_GPa:
+        elif deviation + 2 * error <= tolerance_GPa:
             status = "passed"
-        elif off - 2 * error > tolerance_GPa:
+        elif deviation - 2 * error > tolerance_GPa:
             status = "failed"
         else:
             status, text = "unclear", f"{text}; twice the error reaches across the tolerance, so run longer"
@@ -76,17 +79,17 @@ class PressureResult(Result):
     targets: list[list[tuple[float, float]]] = Field(
         [], description="time (ps) and pressure (GPa) of the target's turning points, a list a segment"
     )
-    levels: list[Level] = Field([], description="one for each segment of the production that has a target")
+    levels: list[SegmentPressure] = Field(
+        [], description="one for each segment of the production that has a target"
+    )
     tolerance_GPa: float
     duration_ps: float
     n_points: int
-    quantities: list[Quantity]
+    quantities: list[AveragedQuantity]
 
-    def __getitem__(self, name: str) -> Quantity:
+    def __getitem__(self, name: str) -> AveragedQuantity:
         """The "pressure", "volume" or "density"."""
-        from asecalc_ml.errors import AnalysisError
-
-        known = {one.name: one for one in self.quantities}
+        known = {quantity.name: quantity for quantity in self.quantities}
         if name not in known:
             raise AnalysisError(f"{self.analysis} found {', '.join(known)} in thermo.csv, not {name!r}")
         return known[name]
@@ -98,37 +101,35 @@ class PressureResult(Result):
     def panels(self) -> list[Panel]:
         """One for each quantity."""
         return [
-            Panel(key=one.name, title=one.name.capitalize(), caption=self._caption(one))
-            for one in self.quantities
+            Panel(key=quantity.name, title=quantity.name.capitalize(), caption=self._caption(quantity))
+            for quantity in self.quantities
         ]
 
-    def _caption(self, one: Quantity) -> str:
+    def _caption(self, quantity: AveragedQuantity) -> str:
         aim = ""
-        if one.name == "pressure" and self.target_GPa is not None:
+        if quantity.name == "pressure" and self.target_GPa is not None:
             aim = f" The target is {self.target_GPa:g} GPa on average (dashed)."
             if len(self.levels) == 1:
                 aim = f" The target is {self.target_GPa:g} GPa (dashed)."
-        why = " In a small cell it swings by far more than its mean." if one.name == "pressure" else ""
+        why = " In a small cell it swings by far more than its mean." if quantity.name == "pressure" else ""
         return (
-            f"Mean (line) and extremes (band) of each of {len(one.band.mean)} intervals. Mean "
-            f"{one.measured}, "
-            f"standard deviation {number_text(one.std)} {one.unit}.{aim}{why}"
+            f"Mean (line) and extremes (band) of each of {len(quantity.band.mean)} intervals. Mean "
+            f"{quantity.measured}, "
+            f"standard deviation {number_text(quantity.std)} {quantity.unit}.{aim}{why}"
         )
 
     def tables(self) -> list[Table]:
         """One row for each quantity."""
+        errors = ["too short" if q.error is None else q.error for q in self.quantities]
         rows = [
-            [one.name, one.unit, one.mean, "too short" if one.error is None else one.error, one.std]
-            for one in self.quantities
+            [q.name, q.unit, q.mean, error, q.std] for q, error in zip(self.quantities, errors, strict=True)
         ]
         columns = ["quantity", "unit", "mean", "error", "std"]
         return [Table(key="statistics", title="Pressure and volume", columns=columns, rows=rows)]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import draw_aim, draw_band
-
-        one = self[panel]
-        draw_band(ax, one.band, f"{one.name} ({one.unit})")
+        quantity = self[panel]
+        draw_band(ax, quantity.band, f"{quantity.name} ({quantity.unit})")
         if panel == "pressure" and self.targets:
             several = len({value for line in self.targets for _, value in line}) > 1
             draw_aim(ax, self.targets, "target" if several else f"target {self.target_GPa:g} GPa")
@@ -151,10 +152,6 @@ class Pressure(Analysis):
 
     def run(self, run: RunReader) -> PressureResult:
         """Average columns of thermo.csv; AnalysisError where it has neither pressure nor volume."""
-        import numpy as np
-
-        from asecalc_ml.analysis.checks.temperature import target_lines
-
         _check_columns(run.thermo)
         time_fs = thermo_columns(run, "time_fs")["time_fs"]
         columns = _columns(run)
@@ -172,22 +169,20 @@ class Pressure(Analysis):
         )
 
 
-def _levels(run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray) -> Iterator[Level]:
-    import numpy as np
-
-    from asecalc_ml.analysis.checks.energy_drift import segment_names
-    from asecalc_ml.statistics.time_series import block_average
-
+def _levels(
+    run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray
+) -> Iterator[SegmentPressure]:
+    """Mean pressure of each segment that has a target."""
     names = segment_names([segment.start_fs for segment in run.production.segments])
     for name, all_rows in zip(names, run.production.rows(time_fs), strict=True):
         if len(rows := all_rows[np.isfinite(target[all_rows])]):
-            off, aim = block_average(pressure[rows] - target[rows]), float(target[rows].mean())
-            yield Level(segment=name, target_GPa=aim, mean_GPa=off.mean + aim, error_GPa=off.error)
+            # average of the deviation, so that a target that changes does not count as fluctuation
+            deviation, aim = block_average(pressure[rows] - target[rows]), float(target[rows].mean())
+            mean_GPa = deviation.mean + aim
+            yield SegmentPressure(segment=name, target_GPa=aim, mean_GPa=mean_GPa, error_GPa=deviation.error)
 
 
 def _check_columns(names: Iterable[str]) -> None:
-    from asecalc_ml.errors import AnalysisError
-
     if not {"pressure_GPa", "volume_A3"} & set(names):
         raise AnalysisError(
             "thermo.csv has neither pressure_GPa nor volume_A3, since the run keeps its cell: remove this "
@@ -196,26 +191,22 @@ def _check_columns(names: Iterable[str]) -> None:
 
 
 def _columns(run: RunReader) -> dict[tuple[str, str], np.ndarray]:
-    """What thermo.csv tells, by name and unit."""
-    found = {}
+    """Pressure, volume and density at the rows of thermo.csv, by name and unit."""
+    columns = {}
     if "pressure_GPa" in run.thermo:
-        found["pressure", "GPa"] = run.thermo["pressure_GPa"]
+        columns["pressure", "GPa"] = run.thermo["pressure_GPa"]
     if "volume_A3" in run.thermo:
         volume = run.thermo["volume_A3"]
-        found["volume", "Å³"] = volume
-        found["density", "g/cm³"] = AMU_A3 * run.atoms.get_masses().sum() / volume
-    return found
+        columns["volume", "Å³"] = volume
+        columns["density", "g/cm³"] = AMU_A3 * run.atoms.get_masses().sum() / volume
+    return columns
 
 
-def _quantity(name: str, unit: str, time_ps: np.ndarray, values: np.ndarray) -> Quantity:
-    import numpy as np
-
-    from asecalc_ml.statistics.time_series import block_average
-
-    known = np.isfinite(values)  # of a sequence some segments know no pressure
+def _quantity(name: str, unit: str, time_ps: np.ndarray, values: np.ndarray) -> AveragedQuantity:
+    known = np.isfinite(values)  # a sequence may have segments without pressure
     time_ps, values = time_ps[known], values[known]
     average = block_average(values)
-    return Quantity(
+    return AveragedQuantity(
         name=name,
         unit=unit,
         mean=average.mean,

@@ -1,13 +1,16 @@
-"""How a relaxation went: energy and largest force, and what became of the bonds."""
+"""How a relaxation converged: energy and largest force by step, and changes of the bonds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from pydantic import AliasChoices, Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict
+from asecalc_ml.analysis.figures import BLUE, VERMILION
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.topology.bonds import bond_changes, find_bonds_and_shifts
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -86,8 +89,6 @@ class RelaxationResult(Result):
         return [Table(key="steps", title="Steps", columns=columns, rows=rows)]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import BLUE, VERMILION
-
         last = self.energies_eV[-1]
         above = [1000 * (energy - last) for energy in self.energies_eV]
         values = self.largest_forces_eV_A if panel == "forces" else above
@@ -121,8 +122,6 @@ class Relaxation(Analysis):
 
 def _bonds(before: Atoms, after: Atoms) -> dict:
     """Bonds of the start with their lengths in both structures, and how many changed."""
-    from asecalc_ml.structure.topology.bonds import bond_changes, find_bonds_and_shifts
-
     bonds, shifts = find_bonds_and_shifts(before)
     broken, formed = bond_changes(bonds, after)
     symbols = before.get_chemical_symbols()
@@ -135,8 +134,7 @@ def _bonds(before: Atoms, after: Atoms) -> dict:
     }
 
 
-def _lengths(atoms: Atoms, bonds, shifts) -> list[float]:
-    import numpy as np
-
+def _lengths(atoms: Atoms, bonds: np.ndarray, shifts: np.ndarray) -> list[float]:
+    """Lengths of bonds, each with its own image, Å."""
     vectors = atoms.positions[bonds[:, 1]] - atoms.positions[bonds[:, 0]] + shifts @ atoms.cell.array
     return np.linalg.norm(vectors, axis=1).tolist()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict, thermo_columns
-from asecalc_ml.analysis.checks.time_band import TimeBand
+from asecalc_ml.analysis.checks.thermo_series import TimeBand, target_lines
+from asecalc_ml.analysis.figures import draw_aim, draw_band
 from asecalc_ml.analysis.number_text import minus
+from asecalc_ml.statistics.time_series import block_average
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from matplotlib.axes import Axes
 
     from asecalc_ml.runs import RunReader
@@ -108,8 +110,6 @@ class TemperatureResult(Result):
         return [Table(key="statistics", title="Temperature", columns=columns, rows=[row])]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import draw_aim, draw_band
-
         draw_band(ax, self.band, "temperature (K)")
         if self.targets:
             aim = f"{self.target_K:g}" if self.target_end_K is None else self._course
@@ -128,20 +128,18 @@ class Temperature(Analysis):
 
     def run(self, run: RunReader) -> TemperatureResult:
         """Average the temperature of a run's thermo.csv."""
-        import numpy as np
-
-        from asecalc_ml.statistics.time_series import block_average
-
         columns = thermo_columns(run, "time_fs", "temperature_K")
-        time_fs, found = columns["time_fs"], columns["temperature_K"]
+        time_fs, temperature = columns["time_fs"], columns["temperature_K"]
+        # temperature asked for at each row, nan where there is none
         target = run.production.target_temperature(time_fs)
         known = target[np.isfinite(target)]
         changes = len(known) > 0 and np.ptp(known) > 0
-        scatter = found - np.where(np.isfinite(target), target, known.mean()) if changes else found
-        average = block_average(scatter)
-        deviation, error = _worst(list(_parts(run, time_fs, found, target)), self.tolerance)
+        # scatter around a target that changes, so that the course itself does not count as fluctuation
+        aim = np.where(np.isfinite(target), target, known.mean()) if changes else 0.0
+        average = block_average(temperature - aim)
+        deviation, error = _worst(list(_deviations(run, time_fs, temperature, target)), self.tolerance)
         return TemperatureResult(
-            mean_K=float(found.mean()),
+            mean_K=float(temperature.mean()),
             error_K=average.error,
             std_K=average.std,
             target_K=float(known[0]) if len(known) else None,
@@ -152,49 +150,33 @@ class Temperature(Analysis):
             tolerance=self.tolerance,
             duration_ps=float(time_fs[-1] - time_fs[0]) / 1000,
             n_points=average.n_frames,
-            band=TimeBand.from_series(time_fs / 1000, found),
+            band=TimeBand.from_series(time_fs / 1000, temperature),
         )
 
 
-def target_lines(run: RunReader, time_fs: np.ndarray, target: np.ndarray) -> list[list[tuple[float, float]]]:
-    """Turning points (ps, value) of a target at the rows of thermo.csv, a list for each segment with one."""
-    import numpy as np
-
-    from asecalc_ml.runs.production import straightened
-
-    lines = []
-    for all_rows in run.production.rows(time_fs):
-        rows = all_rows[np.isfinite(target[all_rows])]
-        pairs = zip((time_fs[rows] / 1000).tolist(), target[rows].tolist(), strict=True)
-        lines += [list(straightened(list(pairs)))] if len(rows) else []
-    return lines
-
-
-def _parts(
-    run: RunReader, time_fs: np.ndarray, found: np.ndarray, target: np.ndarray
+def _deviations(
+    run: RunReader, time_fs: np.ndarray, temperature: np.ndarray, target: np.ndarray
 ) -> Iterator[tuple[float, float | None]]:
     """Relative deviations from the target, and their errors, of parts of the run.
 
-    A mean over a target that rises or falls says nothing of the temperature having followed it. Each segment
-    is divided where the target begins to rise, to fall or to stay, and what rises or falls into halves.
+    The mean over a ramp does not show whether the temperature followed it. Each segment is therefore divided
+    where the target begins to rise, to fall or to stay, and each ramp into halves.
     """
-    import numpy as np
-    from scipy.signal import detrend
-
-    from asecalc_ml.statistics.time_series import block_average
+    from scipy.signal import detrend  # slow to import, and not needed for options
 
     for all_rows in run.production.rows(time_fs):
         rows = all_rows[np.isfinite(target[all_rows])]
+        # divide the segment where the sign of the target's slope changes
         slopes = np.sign(np.round(np.diff(target[rows]), 9))
-        pieces = np.split(rows, np.flatnonzero(np.diff(slopes)) + 1)
-        for piece in pieces:
+        for piece in np.split(rows, np.flatnonzero(np.diff(slopes)) + 1):
             is_level = len(piece) and np.ptp(target[piece]) < 1e-9 * target[piece].max()
             for part in [piece] if is_level else np.array_split(piece, 2):
                 aim = target[part].mean() if len(part) > SHORTEST_PART * len(rows) else 0.0
                 if aim > 0:
-                    off = found[part] - target[part]
-                    error = block_average(off if is_level else detrend(off)).error
-                    yield float(off.mean() / aim), None if error is None else error / float(aim)
+                    difference = temperature[part] - target[part]
+                    # a thermostat lags behind a ramp; what it lags by is no fluctuation
+                    error = block_average(difference if is_level else detrend(difference)).error
+                    yield float(difference.mean() / aim), None if error is None else error / float(aim)
 
 
 def _worst(parts: list[tuple[float, float | None]], tolerance: float) -> tuple[float | None, float | None]:

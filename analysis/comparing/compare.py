@@ -26,7 +26,9 @@ from asecalc_ml.analysis.comparing.wasserstein import (
 from asecalc_ml.analysis.distributions.angles import Angles
 from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
 from asecalc_ml.analysis.distributions.dihedrals import Dihedrals
-from asecalc_ml.analysis.distributions.distribution import DistributionOptions, DistributionResult
+from asecalc_ml.analysis.distributions.distribution import DistributionOptions
+from asecalc_ml.analysis.distributions.distribution_result import DistributionResult
+from asecalc_ml.analysis.distributions.internal_coordinates import choose
 from asecalc_ml.analysis.report.report import calculator_name
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AnalysisError
@@ -132,8 +134,6 @@ def by_kind(patterns: Sequence[str]) -> dict[int, list[str]]:
 
 def common_patterns(run: RunReader) -> dict[int, list[str]]:
     """Bonds and angles of a run that are measured by default, as far as there are any."""
-    from asecalc_ml.analysis.distributions.chains import choose
-
     found = {}
     for n_atoms in (2, 3):
         try:

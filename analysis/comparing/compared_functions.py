@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Record, Result
-from asecalc_ml.analysis.functions.radial import RadialDistribution, RadialResult
-from asecalc_ml.analysis.functions.vibrational import UNIT, VibrationalDensity, VibrationalResult
+from asecalc_ml.analysis.functions.radial_distribution import RadialDistribution, RadialResult
+from asecalc_ml.analysis.functions.vibrational_density import UNIT, VibrationalDensity, VibrationalResult
 from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:

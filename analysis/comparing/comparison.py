@@ -15,7 +15,7 @@ from asecalc_ml.analysis.checks.energy_exchange import (
     error_cell,
 )
 from asecalc_ml.analysis.comparing.compared_functions import FunctionComparison
-from asecalc_ml.analysis.distributions.distribution import Average
+from asecalc_ml.analysis.distributions.distribution_result import Average
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics.histogram import Histogram

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.distributions.distribution import DistributionOptions, DistributionResult
-from asecalc_ml.analysis.distributions.patterns import AnglePattern
+from asecalc_ml.analysis.distributions.distribution import DistributionOptions
+from asecalc_ml.analysis.distributions.distribution_result import DistributionResult
+from asecalc_ml.analysis.distributions.internal_coordinates import AnglePattern
 
 
 class AnglesResult(DistributionResult):

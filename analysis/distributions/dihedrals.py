@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from asecalc_ml.analysis.distributions.distribution import DistributionOptions, DistributionResult
-from asecalc_ml.analysis.distributions.patterns import DihedralPattern
+from asecalc_ml.analysis.distributions.distribution import DistributionOptions
+from asecalc_ml.analysis.distributions.distribution_result import DistributionResult
+from asecalc_ml.analysis.distributions.internal_coordinates import DihedralPattern
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,242 +1,43 @@
-"""What analyses that give the distribution of a coordinate have in common."""
+"""Analyses of the distribution of a coordinate: their options, and the measurement behind them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr
+import numpy as np
+from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Status, Table, Verdict
-from asecalc_ml.analysis.checks.energy_exchange import TOO_SMALL, EnergyExchange, TimeAverages
-from asecalc_ml.analysis.distributions.training_domain import TrainingDistribution
-from asecalc_ml.analysis.number_text import percent, with_error
+from asecalc_ml.analysis.base import NO_FRAME, Analysis, Measurement
+from asecalc_ml.analysis.checks.energy_exchange import EnergyExchange, ExchangeMeasurement
+from asecalc_ml.analysis.distributions.distribution_result import (
+    Average,
+    DistributionResult,
+    FrameValues,
+    Member,
+    PatternDistribution,
+)
+from asecalc_ml.analysis.distributions.internal_coordinates import ChainValues, choose
+from asecalc_ml.analysis.distributions.training_domain import TrainingComparison, TrainingDomain
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.statistics.histogram import Histogram, SlicedCounts
-
-BY_WEIGHT: list[Status] = ["passed", "unclear", "failed"]
+from asecalc_ml.statistics.histogram import SlicedCounts
+from asecalc_ml.statistics.time_series import (
+    MAX_BLOCKS,
+    BlockAverage,
+    CondensedSeries,
+    block_average,
+    circular_average,
+)
+from asecalc_ml.structure.topology.chains import Chains, direction, join
 
 if TYPE_CHECKING:
-    import numpy as np
     from ase import Atoms
-    from matplotlib.axes import Axes
 
     from asecalc_ml.runs import RunReader
+    from asecalc_ml.runs.frames import Frames
 
-
-class Average(Record):
-    """Mean of a correlated series.
-
-    See :func:`asecalc_ml.statistics.time_series.block_average`. Unit of the result.
-    """
-
-    mean: float
-    std: float = Field(description="standard deviation of all values")
-    error: float | None = Field(description="standard error of the mean; null where the run is too short")
-    note: str = Field(description="'too short' where there is no error")
-    correlation_time_fs: float = Field(description="integrated autocorrelation time")
-
-
-class Member(Record):
-    """A single bond, angle or dihedral."""
-
-    atoms: list[int] = Field(description="indices from 0, as in ASE")
-    average: Average
-
-
-class PatternDistribution(Record):
-    """All bonds, angles or dihedrals of one pattern together, and each by itself."""
-
-    pattern: str
-    n_frames: int
-    n_members: int
-    average: Average
-    n_blocks: int = Field(description="blocks of frames that the distribution's errors rest on")
-    histogram: Histogram
-    members: list[Member] = Field(description="the first hundred where there are more")
-    training: TrainingDistribution | None = Field(None, description="null where no card tells")
-
-
-class Values:
-    """Values per frame and counts of parts of the run, by pattern, which are not written.
-
-    ``arrays`` lacks patterns whose values were too many to keep.
-    """
-
-    def __init__(self, arrays: dict[str, np.ndarray], counts: dict[str, SlicedCounts]):
-        self.arrays, self.counts = arrays, counts
-        for array in arrays.values():
-            array.setflags(write=False)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether all values are the same, bit for bit."""
-        if not isinstance(other, Values) or self.arrays.keys() != other.arrays.keys():
-            return False
-        return all((array == other.arrays[key]).all() for key, array in self.arrays.items())
-
-    __hash__ = None
-
-
-class DistributionResult(TimeAverages):
-    """Distributions of one kind of coordinate."""
-
-    quantity: ClassVar[str]
-    group: ClassVar[str]
-    unit: ClassVar[str]
-    digits: ClassVar[int]
-    period: ClassVar[float | None] = None
-
-    patterns: list[PatternDistribution]
-    _values: Values | None = PrivateAttr(None)
-
-    @classmethod
-    def of(cls, patterns: list[PatternDistribution], values: Values, exchange: EnergyExchange | None = None):
-        """Make a result that knows its values per frame."""
-        result = cls(patterns=patterns, exchange=exchange)
-        result._values = values
-        return result
-
-    def __getitem__(self, pattern: str) -> PatternDistribution:
-        """Distribution of a pattern, read in either direction."""
-        from asecalc_ml.structure.topology.patterns import canonical
-
-        known = {one.pattern: one for one in self.patterns}
-        if canonical(pattern) not in known:
-            raise AnalysisError(f"{self.analysis} measured {', '.join(known)}, not {pattern!r}")
-        return known[canonical(pattern)]
-
-    def values(self, pattern: str) -> np.ndarray:
-        """Value of each bond, angle or dihedral in each frame, shape (n_frames, n_members), read-only.
-
-        Raises
-        ------
-        AnalysisError
-            If the result was read from its JSON file, which does not hold them, or they were too many.
-        """
-        key = self[pattern].pattern
-        if self._values is None:
-            raise AnalysisError(f"values per frame are not stored: run the {self.analysis} analysis again")
-        if key not in self._values.arrays:
-            raise AnalysisError(f"{key} has more values than are kept: choose a pattern of fewer members")
-        return self._values.arrays[key]
-
-    def counts(self, pattern: str) -> SlicedCounts:
-        """Counts of consecutive parts of the run, for comparisons; AnalysisError as in :meth:`values`."""
-        key = self[pattern].pattern
-        if self._values is None:
-            raise AnalysisError(f"parts of the run are not stored: run the {self.analysis} analysis again")
-        return self._values.counts[key]
-
-    def verdicts(self) -> list[Verdict]:
-        """Whether every distribution lies inside the training data; nothing where no card tells."""
-        compared = [one for one in self.patterns if one.training is not None]
-        if not compared:
-            return []
-        check = f"{self.quantity}s stayed inside the training data"
-        status = max((one.training.status for one in compared), key=BY_WEIGHT.index)
-        return [Verdict(check=check, status=status, text=self._outside_text(compared))]
-
-    def _outside_text(self, compared: list[PatternDistribution]) -> str:
-        unknown = [one.pattern for one in self.patterns if one.training is None]
-        more = f"; the card knows nothing about {', '.join(unknown)}" if unknown else ""
-        source = f"{compared[0].training.dataset}, {compared[0].training.temperature}"
-        beyond = [one for one in compared if one.training.values_outside > 0]
-        if not beyond:
-            patterns = ", ".join(one.pattern for one in compared)
-            return f"{patterns}: no value outside what training saw ({source}){more}"
-        parts = [
-            f"{one.pattern} in {percent(one.training.frames_outside)} of frames, "
-            f"{percent(one.training.values_outside)} of values (at most "
-            f"{percent(one.training.allowed_outside)} by chance, with {one.training.n_values:,} "
-            "training values)"
-            for one in beyond
-        ]
-        return f"outside what training saw ({source}): {'; '.join(parts)}{more}"
-
-    def panels(self) -> list[Panel]:
-        """One figure for each pattern."""
-        return [
-            Panel(key=one.pattern, title=f"{one.pattern} {self.quantity}", caption=self._caption(one))
-            for one in self.patterns
-        ]
-
-    def _caption(self, one: PatternDistribution) -> str:
-        members = f"{one.n_members} {self.group}{'s' * (one.n_members > 1)}"
-        text = (
-            f"Run (line): {members} in {one.n_frames:,} frames, mean {self.measured(one.average)}, "
-            f"standard deviation {one.average.std:.{self.digits}f} {self.unit}.{self.doubt}"
-        )
-        if one.training is None:
-            return f"{text} No training data to compare with."
-        seen = one.training
-        return (
-            f"{text} Training data (grey): {seen.dataset}, {seen.temperature}, mean "
-            f"{seen.histogram.mean:.{self.digits}f} {self.unit}. The run should lie within the grey, and be "
-            f"narrower where it is colder; {percent(seen.frames_outside)} of its frames have a value outside."
-        )
-
-    def measured(self, average: Average) -> str:
-        """Mean with its error and unit, or "too short"."""
-        if average.error is None:
-            return f"{average.mean:.{self.digits}f} {self.unit} (error: {average.note})"
-        remark = f" (error {TOO_SMALL})" if self.has_small_errors else ""
-        return f"{with_error(average.mean, average.error)} {self.unit}{remark}"
-
-    def tables(self) -> list[Table]:
-        """Statistics of patterns and members, and the histograms."""
-        unit = self.unit
-        columns = [self.group, "atoms", f"mean ({unit})", f"error ({unit})", f"std ({unit})"]
-        rows = [row for one in self.patterns for row in self._rows(one)]
-        statistics = Table(
-            key="statistics",
-            title=f"{self.quantity.capitalize()}s",
-            columns=[*columns, "correlation time (fs)", "frames"],
-            rows=rows,
-            caption="Each pattern, then each of its first hundred members; atoms are counted from 0. The "
-            "error is the standard error of the mean from block averages, given where the run is at least "
-            f"five times longer than the correlation time that it shows.{self.doubt}",
-        )
-        return [statistics]
-
-    def scalars(self) -> dict[str, float | None]:
-        """Mean, its error and standard deviation of each pattern; an error that is too small is left out."""
-        unit = {"Å": "A", "°": "deg"}[self.unit]
-        found = {
-            f"{one.pattern}.{name}_{unit}": getattr(one.average, name)
-            for one in self.patterns
-            for name in ("mean", "error", "std")
-        }
-        return self.trusted(found)
-
-    def data(self) -> list[Table]:
-        """Each pattern's distribution and that of the training data, bin by bin."""
-        return [self._points(one) for one in self.patterns]
-
-    def _points(self, one: PatternDistribution) -> Table:
-        sources = {"run": one.histogram}
-        if one.training is not None:
-            sources["training data"] = one.training.histogram
-        rows = [
-            [source, float(center), float(density)]
-            for source, histogram in sources.items()
-            for center, density in zip(histogram.centers, histogram.density, strict=True)
-        ]
-        columns = ["source", f"{self.quantity} ({self.unit})", f"density (1/{self.unit})"]
-        return Table(key=one.pattern, title=f"{one.pattern} {self.quantity}", columns=columns, rows=rows)
-
-    def _rows(self, one: PatternDistribution) -> list[list]:
-        everything = [(one.pattern, f"all {one.n_members}", one.average)]
-        single = [(one.pattern, "–".join(map(str, each.atoms)), each.average) for each in one.members]
-        listed = everything + single if len(single) > 1 else single
-        return [[*names, *self._numbers(average), one.n_frames] for *names, average in listed]
-
-    def _numbers(self, average: Average) -> list:
-        error = self.error_cell(average.error, average.note)
-        return [average.mean, error, average.std, average.correlation_time_fs]
-
-    def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import draw_distribution
-
-        draw_distribution(ax, self[panel], f"{self.quantity} ({self.unit})", self.unit)
+MAX_NUMBERS = 16_000_000  # 128 MB for the values of each pattern
+MAX_LISTED = 100  # members with statistics of their own
+MAX_MEMBERS = 100_000  # of more, only those listed are kept frame by frame
 
 
 class DistributionOptions(Analysis):
@@ -259,12 +60,193 @@ class DistributionOptions(Analysis):
 
     def check_start(self, atoms: Atoms) -> None:
         """Bonds, angles or dihedrals that there are."""
-        from asecalc_ml.analysis.distributions.chains import choose
-
         choose(atoms, self.n_atoms, self.patterns, self.by)
 
     def prepare(self, run: RunReader) -> Measurement:
-        """Find what each pattern means; AnalysisError where one matches nothing."""
-        from asecalc_ml.analysis.distributions.distribution_measurement import DistributionMeasurement
-
+        """Find the members of each pattern; AnalysisError where one has none."""
         return DistributionMeasurement(run, self)
+
+
+class DistributionMeasurement:
+    """Collects the values of bonds, angles or dihedrals, and concludes with their distributions.
+
+    Memory is bounded: histograms hold occupied bins, and values that become too many are kept as averages
+    over frames, see :class:`asecalc_ml.statistics.time_series.CondensedSeries`.
+    """
+
+    def __init__(self, run: RunReader, options: DistributionOptions):
+        groups = choose(run.atoms, options.n_atoms, options.patterns, options.by)
+        self._result, self._interval_fs = options.result, run.frame_interval_fs
+        self._values = ChainValues(run, join(list(groups.values())))
+        self._exchange = ExchangeMeasurement(run)
+        self._ends = np.cumsum([len(chains) for chains in groups.values()])[:-1]  # columns of the patterns
+        domain = TrainingDomain(*run.model_cards)
+        self._parts = {
+            pattern: PatternMeasurement(chains, options, _comparison(domain, options, pattern))
+            for pattern, chains in groups.items()
+        }
+
+    def frames(self, frames: Frames) -> None:
+        """Take the next frames."""
+        self._exchange.frames(frames)
+        for values in self._values.parts(frames):
+            of_patterns = np.split(values, self._ends, axis=1)
+            for part, of_pattern in zip(self._parts.values(), of_patterns, strict=True):
+                part.add(of_pattern)
+
+    def conclude(self) -> DistributionResult:
+        """Return the distributions of all frames taken."""
+        if any(part.n_frames == 0 for part in self._parts.values()):
+            raise AnalysisError(NO_FRAME)
+        exchange = self._exchange.conclude()
+        patterns = [
+            part.conclude(pattern, self._interval_fs, exchange) for pattern, part in self._parts.items()
+        ]
+        arrays = {name: part.values for name, part in self._parts.items() if part.values is not None}
+        counts = {name: part.counts for name, part in self._parts.items()}
+        return self._result.of(patterns, FrameValues(arrays, counts), exchange)
+
+
+def _comparison(
+    domain: TrainingDomain, options: DistributionOptions, pattern: str
+) -> TrainingComparison | None:
+    """Comparison of a pattern's values with the training data; None where these are not known."""
+    histogram = domain.of(options.n_atoms, pattern)
+    if histogram is None:
+        return None
+    return TrainingComparison(domain, histogram, domain.n_fewest(options.n_atoms, pattern))
+
+
+class PatternMeasurement:
+    """Collects the values of one pattern."""
+
+    def __init__(self, chains: Chains, options: DistributionOptions, training: TrainingComparison | None):
+        period = options.result.period
+        self._chains, self._training = chains, training
+        self._kind = LinearMoments if period is None else CircularMoments
+        self._moments: LinearMoments | None = None
+        # moments averaged over the members of each frame, and those of each member
+        self._of_all, self._of_members = CondensedSeries(MAX_NUMBERS), CondensedSeries(MAX_NUMBERS)
+        self._keeps_all = len(chains) <= MAX_MEMBERS
+        self.counts, self.n_frames = SlicedCounts(options.width, period), 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take the values of the next frames, shape (n_frames, n_members)."""
+        if len(values) == 0:
+            return
+        values = np.ascontiguousarray(values)
+        self._moments = self._moments or self._kind(float(values[0].mean()))
+        moments = self._moments.of(values)
+        self._of_members.add(moments if self._keeps_all else moments[:, :, :MAX_LISTED].copy())
+        self._of_all.add(moments.mean(axis=2))
+        self.counts.add(values)
+        self.n_frames += len(values)
+        if self._training is not None:
+            self._training.add(values)
+
+    @property
+    def values(self) -> np.ndarray | None:
+        """Values in each frame, shape (n_frames, n_members); None where there were too many to keep."""
+        is_whole = self._keeps_all and self._of_members.stride == 1
+        return self._moments.values(self._of_members.rows) if is_whole else None
+
+    def conclude(
+        self, pattern: str, interval_fs: float, exchange: EnergyExchange | None
+    ) -> PatternDistribution:
+        """Distribution, average and members."""
+        average = self._average(self._of_all, self._of_all.rows, interval_fs, exchange)
+        atoms, series, rows = self._chains.atoms.tolist(), self._of_members, self._of_members.rows
+        members = [
+            Member(atoms=atoms[k], average=self._average(series, rows[:, :, k], interval_fs, exchange))
+            for k in range(min(len(atoms), MAX_LISTED))
+        ]
+        return PatternDistribution(
+            pattern=pattern,
+            n_frames=self.n_frames,
+            n_members=len(atoms),
+            average=average,
+            n_blocks=self._moments.n_blocks(self._of_all.rows, _most_blocks(exchange)),
+            histogram=self.counts.histogram(average.mean, average.std),
+            members=members,
+            training=self._training and self._training.conclude(),
+        )
+
+    def _average(
+        self,
+        series: CondensedSeries,
+        rows: np.ndarray,
+        interval_fs: float,
+        exchange: EnergyExchange | None,
+    ) -> Average:
+        """Average of a series of moments, its error widened where vibrations keep their energies."""
+        average = self._moments.average(rows, _most_blocks(exchange))
+        widening = exchange.widening(average.n_blocks) if exchange else 1.0
+        return Average(
+            mean=average.mean,
+            std=average.std,
+            error=None if average.error is None else widening * average.error,
+            note=average.note,
+            correlation_time_fs=average.correlation_time * series.stride * interval_fs,
+        )
+
+
+def _most_blocks(exchange: EnergyExchange | None) -> int:
+    return exchange.most_blocks if exchange else MAX_BLOCKS
+
+
+class LinearMoments:
+    """Averages of lengths and angles, from each value x and (x - x₀)².
+
+    Parameters
+    ----------
+    origin : float
+        x₀, near the values, so that the standard deviation keeps its digits.
+    """
+
+    def __init__(self, origin: float):
+        self._origin = origin
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Moments, shape (n_frames, 2, n_members), of values (n_frames, n_members)."""
+        return np.stack([values, (values - self._origin) ** 2], axis=1)
+
+    def values(self, moments: np.ndarray) -> np.ndarray:
+        """Values of moments, the reverse of :meth:`of`."""
+        return np.ascontiguousarray(moments[:, 0])
+
+    def average(self, moments: np.ndarray, most_blocks: int) -> BlockAverage:
+        """Average of a series of moments, shape (n_frames, 2), with the standard deviation of all values."""
+        average = block_average(moments[:, 0], most_blocks)
+        # σ² = ⟨(x − x₀)²⟩ − (⟨x⟩ − x₀)²
+        variance = float(moments[:, 1].mean()) - (average.mean - self._origin) ** 2
+        return average._replace(std=max(variance, 0.0) ** 0.5)
+
+    def n_blocks(self, moments: np.ndarray, most_blocks: int) -> int:
+        """Blocks longer than the correlation times of mean and width; 0 where too few fit.
+
+        The width of a vibration may change slowly while its mean does not.
+        """
+        values, mean = moments[:, 0], moments[:, 0].mean()
+        # (x − ⟨x⟩)² = (x − x₀)² − (⟨x⟩ − x₀)(2x − ⟨x⟩ − x₀)
+        squares = moments[:, 1] - (mean - self._origin) * (2 * values - mean - self._origin)
+        return min(block_average(series, most_blocks).n_blocks for series in (values, squares))
+
+
+class CircularMoments(LinearMoments):
+    """Averages of dihedrals in degrees, from cosine and sine."""
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Cosine and sine, shape (n_frames, 2, n_members)."""
+        return np.stack([np.cos(np.radians(values)), np.sin(np.radians(values))], axis=1)
+
+    def values(self, moments: np.ndarray) -> np.ndarray:
+        """Angles in degrees."""
+        return direction(moments[:, 0], moments[:, 1])
+
+    def average(self, moments: np.ndarray, most_blocks: int) -> BlockAverage:
+        """Mean direction and its spread."""
+        return circular_average(moments[:, 0], moments[:, 1], most_blocks)
+
+    def n_blocks(self, moments: np.ndarray, most_blocks: int) -> int:
+        """Blocks longer than the correlation times across and along the mean direction."""
+        return self.average(moments, most_blocks).n_blocks

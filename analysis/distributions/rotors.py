@@ -1,15 +1,14 @@
-"""Which bonds of a molecule can turn, and the dihedrals that tell how far each has."""
+"""Bonds of a molecule that can turn into another conformer, and the wells of their dihedrals."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.analysis.distributions.chains import grouped
-from asecalc_ml.analysis.distributions.conformers import HELICAL_WELLS, THREE_WELLS, TWO_WELLS
-from asecalc_ml.analysis.distributions.wells import Wells
+from asecalc_ml.analysis.distributions.internal_coordinates import grouped
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.structure.topology.bonds import BondGraph
 from asecalc_ml.structure.topology.chains import Chains, types_of
@@ -21,6 +20,14 @@ CHALCOGENS = (8, 16, 34, 52)
 PLANAR = {(BORON, 3), (CARBON, 3), (NITROGEN, 2)}  # element and number of neighbors
 
 Image = tuple[int, tuple[int, int, int]]  # an atom, and the cell that it is in
+Wells = Mapping[str, tuple[float, float]]  # where each begins and ends, degrees
+
+THREE_WELLS: Wells = {"g-": (-120.0, 0.0), "g+": (0.0, 120.0), "t": (120.0, -120.0)}
+TWO_WELLS: Wells = {"cis": (-90.0, 90.0), "trans": (90.0, -90.0)}
+HELICAL_WELLS: Wells = {"M": (-180.0, 0.0), "P": (0.0, 180.0)}
+
+
+# ------------------------------------------------------------------------------------------------ rotors
 
 
 def rotors(atoms: Atoms, graph: BondGraph) -> dict[str, Chains]:
@@ -42,38 +49,24 @@ def rotors(atoms: Atoms, graph: BondGraph) -> dict[str, Chains]:
         If no bond can turn.
     """
     ranks = priorities(atoms.numbers, [[j for j, _ in around] for around in graph.neighbors])
-    found = []
+    dihedrals = []  # four atoms, and the cell shift from each to the next
     for (j, k), shift in zip(graph.bonds.tolist(), map(tuple, graph.shifts.tolist()), strict=True):
         back = tuple(-s for s in shift)
         ends = (_references(atoms, graph, ranks, *end) for end in ((j, (k, shift)), (k, (j, back))))
         pairs = list(product(*ends))
         is_straight = _is_linear(atoms, graph, j) or _is_linear(atoms, graph, k)
         if pairs and not is_straight and not _in_ring(graph, j, k, shift):
-            found += [
+            dihedrals += [
                 ((first[0], j, k, last[0]), (tuple(-s for s in first[1]), shift, last[1]))
                 for first, last in pairs
             ]
-    if not found:
+    if not dihedrals:
         raise AnalysisError(
             f"no bond in {atoms.get_chemical_formula()} can turn into another conformer: remove this "
             "analysis, or name its dihedrals"
         )
-    chains = Chains(*(np.array(part) for part in zip(*found, strict=True)))
+    chains = Chains(*(np.array(part) for part in zip(*dihedrals, strict=True)))
     return grouped(chains, types_of(atoms, graph).elements)
-
-
-def natural_wells(atoms: Atoms, graph: BondGraph, bond: tuple[int, int]) -> Wells:
-    """Wells of a bond's dihedral: two next to a planar atom, three where bonds are staggered.
-
-    Lone pairs of neighboring atoms avoid each other, which leaves two forms that are neither gauche nor
-    trans: of peroxides and disulfides the two helices P and M, of hydroxylamines cis and trans.
-    """
-    around = [(int(atoms.numbers[i]), len(graph.neighbors[i])) for i in bond]
-    is_chain = [element in CHALCOGENS and n_neighbors == 2 for element, n_neighbors in around]
-    if all(is_chain):
-        return HELICAL_WELLS
-    is_hydroxylamine = any(is_chain) and (NITROGEN, 3) in around
-    return TWO_WELLS if is_hydroxylamine or _is_planar(atoms, graph, bond) else THREE_WELLS
 
 
 def _is_planar(atoms: Atoms, graph: BondGraph, bond: tuple[int, int]) -> bool:
@@ -136,3 +129,43 @@ def _in_ring(graph: BondGraph, start: int, end: int, shift: tuple) -> bool:
         edge = reached - seen
         seen |= edge
     return False
+
+
+# ------------------------------------------------------------------------------------------------- wells
+
+
+def natural_wells(atoms: Atoms, graph: BondGraph, bond: tuple[int, int]) -> Wells:
+    """Wells of a bond's dihedral: two next to a planar atom, three where bonds are staggered.
+
+    Lone pairs of neighboring atoms avoid each other, which leaves two forms that are neither gauche nor
+    trans: of peroxides and disulfides the two helices P and M, of hydroxylamines cis and trans.
+    """
+    around = [(int(atoms.numbers[i]), len(graph.neighbors[i])) for i in bond]
+    is_chain = [element in CHALCOGENS and n_neighbors == 2 for element, n_neighbors in around]
+    if all(is_chain):
+        return HELICAL_WELLS
+    is_hydroxylamine = any(is_chain) and (NITROGEN, 3) in around
+    return TWO_WELLS if is_hydroxylamine or _is_planar(atoms, graph, bond) else THREE_WELLS
+
+
+def covers_the_circle(wells: Wells) -> bool:
+    """Whether every angle lies in exactly one well.
+
+    Examples
+    --------
+    >>> covers_the_circle({"cis": (-90, 90), "trans": (90, -90)})
+    True
+    >>> covers_the_circle({"gauche": (0, 120), "trans": (120, 180)})
+    False
+    """
+    begins, ends = (sorted(limit[k] % 360 for limit in wells.values()) for k in (0, 1))
+    turns = sum((high - low) % 360 for low, high in wells.values())
+    return len(set(begins)) == len(begins) > 1 and begins == ends and turns == 360
+
+
+def well_numbers(angles: np.ndarray, wells: Wells) -> np.ndarray:
+    """Number of the well of each angle, from 0, int8 of the angles' shape; a well's begin belongs to it."""
+    numbers = np.zeros(np.shape(angles), dtype=np.int8)
+    for number, (low, high) in enumerate(wells.values()):
+        numbers[(angles - low) % 360 < (high - low) % 360] = number
+    return numbers

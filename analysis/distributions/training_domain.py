@@ -1,24 +1,20 @@
-"""What the run's model was trained on, for drawing behind what the run did."""
+"""Distributions of the training data of a run's model, and how far a run went beyond them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Record, Status
 from asecalc_ml.analysis.comparing.wasserstein import histogram_distance
 from asecalc_ml.statistics.histogram import Histogram, SlicedCounts
 
-if TYPE_CHECKING:
-    import numpy as np
-
-
 OUTSIDE_LIMIT = 0.01  # of the values may be outside: the tails of a long run
-CHANCE = (
-    7.0  # a part p of a distribution holds none of N values of it with probability exp(-pN): 0.1 % at 7/N
-)
+#: A part p of a distribution holds none of N values of it with probability exp(-pN): 0.1 % at 7/N.
+CHANCE = 7.0
 MOST_ALLOWED = 0.1  # of the values; training data that leave more than this to chance decide nothing
 #: Where a card has values of so many atoms: in which of its fields, under which key.
 PLACES = {2: ("distances", "{} bonded"), 3: ("angles", "{}"), 4: ("dihedrals", "{}")}
@@ -73,8 +69,8 @@ class TrainingDomain:
         known = [card or {} for card in cards]
         self._domains: list[Mapping[str, Any]] = [card.get("domain") or {} for card in known]
         datasets: list[Mapping[str, Any]] = [card.get("dataset") or {} for card in known] or [{}]
-        self.dataset = _listed(str(one.get("name", "training data")) for one in datasets)
-        self.temperature = _listed(temperature_text(one.get("temperature_K")) for one in datasets)
+        self.dataset = _listed(str(dataset.get("name", "training data")) for dataset in datasets)
+        self.temperature = _listed(temperature_text(dataset.get("temperature_K")) for dataset in datasets)
 
     def of(self, n_atoms: int, pattern: str) -> Histogram | None:
         """Bonds (2 atoms), angles (3) or dihedrals (4) of a canonical pattern; None where unknown.
@@ -85,13 +81,13 @@ class TrainingDomain:
 
     def n_fewest(self, n_atoms: int, pattern: str) -> int:
         """Number of these values in the training data of the member that has the fewest."""
-        return min(one.total for one in self._histograms(n_atoms, pattern))
+        return min(histogram.total for histogram in self._histograms(n_atoms, pattern))
 
     def _histograms(self, n_atoms: int, pattern: str) -> list[Histogram]:
-        """One of each card; none where a card has none."""
+        """Histograms of a pattern, one of each card; none where a card lacks it."""
         kind, key = PLACES[n_atoms]
-        found = [(domain.get(kind) or {}).get(key.format(pattern)) for domain in self._domains]
-        return [] if None in found else [Histogram.model_validate(one) for one in found]
+        stored = [(domain.get(kind) or {}).get(key.format(pattern)) for domain in self._domains]
+        return [] if None in stored else [Histogram.model_validate(histogram) for histogram in stored]
 
 
 def _listed(texts: Iterable[str]) -> str:
@@ -103,17 +99,17 @@ def _shared(histograms: list[Histogram]) -> Histogram | None:
 
     Mean and standard deviation are those of all samples.
     """
-    import numpy as np
-
     if not histograms:
         return None
-    first, *others = [one for k, one in enumerate(histograms) if one not in histograms[:k]]
+    # members that were trained on the same data count once
+    first, *others = [histogram for k, histogram in enumerate(histograms) if histogram not in histograms[:k]]
     if not others:
         return first
-    if any((one.width, one.period) != (first.width, first.period) for one in others):
+    if any((other.width, other.period) != (first.width, first.period) for other in others):
         return None
+    # counts of all, zero outside the bins that every histogram covers
     together = sum(others, start=first)
-    inside = np.all([one.covers(together.centers) for one in (first, *others)], axis=0)
+    inside = np.all([histogram.covers(together.centers) for histogram in (first, *others)], axis=0)
     counts = np.where(inside, together.counts, 0)
     occupied = np.flatnonzero(counts)
     if len(occupied) == 0:
@@ -143,25 +139,25 @@ def temperature_text(temperature_K: float | Sequence[float] | None) -> str:
 
 
 class TrainingComparison:
-    """Holds a run's values against a distribution of the training data.
+    """Compares a run's values with a distribution of the training data.
 
     Parameters
     ----------
     domain : TrainingDomain
-    seen : Histogram
-        Of the training data.
+    training : Histogram
+        Values in the training data.
     n_fewest : int
         Values in the training data of the member that has the fewest.
     """
 
-    def __init__(self, domain: TrainingDomain, seen: Histogram, n_fewest: int):
-        self._domain, self._seen, self._n_fewest = domain, seen, n_fewest
-        self._counts = SlicedCounts(seen.width, seen.period)  # the same bins, which make no difference then
+    def __init__(self, domain: TrainingDomain, training: Histogram, n_fewest: int):
+        self._domain, self._training, self._n_fewest = domain, training, n_fewest
+        self._counts = SlicedCounts(training.width, training.period)  # in equal bins
         self._n_values = self._n_frames = self._values_outside = self._frames_outside = 0
 
     def add(self, values: np.ndarray) -> None:
         """Take the values of the next frames, shape (n_frames, n_members)."""
-        outside = ~self._seen.covers(values)
+        outside = ~self._training.covers(values)
         self._counts.add(values)
         self._n_values += outside.size
         self._n_frames += len(outside)
@@ -169,14 +165,14 @@ class TrainingComparison:
         self._frames_outside += int(outside.any(axis=1).sum())
 
     def conclude(self) -> TrainingDistribution:
-        """How far the run went beyond."""
-        ours, seen = self._counts.histogram(0.0, 0.0), self._seen
+        """Compare all values taken with the training data."""
+        run, training = self._counts.histogram(0.0, 0.0), self._training
         return TrainingDistribution(
             dataset=self._domain.dataset,
             temperature=self._domain.temperature,
-            histogram=seen,
+            histogram=training,
             values_outside=self._values_outside / self._n_values,
             frames_outside=self._frames_outside / self._n_frames,
-            distance=histogram_distance([ours], [seen]),
+            distance=histogram_distance([run], [training]),
             n_fewest=self._n_fewest,
         )

@@ -24,8 +24,8 @@ PER_CM = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
 
 
 @dataclass(frozen=True)
-class NormalModes:
-    """Modes by ascending frequency.
+class HarmonicModes:
+    """Harmonic frequencies and their modes, by ascending frequency.
 
     Attributes
     ----------
@@ -36,7 +36,8 @@ class NormalModes:
     kinetic : ndarray, shape (n_modes, n_atoms)
         Share of each atom in a mode's kinetic energy; each row sums to 1.
     rigid_per_cm : ndarray, shape (n_rigid,)
-        What translations and rotations would have come out as; far from 0 where the structure is no minimum.
+        Wavenumbers of the translations and rotations that were projected out; values far from zero indicate
+        that the structure is not a minimum.
     """
 
     per_cm: np.ndarray
@@ -45,7 +46,7 @@ class NormalModes:
     rigid_per_cm: np.ndarray
 
 
-def normal_modes(hessian: np.ndarray, masses: np.ndarray, rigid: np.ndarray) -> NormalModes:
+def normal_modes(hessian: np.ndarray, masses: np.ndarray, rigid: np.ndarray) -> HarmonicModes:
     """Solve for the modes that are orthogonal to rigid motions.
 
     Parameters
@@ -55,22 +56,27 @@ def normal_modes(hessian: np.ndarray, masses: np.ndarray, rigid: np.ndarray) -> 
     rigid : ndarray, shape (n_rigid, 3 n_atoms)
         From :func:`rigid_motions`.
     """
+    # mass-weighted Hessian F_ij = H_ij / √(m_i m_j)
     roots = np.sqrt(np.repeat(masses, 3))
     weighted = hessian / np.outer(roots, roots)
+    # orthonormal basis of all motions that are orthogonal to the rigid ones
     complement = np.linalg.qr(rigid.T, mode="complete")[0][:, len(rigid) :]
+    # ω² and q of F in this basis, and x = q / √m
     squares, vectors = np.linalg.eigh(complement.T @ weighted @ complement)
     coordinates = (complement @ vectors).T
     modes = (coordinates / roots).reshape(len(squares), -1, 3)
-    left = np.linalg.eigvalsh(rigid @ weighted @ rigid.T) if len(rigid) else np.zeros(0)
-    return NormalModes(
+    # ω² of F among the rigid motions, zero at a minimum
+    rigid_squares = np.linalg.eigvalsh(rigid @ weighted @ rigid.T) if len(rigid) else np.zeros(0)
+    return HarmonicModes(
         per_cm=_per_cm(squares),
         modes=modes / np.linalg.norm(modes, axis=(1, 2), keepdims=True),
         kinetic=(coordinates.reshape(modes.shape) ** 2).sum(axis=2),
-        rigid_per_cm=_per_cm(left),
+        rigid_per_cm=_per_cm(rigid_squares),
     )
 
 
 def _per_cm(squares: np.ndarray) -> np.ndarray:
+    """Wavenumbers of ω² in eV/(Å² amu), 1/cm; of imaginary frequencies negative."""
     return np.sign(squares) * np.sqrt(np.abs(squares)) * PER_CM
 
 

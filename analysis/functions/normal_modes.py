@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+from ase.data import atomic_numbers
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict
+from asecalc_ml.analysis.figures import PALETTE, RULE
+from asecalc_ml.analysis.functions.harmonic import normal_modes, rigid_motions, zero_point_energy
 from asecalc_ml.analysis.number_text import minus
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.rigid_motions import rotations
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
 
     from asecalc_ml.runs import RunReader
@@ -42,11 +46,11 @@ class NormalModesResult(Result):
         """Whether the structure is a minimum, by its forces and by its frequencies."""
         forces = f"largest force {self.largest_force_eV_A:.3g} eV/Å, limit {self.limit_eV_A:g} eV/Å"
         is_relaxed = self.largest_force_eV_A <= self.limit_eV_A
-        found = ", ".join(f"{value:.1f}i" for value in self.imaginary[:LISTED])
-        text = f"{len(self.imaginary)} of {len(self.frequencies_per_cm)} are imaginary ({found} cm⁻¹)"
+        listed = ", ".join(f"{value:.1f}i" for value in self.imaginary[:LISTED])
+        text = f"{len(self.imaginary)} of {len(self.frequencies_per_cm)} are imaginary ({listed} cm⁻¹)"
         residual = max(map(abs, self.rigid_per_cm), default=0.0)
-        status = "failed" if found else "passed"
-        if found and self.imaginary[0] <= residual:
+        status = "failed" if self.imaginary else "passed"
+        if self.imaginary and self.imaginary[0] <= residual:
             status = "unclear"
             text += (
                 f", no larger than what is left of translations and rotations ({residual:.1f} cm⁻¹): relax "
@@ -57,7 +61,7 @@ class NormalModesResult(Result):
             Verdict(
                 check="all frequencies are real",
                 status=status,
-                text=text if found else f"{len(self.frequencies_per_cm)} normal modes",
+                text=text if self.imaginary else f"{len(self.frequencies_per_cm)} normal modes",
             ),
         ]
 
@@ -98,8 +102,6 @@ class NormalModesResult(Result):
         return [Table(key="modes", title="Normal modes", columns=["frequency (cm⁻¹)", *names], rows=rows)]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import PALETTE, RULE
-
         bottom = [0.0] * len(self.frequencies_per_cm)
         for (element, shares), color in zip(self.shares.items(), PALETTE * len(self.shares), strict=False):
             top = [low + share for low, share in zip(bottom, shares, strict=True)]
@@ -122,28 +124,25 @@ class NormalModes(Analysis):
 
     def run(self, run: RunReader) -> NormalModesResult:
         """Diagonalise; AnalysisError where the run holds no second derivatives."""
-        import numpy as np
-
-        from asecalc_ml.analysis.functions.harmonic import normal_modes, rigid_motions, zero_point_energy
-        from asecalc_ml.structure.rigid_motions import rotations
-
-        found = run.hessian
-        if found is None:
+        hessian = run.hessian  # arrays of its file, by name
+        if hessian is None:
             raise AnalysisError("the run holds no second derivatives: run protocol vibrations to its end")
-        free, masses = found["free"], found["masses"][found["free"]]
+        # the structure that second derivatives belong to, and its atoms that were free to move
+        free, masses = hessian["free"], hessian["masses"][hessian["free"]]
         atoms = run.atoms.copy()
-        atoms.set_positions(found["positions"], apply_constraint=False)
-        rigid = rigid_motions(atoms.positions, found["masses"], rotations(atoms, bool(found["linear"])))
-        is_whole = len(free) == len(atoms)  # atoms that are held leave no rigid motion
+        atoms.set_positions(hessian["positions"], apply_constraint=False)
+        # translations and rotations of the whole; atoms that are held leave none
+        rigid = rigid_motions(atoms.positions, hessian["masses"], rotations(atoms, bool(hessian["linear"])))
+        is_whole = len(free) == len(atoms)
         rigid = rigid if is_whole else np.zeros((0, 3 * len(free)))
-        modes = normal_modes(found["hessian"], masses, rigid)
+        modes = normal_modes(hessian["hessian"], masses, rigid)
         symbols = atoms.symbols[free]
         return NormalModesResult(
-            method=str(found["method"]),
+            method=str(hessian["method"]),
             frequencies_per_cm=modes.per_cm.tolist(),
             rigid_per_cm=modes.rigid_per_cm.tolist(),
             zero_point_energy_eV=zero_point_energy(modes.per_cm),
-            largest_force_eV_A=float(found["largest_force"]),
+            largest_force_eV_A=float(hessian["largest_force"]),
             limit_eV_A=run.relaxation_limit,
             atoms=[f"{symbol}{i}" for symbol, i in zip(symbols, free.tolist(), strict=True)],
             shares=_shares(symbols, modes.kinetic),
@@ -153,10 +152,8 @@ class NormalModes(Analysis):
 
 def _shares(symbols: np.ndarray, kinetic: np.ndarray) -> dict[str, list[float]]:
     """Kinetic energy of each element's atoms in each mode, heavier elements first."""
-    from ase.data import atomic_numbers
-
-    elements = sorted(set(symbols), key=lambda one: -atomic_numbers[one])
-    return {one: kinetic[:, [s == one for s in symbols]].sum(axis=1).tolist() for one in elements}
+    elements = sorted(set(symbols), key=lambda element: -atomic_numbers[element])
+    return {element: kinetic[:, [s == element for s in symbols]].sum(axis=1).tolist() for element in elements}
 
 
 def _wavenumber(value: float) -> float | str:

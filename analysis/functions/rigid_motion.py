@@ -1,4 +1,4 @@
-"""Whether the whole moves and turns, beside the motion inside it."""
+"""Degrees of freedom that move in a run: whether its structure as a whole drifts or turns."""
 
 from __future__ import annotations
 
@@ -28,12 +28,16 @@ class RigidMotion:
 
     def add(self, positions: np.ndarray, velocities: np.ndarray) -> None:
         """Take frames, each array of shape (n_frames, n_atoms, 3)."""
+        # momentum P of the whole along the directions in which it can drift
         momenta, mass = self._masses * velocities, self._masses.sum()
         whole = momenta.sum(axis=1) @ self._directions.T
+        # angular momentum L and tensor of inertia I about the axes around which it can turn
         centred = positions - (self._masses * positions).sum(axis=1, keepdims=True) / mass
         angular = np.cross(centred, momenta).sum(axis=1) @ self._axes.T
         inertia = self._axes @ self._inertia(centred) @ self._axes.T
+        # an axis on which all atoms lie has no moment of inertia, and no energy
         inverse = np.linalg.pinv(inertia, rcond=1e-9, hermitian=True)
+        # twice the kinetic energies: Σ m v², P²/M and Lᵀ I⁻¹ L
         self._energies += (
             (momenta * velocities).sum(),
             (whole**2).sum() / mass,
@@ -41,13 +45,14 @@ class RigidMotion:
         )
 
     def _inertia(self, centred: np.ndarray) -> np.ndarray:
+        """Tensors of inertia Σ m (r² 1 − r rᵀ), shape (n_frames, 3, 3)."""
         products = np.einsum("fai,faj->fij", self._masses * centred, centred)
         return np.trace(products, axis1=1, axis2=2)[:, None, None] * np.eye(3) - products
 
     @property
     def n_degrees(self) -> int:
         """Degrees of freedom that move: 3N without constraints, and without what is at rest of the whole."""
-        every, drifting, turning = self._energies
-        still = len(translations(self._atoms)) * (drifting <= AT_REST * every)
-        still += len(rotations(self._atoms, is_linear(self._atoms))) * (turning <= AT_REST * every)
-        return 3 * len(self._atoms) - n_removed(self._atoms) - still
+        kinetic, drifting, turning = self._energies
+        n_at_rest = len(translations(self._atoms)) * (drifting <= AT_REST * kinetic)
+        n_at_rest += len(rotations(self._atoms, is_linear(self._atoms))) * (turning <= AT_REST * kinetic)
+        return 3 * len(self._atoms) - n_removed(self._atoms) - n_at_rest

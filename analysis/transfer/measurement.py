@@ -13,7 +13,7 @@ from asecalc_ml.analysis.checks.connectivity import Connectivity, ConnectivityRe
 from asecalc_ml.analysis.checks.energy_drift import EnergyDrift, EnergyDriftResult
 from asecalc_ml.analysis.comparing.compare import KINDS, by_kind, common_patterns
 from asecalc_ml.analysis.comparing.wasserstein import common_range, histogram_distance
-from asecalc_ml.analysis.distributions.distribution import DistributionResult
+from asecalc_ml.analysis.distributions.distribution_result import DistributionResult
 from asecalc_ml.analysis.pipeline import measure
 from asecalc_ml.analysis.transfer.distance import judged
 from asecalc_ml.analysis.transfer.records import (

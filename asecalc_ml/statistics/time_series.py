@@ -62,9 +62,11 @@ def autocorrelation(series: np.ndarray) -> np.ndarray:
         return np.eye(1, len(series))[0]
     deviations = np.asarray(series, dtype=float) - np.mean(series)
     n_frames = len(deviations)
-    size = 1 << (2 * n_frames - 1).bit_length()  # padding keeps the end from meeting the beginning
+    # n c(t) by the Wiener–Khinchin theorem; zeros behind the series keep its end from meeting its beginning
+    size = 1 << (2 * n_frames - 1).bit_length()
     spectrum = np.abs(np.fft.rfft(deviations, size)) ** 2
     covariance = np.fft.irfft(spectrum, size)[:n_frames]
+    # ρ(t) = c(t) / c(0)
     return covariance / covariance[0]
 
 
@@ -92,10 +94,13 @@ def autocorrelation_time(series: np.ndarray) -> float:
     """
     if len(series) < 2:
         return 1.0
+    # τ(M) for every window M, since ρ(0) = 1
     times = 2 * np.cumsum(autocorrelation(series)) - 1
+    # the smallest M ≥ 5 τ(M) in the first half of the series; its middle where there is none
     half = max(len(times) // 2, 1)
     enough = np.arange(half) >= WINDOW_IN_CORRELATION_TIMES * times[:half]
     window = int(np.argmax(enough)) if enough.any() else half - 1
+    # corrected for the mean that was subtracted
     return float(times[window] * (1 + (2 * window + 1) / len(times)))
 
 
@@ -107,6 +112,7 @@ def slowest_time(series: np.ndarray) -> float:
     own τ is above two, so that the noise of the estimate is not taken for a slow process.
     """
     times = [max(autocorrelation_time(series), 1.0)]
+    # averages over 2, 4, 8… frames, as long as 200 of them are left
     coarse, length = np.asarray(series, dtype=float), 1
     while len(coarse) >= 2 * MIN_COARSE_POINTS:
         coarse, length = coarse[: len(coarse) // 2 * 2].reshape(-1, 2).mean(axis=1), 2 * length
@@ -136,11 +142,13 @@ def block_average(series: np.ndarray, most_blocks: int = MAX_BLOCKS) -> BlockAve
     Source: H. Flyvbjerg & H. G. Petersen, J. Chem. Phys. 91, 461 (1989).
     """
     values = np.asarray(series, dtype=float)
+    # blocks that are longer than the slowest correlation time
     time = slowest_time(values)
     n_blocks = _number_of_blocks(len(values), time, most_blocks)
     mean, std = float(values.mean()), float(values.std())
     if n_blocks == 0:
         return BlockAverage(mean, std, None, TOO_SHORT, len(values), time, 0, 0)
+    # standard error of the mean from the scatter of the blocks' means
     means = block_means(values, n_blocks)
     error = float(means.std(ddof=1) / np.sqrt(n_blocks))
     return BlockAverage(mean, std, error, "", len(values), time, n_blocks, len(values) // n_blocks)
@@ -168,11 +176,13 @@ def circular_average(cosines: np.ndarray, sines: np.ndarray, most_blocks: int = 
     -----
     Source: N. I. Fisher, *Statistical Analysis of Circular Data* (1993), sections 2.3 and 4.4.
     """
+    # ⟨e^{iφ}⟩, whose argument is the mean and whose length R gives the spread
     vector = complex(np.mean(cosines), np.mean(sines))
     mean, std = circular_moments(vector, 360.0)
+    # sin(φ − φ̄) and cos(φ − φ̄): unit vectors turned so that their mean lies on the real axis
     turned = (np.asarray(cosines) + 1j * np.asarray(sines)) * np.exp(-1j * np.angle(vector))
     across, along = (block_average(part, most_blocks) for part in (turned.imag, turned.real))
-    slower = max(across, along, key=lambda one: one.correlation_time)
+    slower = max(across, along, key=lambda average: average.correlation_time)
     error, note = _circular_error(across.error, along.error, abs(vector))
     n_blocks, block_length = (0, 0) if note == TOO_SHORT else (slower.n_blocks, slower.block_length)
     times = (slower.correlation_time, n_blocks, block_length)
@@ -216,6 +226,7 @@ def linear_drift(time: np.ndarray, values: np.ndarray) -> Drift:
     time, values = np.asarray(time, dtype=float), np.asarray(values, dtype=float)
     if len(time) < 2 or time[0] == time[-1]:
         return Drift(float("nan"), None)
+    # least-squares line through all points, and residuals from it
     centred = time - time.mean()
     slope = float(centred @ (values - values.mean()) / (centred @ centred))
     residuals = values - values.mean() - slope * centred
@@ -224,6 +235,7 @@ def linear_drift(time: np.ndarray, values: np.ndarray) -> Drift:
     n_blocks = _number_of_blocks(len(values), slowest_time(residuals))
     if n_blocks == 0:
         return Drift(slope, None)
+    # error of the slope of a line through block averages, from their scatter around it
     times, scatter = block_means(centred, n_blocks), block_means(residuals, n_blocks)
     times, scatter = times - times.mean(), scatter - scatter.mean()
     return Drift(slope, float(np.sqrt((scatter @ scatter) / (n_blocks - 2) / (times @ times))))

@@ -19,10 +19,10 @@ from asecalc_ml.analysis.distributions.angles import Angles
 from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
 from asecalc_ml.analysis.distributions.conformers import Conformers
 from asecalc_ml.analysis.distributions.dihedrals import Dihedrals
-from asecalc_ml.analysis.functions.displacement import MeanSquareDisplacement
+from asecalc_ml.analysis.functions.mean_square_displacement import MeanSquareDisplacement
 from asecalc_ml.analysis.functions.normal_modes import NormalModes
-from asecalc_ml.analysis.functions.radial import RadialDistribution
-from asecalc_ml.analysis.functions.vibrational import VibrationalDensity
+from asecalc_ml.analysis.functions.radial_distribution import RadialDistribution
+from asecalc_ml.analysis.functions.vibrational_density import VibrationalDensity
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.analysis.scan.scan import Scan
 from asecalc_ml.analysis.transfer.transfer import Transfer

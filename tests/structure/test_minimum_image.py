@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from asecalc_ml.analysis.checks.connectivity import Connectivity
 from asecalc_ml.analysis.distributions.angles import Angles
 from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
-from asecalc_ml.analysis.distributions.internal_coordinates import FollowedPositions
-from asecalc_ml.analysis.functions.radial import RadialDistribution
+from asecalc_ml.analysis.distributions.unwrapping import UnwrappedPositions
+from asecalc_ml.analysis.functions.radial_distribution import RadialDistribution
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.analysis.relevance.subject import Subject
 from asecalc_ml.analysis.relevance.targets import Force
@@ -170,7 +170,7 @@ def test_no_result_depends_on_how_a_lattice_is_written(written):
     assert BondLengths(patterns=["1-2"]).run(run).values("1-2") == pytest.approx(water.get_distance(1, 2))
     result = Connectivity().run(run)
     assert (result.n_bonds, result.changes) == (2, [])
-    moved, expected = ([FollowedPositions(one)(*one.frame_chunks())] for one in (run, simple))
+    moved, expected = ([UnwrappedPositions(one)(*one.frame_chunks())] for one in (run, simple))
     assert np.diff(moved[0], axis=0) == pytest.approx(np.diff(expected[0], axis=0), abs=1e-9)
     radial, cubic_radial = (RadialDistribution(pairs=["H-O"], bin_A=0.25).run(one) for one in (run, simple))
     assert radial.centers[-1] == pytest.approx(3 - 0.125)
@@ -259,7 +259,7 @@ def test_vectors_of_open_directions_are_ignored(third):
     assert Angles().run(run).values("H-O-H") == pytest.approx(water.get_angle(1, 0, 2))
     assert Connectivity().run(run).changes == []
     (chunk,) = run.frame_chunks()
-    steps = np.diff(np.average(FollowedPositions(run)(chunk), axis=1, weights=water.get_masses()), axis=0)
+    steps = np.diff(np.average(UnwrappedPositions(run)(chunk), axis=1, weights=water.get_masses()), axis=0)
     assert steps == pytest.approx(
         np.tile([0.7, -0.4, 0.3], (19, 1)), abs=0.05
     )  # rotated around another centre

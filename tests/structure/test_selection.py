@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
-from asecalc_ml.analysis.distributions.chains import choose
+from asecalc_ml.analysis.distributions.internal_coordinates import choose
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.structure.loading import load_structure

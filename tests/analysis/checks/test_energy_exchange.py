@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from asecalc_ml.analysis.checks.energy_exchange import exchange_verdict
-from asecalc_ml.analysis.checks.energy_exchange_measurement import ExchangeMeasurement
+from asecalc_ml.analysis.checks.energy_exchange import ExchangeMeasurement, exchange_verdict
 from asecalc_ml.analysis.comparing.compare import compare
 from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
 from asecalc_ml.analysis.memory_run import MemoryRun

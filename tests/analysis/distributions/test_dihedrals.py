@@ -10,8 +10,7 @@ from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asecalc_ml.analysis.distributions.conformers import Conformers, ConformersResult
-from asecalc_ml.analysis.distributions.conformers_measurement import population
+from asecalc_ml.analysis.distributions.conformers import Conformers, ConformersResult, population
 from asecalc_ml.analysis.distributions.dihedrals import Dihedrals, DihedralsResult
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.config.options import parse_options
@@ -464,14 +463,14 @@ def test_memory_is_bounded_in_a_metal():
 def test_a_metal_is_the_sum_of_its_frames_however_few_values_are_computed_at_once(monkeypatch):
     run = MemoryRun.from_frames(rattled_copper(2, n_frames=3), 1.0)
     whole = Dihedrals(by="environment").run(run)
-    for name, number in (("chains.VALUES_AT_ONCE", 1000), ("topology.CHAINS_AT_ONCE", 700)):
-        monkeypatch.setattr(f"asecalc_ml.{name}", number)
-    monkeypatch.setattr("asecalc_ml.analysis.distributions.chains.VALUES_AT_ONCE", 1000)
+    monkeypatch.setattr("asecalc_ml.structure.topology.chains.VALUES_AT_ONCE", 1000)
+    monkeypatch.setattr("asecalc_ml.structure.topology.bonds.CHAINS_AT_ONCE", 700)
+    monkeypatch.setattr("asecalc_ml.analysis.distributions.internal_coordinates.VALUES_AT_ONCE", 1000)
     assert Dihedrals(by="environment").run(run).model_dump() == whole.model_dump()
 
 
 def test_more_dihedrals_than_memory_holds_are_refused_before_they_are_listed(monkeypatch):
-    monkeypatch.setattr("asecalc_ml.analysis.distributions.chains.all_chains", None)
+    monkeypatch.setattr("asecalc_ml.analysis.distributions.internal_coordinates.all_chains", None)
     with pytest.raises(AnalysisError, match=r"Cu8788 has .* dihedrals, at most 5,000,000 are analysed"):
         Dihedrals().check_start(bulk("Cu", cubic=True) * (13, 13, 13))
 

@@ -1,4 +1,4 @@
-r"""The work behind mean-square displacements.
+r"""Mean-square displacements and diffusion coefficients by element.
 
 ======================================== ==========================================================
 MSD(t) = ⟨|P r(s + t) − P r(s)|²⟩        :func:`mean_square_displacement`: over atoms and all s, by FFT
@@ -10,24 +10,24 @@ error of D                               scatter of D among five consecutive par
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from pydantic import Field, field_validator, model_validator
 
-from asecalc_ml.analysis.base import NO_FRAME
-from asecalc_ml.analysis.distributions.internal_coordinates import FollowedPositions
-from asecalc_ml.analysis.functions.displacement import (
+from asecalc_ml.analysis.base import NO_FRAME, Analysis, Measurement
+from asecalc_ml.analysis.distributions.unwrapping import UnwrappedPositions
+from asecalc_ml.analysis.functions.mean_square_displacement_result import (
     CellVector,
     DisplacementResult,
     ElementDisplacement,
-    MeanSquareDisplacement,
 )
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics.time_series import MIN_BLOCKS, TOO_SHORT, ThinnedSeries
 from asecalc_ml.structure.lattice import complete
 
 if TYPE_CHECKING:
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.runs import RunPlan, RunReader
     from asecalc_ml.runs.frames import Frames
 
 MAX_NUMBERS = 30_000_000  # 240 MB of positions
@@ -37,19 +37,69 @@ SHORTEST = 0.2  # of the longest
 DIFFUSIVE = (0.8, 1.2)  # exponents
 
 
+class MeanSquareDisplacement(Analysis):
+    """Mean-square displacement by element, of unwrapped positions, and Einstein's diffusion coefficient."""
+
+    result: ClassVar = DisplacementResult
+    needs_times: ClassVar = True
+
+    relative_to_center_of_mass: bool = Field(
+        True, description="take out the movement of the common centre of mass, which a thermostat may cause"
+    )
+    fit_from_ps: float | None = Field(
+        None, gt=0, le=1e7, description="shortest time of the fit; by default a fifth of the longest"
+    )
+    fit_to_ps: float | None = Field(
+        None,
+        gt=0,
+        le=1e7,
+        description="longest time of the fit; by default a tenth of the run, and no more than that",
+    )
+
+    directions: list[CellVector] | None = Field(
+        None,
+        min_length=1,
+        description="cell vectors along which atoms diffuse, such as [a, b]; by default the periodic ones, "
+        "all three of a structure without any",
+    )
+
+    @field_validator("directions")
+    @classmethod
+    def _check_directions(cls, given: list[str] | None) -> list[str] | None:
+        if given is not None and len(set(given)) < len(given):
+            raise ValueError("a direction is named twice")
+        return given and sorted(given)
+
+    @model_validator(mode="after")
+    def _check_fit(self) -> MeanSquareDisplacement:
+        start, end = self.fit_from_ps, self.fit_to_ps
+        if start is not None and end is not None and start >= end:
+            raise ValueError(f"fit_from_ps ({start:g}) must be below fit_to_ps ({end:g})")
+        return self
+
+    def check_plan(self, plan: RunPlan) -> None:
+        """Enough frames for the lags of the fit."""
+        super().check_plan(plan)
+        fitted_lags(self, plan.n_frames or 0, plan.frame_interval_fs / 1000)
+
+    def prepare(self, run: RunReader) -> Measurement:
+        """Begin at the start of the run."""
+        return DisplacementMeasurement(run, self)
+
+
 class DisplacementMeasurement:
-    """Follows all atoms."""
+    """Collects unwrapped positions of all atoms."""
 
     def __init__(self, run: RunReader, options: MeanSquareDisplacement):
         self._options, self._interval_ps = options, run.frame_interval_fs / 1000
         self._symbols, self._masses = np.array(run.atoms.get_chemical_symbols()), run.atoms.get_masses()
-        self._followed, self._series, self._n_frames = FollowedPositions(run), ThinnedSeries(MAX_NUMBERS), 0
+        self._unwrapped, self._series, self._n_frames = UnwrappedPositions(run), ThinnedSeries(MAX_NUMBERS), 0
         self._directions = options.directions or default_directions(run.pbc)
         self._span = span(run.cell, run.pbc, self._directions)
 
     def frames(self, frames: Frames) -> None:
         """Take the next frames."""
-        positions = self._followed(frames)
+        positions = self._unwrapped(frames)
         if self._options.relative_to_center_of_mass:
             positions = positions - np.average(positions, axis=1, weights=self._masses)[:, None]
         self._series.add(positions if self._span is None else positions @ self._span)
@@ -70,43 +120,48 @@ class DisplacementMeasurement:
             lags_ps=(np.arange(last + 1) * step_ps).tolist(),
             fit_from_ps=first * step_ps,
             fit_to_ps=last * step_ps,
-            elements=[self._of(one, rows[:, self._symbols == one], first, last, step_ps) for one in elements],
+            elements=[
+                self._of_element(element, rows[:, self._symbols == element], first, last, step_ps)
+                for element in elements
+            ],
         )
 
-    def _of(
+    def _of_element(
         self, element: str, rows: np.ndarray, first: int, last: int, step_ps: float
     ) -> ElementDisplacement:
+        """Displacement of the atoms of an element, and its slope between two lags."""
+        # MSD(t) from the whole run, and the power of t that it grows with within the range of the fit
         lags = np.arange(first, last + 1) * step_ps
         msd = mean_square_displacement(rows, last)
-        twice = 2 * len(self._directions)
-        parts = [
-            slope(lags, mean_square_displacement(part, last)[first:]) / twice
-            for part in np.array_split(rows, MIN_BLOCKS)
-        ]
         exponent = growth(lags, msd[first:])
-        diffuses = exponent is not None and DIFFUSIVE[0] <= exponent <= DIFFUSIVE[1]
-        if not diffuses:
-            how = "does not move" if exponent is None else f"grows as t to the power of {exponent:.2f}"
-            return ElementDisplacement(
-                element=element,
-                n_atoms=rows.shape[1],
-                msd_A2=msd.tolist(),
-                exponent=exponent,
-                diffusion_A2_ps=None,
-                error_A2_ps=None,
-                note=f"no diffusion ({how})",
-            )
-        coefficient = slope(lags, msd[first:]) / twice
-        error = float(np.std(parts, ddof=1) / np.sqrt(MIN_BLOCKS))
+        coefficient, error, note = self._coefficient(exponent, lags, msd, rows)
         return ElementDisplacement(
             element=element,
             n_atoms=rows.shape[1],
             msd_A2=msd.tolist(),
             exponent=exponent,
             diffusion_A2_ps=coefficient,
-            error_A2_ps=error if coefficient > 2 * error else None,
-            note="" if coefficient > 2 * error else TOO_SHORT,
+            error_A2_ps=error,
+            note=note,
         )
+
+    def _coefficient(
+        self, exponent: float | None, lags: np.ndarray, msd: np.ndarray, rows: np.ndarray
+    ) -> tuple[float | None, float | None, str]:
+        """Diffusion coefficient, its error, and why there is none of them."""
+        if exponent is None or not DIFFUSIVE[0] <= exponent <= DIFFUSIVE[1]:
+            how = "does not move" if exponent is None else f"grows as t to the power of {exponent:.2f}"
+            return None, None, f"no diffusion ({how})"
+        first, last, twice = len(msd) - len(lags), len(msd) - 1, 2 * len(self._directions)
+        # D = 1/2d · dMSD/dt
+        coefficient = slope(lags, msd[first:]) / twice
+        # the same of five consecutive parts of the run, whose scatter gives the error of their mean
+        parts = [
+            slope(lags, mean_square_displacement(part, last)[first:]) / twice
+            for part in np.array_split(rows, MIN_BLOCKS)
+        ]
+        error = float(np.std(parts, ddof=1) / np.sqrt(MIN_BLOCKS))
+        return (coefficient, error, "") if coefficient > 2 * error else (coefficient, None, TOO_SHORT)
 
 
 def default_directions(pbc: np.ndarray) -> list[CellVector]:
@@ -151,9 +206,11 @@ def mean_square_displacement(positions: np.ndarray, max_lag: int) -> np.ndarray:
     (2011).
     """
     n_frames = len(positions)
+    # sums over s of each atom; relative to the mean position, so that squares keep their digits
     totals = [
         _summed(positions[:, k] - positions[:, k].mean(axis=0), max_lag) for k in range(positions.shape[1])
     ]
+    # mean over atoms and over the n − m starting times; rounding must not make it negative
     counts = n_frames - np.arange(max_lag + 1)
     return np.maximum(np.mean(totals, axis=0) / counts, 0.0)
 
@@ -161,9 +218,11 @@ def mean_square_displacement(positions: np.ndarray, max_lag: int) -> np.ndarray:
 def _summed(path: np.ndarray, max_lag: int) -> np.ndarray:
     """Sums of squared displacements of one atom, shape (max_lag + 1,)."""
     n_frames = len(path)
+    # Σ_s r(s+m)·r(s) by FFT, padded with zeros so that the end does not meet the beginning
     size = 1 << (2 * n_frames - 1).bit_length()
     spectrum = np.abs(np.fft.rfft(path, size, axis=0)) ** 2
     correlation = np.fft.irfft(spectrum, size, axis=0)[: max_lag + 1].sum(axis=1)
+    # Σ_s |r(s+m)|² + |r(s)|², the sums of all squares without the first m, and without the last m
     squares = np.concatenate([[0.0], np.cumsum(np.sum(path**2, axis=1))])
     lags = np.arange(max_lag + 1)
     return squares[n_frames - lags] + squares[-1] - squares[lags] - 2 * correlation

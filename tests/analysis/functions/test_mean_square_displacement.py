@@ -5,9 +5,12 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from asecalc_ml.analysis.distributions.internal_coordinates import FollowedPositions
-from asecalc_ml.analysis.functions.displacement import DisplacementResult, MeanSquareDisplacement
-from asecalc_ml.analysis.functions.displacement_measurement import mean_square_displacement
+from asecalc_ml.analysis.distributions.unwrapping import UnwrappedPositions
+from asecalc_ml.analysis.functions.mean_square_displacement import (
+    DisplacementResult,
+    MeanSquareDisplacement,
+    mean_square_displacement,
+)
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics.time_series import ThinnedSeries
@@ -82,7 +85,7 @@ def test_a_breathing_box_does_not_make_atoms_diffuse():
     """Fifty cells away the box would swing the atom by 50 Å; in truth it moves as within the cell."""
     run, lengths = swinging(300)
     (frames,) = run.frame_chunks(300)
-    found = FollowedPositions(run)(frames)
+    found = UnwrappedPositions(run)(frames)
     expected = 0.4 * lengths  # from 50.4
     assert found[:, 1, 0] - found[0, 1, 0] == pytest.approx(expected - expected[0])
 

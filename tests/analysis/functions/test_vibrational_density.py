@@ -12,8 +12,7 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation
 
 from asecalc_ml.analysis.functions.peaks import spectrum_peaks
 from asecalc_ml.analysis.functions.rigid_motion import RigidMotion
-from asecalc_ml.analysis.functions.vibrational import VibrationalDensity, VibrationalResult
-from asecalc_ml.analysis.functions.vibrational_measurement import CM1_FS
+from asecalc_ml.analysis.functions.vibrational_density import CM1_FS, VibrationalDensity, VibrationalResult
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.structure.stretching import fastest_stretch_per_cm

@@ -1,25 +1,25 @@
-"""Mean-square displacements and diffusion coefficients by element."""
+"""Mean-square displacements and diffusion coefficients by element: their numbers, figures and tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.figures import PALETTE
 from asecalc_ml.analysis.number_text import with_error
+from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from asecalc_ml.runs import RunPlan, RunReader
 
 CellVector = Literal["a", "b", "c"]
 CM2_S = 10.0  # one Å²/ps in 10⁻⁵ cm²/s
 
 
 class ElementDisplacement(Record):
-    """Atoms of one element."""
+    """Displacement and diffusion coefficient of the atoms of one element."""
 
     element: str
     n_atoms: int
@@ -60,12 +60,10 @@ class DisplacementResult(Result):
 
     def __getitem__(self, element: str) -> ElementDisplacement:
         """Displacement of an element."""
-        from asecalc_ml.errors import AnalysisError
-
-        known = {one.element: one for one in self.elements}
-        if element not in known:
-            raise AnalysisError(f"{self.analysis} measured {', '.join(known)}, not {element!r}")
-        return known[element]
+        displacements = {displacement.element: displacement for displacement in self.elements}
+        if element not in displacements:
+            raise AnalysisError(f"{self.analysis} measured {', '.join(displacements)}, not {element!r}")
+        return displacements[element]
 
     @property
     def dimensions(self) -> int:
@@ -74,7 +72,7 @@ class DisplacementResult(Result):
 
     def panels(self) -> list[Panel]:
         """All elements in one figure."""
-        coefficients = "; ".join(f"{one.element}: {one.measured}" for one in self.elements)
+        coefficients = "; ".join(f"{atoms.element}: {atoms.measured}" for atoms in self.elements)
         centre = ", without the movement of the common centre of mass" * self.is_relative
         caption = (
             f"Mean-square displacement{self._along} from all starting times of {self.n_frames:,} frames, "
@@ -86,7 +84,10 @@ class DisplacementResult(Result):
 
     def tables(self) -> list[Table]:
         """One row for each element."""
-        rows = [[one.element, one.n_atoms, one.exponent, *self._coefficients(one)] for one in self.elements]
+        rows = [
+            [atoms.element, atoms.n_atoms, atoms.exponent, *self._coefficients(atoms)]
+            for atoms in self.elements
+        ]
         columns = ["element", "atoms", "exponent", "D (Å²/ps)", "error (Å²/ps)", "D (10⁻⁵ cm²/s)"]
         caption = (
             f"D is the slope of the mean-square displacement{self._along} over {2 * self.dimensions}, twice "
@@ -110,79 +111,23 @@ class DisplacementResult(Result):
             "and viscosity η."
         )
 
-    def _coefficients(self, one: ElementDisplacement) -> list:
-        if one.diffusion_A2_ps is None:
-            return [one.note, None, None]
-        error = one.note if one.error_A2_ps is None else one.error_A2_ps
-        return [one.diffusion_A2_ps, error, CM2_S * one.diffusion_A2_ps]
+    def _coefficients(self, atoms: ElementDisplacement) -> list:
+        if atoms.diffusion_A2_ps is None:
+            return [atoms.note, None, None]
+        error = atoms.note if atoms.error_A2_ps is None else atoms.error_A2_ps
+        return [atoms.diffusion_A2_ps, error, CM2_S * atoms.diffusion_A2_ps]
 
     def data(self) -> list[Table]:
         """The curves."""
-        columns = ["time (ps)", *(f"{one.element} (Å²)" for one in self.elements)]
-        rows = zip(self.lags_ps, *(one.msd_A2 for one in self.elements), strict=True)
+        columns = ["time (ps)", *(f"{atoms.element} (Å²)" for atoms in self.elements)]
+        rows = zip(self.lags_ps, *(atoms.msd_A2 for atoms in self.elements), strict=True)
         return [
             Table(key="curves", title="Mean-square displacement", columns=columns, rows=list(map(list, rows)))
         ]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import PALETTE
-
         ax.axvspan(self.fit_from_ps, self.fit_to_ps, color=".5", alpha=0.15, linewidth=0)
-        for one, color in zip(self.elements, PALETTE * len(self.elements), strict=False):
-            ax.plot(self.lags_ps[1:], one.msd_A2[1:], color=color, label=one.element)
+        for atoms, color in zip(self.elements, PALETTE * len(self.elements), strict=False):
+            ax.plot(self.lags_ps[1:], atoms.msd_A2[1:], color=color, label=atoms.element)
         ax.set(xlabel="time (ps)", ylabel="mean-square displacement (Å²)", xscale="log", yscale="log")
         ax.legend(loc="upper left", borderaxespad=0.0)
-
-
-class MeanSquareDisplacement(Analysis):
-    """Mean-square displacement by element, of unwrapped positions, and Einstein's diffusion coefficient."""
-
-    result: ClassVar = DisplacementResult
-    needs_times: ClassVar = True
-
-    relative_to_center_of_mass: bool = Field(
-        True, description="take out the movement of the common centre of mass, which a thermostat may cause"
-    )
-    fit_from_ps: float | None = Field(
-        None, gt=0, le=1e7, description="shortest time of the fit; by default a fifth of the longest"
-    )
-    fit_to_ps: float | None = Field(
-        None,
-        gt=0,
-        le=1e7,
-        description="longest time of the fit; by default a tenth of the run, and no more than that",
-    )
-
-    directions: list[CellVector] | None = Field(
-        None,
-        min_length=1,
-        description="cell vectors along which atoms diffuse, such as [a, b]; by default the periodic ones, "
-        "all three of a structure without any",
-    )
-
-    @field_validator("directions")
-    @classmethod
-    def _check_directions(cls, given: list[str] | None) -> list[str] | None:
-        if given is not None and len(set(given)) < len(given):
-            raise ValueError("a direction is named twice")
-        return given and sorted(given)
-
-    @model_validator(mode="after")
-    def _check_fit(self) -> MeanSquareDisplacement:
-        start, end = self.fit_from_ps, self.fit_to_ps
-        if start is not None and end is not None and start >= end:
-            raise ValueError(f"fit_from_ps ({start:g}) must be below fit_to_ps ({end:g})")
-        return self
-
-    def check_plan(self, plan: RunPlan) -> None:
-        """Enough frames for the lags of the fit."""
-        from asecalc_ml.analysis.functions.displacement_measurement import fitted_lags
-
-        super().check_plan(plan)
-        fitted_lags(self, plan.n_frames or 0, plan.frame_interval_fs / 1000)
-
-    def prepare(self, run: RunReader) -> Measurement:
-        """Begin at the start of the run."""
-        from asecalc_ml.analysis.functions.displacement_measurement import DisplacementMeasurement
-
-        return DisplacementMeasurement(run, self)

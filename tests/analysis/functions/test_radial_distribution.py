@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from asecalc_ml.analysis.functions.radial import RadialDistribution, RadialResult
+from asecalc_ml.analysis.functions.radial_distribution import RadialDistribution, RadialResult
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.errors import AnalysisError
 

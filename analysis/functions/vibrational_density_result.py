@@ -1,23 +1,23 @@
-"""Vibrational density of states from velocities, its peaks beside harmonic frequencies."""
+"""Vibrational density of states: its peaks next to harmonic frequencies, its verdict, figure and tables."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
+from ase import units
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Table, Verdict
+from asecalc_ml.analysis.base import Panel, Record, Table, Verdict
 from asecalc_ml.analysis.checks.energy_exchange import TimeAverages
+from asecalc_ml.analysis.figures import BLUE, draw_curve, draw_ticks
 from asecalc_ml.analysis.number_text import percent
 
 if TYPE_CHECKING:
-    from ase import Atoms
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunPlan, RunReader
-
 UNIT = "cm⁻¹"
+CM1_FS = 1e15 / (units._c * 100)  # the frequency in 1/cm of a period of one femtosecond
 
 
 class SpectrumPeak(Record):
@@ -69,16 +69,15 @@ class VibrationalResult(TimeAverages):
         ticks = " Ticks on top are the harmonic frequencies." if self.harmonic_per_cm else ""
         band = "; the band is twice the standard error" if any(self.errors) else ", too few for an error"
         limit = "".join(
-            f" Beyond the dotted line frames are too far apart: {one.text}."
-            for one in self.verdicts()
-            if one.status != "passed"
+            f" Beyond the dotted line frames are too far apart: {verdict.text}."
+            for verdict in self.verdicts()
+            if verdict.status != "passed"
         )
         return (
             f"From the velocities of {self.n_frames:,} frames, weighted with mass, in {self.n_segments} "
-            f"segments{band}. "
-            f"Lines are {self.resolution_per_cm:.3g} {UNIT} wide at least. The integral, "
-            f"{self.n_states:.4g}, is the "
-            f"number of degrees of freedom that hold kT/2 each.{ticks}{limit}{self.doubt}"
+            f"segments{band}. Lines are {self.resolution_per_cm:.3g} {UNIT} wide at least. The integral, "
+            f"{self.n_states:.4g}, is the number of degrees of freedom that hold kT/2 each.{ticks}{limit}"
+            f"{self.doubt}"
         )
 
     def verdicts(self) -> list[Verdict]:
@@ -108,18 +107,17 @@ class VibrationalResult(TimeAverages):
         """Peaks beside harmonic frequencies."""
         rows = [
             [
-                one.frequency_per_cm,
-                self.error_cell(one.error_per_cm),
-                one.harmonic_per_cm,
-                None if one.harmonic_per_cm is None else one.frequency_per_cm - one.harmonic_per_cm,
+                peak.frequency_per_cm,
+                self.error_cell(peak.error_per_cm),
+                peak.harmonic_per_cm,
+                None if peak.harmonic_per_cm is None else peak.frequency_per_cm - peak.harmonic_per_cm,
             ]
-            for one in self.peaks
+            for peak in self.peaks
         ]
         columns = [f"peak ({UNIT})", f"error ({UNIT})", f"harmonic ({UNIT})", f"difference ({UNIT})"]
         caption = (
             "Each peak with the harmonic frequency nearest to it. Harmonic frequencies are those of a "
-            "minimum at 0 K; "
-            "anharmonicity and the time step of the integration shift the peaks of a run."
+            "minimum at 0 K; anharmonicity and the time step of the integration shift the peaks of a run."
         )
         return [
             Table(
@@ -138,8 +136,6 @@ class VibrationalResult(TimeAverages):
         return [Table(key="spectrum", title="Density of states", columns=columns, rows=list(map(list, rows)))]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import BLUE, draw_curve, draw_ticks
-
         draw_curve(ax, self.frequencies_per_cm, self.density, self.errors, color=BLUE, linewidth=1.0)
         occupied = [
             x
@@ -148,7 +144,7 @@ class VibrationalResult(TimeAverages):
         ]
         end = 1.08 * max([*occupied, *self.harmonic_per_cm, 100.0])
         ax.set(xlabel=f"frequency ({UNIT})", ylabel="density of states (cm)", ylim=(0, None))
-        beyond = any(one.status != "passed" for one in self.verdicts())
+        beyond = any(verdict.status != "passed" for verdict in self.verdicts())
         ax.set_xlim(0, 1.05 * self.highest_per_cm if beyond else min(end, self.highest_per_cm))
         if beyond:
             ax.axvline(self.highest_per_cm, color="black", linestyle=":", label="limit of the frames")
@@ -158,69 +154,8 @@ class VibrationalResult(TimeAverages):
 
 def closer_frames(fastest_per_cm: float) -> str:
     """Advice on the time between frames that resolve a frequency."""
-    from ase import units
-
-    longest_fs = math.floor(10 * 1e15 / (units._c * 100) / (2 * fastest_per_cm)) / 10
+    longest_fs = math.floor(10 * CM1_FS / (2 * fastest_per_cm)) / 10  # two frames in a period, rounded down
     return (
         f"Write a frame every {longest_fs:g} fs or more often (write_every times the time step), or "
         "constrain the fastest bonds"
     )
-
-
-class VibrationalDensity(Analysis):
-    """Vibrational density of states: the Fourier transform of the velocities' autocorrelation, by mass.
-
-    It shows what moves, whether or not light can excite it. The frames must hold momenta, every few fs.
-    """
-
-    result: ClassVar = VibrationalResult
-    needs_times: ClassVar = True
-
-    resolution_per_cm: float = Field(
-        10.0,
-        ge=1e-3,
-        le=4000,
-        description="width of a line; the finer, the fewer segments there are to average",
-    )
-    peak_prominence: float = Field(
-        0.03, gt=0, lt=1, description="least rise of a peak, as a fraction of the highest one"
-    )
-    harmonic_per_cm: list[float] | None = Field(None, description="harmonic frequencies to compare with")
-
-    harmonic_run: str | None = Field(
-        None, description="directory of a vibrations run, whose harmonic frequencies to compare with"
-    )
-
-    def check_start(self, atoms: Atoms) -> None:
-        """Harmonic frequencies that there are."""
-        from asecalc_ml.analysis.functions.vibrational_measurement import harmonic_frequencies
-
-        harmonic_frequencies(self)
-
-    def check_plan(self, plan: RunPlan) -> None:
-        """Enough frames for one segment of the resolution."""
-        from asecalc_ml.analysis.functions.vibrational_measurement import segment_length
-
-        super().check_plan(plan)
-        segment_length(self, plan.n_frames or 0, plan.frame_interval_fs)
-
-    def doubts(self, atoms: Atoms, plan: RunPlan) -> list[str]:
-        """Frames that are too far apart for the bonds of the structure."""
-        from asecalc_ml.analysis.functions.vibrational_measurement import CM1_FS, harmonic_frequencies
-        from asecalc_ml.structure.stretching import fastest_stretch_per_cm
-
-        fastest = max([fastest_stretch_per_cm(atoms), *harmonic_frequencies(self)])
-        highest = CM1_FS / (2 * plan.frame_interval_fs)
-        if fastest <= highest:
-            return []
-        return [
-            f"frames every {plan.frame_interval_fs:g} fs resolve vibrations up to {highest:,.0f} {UNIT}, and "
-            f"bonds of this structure vibrate with up to {fastest:,.0f} {UNIT}, which will appear at wrong, "
-            f"lower frequencies. {closer_frames(fastest)}"
-        ]
-
-    def prepare(self, run: RunReader) -> Measurement:
-        """Choose segments; AnalysisError where the run is too short for the resolution."""
-        from asecalc_ml.analysis.functions.vibrational_measurement import VibrationalMeasurement
-
-        return VibrationalMeasurement(run, self)
