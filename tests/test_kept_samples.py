@@ -1,6 +1,7 @@
 """What earlier versions have written is read, gone on with and loaded: files that they left, see samples/."""
 
 import importlib
+import importlib.util
 import inspect
 import json
 import pickletools
@@ -19,14 +20,16 @@ from typer.testing import CliRunner
 
 import asecalc_ml
 from asecalc_ml import MLCalculator, plugins
+from asecalc_ml._moved import MOVED, current_name
 from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.cli import md, ml
 from asecalc_ml.config import dump_yaml, read_yaml
-from asecalc_ml.golden import golden_atoms
-from asecalc_ml.md_protocols.resume import resume_run
-from asecalc_ml.registry import Registry
-from asecalc_ml.rundir import RunReader
+from asecalc_ml.md_protocols.engine.differences import other_calculator
+from asecalc_ml.md_protocols.engine.resume import resume_run
+from asecalc_ml.runs import RunReader
+from asecalc_ml.store.golden import golden_atoms
+from asecalc_ml.store.registry import Registry
 from asecalc_ml.versions import installed_versions
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -116,6 +119,29 @@ def test_a_run_that_was_killed_goes_on_as_if_never_interrupted(name, sample):
 def resumptions(directory: Path) -> list[dict]:
     events = RunReader(directory).events
     return [one for one in events if one["kind"] == "warning" and one["message"].startswith("resumed with")]
+
+
+def test_a_class_whose_module_has_moved_is_the_same_class():
+    """What a run of an earlier version stores, against what is stored now; another class still differs."""
+    described = {"model_hash": None, "parameters": {}}
+    before, now, other = (
+        described | {"class": name}
+        for name in ("asecalc_ml.xtb:GFN2", "asecalc_ml.calculators.xtb:GFN2", "asecalc_ml.dft:DFT")
+    )
+    assert other_calculator(before, now) == []
+    (difference,) = other_calculator(before, other)
+    assert (
+        difference == "calculator asecalc_ml.calculators.dft:DFT instead of asecalc_ml.calculators.xtb:GFN2"
+    )
+    assert current_name("springs:Springs") == "springs:Springs"
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", MOVED)
+def test_former_names_lead_to_modules(name):
+    """Each target is a module of the present layout, and no former name itself."""
+    assert MOVED[name] not in MOVED
+    assert importlib.util.find_spec(MOVED[name]) is not None
 
 
 @pytest.mark.smoke
