@@ -93,7 +93,7 @@ MOVED = {
     "asecalc_ml.card": "asecalc_ml.store.card",
     "asecalc_ml.chains": "asecalc_ml.structure.topology.chains",
     "asecalc_ml.changes": "asecalc_ml.calculators.changes",
-    "asecalc_ml.cli.campaign_driver": "asecalc_ml.md_protocols.campaign.driver",
+    "asecalc_ml.cli.campaign_driver": "asecalc_ml.md_protocols.campaign.scheduler",
     "asecalc_ml.cli.campaign_executors": "asecalc_ml.md_protocols.campaign.executors",
     "asecalc_ml.cli.campaign_progress": "asecalc_ml.cli.campaign.progress",
     "asecalc_ml.cli.campaign_table": "asecalc_ml.cli.campaign.table",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.errors import StructureError
+from asecalc_ml.md_protocols import integrators
 from asecalc_ml.md_protocols.nvt import ThermostatOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.md_protocols.integrators.integrators import Ramp
-    from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
+    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.stages import MakeIntegrator
 
 
 class NPT(ThermostatOptions):
@@ -69,10 +70,8 @@ class NPT(ThermostatOptions):
         return self._langevin(self.first_temperature, self.equilibration_friction_per_ps)
 
     def _langevin(self, ramp: Ramp, friction_per_ps: float) -> MakeIntegrator:
-        from asecalc_ml.md_protocols.integrators.integrators import LangevinNPT
-
         return partial(
-            LangevinNPT,
+            integrators.LangevinNPT,
             ramp=ramp,
             friction_per_ps=friction_per_ps,
             pressure_GPa=self.pressure_GPa,

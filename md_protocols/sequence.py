@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from typing_extensions import Self
 
-    from asecalc_ml.md_protocols.stages.produce import Produce
+    from asecalc_ml.md_protocols.stages import Produce
 
 
 class Sequence(DynamicsOptions):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from asecalc_ml.config.quantities import Fmax_eV_A
 from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.md_protocols import stages
 from asecalc_ml.md_protocols.relax import RelaxOptions
 
 if TYPE_CHECKING:
@@ -49,7 +50,5 @@ class Vibrations(RelaxOptions):
 
     def stages(self) -> list:
         """Relax, if wanted, and Hessian."""
-        from asecalc_ml.md_protocols.stages.hessian import Hessian
-
         relaxation = self.relaxation() if self.relax else []
-        return [*relaxation, Hessian(self.hessian, self.displacement_A, self.relax_fmax_eV_A)]
+        return [*relaxation, stages.Hessian(self.hessian, self.displacement_A, self.relax_fmax_eV_A)]

@@ -21,7 +21,7 @@ from asecalc_ml.sources import changed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asecalc_ml.md_protocols.integrators.integrators import Integrator
+    from asecalc_ml.md_protocols.integrators.integrator import Integrator
     from asecalc_ml.md_protocols.options import ProtocolOptions
     from asecalc_ml.runs import RunWriter
     from asecalc_ml.terminal.progress import Progress

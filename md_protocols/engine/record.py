@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Evaluation = dict[str, Any]  # energy (eV), forces (eV/Å), members; or error
 
 
-class Record:
+class EvaluationRecord:
     """The evaluations of a run directory.
 
     Parameters
@@ -54,7 +54,7 @@ class Recorded(Calculator):
     calculator : ase Calculator
     label : str
         Its name in the record.
-    record : Record
+    record : EvaluationRecord
 
     Notes
     -----
@@ -70,7 +70,7 @@ class Recorded(Calculator):
     name: ClassVar[str] = "recorded"
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
 
-    def __init__(self, calculator: BaseCalculator, label: str, record: Record):
+    def __init__(self, calculator: BaseCalculator, label: str, record: EvaluationRecord):
         super().__init__()
         self.calculator, self.label, self.record = calculator, label, record
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from scipy.spatial.transform import Rotation
 
 KINDS = {2: "bond", 3: "angle", 4: "dihedral"}
 UNITS = {"bond": "Å", "angle": "°", "dihedral": "°"}
@@ -104,6 +105,4 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _rotated(vectors: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
-    from scipy.spatial.transform import Rotation
-
     return Rotation.from_rotvec(angle * axis).apply(vectors)

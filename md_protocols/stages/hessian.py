@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from asecalc_ml.errors import CalculationError
-from asecalc_ml.md_protocols.engine.record import Record, Recorded
+from asecalc_ml.md_protocols.engine.record import EvaluationRecord, Recorded
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.runs import HESSIAN, EventKind
 
@@ -105,7 +105,7 @@ class Hessian(Stage):
     def _differences(self, engine: Engine, free: np.ndarray) -> np.ndarray:
         atoms = engine.atoms.copy()
         atoms.set_constraint()
-        atoms.calc = Recorded(engine.atoms.calc, LABEL, Record(engine.writer))
+        atoms.calc = Recorded(engine.atoms.calc, LABEL, EvaluationRecord(engine.writer))
         rows = []
         engine.progress.start(LABEL, 3 * len(free), unit="coordinates")
         for row, displaced in enumerate(self._displaced(atoms, free)):

@@ -11,7 +11,13 @@ from asecalc_ml.md_protocols.integrators import degrees_of_freedom as temperatur
 from asecalc_ml.md_protocols.stages.deviation_column import DeviationColumn
 from asecalc_ml.md_protocols.stages.frames import FrameObserver
 from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, integrator_and_options, settled
-from asecalc_ml.md_protocols.watch.watches import Bounds, Flags, FrameBounds, HeatWatch, TotalEnergyWatch
+from asecalc_ml.md_protocols.watch.watches import (
+    Flags,
+    FrameBounds,
+    HeatWatch,
+    ThermoBounds,
+    TotalEnergyWatch,
+)
 from asecalc_ml.runs import THERMO, TRAJECTORY, EventKind, RunReader, Segment
 from asecalc_ml.runs.production import TOTAL, Line, straightened
 
@@ -101,7 +107,7 @@ class Produce(TimeSteps):
         return [
             *((options.thermo_every, observer) for observer in at_rows),
             *((options.write_every, observer) for observer in at_frames),
-            (options.thermo_every, Bounds(engine)),  # the frame of this moment is written: a run may go on
+            (options.thermo_every, ThermoBounds(engine)),  # after the frame of this moment: a run may go on
             (options.checkpoint_every, watch),
         ]
 

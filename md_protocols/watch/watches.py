@@ -13,7 +13,7 @@ from asecalc_ml.runs import EventKind, RunReader
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine.engine import Engine
-    from asecalc_ml.md_protocols.integrators.integrators import Ramp
+    from asecalc_ml.md_protocols.integrators.ramp import Ramp
 
 BLOWN_UP_EV = 1.0  # per atom: no chemistry releases that much, and no sound integration drifts so far
 HOT = 10  # times the thermal energy, beyond which a thermostat has lost its system
@@ -56,7 +56,7 @@ def _stop_if_blown_up(engine: Engine, what: str, excess: float) -> None:
         )
 
 
-class Bounds:
+class ThermoBounds:
     """Stops a run whose temperature or conserved energy leaves the bounds that its user gave."""
 
     def __init__(self, engine: Engine):

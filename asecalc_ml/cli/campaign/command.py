@@ -15,8 +15,8 @@ from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedErro
 from asecalc_ml.local_modules import search_also
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.campaign.driver import Status
-    from asecalc_ml.md_protocols.campaign.options import Campaign, Point
+    from asecalc_ml.md_protocols.campaign.options import Campaign, GridPoint
+    from asecalc_ml.md_protocols.campaign.scheduler import Status
 
 
 def campaign(
@@ -32,25 +32,25 @@ def campaign(
     """
     from asecalc_ml.cli.campaign.progress import make_display, show_status
     from asecalc_ml.cli.campaign.table import write_tables
-    from asecalc_ml.md_protocols.campaign.driver import Driver
     from asecalc_ml.md_protocols.campaign.executors import make_executor
+    from asecalc_ml.md_protocols.campaign.scheduler import Scheduler
     from asecalc_ml.md_protocols.campaign.state import CampaignFolder
 
     options, points = check_campaign(read_options(file, context.args), file)
     folder = CampaignFolder(Path(options.directory or Path("runs") / file.stem), writes=not status)
     try:
-        driver = Driver(points, folder, options)
+        scheduler = Scheduler(points, folder, options)
         if status:
-            show_status(driver.statuses)
+            show_status(scheduler.statuses)
             return
-        with make_display(driver.statuses, quiet) as display:
-            driver.run(lambda: make_executor(options), display)
-        paths = write_tables(folder.directory, driver.statuses)
+        with make_display(scheduler.statuses, quiet) as display:
+            scheduler.run(lambda: make_executor(options), display)
+        paths = write_tables(folder.directory, scheduler.statuses)
     finally:
         folder.close()
     if not quiet:
         typer.echo(f"Results: {paths[0]}")
-    _conclude(driver.statuses, folder.directory)
+    _conclude(scheduler.statuses, folder.directory)
 
 
 def validate_campaign(data: Mapping, file: Path) -> str:
@@ -87,7 +87,7 @@ def validate_campaign(data: Mapping, file: Path) -> str:
     return f"{file} is valid: a campaign of {len(points)} runs{begun} in {folder}"
 
 
-def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[Point]]:
+def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[GridPoint]]:
     """Options of a campaign and all its runs, with the options of their analyses checked too."""
     from asecalc_ml.md_protocols.campaign.options import Campaign, expand
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from asecalc_ml.md_protocols.campaign.driver import Status
+    from asecalc_ml.md_protocols.campaign.scheduler import Status
 
 Display = Callable[["Status | None"], None]
 MOST_ROWS = 40  # beyond, runs that wait or are done are counted alone

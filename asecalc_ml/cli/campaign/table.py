@@ -12,7 +12,7 @@ from asecalc_ml.cli.analyse import final_numbers
 from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.campaign.driver import Status
+    from asecalc_ml.md_protocols.campaign.scheduler import Status
 
 Row = dict[str, Any]
 

@@ -211,7 +211,7 @@ def test_openmp_has_as_many_threads_as_the_options_say():
     pytest.importorskip("tblite.ase", reason="brings OpenMP: pip install 'asecalc-ml[reference]'")
     from threadpoolctl import threadpool_info
 
-    from asecalc_ml.md_protocols.engine.launch import threads
+    from asecalc_ml.md_protocols.engine.process import threads
 
     def numbers() -> list[int]:
         return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp"]

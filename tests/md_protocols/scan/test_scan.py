@@ -503,7 +503,7 @@ def with_card(monkeypatch, **histograms: dict[str, Histogram]) -> None:
     from asecalc_ml.md_protocols.scan import plan as scan_plan
     from asecalc_ml.store.card import Domain
 
-    real = scan_plan.Entry.describe
+    real = scan_plan.LabelledCalculator.describe
 
     def describe(self, maker):
         described = real(self, maker)
@@ -513,7 +513,7 @@ def with_card(monkeypatch, **histograms: dict[str, Histogram]) -> None:
         ]
         return described
 
-    monkeypatch.setattr(scan_plan.Entry, "describe", describe)
+    monkeypatch.setattr(scan_plan.LabelledCalculator, "describe", describe)
 
 
 def test_bars_are_those_of_the_card_with_their_gaps(tiny_model, tmp_path, monkeypatch):
