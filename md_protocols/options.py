@@ -12,14 +12,13 @@ from asecalc_ml.config.options import NEEDED_IN_FILES, Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import PluginError
 from asecalc_ml.md_protocols.stages.stage import Stage
-from asecalc_ml.runs import Production, RunPlan, Segment
 from asecalc_ml.terminal.tracking import WandbOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
     from typing_extensions import Self
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.runs import Production, RunPlan, RunReader
 
 
 class ProtocolOptions(Options):
@@ -136,6 +135,8 @@ class ProtocolOptions(Options):
         What the production conserves, and which temperature and pressure it is asked for, follow from the
         stages, see :meth:`asecalc_ml.md_protocols.stages.stage.Stage.segment`.
         """
+        from asecalc_ml.runs import RunPlan
+
         stages = self.checked_stages()
         written = [stage.writes for stage in stages]
         files = None if None in written else frozenset(name for names in written for name in names)
@@ -213,6 +214,8 @@ class ProtocolOptions(Options):
 
 def _production(stages: list) -> Production:
     """Put together what the stages state about the production."""
+    from asecalc_ml.runs import Production, Segment
+
     n_steps, segments = 0, []
     for stage in stages:
         what = f"{type(stage).__name__}.segment()"

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asecalc_ml import plugins
+from asecalc_ml.errors import AnalysisError
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -86,9 +89,6 @@ def _of_run(options: ProtocolOptions, atoms: Atoms) -> Lines:
 
 def _analyses(options: ProtocolOptions, atoms: Atoms) -> list[str]:
     """Names as given; of the default ones those that will find something to measure."""
-    from asecalc_ml import plugins
-    from asecalc_ml.errors import AnalysisError
-
     if options.analyses is not None:
         return list(options.analyses)
     found, plan, registered = [], options.plan(), plugins.names("analyses")
