@@ -9,4 +9,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Campaign", "GridPoint", "expand"]
 
-__getattr__ = lazily(__name__, dict.fromkeys(__all__, "asecalc_ml.md_protocols.campaign.options"))
+_FORMER = ["Point"]
+
+__getattr__ = lazily(__name__, dict.fromkeys(__all__ + _FORMER, "asecalc_ml.md_protocols.campaign.options"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asecalc_ml._lazy import lazily
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols.engine.engine import Engine
 from asecalc_ml.md_protocols.engine.preparation import announce, examined, first_state
@@ -107,3 +108,13 @@ def finish(writer: RunWriter) -> RunReader:
     reader = RunReader(writer.directory)
     writer.write_json(PROVENANCE, reader.provenance | {"finished": now()})
     return reader
+
+
+# names of this module in version 0.1.0
+__getattr__ = lazily(
+    __name__,
+    dict.fromkeys(("check_analyses", "generator", "prepare"), "asecalc_ml.md_protocols.engine.preparation")
+    | dict.fromkeys(
+        ("describe", "machine", "provenance", "versions"), "asecalc_ml.md_protocols.engine.provenance"
+    ),
+)

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import CalculationError, lacks_room
 from asecalc_ml.runs import RunReader
 
@@ -109,3 +110,6 @@ def _evaluate(calculator: BaseCalculator, atoms: Atoms) -> Evaluation:
             for one in calculator.members
         ]
     return found
+
+
+__getattr__ = renamed(__name__, {"Record": "EvaluationRecord"})

@@ -14,6 +14,7 @@ from annotated_types import Gt, Le
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.composite import model_cards
 from asecalc_ml.calculators.factory import describe_calculator, make_calculator
 from asecalc_ml.config.unit_hints import unit_hint
@@ -247,3 +248,6 @@ def _makers(options: Scan, labels: list[str]) -> dict[str, str]:
     if maker not in labels:
         raise ConfigError(f"geometries is {maker!r}; give 'each', 'reference' or one of {', '.join(labels)}")
     return dict.fromkeys(labels, maker)
+
+
+__getattr__ = renamed(__name__, {"Entry": "LabelledCalculator", "Plan": "ScanPlan"})

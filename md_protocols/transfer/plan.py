@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.factory import describe_calculator, make_calculator
 from asecalc_ml.errors import AsecalcError, StructureError
 from asecalc_ml.md_protocols.engine.preparation import first_state
@@ -231,3 +232,6 @@ def _short(spec: str) -> str:
     path = Path(spec.partition("@")[0])
     text = path.stem if path.suffix and path.is_file() else spec.removeprefix("smiles:")
     return re.sub(r"[^A-Za-z0-9._+()=-]+", "-", text).strip(".-") or "molecule"
+
+
+__getattr__ = renamed(__name__, {"Molecule": "NamedMolecule", "Plan": "TransferPlan"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import units
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.md_protocols.integrators.degrees_of_freedom import kinetic_energy, temperature
 from asecalc_ml.md_protocols.watch.suspicions import first_sign, make_signs
 from asecalc_ml.runs import EventKind, RunReader
@@ -135,3 +136,6 @@ class Flags:
         if not flagged:
             engine.note(EventKind.WARNING, f"the first flagged frame: {found}")
         engine.flag(found)
+
+
+__getattr__ = renamed(__name__, {"Bounds": "ThermoBounds"})
