@@ -370,3 +370,35 @@ def test_every_module_of_then_is_found():
             if (error.name or "").startswith("asecalc_ml"):  # and not an optional dependency
                 missing.append(module)
     assert not missing
+
+
+@pytest.mark.smoke
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_classes_and_functions_of_then_are_found():
+    """Those of protocols and commands, renamed or not, in the module that answers for theirs."""
+    lines = (VERSION / "names.txt").read_text().splitlines()
+    named = [(importlib.import_module(module), name) for module, name in map(str.split, lines)]
+    assert not [(module.__name__, name) for module, name in named if not hasattr(module, name)]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("module", "former", "present"),
+    [
+        ("campaign", "Point", "GridPoint"),
+        ("campaign.options", "Point", "GridPoint"),
+        ("campaign.scheduler", "Driver", "Scheduler"),
+        ("engine.record", "Record", "EvaluationRecord"),
+        ("scan.plan", "Plan", "ScanPlan"),
+        ("stages.relax", "Relax", "RelaxStage"),
+        ("transfer.plan", "Molecule", "NamedMolecule"),
+        ("watch.watches", "Bounds", "ThermoBounds"),
+    ],
+)
+def test_a_renamed_class_answers_under_both_names(module, former, present):
+    module = importlib.import_module(f"asecalc_ml.md_protocols.{module}")
+    with pytest.warns(DeprecationWarning, match=f"{former} is now {present}"):
+        under_former_name = getattr(module, former)
+    assert under_former_name is getattr(module, present)
+    with pytest.raises(AttributeError, match="has no attribute 'Other'"):
+        module.Other  # noqa: B018
