@@ -108,7 +108,10 @@ class NVT(ThermostatOptions):
                 "thermostat: auto is chosen by the number of atoms when a run starts; name one before asking "
                 "for the stages of a run, or use with_thermostat"
             )
-        if self.thermostat == "langevin":
-            return partial(integrators.Langevin, ramp=self.ramp, friction_per_ps=self.friction_per_ps)
-        kinds = {"bussi": integrators.Bussi, "nose-hoover-chain": integrators.NoseHooverChain}
-        return partial(kinds[self.thermostat], ramp=self.ramp, time_fs=self.thermostat_time_fs)
+        friction, time = {"friction_per_ps": self.friction_per_ps}, {"time_fs": self.thermostat_time_fs}
+        integrator, options = {
+            "langevin": (integrators.Langevin, friction),
+            "bussi": (integrators.Bussi, time),
+            "nose-hoover-chain": (integrators.NoseHooverChain, time),
+        }[self.thermostat]
+        return partial(integrator, ramp=self.ramp, **options)
