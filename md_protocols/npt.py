@@ -48,7 +48,7 @@ class NPT(ThermostatOptions):
         """A volume that may change, and a calculator that knows its stress."""
         super().check_start(atoms)
         if atoms.constraints:
-            names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+            names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
             raise StructureError(f"a cell that changes moves every atom, {names} or not: remove constraints")
         if not atoms.pbc.all() or atoms.cell.rank < 3:
             raise StructureError(

@@ -90,7 +90,7 @@ class NVT(ThermostatOptions):
                 "has none: use velocities: thermal, or thermostat: langevin"
             )
         if self.thermostat == "nose-hoover-chain" and atoms.constraints:
-            names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+            names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
             raise StructureError(
                 f"ASE's Nosé-Hoover chain does not keep {names}: use thermostat: bussi or langevin"
             )

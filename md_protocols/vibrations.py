@@ -36,7 +36,7 @@ class Vibrations(RelaxOptions):
     def check_start(self, atoms: Atoms) -> None:
         """Refuse constraints other than FixAtoms, and a method that the calculator does not offer."""
         super().check_start(atoms)
-        others = sorted({type(one).__name__ for one in atoms.constraints} - {"FixAtoms"})
+        others = sorted({type(constraint).__name__ for constraint in atoms.constraints} - {"FixAtoms"})
         if others:
             raise StructureError(
                 f"vibrations know atoms that FixAtoms holds, and the structure has {', '.join(others)}: "

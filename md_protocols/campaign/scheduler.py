@@ -93,10 +93,10 @@ class Scheduler:
         display : callable
             Told a status that has changed; None where time has passed.
         """
-        left = [one for one in self.statuses if one.state not in (DONE, STOPPED, FAILED)]
-        for one in self.statuses:
-            if one not in left:
-                display(one)
+        left = [status for status in self.statuses if status.state not in (DONE, STOPPED, FAILED)]
+        for status in self.statuses:
+            if status not in left:
+                display(status)
         if not left:
             return
         executor = make_executor()
@@ -124,7 +124,7 @@ class Scheduler:
             display(None)
 
     def _startable(self, left: list[Status], n_running: int) -> list[Status]:
-        ready = [one for one in left if one.not_before <= time.monotonic()]
+        ready = [status for status in left if status.not_before <= time.monotonic()]
         return ready[: self._options.workers - n_running]
 
     def _job(self, status: Status) -> Job:

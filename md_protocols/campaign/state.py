@@ -124,11 +124,11 @@ class CampaignFolder:
         path = directory / FAILURES
         try:
             remedy = "remove it, and failures are counted anew"
-            found = read_json(path, _Failures, remedy=remedy) if path.is_file() else {"failures": {}}
+            contents = read_json(path, _Failures, remedy=remedy) if path.is_file() else {"failures": {}}
         except RunError:
             self.close()
             raise
-        self.failures: dict[str, list[str]] = found["failures"]
+        self.failures: dict[str, list[str]] = contents["failures"]
 
     def path(self, point: GridPoint) -> Path:
         """Run directory of a point."""

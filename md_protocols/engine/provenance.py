@@ -49,7 +49,7 @@ def provenance(options: ProtocolOptions, atoms: Atoms) -> dict[str, Any]:
         "versions": versions(options, atoms.calc),
         "module_folders": folders_of([*modules_of(atoms.calc), *_named(options)]),
         "machine": machine(),
-        "constraints": [type(one).__name__ for one in atoms.constraints],
+        "constraints": [type(constraint).__name__ for constraint in atoms.constraints],
         "seed": options.seed,
         "threads": options.threads,
         "frame_interval_fs": options.frame_interval_fs,

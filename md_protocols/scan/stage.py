@@ -155,14 +155,14 @@ class _Walk:
         return {point: atoms for point, atoms in made.items() if atoms is not None}
 
     def _relaxed(self, calculator: Recorded) -> Path:
-        found: Path = {}
+        path: Path = {}
         for side in self._sides():
             inner = self.start
             for point in side:
                 made = self._made(self._plan.values[point], inner, calculator)
                 if made is not None:
-                    found[point] = inner = made
-        return found
+                    path[point] = inner = made
+        return path
 
     def _sides(self) -> list[list[int]]:
         """Points from the one nearest to the start outward: up, then down."""

@@ -72,7 +72,7 @@ class Transfer(NVE):
             selections = [parse_selection(pattern) for pattern in patterns or ()]
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        if any(term.index is not None for one in selections for term in one.terms):
+        if any(term.index is not None for selection in selections for term in selection.terms):
             raise ValueError(
                 "distributions: name elements and surroundings (C-O, CH2-OH), not numbers of atoms, which "
                 "mean something else in every molecule"

@@ -91,7 +91,7 @@ class TransferPlan:
         others = [load_structure(spec) for spec in options.transfer_to]
         specs = [options.structure, *options.transfer_to]
         named = zip(_names(specs, trained), [trained, *others], specs, strict=True)
-        return cls(options, atoms.calc, [NamedMolecule(*one) for one in named])
+        return cls(options, atoms.calc, [NamedMolecule(*fields) for fields in named])
 
     def make_model(self) -> BaseCalculator:
         """A calculator without memory of another run, as far as it can be made from the options."""

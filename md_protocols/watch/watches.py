@@ -72,9 +72,9 @@ class ThermoBounds:
         if limit is None:
             return
         kinetic = kinetic_energy(engine.atoms.get_momenta(), engine.masses)
-        found = temperature(kinetic, engine.integrator.n_degrees)
-        if found > limit:
-            reason = f"the temperature is {found:.0f} K (temperature_above_K: {limit:g})"
+        kelvin = temperature(kinetic, engine.integrator.n_degrees)
+        if kelvin > limit:
+            reason = f"the temperature is {kelvin:.0f} K (temperature_above_K: {limit:g})"
             engine.stop(reason, is_asked_for=True)
 
     def _look_at_energy(self) -> None:
@@ -106,9 +106,9 @@ class FrameBounds:
         if self._options.bond_change and any(engine.state.changed_bonds):
             said = [event["message"] for event in RunReader(engine.directory).events]
             self._stop(next(text for text in reversed(said) if text.startswith("bonds ")))
-        found = first_sign(self._signs, engine.atoms)
-        if found is not None:
-            self._stop(found)
+        reason = first_sign(self._signs, engine.atoms)
+        if reason is not None:
+            self._stop(reason)
 
     def _stop(self, reason: str) -> None:
         self._engine.flag(reason)
@@ -130,12 +130,12 @@ class Flags:
             flagged and engine.production_step < flagged[-1] + self._apart
         ):
             return
-        found = first_sign(self._signs, engine.atoms)
-        if found is None:
+        reason = first_sign(self._signs, engine.atoms)
+        if reason is None:
             return
         if not flagged:
-            engine.note(EventKind.WARNING, f"the first flagged frame: {found}")
-        engine.flag(found)
+            engine.note(EventKind.WARNING, f"the first flagged frame: {reason}")
+        engine.flag(reason)
 
 
 __getattr__ = renamed(__name__, {"Bounds": "ThermoBounds"})

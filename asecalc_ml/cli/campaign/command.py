@@ -103,7 +103,7 @@ def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[GridPoint]
 
 def _conclude(statuses: list[Status], directory: Path) -> None:
     """End with an error where runs failed, and with that of a pause where some are to be gone on with."""
-    failed = [one for one in statuses if one.state == "failed"]
+    failed = [status for status in statuses if status.state == "failed"]
     if failed:
         first = failed[0]
         raise RunError(
@@ -111,7 +111,7 @@ def _conclude(statuses: list[Status], directory: Path) -> None:
             f"{first.text} Begun again, the campaign takes up those that have failed no more than `retries` "
             "times"
         )
-    paused = [one for one in statuses if one.state not in ("done", "stopped")]
+    paused = [status for status in statuses if status.state not in ("done", "stopped")]
     if paused:
         raise RunPausedError(
             f"{directory}: {len(paused)} of {len(statuses)} runs are not done ({paused[0].point.name}: "

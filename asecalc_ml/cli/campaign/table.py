@@ -52,7 +52,7 @@ def _results(status: Status) -> Row:
     failures, failed, numbers = Failures(status.directory), [], {}
     for result in results_alone(status.directory, failures):
         with failures.alone(result.analysis):
-            failed += [one.check for one in result.verdicts() if one.status == "failed"]
+            failed += [verdict.check for verdict in result.verdicts() if verdict.status == "failed"]
             numbers |= final_numbers([result])
-    failed += [one.verdict.check for one in failures.all]
+    failed += [failure.verdict.check for failure in failures.all]
     return {"failed checks": "; ".join(failed), **numbers}

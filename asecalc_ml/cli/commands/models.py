@@ -124,6 +124,6 @@ def _citations(card: ModelCard) -> list[str]:
         theory = f" ({data.level_of_theory})" if data.level_of_theory else ""
         lines.append(f"Data: {data.name}{theory}: {data.citation or 'no citation given'}")
         lines.append(f"Licence of the data: {data.licence or 'not given'}")
-    terms = [name for one in card.corrections for name in one]
+    terms = [name for term in card.corrections for name in term]
     lines += [f"Added to it: {name}: {CORRECTIONS[name].citation}" for name in terms]
     return [*lines, "Software: asecalc-ml, CITATION.cff"]
