@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from places import HELPERS
 
 from asecalc_ml.cli.campaign import worker as campaign_worker
 from asecalc_ml.cli.campaign.progress import counts, progress_table
@@ -35,7 +34,6 @@ BASE = {
 @pytest.fixture(autouse=True)
 def quick(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(HELPERS)
     monkeypatch.setattr(campaign_scheduler, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(campaign_scheduler, "BUSY_WAIT_S", 0.05)
 

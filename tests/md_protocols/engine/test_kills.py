@@ -34,11 +34,6 @@ KILLED = 9
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked and dies at once")
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
-
-
 def assert_same(run: RunReader, straight: RunReader) -> None:
     for name in SAME:
         if (straight.directory / name).is_file():

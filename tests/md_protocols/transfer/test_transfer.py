@@ -43,11 +43,6 @@ SHORT = {
 SAME = ("trajectory.traj", "thermo.csv", "equilibration.csv", "relaxed.traj")
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
-
-
 def test_of(directory: Path, **options) -> RunReader:
     return Transfer(**SHORT | options).run(directory=directory, quiet=True)
 
@@ -68,9 +63,7 @@ def contents(run: RunReader) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory) -> RunReader:
     """A test that nothing interrupted."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.syspath_prepend(HELPERS)
-        return test_of(tmp_path_factory.mktemp("straight") / "run")
+    return test_of(tmp_path_factory.mktemp("straight") / "run")
 
 
 # ---------------------------------------------------------------------- runs
