@@ -1,7 +1,6 @@
 """What earlier versions have written is read, gone on with and loaded: files that they left, see samples/."""
 
 import importlib
-import importlib.util
 import inspect
 import json
 import pickletools
@@ -20,7 +19,7 @@ from typer.testing import CliRunner
 
 import asecalc_ml
 from asecalc_ml import MLCalculator, plugins
-from asecalc_ml._moved import MOVED, current_name
+from asecalc_ml._moved import current_name
 from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.cli import md, ml
@@ -134,14 +133,6 @@ def test_a_class_whose_module_has_moved_is_the_same_class():
         difference == "calculator asecalc_ml.calculators.dft:DFT instead of asecalc_ml.calculators.xtb:GFN2"
     )
     assert current_name("springs:Springs") == "springs:Springs"
-
-
-@pytest.mark.smoke
-@pytest.mark.parametrize("name", MOVED)
-def test_former_names_lead_to_modules(name):
-    """Each target is a module of the present layout, and no former name itself."""
-    assert MOVED[name] not in MOVED
-    assert importlib.util.find_spec(MOVED[name]) is not None
 
 
 @pytest.mark.smoke
