@@ -68,12 +68,12 @@ def _found(name: str, kinds: Mapping[str, str], group: str | None) -> tuple[str 
     if group is not None and group not in PLACES:
         raise ConfigError(f"no group {group!r} of plugins with options: the groups are {', '.join(PLACES)}")
     groups = PLACES if group is None else [group]
-    for plugin_group in groups:
-        if name in plugins.names(plugin_group):
-            return plugin_group, plugins.get(plugin_group, name)
+    for one in groups:
+        if name in plugins.names(one):
+            return one, plugins.get(one, name)
     known = {"files": list(kinds)} if group is None else {}
-    known |= {plugin_group: plugins.names(plugin_group) for plugin_group in groups}
-    nearest = nearest_name(name, [known_name for names in known.values() for known_name in names])
+    known |= {one: plugins.names(one) for one in groups}
+    nearest = nearest_name(name, [one for names in known.values() for one in names])
     hint = f"; did you mean {nearest!r}?" if nearest else "."
     listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in known.items())
     raise ConfigError(f"no options are called {name!r}{hint} There are {listed}")
