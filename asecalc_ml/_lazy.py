@@ -1,5 +1,7 @@
 """Names that a package offers and imports only when somebody asks for them."""
 
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -19,6 +21,30 @@ def lazily(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
     def attribute(name: str) -> Any:
         if name in places:
             return getattr(import_module(places[name]), name)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        raise _missing(package, name)
 
     return attribute
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """``__getattr__`` of a module (PEP 562) that answers former names, with a ``DeprecationWarning``.
+
+    Parameters
+    ----------
+    module : str
+        ``__name__`` of the module.
+    names : mapping
+        From former names to present names of the same module.
+    """
+
+    def attribute(name: str) -> Any:
+        if name not in names:
+            raise _missing(module, name)
+        warnings.warn(f"{module}.{name} is now {names[name]}", DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[module], names[name])
+
+    return attribute
+
+
+def _missing(module: str, name: str) -> AttributeError:
+    return AttributeError(f"module {module!r} has no attribute {name!r}")

@@ -93,7 +93,7 @@ MOVED = {
     "asecalc_ml.card": "asecalc_ml.store.card",
     "asecalc_ml.chains": "asecalc_ml.structure.topology.chains",
     "asecalc_ml.changes": "asecalc_ml.calculators.changes",
-    "asecalc_ml.cli.campaign_driver": "asecalc_ml.md_protocols.campaign.driver",
+    "asecalc_ml.cli.campaign_driver": "asecalc_ml.md_protocols.campaign.scheduler",
     "asecalc_ml.cli.campaign_executors": "asecalc_ml.md_protocols.campaign.executors",
     "asecalc_ml.cli.campaign_progress": "asecalc_ml.cli.campaign.progress",
     "asecalc_ml.cli.campaign_table": "asecalc_ml.cli.campaign.table",
@@ -189,6 +189,7 @@ MOVED = {
     "asecalc_ml.potentials.training.batches": "asecalc_ml.potentials.training.frames.batches",
     "asecalc_ml.potentials.training.checkpoints": "asecalc_ml.potentials.training.trainer",
     "asecalc_ml.potentials.training.compiled": "asecalc_ml.potentials.training.optimization.compiled_step",
+    "asecalc_ml.potentials.training.data": "asecalc_ml.potentials.training.frames.training_data",
     "asecalc_ml.potentials.training.domain": "asecalc_ml.potentials.training.frames.domain",
     "asecalc_ml.potentials.training.groups": "asecalc_ml.potentials.training.frames.groups",
     "asecalc_ml.potentials.training.lagging_average": "asecalc_ml.potentials.training.optimization.lagging_average",
@@ -244,6 +245,16 @@ MOVED = {
     "asecalc_ml.user_cache": "asecalc_ml.files.user_cache",
     "asecalc_ml.xtb": "asecalc_ml.calculators.xtb",
 }
+
+
+def current_name(place: str) -> str:
+    """Return a place "module:Class" with the present name of its module.
+
+    Files of runs store the class of a calculator in this form; a file of an earlier version names the
+    module as it was called then.
+    """
+    module, colon, name = place.partition(":")
+    return f"{MOVED.get(module, module)}{colon}{name}"
 
 
 class MovedFinder(MetaPathFinder, Loader):

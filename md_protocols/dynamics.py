@@ -17,6 +17,8 @@ from asecalc_ml.config.quantities import (
     check_has_steps,
 )
 from asecalc_ml.errors import ConfigError, PluginError, StructureError
+from asecalc_ml.md_protocols import integrators
+from asecalc_ml.md_protocols import stages as stage_classes
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.watch.stopping import FlagOptions, StopOptions
 
@@ -25,9 +27,8 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from asecalc_ml.md_protocols.integrators.integrators import Ramp
-    from asecalc_ml.md_protocols.stages.produce import Produce
-    from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
+    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.stages import MakeIntegrator, Produce
     from asecalc_ml.runs import RunPlan
 
 
@@ -148,20 +149,16 @@ class DynamicsOptions(ProtocolOptions):
 
     def stages(self) -> list:
         """Relax, Equilibrate, Produce, as far as they are wanted."""
-        from asecalc_ml.md_protocols.stages.relax import Relax
-
-        relaxation = [Relax(self.relax_fmax_eV_A, self.relax_steps)] if self.relax else []
+        relaxation = [stage_classes.RelaxStage(self.relax_fmax_eV_A, self.relax_steps)] if self.relax else []
         equilibration = self._equilibration()
         return [*relaxation, *equilibration, *self.productions(is_equilibrated=bool(equilibration))]
 
     def _equilibration(self) -> list:
-        from asecalc_ml.md_protocols.stages.equilibrate import Equilibrate
-
         n_steps = round(1000 * self.equilibration_ps / self.equilibration_timestep_fs)
         if n_steps == 0:
             return []
         return [
-            Equilibrate(
+            stage_classes.Equilibrate(
                 self.equilibration_integrator(),
                 n_steps,
                 self.equilibration_timestep_fs,
@@ -182,16 +179,12 @@ class DynamicsOptions(ProtocolOptions):
     @property
     def first_temperature(self) -> Ramp:
         """Temperature of the equilibration."""
-        from asecalc_ml.md_protocols.integrators.integrators import Ramp
-
-        return Ramp.constant(self.temperature_K)
+        return integrators.Ramp.constant(self.temperature_K)
 
     def equilibration_integrator(self) -> MakeIntegrator:
         """Langevin dynamics at constant volume."""
-        from asecalc_ml.md_protocols.integrators.integrators import Langevin
-
         friction = self.equilibration_friction_per_ps
-        return partial(Langevin, ramp=self.first_temperature, friction_per_ps=friction)
+        return partial(integrators.Langevin, ramp=self.first_temperature, friction_per_ps=friction)
 
     def productions(self, is_equilibrated: bool) -> Sequence[Produce]:
         """The stages whose frames are kept."""

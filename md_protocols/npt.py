@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.errors import StructureError
+from asecalc_ml.md_protocols import integrators
 from asecalc_ml.md_protocols.nvt import ThermostatOptions
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.md_protocols.integrators.integrators import Ramp
-    from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
+    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.stages import MakeIntegrator
 
 
 class NPT(ThermostatOptions):
@@ -47,7 +48,7 @@ class NPT(ThermostatOptions):
         """A volume that may change, and a calculator that knows its stress."""
         super().check_start(atoms)
         if atoms.constraints:
-            names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+            names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
             raise StructureError(f"a cell that changes moves every atom, {names} or not: remove constraints")
         if not atoms.pbc.all() or atoms.cell.rank < 3:
             raise StructureError(
@@ -69,10 +70,8 @@ class NPT(ThermostatOptions):
         return self._langevin(self.first_temperature, self.equilibration_friction_per_ps)
 
     def _langevin(self, ramp: Ramp, friction_per_ps: float) -> MakeIntegrator:
-        from asecalc_ml.md_protocols.integrators.integrators import LangevinNPT
-
         return partial(
-            LangevinNPT,
+            integrators.LangevinNPT,
             ramp=ramp,
             friction_per_ps=friction_per_ps,
             pressure_GPa=self.pressure_GPa,

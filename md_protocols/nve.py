@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from asecalc_ml.md_protocols import integrators, stages
 from asecalc_ml.md_protocols.dynamics import EnsembleOptions
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.stages.produce import Produce
+    from asecalc_ml.md_protocols.stages import Produce
 
 
 class NVE(EnsembleOptions):
@@ -26,10 +27,13 @@ class NVE(EnsembleOptions):
 
     def production(self, is_equilibrated: bool) -> Produce:
         """Velocity Verlet."""
-        from asecalc_ml.md_protocols.integrators.integrators import VelocityVerlet
-        from asecalc_ml.md_protocols.stages.produce import ProduceAtConstantEnergy
-
         ramp = self.first_temperature
         draws = self.draws_velocities and not is_equilibrated
-        integrator = partial(VelocityVerlet, ramp=ramp)
-        return ProduceAtConstantEnergy(integrator, self.steps, self.timestep_fs, ramp, draws, is_equilibrated)
+        return stages.ProduceAtConstantEnergy(
+            partial(integrators.VelocityVerlet, ramp=ramp),
+            self.steps,
+            self.timestep_fs,
+            ramp,
+            draws,
+            is_equilibrated,
+        )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from asecalc_ml.config.quantities import Friction_per_ps, Temperature_K, Timestep_fs
 from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.md_protocols import integrators, stages
 from asecalc_ml.md_protocols.dynamics import EnsembleOptions
 from asecalc_ml.md_protocols.integrators.thermostat_choice import AUTO, FEW_ATOMS, OF_FEW_ATOMS, OF_MANY_ATOMS
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from asecalc_ml.md_protocols.integrators.integrators import Ramp
-    from asecalc_ml.md_protocols.stages.produce import Produce
-    from asecalc_ml.md_protocols.stages.time_steps import MakeIntegrator
+    from asecalc_ml.md_protocols.integrators import Ramp
+    from asecalc_ml.md_protocols.stages import MakeIntegrator, Produce
 
 
 class ThermostatOptions(EnsembleOptions):
@@ -39,18 +39,14 @@ class ThermostatOptions(EnsembleOptions):
     @property
     def ramp(self) -> Ramp:
         """Temperature of the production."""
-        from asecalc_ml.md_protocols.integrators.integrators import Ramp
-
         end = self.temperature_K if self.temperature_end_K is None else self.temperature_end_K
-        return Ramp(self.temperature_K, end, self.steps)
+        return integrators.Ramp(self.temperature_K, end, self.steps)
 
     def production(self, is_equilibrated: bool) -> Produce:
         """Time steps of the ensemble's integrator."""
-        from asecalc_ml.md_protocols.stages.produce import Produce
-
         draws = self.draws_velocities and not is_equilibrated
         integrator = self.integrator()
-        return Produce(integrator, self.steps, self.timestep_fs, self.ramp, draws, is_equilibrated)
+        return stages.Produce(integrator, self.steps, self.timestep_fs, self.ramp, draws, is_equilibrated)
 
     def integrator(self) -> MakeIntegrator:
         """That of the production."""
@@ -95,7 +91,7 @@ class NVT(ThermostatOptions):
                 "has none: use velocities: thermal, or thermostat: langevin"
             )
         if self.thermostat == "nose-hoover-chain" and atoms.constraints:
-            names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+            names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
             raise StructureError(
                 f"ASE's Nosé-Hoover chain does not keep {names}: use thermostat: bussi or langevin"
             )
@@ -108,14 +104,15 @@ class NVT(ThermostatOptions):
         ConfigError
             If the thermostat has not been chosen yet.
         """
-        from asecalc_ml.md_protocols.integrators import integrators
-
         if self.thermostat == AUTO:
             raise ConfigError(
                 "thermostat: auto is chosen by the number of atoms when a run starts; name one before asking "
                 "for the stages of a run, or use with_thermostat"
             )
-        if self.thermostat == "langevin":
-            return partial(integrators.Langevin, ramp=self.ramp, friction_per_ps=self.friction_per_ps)
-        kinds = {"bussi": integrators.Bussi, "nose-hoover-chain": integrators.NoseHooverChain}
-        return partial(kinds[self.thermostat], ramp=self.ramp, time_fs=self.thermostat_time_fs)
+        friction, time = {"friction_per_ps": self.friction_per_ps}, {"time_fs": self.thermostat_time_fs}
+        integrator, options = {
+            "langevin": (integrators.Langevin, friction),
+            "bussi": (integrators.Bussi, time),
+            "nose-hoover-chain": (integrators.NoseHooverChain, time),
+        }[self.thermostat]
+        return partial(integrator, ramp=self.ramp, **options)

@@ -11,6 +11,7 @@ from pydantic import Field
 from asecalc_ml.config.options import NEEDED_IN_FILES, Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import PluginError
+from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.terminal.tracking import WandbOptions
 
 if TYPE_CHECKING:
@@ -183,8 +184,6 @@ class ProtocolOptions(Options):
         PluginError
             If they are no list, or one of them is no stage, or lacks what the engine asks of it.
         """
-        from asecalc_ml.md_protocols.stages.stage import Stage
-
         what = f"{type(self).__name__}.stages()"
         with plugin_code(what):
             stages = self.stages()

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.config.quantities import Fmax_eV_A
+from asecalc_ml.md_protocols import stages
 from asecalc_ml.md_protocols.options import ProtocolOptions
 
 
@@ -18,9 +19,7 @@ class RelaxOptions(ProtocolOptions):
 
     def relaxation(self, is_all: bool = False) -> list:
         """The stage, as a list."""
-        from asecalc_ml.md_protocols.stages.relax_on_record import RelaxOnRecord
-
-        return [RelaxOnRecord(self.relax_fmax_eV_A, self.relax_steps, is_all)]
+        return [stages.RelaxOnRecord(self.relax_fmax_eV_A, self.relax_steps, is_all)]
 
 
 class Relax(RelaxOptions):

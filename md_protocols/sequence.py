@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from asecalc_ml.md_protocols.stages.produce import Produce
+    from asecalc_ml.md_protocols.stages import Produce
 
 
 class Sequence(DynamicsOptions):
@@ -61,13 +61,13 @@ class Sequence(DynamicsOptions):
     @property
     def parts(self) -> list[EnsembleOptions]:
         """Options of each production; one without a temperature has that at which the one before ends."""
-        found, temperature_K = [], self.temperature_K
+        parts, temperature_K = [], self.temperature_K
         for number, given in enumerate(self.sequence, start=1):
             part = _parse({"temperature_K": temperature_K} | given, number, self.timestep_fs)
             end_K = getattr(part, "temperature_end_K", None)
             temperature_K = part.temperature_K if end_K is None else end_K
-            found.append(part)
-        return found
+            parts.append(part)
+        return parts
 
     def with_thermostat(self, name: str) -> Self:
         """Return these options with the named thermostat in every part that has ``auto`` or names none."""
@@ -124,5 +124,6 @@ def _ensemble(name: Any, source: str) -> type[EnsembleOptions]:
         protocol = plugins.get("protocols", name)
         if issubclass(protocol, EnsembleOptions):
             return protocol
-    known = [one for one, model in plugins.loaded("protocols").items() if issubclass(model, EnsembleOptions)]
+    protocols = plugins.loaded("protocols")
+    known = [protocol for protocol, model in protocols.items() if issubclass(model, EnsembleOptions)]
     raise ValueError(f"{source}: `ensemble` is one of {', '.join(known)}")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from asecalc_ml.config.quantities import Fmax_eV_A
 from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.md_protocols import stages
 from asecalc_ml.md_protocols.relax import RelaxOptions
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Vibrations(RelaxOptions):
     def check_start(self, atoms: Atoms) -> None:
         """Refuse constraints other than FixAtoms, and a method that the calculator does not offer."""
         super().check_start(atoms)
-        others = sorted({type(one).__name__ for one in atoms.constraints} - {"FixAtoms"})
+        others = sorted({type(constraint).__name__ for constraint in atoms.constraints} - {"FixAtoms"})
         if others:
             raise StructureError(
                 f"vibrations know atoms that FixAtoms holds, and the structure has {', '.join(others)}: "
@@ -49,7 +50,5 @@ class Vibrations(RelaxOptions):
 
     def stages(self) -> list:
         """Relax, if wanted, and Hessian."""
-        from asecalc_ml.md_protocols.stages.hessian import Hessian
-
         relaxation = self.relaxation() if self.relax else []
-        return [*relaxation, Hessian(self.hessian, self.displacement_A, self.relax_fmax_eV_A)]
+        return [*relaxation, stages.Hessian(self.hessian, self.displacement_A, self.relax_fmax_eV_A)]

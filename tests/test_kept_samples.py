@@ -19,14 +19,16 @@ from typer.testing import CliRunner
 
 import asecalc_ml
 from asecalc_ml import MLCalculator, plugins
+from asecalc_ml._moved import current_name
 from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.cli import md, ml
 from asecalc_ml.config import dump_yaml, read_yaml
-from asecalc_ml.golden import golden_atoms
-from asecalc_ml.md_protocols.resume import resume_run
-from asecalc_ml.registry import Registry
-from asecalc_ml.rundir import RunReader
+from asecalc_ml.md_protocols.engine.differences import other_calculator
+from asecalc_ml.md_protocols.engine.resume import resume_run
+from asecalc_ml.runs import RunReader
+from asecalc_ml.store.golden import golden_atoms
+from asecalc_ml.store.registry import Registry
 from asecalc_ml.versions import installed_versions
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -116,6 +118,21 @@ def test_a_run_that_was_killed_goes_on_as_if_never_interrupted(name, sample):
 def resumptions(directory: Path) -> list[dict]:
     events = RunReader(directory).events
     return [one for one in events if one["kind"] == "warning" and one["message"].startswith("resumed with")]
+
+
+def test_a_class_whose_module_has_moved_is_the_same_class():
+    """What a run of an earlier version stores, against what is stored now; another class still differs."""
+    described = {"model_hash": None, "parameters": {}}
+    before, now, other = (
+        described | {"class": name}
+        for name in ("asecalc_ml.xtb:GFN2", "asecalc_ml.calculators.xtb:GFN2", "asecalc_ml.dft:DFT")
+    )
+    assert other_calculator(before, now) == []
+    (difference,) = other_calculator(before, other)
+    assert (
+        difference == "calculator asecalc_ml.calculators.dft:DFT instead of asecalc_ml.calculators.xtb:GFN2"
+    )
+    assert current_name("springs:Springs") == "springs:Springs"
 
 
 @pytest.mark.smoke
@@ -344,3 +361,35 @@ def test_every_module_of_then_is_found():
             if (error.name or "").startswith("asecalc_ml"):  # and not an optional dependency
                 missing.append(module)
     assert not missing
+
+
+@pytest.mark.smoke
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_classes_and_functions_of_then_are_found():
+    """Those of protocols and commands, renamed or not, in the module that answers for theirs."""
+    lines = (VERSION / "names.txt").read_text().splitlines()
+    named = [(importlib.import_module(module), name) for module, name in map(str.split, lines)]
+    assert not [(module.__name__, name) for module, name in named if not hasattr(module, name)]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("module", "former", "present"),
+    [
+        ("campaign", "Point", "GridPoint"),
+        ("campaign.options", "Point", "GridPoint"),
+        ("campaign.scheduler", "Driver", "Scheduler"),
+        ("engine.record", "Record", "EvaluationRecord"),
+        ("scan.plan", "Plan", "ScanPlan"),
+        ("stages.relax", "Relax", "RelaxStage"),
+        ("transfer.plan", "Molecule", "NamedMolecule"),
+        ("watch.watches", "Bounds", "ThermoBounds"),
+    ],
+)
+def test_a_renamed_class_answers_under_both_names(module, former, present):
+    module = importlib.import_module(f"asecalc_ml.md_protocols.{module}")
+    with pytest.warns(DeprecationWarning, match=f"{former} is now {present}"):
+        under_former_name = getattr(module, former)
+    assert under_former_name is getattr(module, present)
+    with pytest.raises(AttributeError, match="has no attribute 'Other'"):
+        module.Other  # noqa: B018

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asecalc_ml.config.options import parse_options
+from asecalc_ml.terminal.tracking import WandbOptions, tracking
+
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Result
     from asecalc_ml.runs import RunReader
@@ -48,9 +51,7 @@ def final_numbers(results: list[Result]) -> dict[str, float | None]:
 
 
 def _log(run: RunReader, results: list[Result]) -> None:
-    from asecalc_ml.config.options import parse_options
     from asecalc_ml.runs import PROTOCOL
-    from asecalc_ml.terminal.tracking import WandbOptions, tracking
 
     options = parse_options(run.options["wandb"], WandbOptions, f"{run.directory / PROTOCOL}: wandb")
     with tracking(options, run.directory, run.provenance["started"], run.options) as tracker:

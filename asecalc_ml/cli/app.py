@@ -39,9 +39,10 @@ class Command(TyperCommand):
 
     def _divided(self, ctx: typer.Context, args: list[str]) -> tuple[list[str], list[str]]:
         """Arguments and options of the command, and what else there is, in the order given."""
-        with_value = {name: _takes_value(one) for one in self.get_params(ctx) for name in _names(one)}
+        parameters = self.get_params(ctx)
+        with_value = {name: _takes_value(parameter) for parameter in parameters for name in _names(parameter)}
         short = {name[1] for name in with_value if len(name) == 2}
-        n_arguments = sum(one.param_type_name == "argument" for one in self.get_params(ctx))
+        n_arguments = sum(parameter.param_type_name == "argument" for parameter in parameters)
         own, others, rest = [], [], list(args)
         while rest:
             token = rest.pop(0)
@@ -67,7 +68,7 @@ class Command(TyperCommand):
 
     def _refuse_repeated(self, ctx: typer.Context, args: list[str]) -> None:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        once = [one for one in order if _takes_value(one) and not one.multiple]
+        once = [option for option in order if _takes_value(option) and not option.multiple]
         for option in once:
             if once.count(option) > 1:
                 raise ConfigError(given_twice(option.opts[0]))

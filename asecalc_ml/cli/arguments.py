@@ -99,7 +99,7 @@ def given_options(arguments: list[str]) -> dict[str, Any]:
     ConfigError
         If an argument has no value, is given twice, or is none of the two.
     """
-    found, rest = {}, list(arguments)
+    values, rest = {}, list(arguments)
     while rest:
         name, equals, text = rest.pop(0).partition("=")
         if re.fullmatch(rf"[{DASHES}]+[A-Za-z]\S+", name) and not name.startswith("--"):
@@ -116,10 +116,10 @@ def given_options(arguments: list[str]) -> dict[str, Any]:
             text = rest.pop(0)
         value = parse_value(text)
         option = _spelled(name[2:], value)
-        if option in found:
+        if option in values:
             raise ConfigError(f'{given_twice(name)}; several values are one list, {name} "[a, b]"')
-        found[option] = value
-    return found
+        values[option] = value
+    return values
 
 
 def _spelled(name: str, value: Any) -> str:

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from asecalc_ml.errors import AsecalcError, RunPausedError, lacks_room
 from asecalc_ml.files.full_disk import file_of, reason
+from asecalc_ml.terminal.console import make_console
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -75,9 +76,8 @@ def explain(error: OSError) -> str:
 
 
 def _fail(message: str, status: int = USER_ERROR) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True, highlight=False)
+    console = make_console(stderr=True)
     console.print(Text.assemble(("Error: ", "bold red"), message), soft_wrap=not console.is_terminal)
     raise typer.Exit(status)

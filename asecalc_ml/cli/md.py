@@ -19,6 +19,7 @@ from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.config.options import Options
 from asecalc_ml.errors import AnalysisError, AsecalcError
+from asecalc_ml.md_protocols.integrators import thermostat_choice
 
 app = App(
     cls=FriendlyGroup,
@@ -114,8 +115,6 @@ def validate(
         typer.echo(validate_campaign(data, file))
         return
     options = _check(data, str(file))
-    from asecalc_ml.md_protocols.integrators import thermostat_choice
-
     set_threads(getattr(options, "threads", None))
     show_messages(quiet=False)
     directory = _directory(options, file)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.local_modules import search_also
+from asecalc_ml.terminal.console import print_line
 
 #: Libraries below ours whose warnings of their own future say nothing that a user could act upon.
 LIBRARIES = (
@@ -49,10 +50,10 @@ def ensure_home() -> None:
         if home.is_symlink() or home.stat().st_uid != os.getuid():
             raise ConfigError(f"{home} belongs to another user: set HOME to a folder of your own") from None
         os.environ["HOME"] = str(home)
-        print(
+        print_line(
             "Warning: HOME is not set, and this user has no entry in passwd. Registered models and caches go "
             f"to {home}, which the system may clear: set HOME to a folder that stays",
-            file=sys.stderr,
+            stderr=True,
         )
 
 
@@ -95,4 +96,4 @@ class _StandardError(logging.Handler):
     """Writes to what stderr is at the time: a progress bar puts itself in its place."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr, flush=True)
+        print_line(record.getMessage(), stderr=True)

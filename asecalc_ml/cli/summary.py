@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asecalc_ml import plugins
+from asecalc_ml.errors import AnalysisError
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -49,7 +52,7 @@ def _text(title: str, lines: Lines) -> str:
 
 
 def _of_training(options: TrainOptions, start: Start) -> Lines:
-    data, n_weights = start.data, sum(one.numel() for one in start.model.potential.parameters())
+    data, n_weights = start.data, sum(weights.numel() for weights in start.model.potential.parameters())
     elements = sorted({symbol for atoms in data.train for symbol in atoms.symbols})
     yield "model", f"{options.name}: {options.model['architecture']}, {n_weights:,} parameters"
     yield "weights", f"from {data.lineage}" if data.lineage.ancestors else ""
@@ -64,7 +67,7 @@ def _of_training(options: TrainOptions, start: Start) -> Lines:
 def _of_generation(options: GenerateOptions, atoms: Atoms) -> Lines:
     yield "structure", f"{options.structure}, {_structure(atoms)}"
     yield "calculator", _calculator(atoms)
-    kelvin = ", ".join(f"{one:g}" for one in options.temperatures_K)
+    kelvin = ", ".join(f"{temperature:g}" for temperature in options.temperatures_K)
     yield "frames", f"{options.n_frames:,}, one every {options.interval_fs:g} fs, at {kelvin} K"
     n_temperatures = len(options.temperatures_K)
     n_steps = options.n_frames * options.steps_between_frames + n_temperatures * options.equilibration_steps
@@ -86,19 +89,16 @@ def _of_run(options: ProtocolOptions, atoms: Atoms) -> Lines:
 
 def _analyses(options: ProtocolOptions, atoms: Atoms) -> list[str]:
     """Names as given; of the default ones those that will find something to measure."""
-    from asecalc_ml import plugins
-    from asecalc_ml.errors import AnalysisError
-
     if options.analyses is not None:
         return list(options.analyses)
-    found, plan, registered = [], options.plan(), plugins.names("analyses")
+    names, plan, registered = [], options.plan(), plugins.names("analyses")
     for name in (name for name in options.default_analyses if name in registered):
         analysis = plugins.get("analyses", name)()
         with contextlib.suppress(AnalysisError):
             analysis.check_start(atoms)
             analysis.check_plan(plan)
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def _structure(atoms: Atoms) -> str:
@@ -111,7 +111,7 @@ def _structure(atoms: Atoms) -> str:
         f"periodic along {periodic}" if periodic else "",
         f"charge {charge:+d}" if charge else "",
         f"{spin} unpaired electrons" if spin else "",
-        ", ".join(type(one).__name__ for one in atoms.constraints),
+        ", ".join(type(constraint).__name__ for constraint in atoms.constraints),
     ]
     return ", ".join(filter(None, parts))
 
@@ -133,5 +133,5 @@ def _thermostat(options: ProtocolOptions) -> str:
 def _pressure(plan: RunPlan) -> str:
     """In bar, too, which shows a wrong unit."""
     segments = plan.production.segments
-    found = dict.fromkeys(value for segment in segments for _, value in segment.pressure_GPa)
-    return ", ".join(f"{value:g} GPa ({1e4 * value:g} bar)" for value in found)
+    pressures = dict.fromkeys(value for segment in segments for _, value in segment.pressure_GPa)
+    return ", ".join(f"{value:g} GPa ({1e4 * value:g} bar)" for value in pressures)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asecalc_ml.cli.process import end_with_the_parent, set_threads, show_messages
 from asecalc_ml.errors import AsecalcError, RunPausedError
+from asecalc_ml.terminal.console import print_line
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
         with suppress(RunPausedError):
             help_with(directory)
     except AsecalcError as error:
-        print(f"Warning: a process that helped has ended: {error}", file=sys.stderr)
+        print_line(f"Warning: a process that helped has ended: {error}", stderr=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from asecalc_ml.conformance.result import CheckResult, Report
+from asecalc_ml.terminal.console import make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,10 +25,8 @@ def print_report(report: Report, console: Console) -> None:
 
 def as_text(report: Report) -> str:
     """The same without colours."""
-    from rich.console import Console
-
     text = io.StringIO()
-    print_report(report, Console(file=text, width=WIDTH))
+    print_report(report, make_console(file=text, width=WIDTH))
     return text.getvalue()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from asecalc_ml.terminal.console import make_console, print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +51,7 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """Tell something that the user should act upon."""
-        _print(f"Warning: {text}", sys.stderr)
+        print_line(f"Warning: {text}", stderr=True)
 
     def close(self) -> None:
         """Nothing more will be shown."""
@@ -81,7 +82,7 @@ class LineProgress(Progress):
     _interval = LINE_EVERY_S
 
     def say(self, text: str) -> None:
-        _print(text, sys.stdout)
+        print_line(text)
 
     def _draw_start(self) -> None:
         self._line(f"{self._n_steps} {self.unit}" + (f", from step {self._step}" if self._step else ""))
@@ -94,7 +95,7 @@ class LineProgress(Progress):
         self._line(f"done, {self._step} {self.unit} in {seconds:.1f} s ({self.rate:.0f} {self.unit}/s)")
 
     def _line(self, text: str) -> None:
-        _print(f"{self.stage}: {text}", sys.stderr)
+        print_line(f"{self.stage}: {text}", stderr=True)
 
 
 class BarProgress(Progress):
@@ -142,9 +143,7 @@ def make_progress(quiet: bool = False) -> Progress:
     """A bar in a terminal or notebook, lines elsewhere, only warnings if quiet."""
     if quiet:
         return Progress()
-    from rich.console import Console
-
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     return BarProgress(console) if console.is_terminal or console.is_jupyter else LineProgress()
 
 
@@ -167,9 +166,3 @@ def progress(label: str, total: int, quiet: bool = False, unit: str = "steps") -
         shown.end()
     finally:
         shown.close()
-
-
-def _print(text: str, stream: TextIO | None) -> None:
-    """Print, unless nobody reads any more: a run of days must not end with its log."""
-    with suppress(OSError, ValueError):
-        print(text, file=stream, flush=True)

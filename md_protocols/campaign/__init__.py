@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from asecalc_ml._lazy import lazily
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.campaign.options import Campaign, Point, expand
+    from asecalc_ml.md_protocols.campaign.options import Campaign, GridPoint, expand
 
-__all__ = ["Campaign", "Point", "expand"]
+__all__ = ["Campaign", "GridPoint", "expand"]
 
-__getattr__ = lazily(__name__, dict.fromkeys(__all__, "asecalc_ml.md_protocols.campaign.options"))
+_FORMER = ["Point"]
+
+__getattr__ = lazily(__name__, dict.fromkeys(__all__ + _FORMER, "asecalc_ml.md_protocols.campaign.options"))

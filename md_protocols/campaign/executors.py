@@ -131,10 +131,10 @@ class RayExecutor:
     def start(self, job: Job) -> Future[Outcome]:
         """Begin a job, and return at once."""
         cpus = job.options.get("threads") or 1
-        found: Future[Outcome] = Future()
+        outcome: Future[Outcome] = Future()
         reference = self._carry_out.options(num_cpus=cpus).remote(job)
-        reference.future().add_done_callback(lambda future: found.set_result(self._outcome(future)))
-        return found
+        reference.future().add_done_callback(lambda future: outcome.set_result(self._outcome(future)))
+        return outcome
 
     def _outcome(self, future: Future) -> Outcome:
         error = future.exception()

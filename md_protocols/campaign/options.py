@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from asecalc_ml import plugins
+from asecalc_ml._lazy import renamed
 from asecalc_ml.config.nested_options import put_all
 from asecalc_ml.config.options import Options, parse_options, read_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError
@@ -73,7 +74,7 @@ def _flat(grid: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One run of a campaign.
 
     Parameters
@@ -90,7 +91,7 @@ class Point:
     options: ProtocolOptions
 
 
-def expand(campaign: Campaign, source: Path) -> list[Point]:
+def expand(campaign: Campaign, source: Path) -> list[GridPoint]:
     """All runs of a campaign, checked, the last option varying fastest.
 
     Parameters
@@ -105,7 +106,7 @@ def expand(campaign: Campaign, source: Path) -> list[Point]:
         If one of them has wrong options, or two have the same directory.
     """
     base = _base(campaign, source)
-    points: dict[str, Point] = {}
+    points: dict[str, GridPoint] = {}
     for values in itertools.product(*campaign.grid.values()):
         point = _point(base, dict(zip(campaign.grid, values, strict=True)), source)
         if point.name in points:
@@ -132,7 +133,7 @@ def _plain(data: dict[str, Any], source: Path) -> dict[str, Any]:
         raise ConfigError(f"{source}: base: {error}: put that value in quotes") from error
 
 
-def _point(base: dict[str, Any], values: dict[str, Any], source: Path) -> Point:
+def _point(base: dict[str, Any], values: dict[str, Any], source: Path) -> GridPoint:
     name = _name(values)
     data = json.loads(json.dumps(base))
     put_all(data, values, f"{source}: grid")
@@ -143,7 +144,7 @@ def _point(base: dict[str, Any], values: dict[str, Any], source: Path) -> Point:
         model = plugins.get("protocols", str(data["protocol"]))
     except AsecalcError as error:
         raise ConfigError(f"{source}: {error}") from error
-    return Point(name, values, parse_options(data, model, f"{source}, run {name}"))
+    return GridPoint(name, values, parse_options(data, model, f"{source}, run {name}"))
 
 
 def _name(values: Mapping[str, Any]) -> str:
@@ -173,3 +174,6 @@ def _words(value: Any) -> Iterator[str]:
 
 def _show(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{option}: {value}" for option, value in values.items())
+
+
+__getattr__ = renamed(__name__, {"Point": "GridPoint"})

@@ -13,13 +13,13 @@ from asecalc_ml.errors import RunError
 from asecalc_ml.files.folder_lock import FolderLock
 from asecalc_ml.files.reading import read_json
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.md_protocols.engine.resume import more_steps
+from asecalc_ml.md_protocols.engine.differences import more_steps
 from asecalc_ml.md_protocols.integrators import thermostat_choice
 from asecalc_ml.runs import FAILURES as FAILED_ANALYSES
 from asecalc_ml.runs import PROTOCOL, PROVENANCE, REPORT, RESULTS, THERMO, RunReader, check_free
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.campaign.options import Point
+    from asecalc_ml.md_protocols.campaign.options import GridPoint
     from asecalc_ml.md_protocols.options import ProtocolOptions
 
 FAILURES = "campaign.json"
@@ -124,21 +124,21 @@ class CampaignFolder:
         path = directory / FAILURES
         try:
             remedy = "remove it, and failures are counted anew"
-            found = read_json(path, _Failures, remedy=remedy) if path.is_file() else {"failures": {}}
+            contents = read_json(path, _Failures, remedy=remedy) if path.is_file() else {"failures": {}}
         except RunError:
             self.close()
             raise
-        self.failures: dict[str, list[str]] = found["failures"]
+        self.failures: dict[str, list[str]] = contents["failures"]
 
-    def path(self, point: Point) -> Path:
+    def path(self, point: GridPoint) -> Path:
         """Run directory of a point."""
         return self.directory / point.name
 
-    def why_failed(self, point: Point) -> list[str]:
+    def why_failed(self, point: GridPoint) -> list[str]:
         """What went wrong, once for each time."""
         return self.failures.get(point.name, [])
 
-    def note_failure(self, point: Point, text: str) -> None:
+    def note_failure(self, point: GridPoint, text: str) -> None:
         """Remember that a run failed."""
         self.failures.setdefault(point.name, []).append(text)
         write_whole(self.directory / FAILURES, json.dumps({"failures": self.failures}, indent=1) + "\n")

@@ -123,7 +123,7 @@ class Checkpoint:
 
 def _keeping_lengths(atoms: Atoms) -> list:
     """Constraints that take their bond lengths from the first positions they see, and do not write them."""
-    return [one for one in atoms.constraints if hasattr(one, "bondlengths")]
+    return [constraint for constraint in atoms.constraints if hasattr(constraint, "bondlengths")]
 
 
 def pack(state: State, marks: dict[str, dict]) -> bytes:
@@ -132,8 +132,8 @@ def pack(state: State, marks: dict[str, dict]) -> bytes:
     values = {name: getattr(state, name) for name in PLAIN} | {
         "schema": SCHEMA,
         "bond_lengths": [
-            None if one.bondlengths is None else np.asarray(one.bondlengths).tolist()
-            for one in _keeping_lengths(atoms)
+            None if constraint.bondlengths is None else np.asarray(constraint.bondlengths).tolist()
+            for constraint in _keeping_lengths(atoms)
         ],
         "rng": state.rng.bit_generator.state,
         "calculator": calculator.checkpoint_state() if hasattr(calculator, "checkpoint_state") else None,

@@ -21,7 +21,7 @@ from asecalc_ml.sources import changed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asecalc_ml.md_protocols.integrators.integrators import Integrator
+    from asecalc_ml.md_protocols.integrators.integrator import Integrator
     from asecalc_ml.md_protocols.options import ProtocolOptions
     from asecalc_ml.runs import RunWriter
     from asecalc_ml.terminal.progress import Progress
@@ -198,9 +198,10 @@ class Engine:
     def energy(self) -> float:
         """Potential energy of the state, eV."""
         if self.state.energy is None:
-            adds = any(hasattr(one, "adjust_potential_energy") for one in self.atoms.constraints)
-            found = None if adds else getattr(self.atoms.calc, "results", {}).get("energy")
-            self.state.energy = float(self.atoms.get_potential_energy() if found is None else found)
+            constraints = self.atoms.constraints
+            adds_energy = any(hasattr(constraint, "adjust_potential_energy") for constraint in constraints)
+            known = None if adds_energy else getattr(self.atoms.calc, "results", {}).get("energy")
+            self.state.energy = float(self.atoms.get_potential_energy() if known is None else known)
         return self.state.energy
 
     def total_energy(self) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import CalculationError, lacks_room
 from asecalc_ml.runs import RunReader
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Evaluation = dict[str, Any]  # energy (eV), forces (eV/Å), members; or error
 
 
-class Record:
+class EvaluationRecord:
     """The evaluations of a run directory.
 
     Parameters
@@ -32,18 +33,18 @@ class Record:
     def __init__(self, writer: RunWriter):
         self._writer = writer
         self._known: dict[tuple[str, bytes], Evaluation] = {}
-        for one in RunReader(writer.directory).evaluations:
-            positions = np.array(one["positions"], dtype=float)
-            self._known[one["calculator"], positions.tobytes()] = one
+        for evaluation in RunReader(writer.directory).evaluations:
+            positions = np.array(evaluation["positions"], dtype=float)
+            self._known[evaluation["calculator"], positions.tobytes()] = evaluation
 
     def find(self, label: str, atoms: Atoms) -> Evaluation | None:
         """What a calculator found at exactly these positions, if it was there."""
         return self._known.get((label, atoms.positions.tobytes()))
 
-    def add(self, label: str, atoms: Atoms, found: Evaluation) -> None:
+    def add(self, label: str, atoms: Atoms, evaluation: Evaluation) -> None:
         """Keep what a calculator found."""
-        self._writer.evaluation({"calculator": label, "positions": atoms.positions.tolist(), **found})
-        self._known[label, atoms.positions.tobytes()] = found
+        self._writer.evaluation({"calculator": label, "positions": atoms.positions.tolist(), **evaluation})
+        self._known[label, atoms.positions.tobytes()] = evaluation
 
 
 class Recorded(Calculator):
@@ -54,7 +55,7 @@ class Recorded(Calculator):
     calculator : ase Calculator
     label : str
         Its name in the record.
-    record : Record
+    record : EvaluationRecord
 
     Notes
     -----
@@ -70,23 +71,23 @@ class Recorded(Calculator):
     name: ClassVar[str] = "recorded"
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
 
-    def __init__(self, calculator: BaseCalculator, label: str, record: Record):
+    def __init__(self, calculator: BaseCalculator, label: str, record: EvaluationRecord):
         super().__init__()
         self.calculator, self.label, self.record = calculator, label, record
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
-        found = self.record.find(self.label, self.atoms)
-        if found is None:
-            found = _evaluate(self.calculator, self.atoms)
-            self.record.add(self.label, self.atoms, found)
-        if "error" in found:
-            raise CalculationError(found["error"])
+        evaluation = self.record.find(self.label, self.atoms)
+        if evaluation is None:
+            evaluation = _evaluate(self.calculator, self.atoms)
+            self.record.add(self.label, self.atoms, evaluation)
+        if "error" in evaluation:
+            raise CalculationError(evaluation["error"])
         self.results = {
-            "energy": found["energy"],
-            "free_energy": found["energy"],
-            "forces": np.array(found["forces"]),
-            "members": [(energy, np.array(forces)) for energy, forces in found.get("members", [])],
+            "energy": evaluation["energy"],
+            "free_energy": evaluation["energy"],
+            "forces": np.array(evaluation["forces"]),
+            "members": [(energy, np.array(forces)) for energy, forces in evaluation.get("members", [])],
         }
 
 
@@ -102,10 +103,13 @@ def _evaluate(calculator: BaseCalculator, atoms: Atoms) -> Evaluation:
         return {"error": str(error) or type(error).__name__}
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         return {"error": "energy or forces are not finite"}
-    found = {"energy": energy, "forces": np.asarray(forces).tolist()}
+    evaluation = {"energy": energy, "forces": np.asarray(forces).tolist()}
     if hasattr(calculator, "members") and calculator.members:
-        found["members"] = [
-            [float(one.results["energy"]), np.asarray(one.results["forces"]).tolist()]
-            for one in calculator.members
+        evaluation["members"] = [
+            [float(member.results["energy"]), np.asarray(member.results["forces"]).tolist()]
+            for member in calculator.members
         ]
-    return found
+    return evaluation
+
+
+__getattr__ = renamed(__name__, {"Record": "EvaluationRecord"})

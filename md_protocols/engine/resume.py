@@ -1,4 +1,4 @@
-"""Going on with a run that was interrupted, bit for bit."""
+"""Resumes a run that was interrupted, bit for bit."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from asecalc_ml.config.nested_options import put_all
 from asecalc_ml.config.options import dump_yaml, parse_options
 from asecalc_ml.errors import RunError
 from asecalc_ml.local_modules import search_also
-from asecalc_ml.md_protocols.engine import launch
+from asecalc_ml.md_protocols.engine import launch, preparation
 from asecalc_ml.md_protocols.engine.checkpoint import Checkpoint, State, load
-from asecalc_ml.md_protocols.engine.differences import other_calculator
+from asecalc_ml.md_protocols.engine.differences import (
+    differences_of,
+    fixed_options,
+    more_steps,
+    options_before,
+    options_begun_with,
+    other_processor,
+)
+from asecalc_ml.md_protocols.engine.process import threads
+from asecalc_ml.md_protocols.engine.provenance import describe, machine, versions
 from asecalc_ml.md_protocols.integrators import thermostat_choice
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.runs import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now, trajectory_of
 from asecalc_ml.sources import changed
 from asecalc_ml.terminal.progress import make_progress
 
-#: Options that may be changed before a run goes on. The calculator is compared by what it is.
-FREE = {
-    "analyses", "calculator", "checkpoint_every", "directory", "distributions", "flag", "more_calculators",
-    "reference", "stop", "structure", "threads", "wandb", "workers",
-}  # fmt: skip
 FROM_THE_END = (
     "A new run begins at its last frame with structure: {directory}/{trajectory}@-1, velocities: structure, "
     "relax: false, equilibration_ps: 0"
@@ -72,37 +76,18 @@ def resume_run(
     run = RunReader(directory)
     data = copy.deepcopy(run.options)
     put_all(data, changes or {}, str(directory))
-    if run.finished and not changed(_fixed(_before(run)), _fixed(data)):
+    if run.finished and not changed(fixed_options(options_before(run)), fixed_options(data)):
         return _nothing_left(run, data, quiet)
     search_also(*run.provenance.get("module_folders", []))
     options = _options(run, data)
     _check_finished(run, options)
-    atoms = launch.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
-    differences = _differences(run, options, atoms)
+    atoms = preparation.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
+    differences = differences_of(run, options, atoms)
     if differences and not allow_different:
         raise RunError(_refusal(run, differences))
     options = thermostat_choice.of_begun_run(options)
-    with launch.threads(options):
+    with threads(options):
         return _go_on(run, options, atoms, differences, quiet, allow_different)
-
-
-def more_steps(run: RunReader, options: ProtocolOptions) -> int:
-    """Steps by which options make a run longer than it was begun or last gone on with; negative for fewer."""
-    before = _before(run).get("steps")
-    return 0 if before is None else getattr(options, "steps", before) - before
-
-
-def _before(run: RunReader) -> dict[str, Any]:
-    """Options that the run began with, and went on with."""
-    return run.provenance.get("options") or run.options
-
-
-def _begun_with(run: RunReader) -> dict[str, Any]:
-    """As :func:`_before`, with the thermostat named that older versions chose by default."""
-    before = _before(run)
-    options = parse_options(before, plugins.get("protocols", before["protocol"]), str(run.directory))
-    named = thermostat_choice.of_begun_run(options).model_dump(mode="json")
-    return {name: named[name] for name in before}
 
 
 def _nothing_left(run: RunReader, data: dict[str, Any], quiet: bool) -> RunReader:
@@ -121,7 +106,8 @@ def _store(options: ProtocolOptions, writer: RunWriter) -> None:
 def _check_finished(run: RunReader, options: ProtocolOptions) -> None:
     """Refuse other options of a finished run than more steps."""
     if run.finished and more_steps(run, options) <= 0:
-        different = changed(_fixed(_before(run)), _fixed(options.model_dump(mode="json")))
+        given = fixed_options(options.model_dump(mode="json"))
+        different = changed(fixed_options(options_before(run)), given)
         raise RunError(
             f"{run.directory} is finished, and cannot have {'; '.join(different)} any more: bring back what "
             f"it began with, or start a new run. {_from_the_end(run)}".rstrip()
@@ -184,7 +170,7 @@ def restored(
     writer.cut_back(checkpoint.marks if checkpoint else {})
     if problem:
         writer.event(EventKind.WARNING, f"{problem}; the one before it was taken")
-    for difference in [*differences, *_other_processor(run.provenance)]:
+    for difference in [*differences, *other_processor(run.provenance)]:
         writer.event(EventKind.WARNING, f"resumed with {difference}")
     more = f" with {more_steps(run, options):+} steps" if more_steps(run, options) else ""
     writer.event(EventKind.RESUMED, f"resumed{more}", stage=state.stage, step=state.step)
@@ -194,9 +180,9 @@ def restored(
 
 def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> State:
     if checkpoint is None:  # killed before the first: begin again
-        launch.announce(options, atoms)
-        return launch.first_state(options, atoms)
-    state = State(atoms, launch.generator(options))
+        preparation.announce(options, atoms)
+        return preparation.first_state(options, atoms)
+    state = State(atoms, preparation.generator(options))
     checkpoint.restore(state)
     return state
 
@@ -205,40 +191,6 @@ def _check_not_beyond(run: RunReader, options: ProtocolOptions, state: State) ->
     done = state.produced + (state.step if state.stage == len(options.stages()) - 1 else 0)
     if more_steps(run, options) < 0 and done > options.steps:
         raise RunError(f"{run.directory} has made {done} steps already: {options.steps} are too few")
-
-
-def _differences(run: RunReader, options: ProtocolOptions, atoms) -> list[str]:
-    """What has changed since the run began and may change its trajectory."""
-    provenance = run.provenance
-    here = launch.describe(atoms.calc)
-    constraints = [type(one).__name__ for one in atoms.constraints]
-    return [
-        *changed({"constraints": provenance.get("constraints", constraints)}, {"constraints": constraints}),
-        *other_calculator(provenance["calculator"], here),
-        *changed(provenance["versions"], launch.versions(options, atoms.calc)),
-        *_other_options(run, options),
-    ]
-
-
-def _other_options(run: RunReader, options: ProtocolOptions) -> list[str]:
-    """Options that may not change; the number of steps is one where something follows from it."""
-    now = _fixed(options.model_dump(mode="json"))
-    why = thermostat_choice.of_begun_run(options).why_not_longer
-    steps = changed({"steps": _before(run).get("steps")}, now)
-    now.pop("steps", None)
-    # protocol.yaml of an older run names its thermostat from the first resumption on
-    others = min((changed(_fixed(one), now) for one in (_before(run), _begun_with(run))), key=len)
-    return [*(f"{text} ({why})" for text in steps if why), *others]
-
-
-def _fixed(options: dict) -> dict:
-    return {name: value for name, value in options.items() if name not in FREE}
-
-
-def _other_processor(provenance: dict) -> list[str]:
-    """Another processor may round otherwise. On a cluster one takes what one gets: noted, not refused."""
-    before, here = provenance["machine"]["cpu"], launch.machine()["cpu"]
-    return [] if before == here else [f"processor {here} instead of {before}: the trajectory may differ"]
 
 
 def _refusal(run: RunReader, differences: list[str]) -> str:
@@ -257,11 +209,11 @@ def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) 
     ``steps`` a ramp goes on along another line.
     """
     provenance, calculator = run.provenance, state.atoms.calc
-    here = {"time": now(), "versions": launch.versions(options, calculator), "machine": launch.machine()}
-    here["calculator"] = launch.describe(calculator)
+    here = {"time": now(), "versions": versions(options, calculator), "machine": machine()}
+    here["calculator"] = describe(calculator)
     plan = options.plan()
     plan = replace(plan, production=run.production.continued(plan.production, _time_fs(options, state)))
-    begun_with = _begun_with(run)
+    begun_with = options_begun_with(run)
     if more_steps(run, options):
         provenance["finished"] = None
         begun_with["steps"] = options.steps

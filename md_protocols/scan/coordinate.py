@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from scipy.spatial.transform import Rotation
 
 KINDS = {2: "bond", 3: "angle", 4: "dihedral"}
 UNITS = {"bond": "Å", "angle": "°", "dihedral": "°"}
@@ -61,8 +62,10 @@ class Coordinate:
         change = value - self.measure(atoms)
         positions = atoms.get_positions()
         if self.kind == "bond":
+            # a shift by Δq along the bond
             positions[moved] += change * self._direction(positions)
         else:
+            # a rotation by Δq about the axis, which goes through the centre
             axis, centre = self._axis(positions)
             positions[moved] = centre + _rotated(positions[moved] - centre, axis, np.radians(change))
         copy.set_positions(positions, apply_constraint=False)
@@ -70,13 +73,14 @@ class Coordinate:
 
     def tangent(self, positions: np.ndarray) -> np.ndarray:
         """dx/dq of all atoms, shape (n_atoms, 3): without a unit, or Å/rad."""
-        moved, found = list(self.moved), np.zeros_like(positions)
+        moved, tangent = list(self.moved), np.zeros_like(positions)
         if self.kind == "bond":
-            found[moved] = self._direction(positions)
+            tangent[moved] = self._direction(positions)
         else:
+            # velocity of a point of a body that turns about the axis: n × (x_m - x_centre)
             axis, centre = self._axis(positions)
-            found[moved] = np.cross(axis, positions[moved] - centre)
-        return found
+            tangent[moved] = np.cross(axis, positions[moved] - centre)
+        return tangent
 
     def projected(self, positions: np.ndarray, forces: np.ndarray) -> float:
         """Force along the coordinate, −dE/dq, eV/Å or eV/rad."""
@@ -92,10 +96,11 @@ class Coordinate:
             _, j, k, _ = self.atoms
             return _unit(positions[k] - positions[j]), positions[k]
         i, j, k = self.atoms
-        one, two = _unit(positions[i] - positions[j]), _unit(positions[k] - positions[j])
-        normal = np.cross(one, two)
+        # n = u_ji × u_jk, normal to the plane of the three atoms
+        to_i, to_k = _unit(positions[i] - positions[j]), _unit(positions[k] - positions[j])
+        normal = np.cross(to_i, to_k)
         if np.linalg.norm(normal) < STRAIGHT:  # any plane will do
-            normal = np.cross(one, np.eye(3)[np.abs(one).argmin()])
+            normal = np.cross(to_i, np.eye(3)[np.abs(to_i).argmin()])
         return _unit(normal), positions[j]
 
 
@@ -104,6 +109,4 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _rotated(vectors: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
-    from scipy.spatial.transform import Rotation
-
     return Rotation.from_rotvec(angle * axis).apply(vectors)

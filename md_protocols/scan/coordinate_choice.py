@@ -81,14 +81,14 @@ def _by_pattern(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | No
         return _by_number(atoms, [term.index for term in terms])
     types = types_of(atoms, graph)
     allowed = [types.matches(term) for term in terms]
-    found = [
+    matches = [
         group
         for group in _both_ways(graph, len(terms))
         if all(m[i] for m, i in zip(allowed, group, strict=True))
     ]
     if molecule is not None:
-        found = [group for group in found if graph.molecules[group[0]] == molecule]
-    return _only(atoms, graph, pattern, molecule, found)
+        matches = [group for group in matches if graph.molecules[group[0]] == molecule]
+    return _only(atoms, graph, pattern, molecule, matches)
 
 
 def _both_ways(graph: BondGraph, n_atoms: int) -> list[tuple[int, ...]]:
@@ -98,9 +98,9 @@ def _both_ways(graph: BondGraph, n_atoms: int) -> list[tuple[int, ...]]:
     return sorted(groups | {group[::-1] for group in groups})
 
 
-def _only(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | None, found: list) -> list[int]:
+def _only(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | None, matches: list) -> list[int]:
     """The one match; of a symmetric pattern the direction with the smaller first number."""
-    distinct = {min(group, group[::-1]): group for group in sorted(found, reverse=True)}
+    distinct = {min(group, group[::-1]): group for group in sorted(matches, reverse=True)}
     where = "" if molecule is None else f" in molecule {molecule} of {graph.molecules.max() + 1} (from 0)"
     kind = KINDS[len(parse_terms(pattern))]
     if not distinct:
@@ -129,7 +129,7 @@ def fragment(atoms: Atoms, graph: BondGraph, root: int, pivot: int) -> dict[int,
     StructureError
         If the pivot is among them, or an image of one of them.
     """
-    found: dict[int, Shift] = {root: (0, 0, 0)}
+    shifts: dict[int, Shift] = {root: (0, 0, 0)}
     queue, crossed = deque([root]), False
     while queue:
         here = queue.popleft()
@@ -137,13 +137,13 @@ def fragment(atoms: Atoms, graph: BondGraph, root: int, pivot: int) -> dict[int,
             if here == root and there == pivot and not crossed:
                 crossed = True  # the bond itself; one to another image of the pivot is a way around
                 continue
-            shift = tuple(a + b for a, b in zip(found[here], step, strict=True))
-            if there == pivot or found.get(there, shift) != shift:
+            shift = tuple(a + b for a, b in zip(shifts[here], step, strict=True))
+            if there == pivot or shifts.get(there, shift) != shift:
                 raise StructureError(_no_fragment(atoms, root, pivot))
-            if there not in found:
-                found[there] = shift
+            if there not in shifts:
+                shifts[there] = shift
                 queue.append(there)
-    return found
+    return shifts
 
 
 def _no_fragment(atoms: Atoms, root: int, pivot: int) -> str:
@@ -153,10 +153,10 @@ def _no_fragment(atoms: Atoms, root: int, pivot: int) -> str:
     )
 
 
-def _check_fragment(atoms: Atoms, indices: Sequence[int], root: int, found: dict[int, Shift]) -> None:
+def _check_fragment(atoms: Atoms, indices: Sequence[int], root: int, shifts: dict[int, Shift]) -> None:
     """What defines the coordinate must not move with it, but for its last atom."""
-    stays = [i for i in indices[:-1] if i in found and i != root]
-    if stays or indices[-1] not in found:
+    stays = [i for i in indices[:-1] if i in shifts and i != root]
+    if stays or indices[-1] not in shifts:
         raise StructureError(
             f"coordinate {list(indices)}: {name_of(atoms, indices[-1:])} is not bonded behind "
             f"{name_of(atoms, (root,))}, so that no fragment moves with it: use moves: atom"

@@ -77,9 +77,9 @@ class Scan(RelaxOptions):
 
     def check_start(self, atoms: Atoms) -> None:
         """Refuse what cannot be scanned, before anything is computed."""
-        from asecalc_ml.md_protocols.scan.plan import Plan
+        from asecalc_ml.md_protocols.scan.plan import ScanPlan
 
-        Plan.of(self, atoms).check()
+        ScanPlan.of(self, atoms).check()
 
     def stages(self) -> list:
         """The scan, which relaxes what it has to."""

@@ -14,6 +14,7 @@ from annotated_types import Gt, Le
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.composite import model_cards
 from asecalc_ml.calculators.factory import describe_calculator, make_calculator
 from asecalc_ml.config.unit_hints import unit_hint
@@ -35,7 +36,7 @@ COLUMNS = ("value", "energy_eV", "force")
 
 
 @dataclass(frozen=True)
-class Entry:
+class LabelledCalculator:
     """A calculator of a scan."""
 
     label: str
@@ -56,7 +57,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScanPlan:
     """Everything that a scan's options mean for one structure.
 
     Attributes
@@ -65,7 +66,7 @@ class Plan:
         The structure, what moves beside the rest.
     coordinate : Coordinate
     values : ndarray, shape (n_points,), Å or degrees
-    entries : list of Entry
+    entries : list of LabelledCalculator
         The first calculator first, the reference last.
     known : list of list
         Rows of ``reference_values``: value, energy, projected force or None.
@@ -76,12 +77,12 @@ class Plan:
     atoms: Atoms
     coordinate: Coordinate
     values: np.ndarray
-    entries: list[Entry]
+    entries: list[LabelledCalculator]
     known: list[list[float | None]]
     makers: dict[str, str]
 
     @classmethod
-    def of(cls, options: Scan, atoms: Atoms) -> Plan:
+    def of(cls, options: Scan, atoms: Atoms) -> ScanPlan:
         """Make a plan; ConfigError or StructureError where the options do not fit."""
         moved, coordinate = choose(atoms, options.coordinate, options.molecule, options.moves)
         known = read_values(options.reference_values) if options.reference_values else []
@@ -122,7 +123,7 @@ class Plan:
         }
 
 
-def _check_computable(entry: Entry, atoms: Atoms) -> None:
+def _check_computable(entry: LabelledCalculator, atoms: Atoms) -> None:
     """Refuse elements that a calculator does not know; what fails to converge here may do so elsewhere."""
     try:
         entry.calculator.get_property("forces", atoms.copy())
@@ -200,13 +201,13 @@ def _check_range(kind: str, values: np.ndarray) -> None:
         raise ConfigError("start and stop: an angle lies between 0 and 180 degrees")
 
 
-def _entries(options: Scan, first: BaseCalculator) -> list[Entry]:
+def _entries(options: Scan, first: BaseCalculator) -> list[LabelledCalculator]:
     specs: list[Any] = [options.calculator or first, *options.more_calculators]
     specs += [] if options.reference is None else [options.reference]
     calculators = [first, *map(make_calculator, specs[1:])]
     n_models = len(specs) - (options.reference is not None)
     return [
-        Entry(label, calculator, k >= n_models)
+        LabelledCalculator(label, calculator, k >= n_models)
         for k, (label, calculator) in enumerate(zip(_labels(specs), calculators, strict=True))
     ]
 
@@ -247,3 +248,6 @@ def _makers(options: Scan, labels: list[str]) -> dict[str, str]:
     if maker not in labels:
         raise ConfigError(f"geometries is {maker!r}; give 'each', 'reference' or one of {', '.join(labels)}")
     return dict.fromkeys(labels, maker)
+
+
+__getattr__ = renamed(__name__, {"Entry": "LabelledCalculator", "Plan": "ScanPlan"})

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixBondLengths, FixInternals
 
 from asecalc_ml.errors import CalculationError, RunError, StructureError
-from asecalc_ml.md_protocols.engine.record import Record, Recorded
-from asecalc_ml.md_protocols.scan.plan import POINTS, Plan
+from asecalc_ml.md_protocols.engine.record import EvaluationRecord, Recorded
+from asecalc_ml.md_protocols.scan.plan import POINTS, ScanPlan
 from asecalc_ml.md_protocols.stages.relax import optimizer_for
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.runs import RELAXED, SCAN, SCAN_TABLE, TRAJECTORY, EventKind, RunReader
@@ -60,9 +61,9 @@ class ScanStage(Stage):
 
     def run(self, engine: Engine) -> None:
         """Write scan.json, then a row and a frame for each point."""
-        plan = Plan.of(self.options, engine.atoms)
+        plan = ScanPlan.of(self.options, engine.atoms)
         _write_plan(engine, plan, self.options.kind)
-        record = Record(engine.writer)
+        record = EvaluationRecord(engine.writer)
         calculators = {e.label: Recorded(e.calculator, e.label, record) for e in plan.entries}
         walk = _Walk(self.options, plan, engine)
         rows = _Rows(engine, plan.coordinate)
@@ -99,7 +100,7 @@ class ScanStage(Stage):
         rows.write(where, atoms, calculator.results)
         return True
 
-    def _conclude(self, engine: Engine, plan: Plan, n_failed: int) -> None:
+    def _conclude(self, engine: Engine, plan: ScanPlan, n_failed: int) -> None:
         n_all = len(plan.entries) * len(plan.values)
         names = ", ".join(entry.label for entry in plan.entries)
         text = f"{len(plan.values)} points of {plan.describe(self.options.kind)['coordinate']} with {names}"
@@ -110,7 +111,7 @@ class ScanStage(Stage):
         engine.progress.say(text)
 
 
-def _write_plan(engine: Engine, plan: Plan, kind: str) -> None:
+def _write_plan(engine: Engine, plan: ScanPlan, kind: str) -> None:
     """Write scan.json; a resumed run refuses calculators that have changed."""
     before, now = RunReader(engine.directory).scan, plan.describe(kind)
     if before is not None:
@@ -131,7 +132,7 @@ class _Walk:
     outward to both ends, each point from its inner neighbor.
     """
 
-    def __init__(self, options: Scan, plan: Plan, engine: Engine):
+    def __init__(self, options: Scan, plan: ScanPlan, engine: Engine):
         self._options, self._plan, self._engine = options, plan, engine
         self.start: Atoms | None = None  # the relaxed structure of the last path
 
@@ -154,14 +155,14 @@ class _Walk:
         return {point: atoms for point, atoms in made.items() if atoms is not None}
 
     def _relaxed(self, calculator: Recorded) -> Path:
-        found: Path = {}
+        path: Path = {}
         for side in self._sides():
             inner = self.start
             for point in side:
                 made = self._made(self._plan.values[point], inner, calculator)
                 if made is not None:
-                    found[point] = inner = made
-        return found
+                    path[point] = inner = made
+        return path
 
     def _sides(self) -> list[list[int]]:
         """Points from the one nearest to the start outward: up, then down."""
@@ -220,8 +221,6 @@ class _Walk:
 
 def _held(coordinate: Coordinate, value: float):
     """ASE's constraint that keeps a coordinate."""
-    from ase.constraints import FixBondLengths, FixInternals
-
     atoms = list(coordinate.atoms)
     if coordinate.kind == "bond":
         return FixBondLengths([atoms])

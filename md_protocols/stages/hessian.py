@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from asecalc_ml.errors import CalculationError
-from asecalc_ml.md_protocols.engine.record import Record, Recorded
+from asecalc_ml.md_protocols.engine.record import EvaluationRecord, Recorded
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.runs import HESSIAN, EventKind
 
@@ -105,10 +105,11 @@ class Hessian(Stage):
     def _differences(self, engine: Engine, free: np.ndarray) -> np.ndarray:
         atoms = engine.atoms.copy()
         atoms.set_constraint()
-        atoms.calc = Recorded(engine.atoms.calc, LABEL, Record(engine.writer))
+        atoms.calc = Recorded(engine.atoms.calc, LABEL, EvaluationRecord(engine.writer))
         rows = []
         engine.progress.start(LABEL, 3 * len(free), unit="coordinates")
         for row, displaced in enumerate(self._displaced(atoms, free)):
+            # H_ij = -(F_j(+h) - F_j(-h)) / 2h, row i of the displaced coordinate
             forward, backward = displaced
             rows.append((backward[free] - forward[free]).ravel() / (2 * self.displacement_A))
             engine.progress.update(row + 1)
@@ -131,7 +132,7 @@ class Hessian(Stage):
 
 def free_atoms(atoms: Atoms) -> np.ndarray:
     """Numbers of the atoms that no FixAtoms holds, shape (n_free,)."""
-    held = {int(i) for one in atoms.constraints for i in one.get_indices()}
+    held = {int(i) for constraint in atoms.constraints for i in constraint.get_indices()}
     return np.array([i for i in range(len(atoms)) if i not in held])
 
 

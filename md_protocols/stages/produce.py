@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ase import units
 
-from asecalc_ml.md_protocols.integrators import degrees_of_freedom as temperature
+from asecalc_ml.md_protocols.integrators.degrees_of_freedom import (
+    degrees_of_freedom,
+    remove_rigid_motion,
+    set_kinetic_energy,
+)
 from asecalc_ml.md_protocols.stages.deviation_column import DeviationColumn
 from asecalc_ml.md_protocols.stages.frames import FrameObserver
 from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, integrator_and_options, settled
-from asecalc_ml.md_protocols.watch.watches import Bounds, Flags, FrameBounds, HeatWatch, TotalEnergyWatch
+from asecalc_ml.md_protocols.watch.watches import (
+    Flags,
+    FrameBounds,
+    HeatWatch,
+    ThermoBounds,
+    TotalEnergyWatch,
+)
 from asecalc_ml.runs import THERMO, TRAJECTORY, EventKind, RunReader, Segment
 from asecalc_ml.runs.production import TOTAL, Line, straightened
 
@@ -83,7 +93,7 @@ class Produce(TimeSteps):
     def begin(self, engine: Engine) -> None:
         """Start without translation and rotation."""
         super().begin(engine)
-        temperature.remove_rigid_motion(engine.atoms, engine.state.linear)
+        remove_rigid_motion(engine.atoms, engine.state.linear)
 
     def observers(self, engine: Engine) -> Observers:
         """Rows and frames, what looks at them, and a watch before a checkpoint would keep a bad state."""
@@ -101,7 +111,7 @@ class Produce(TimeSteps):
         return [
             *((options.thermo_every, observer) for observer in at_rows),
             *((options.write_every, observer) for observer in at_frames),
-            (options.thermo_every, Bounds(engine)),  # the frame of this moment is written: a run may go on
+            (options.thermo_every, ThermoBounds(engine)),  # after the frame of this moment: a run may go on
             (options.checkpoint_every, watch),
         ]
 
@@ -149,8 +159,11 @@ class ProduceAtConstantEnergy(Produce):
         super().begin(engine)
         if not self.is_equilibrated:
             return
-        n_degrees = temperature.degrees_of_freedom(engine.atoms, engine.state.linear)
+        # mean kinetic energy of the canonical ensemble, <K> = n kB T / 2
+        n_degrees = degrees_of_freedom(engine.atoms, engine.state.linear)
         thermal = 0.5 * n_degrees * units.kB * self.ramp.start_K
+        # by how much the equilibration's mean kinetic energy was too high
         excess = 0.5 * n_degrees * units.kB * settled(engine, "temperature_K") - thermal
+        # K = <K> + <U> - excess - U, which gives the mean total energy; <K> where that would be negative
         kinetic = thermal + settled(engine, "potential_eV") - excess - engine.energy()
-        temperature.set_kinetic_energy(engine.atoms, kinetic if kinetic > 0 else thermal)
+        set_kinetic_energy(engine.atoms, kinetic if kinetic > 0 else thermal)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from ase.optimize import BFGS, FIRE
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.runs import RELAXED, EventKind
@@ -25,7 +27,7 @@ BFGS_UP_TO = 100  # atoms; its matrices grow with the square
 
 
 @dataclass(frozen=True)
-class Relax(Stage):
+class RelaxStage(Stage):
     """Go to the nearest minimum: BFGS, or FIRE beyond 100 atoms.
 
     Killed, it begins again from the structure that the stage began with, which is that of the checkpoint.
@@ -90,6 +92,7 @@ class Relax(Stage):
 
 def optimizer_for(atoms: Atoms) -> Optimizer:
     """BFGS, or FIRE for large systems."""
-    from ase.optimize import BFGS, FIRE
-
     return (BFGS if len(atoms) <= BFGS_UP_TO else FIRE)(atoms, logfile=None)
+
+
+__getattr__ = renamed(__name__, {"Relax": "RelaxStage"})

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.md_protocols.engine.record import Record, Recorded
-from asecalc_ml.md_protocols.stages.relax import Relax
+from asecalc_ml.md_protocols.engine.record import EvaluationRecord, Recorded
+from asecalc_ml.md_protocols.stages.relax import RelaxStage
 from asecalc_ml.runs import RELAXATION, RELAXED, TRAJECTORY, EventKind, RunReader
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ LABEL = "relaxation"
 
 
 @dataclass(frozen=True)
-class RelaxOnRecord(Relax):
+class RelaxOnRecord(RelaxStage):
     """Go to the nearest minimum. Killed, it goes on where it was.
 
     Parameters
@@ -39,7 +39,7 @@ class RelaxOnRecord(Relax):
     def run(self, engine: Engine) -> None:
         """Relax, with the answers on record."""
         calculator = engine.atoms.calc
-        engine.atoms.calc = Recorded(calculator, LABEL, Record(engine.writer))
+        engine.atoms.calc = Recorded(calculator, LABEL, EvaluationRecord(engine.writer))
         try:
             super().run(engine)
         finally:

@@ -12,14 +12,14 @@ import numpy as np
 
 from asecalc_ml.errors import PluginError
 from asecalc_ml.md_protocols.integrators.degrees_of_freedom import set_thermal_momenta
-from asecalc_ml.md_protocols.integrators.integrators import Integrator
+from asecalc_ml.md_protocols.integrators.integrator import Integrator
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.runs import EventKind, RunReader
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine.checkpoint import State
     from asecalc_ml.md_protocols.engine.engine import Engine, Observers
-    from asecalc_ml.md_protocols.integrators.integrators import Ramp
+    from asecalc_ml.md_protocols.integrators.ramp import Ramp
 
 LONG_FS = 2.0  # for a hydrogen of its natural mass
 HEAVY_HYDROGEN_AMU = 2.5

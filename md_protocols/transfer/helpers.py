@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from asecalc_ml import plugins
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import RunPausedError
 from asecalc_ml.local_modules import search_also
-from asecalc_ml.md_protocols.engine import launch
+from asecalc_ml.md_protocols.engine import preparation
 from asecalc_ml.md_protocols.engine.checkpoint import State
-from asecalc_ml.md_protocols.transfer.options import Transfer
-from asecalc_ml.md_protocols.transfer.plan import Plan
+from asecalc_ml.md_protocols.engine.process import ending_on_sigterm, threads
+from asecalc_ml.md_protocols.transfer.plan import TransferPlan
 from asecalc_ml.md_protocols.transfer.runs import TransferRuns
 from asecalc_ml.runs import RunReader
 from asecalc_ml.terminal.progress import Progress
@@ -72,8 +73,8 @@ def help_with(directory: Path) -> None:
     """
     run = RunReader(directory)
     search_also(*run.provenance.get("module_folders", []))
-    options = parse_options(run.options, Transfer)
-    atoms = launch.prepare(options, run.atoms)
-    helper = Helper(directory, State(atoms, launch.generator(options)))
-    with launch.threads(options), launch.ending_on_sigterm(helper):
-        TransferRuns(helper, Plan.of(options, atoms)).make(has_helpers=True)
+    options = parse_options(run.options, plugins.get("protocols", run.options["protocol"]))
+    atoms = preparation.prepare(options, run.atoms)
+    helper = Helper(directory, State(atoms, preparation.generator(options)))
+    with threads(options), ending_on_sigterm(helper):
+        TransferRuns(helper, TransferPlan.of(options, atoms)).make(has_helpers=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from asecalc_ml.errors import ConfigError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.watch.stopping import FlagOptions, StopOptions
@@ -65,14 +66,13 @@ class Transfer(NVE):
     @field_validator("distributions")
     @classmethod
     def _by_element(cls, patterns: list[str] | None) -> list[str] | None:
-        from asecalc_ml.errors import ConfigError
         from asecalc_ml.structure.topology.patterns import parse_selection
 
         try:
             selections = [parse_selection(pattern) for pattern in patterns or ()]
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        if any(term.index is not None for one in selections for term in one.terms):
+        if any(term.index is not None for selection in selections for term in selection.terms):
             raise ValueError(
                 "distributions: name elements and surroundings (C-O, CH2-OH), not numbers of atoms, which "
                 "mean something else in every molecule"
@@ -93,8 +93,7 @@ class Transfer(NVE):
 
     def check_start(self, atoms: Atoms) -> None:
         """Refuse molecules that the model or the reference cannot compute, before anything is run."""
-        from asecalc_ml.errors import ConfigError
-        from asecalc_ml.md_protocols.transfer.plan import Plan
+        from asecalc_ml.md_protocols.transfer.plan import TransferPlan
 
         super().check_start(atoms)
         if self.workers > 1 and self.calculator is None:
@@ -102,7 +101,7 @@ class Transfer(NVE):
                 f"workers is {self.workers}, and a calculator that was passed in Python cannot be made again "
                 "in another process: name it as `calculator` (NAME or module:Class), or set workers to 1"
             )
-        Plan.of(self, atoms).check()
+        TransferPlan.of(self, atoms).check()
 
     def plan(self) -> RunPlan:
         """The test itself has no frames and no rows; those of its runs are theirs."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ase import Atoms
 
 from asecalc_ml.errors import RunError, RunPausedError, lacks_room
-from asecalc_ml.md_protocols.engine import launch
+from asecalc_ml.md_protocols.engine import launch, preparation
 from asecalc_ml.md_protocols.engine.engine import Engine
+from asecalc_ml.md_protocols.engine.provenance import write_beginning
 from asecalc_ml.md_protocols.engine.resume import restored
 from asecalc_ml.runs import PROTOCOL, EventKind, RunReader, RunWriter
 from asecalc_ml.terminal.progress import Progress
@@ -140,14 +141,14 @@ def carry_on(
     """
     is_new = not (writer.directory / PROTOCOL).is_file()
     options = options.model_copy(update={"directory": str(writer.directory)})
-    atoms = launch.prepare(options, atoms, atoms.calc)
+    atoms = preparation.prepare(options, atoms, atoms.calc)
     options.check_start(atoms)
-    launch.announce(options, atoms)
-    state = launch.first_state(options, atoms) if is_new else _restored(options, atoms, writer)
+    preparation.announce(options, atoms)
+    state = preparation.first_state(options, atoms) if is_new else _restored(options, atoms, writer)
     if linear is not None:
         state.linear = linear
     if is_new:
-        launch.write_beginning(options, state, writer)
+        write_beginning(options, state, writer)
     _drive(Part(whole, name, n_before, options, state, writer))
 
 

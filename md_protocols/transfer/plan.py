@@ -12,9 +12,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.factory import describe_calculator, make_calculator
 from asecalc_ml.errors import AsecalcError, StructureError
-from asecalc_ml.md_protocols.engine.launch import first_state
+from asecalc_ml.md_protocols.engine.preparation import first_state
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.structure.topology.chains import has_chain
@@ -29,7 +30,7 @@ OF_THE_WHOLE = {
 
 
 @dataclass(frozen=True)
-class Molecule:
+class NamedMolecule:
     """A molecule of the test.
 
     Attributes
@@ -56,41 +57,41 @@ class PartPlan:
     name : str
         Its directory below that of the test, such as ethanol/model-1.
     options : NVE
-    molecule : Molecule
+    molecule : NamedMolecule
     start : str or None
         Name of the run of the reference at whose first frame it starts; None for those of the reference.
     """
 
     name: str
     options: NVE
-    molecule: Molecule
+    molecule: NamedMolecule
     start: str | None
 
 
 @dataclass(frozen=True)
-class Plan:
+class TransferPlan:
     """Everything that the options of a transfer test mean.
 
     Attributes
     ----------
     options : Transfer
     model : Calculator
-    molecules : list of Molecule
+    molecules : list of NamedMolecule
         The one that the model was trained on first.
     """
 
     options: Transfer
     model: BaseCalculator
-    molecules: list[Molecule]
+    molecules: list[NamedMolecule]
 
     @classmethod
-    def of(cls, options: Transfer, atoms: Atoms) -> Plan:
+    def of(cls, options: Transfer, atoms: Atoms) -> TransferPlan:
         """Make a plan; StructureError where a structure is not found."""
         trained = atoms.copy()
         others = [load_structure(spec) for spec in options.transfer_to]
         specs = [options.structure, *options.transfer_to]
         named = zip(_names(specs, trained), [trained, *others], specs, strict=True)
-        return cls(options, atoms.calc, [Molecule(*one) for one in named])
+        return cls(options, atoms.calc, [NamedMolecule(*fields) for fields in named])
 
     def make_model(self) -> BaseCalculator:
         """A calculator without memory of another run, as far as it can be made from the options."""
@@ -109,12 +110,12 @@ class Plan:
             for part in [*self._of_reference(k, molecule), *self._of_model(k, molecule)]
         ]
 
-    def _of_reference(self, k: int, molecule: Molecule) -> Iterator[PartPlan]:
+    def _of_reference(self, k: int, molecule: NamedMolecule) -> Iterator[PartPlan]:
         for number in range(1, self.options.reference_runs + 1):
             options = reference_options(self.options, molecule.structure, _seed(self.options.seed, k, number))
             yield PartPlan(part_name(molecule, REFERENCE, number), options, molecule, None)
 
-    def _of_model(self, k: int, molecule: Molecule) -> Iterator[PartPlan]:
+    def _of_model(self, k: int, molecule: NamedMolecule) -> Iterator[PartPlan]:
         for number in range(1, self.options.runs + 1):
             options = model_options(self.options, molecule.structure, _seed(self.options.seed, k, number))
             start = part_name(molecule, REFERENCE, number)
@@ -138,7 +139,7 @@ class Plan:
             "runs": [part.name for part in self.parts],
         }
 
-    def _names_of(self, molecule: Molecule, role: str) -> list[str]:
+    def _names_of(self, molecule: NamedMolecule, role: str) -> list[str]:
         n_runs = self.options.runs if role == MODEL else self.options.reference_runs
         return [part_name(molecule, role, number) for number in range(1, n_runs + 1)]
 
@@ -198,7 +199,7 @@ def _seed(seed: int, molecule: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, molecule, number]).generate_state(1)[0])
 
 
-def part_name(molecule: Molecule, role: str, number: int) -> str:
+def part_name(molecule: NamedMolecule, role: str, number: int) -> str:
     """Name of a run, such as ethanol/model-1."""
     return f"{molecule.name}/{role}-{number}"
 
@@ -231,3 +232,6 @@ def _short(spec: str) -> str:
     path = Path(spec.partition("@")[0])
     text = path.stem if path.suffix and path.is_file() else spec.removeprefix("smiles:")
     return re.sub(r"[^A-Za-z0-9._+()=-]+", "-", text).strip(".-") or "molecule"
+
+
+__getattr__ = renamed(__name__, {"Molecule": "NamedMolecule", "Plan": "TransferPlan"})

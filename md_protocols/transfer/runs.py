@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import CalculationError, RunBusyError, StructureError
-from asecalc_ml.md_protocols.engine import launch
+from asecalc_ml.md_protocols.engine.process import threads
 from asecalc_ml.md_protocols.transfer.part import carry_on
 from asecalc_ml.md_protocols.transfer.plan import n_steps_of
 from asecalc_ml.runs import PROTOCOL, EventKind, RunReader, RunWriter
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from asecalc_ml.md_protocols.transfer.part import Whole
-    from asecalc_ml.md_protocols.transfer.plan import PartPlan, Plan
+    from asecalc_ml.md_protocols.transfer.plan import PartPlan, TransferPlan
 
 LOOK_EVERY_S = 0.5  # at runs that other processes make
 
@@ -28,10 +28,10 @@ class TransferRuns:
     Parameters
     ----------
     whole : Whole
-    plan : Plan
+    plan : TransferPlan
     """
 
-    def __init__(self, whole: Whole, plan: Plan):
+    def __init__(self, whole: Whole, plan: TransferPlan):
         self._whole, self._plan = whole, plan
         self._problems: dict[str, str | None] = {}  # of runs that are over or cannot be made, by name
 
@@ -112,7 +112,7 @@ class TransferRuns:
                 return None
             try:
                 atoms.calc = self._plan.make_reference() if part.start is None else self._plan.make_model()
-                with launch.threads(part.options):
+                with threads(part.options):
                     carry_on(self._whole, part.name, self._n_made(), part.options, atoms, linear, writer)
             except (StructureError, CalculationError) as error:
                 return f"could not start: {error}"

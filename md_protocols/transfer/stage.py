@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.md_protocols.transfer.helpers import helpers
-from asecalc_ml.md_protocols.transfer.plan import Plan, model_options, n_steps_of, reference_options
+from asecalc_ml.md_protocols.transfer.plan import TransferPlan, model_options, n_steps_of, reference_options
 from asecalc_ml.md_protocols.transfer.runs import TransferRuns
 from asecalc_ml.runs import FEWEST_REFERENCE_RUNS, FEWEST_RUNS, TRANSFER, EventKind, RunReader
 
@@ -48,7 +48,7 @@ class TransferStage(Stage):
 
     def run(self, engine: Engine) -> None:
         """Write transfer.json, then make every run that is not over."""
-        plan = Plan.of(self.options, engine.atoms)
+        plan = TransferPlan.of(self.options, engine.atoms)
         _write_plan(engine, plan)
         self._warn_of_few(engine)
         runs = TransferRuns(engine, plan)
@@ -82,7 +82,7 @@ class TransferStage(Stage):
                 )
 
 
-def _write_plan(engine: Engine, plan: Plan) -> None:
+def _write_plan(engine: Engine, plan: TransferPlan) -> None:
     """Write transfer.json; a resumed test refuses a reference that has changed."""
     before, now = RunReader(engine.directory).transfer, plan.describe()
     if before is not None:
@@ -91,7 +91,7 @@ def _write_plan(engine: Engine, plan: Plan) -> None:
     engine.writer.write_json(TRANSFER, now)
 
 
-def _conclude(engine: Engine, plan: Plan, early: list[str]) -> None:
+def _conclude(engine: Engine, plan: TransferPlan, early: list[str]) -> None:
     names = ", ".join(molecule.name for molecule in plan.molecules)
     text = f"{len(plan.parts)} runs of {names}"
     text += f"; {len(early)} ended early: {', '.join(early)}" if early else ""

@@ -163,10 +163,10 @@ def _domains(calculator) -> list[tuple[dict[str, Histogram], float]]:
             "outside_training_domain needs a model whose card says what it was trained on, or a committee of "
             "such models: remove it, or use models trained with asecalc-ml"
         )
-    found = [(card.domain.distances, card.cutoff_A) for card in cards]
-    return [one for k, one in enumerate(found) if one not in found[:k]]
+    domains = [(card.domain.distances, card.cutoff_A) for card in cards]
+    return [domain for k, domain in enumerate(domains) if domain not in domains[:k]]
 
 
 def first_sign(signs: Sequence[Sign], atoms: Atoms) -> str | None:
     """What the first suspicious one says; None where all are quiet."""
-    return next((found for sign in signs if (found := sign(atoms)) is not None), None)
+    return next((reason for sign in signs if (reason := sign(atoms)) is not None), None)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import units
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.md_protocols.integrators.degrees_of_freedom import kinetic_energy, temperature
 from asecalc_ml.md_protocols.watch.suspicions import first_sign, make_signs
 from asecalc_ml.runs import EventKind, RunReader
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine.engine import Engine
-    from asecalc_ml.md_protocols.integrators.integrators import Ramp
+    from asecalc_ml.md_protocols.integrators.ramp import Ramp
 
 BLOWN_UP_EV = 1.0  # per atom: no chemistry releases that much, and no sound integration drifts so far
 HOT = 10  # times the thermal energy, beyond which a thermostat has lost its system
@@ -56,7 +57,7 @@ def _stop_if_blown_up(engine: Engine, what: str, excess: float) -> None:
         )
 
 
-class Bounds:
+class ThermoBounds:
     """Stops a run whose temperature or conserved energy leaves the bounds that its user gave."""
 
     def __init__(self, engine: Engine):
@@ -71,9 +72,9 @@ class Bounds:
         if limit is None:
             return
         kinetic = kinetic_energy(engine.atoms.get_momenta(), engine.masses)
-        found = temperature(kinetic, engine.integrator.n_degrees)
-        if found > limit:
-            reason = f"the temperature is {found:.0f} K (temperature_above_K: {limit:g})"
+        kelvin = temperature(kinetic, engine.integrator.n_degrees)
+        if kelvin > limit:
+            reason = f"the temperature is {kelvin:.0f} K (temperature_above_K: {limit:g})"
             engine.stop(reason, is_asked_for=True)
 
     def _look_at_energy(self) -> None:
@@ -105,9 +106,9 @@ class FrameBounds:
         if self._options.bond_change and any(engine.state.changed_bonds):
             said = [event["message"] for event in RunReader(engine.directory).events]
             self._stop(next(text for text in reversed(said) if text.startswith("bonds ")))
-        found = first_sign(self._signs, engine.atoms)
-        if found is not None:
-            self._stop(found)
+        reason = first_sign(self._signs, engine.atoms)
+        if reason is not None:
+            self._stop(reason)
 
     def _stop(self, reason: str) -> None:
         self._engine.flag(reason)
@@ -129,9 +130,12 @@ class Flags:
             flagged and engine.production_step < flagged[-1] + self._apart
         ):
             return
-        found = first_sign(self._signs, engine.atoms)
-        if found is None:
+        reason = first_sign(self._signs, engine.atoms)
+        if reason is None:
             return
         if not flagged:
-            engine.note(EventKind.WARNING, f"the first flagged frame: {found}")
-        engine.flag(found)
+            engine.note(EventKind.WARNING, f"the first flagged frame: {reason}")
+        engine.flag(reason)
+
+
+__getattr__ = renamed(__name__, {"Bounds": "ThermoBounds"})

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Iterator
 
 import lightning
-from rich.console import Console
+
+from asecalc_ml.terminal.console import make_console
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -18,7 +19,7 @@ class ProgressLines(lightning.Callback):
     """Prints epoch, validation errors and time left; readable in a terminal and in a log file alike."""
 
     def __init__(self, quiet: bool = False):
-        self.console = Console(quiet=quiet, highlight=False)
+        self.console = make_console(quiet=quiet)
         self.started = self.printed = time.monotonic()
         self.first_epoch = 0
 

@@ -239,7 +239,7 @@ def test_a_campaign_does_not_take_a_run_for_done_whose_analysis_failed(tmp_path)
     from asecalc_ml.cli.analyse import analyse
     from asecalc_ml.cli.campaign.command import check_campaign
     from asecalc_ml.cli.campaign.table import write_tables
-    from asecalc_ml.md_protocols.campaign.driver import Status
+    from asecalc_ml.md_protocols.campaign.scheduler import Status
     from asecalc_ml.md_protocols.campaign.state import DONE, UNANALYSED, state_of
 
     (point,) = check_campaign(read_yaml(file), file)[1]

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.md_protocols.dynamics import DynamicsOptions, EnsembleOptions
-from asecalc_ml.md_protocols.integrators.integrators import Langevin, Ramp, VelocityVerlet
+from asecalc_ml.md_protocols.integrators import Langevin, Ramp, VelocityVerlet
 from asecalc_ml.md_protocols.stages.produce import Produce
 from asecalc_ml.md_protocols.stages.relax import Relax
 from asecalc_ml.md_protocols.stages.relax_on_record import RelaxOnRecord

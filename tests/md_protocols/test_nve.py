@@ -13,7 +13,6 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
-from places import HELPERS
 from pydantic import ValidationError
 
 import asecalc_ml
@@ -24,11 +23,6 @@ from asecalc_ml.runs import RunReader
 
 PLAIN = {"relax": False, "equilibration_ps": 0}
 WATER = {"structure": "H2O", "calculator": "toy_calculators:Springs"}
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 def positions_of(run: RunReader) -> np.ndarray:

@@ -10,7 +10,6 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from places import HELPERS
 from typer.testing import CliRunner
 
 from asecalc_ml import plugins
@@ -26,11 +25,6 @@ from asecalc_ml.runs import EVALUATIONS, RunReader
 
 SPRING = {"toy_calculators:Springs": {"molecule_name": "N2", "stiffness": 50.0}}
 FILES = ("trajectory.traj", "relaxation.csv", "relaxed.traj", EVALUATIONS)
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 def shaken(name: str = "H2O") -> Atoms:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from ase.build import molecule
-from places import HELPERS
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -34,11 +33,6 @@ HEAT_AND_HOLD = [
     {"ensemble": "nvt", "thermostat": "langevin", "temperature_K": 900, "steps": 60},
     {"ensemble": "nve", "steps": 40},
 ]
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 def test_parts_follow_each_other_in_one_trajectory(tmp_path):

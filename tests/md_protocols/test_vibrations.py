@@ -8,7 +8,6 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms, FixBondLengths, FixCom, Hookean
-from places import HELPERS
 from typer.testing import CliRunner
 
 from asecalc_ml.analysis.functions.harmonic import normal_modes, rigid_motions, zero_point_energy
@@ -25,11 +24,6 @@ from asecalc_ml.structure.rigid_motions import rotations
 STIFFNESS = 50.0
 SPRING = {"toy_calculators:Springs": {"molecule_name": "N2", "stiffness": STIFFNESS}}
 EMT = "ase.calculators.emt:EMT"
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 def vibrations(directory: Path, atoms: Atoms, calculator, **options) -> RunReader:

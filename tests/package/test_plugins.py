@@ -347,7 +347,7 @@ def test_an_integrators_mistake_is_one_sentence(tmp_path, monkeypatch, body, mes
     """It is not ascribed to the calculator, and the run directory says why the run stopped."""
     source = (
         "from functools import partial\n"
-        "from asecalc_ml.md_protocols.integrators.integrators import VelocityVerlet\n"
+        "from asecalc_ml.md_protocols.integrators import VelocityVerlet\n"
         "from asecalc_ml.md_protocols.nvt import ThermostatOptions\n"
         f"class Own(VelocityVerlet):\n    {body}\n"
         "class Mine(ThermostatOptions):\n"

@@ -22,9 +22,9 @@ from asecalc_ml.analysis.report.report import target_course
 from asecalc_ml.cli import md
 from asecalc_ml.config.options import dump_yaml, parse_options, read_yaml
 from asecalc_ml.errors import AnalysisError, PluginError
+from asecalc_ml.md_protocols import integrators
 from asecalc_ml.md_protocols.engine.resume import resume_run
-from asecalc_ml.md_protocols.integrators import integrators
-from asecalc_ml.md_protocols.integrators.integrators import Langevin, Ramp, VelocityVerlet
+from asecalc_ml.md_protocols.integrators import Langevin, Ramp, VelocityVerlet
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.md_protocols.sequence import Sequence
@@ -365,6 +365,7 @@ def test_a_straightened_line_has_the_same_values(points):
 
 def test_every_integrator_names_its_columns():
     """What a class declares is what an object of it writes."""
-    base, found = integrators.Integrator, vars(integrators).values()
-    kinds = [one for one in found if isinstance(one, type) and issubclass(one, base) and one is not base]
-    assert {one.columns for one in kinds} == {(), ("conserved_eV",), ("volume_A3", "pressure_GPa")}
+    base, offered = integrators.Integrator, [getattr(integrators, name) for name in integrators.__all__]
+    kinds = [item for item in offered if isinstance(item, type) and issubclass(item, base)]
+    assert len(kinds) == 6  # the base and five others
+    assert {kind.columns for kind in kinds} == {(), ("conserved_eV",), ("volume_A3", "pressure_GPa")}

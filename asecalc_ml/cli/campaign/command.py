@@ -15,8 +15,8 @@ from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedErro
 from asecalc_ml.local_modules import search_also
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.campaign.driver import Status
-    from asecalc_ml.md_protocols.campaign.options import Campaign, Point
+    from asecalc_ml.md_protocols.campaign.options import Campaign, GridPoint
+    from asecalc_ml.md_protocols.campaign.scheduler import Status
 
 
 def campaign(
@@ -32,25 +32,25 @@ def campaign(
     """
     from asecalc_ml.cli.campaign.progress import make_display, show_status
     from asecalc_ml.cli.campaign.table import write_tables
-    from asecalc_ml.md_protocols.campaign.driver import Driver
     from asecalc_ml.md_protocols.campaign.executors import make_executor
+    from asecalc_ml.md_protocols.campaign.scheduler import Scheduler
     from asecalc_ml.md_protocols.campaign.state import CampaignFolder
 
     options, points = check_campaign(read_options(file, context.args), file)
     folder = CampaignFolder(Path(options.directory or Path("runs") / file.stem), writes=not status)
     try:
-        driver = Driver(points, folder, options)
+        scheduler = Scheduler(points, folder, options)
         if status:
-            show_status(driver.statuses)
+            show_status(scheduler.statuses)
             return
-        with make_display(driver.statuses, quiet) as display:
-            driver.run(lambda: make_executor(options), display)
-        paths = write_tables(folder.directory, driver.statuses)
+        with make_display(scheduler.statuses, quiet) as display:
+            scheduler.run(lambda: make_executor(options), display)
+        paths = write_tables(folder.directory, scheduler.statuses)
     finally:
         folder.close()
     if not quiet:
         typer.echo(f"Results: {paths[0]}")
-    _conclude(driver.statuses, folder.directory)
+    _conclude(scheduler.statuses, folder.directory)
 
 
 def validate_campaign(data: Mapping, file: Path) -> str:
@@ -87,7 +87,7 @@ def validate_campaign(data: Mapping, file: Path) -> str:
     return f"{file} is valid: a campaign of {len(points)} runs{begun} in {folder}"
 
 
-def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[Point]]:
+def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[GridPoint]]:
     """Options of a campaign and all its runs, with the options of their analyses checked too."""
     from asecalc_ml.md_protocols.campaign.options import Campaign, expand
 
@@ -103,7 +103,7 @@ def check_campaign(data: Mapping, file: Path) -> tuple[Campaign, list[Point]]:
 
 def _conclude(statuses: list[Status], directory: Path) -> None:
     """End with an error where runs failed, and with that of a pause where some are to be gone on with."""
-    failed = [one for one in statuses if one.state == "failed"]
+    failed = [status for status in statuses if status.state == "failed"]
     if failed:
         first = failed[0]
         raise RunError(
@@ -111,7 +111,7 @@ def _conclude(statuses: list[Status], directory: Path) -> None:
             f"{first.text} Begun again, the campaign takes up those that have failed no more than `retries` "
             "times"
         )
-    paused = [one for one in statuses if one.state not in ("done", "stopped")]
+    paused = [status for status in statuses if status.state not in ("done", "stopped")]
     if paused:
         raise RunPausedError(
             f"{directory}: {len(paused)} of {len(statuses)} runs are not done ({paused[0].point.name}: "

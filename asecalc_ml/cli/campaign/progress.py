@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from asecalc_ml.terminal.console import make_console, make_table, print_line
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from asecalc_ml.md_protocols.campaign.driver import Status
+    from asecalc_ml.md_protocols.campaign.scheduler import Status
 
 Display = Callable[["Status | None"], None]
 MOST_ROWS = 40  # beyond, runs that wait or are done are counted alone
@@ -21,10 +22,9 @@ QUIET_STATES = ("waiting", "done")
 @contextmanager
 def make_display(statuses: list[Status], quiet: bool) -> Iterator[Display]:
     """What shows a status that has changed."""
-    from rich.console import Console
     from rich.live import Live
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if quiet:
         yield lambda status: None
     elif not console.is_terminal:
@@ -36,37 +36,34 @@ def make_display(statuses: list[Status], quiet: bool) -> Iterator[Display]:
 
 def show_status(statuses: list[Status]) -> None:
     """Print the table once, all of it."""
-    from rich.console import Console
-
-    console = Console()
-    console.width = console.width if console.is_terminal else 1000  # whole lines for grep
-    console.print(progress_table(statuses, len(statuses)))
+    make_console().print(progress_table(statuses, len(statuses)))
 
 
 def progress_table(statuses: list[Status], most: int = MOST_ROWS) -> Table:
     """Name, state, step and reason of every run, or of those that matter."""
-    from rich.table import Table
-
-    shown = statuses if len(statuses) <= most else [one for one in statuses if one.state not in QUIET_STATES]
-    table = Table("run", "state", "step", "", box=None, title=counts(statuses))
-    for one in shown[:most]:
-        table.add_row(one.point.name, one.state, _step(one), one.text.replace("\n", " "))
-    return table
+    shown = statuses
+    if len(statuses) > most:
+        shown = [status for status in statuses if status.state not in QUIET_STATES]
+    rows = (
+        (status.point.name, status.state, _step(status), status.text.replace("\n", " "))
+        for status in shown[:most]
+    )
+    return make_table(("run", "state", "step", ""), rows, counts(statuses))
 
 
 def counts(statuses: list[Status]) -> str:
     """How many runs are in which state."""
-    found = Counter(one.state for one in statuses)
-    return f"{len(statuses)} runs: " + ", ".join(f"{number} {state}" for state, number in found.items())
+    numbers = Counter(status.state for status in statuses)
+    return f"{len(statuses)} runs: " + ", ".join(f"{number} {state}" for state, number in numbers.items())
 
 
-def _step(one: Status) -> str:
-    planned = getattr(one.point.options, "steps", None)
-    if one.step is None:
+def _step(status: Status) -> str:
+    planned = getattr(status.point.options, "steps", None)
+    if status.step is None:
         return ""
-    return str(one.step) if planned is None else f"{one.step}/{planned}"
+    return str(status.step) if planned is None else f"{status.step}/{planned}"
 
 
 def _print(status: Status, statuses: list[Status]) -> None:
     why = f" ({status.text})" if status.text else ""
-    print(f"{status.point.name}: {status.state}{why}; {counts(statuses)}", file=sys.stderr, flush=True)
+    print_line(f"{status.point.name}: {status.state}{why}; {counts(statuses)}", stderr=True)

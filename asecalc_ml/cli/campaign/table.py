@@ -12,7 +12,7 @@ from asecalc_ml.cli.analyse import final_numbers
 from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.campaign.driver import Status
+    from asecalc_ml.md_protocols.campaign.scheduler import Status
 
 Row = dict[str, Any]
 
@@ -52,7 +52,7 @@ def _results(status: Status) -> Row:
     failures, failed, numbers = Failures(status.directory), [], {}
     for result in results_alone(status.directory, failures):
         with failures.alone(result.analysis):
-            failed += [one.check for one in result.verdicts() if one.status == "failed"]
+            failed += [verdict.check for verdict in result.verdicts() if verdict.status == "failed"]
             numbers |= final_numbers([result])
-    failed += [one.verdict.check for one in failures.all]
+    failed += [failure.verdict.check for failure in failures.all]
     return {"failed checks": "; ".join(failed), **numbers}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
+from asecalc_ml.terminal.console import make_console
 
 FAILED = 1
 
@@ -33,8 +34,6 @@ def check(
     Arguments of the calculator follow: ase.calculators.lj:LennardJones --sigma 3.4 --epsilon 0.0103.
     The exit status is 1 if a check fails or stays undecided.
     """
-    from rich.console import Console
-
     from asecalc_ml.conformance import Effort, check_calculator
     from asecalc_ml.conformance.table import WIDTH, print_report
     from asecalc_ml.files.writing import write_whole
@@ -45,9 +44,7 @@ def check(
     structure = None if atoms is None else load_structure(atoms)
     effort = Effort(memory_calls=memory_calls)
     report = check_calculator(spec, structure, only=several(only), effort=effort, quiet=quiet)
-    console = Console()
-    console.width = console.width if console.is_terminal else WIDTH
-    print_report(report, console)
+    print_report(report, make_console(width=WIDTH))
     json_file = Path(f"check-{_short(target)}.json") if json_file is None else json_file
     write_whole(json_file, json.dumps(report.to_dict(), indent=2) + "\n")
     typer.echo(f"Wrote {json_file}")

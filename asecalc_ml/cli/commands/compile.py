@@ -32,7 +32,7 @@ def compile_model(
     from asecalc_ml.structure.loading import load_structure
 
     calculator = MLCalculator(name, dtype=dtype, device=device)
-    structures = [load_structure(one) for one in atoms or ()] or [golden_atoms(calculator.card.golden)]
+    structures = [load_structure(source) for source in atoms or ()] or [golden_atoms(calculator.card.golden)]
     for structure in structures:
         calculator.prepare(structure)
         if not quiet:

@@ -57,7 +57,7 @@ def draw_map(
 
 
 def _several(sources: str) -> list[str]:
-    found = [source.strip() for source in sources.split(",") if source.strip()]
-    if len(set(found)) < len(found) or not found:
+    named = [source.strip() for source in sources.split(",") if source.strip()]
+    if len(set(named)) < len(named) or not named:
         raise ConfigError(f"sources are {sources!r}: name each file, data set or run once")
-    return found
+    return named

@@ -12,6 +12,7 @@ from asecalc_ml.analysis.relevance.options import RelevanceOptions
 from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
+from asecalc_ml.terminal.console import make_console, make_table
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance import RelevanceResult
@@ -89,18 +90,15 @@ def _written(result: RelevanceResult, directory: Path | None, source: Path) -> l
 
 def _show(result: RelevanceResult) -> None:
     """Relevance of the first structure's atoms, and how methods agree with occlusion."""
-    from rich.console import Console
-    from rich.table import Table
-
-    one = result.structures[0]
-    console = Console()
-    console.width = console.width if console.is_terminal else 1000  # whole lines for grep
-    headed = [f"{method.method} ({method.unit})" for method in result.methods]
-    table = Table("atom", *headed, box=None, title=f"{result.target}: {one.value:.6g} {result.target_unit}")
-    for atom, symbol in enumerate(one.symbols[:MOST_ROWS]):
-        values = [method.frames[0].atoms[atom] for method in result.methods]
-        table.add_row(f"{symbol}{atom}", *(f"{value:.4f}" for value in values))
-    console.print(table)
-    for found in result.correlations:
-        mean = "all ranks are tied" if found.mean is None else f"{found.mean:.2f}"
-        typer.echo(f"Rank correlation with occlusion, {found.method}: {mean} ({found.n_frames} structures)")
+    structure = result.structures[0]
+    columns = ["atom", *(f"{method.method} ({method.unit})" for method in result.methods)]
+    rows = [
+        (f"{symbol}{atom}", *(f"{method.frames[0].atoms[atom]:.4f}" for method in result.methods))
+        for atom, symbol in enumerate(structure.symbols[:MOST_ROWS])
+    ]
+    title = f"{result.target}: {structure.value:.6g} {result.target_unit}"
+    make_console().print(make_table(columns, rows, title))
+    for correlation in result.correlations:
+        mean = "all ranks are tied" if correlation.mean is None else f"{correlation.mean:.2f}"
+        n_frames = correlation.n_frames
+        typer.echo(f"Rank correlation with occlusion, {correlation.method}: {mean} ({n_frames} structures)")

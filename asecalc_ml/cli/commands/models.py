@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asecalc_ml import config
+from asecalc_ml import config, plugins
 from asecalc_ml.cli.app import App
 from asecalc_ml.errors import ModelError
+from asecalc_ml.terminal.console import make_console, make_table
 
 if TYPE_CHECKING:
     from asecalc_ml.store.card import ModelCard
@@ -24,15 +25,11 @@ COLUMNS = ("name", "hash", "elements", "data", "forces MAE (meV/Å)", "where")
 @app.command("list")
 def list_models() -> None:
     """List the models that `MLCalculator(name)` and `calculator: name` find."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*COLUMNS, box=None)
-    for entry in _registry().list():
-        table.add_row(entry.name, entry.hash[:12], *_summary(entry), str(entry.path.parent))
-    console = Console()
-    console.width = console.width if console.is_terminal else 1000  # whole lines for grep
-    console.print(table)
+    rows = [
+        (entry.name, entry.hash[:12], *_summary(entry), str(entry.path.parent))
+        for entry in _registry().list()
+    ]
+    make_console().print(make_table(COLUMNS, rows))
 
 
 @app.command()
@@ -118,7 +115,6 @@ def _names(histograms: object) -> object:
 
 
 def _citations(card: ModelCard) -> list[str]:
-    from asecalc_ml import plugins
     from asecalc_ml.calculators.corrections import CORRECTIONS
 
     method = getattr(plugins.get("architectures", card.architecture), "citation", None)
@@ -128,6 +124,6 @@ def _citations(card: ModelCard) -> list[str]:
         theory = f" ({data.level_of_theory})" if data.level_of_theory else ""
         lines.append(f"Data: {data.name}{theory}: {data.citation or 'no citation given'}")
         lines.append(f"Licence of the data: {data.licence or 'not given'}")
-    terms = [name for one in card.corrections for name in one]
+    terms = [name for term in card.corrections for name in term]
     lines += [f"Added to it: {name}: {CORRECTIONS[name].citation}" for name in terms]
     return [*lines, "Software: asecalc-ml, CITATION.cff"]

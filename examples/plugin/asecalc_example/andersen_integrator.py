@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from ase.md.andersen import Andersen
 
-from asecalc_ml.md_protocols.integrators.integrators import Integrator
+from asecalc_ml.md_protocols.integrators import Integrator
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.engine.checkpoint import State
-    from asecalc_ml.md_protocols.integrators.integrators import Ramp
+    from asecalc_ml.md_protocols.integrators import Ramp
 
 
 class AndersenCollisions(Integrator):

@@ -8,9 +8,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
-
 from asecalc_ml.errors import DatasetError
+from asecalc_ml.terminal.console import make_console
 
 MANY = 6  # compositions, or pairs of elements, above which only some are named
 
@@ -113,7 +112,7 @@ class LabelReport:
         """
         if not quiet:
             with contextlib.suppress(OSError, SystemExit):  # rich exits where nobody reads any more
-                Console(highlight=False).print(str(self), soft_wrap=True, markup=False)
+                make_console().print(str(self), soft_wrap=True, markup=False)
         if strict and self.warnings:
             sentences = [f"{text[0].upper()}{text[1:]}." for text in self.warnings]
             raise DatasetError(" ".join(["labels that contradict themselves are refused.", *sentences]))

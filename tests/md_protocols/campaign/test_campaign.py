@@ -40,7 +40,6 @@ BASE = {
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(HELPERS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ROOT, str(HELPERS)]))
 
 

@@ -26,11 +26,6 @@ ROOT = str(Path(asecalc_ml.__file__).parents[1])
 PLAIN = {"relax": False, "equilibration_ps": 0, "timestep_fs": 0.5, "structure": "H2O"}
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
-
-
 def breaking(**options) -> NVE:
     return NVE(**PLAIN | {"calculator": "toy_calculators:BreakingSprings", "steps": 100} | options)
 

@@ -7,36 +7,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import ase.io.ulm
 import h5py
 import numpy as np
 import pytest
 from ase import Atoms
 from places import HELPERS
+from write_boundaries import dies_at, number_of_boundaries
 
 import asecalc_ml
-from asecalc_ml.files.writing import GrowingText
 from asecalc_ml.md_protocols.engine.resume import resume_run
 from asecalc_ml.md_protocols.npt import NPT
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.md_protocols.sequence import Sequence
 from asecalc_ml.runs import RunReader, trajectory_of
-from asecalc_ml.runs.trajectories import extxyz, h5md
 
 SAME = ("trajectory.traj", "trajectory.extxyz", "thermo.csv", "equilibration.csv")
 FORMATS = ("traj", "extxyz", "h5md")
-KILLED = 9
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked and dies at once")
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 def assert_same(run: RunReader, straight: RunReader) -> None:
@@ -75,100 +66,11 @@ SHORT = {
 }
 
 
-class Boundaries:
-    """Calls ``at`` with a number before and after everything that changes a file."""
-
-    def __init__(self, at: Callable[[int], None]):
-        self.at, self.n = at, 0
-
-    def __enter__(self):
-        self._before = [
-            (owner, name, getattr(owner, name))
-            for owner, name in (
-                (os, "fsync"),
-                (Path, "replace"),
-                (Path, "unlink"),
-                (GrowingText, "flush"),
-                (ase.io.ulm, "writeint"),
-                (ase.io.ulm.Writer, "fill"),
-                (extxyz, "write_at"),
-                (h5md, "write_at"),
-            )
-        ]
-        wrappers = {"flush": self._half_flushed, "write_at": self._half_written}
-        for owner, name, function in self._before:
-            setattr(owner, name, wrappers.get(name, self._around)(function))
-        return self
-
-    def __exit__(self, *_):
-        for owner, name, function in self._before:
-            setattr(owner, name, function)
-
-    def _pass(self) -> None:
-        self.n += 1
-        self.at(self.n)
-
-    def _around(self, function):
-        def wrapped(*args, **kwargs):
-            self._pass()
-            result = function(*args, **kwargs)
-            self._pass()
-            return result
-
-        return wrapped
-
-    def _half_written(self, write_at):
-        """The few bytes that count the frames, at the beginning, are written at once."""
-
-        def wrapped(file, data, place):
-            self._pass()
-            if place:
-                write_at(file, data[: len(data) // 2], place)
-                self._pass()
-            write_at(file, data, place)
-            self._pass()
-
-        return wrapped
-
-    def _half_flushed(self, flush):
-        def wrapped(text):
-            self._pass()
-            waiting = text._waiting
-            text._waiting = waiting[: len(waiting) // 2]
-            flush(text)
-            self._pass()
-            text._waiting = waiting[len(waiting) // 2 :]
-            flush(text)
-
-        return wrapped
-
-
-def dies_at(number: int, work: Callable[[], object]) -> bool:
-    """Do work in a copy of this process that dies at a boundary; whether it did."""
-
-    def die(passed: int) -> None:
-        if passed == number:
-            os._exit(KILLED)
-
-    process = os.fork()
-    if process == 0:
-        with Boundaries(die):
-            work()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == KILLED
-
-
 def finish(directory: Path, options) -> RunReader:
     """Resume, or begin where there is nothing to resume."""
     if (directory / "protocol.yaml").is_file():
         return resume_run(directory, quiet=True)
     return options.run(directory=directory, quiet=True)
-
-
-def number_of_boundaries(options, directory: Path) -> int:
-    with Boundaries(lambda number: None) as boundaries:
-        options.run(directory=directory, quiet=True)
-    return boundaries.n
 
 
 def check_boundaries(tmp_path: Path, first: int, every: int, trajectory_format: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
-from places import HELPERS
 from typer.testing import CliRunner
 
 from asecalc_ml import plugins
@@ -16,7 +15,7 @@ from asecalc_ml.config.options import dump_yaml, read_yaml
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols.campaign.state import DONE, UNFINISHED, state_of
 from asecalc_ml.md_protocols.engine.resume import resume_run
-from asecalc_ml.runs import RunReader, trajectory_of
+from asecalc_ml.runs import RunReader, RunWriter, trajectory_of
 
 COMMON = {
     "structure": "water",
@@ -33,11 +32,6 @@ ENSEMBLES = {
     "nose-hoover-chain": {"protocol": "nvt", "thermostat": "nose-hoover-chain"},
     "npt": {"protocol": "npt", "calculator": "ase.calculators.emt:EMT", "structure": None},
 }
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 def run(directory: Path, steps: int, ensemble: str = "bussi", **changed) -> RunReader:
@@ -114,9 +108,9 @@ def kill(*_, **__):
 def test_killed_while_it_is_made_longer(killed_in, tmp_path, monkeypatch):
     straight, shorter = run(tmp_path / "straight", 130), run(tmp_path / "run", 80)
 
-    place = "md_protocols.resume." if killed_in == "_store" else "rundir.RunWriter."
+    place = "md_protocols.engine.resume." if killed_in == "_store" else "runs.RunWriter."
     for when in ("before", "after"):
-        original = getattr(__import__("asecalc_ml.runs").rundir.RunWriter, killed_in, None)
+        original = getattr(RunWriter, killed_in, None)
 
         def after(*given, original=original):
             original(*given)
@@ -128,7 +122,6 @@ def test_killed_while_it_is_made_longer(killed_in, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             resume_run(shorter.directory, quiet=True, changes={"steps": 130})
         monkeypatch.undo()
-        monkeypatch.syspath_prepend(HELPERS)
     assert_same(resume_run(shorter.directory, quiet=True, changes={"steps": 130}), straight)
 
 
@@ -138,7 +131,6 @@ def test_a_run_that_ended_and_was_killed_before_that_was_noted_can_be_longer(tmp
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", 80)
     monkeypatch.undo()
-    monkeypatch.syspath_prepend(HELPERS)
     assert_same(resume_run(tmp_path / "run", quiet=True, changes={"steps": 130}), straight)
 
 
@@ -179,7 +171,6 @@ def test_an_unfinished_ramp_keeps_its_length(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", 200, **ramp)
     monkeypatch.undo()
-    monkeypatch.syspath_prepend(HELPERS)
     for steps in (100, 300):
         with pytest.raises(RunError, match=f"steps {steps} instead of 200 .the temperature goes from"):
             resume_run(tmp_path / "run", quiet=True, changes={"steps": steps})

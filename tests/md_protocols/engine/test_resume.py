@@ -35,11 +35,6 @@ OPTIONS = {
 SAME = ("trajectory.traj", "thermo.csv", "equilibration.csv", "relaxed.traj", "start.traj")
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
-
-
 def options(calculator: str = "SlowSprings", **changed) -> NVE:
     return NVE(**OPTIONS | {"calculator": f"toy_calculators:{calculator}"} | changed)
 
@@ -134,7 +129,6 @@ def test_resumed_after_any_call(calculator, call, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         given.run(directory=tmp_path / "run", quiet=True)
     monkeypatch.undo()
-    monkeypatch.syspath_prepend(HELPERS)
     assert_same(resume_run(tmp_path / "run", quiet=True), straight)
 
 
@@ -211,7 +205,7 @@ def test_openmp_has_as_many_threads_as_the_options_say():
     pytest.importorskip("tblite.ase", reason="brings OpenMP: pip install 'asecalc-ml[reference]'")
     from threadpoolctl import threadpool_info
 
-    from asecalc_ml.md_protocols.engine.launch import threads
+    from asecalc_ml.md_protocols.engine.process import threads
 
     def numbers() -> list[int]:
         return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp"]
@@ -230,7 +224,6 @@ def broken_off(directory: Path, monkeypatch, calculator: str, breaks_at: int = 1
     with pytest.raises(KeyboardInterrupt):
         options(calculator).run(directory=directory, quiet=True)
     monkeypatch.undo()
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 def test_an_interruption_is_noted_and_told(tmp_path, monkeypatch):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from places import HELPERS
 from typer.testing import CliRunner
 
 from asecalc_ml.cli import md
@@ -25,11 +24,6 @@ SHORT = {"relax": False, "equilibration_ps": 0.01, "steps": 60, "checkpoint_ever
 WATER = SHORT | {"structure": "water", "calculator": "toy_calculators:Springs"}
 PARTS = [{"ensemble": "nvt", "steps": 40}, {"ensemble": "nve", "steps": 40}, {"ensemble": "nvt", "steps": 20}]
 IN_PARTS = {name: WATER[name] for name in WATER if name != "steps"} | {"sequence": PARTS}
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 @pytest.mark.parametrize(("n_atoms", "name"), [(49, "langevin"), (50, "bussi")])

@@ -9,7 +9,6 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
-from places import HELPERS
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -32,11 +31,6 @@ MORSE = {
     "ase.calculators.morse:MorsePotential": {"epsilon": 3.0, "r0": 1.1, "rho0": 4.0, "rcut1": 8, "rcut2": 9}
 }
 COORDINATES = ["CH2-O", "C-CH2-O", "CH3-C-O-H"]
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
 
 
 def ethanol() -> Atoms:
@@ -503,7 +497,7 @@ def with_card(monkeypatch, **histograms: dict[str, Histogram]) -> None:
     from asecalc_ml.md_protocols.scan import plan as scan_plan
     from asecalc_ml.store.card import Domain
 
-    real = scan_plan.Entry.describe
+    real = scan_plan.LabelledCalculator.describe
 
     def describe(self, maker):
         described = real(self, maker)
@@ -513,7 +507,7 @@ def with_card(monkeypatch, **histograms: dict[str, Histogram]) -> None:
         ]
         return described
 
-    monkeypatch.setattr(scan_plan.Entry, "describe", describe)
+    monkeypatch.setattr(scan_plan.LabelledCalculator, "describe", describe)
 
 
 def test_bars_are_those_of_the_card_with_their_gaps(tiny_model, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from ase.build import molecule
 from places import EXAMPLES, HELPERS
 from pydantic import ValidationError
 from typer.testing import CliRunner
+from write_boundaries import dies_at, number_of_boundaries
 
 import asecalc_ml
 from asecalc_ml.analysis.comparing.compare import compare
@@ -43,11 +44,6 @@ SHORT = {
 SAME = ("trajectory.traj", "thermo.csv", "equilibration.csv", "relaxed.traj")
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
-
-
 def test_of(directory: Path, **options) -> RunReader:
     return Transfer(**SHORT | options).run(directory=directory, quiet=True)
 
@@ -68,9 +64,7 @@ def contents(run: RunReader) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory) -> RunReader:
     """A test that nothing interrupted."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.syspath_prepend(HELPERS)
-        return test_of(tmp_path_factory.mktemp("straight") / "run")
+    return test_of(tmp_path_factory.mktemp("straight") / "run")
 
 
 # ---------------------------------------------------------------------- runs
@@ -186,14 +180,12 @@ def finish(directory: Path, options: Transfer) -> RunReader:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked and dies at once")
 def test_killed_while_writing_it_ends_as_if_nothing_had_happened(straight, tmp_path):
     """At some of the boundaries of writing, each in a directory of its own."""
-    import test_kills
-
     options = Transfer(**SHORT)
-    n_boundaries = test_kills.number_of_boundaries(options, tmp_path / "all")
+    n_boundaries = number_of_boundaries(options, tmp_path / "all")
     assert contents(RunReader(tmp_path / "all")) == contents(straight)
     for number in np.random.default_rng(0).choice(n_boundaries, 6, replace=False):
         directory = tmp_path / f"run-{number}"
-        died = test_kills.dies_at(number, lambda: options.run(directory=directory, quiet=True))  # noqa: B023
+        died = dies_at(number, lambda: options.run(directory=directory, quiet=True))  # noqa: B023
         assert died or number == 0
         over = {part: part.stat().st_mtime_ns for part in done(directory)}
         run = finish(directory, options)

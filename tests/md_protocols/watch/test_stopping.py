@@ -37,11 +37,6 @@ WATER = {
 }
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.syspath_prepend(HELPERS)
-
-
 def stopped(options, directory: Path, match: str) -> RunReader:
     with pytest.raises(RunError, match=match):
         options.run(directory=directory, quiet=True)

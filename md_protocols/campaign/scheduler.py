@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import RunPausedError
 from asecalc_ml.local_modules import added_folders
 from asecalc_ml.md_protocols.campaign.executors import BUSY, FAILED, LOST, Executor, Job, Outcome
@@ -19,7 +20,7 @@ from asecalc_ml.md_protocols.campaign.state import DONE, STOPPED, WAITING, state
 from asecalc_ml.runs import RunReader
 
 if TYPE_CHECKING:
-    from asecalc_ml.md_protocols.campaign.options import Campaign, Point
+    from asecalc_ml.md_protocols.campaign.options import Campaign, GridPoint
     from asecalc_ml.md_protocols.campaign.state import CampaignFolder
 
 LOOK_EVERY_S = 1.0
@@ -33,7 +34,7 @@ class Status:
 
     Attributes
     ----------
-    point : Point
+    point : GridPoint
     directory : Path
     state : str
         waiting, unfinished, to be analysed, running, busy, paused, done or failed.
@@ -45,7 +46,7 @@ class Status:
         When it may be started, in seconds of the monotonic clock.
     """
 
-    point: Point
+    point: GridPoint
     directory: Path
     state: str
     text: str = ""
@@ -53,12 +54,12 @@ class Status:
     not_before: float = 0.0
 
 
-class Driver:
+class Scheduler:
     """Carries a campaign out.
 
     Parameters
     ----------
-    points : list of Point
+    points : list of GridPoint
     folder : CampaignFolder
     options : Campaign
 
@@ -68,11 +69,11 @@ class Driver:
         If a directory holds something else than the run that belongs there.
     """
 
-    def __init__(self, points: list[Point], folder: CampaignFolder, options: Campaign):
+    def __init__(self, points: list[GridPoint], folder: CampaignFolder, options: Campaign):
         self._folder, self._options = folder, options
         self.statuses = [self._first(point) for point in points]
 
-    def _first(self, point: Point) -> Status:
+    def _first(self, point: GridPoint) -> Status:
         path = self._folder.path(point)
         state, why = state_of(path, point.options), self._folder.why_failed(point)
         if state == STOPPED:
@@ -92,10 +93,10 @@ class Driver:
         display : callable
             Told a status that has changed; None where time has passed.
         """
-        left = [one for one in self.statuses if one.state not in (DONE, STOPPED, FAILED)]
-        for one in self.statuses:
-            if one not in left:
-                display(one)
+        left = [status for status in self.statuses if status.state not in (DONE, STOPPED, FAILED)]
+        for status in self.statuses:
+            if status not in left:
+                display(status)
         if not left:
             return
         executor = make_executor()
@@ -123,7 +124,7 @@ class Driver:
             display(None)
 
     def _startable(self, left: list[Status], n_running: int) -> list[Status]:
-        ready = [one for one in left if one.not_before <= time.monotonic()]
+        ready = [status for status in left if status.not_before <= time.monotonic()]
         return ready[: self._options.workers - n_running]
 
     def _job(self, status: Status) -> Job:
@@ -175,3 +176,6 @@ def _ended(running: dict[Future[Outcome], Status]) -> set[Future[Outcome]]:
     if not running:
         time.sleep(LOOK_EVERY_S)
     return wait(running, LOOK_EVERY_S, FIRST_COMPLETED).done
+
+
+__getattr__ = renamed(__name__, {"Driver": "Scheduler"})

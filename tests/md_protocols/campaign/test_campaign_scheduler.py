@@ -1,4 +1,4 @@
-"""The driver of campaigns with executors that answer at once: what is started when, repeated, and told."""
+"""The scheduler of campaigns with executors that answer at once: what is started when, repeated, and told."""
 
 import csv
 import json
@@ -8,16 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from places import HELPERS
 
 from asecalc_ml.cli.campaign import worker as campaign_worker
 from asecalc_ml.cli.campaign.progress import counts, progress_table
 from asecalc_ml.cli.campaign.table import write_tables
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.md_protocols.campaign import driver as campaign_driver
-from asecalc_ml.md_protocols.campaign.driver import Driver
+from asecalc_ml.md_protocols.campaign import scheduler as campaign_scheduler
 from asecalc_ml.md_protocols.campaign.executors import Job, LocalExecutor, Outcome
 from asecalc_ml.md_protocols.campaign.options import Campaign, expand
+from asecalc_ml.md_protocols.campaign.scheduler import Scheduler
 from asecalc_ml.md_protocols.campaign.state import CampaignFolder
 from asecalc_ml.runs import RunReader
 
@@ -35,9 +34,8 @@ BASE = {
 @pytest.fixture(autouse=True)
 def quick(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(HELPERS)
-    monkeypatch.setattr(campaign_driver, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(campaign_driver, "BUSY_WAIT_S", 0.05)
+    monkeypatch.setattr(campaign_scheduler, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(campaign_scheduler, "BUSY_WAIT_S", 0.05)
 
 
 class Answers:
@@ -59,9 +57,9 @@ class Answers:
         self.closed = True
 
 
-def driver(folder: CampaignFolder, n_runs: int = 2, **options) -> Driver:
+def scheduler(folder: CampaignFolder, n_runs: int = 2, **options) -> Scheduler:
     campaign = Campaign(base=BASE, grid={"seed": list(range(n_runs))}, **options)
-    return Driver(expand(campaign, Path("c.yaml")), folder, campaign)
+    return Scheduler(expand(campaign, Path("c.yaml")), folder, campaign)
 
 
 @pytest.fixture
@@ -76,7 +74,7 @@ BUSY, LOST = Outcome("busy", "another process"), Outcome("lost", "its process wa
 FAILED = Outcome("failed", "not finite")
 
 
-def drive(one: Driver, answers: Answers) -> list[tuple[str, str]]:
+def drive(one: Scheduler, answers: Answers) -> list[tuple[str, str]]:
     told = []
     one.run(
         lambda: answers, lambda status: told.append((status.point.name, status.state)) if status else None
@@ -86,7 +84,7 @@ def drive(one: Driver, answers: Answers) -> list[tuple[str, str]]:
 
 def test_failed_and_lost_runs_are_taken_up_and_counted(folder):
     answers = Answers(s0=[LOST, DONE], s1=[FAILED, LOST, FAILED])
-    one = driver(folder, retries=2)
+    one = scheduler(folder, retries=2)
     drive(one, answers)
     assert sorted(answers.started) == ["s0", "s0", "s1", "s1", "s1"]
     assert [status.state for status in one.statuses] == ["done", "failed"]
@@ -97,11 +95,11 @@ def test_failed_and_lost_runs_are_taken_up_and_counted(folder):
 
 
 def test_failures_are_remembered_from_campaign_to_campaign(folder):
-    drive(driver(folder, 1, retries=0), Answers(s0=[FAILED]))
-    again, answers = driver(folder, 1, retries=0), Answers(s0=[DONE])
+    drive(scheduler(folder, 1, retries=0), Answers(s0=[FAILED]))
+    again, answers = scheduler(folder, 1, retries=0), Answers(s0=[DONE])
     assert drive(again, answers) == [("seed=0", "failed")]
     assert answers.started == []
-    more = driver(folder, 1, retries=1)
+    more = scheduler(folder, 1, retries=1)
     assert more.statuses[0].text == "failed before: not finite"
     drive(more, answers)
     assert answers.started == ["s0"]
@@ -109,7 +107,7 @@ def test_failures_are_remembered_from_campaign_to_campaign(folder):
 
 def test_a_busy_run_is_tried_again_and_no_failure(folder):
     answers = Answers(s0=[BUSY, BUSY, DONE], s1=[DONE])
-    one = driver(folder, retries=0)
+    one = scheduler(folder, retries=0)
     began = time.monotonic()
     drive(one, answers)
     assert answers.started == ["s0", "s1", "s0", "s0"]
@@ -119,7 +117,7 @@ def test_a_busy_run_is_tried_again_and_no_failure(folder):
 
 def test_a_paused_run_waits_for_the_next_time(folder):
     answers = Answers(s0=[PAUSED], s1=[DONE])
-    one = driver(folder)
+    one = scheduler(folder)
     assert drive(one, answers)[-1] == ("seed=1", "done")
     assert [status.state for status in one.statuses] == ["paused", "done"]
 
@@ -138,7 +136,7 @@ def test_no_more_at_once_than_workers(folder, monkeypatch):
                     each.set_result(DONE)
             return future
 
-    drive(driver(folder, 7, workers=3), Slow())
+    drive(scheduler(folder, 7, workers=3), Slow())
     assert max(most) == 3
     assert len(most) == 7
 
@@ -146,7 +144,7 @@ def test_no_more_at_once_than_workers(folder, monkeypatch):
 def test_an_executor_is_closed_when_something_goes_wrong(folder):
     answers = Answers(s0=[])
     with pytest.raises(IndexError):
-        drive(driver(folder, 1), answers)
+        drive(scheduler(folder, 1), answers)
     assert answers.closed
 
 
@@ -168,16 +166,16 @@ def test_a_worker_runs_analyses_and_reports_once(folder, monkeypatch):
 
     with monkeypatch.context() as patch:  # the run itself is over
         patch.setattr("asecalc_ml.analysis.report.report.write_report", fails)
-        one = driver(folder, 1, retries=0)
+        one = scheduler(folder, 1, retries=0)
         drive(one, InThisProcess())
     assert one.statuses[0].text.startswith("too short. It failed once (retries: 0)")
-    again = driver(folder, 1, retries=1)
+    again = scheduler(folder, 1, retries=1)
     assert again.statuses[0].state == "to be analysed"
     drive(again, InThisProcess())
     run = RunReader(folder.directory / "seed=0")
     assert (again.statuses[0].state, run.n_frames) == ("done", 3)
-    assert driver(folder, 1).statuses[0].state == "done"
-    paths = write_tables(folder.directory, driver(folder, 2).statuses)
+    assert scheduler(folder, 1).statuses[0].state == "done"
+    paths = write_tables(folder.directory, scheduler(folder, 2).statuses)
     first, second = csv.DictReader(paths[0].open())
     assert (first["state"], first["seed"], second["state"]) == ("done", "0", "waiting")
     assert float(first["temperature.mean_K"]) == pytest.approx(run.thermo["temperature_K"].mean())
@@ -191,7 +189,7 @@ def test_a_worker_looks_for_what_analyses_name_before_it_runs(folder):
     campaign = Campaign(
         base=BASE | {"analyses": {"bond-lengths": {"patterns": ["C-O"]}}}, grid={"seed": [0]}, retries=0
     )
-    one = Driver(expand(campaign, Path("c.yaml")), folder, campaign)
+    one = Scheduler(expand(campaign, Path("c.yaml")), folder, campaign)
     drive(one, InThisProcess())
     assert one.statuses[0].text.startswith("analysis bond-lengths: no bond in H2O matches 'C-O'")
     assert not (folder.directory / "seed=0").exists()
@@ -225,7 +223,7 @@ def test_numbers_of_results_are_found_where_they_say_what_they_are_about():
 
 
 def test_the_table_of_a_large_campaign_shows_what_matters(folder):
-    one = driver(folder, 60)
+    one = scheduler(folder, 60)
     one.statuses[7].state = "running"
     assert progress_table(one.statuses).row_count == 1
     assert progress_table(one.statuses, most=60).row_count == 60
