@@ -15,6 +15,7 @@ from functools import partial
 
 from ase.calculators.calculator import Calculator, FileIOCalculator
 
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError
 
@@ -81,7 +82,7 @@ def _warn(name: str, strange: list[str], declared: Collection[str]) -> None:
 
 def _declared(kind: Callable) -> set[str]:
     """Arguments of the constructors that keywords reach, and ``default_parameters``."""
-    defaults = getattr(kind, "default_parameters", None)
+    defaults = offered(kind).default_parameters
     explicit = {name for maker in _makers(kind) for name in _names(maker)}
     return explicit | set(defaults if isinstance(defaults, dict) else ())
 
@@ -118,12 +119,12 @@ def _makers(kind: Callable) -> list[Callable]:
 def _names(maker: Callable) -> list[str]:
     free = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     parameters = inspect.signature(maker).parameters
-    return [name for name, one in parameters.items() if one.kind not in free and name != "self"]
+    return [name for name, parameter in parameters.items() if parameter.kind not in free and name != "self"]
 
 
 def _free_name(maker: Callable) -> str | None:
     """The name of ``**kwargs``, None where there is none."""
-    kinds = {one.kind: name for name, one in inspect.signature(maker).parameters.items()}
+    kinds = {parameter.kind: name for name, parameter in inspect.signature(maker).parameters.items()}
     return kinds.get(inspect.Parameter.VAR_KEYWORD)
 
 
@@ -141,8 +142,8 @@ def _names_in_code(kind: Callable) -> set[str]:
     if not makers or makers[-1] is not Calculator.__init__:
         return set()
     nodes = [node for base in _classes(kind) for node in ast.walk(_tree(inspect.getmodule(base)))]
-    found = {getattr(node, "attr", None) or getattr(node, "arg", None) for node in nodes}
-    return found | {node.value for node in nodes if isinstance(node, ast.Constant)}
+    names = {getattr(node, "attr", None) or getattr(node, "arg", None) for node in nodes}
+    return names | {node.value for node in nodes if isinstance(node, ast.Constant)}
 
 
 def _tree(source_of: object) -> ast.AST:

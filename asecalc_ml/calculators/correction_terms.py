@@ -10,6 +10,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, Hartree
 
+from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 D3_CUTOFF_A = 60 * Bohr  # simple-dftd3's own for pairs, the longest of its cutoffs
 
 
-class Term(Calculator):
+class CorrectionTerm(Calculator):
     """Base of terms that depend on nothing but elements, positions and cell."""
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -30,7 +31,7 @@ class Term(Calculator):
             raise PropertyNotImplementedError("stress needs a cell of rank 3")
         self.results = self.evaluate(self.atoms, "energies" in properties)
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
         """Results, with stress for a cell of rank 3; energies of atoms may be left out."""
         raise NotImplementedError
 
@@ -39,7 +40,7 @@ class Term(Calculator):
         raise NotImplementedError
 
 
-class RepulsionCalculator(Term):
+class RepulsionCalculator(CorrectionTerm):
     """The ZBL core."""
 
     def __init__(self, options: Repulsion):
@@ -49,9 +50,7 @@ class RepulsionCalculator(Term):
         super().__init__()
         self._evaluator = Evaluator(Model(options.build()))
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
-        from asecalc_ml.calculators.ml_calculator import results_of
-
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
         return results_of(self._evaluator(self._graph(atoms)), atoms)
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
@@ -64,7 +63,7 @@ class RepulsionCalculator(Term):
         return AtomGraph.from_atoms(plain, self._evaluator.model.cutoff)
 
 
-class DispersionCalculator(Term):
+class DispersionCalculator(CorrectionTerm):
     """D3 by simple-dftd3.
 
     Its own ASE calculator is not used: in cells with both periodic and other directions the library
@@ -79,19 +78,21 @@ class DispersionCalculator(Term):
         super().__init__()
         self._damping = _damping(options)
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
+        # energy, gradient and virial in atomic units, converted to eV and Å
         model = _dispersion_model(atoms)
-        found = model.get_dispersion(self._damping, grad=True)
-        energy = float(found["energy"]) * Hartree
-        results = {
+        in_hartree = model.get_dispersion(self._damping, grad=True)
+        energy = float(in_hartree["energy"]) * Hartree
+        results: Results = {
             "energy": energy,
             "free_energy": energy,
-            "forces": -found["gradient"] * (Hartree / Bohr),
+            "forces": -in_hartree["gradient"] * (Hartree / Bohr),
         }
         if atoms.cell.rank == 3:
-            stress = found["virial"] * Hartree / atoms.get_volume()
+            stress = in_hartree["virial"] * Hartree / atoms.get_volume()
             results["stress"] = full_3x3_to_voigt_6_stress(stress)
-        if with_energies:  # a third of the time on top
+        # the energy of an atom is the sum of its pairs' halves; a third of the time on top
+        if with_energies:
             pairs = model.get_pairwise_dispersion(self._damping)
             results["energies"] = sum(terms.sum(axis=1) for terms in pairs.values()) * Hartree
         return results

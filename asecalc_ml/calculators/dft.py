@@ -18,6 +18,8 @@ from pyscf import dft, gto, lib
 
 from asecalc_ml.calculators.arguments import unknown_argument
 from asecalc_ml.calculators.changes import changes
+from asecalc_ml.calculators.protocol import Spec
+from asecalc_ml.calculators.specs import named_spec
 from asecalc_ml.errors import AsecalcError, CalculationError, ConfigError, StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, whole_number
 
@@ -97,6 +99,10 @@ class DFT(Calculator):
         with _told(f"functional {self.parameters.functional!r}"):
             self._kind = dft.libxc.xc_type(self.parameters.functional)
             self._is_hybrid = dft.libxc.is_hybrid_xc(self.parameters.functional)
+
+    def spec(self) -> Spec:
+        """Name and arguments that make the same calculator."""
+        return named_spec(self.name, self.todict())
 
     def __getstate__(self) -> dict[str, Any]:
         """Without pyscf's field, whose class cannot be pickled; what needs it again solves again."""

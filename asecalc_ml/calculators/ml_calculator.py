@@ -13,16 +13,17 @@ from ase.calculators.calculator import (
     all_changes,
     register_calculator_class,
 )
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
+from asecalc_ml.calculators.protocol import Spec, offered
+from asecalc_ml.calculators.results import results_of
+from asecalc_ml.calculators.specs import named_spec
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
-from asecalc_ml.model.dipoles import dipole_of
-from asecalc_ml.model.evaluator import Evaluation, Evaluator
+from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.stored_model import StoredModel
@@ -125,7 +126,7 @@ class MLCalculator(Calculator):
     @property
     def packages(self) -> tuple[str, ...]:
         """Packages that the card's corrections rest on."""
-        return tuple(package for term in self._terms for package in getattr(term, "packages", ()))
+        return tuple(package for term in self._terms for package in offered(term).packages)
 
     @property
     def continuous(self) -> bool:
@@ -142,6 +143,11 @@ class MLCalculator(Calculator):
         if changed and self._evaluator is not None:
             raise ConfigError(f"{changed[0]} of a loaded model stays as it is; make a new MLCalculator")
         return super().set(**parameters)
+
+    def spec(self) -> Spec:
+        """Name and arguments that make the same calculator, the model with its hash."""
+        arguments = self.todict()
+        return named_spec(arguments.pop("model"), arguments)
 
     def todict(self, skip_default=True):
         """Parameters that make the same calculator, the model with its hash: files name the weights."""
@@ -174,8 +180,8 @@ class MLCalculator(Calculator):
             raise PropertyNotImplementedError(
                 "a periodic structure has no dipole: set pbc to false, or do not ask for it"
             )
-        found = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
-        self.results = with_terms(found, self._terms, self.atoms)
+        network = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
+        self.results = with_terms(network, self._terms, self.atoms)
 
     def calculate_many(self, structures: Iterable[Atoms]) -> list[dict]:
         """Results of many structures, computed in batches.
@@ -195,13 +201,13 @@ class MLCalculator(Calculator):
         StructureError
             As for a single structure.
         """
-        found = []
+        results = []
         for batch in _batches(structures):
             graph = collate([self._new_graph(atoms) for atoms in batch])
             parts = self._evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
             for part, atoms in zip(parts, batch, strict=True):
-                found.append(with_terms(results_of(part, atoms), self._terms, atoms))
-        return found
+                results.append(with_terms(results_of(part, atoms), self._terms, atoms))
+        return results
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy by automatic differentiation.
@@ -285,44 +291,6 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
                 f"{said} is {value}, and model {card.name!r} was trained on {key} "
                 f"{', '.join(map(str, trained))} only; correct it, or use a model trained for it"
             )
-
-
-def results_of(evaluation: Evaluation, atoms: Atoms) -> dict:
-    """ASE's results of one structure from tensors; the one conversion out.
-
-    Raises
-    ------
-    StructureError
-        If they are not finite.
-    """
-    energy = float(evaluation.energy[0])
-    results = {
-        "energy": energy,
-        "free_energy": energy,
-        "energies": evaluation.energies.cpu().numpy(),
-        "forces": evaluation.forces.cpu().numpy(),
-    }
-    if not (np.isfinite(energy) and np.isfinite(results["forces"]).all()):
-        check_structure(atoms)  # knows the reason, where atoms have run into each other
-        raise StructureError(
-            f"the model gives energy {energy} eV or forces that are not finite: the structure is far from "
-            "anything it was trained on; look at its distances"
-        )
-    if atoms.cell.rank == 3:
-        stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
-        results["stress"] = full_3x3_to_voigt_6_stress(stress)
-    return {**results, **_charges_and_dipole(evaluation, atoms)}
-
-
-def _charges_and_dipole(evaluation: Evaluation, atoms: Atoms) -> dict:
-    """Charges in e where the model has them, and the dipole in e Å of what is not periodic."""
-    if len(evaluation.charges) == 0:
-        return {}
-    charges = evaluation.charges.cpu().numpy()
-    found = {"charges": charges}
-    if not atoms.pbc.any():
-        found["dipole"] = dipole_of(charges, atoms)
-    return found
 
 
 def _batches(structures: Iterable[Atoms]) -> Iterator[list[Atoms]]:

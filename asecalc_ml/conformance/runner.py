@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators.factory import CalculatorSpec, describe_calculator, make_calculator
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.conformance.all_checks import CHECKS
 from asecalc_ml.conformance.checks.process import ProcessState
@@ -123,11 +124,11 @@ def _report(subject: Subject, results: tuple[CheckResult, ...]) -> Report:
 
 
 def _default(calculator: BaseCalculator) -> Atoms:
-    golden = getattr(getattr(calculator, "card", None), "golden", None)
-    if golden is not None:
+    card = offered(calculator).card
+    if card is not None and card.golden is not None:
         from asecalc_ml.store.golden import golden_atoms
 
-        return golden_atoms(golden)
+        return golden_atoms(card.golden)
     for atoms in default_structures():
         if _takes(calculator, make_structures(atoms)):
             return atoms

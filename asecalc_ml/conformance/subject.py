@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.conformance.bounds import BOUNDS, NOISE_FACTOR, Bounds
 from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.noise import rounding
@@ -92,7 +93,7 @@ class Subject:
             raise NotApplicableError(
                 "only one object is at hand; name the calculator to have it in both precisions"
             )
-        if "dtype" not in getattr(self.calculator, "default_parameters", {}):
+        if "dtype" not in offered(self.calculator).default_parameters:
             raise NotApplicableError("no parameter dtype")
         return self.make(dtype=dtype)
 
@@ -130,7 +131,7 @@ class Subject:
 
     def has(self, name: str) -> bool:
         """Whether the calculator says that it implements a property."""
-        return name in self.calculator.implemented_properties
+        return name in offered(self.calculator).implemented_properties
 
     def need(self, name: str) -> None:
         """Leave a check that a calculator without this property cannot be asked."""
@@ -170,9 +171,9 @@ class Subject:
     @cached_property
     def declared_dtype(self) -> str | None:
         """The precision that the calculator itself names, in its parameters or its card."""
-        found = getattr(self.calculator, "parameters", {}).get("dtype")
-        found = found or getattr(getattr(self.calculator, "card", None), "dtype", None)
-        name = str(found).removeprefix("torch.")
+        card = offered(self.calculator).card
+        named = offered(self.calculator).parameters.get("dtype") or (card and card.dtype)
+        name = str(named).removeprefix("torch.")
         return name if name in BOUNDS else None
 
     @cached_property
@@ -211,8 +212,7 @@ class Subject:
 
 def reset(calculator: BaseCalculator) -> None:
     """Forget results, as ASE does it."""
-    if hasattr(calculator, "reset"):
-        calculator.reset()
+    offered(calculator).reset()
 
 
 def ask(calculator: BaseCalculator, atoms: Atoms, *properties: str) -> Results:

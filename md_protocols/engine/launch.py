@@ -16,7 +16,6 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml import plugins
-from asecalc_ml.calculators.composite import model_cards
 from asecalc_ml.calculators.factory import (
     describe_calculator,
     make_calculator,
@@ -24,6 +23,7 @@ from asecalc_ml.calculators.factory import (
     modules_of,
     versions_of,
 )
+from asecalc_ml.calculators.protocol import model_cards, offered
 from asecalc_ml.config.options import dump_yaml, parse_options
 from asecalc_ml.contracts import plugin_code
 from asecalc_ml.errors import (
@@ -211,8 +211,7 @@ def generator(options: ProtocolOptions) -> np.random.Generator:
 
 def announce(options: ProtocolOptions, atoms: Atoms) -> None:
     """Tell the calculator how many steps will come: one that compiles does so before a long run."""
-    if hasattr(atoms.calc, "expect"):
-        atoms.calc.expect(atoms, sum(stage.n_steps for stage in options.checked_stages()))
+    offered(atoms.calc).expect(atoms, sum(stage.n_steps for stage in options.checked_stages()))
 
 
 def first_state(options: ProtocolOptions, atoms: Atoms) -> State:
@@ -297,7 +296,7 @@ def write_beginning(options: ProtocolOptions, state: State, writer: RunWriter) -
     writer.declare(options.plan().files or ())
     writer.write_structure(START, atoms)
     cards = [card.model_dump(mode="json") for card in model_cards(atoms.calc)]
-    if getattr(atoms.calc, "members", ()):
+    if offered(atoms.calc).members:
         writer.write_json(MEMBER_CARDS, {"cards": cards})
     elif cards:
         writer.write_json(CARD, cards[0])

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.errors import CalculationError, lacks_room
 from asecalc_ml.runs import RunReader
 
@@ -103,9 +104,8 @@ def _evaluate(calculator: BaseCalculator, atoms: Atoms) -> Evaluation:
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         return {"error": "energy or forces are not finite"}
     found = {"energy": energy, "forces": np.asarray(forces).tolist()}
-    if hasattr(calculator, "members") and calculator.members:
+    if members := offered(calculator).members:
         found["members"] = [
-            [float(one.results["energy"]), np.asarray(one.results["forces"]).tolist()]
-            for one in calculator.members
+            [float(one.results["energy"]), np.asarray(one.results["forces"]).tolist()] for one in members
         ]
     return found

@@ -8,8 +8,8 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from asecalc_ml.calculators.composite import results_of_part
 from asecalc_ml.calculators.corrections import correction_calculators
+from asecalc_ml.calculators.results import results_of_part
 
 
 def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atoms]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from asecalc_ml.calculators.protocol import offers
 from asecalc_ml.conformance.checks.few_atoms import side_by_side
 from asecalc_ml.conformance.deviations import deviations
 from asecalc_ml.conformance.result import Measured, NotApplicableError
@@ -14,7 +15,7 @@ from asecalc_ml.conformance.subject import Subject
 
 def batch(subject: Subject) -> Iterator[Measured]:
     """Structures of different size in one call, and the same structures alone."""
-    if not hasattr(subject.calculator, "calculate_many"):
+    if not offers(subject.calculator, "calculate_many"):
         raise NotApplicableError("no calculate_many(structures)")
     molecule = subject.molecule
     larger = side_by_side(molecule, np.array([0.0, 0.0, np.ptp(molecule.positions[:, 2]) + 3.0]))

@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from asecalc_ml.calculators.protocol import offers
 from asecalc_ml.conformance.bounds import NOISE_FACTOR, RESOLVED, SLOPE
 from asecalc_ml.conformance.noise import rounding
 from asecalc_ml.conformance.result import Measured
@@ -103,7 +104,7 @@ def hessian(subject: Subject) -> Iterator[Measured]:
     atoms = subject.molecule
     chosen = _chosen(atoms, HESSIAN_ATOMS)
     own = None
-    if hasattr(subject.calculator, "get_hessian"):
+    if offers(subject.calculator, "get_hessian"):
         of_chosen = (3 * chosen[:, None] + np.arange(3)).ravel()
         whole = np.asarray(subject.calculator.get_hessian(atoms)).reshape(3 * len(atoms), -1)
         own = whole[np.ix_(of_chosen, of_chosen)]
