@@ -78,7 +78,7 @@ class Committee(Composite):
 
     name = "asecalc-ml-committee"
 
-    def __init__(self, members: Sequence[Any], **parameters):
+    def __init__(self, members: Sequence[Any], **parameters: Any):
         if isinstance(members, str | Mapping) or len(members) < 2:
             raise ConfigError(
                 f"members of a committee is {members!r}: name at least two registered models, as in "
@@ -126,7 +126,7 @@ class Committee(Composite):
     def todict(self, skip_default: bool = True) -> dict:
         return {"members": [calculator_spec(member) for member in self.members]}
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return type(self), (self.members,)
 
     def _energies_compare(self, atoms: Atoms) -> bool:

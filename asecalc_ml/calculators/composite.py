@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError, all_changes
 from ase.outputs import Properties, all_outputs
 
-from asecalc_ml.calculators.protocol import Spec, model_cards, offered
-from asecalc_ml.calculators.results import PROPERTIES, Results, results_of_part
+from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
+from asecalc_ml.calculators.results import PROPERTIES, Results
 from asecalc_ml.structure.charge_and_spin import is_same_state
 
 __all__ = ["PROPERTIES", "Composite", "Results", "model_cards", "results_of_part"]
@@ -34,7 +34,7 @@ class Composite(Calculator):
     def __init__(self, parts: Sequence[BaseCalculator]):
         super().__init__()
         self.parts = tuple(parts)
-        common = set.intersection(*(set(part.implemented_properties) for part in self.parts))
+        common = set.intersection(*(set(offered(part).implemented_properties) for part in self.parts))
         self.implemented_properties = [name for name in PROPERTIES if name in common]
         self.ignored_changes = set.intersection(*(set(offered(part).ignored_changes) for part in self.parts))
 
@@ -51,7 +51,7 @@ class Composite(Calculator):
         """Whether the energies of all parts are continuous where an atom crosses a cutoff."""
         return all(offered(part).continuous for part in self.parts)
 
-    def get_property(self, name, atoms=None, allow_calculation=True):
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """As ASE's, with a message that says what there is."""
         if name not in self.implemented_properties:
             raise PropertyNotImplementedError(
@@ -67,14 +67,19 @@ class Composite(Calculator):
             changes.append("info")
         return changes
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
         wanted = (*properties, "forces", "energy")
         self.results = self.combine(
             [results_of_part(part, self.atoms, wanted) for part in self.parts], self.atoms
         )
 
-    def calculate_many(self, structures: Sequence[Atoms]) -> list[Results]:
+    def calculate_many(self, structures: Iterable[Atoms]) -> list[Results]:
         """Results of each structure; parts that can take all of them in one batch."""
         structures = list(structures)
         by_part = [offered(part).calculate_many(structures) for part in self.parts]

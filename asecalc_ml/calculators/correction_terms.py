@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,10 @@ from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
+    from dftd3.interface import DampingParam, DispersionModel
+
     from asecalc_ml.calculators.corrections import Dispersion, Repulsion
+    from asecalc_ml.graph.atom_graph import AtomGraph
 
 D3_CUTOFF_A = 60 * Bohr  # simple-dftd3's own for pairs, the longest of its cutoffs
 
@@ -25,7 +29,12 @@ class CorrectionTerm(Calculator):
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
         if "stress" in properties and self.atoms.cell.rank < 3:
             raise PropertyNotImplementedError("stress needs a cell of rank 3")
@@ -56,7 +65,7 @@ class RepulsionCalculator(CorrectionTerm):
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         return self._evaluator.hessian(self._graph(atoms)).numpy()
 
-    def _graph(self, atoms: Atoms):
+    def _graph(self, atoms: Atoms) -> AtomGraph:
         from asecalc_ml.graph.atom_graph import AtomGraph
 
         plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
@@ -102,7 +111,7 @@ class DispersionCalculator(CorrectionTerm):
         return model.get_hessian(self._damping)["hessian"] * (Hartree / Bohr**2)
 
 
-def _dispersion_model(atoms: Atoms):
+def _dispersion_model(atoms: Atoms) -> DispersionModel:
     """Made anew at each call, in 0.05 ms, so that no result depends on the one before."""
     from dftd3.interface import DispersionModel
 
@@ -122,7 +131,7 @@ def _with_vacuum(atoms: Atoms) -> Atoms:
     return wide
 
 
-def _damping(options: Dispersion):
+def _damping(options: Dispersion) -> DampingParam:
     try:
         from dftd3.interface import RationalDampingParam, ZeroDampingParam
     except ImportError as error:

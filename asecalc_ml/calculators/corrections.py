@@ -14,8 +14,8 @@ from pydantic import Field
 
 from asecalc_ml.calculators.composite import Composite
 from asecalc_ml.calculators.factory import make_calculator, split_spec
-from asecalc_ml.calculators.protocol import Spec, model_cards, offered
-from asecalc_ml.calculators.results import Results, add_results, results_of_part
+from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
+from asecalc_ml.calculators.results import Results, add_results
 from asecalc_ml.calculators.specs import calculator_spec, named_spec
 from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.config.suggestions import nearest_name
@@ -132,7 +132,7 @@ class Corrected(Composite):
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
-        return sum(self.hessians(atoms))
+        return np.sum(self.hessians(atoms), axis=0)
 
     def spec(self) -> Spec | None:
         """Name and arguments that make the same calculator; None where those of the base are not known.
@@ -151,7 +151,7 @@ class Corrected(Composite):
         known = {} if self._base_spec is None else {"calculator": self._base_spec}
         return {**known, "corrections": self.corrections}
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return type(self), (self.base, self.corrections), {"_base_spec": self._base_spec}
 
 

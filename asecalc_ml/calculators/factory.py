@@ -29,7 +29,7 @@ NEEDS = {"gfn2-xtb": "tblite", "pyscf-dft": "pyscf"}
 CalculatorSpec = str | Mapping[str, Mapping | None]
 
 
-def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalculator:
+def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs: Any) -> BaseCalculator:
     """Build the calculator that a YAML or a command line names.
 
     Parameters

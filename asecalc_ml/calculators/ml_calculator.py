@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -17,7 +18,7 @@ from ase.calculators.calculator import (
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
 from asecalc_ml.calculators.protocol import Spec, offered
-from asecalc_ml.calculators.results import results_of
+from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.calculators.specs import named_spec
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
@@ -108,8 +109,8 @@ class MLCalculator(Calculator):
 
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
-    def __init__(self, model: str | Path, **parameters):
-        self._evaluator: Evaluator | None = None
+    def __init__(self, model: str | Path, **parameters: Any):
+        self._is_loaded = False
         self._known: Atoms | None = None  # the last structure that was found to be in order
         super().__init__(model=str(model), **parameters)
         stored = self._stored()
@@ -122,6 +123,7 @@ class MLCalculator(Calculator):
             self.card.cutoff_A, self.parameters.skin_A, self.parameters.neighbors, stored.device
         )
         self._evaluator = Evaluator(stored, self.parameters.compile)
+        self._is_loaded = True
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ class MLCalculator(Calculator):
     def continuous(self) -> bool:
         return self.card.continuous
 
-    def set(self, **parameters):
+    def set(self, **parameters: Any) -> dict[str, Any]:
         """Refuse unknown parameters, and changes once the model is loaded."""
         known = ("model", *self.default_parameters)
         for key in sorted(parameters.keys() - set(known)):
@@ -140,7 +142,7 @@ class MLCalculator(Calculator):
             hint = f"; did you mean {near!r}?" if near else "."
             raise ConfigError(f"MLCalculator has no parameter {key!r}{hint} It has {', '.join(known)}")
         changed = [key for key, value in parameters.items() if self.parameters.get(key) != value]
-        if changed and self._evaluator is not None:
+        if changed and self._is_loaded:
             raise ConfigError(f"{changed[0]} of a loaded model stays as it is; make a new MLCalculator")
         return super().set(**parameters)
 
@@ -149,18 +151,18 @@ class MLCalculator(Calculator):
         arguments = self.todict()
         return named_spec(arguments.pop("model"), arguments)
 
-    def todict(self, skip_default=True):
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Parameters that make the same calculator, the model with its hash: files name the weights."""
         return {**super().todict(skip_default), "model": self._identity()}
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return _remade, (type(self), self.todict())
 
-    def check_state(self, atoms, tol=1e-15):
-        """What has changed since the last call, to the last bit."""
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return the properties that changed since the last call, compared bit by bit."""
         return changes(self.atoms, atoms)
 
-    def get_property(self, name, atoms=None, allow_calculation=True):
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """As ASE's, with a message that says what there is."""
         if name not in self.implemented_properties:
             raise PropertyNotImplementedError(
@@ -169,7 +171,12 @@ class MLCalculator(Calculator):
             )
         return super().get_property(name, atoms, allow_calculation)
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
         if "stress" in properties and self.atoms.cell.rank < 3:
             raise PropertyNotImplementedError(
@@ -183,7 +190,7 @@ class MLCalculator(Calculator):
         network = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
         self.results = with_terms(network, self._terms, self.atoms)
 
-    def calculate_many(self, structures: Iterable[Atoms]) -> list[dict]:
+    def calculate_many(self, structures: Iterable[Atoms]) -> list[Results]:
         """Results of many structures, computed in batches.
 
         Parameters

@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 
-from asecalc_ml.calculators.results import Results, results_of_part
+from asecalc_ml.calculators.results import Results
 from asecalc_ml.store.card import ModelCard
 
 #: A name, or a mapping of a name to its arguments: :func:`asecalc_ml.calculators.factory.make_calculator`.
@@ -189,6 +189,20 @@ def offered(calculator: object) -> ExtendedCalculator:
     ()
     """
     return cast(ExtendedCalculator, _WithDefaults(object() if calculator is None else calculator))
+
+
+def results_of_part(part: BaseCalculator, atoms: Atoms, properties: Sequence[str]) -> Results:
+    """Return all results of a calculator after some properties were asked for.
+
+    Parameters
+    ----------
+    part : calculator
+    atoms : Atoms
+    properties : sequence of str
+        ASE's names; the first call computes, the others read what is there.
+    """
+    asked = {name: part.get_property(name, atoms) for name in properties}
+    return {**asked, **offered(part).results}
 
 
 def offers(calculator: object, member: str) -> bool:

@@ -1,4 +1,4 @@
-"""Results of calculators, by ASE's names: from tensors, of a part, and sums of several."""
+"""Results of calculators, by ASE's names: from tensors, and sums of several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.errors import StructureError
@@ -62,21 +61,6 @@ def results_of(evaluation: Evaluation, atoms: Atoms) -> Results:
         stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
     return {**results, **_charges_and_dipole(evaluation, atoms)}
-
-
-def results_of_part(part: BaseCalculator, atoms: Atoms, properties: Sequence[str]) -> Results:
-    """Return all results of a calculator after some properties were asked for.
-
-    Parameters
-    ----------
-    part : calculator
-    atoms : Atoms
-    properties : sequence of str
-        ASE's names; the first call computes, the others read what is there.
-    """
-    for name in properties:
-        part.get_property(name, atoms)
-    return dict(part.results)
 
 
 def add_results(results: Sequence[Results]) -> Results:

@@ -1,7 +1,7 @@
 """GFN2-xTB from tblite with the total charge and spin where the package keeps them: `atoms.info`."""
 
 import base64
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -58,7 +58,7 @@ class GFN2(TBLite):
     }
     _restored: str | None = None
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         known = set(self.default_parameters) - {"method", *self.of_the_structure}
         for key in kwargs:
             if key not in known and not key.endswith("_solvation"):
@@ -76,10 +76,15 @@ class GFN2(TBLite):
         return {key: value for key, value in super().todict(skip_default).items() if key not in refused}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation, to the last bit."""
+        """Return the properties that changed since the last calculation, compared bit by bit."""
         return changes(self.atoms, atoms)
 
-    def calculate(self, atoms: Atoms | None = None, properties=None, system_changes=all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         """Energy (eV), forces (eV/Å), stress (eV/Å³) where periodic, charges (e), dipole (e Å)."""
         if set(system_changes) - {"positions", "cell"}:
             charge, multiplicity = charge_and_multiplicity(atoms)

@@ -17,7 +17,7 @@ from asecalc_ml.conformance.all_checks import CHECKS
 from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report, Verdict
 from asecalc_ml.conformance.structures import Structures, default_structures, make_structures
-from asecalc_ml.conformance.subject import Effort, Subject, ask
+from asecalc_ml.conformance.subject import CalculatorUnderTest, Effort, ask
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.terminal.progress import make_progress
 
@@ -72,11 +72,11 @@ def check_calculator(
     made = make_calculator(calculator)
     make = None if isinstance(calculator, BaseCalculator) else partial(make_calculator, calculator)
     structures = make_structures(_default(made) if atoms is None else atoms)
-    subject = Subject(made, structures, make, before, effort or Effort())
+    subject = CalculatorUnderTest(made, structures, make, before, effort or Effort())
     return _report(subject, _run_all(subject, chosen, quiet))
 
 
-def _run_all(subject: Subject, checks: Sequence[Check], quiet: bool) -> tuple[CheckResult, ...]:
+def _run_all(subject: CalculatorUnderTest, checks: Sequence[Check], quiet: bool) -> tuple[CheckResult, ...]:
     progress = make_progress(quiet)
     progress.start("checking", len(checks), unit="checks")
     results = []
@@ -90,7 +90,7 @@ def _run_all(subject: Subject, checks: Sequence[Check], quiet: bool) -> tuple[Ch
     return tuple(results)
 
 
-def _run(subject: Subject, check: Check) -> CheckResult:
+def _run(subject: CalculatorUnderTest, check: Check) -> CheckResult:
     start = time.perf_counter()
 
     def ended(verdict: Verdict, *figures, **fields) -> CheckResult:
@@ -114,7 +114,7 @@ def _worst(measured: Iterable[Measured]) -> Measured:
     return max(measured, key=lambda one: (weight.index(one.verdict), one.badness))
 
 
-def _report(subject: Subject, results: tuple[CheckResult, ...]) -> Report:
+def _report(subject: CalculatorUnderTest, results: tuple[CheckResult, ...]) -> Report:
     try:
         dtype, noise = subject.dtype, subject.noise_eV
     except Exception:  # a calculator that gives no energy has failed its checks; this is the headline

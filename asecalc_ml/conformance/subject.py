@@ -38,7 +38,7 @@ class Effort:
     dynamics_steps: int = 1000
 
 
-class Subject:
+class CalculatorUnderTest:
     """A calculator, how to make another like it, and the structures it is asked about.
 
     Parameters
@@ -98,13 +98,13 @@ class Subject:
         return self.make(dtype=dtype)
 
     @cached_property
-    def double(self) -> Subject | None:
+    def double(self) -> CalculatorUnderTest | None:
         """The same calculator in float64; None where it is already, or cannot be."""
         if self.dtype == "float64":
             return None
         with suppress(NotApplicableError):
             calculator = self.in_precision("float64")
-            return Subject(calculator, self.structures, None, self.before, self.effort)
+            return CalculatorUnderTest(calculator, self.structures, None, self.before, self.effort)
         return None
 
     def evaluate(self, atoms: Atoms, *properties: str) -> Results:

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from asecalc_ml.calculators.corrections import correction_calculators
-from asecalc_ml.calculators.results import results_of_part
+from asecalc_ml.calculators.protocol import results_of_part
 
 
 def less_terms(frames: Sequence[Atoms], corrections: Sequence[Any]) -> list[Atoms]:

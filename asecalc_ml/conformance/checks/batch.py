@@ -10,10 +10,10 @@ from asecalc_ml.calculators.protocol import offers
 from asecalc_ml.conformance.checks.few_atoms import side_by_side
 from asecalc_ml.conformance.deviations import deviations
 from asecalc_ml.conformance.result import Measured, NotApplicableError
-from asecalc_ml.conformance.subject import Subject
+from asecalc_ml.conformance.subject import CalculatorUnderTest
 
 
-def batch(subject: Subject) -> Iterator[Measured]:
+def batch(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Structures of different size in one call, and the same structures alone."""
     if not offers(subject.calculator, "calculate_many"):
         raise NotApplicableError("no calculate_many(structures)")

@@ -10,19 +10,19 @@ from ase import Atoms
 from asecalc_ml.conformance.deviations import array_deviation, deviations, energy_deviation
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import even_element, nearest_distance, random_rotation, with_info
-from asecalc_ml.conformance.subject import Subject
+from asecalc_ml.conformance.subject import CalculatorUnderTest
 
 FAR_A = 100.0  # dipoles of 2 D interact by 4e-6 eV here
 BOX_A = 40.0
 
 
-def isolated_atom(subject: Subject) -> Iterator[Measured]:
+def isolated_atom(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """A finite energy and no force."""
     found = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0]]))
     yield array_deviation(found["forces"], np.zeros((1, 3)), subject.bounds.forces, "eV/Å", "force")
 
 
-def isolated_atom_in_a_box(subject: Subject) -> Iterator[Measured]:
+def isolated_atom_in_a_box(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """The same energy in a periodic box as without one."""
     free = _atoms(subject, [[0.0, 0.0, 0.0]])
     boxed = free.copy()
@@ -31,7 +31,7 @@ def isolated_atom_in_a_box(subject: Subject) -> Iterator[Measured]:
     yield from deviations(subject.evaluate(boxed), subject.evaluate(free), subject.bounds, 1)
 
 
-def two_atoms(subject: Subject) -> Iterator[Measured]:
+def two_atoms(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Equal and opposite forces along the axis; the energy knows no direction."""
     vector = random_rotation(3)[0] * 1.2 * nearest_distance(subject.molecule)
     axis = vector / np.linalg.norm(vector)
@@ -45,7 +45,7 @@ def two_atoms(subject: Subject) -> Iterator[Measured]:
     yield energy_deviation(found["energy"] - other["energy"], subject.bounds, 2, "another direction")
 
 
-def empty_neighbor_list(subject: Subject) -> Iterator[Measured]:
+def empty_neighbor_list(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Two atoms 100 Å apart: twice the energy of one, and no force."""
     alone = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0]]))
     apart = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0], [0.0, 0.0, FAR_A]]))
@@ -53,7 +53,7 @@ def empty_neighbor_list(subject: Subject) -> Iterator[Measured]:
     yield array_deviation(apart["forces"], np.zeros((2, 3)), subject.bounds.forces, "eV/Å", "force")
 
 
-def extensivity(subject: Subject) -> Iterator[Measured]:
+def extensivity(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Two molecules 100 Å apart have twice the energy of one, and its forces.
 
     What at twice the distance is less than half of what it was is a field of multipoles, and no failure.
@@ -64,7 +64,7 @@ def extensivity(subject: Subject) -> Iterator[Measured]:
         yield Measured(here.figure, None, here.unit, "falls with the distance") if falls else here
 
 
-def _excess(subject: Subject, distance: float) -> Iterator[Measured]:
+def _excess(subject: CalculatorUnderTest, distance: float) -> Iterator[Measured]:
     """Energy and forces of two molecules, less those of each alone."""
     atoms = subject.molecule
     alone = subject.evaluate(atoms)
@@ -83,6 +83,6 @@ def side_by_side(atoms: Atoms, shift: np.ndarray) -> Atoms:
     return found
 
 
-def _atoms(subject: Subject, positions) -> Atoms:
+def _atoms(subject: CalculatorUnderTest, positions) -> Atoms:
     molecule = subject.molecule
     return with_info(Atoms([even_element(molecule)] * len(positions), positions), molecule)
