@@ -151,27 +151,40 @@ class ExtendedCalculator(Protocol):
         """Continue from the state that :meth:`checkpoint_state` returned. Default: nothing happens."""
 
 
-#: Names of the optional members.
-MEMBERS = tuple(name for name in vars(ExtendedCalculator) if not name.startswith("_"))
+#: The optional members: names and the definitions above.
+MEMBERS = {name: member for name, member in vars(ExtendedCalculator).items() if not name.startswith("_")}
 
 
 class _WithDefaults:
     """View of a calculator in which every optional member has a value."""
 
+    __slots__ = ("_calculator",)
+
     def __init__(self, calculator: object):
         self._calculator = calculator
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in MEMBERS:
-            raise AttributeError(f"{name!r} is no member that a calculator may offer ({', '.join(MEMBERS)})")
-        if offers(self._calculator, name):
-            return getattr(self._calculator, name)
-        return vars(ExtendedCalculator)[name].__get__(self._calculator)
-
     @property
     def card(self) -> ModelCard | None:
-        own = getattr(self._calculator, "card", None)
+        own = _own(self._calculator, "card")
         return own if isinstance(own, ModelCard) else None
+
+
+def _own(calculator: object, member: str) -> Any:
+    """A calculator's own member; None where it has none, or something else of the same name."""
+    own = getattr(calculator, member, None)
+    return own if callable(own) is callable(MEMBERS[member]) else None
+
+
+def _own_or_default(name: str, default: Any) -> property:
+    def value(view: _WithDefaults) -> Any:
+        own = _own(view._calculator, name)
+        return default.__get__(view._calculator) if own is None else own
+
+    return property(value, doc=default.__doc__)
+
+
+for _name in MEMBERS.keys() - vars(_WithDefaults).keys():
+    setattr(_WithDefaults, _name, _own_or_default(_name, MEMBERS[_name]))
 
 
 def offered(calculator: object) -> ExtendedCalculator:
@@ -210,8 +223,7 @@ def offers(calculator: object, member: str) -> bool:
 
     A calculator that is made of parts has second derivatives only where all of its parts have.
     """
-    own, default = getattr(calculator, member, None), getattr(ExtendedCalculator, member)
-    if own is None or callable(own) is not callable(default):
+    if _own(calculator, member) is None:
         return False
     return member != "get_hessian" or all(offers(part, member) for part in offered(calculator).parts)
 
