@@ -96,11 +96,11 @@ class Corrected(Composite):
 
     def __init__(self, calculator: Any, corrections: Sequence[CorrectionSpec]):
         base = make_calculator(calculator)
-        self._base_spec = calculator_spec(base, calculator)
+        self._given = None if base is calculator else calculator
         self.corrections = explicit(corrections)
         _check_new(base, self.corrections)
         super().__init__([base, *correction_calculators(self.corrections)])
-        self.parameters = base.parameters
+        self.parameters = offered(base).parameters
 
     @property
     def base(self) -> BaseCalculator:
@@ -140,19 +140,21 @@ class Corrected(Composite):
         They are known of a calculator that offers ``spec()``, as all of this package do, and of one that was
         given by its name.
         """
-        if self._base_spec is None:
+        of_base = calculator_spec(self.base, self._given)
+        if of_base is None:
             return None
-        name, arguments = split_spec(self._base_spec)
+        name, arguments = split_spec(of_base)
         corrections = [*arguments.pop("corrections", []), *self.corrections]
         return named_spec(name, {**arguments, "corrections": corrections})
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Arguments that make the same calculator; ``calculator`` is left out where it is not known."""
-        known = {} if self._base_spec is None else {"calculator": self._base_spec}
+        of_base = calculator_spec(self.base, self._given)
+        known = {} if of_base is None else {"calculator": of_base}
         return {**known, "corrections": self.corrections}
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.base, self.corrections), {"_base_spec": self._base_spec}
+        return type(self), (self.base, self.corrections), {"_given": self._given}
 
 
 def with_terms(results: Results, terms: Sequence[Calculator], atoms: Atoms) -> Results:

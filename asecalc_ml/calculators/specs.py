@@ -32,7 +32,7 @@ def calculator_spec(calculator: BaseCalculator, given: Any = None) -> Spec | Non
         parameters of other packages' calculators may lack arguments, or hold more than arguments.
     """
     own = offered(calculator).spec()
-    if own is not None or not isinstance(given, str | Mapping):
+    if own is not None or given is None:
         return own
     try:
         return json.loads(json.dumps(given))

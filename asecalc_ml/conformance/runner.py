@@ -111,7 +111,7 @@ def _run(subject: CalculatorUnderTest, check: Check) -> CheckResult:
 def _worst(measured: Iterable[Measured]) -> Measured:
     """The figure that stands for its check."""
     weight: list[Verdict] = ["passed", "undecided", "failed"]
-    return max(measured, key=lambda one: (weight.index(one.verdict), one.badness))
+    return max(measured, key=lambda figure: (weight.index(figure.verdict), figure.badness))
 
 
 def _report(subject: CalculatorUnderTest, results: tuple[CheckResult, ...]) -> Report:

@@ -122,12 +122,12 @@ class CalculatorUnderTest:
         A stress of another shape than ASE's, or none where one was promised, fails its own checks, and is
         left out of the others.
         """
-        found = self.evaluate(atoms)
+        results = self.evaluate(atoms)
         if self.has("stress") and atoms.pbc.any() and atoms.cell.rank == 3:
             with suppress(Exception):
                 stress = self.evaluate(atoms, "stress")["stress"]
-                found |= {"stress": stress} if np.shape(stress) == (6,) else {}
-        return found
+                results |= {"stress": stress} if np.shape(stress) == (6,) else {}
+        return results
 
     def has(self, name: str) -> bool:
         """Whether the calculator says that it implements a property."""
@@ -223,11 +223,11 @@ def ask(calculator: BaseCalculator, atoms: Atoms, *properties: str) -> Results:
 def ask_raw(calculator: BaseCalculator, atoms: Atoms, *properties: str) -> dict[str, Any]:
     """The same in whatever types the calculator gives."""
     names: Sequence[str] = properties or ("energy", "forces")
-    found = {name: calculator.get_property(name, atoms) for name in names}
-    for name, value in found.items():
+    values = {name: calculator.get_property(name, atoms) for name in names}
+    for name, value in values.items():
         if value is None or not np.isfinite(value).all():
             raise ValueError(f"{name} is {value}")
-    return found
+    return values
 
 
 def _number(value: Any) -> float | np.ndarray:

@@ -61,7 +61,7 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
         Of :class:`~asecalc_ml.store.card.ModelCard`, in place of what is found here.
     """
     architecture = plugin_name("architectures", options)
-    found = {
+    defaults = {
         "name": name,
         "architecture": architecture,
         "architecture_source": source_of_plugin("architectures", architecture),
@@ -76,7 +76,7 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
         "energies_degenerate": False,
         "golden": make_golden(model, atoms),
     }
-    return ModelCard(**{**found, **fields})
+    return ModelCard(**{**defaults, **fields})
 
 
 def register_untrained(

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import pickle
 import re
 
 import numpy as np
@@ -302,7 +303,7 @@ REFERENCES = [
 @pytest.mark.parametrize("way", ["by name", "object"])
 def test_corrected_calculators_are_made_again(spec, package, way):
     pytest.importorskip(package, reason=f"needs {package}")
-    atoms = molecule("H2O") if "tip3p" in str(spec) else molecule("OH")
+    atoms = molecule({"tblite": "OH", "pyscf": "H2"}.get(package, "N2"))
     if way == "object" and package == "ase":
         calculator = Corrected(make_calculator(spec), ["zbl"])
         assert calculator.spec() is None  # its arguments are not known, and no others are made up
@@ -328,6 +329,21 @@ def test_corrected_calculators_are_made_again(spec, package, way):
             assert again.get_potential_energy(atoms) == pytest.approx(energy, abs=1e-9)
         else:
             assert again.base.rc == 4.0
+
+
+def test_arguments_that_are_set_later_are_stored():
+    pytest.importorskip("tblite", reason="needs tblite")
+    calculator = make_calculator({"gfn2-xtb": {"corrections": ["zbl"]}})
+    calculator.base.set(electronic_temperature=4000.0)
+    assert made_again(calculator).base.parameters.electronic_temperature == 4000.0
+
+
+def test_a_pickled_one_knows_what_it_was_made_from():
+    spec = {"ase.calculators.morse:MorsePotential": {"epsilon": 0.7, "corrections": ["zbl"]}}
+    calculator = make_calculator(spec)
+    again = pickle.loads(pickle.dumps(calculator))
+    assert again.spec() == calculator.spec()
+    assert again.spec()["ase.calculators.morse:MorsePotential"]["epsilon"] == 0.7
 
 
 @pytest.mark.parametrize("accuracy", [0.01, 0.1, 1.0])

@@ -22,8 +22,8 @@ def batch(subject: CalculatorUnderTest) -> Iterator[Measured]:
     smaller = molecule[: max(1, len(molecule) // 2)]
     smaller.info = dict(molecule.info)
     structures = [molecule, larger, *list(subject.bodies())[1:], smaller, molecule]
-    found = subject.calculator.calculate_many([atoms.copy() for atoms in structures])
-    if len(found) != len(structures):
-        raise ValueError(f"{len(found)} results for {len(structures)} structures")
-    for atoms, results in zip(structures, found, strict=True):
+    together = subject.calculator.calculate_many([atoms.copy() for atoms in structures])
+    if len(together) != len(structures):
+        raise ValueError(f"{len(together)} results for {len(structures)} structures")
+    for atoms, results in zip(structures, together, strict=True):
         yield from deviations(results, subject.everything(atoms), subject.bounds_of(atoms), len(atoms))

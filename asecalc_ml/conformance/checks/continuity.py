@@ -57,9 +57,11 @@ def _largest_jumps(
         atoms = standing + moving
         atoms.info = dict(standing.info)
         atoms.positions[len(standing) :] += distance * AXIS
-        found = subject.evaluate(atoms)
-        forces = np.asarray(found["forces"], float)
-        return ApproachPoint(distance, found["energy"], forces, float((forces[len(standing) :] @ AXIS).sum()))
+        results = subject.evaluate(atoms)
+        forces = np.asarray(results["forces"], float)
+        return ApproachPoint(
+            distance, results["energy"], forces, float((forces[len(standing) :] @ AXIS).sum())
+        )
 
     points = [at(distance) for distance in np.arange(start, start + LONGEST_A, STEP_A)]
     floor = max(subject.noise_eV, 1e-13)
@@ -87,11 +89,11 @@ def _largest_jumps(
 def _suspects(points: list[ApproachPoint], jump: Jump, floor: float) -> list[int]:
     """Intervals whose jump stands out among their neighbors, the most suspect first."""
     spikes = _spikes(np.array([np.ravel(jump(*pair)) for pair in pairwise(points)], float), floor)
-    found = []
-    while len(found) < SUSPECTS and spikes.any():
-        found.append(int(np.argmax(spikes)))
-        spikes[max(0, found[-1] - ORDER // 2) : found[-1] + ORDER // 2 + 1] = 0.0
-    return found
+    suspects = []
+    while len(suspects) < SUSPECTS and spikes.any():
+        suspects.append(int(np.argmax(spikes)))
+        spikes[max(0, suspects[-1] - ORDER // 2) : suspects[-1] + ORDER // 2 + 1] = 0.0
+    return suspects
 
 
 def _spikes(jumps: np.ndarray, floor: float) -> np.ndarray:

@@ -33,7 +33,7 @@ def drift_long_step(subject: CalculatorUnderTest) -> Iterator[Measured]:
 def precision_of_dynamics(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """The same trajectory in float32 and in float64, and what single precision adds to the drift."""
     single, double = (subject.in_precision(dtype) for dtype in ("float32", "float64"))
-    first, second = (_total_energies(subject, one, 0.5) for one in (single, double))
+    first, second = (_total_energies(subject, calculator, 0.5) for calculator in (single, double))
     slope, error = _drift(first - second, 0.5)
     measured = _drift_within(DRIFT_OF_PRECISION, slope, error)
     advice = {
@@ -75,11 +75,11 @@ def warm(atoms: Atoms) -> Atoms:
     """A copy with velocities at 300 K, at rest as a whole."""
     from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
-    found = atoms.copy()
-    found.set_constraint()
-    MaxwellBoltzmannDistribution(found, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(SEED))
-    Stationary(found)
-    return found
+    moving = atoms.copy()
+    moving.set_constraint()
+    MaxwellBoltzmannDistribution(moving, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(SEED))
+    Stationary(moving)
+    return moving
 
 
 def _drift(energies: np.ndarray, timestep_fs: float) -> Drift:

@@ -18,8 +18,8 @@ BOX_A = 40.0
 
 def isolated_atom(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """A finite energy and no force."""
-    found = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0]]))
-    yield array_deviation(found["forces"], np.zeros((1, 3)), subject.bounds.forces, "eV/Å", "force")
+    alone = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0]]))
+    yield array_deviation(alone["forces"], np.zeros((1, 3)), subject.bounds.forces, "eV/Å", "force")
 
 
 def isolated_atom_in_a_box(subject: CalculatorUnderTest) -> Iterator[Measured]:
@@ -35,14 +35,14 @@ def two_atoms(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Equal and opposite forces along the axis; the energy knows no direction."""
     vector = random_rotation(3)[0] * 1.2 * nearest_distance(subject.molecule)
     axis = vector / np.linalg.norm(vector)
-    found = subject.evaluate(_atoms(subject, [np.zeros(3), vector]))
-    pair = np.asarray(found["forces"], float)
+    results = subject.evaluate(_atoms(subject, [np.zeros(3), vector]))
+    pair = np.asarray(results["forces"], float)
     yield array_deviation(pair[0], -pair[1], subject.bounds.forces, "eV/Å", "opposite")
     across = pair[1] - (pair[1] @ axis) * axis
     bound = subject.bounds.forces * max(1.0, np.abs(pair).max())
     yield Measured(float(np.abs(across).max()), bound, "eV/Å", "across the axis")
     other = subject.evaluate(_atoms(subject, [np.zeros(3), [0.0, 0.0, np.linalg.norm(vector)]]))
-    yield energy_deviation(found["energy"] - other["energy"], subject.bounds, 2, "another direction")
+    yield energy_deviation(results["energy"] - other["energy"], subject.bounds, 2, "another direction")
 
 
 def empty_neighbor_list(subject: CalculatorUnderTest) -> Iterator[Measured]:
@@ -68,19 +68,19 @@ def _excess(subject: CalculatorUnderTest, distance: float) -> Iterator[Measured]
     """Energy and forces of two molecules, less those of each alone."""
     atoms = subject.molecule
     alone = subject.evaluate(atoms)
-    found = subject.evaluate(side_by_side(atoms, distance * np.array([0.0, 0.6, 0.8])))
-    yield energy_deviation(found["energy"] - 2 * alone["energy"], subject.bounds, 2 * len(atoms))
+    both = subject.evaluate(side_by_side(atoms, distance * np.array([0.0, 0.6, 0.8])))
+    yield energy_deviation(both["energy"] - 2 * alone["energy"], subject.bounds, 2 * len(atoms))
     expected = np.concatenate([alone["forces"]] * 2)
-    yield array_deviation(found["forces"], expected, subject.bounds.forces, "eV/Å", "forces")
+    yield array_deviation(both["forces"], expected, subject.bounds.forces, "eV/Å", "forces")
 
 
 def side_by_side(atoms: Atoms, shift: np.ndarray) -> Atoms:
     """The atoms and a copy of them elsewhere."""
     copy = atoms.copy()
     copy.positions += shift
-    found = atoms + copy
-    found.info = dict(atoms.info)
-    return found
+    both = atoms + copy
+    both.info = dict(atoms.info)
+    return both
 
 
 def _atoms(subject: CalculatorUnderTest, positions) -> Atoms:

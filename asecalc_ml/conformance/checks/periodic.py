@@ -58,8 +58,8 @@ def slab_height(subject: CalculatorUnderTest) -> Iterator[Measured]:
     for factor in (0.3, 5.0):
         other = atoms.copy()
         other.cell[2] *= factor
-        found = subject.evaluate(other)
-        yield from deviations(found, expected, subject.bounds_of(atoms), len(atoms), f"c times {factor:g}")
+        results = subject.evaluate(other)
+        yield from deviations(results, expected, subject.bounds_of(atoms), len(atoms), f"c times {factor:g}")
 
 
 def _same(subject: CalculatorUnderTest, first: Atoms, second: Atoms) -> Iterator[Measured]:

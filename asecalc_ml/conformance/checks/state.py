@@ -82,8 +82,8 @@ def types(subject: CalculatorUnderTest) -> Iterator[Measured]:
         for name in filter(subject.has, ("energy", "free_energy", "energies", "forces", "stress")):
             if name != "stress" or atoms.pbc.any():
                 wrong += _wrong(name, ask_raw(calculator, atoms, name)[name], len(atoms))
-    found = sorted(set(wrong))
-    yield Measured(len(found), 0, "wrong", "; ".join(found))
+    distinct = sorted(set(wrong))
+    yield Measured(len(distinct), 0, "wrong", "; ".join(distinct))
 
 
 def input_untouched(subject: CalculatorUnderTest) -> Iterator[Measured]:
@@ -141,24 +141,24 @@ def _periodic_changes(subject: CalculatorUnderTest) -> Iterator[tuple[str, Atoms
 
 
 def _moved(atoms: Atoms, amplitude: float) -> Atoms:
-    found = atoms.copy()
-    found.positions += np.random.default_rng(SEED + 5).uniform(-amplitude, amplitude, atoms.positions.shape)
-    return found
+    moved = atoms.copy()
+    moved.positions += np.random.default_rng(SEED + 5).uniform(-amplitude, amplitude, atoms.positions.shape)
+    return moved
 
 
 def _stretched(atoms: Atoms) -> Atoms:
     """Every distance by a tenth, so that neighbor lists change."""
-    found = atoms.copy()
-    found.positions *= 1.1
-    return found
+    stretched = atoms.copy()
+    stretched.positions *= 1.1
+    return stretched
 
 
 def _twice(atoms: Atoms) -> Atoms:
     copy = atoms.copy()
     copy.positions += [0, 0, np.ptp(atoms.positions[:, 2]) + 2.5]
-    found = atoms + copy
-    found.info = dict(atoms.info)
-    return found
+    doubled = atoms + copy
+    doubled.info = dict(atoms.info)
+    return doubled
 
 
 def _wrong(name: str, value: object, n_atoms: int) -> list[str]:
@@ -182,8 +182,10 @@ def _differences(before: Atoms, after: Atoms) -> list[str]:
     if len(before) != len(after):
         return ["number of atoms"]
     names = sorted({*before.arrays, *after.arrays})
-    found = [name for name in names if not np.array_equal(before.arrays.get(name), after.arrays.get(name))]
+    different = [
+        name for name in names if not np.array_equal(before.arrays.get(name), after.arrays.get(name))
+    ]
     for name in ("cell", "pbc"):
         if not np.array_equal(getattr(before, name), getattr(after, name)):
-            found.append(name)
-    return found + (["info"] if before.info != after.info else [])
+            different.append(name)
+    return different + (["info"] if before.info != after.info else [])

@@ -53,18 +53,18 @@ def permutation(subject: CalculatorUnderTest) -> Iterator[Measured]:
 def net_force(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Forces sum to zero."""
     for atoms in subject.bodies():
-        found = np.asarray(subject.evaluate(atoms)["forces"], float)
-        bound = subject.bounds.forces * max(1.0, np.abs(found).max())
-        yield Measured(float(np.abs(found.sum(axis=0)).max()), bound, "eV/Å", _kind(atoms))
+        forces = np.asarray(subject.evaluate(atoms)["forces"], float)
+        bound = subject.bounds.forces * max(1.0, np.abs(forces).max())
+        yield Measured(float(np.abs(forces.sum(axis=0)).max()), bound, "eV/Å", _kind(atoms))
 
 
 def net_torque(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Forces on a molecule do not turn it."""
     atoms = subject.molecule
-    found = np.asarray(subject.evaluate(atoms)["forces"], float)
+    forces = np.asarray(subject.evaluate(atoms)["forces"], float)
     arms = atoms.positions - atoms.positions.mean(axis=0)
-    bound = subject.bounds.forces * max(1.0, np.abs(found).max()) * max(1.0, np.abs(arms).max())
-    yield Measured(float(np.abs(np.cross(arms, found).sum(axis=0)).max()), bound, "eV")
+    bound = subject.bounds.forces * max(1.0, np.abs(forces).max()) * max(1.0, np.abs(arms).max())
+    yield Measured(float(np.abs(np.cross(arms, forces).sum(axis=0)).max()), bound, "eV")
 
 
 def _orthogonal(subject: CalculatorUnderTest, matrix: np.ndarray) -> Iterator[Measured]:
@@ -76,11 +76,11 @@ def _orthogonal(subject: CalculatorUnderTest, matrix: np.ndarray) -> Iterator[Me
 
 
 def _turned_results(results: Results, matrix: np.ndarray) -> Results:
-    found = {**results, "forces": np.asarray(results["forces"]) @ matrix.T}
+    turned_results = {**results, "forces": np.asarray(results["forces"]) @ matrix.T}
     if "stress" in results:
         stress = matrix @ voigt_6_to_full_3x3_stress(results["stress"]) @ matrix.T
-        found["stress"] = full_3x3_to_voigt_6_stress(stress)
-    return found
+        turned_results["stress"] = full_3x3_to_voigt_6_stress(stress)
+    return turned_results
 
 
 def _kind(atoms: Atoms) -> str:
