@@ -12,9 +12,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, register_calculator_class
 
 from asecalc_ml.calculators.composite import PROPERTIES, Composite, Results
-from asecalc_ml.calculators.factory import make_calculator
+from asecalc_ml.calculators.factory import calculator_spec, make_calculator
 from asecalc_ml.calculators.protocol import Spec, offered
-from asecalc_ml.calculators.specs import calculator_spec
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.store.card import ModelCard
 

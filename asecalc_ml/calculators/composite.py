@@ -11,11 +11,12 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError, all_changes
 from ase.outputs import Properties, all_outputs
 
+from asecalc_ml.calculators.factory import calculator_spec
 from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
 from asecalc_ml.calculators.results import PROPERTIES, Results
 from asecalc_ml.structure.charge_and_spin import is_same_state
 
-__all__ = ["PROPERTIES", "Composite", "Results", "model_cards", "results_of_part"]
+__all__ = ["PROPERTIES", "Composite", "Results", "calculator_spec", "model_cards", "results_of_part"]
 
 
 class Composite(Calculator):

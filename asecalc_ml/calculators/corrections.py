@@ -13,10 +13,9 @@ from ase.calculators.calculator import BaseCalculator, Calculator, register_calc
 from pydantic import Field
 
 from asecalc_ml.calculators.composite import Composite
-from asecalc_ml.calculators.factory import make_calculator, split_spec
+from asecalc_ml.calculators.factory import calculator_spec, make_calculator, named_spec, split_spec
 from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
 from asecalc_ml.calculators.results import Results, add_results
-from asecalc_ml.calculators.specs import calculator_spec, named_spec
 from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError

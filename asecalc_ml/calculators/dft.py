@@ -18,8 +18,8 @@ from pyscf import dft, gto, lib
 
 from asecalc_ml.calculators.arguments import unknown_argument
 from asecalc_ml.calculators.changes import changes
+from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec
-from asecalc_ml.calculators.specs import named_spec
 from asecalc_ml.errors import AsecalcError, CalculationError, ConfigError, StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, whole_number
 

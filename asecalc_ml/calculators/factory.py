@@ -1,6 +1,7 @@
 """Any ASE calculator by name: a registered model, a committee, GFN2-xTB, DFT, or another package's class."""
 
 import importlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators.arguments import check_arguments
-from asecalc_ml.calculators.protocol import offered
+from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.errors import AsecalcError, ConfigError, ModelError
 from asecalc_ml.sources import packages_of_model, sources_of_modules, sources_of_plugins
 from asecalc_ml.versions import installed_versions
@@ -68,6 +69,35 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs: Any) -> Bas
     if ":" in name:  # our own calculators check for themselves
         check_arguments(kind, name, arguments)
     return _build(kind, name, arguments)
+
+
+def named_spec(name: str, arguments: Mapping[str, Any]) -> Spec:
+    """The name alone where there are no arguments, else a mapping of the name to its arguments."""
+    return {name: dict(arguments)} if arguments else name
+
+
+def calculator_spec(calculator: BaseCalculator, given: Any = None) -> Spec | None:
+    """What :func:`asecalc_ml.calculators.factory.make_calculator` makes the same calculator from.
+
+    Parameters
+    ----------
+    calculator : calculator
+    given : str or mapping, optional
+        The name with arguments that it was made from, for calculators which do not offer ``spec()``.
+
+    Returns
+    -------
+    str, dict or None
+        Ready for JSON; a registered model is named with its hash. None if the arguments are not known: the
+        parameters of other packages' calculators may lack arguments, or hold more than arguments.
+    """
+    own = offered(calculator).spec()
+    if own is not None or given is None:
+        return own
+    try:
+        return json.loads(json.dumps(given))
+    except TypeError:  # an argument that is an object
+        return None
 
 
 def describe_calculator(calculator: BaseCalculator) -> dict:

@@ -17,9 +17,9 @@ from ase.calculators.calculator import (
 
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
+from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.calculators.results import Results, results_of
-from asecalc_ml.calculators.specs import named_spec
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate

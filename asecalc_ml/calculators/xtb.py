@@ -15,8 +15,8 @@ from tblite.interface import Result
 
 from asecalc_ml.calculators.arguments import unknown_argument
 from asecalc_ml.calculators.changes import changes
+from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec
-from asecalc_ml.calculators.specs import named_spec
 from asecalc_ml.errors import StructureError
 from asecalc_ml.forks import allow_forks
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, check_spin_is_stated
