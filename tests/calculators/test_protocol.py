@@ -247,6 +247,14 @@ def test_its_vibrations_are_those_of_finite_differences(kind, tmp_path):
         Vibrations(hessian="autograd").run(atoms, directory=tmp_path / "other", quiet=True)
 
 
+def test_second_derivatives_of_a_sum_are_refused_before_the_run_where_a_part_has_none(tmp_path):
+    copper = bulk("Cu", cubic=True)
+    copper.calc = Corrected(EMT(), ["zbl"])
+    with pytest.raises(ConfigError, match="finite-differences"):
+        Vibrations(hessian="autograd").run(copper, directory=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_has_no_stress_for_constant_pressure(tmp_path):
     atoms = bulk("Cu", cubic=True)
     atoms.calc = Bare()
