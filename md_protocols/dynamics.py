@@ -87,10 +87,11 @@ class DynamicsOptions(ProtocolOptions):
 
     def check_start(self, atoms: Atoms) -> None:
         """Constraints that are kept, own velocities, and an energy that can be conserved."""
+        from asecalc_ml.calculators.protocol import offered
         from asecalc_ml.structure.constraints import check_constraints
 
         check_constraints(atoms)
-        if getattr(atoms.calc, "continuous", True) is False:
+        if not offered(atoms.calc).continuous:
             raise ConfigError(
                 "the energy of this model jumps where an atom crosses the cutoff, and dynamics cannot "
                 "conserve it: use a model trained with `envelope: true`"

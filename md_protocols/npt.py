@@ -46,6 +46,8 @@ class NPT(ThermostatOptions):
 
     def check_start(self, atoms: Atoms) -> None:
         """A volume that may change, and a calculator that knows its stress."""
+        from asecalc_ml.calculators.protocol import offered
+
         super().check_start(atoms)
         if atoms.constraints:
             names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
@@ -55,7 +57,7 @@ class NPT(ThermostatOptions):
                 "constant pressure needs a cell that is periodic in three directions, since a molecule or a "
                 "slab has no volume: use protocol nvt, or give a periodic structure"
             )
-        if "stress" not in getattr(atoms.calc, "implemented_properties", ()):
+        if "stress" not in offered(atoms.calc).implemented_properties:
             raise StructureError(
                 "constant pressure needs the stress, and the calculator does not offer it: use protocol nvt, "
                 "or another calculator"

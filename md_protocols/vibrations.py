@@ -35,6 +35,8 @@ class Vibrations(RelaxOptions):
 
     def check_start(self, atoms: Atoms) -> None:
         """Refuse constraints other than FixAtoms, and a method that the calculator does not offer."""
+        from asecalc_ml.calculators.protocol import offers
+
         super().check_start(atoms)
         others = sorted({type(constraint).__name__ for constraint in atoms.constraints} - {"FixAtoms"})
         if others:
@@ -42,7 +44,7 @@ class Vibrations(RelaxOptions):
                 f"vibrations know atoms that FixAtoms holds, and the structure has {', '.join(others)}: "
                 "remove them, or hold whole atoms"
             )
-        if self.hessian == "autograd" and not hasattr(atoms.calc, "get_hessian"):
+        if self.hessian == "autograd" and not offers(atoms.calc, "get_hessian"):
             raise ConfigError(
                 f"{type(atoms.calc).__name__} offers no second derivatives by autograd: use hessian: "
                 "finite-differences"

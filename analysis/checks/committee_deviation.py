@@ -113,7 +113,9 @@ class CommitteeDeviation(Analysis):
 
     def check_start(self, atoms: Atoms) -> None:
         """A committee."""
-        if not getattr(atoms.calc, "members", ()):
+        from asecalc_ml.calculators.protocol import offered
+
+        if not offered(atoms.calc).members:
             raise AnalysisError(
                 "only a committee has members that disagree: remove this analysis, or use `calculator: "
                 "{committee: {members: [NAME, NAME]}}`"

@@ -10,6 +10,7 @@ from ase import Atoms
 
 from asecalc_ml.analysis.maps.predictions import Prediction
 from asecalc_ml.analysis.maps.results import Quantity
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.store.card import ModelCard
 
@@ -145,7 +146,7 @@ def _labelled(data: Data, label: str, error: Callable) -> list:
     """Errors of the structures that have a label, None for the others; an empty list where none has."""
     if not data.has_errors:
         return []
-    labels = [getattr(atoms.calc, "results", {}).get(label) for atoms in data.frames]
+    labels = [offered(atoms.calc).results.get(label) for atoms in data.frames]
     if all(one is None for one in labels):
         return []
     return [

@@ -12,14 +12,17 @@ import warnings
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from ase.calculators.calculator import Calculator, FileIOCalculator
 
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError
 
 SIMILAR = 0.8  # difflib's ratio above which a name that may be free looks like a declared one misspelled
 ALL_ENTRIES = {"items", "keys", "values", "copy"}  # methods of a dictionary that read all of it
+READERS = {"get", "pop", "setdefault"}  # that read one entry
 
 
 def check_arguments(kind: Callable, name: str, arguments: Collection[str]) -> None:
@@ -81,7 +84,7 @@ def _warn(name: str, strange: list[str], declared: Collection[str]) -> None:
 
 def _declared(kind: Callable) -> set[str]:
     """Arguments of the constructors that keywords reach, and ``default_parameters``."""
-    defaults = getattr(kind, "default_parameters", None)
+    defaults = offered(kind).default_parameters
     explicit = {name for maker in _makers(kind) for name in _names(maker)}
     return explicit | set(defaults if isinstance(defaults, dict) else ())
 
@@ -92,7 +95,11 @@ def _takes_any(kind: Callable) -> bool:
         return True
     if _free_name(makers[0]) is None:  # Python itself refuses others
         return False
-    if makers[-1] is not Calculator.__init__ or issubclass(kind, FileIOCalculator):
+    if (
+        makers[-1] is not Calculator.__init__
+        or not isinstance(kind, type)
+        or issubclass(kind, FileIOCalculator)
+    ):
         return True
     try:
         return any(map(_passes_all_on, _classes(kind)))
@@ -118,12 +125,12 @@ def _makers(kind: Callable) -> list[Callable]:
 def _names(maker: Callable) -> list[str]:
     free = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     parameters = inspect.signature(maker).parameters
-    return [name for name, one in parameters.items() if one.kind not in free and name != "self"]
+    return [name for name, parameter in parameters.items() if parameter.kind not in free and name != "self"]
 
 
 def _free_name(maker: Callable) -> str | None:
     """The name of ``**kwargs``, None where there is none."""
-    kinds = {one.kind: name for name, one in inspect.signature(maker).parameters.items()}
+    kinds = {parameter.kind: name for name, parameter in inspect.signature(maker).parameters.items()}
     return kinds.get(inspect.Parameter.VAR_KEYWORD)
 
 
@@ -138,14 +145,15 @@ def _classes(kind: type) -> tuple[type, ...]:
 def _names_in_code(kind: Callable) -> set[str]:
     """Attributes, keywords and strings in the modules of a class and of its bases below ASE's."""
     makers = _makers(kind)
-    if not makers or makers[-1] is not Calculator.__init__:
+    if not makers or makers[-1] is not Calculator.__init__ or not isinstance(kind, type):
         return set()
     nodes = [node for base in _classes(kind) for node in ast.walk(_tree(inspect.getmodule(base)))]
-    found = {getattr(node, "attr", None) or getattr(node, "arg", None) for node in nodes}
-    return found | {node.value for node in nodes if isinstance(node, ast.Constant)}
+    names = {getattr(node, "attr", None) or getattr(node, "arg", None) for node in nodes}
+    constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    return {name for name in names | constants if isinstance(name, str)}
 
 
-def _tree(source_of: object) -> ast.AST:
+def _tree(source_of: Any) -> ast.AST:
     return ast.parse(inspect.cleandoc("\n" + inspect.getsource(source_of)))
 
 
@@ -180,11 +188,12 @@ def _reaches_whole(node: ast.AST, is_dict: Callable[[ast.AST], bool]) -> bool:
 
 def _reads_computed_name(node: ast.AST, is_dict: Callable[[ast.AST], bool]) -> bool:
     """Return True if code reads or tests an entry of a dictionary by a computed name."""
+    key: ast.expr | None
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
         key, read = node.slice, [node.value]
     elif isinstance(node, ast.Compare):
         key, read = node.left, node.comparators
-    elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("get", "pop", "setdefault"):
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in READERS:
         key, read = next(iter(node.args), None), [node.func.value]
     else:
         return False

@@ -26,5 +26,5 @@ def changes(known: Atoms | None, atoms: Atoms) -> list[str]:
     """
     if known is None:
         return [*all_changes, "info"]
-    found = [name for name in CONSUMED if not np.array_equal(getattr(known, name), getattr(atoms, name))]
-    return found if is_same_state(known, atoms) else [*found, "info"]
+    changed = [name for name in CONSUMED if not np.array_equal(getattr(known, name), getattr(atoms, name))]
+    return changed if is_same_state(known, atoms) else [*changed, "info"]

@@ -11,8 +11,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, register_calculator_class
 
-from asecalc_ml.calculators.composite import PROPERTIES, Composite, Results, calculator_spec
+from asecalc_ml.calculators.composite import PROPERTIES, Composite, Results
+from asecalc_ml.calculators.factory import calculator_spec, make_calculator
+from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.errors import ConfigError, ModelError
+from asecalc_ml.store.card import ModelCard
 
 #: Standard deviations divide by the number of members less one, so that their squares are unbiased.
 DDOF = 1
@@ -74,9 +77,7 @@ class Committee(Composite):
 
     name = "asecalc-ml-committee"
 
-    def __init__(self, members: Sequence[Any], **parameters):
-        from asecalc_ml.calculators.factory import make_calculator
-
+    def __init__(self, members: Sequence[Any], **parameters: Any):
         if isinstance(members, str | Mapping) or len(members) < 2:
             raise ConfigError(
                 f"members of a committee is {members!r}: name at least two registered models, as in "
@@ -98,36 +99,37 @@ class Committee(Composite):
         return hashlib.sha256(hashes.encode()).hexdigest()
 
     def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
-        names = [name for name in PROPERTIES if all(name in one for one in results)]
-        found = {}
+        names = [name for name in PROPERTIES if all(name in of_member for of_member in results)]
+        combined: Results = {}
+        # mean and standard deviation over the members, y and σ of the class
         for name in names:
-            values = np.array([one[name] for one in results])
-            found[name] = _plain(values.mean(axis=0))
-            found[f"{name}_std"] = _plain(values.std(axis=0, ddof=DDOF))
-        found["forces_deviation"] = np.linalg.norm(found["forces_std"], axis=1)
-        del found["free_energy_std"]
+            values = np.array([of_member[name] for of_member in results])
+            combined[name] = _plain(values.mean(axis=0))
+            combined[f"{name}_std"] = _plain(values.std(axis=0, ddof=DDOF))
+        # ε_i, the norm of an atom's σ of the force
+        combined["forces_deviation"] = np.linalg.norm(combined["forces_std"], axis=1)
+        # energies without a common zero have a mean, and no deviation
+        without_meaning = ["free_energy_std"]
         if not self._energies_compare(atoms):
-            found = {
-                name: value for name, value in found.items() if name not in ("energy_std", "energies_std")
-            }
-        return found
+            without_meaning += ["energy_std", "energies_std"]
+        return {name: value for name, value in combined.items() if name not in without_meaning}
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the mean energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
         return np.mean(self.hessians(atoms), axis=0)
 
-    def spec(self) -> dict[str, dict]:
+    def spec(self) -> Spec:
         """What :func:`asecalc_ml.calculators.factory.make_calculator` makes the same calculator from."""
         return {"committee": self.todict()}
 
     def todict(self, skip_default: bool = True) -> dict:
         return {"members": [calculator_spec(member) for member in self.members]}
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return type(self), (self.members,)
 
     def _energies_compare(self, atoms: Atoms) -> bool:
-        """Whether each member's energy has a meaning for this composition."""
+        """Return True if each member's energy has a meaning for this composition."""
         return all(member.card.knows_energies_of(atoms.numbers) for member in self.members)
 
 
@@ -137,7 +139,7 @@ def _plain(value: np.ndarray | np.float64) -> np.ndarray | float:
 
 def _check_models(members: Sequence[BaseCalculator]) -> None:
     for member in members:
-        if getattr(member, "card", None) is None:
+        if offered(member).card is None:
             raise ModelError(
                 f"{type(member).__name__} is no registered model, and a committee is made of these: name "
                 "models of `asecalc-ml models list`"
@@ -160,24 +162,24 @@ def _check_comparable(members: Sequence[BaseCalculator]) -> None:
     levels = [_level(member.card) for member in members]
     if len(set(levels)) > 1:
         named = zip(members, levels, strict=True)
-        listed = ", ".join(f"{one.card.name} on {level or 'an unknown level'}" for one, level in named)
+        listed = ", ".join(f"{member.card.name} on {level or 'an unknown level'}" for member, level in named)
         raise ModelError(
             "energies of these models do not compare, since they were trained at different levels of theory "
             f"({listed}): take members trained at one level"
         )
 
 
-def _level(card) -> str | None:
+def _level(card: ModelCard) -> str | None:
     return card.dataset.level_of_theory if card.dataset else None
 
 
 def _in_common(members: Sequence[BaseCalculator], key: str) -> list:
     """What every member's card lists under elements, charges or spins."""
-    each = [getattr(member.card, key) for member in members]
-    common = sorted(set.intersection(*map(set, each)))
+    by_member = [getattr(member.card, key) for member in members]
+    common = sorted(set.intersection(*map(set, by_member)))
     if not common:
-        named = zip(members, each, strict=True)
-        listed = "; ".join(f"{one.card.name}: {', '.join(map(str, values))}" for one, values in named)
+        named = zip(members, by_member, strict=True)
+        listed = "; ".join(f"{member.card.name}: {', '.join(map(str, values))}" for member, values in named)
         raise ModelError(f"the members of the committee have no {key} in common ({listed}): take others")
     return common
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,27 +11,36 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, Hartree
 
+from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
+    from dftd3.interface import DampingParam, DispersionModel
+
     from asecalc_ml.calculators.corrections import Dispersion, Repulsion
+    from asecalc_ml.graph.atom_graph import AtomGraph
 
 D3_CUTOFF_A = 60 * Bohr  # simple-dftd3's own for pairs, the longest of its cutoffs
 
 
-class Term(Calculator):
+class CorrectionTerm(Calculator):
     """Base of terms that depend on nothing but elements, positions and cell."""
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
         if "stress" in properties and self.atoms.cell.rank < 3:
             raise PropertyNotImplementedError("stress needs a cell of rank 3")
         self.results = self.evaluate(self.atoms, "energies" in properties)
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
         """Results, with stress for a cell of rank 3; energies of atoms may be left out."""
         raise NotImplementedError
 
@@ -39,7 +49,7 @@ class Term(Calculator):
         raise NotImplementedError
 
 
-class RepulsionCalculator(Term):
+class RepulsionCalculator(CorrectionTerm):
     """The ZBL core."""
 
     def __init__(self, options: Repulsion):
@@ -49,22 +59,20 @@ class RepulsionCalculator(Term):
         super().__init__()
         self._evaluator = Evaluator(Model(options.build()))
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
-        from asecalc_ml.calculators.ml_calculator import results_of
-
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
         return results_of(self._evaluator(self._graph(atoms)), atoms)
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         return self._evaluator.hessian(self._graph(atoms)).numpy()
 
-    def _graph(self, atoms: Atoms):
+    def _graph(self, atoms: Atoms) -> AtomGraph:
         from asecalc_ml.graph.atom_graph import AtomGraph
 
         plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         return AtomGraph.from_atoms(plain, self._evaluator.model.cutoff)
 
 
-class DispersionCalculator(Term):
+class DispersionCalculator(CorrectionTerm):
     """D3 by simple-dftd3.
 
     Its own ASE calculator is not used: in cells with both periodic and other directions the library
@@ -79,19 +87,21 @@ class DispersionCalculator(Term):
         super().__init__()
         self._damping = _damping(options)
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> dict:
+    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
+        # energy, gradient and virial in atomic units, converted to eV and Å
         model = _dispersion_model(atoms)
-        found = model.get_dispersion(self._damping, grad=True)
-        energy = float(found["energy"]) * Hartree
-        results = {
+        in_hartree = model.get_dispersion(self._damping, grad=True)
+        energy = float(in_hartree["energy"]) * Hartree
+        results: Results = {
             "energy": energy,
             "free_energy": energy,
-            "forces": -found["gradient"] * (Hartree / Bohr),
+            "forces": -in_hartree["gradient"] * (Hartree / Bohr),
         }
         if atoms.cell.rank == 3:
-            stress = found["virial"] * Hartree / atoms.get_volume()
+            stress = in_hartree["virial"] * Hartree / atoms.get_volume()
             results["stress"] = full_3x3_to_voigt_6_stress(stress)
-        if with_energies:  # a third of the time on top
+        # the energy of an atom is the sum of its pairs' halves; a third of the time on top
+        if with_energies:
             pairs = model.get_pairwise_dispersion(self._damping)
             results["energies"] = sum(terms.sum(axis=1) for terms in pairs.values()) * Hartree
         return results
@@ -101,7 +111,7 @@ class DispersionCalculator(Term):
         return model.get_hessian(self._damping)["hessian"] * (Hartree / Bohr**2)
 
 
-def _dispersion_model(atoms: Atoms):
+def _dispersion_model(atoms: Atoms) -> DispersionModel:
     """Made anew at each call, in 0.05 ms, so that no result depends on the one before."""
     from dftd3.interface import DispersionModel
 
@@ -121,7 +131,7 @@ def _with_vacuum(atoms: Atoms) -> Atoms:
     return wide
 
 
-def _damping(options: Dispersion):
+def _damping(options: Dispersion) -> DampingParam:
     try:
         from dftd3.interface import RationalDampingParam, ZeroDampingParam
     except ImportError as error:

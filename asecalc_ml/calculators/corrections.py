@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,14 +12,10 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, register_calculator_class
 from pydantic import Field
 
-from asecalc_ml.calculators.composite import (
-    PROPERTIES,
-    Composite,
-    Results,
-    calculator_spec,
-    model_cards,
-    results_of_part,
-)
+from asecalc_ml.calculators.composite import Composite
+from asecalc_ml.calculators.factory import calculator_spec, make_calculator, named_spec, split_spec
+from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
+from asecalc_ml.calculators.results import Results, add_results
 from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ConfigError
@@ -98,13 +94,12 @@ class Corrected(Composite):
     name = "asecalc-ml-corrected"
 
     def __init__(self, calculator: Any, corrections: Sequence[CorrectionSpec]):
-        from asecalc_ml.calculators.factory import make_calculator
-
         base = make_calculator(calculator)
+        self._given = None if base is calculator else calculator
         self.corrections = explicit(corrections)
         _check_new(base, self.corrections)
         super().__init__([base, *correction_calculators(self.corrections)])
-        self.parameters = base.parameters
+        self.parameters = offered(base).parameters
 
     @property
     def base(self) -> BaseCalculator:
@@ -112,43 +107,53 @@ class Corrected(Composite):
         return self.parts[0]
 
     @property
-    def of_the_structure(self) -> tuple[str, ...]:
+    def of_the_structure(self) -> Collection[str]:
         """Parameters of the calculator that are those of the structure computed last."""
-        return getattr(self.base, "of_the_structure", ())
+        return offered(self.base).of_the_structure
 
     @property
-    def members(self) -> tuple:
-        """Those of a committee; none for a model alone."""
-        return getattr(self.base, "members", ())
+    def members(self) -> Sequence[BaseCalculator]:
+        """Members of a committee; none for a model alone."""
+        return offered(self.base).members
 
     @property
     def card(self) -> ModelCard | None:
-        card = getattr(self.base, "card", None)
+        card = offered(self.base).card
         return card and card.model_copy(update={"corrections": [*card.corrections, *self.corrections]})
 
     @property
     def model_hash(self) -> str | None:
         """That of the model; the corrections are no part of it."""
-        return getattr(self.base, "model_hash", None)
+        return offered(self.base).model_hash
 
     def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
         return add_results(results)
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
-        return sum(self.hessians(atoms))
+        return np.sum(self.hessians(atoms), axis=0)
 
-    def spec(self) -> dict[str, dict]:
-        """What :func:`asecalc_ml.calculators.factory.make_calculator` makes the same calculator from."""
-        spec = calculator_spec(self.base)
-        name, arguments = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
-        return {name: {**arguments, "corrections": self.corrections}}
+    def spec(self) -> Spec | None:
+        """Name and arguments that make the same calculator; None where those of the base are not known.
 
-    def todict(self, skip_default: bool = True) -> dict:
-        return {"calculator": calculator_spec(self.base), "corrections": self.corrections}
+        They are known of a calculator that offers ``spec()``, as all of this package do, and of one that was
+        given by its name.
+        """
+        of_base = calculator_spec(self.base, self._given)
+        if of_base is None:
+            return None
+        name, arguments = split_spec(of_base)
+        corrections = [*arguments.pop("corrections", []), *self.corrections]
+        return named_spec(name, {**arguments, "corrections": corrections})
 
-    def __reduce__(self):
-        return type(self), (self.base, self.corrections)
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Arguments that make the same calculator; ``calculator`` is left out where it is not known."""
+        of_base = calculator_spec(self.base, self._given)
+        known = {} if of_base is None else {"calculator": of_base}
+        return {**known, "corrections": self.corrections}
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.base, self.corrections), {"_given": self._given}
 
 
 def with_terms(results: Results, terms: Sequence[Calculator], atoms: Atoms) -> Results:
@@ -167,19 +172,9 @@ def with_terms(results: Results, terms: Sequence[Calculator], atoms: Atoms) -> R
     return add_results([results, *(results_of_part(term, atoms, wanted) for term in terms)])
 
 
-def add_results(results: Sequence[Results]) -> Results:
-    """Sums of what all parts have; what else the first has, as standard deviations, stays as it is."""
-    first, *others = results
-    found = {name: value for name, value in first.items() if name not in PROPERTIES}
-    for name in PROPERTIES:
-        if all(name in one for one in results):
-            found[name] = first[name] + sum(one[name] for one in others)
-    return found
-
-
 def correction_calculators(corrections: Sequence[CorrectionSpec]) -> list[Calculator]:
     """One ASE calculator for each term of a card or of YAML."""
-    named = (next(iter(one.items())) for one in explicit(corrections))
+    named = (next(iter(term.items())) for term in explicit(corrections))
     return [CORRECTIONS[name](**options).calculator() for name, options in named]
 
 
@@ -195,12 +190,12 @@ def explicit(corrections: Sequence[CorrectionSpec]) -> list[dict[str, dict]]:
         raise ConfigError(
             f"corrections is {corrections!r}: give a list, such as [zbl, {{d3: {{functional: PBE}}}}]"
         )
-    found = [_explicit(one) for one in corrections]
-    names = [name for one in found for name in one]
+    terms = [_explicit(spec) for spec in corrections]
+    names = [name for term in terms for name in term]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"correction {name!r} comes twice: leave one out")
-    return found
+    return terms
 
 
 def _explicit(spec: CorrectionSpec) -> dict[str, dict]:
@@ -220,9 +215,9 @@ def _explicit(spec: CorrectionSpec) -> dict[str, dict]:
 
 def _check_new(base: BaseCalculator, corrections: list[dict[str, dict]]) -> None:
     """A term counts once, and dispersion is not added to what has it."""
-    names = {name for one in corrections for name in one}
+    names = {name for term in corrections for name in term}
     for card in model_cards(base):
-        twice = names & {name for one in card.corrections for name in one}
+        twice = names & {name for term in card.corrections for name in term}
         if twice:
             raise ConfigError(
                 f"model {card.name!r} has {', '.join(sorted(twice))} by its card already, and twice would be "
@@ -234,7 +229,7 @@ def _check_new(base: BaseCalculator, corrections: list[dict[str, dict]]) -> None
 
 def _warn_of_dispersion(base: BaseCalculator) -> None:
     levels = [card.dataset.level_of_theory or "" for card in model_cards(base) if card.dataset]
-    for level in dict.fromkeys([*levels, str(base.name)]):
+    for level in dict.fromkeys([*levels, offered(base).name]):
         if WITH_DISPERSION.search(level):
             warnings.warn(
                 f"{level} seems to include dispersion, which counts twice with d3: look it up", stacklevel=5

@@ -8,8 +8,8 @@ are 0.5 to 1 meV/Å away), grids of level 4, and forces that count how the grid 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from ase import Atoms, units
@@ -18,8 +18,12 @@ from pyscf import dft, gto, lib
 
 from asecalc_ml.calculators.arguments import unknown_argument
 from asecalc_ml.calculators.changes import changes
+from asecalc_ml.calculators.factory import named_spec
+from asecalc_ml.calculators.protocol import Spec
 from asecalc_ml.errors import AsecalcError, CalculationError, ConfigError, StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, whole_number
+
+Field: TypeAlias = dft.rks.KohnShamDFT  # a self-consistent field, of any spin
 
 FITTING_BASIS = "def2-universal-jfit"  # of functionals without exact exchange; pyscf chooses for the others
 SEARCHES = 4  # for a wave function that no rotation of orbitals lowers
@@ -84,7 +88,7 @@ class DFT(Calculator):
         "max_cycles": 100,
     }
 
-    def __init__(self, **parameters):
+    def __init__(self, **parameters: Any):
         self._density: np.ndarray | None = None
         self._restored: np.ndarray | None = None
         self._solution = None  # the field of the last calculation
@@ -98,16 +102,23 @@ class DFT(Calculator):
             self._kind = dft.libxc.xc_type(self.parameters.functional)
             self._is_hybrid = dft.libxc.is_hybrid_xc(self.parameters.functional)
 
+    def spec(self) -> Spec:
+        """Name and arguments that make the same calculator."""
+        return named_spec(self.name, self.todict())
+
     def __getstate__(self) -> dict[str, Any]:
         """Without pyscf's field, whose class cannot be pickled; what needs it again solves again."""
         return self.__dict__ | {"_solution": None}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation, to the last bit."""
+        """Return the properties that changed since the last calculation, compared bit by bit."""
         return changes(self.atoms, atoms)
 
     def calculate(
-        self, atoms: Atoms | None = None, properties=("energy",), system_changes=all_changes
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Energy in eV, and where they are asked for forces in eV/Å."""
         super().calculate(atoms, properties, system_changes)
@@ -156,7 +167,7 @@ class DFT(Calculator):
             spin = of_structure[1] if spin is None else spin
         return charge, spin
 
-    def _field(self, molecule: gto.Mole):
+    def _field(self, molecule: gto.Mole) -> Field:
         """A self-consistent field that is to be solved."""
         parameters = self.parameters
         unrestricted = parameters.unrestricted if parameters.unrestricted is not None else molecule.spin > 0
@@ -168,7 +179,7 @@ class DFT(Calculator):
         field.conv_tol, field.max_cycle = 1e-10, parameters.max_cycles
         return field
 
-    def _converged(self, field):
+    def _converged(self, field: Field) -> Field:
         """The field solved, from the density of the last calculation where that fits."""
         known = self._density is not None and self._density.shape[-1] == field.mol.nao
         field = self._solved(field, self._density if known else None)
@@ -177,11 +188,11 @@ class DFT(Calculator):
         self._density = np.asarray(field.make_rdm1())  # without the orbitals, as in a checkpoint
         return field
 
-    def _solved(self, field, density: np.ndarray | None):
+    def _solved(self, field: Field, density: np.ndarray | None) -> Field:
         field.kernel(dm0=density)
         return field if field.converged else self._by_newton(field, field.mo_coeff)
 
-    def _by_newton(self, field, orbitals: np.ndarray):
+    def _by_newton(self, field: Field, orbitals: np.ndarray) -> Field:
         second = field.newton()
         second.max_cycle = self.parameters.max_cycles
         second.kernel(orbitals, field.mo_occ)
@@ -196,7 +207,7 @@ class DFT(Calculator):
         field.e_tot, field.converged = second.e_tot, True
         return field
 
-    def _lowest(self, field):
+    def _lowest(self, field: Field) -> Field:
         """An unrestricted field that no small rotation of orbitals lowers.
 
         A singlet breaks symmetry where that lowers the energy, as in a broken bond. The symmetric solution is
@@ -217,7 +228,7 @@ class DFT(Calculator):
             field = self._by_newton(field, orbitals)  # plain iterations would fall back to where they were
         return field
 
-    def _forces(self, field) -> np.ndarray:
+    def _forces(self, field: Field) -> np.ndarray:
         gradient = field.nuc_grad_method()
         gradient.grid_response = self._kind != "MGGA"  # for which pyscf has none
         return -gradient.kernel() * units.Hartree / units.Bohr
@@ -230,7 +241,7 @@ def _whole_or_none(key: str, value: Any) -> int | None:
     return number
 
 
-def _is_stable(field) -> bool:
+def _is_stable(field: Field) -> bool:
     """Whether a coarse grid, which costs less, shows no rotation of orbitals that lowers the energy.
 
     Only the sign of the Hessian's lowest eigenvalue counts, which hardly knows the grid. Where it is
@@ -242,12 +253,12 @@ def _is_stable(field) -> bool:
     return coarse.stability(return_status=True)[2]
 
 
-def _n_rotations(field) -> int:
+def _n_rotations(field: Field) -> int:
     """Pairs of an occupied and an empty orbital of one spin."""
-    return int(sum((one > 0).sum() * (one == 0).sum() for one in field.mo_occ))
+    return int(sum((occupied > 0).sum() * (occupied == 0).sum() for occupied in field.mo_occ))
 
 
-def _mixed(field) -> np.ndarray:
+def _mixed(field: Field) -> np.ndarray:
     """Orbitals of both spins with the frontier ones turned by 45 degrees, in opposite senses."""
     orbitals = np.array(field.mo_coeff)
     for spin, sign in ((0, 1), (1, -1)):

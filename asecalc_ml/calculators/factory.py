@@ -1,6 +1,7 @@
 """Any ASE calculator by name: a registered model, a committee, GFN2-xTB, DFT, or another package's class."""
 
 import importlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,21 +10,27 @@ from typing import Any
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators.arguments import check_arguments
+from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.errors import AsecalcError, ConfigError, ModelError
 from asecalc_ml.sources import packages_of_model, sources_of_modules, sources_of_plugins
-from asecalc_ml.store.card import ModelCard
 from asecalc_ml.versions import installed_versions
 
-#: Quantum chemistry by name: where its calculator is, and the package that it needs.
-REFERENCES = {
-    "gfn2-xtb": ("asecalc_ml.calculators.xtb:GFN2", "tblite"),
-    "pyscf-dft": ("asecalc_ml.calculators.dft:DFT", "pyscf"),
+#: Where the calculators of this package are. They are imported when they are named, as those of other
+#: packages are: each of them may call this module, and some need a package that is not installed.
+MODEL = "asecalc_ml.calculators.ml_calculator:MLCalculator"
+CORRECTED = "asecalc_ml.calculators.corrections:Corrected"
+NAMED = {
+    "committee": "asecalc_ml.calculators.committee:Committee",
+    "gfn2-xtb": "asecalc_ml.calculators.xtb:GFN2",
+    "pyscf-dft": "asecalc_ml.calculators.dft:DFT",
 }
+#: Package that a named calculator needs.
+NEEDS = {"gfn2-xtb": "tblite", "pyscf-dft": "pyscf"}
 
 CalculatorSpec = str | Mapping[str, Mapping | None]
 
 
-def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalculator:
+def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs: Any) -> BaseCalculator:
     """Build the calculator that a YAML or a command line names.
 
     Parameters
@@ -53,18 +60,44 @@ def make_calculator(spec: CalculatorSpec | BaseCalculator, **kwargs) -> BaseCalc
     """
     if isinstance(spec, BaseCalculator):
         return spec
-    name, arguments = _split(spec)
+    name, arguments = split_spec(spec)
     arguments.update(kwargs)
     corrections = arguments.pop("corrections", None)
+    if corrections:
+        return _import_module_class(CORRECTED)({name: arguments}, corrections)
     kind = _kind(name)
     if ":" in name:  # our own calculators check for themselves
         check_arguments(kind, name, arguments)
-    calculator = _build(kind, name, arguments)
-    if not corrections:
-        return calculator
-    from asecalc_ml.calculators.corrections import Corrected
+    return _build(kind, name, arguments)
 
-    return Corrected(calculator, corrections)
+
+def named_spec(name: str, arguments: Mapping[str, Any]) -> Spec:
+    """The name alone where there are no arguments, else a mapping of the name to its arguments."""
+    return {name: dict(arguments)} if arguments else name
+
+
+def calculator_spec(calculator: BaseCalculator, given: Any = None) -> Spec | None:
+    """What :func:`asecalc_ml.calculators.factory.make_calculator` makes the same calculator from.
+
+    Parameters
+    ----------
+    calculator : calculator
+    given : str or mapping, optional
+        The name with arguments that it was made from, for calculators which do not offer ``spec()``.
+
+    Returns
+    -------
+    str, dict or None
+        Ready for JSON; a registered model is named with its hash. None if the arguments are not known: the
+        parameters of other packages' calculators may lack arguments, or hold more than arguments.
+    """
+    own = offered(calculator).spec()
+    if own is not None or given is None:
+        return own
+    try:
+        return json.loads(json.dumps(given))
+    except TypeError:  # an argument that is an object
+        return None
 
 
 def describe_calculator(calculator: BaseCalculator) -> dict:
@@ -77,18 +110,17 @@ def describe_calculator(calculator: BaseCalculator) -> dict:
         ``parameters`` and ``versions`` of the packages it rests on; ``members`` (descriptions like this one)
         of a committee, ``corrections`` with all their options, where there are any.
     """
-    kind = type(calculator)
-    card = getattr(calculator, "card", None)
+    kind, offers = type(calculator), offered(calculator)
     description = {
-        "name": getattr(card, "name", None) or getattr(calculator, "name", None) or kind.__name__,
+        "name": offers.name if offers.card is None else offers.card.name,
         "class": f"{kind.__module__}:{kind.__qualname__}",
-        "model_hash": getattr(calculator, "model_hash", None),
+        "model_hash": offers.model_hash,
         "parameters": _parameters(calculator),
         "versions": versions_of(calculator),
     }
     parts = {
-        "members": [_without_versions(member) for member in getattr(calculator, "members", ())],
-        "corrections": getattr(calculator, "corrections", None) or getattr(card, "corrections", []),
+        "members": [_without_versions(member) for member in offers.members],
+        "corrections": offers.corrections or (offers.card.corrections if offers.card else []),
     }
     return description | {key: value for key, value in parts.items() if value}
 
@@ -97,9 +129,10 @@ def identity(calculator: BaseCalculator) -> dict:
     """What a file of frames keeps of a model, a committee or corrections, ready for JSON: names and hashes.
 
     Arguments that make the same calculator; nothing for calculators of other packages, whose parameters may
-    be anything.
+    be anything. Corrections of such a calculator are kept without it where its arguments are not known.
     """
-    return calculator.todict() if hasattr(calculator, "model_hash") else {}
+    is_ours = offered(calculator).model_hash is not None or offered(calculator).corrections
+    return calculator.todict() if is_ours else {}
 
 
 def versions_of(calculator: BaseCalculator) -> dict[str, str]:
@@ -109,18 +142,18 @@ def versions_of(calculator: BaseCalculator) -> dict[str, str]:
 
 def sources_of(calculator: BaseCalculator) -> dict[str, str]:
     """Sources of a calculator's classes, its architecture and its parts, see :mod:`asecalc_ml.sources`."""
-    found = sources_of_modules(modules_of(calculator))
-    if isinstance(card := getattr(calculator, "card", None), ModelCard):
-        found |= sources_of_plugins([("architectures", card.architecture)])
-    for part in getattr(calculator, "parts", ()):
-        found |= sources_of(part)
-    return found
+    sources = sources_of_modules(modules_of(calculator))
+    if (card := offered(calculator).card) is not None:
+        sources |= sources_of_plugins([("architectures", card.architecture)])
+    for part in offered(calculator).parts:
+        sources |= sources_of(part)
+    return sources
 
 
 def modules_of(calculator: BaseCalculator) -> set[str]:
     """Modules in which the classes of a calculator and of its parts are defined."""
     own = {base.__module__ for base in type(calculator).__mro__}
-    return own.union(*map(modules_of, getattr(calculator, "parts", ())))
+    return own.union(*map(modules_of, offered(calculator).parts))
 
 
 def modules_named(spec: Any) -> list[str]:
@@ -134,16 +167,16 @@ def modules_named(spec: Any) -> list[str]:
 
 
 def packages_of(calculator: BaseCalculator) -> list[str]:
-    """Packages whose versions may change what a calculator finds.
+    """Packages whose versions may change the results of a calculator.
 
     Those of its class and base classes, ASE, those that a model was made with or its architecture names,
     those that it names itself, and those of its parts.
     """
     modules = {base.__module__.partition(".")[0] for base in type(calculator).__mro__}
-    card = getattr(calculator, "card", None)
-    of_model = packages_of_model(card) if isinstance(card, ModelCard) else ()
-    named = {"ase", *modules, *of_model, *getattr(calculator, "packages", ())}
-    of_parts = {name for part in getattr(calculator, "parts", ()) for name in packages_of(part)}
+    card = offered(calculator).card
+    of_model = () if card is None else packages_of_model(card)
+    named = {"ase", *modules, *of_model, *offered(calculator).packages}
+    of_parts = {name for part in offered(calculator).parts for name in packages_of(part)}
     return sorted((named | of_parts) - {"builtins", "abc", "asecalc_ml"})
 
 
@@ -152,20 +185,21 @@ def _without_versions(calculator: BaseCalculator) -> dict:
 
 
 def _kind(name: str) -> Callable[..., BaseCalculator]:
-    if name in REFERENCES:
-        return _reference(name, *REFERENCES[name])
-    if name == "committee":
-        from asecalc_ml.calculators.committee import Committee
-
-        return Committee
+    if name in NAMED:
+        return _named_class(name)
     if ":" in name:
         return _import_class(name)
-    from asecalc_ml.calculators.ml_calculator import MLCalculator
-
-    return partial(MLCalculator, name)
+    return partial(_import_module_class(MODEL), name)
 
 
-def _split(spec: CalculatorSpec) -> tuple[str, dict]:
+def split_spec(spec: CalculatorSpec) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a calculator.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither a name nor a mapping of one name to arguments.
+    """
     if isinstance(spec, str):
         return spec, {}
     if isinstance(spec, Mapping) and len(spec) == 1:
@@ -178,11 +212,12 @@ def _split(spec: CalculatorSpec) -> tuple[str, dict]:
     )
 
 
-def _reference(name: str, place: str, package: str) -> type:
+def _named_class(name: str) -> type:
     try:
-        return _import_module_class(place)
+        return _import_module_class(NAMED[name])
     except ImportError as error:
-        if (error.name or "").partition(".")[0] != package:
+        package = NEEDS.get(name)
+        if package is None or (error.name or "").partition(".")[0] != package:
             raise
         raise ModelError(f"{name} needs {package}: pip install 'asecalc-ml[reference]'") from None
 
@@ -219,10 +254,9 @@ def _build(kind: Callable[..., BaseCalculator], name: str, arguments: dict) -> B
 
 def _parameters(calculator: BaseCalculator) -> dict:
     """Those that hold for every structure: values that JSON knows, the others as text."""
-    simple, passing = (str, int, float, bool, type(None)), getattr(calculator, "of_the_structure", ())
-    items = dict(getattr(calculator, "parameters", {})).items()
+    simple, passing = (str, int, float, bool, type(None)), offered(calculator).of_the_structure
     return {
         str(key): value if isinstance(value, simple) else str(value)
-        for key, value in items
+        for key, value in offered(calculator).parameters.items()
         if key not in passing
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -13,16 +14,17 @@ from ase.calculators.calculator import (
     all_changes,
     register_calculator_class,
 )
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
+from asecalc_ml.calculators.factory import named_spec
+from asecalc_ml.calculators.protocol import Spec, offered
+from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
-from asecalc_ml.model.dipoles import dipole_of
-from asecalc_ml.model.evaluator import Evaluation, Evaluator
+from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.stored_model import StoredModel
@@ -107,8 +109,8 @@ class MLCalculator(Calculator):
 
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
-    def __init__(self, model: str | Path, **parameters):
-        self._evaluator: Evaluator | None = None
+    def __init__(self, model: str | Path, **parameters: Any):
+        self._is_loaded = False
         self._known: Atoms | None = None  # the last structure that was found to be in order
         super().__init__(model=str(model), **parameters)
         stored = self._stored()
@@ -121,39 +123,45 @@ class MLCalculator(Calculator):
             self.card.cutoff_A, self.parameters.skin_A, self.parameters.neighbors, stored.device
         )
         self._evaluator = Evaluator(stored, self.parameters.compile)
+        self._is_loaded = True
 
     @property
     def packages(self) -> tuple[str, ...]:
         """Packages that the card's corrections rest on."""
-        return tuple(package for term in self._terms for package in getattr(term, "packages", ()))
+        return tuple(package for term in self._terms for package in offered(term).packages)
 
     @property
     def continuous(self) -> bool:
         return self.card.continuous
 
-    def set(self, **parameters):
+    def set(self, **parameters: Any) -> dict[str, Any]:
         """Refuse unknown parameters, and changes once the model is loaded."""
         known = ("model", *self.default_parameters)
         for key in sorted(parameters.keys() - set(known)):
             complaint = f"MLCalculator has no parameter {key!r}"
             raise ConfigError(unknown_name(complaint, key, known, f"It has {', '.join(known)}"))
         changed = [key for key, value in parameters.items() if self.parameters.get(key) != value]
-        if changed and self._evaluator is not None:
+        if changed and self._is_loaded:
             raise ConfigError(f"{changed[0]} of a loaded model stays as it is; make a new MLCalculator")
         return super().set(**parameters)
 
-    def todict(self, skip_default=True):
+    def spec(self) -> Spec:
+        """Name and arguments that make the same calculator, the model with its hash."""
+        arguments = self.todict()
+        return named_spec(arguments.pop("model"), arguments)
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Parameters that make the same calculator, the model with its hash: files name the weights."""
         return {**super().todict(skip_default), "model": self._identity()}
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return _remade, (type(self), self.todict())
 
-    def check_state(self, atoms, tol=1e-15):
-        """What has changed since the last call, to the last bit."""
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return the properties that changed since the last call, compared bit by bit."""
         return changes(self.atoms, atoms)
 
-    def get_property(self, name, atoms=None, allow_calculation=True):
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """As ASE's, with a message that says what there is."""
         if name not in self.implemented_properties:
             raise PropertyNotImplementedError(
@@ -162,7 +170,12 @@ class MLCalculator(Calculator):
             )
         return super().get_property(name, atoms, allow_calculation)
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
         if "stress" in properties and self.atoms.cell.rank < 3:
             raise PropertyNotImplementedError(
@@ -173,10 +186,10 @@ class MLCalculator(Calculator):
             raise PropertyNotImplementedError(
                 "a periodic structure has no dipole: set pbc to false, or do not ask for it"
             )
-        found = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
-        self.results = with_terms(found, self._terms, self.atoms)
+        network = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
+        self.results = with_terms(network, self._terms, self.atoms)
 
-    def calculate_many(self, structures: Iterable[Atoms]) -> list[dict]:
+    def calculate_many(self, structures: Iterable[Atoms]) -> list[Results]:
         """Results of many structures, computed in batches.
 
         Parameters
@@ -194,13 +207,13 @@ class MLCalculator(Calculator):
         StructureError
             As for a single structure.
         """
-        found = []
+        results = []
         for batch in _batches(structures):
             graph = collate([self._new_graph(atoms) for atoms in batch])
             parts = self._evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
             for part, atoms in zip(parts, batch, strict=True):
-                found.append(with_terms(results_of(part, atoms), self._terms, atoms))
-        return found
+                results.append(with_terms(results_of(part, atoms), self._terms, atoms))
+        return results
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy by automatic differentiation.
@@ -284,44 +297,6 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
                 f"{said} is {value}, and model {card.name!r} was trained on {key} "
                 f"{', '.join(map(str, trained))} only; correct it, or use a model trained for it"
             )
-
-
-def results_of(evaluation: Evaluation, atoms: Atoms) -> dict:
-    """ASE's results of one structure from tensors; the one conversion out.
-
-    Raises
-    ------
-    StructureError
-        If they are not finite.
-    """
-    energy = float(evaluation.energy[0])
-    results = {
-        "energy": energy,
-        "free_energy": energy,
-        "energies": evaluation.energies.cpu().numpy(),
-        "forces": evaluation.forces.cpu().numpy(),
-    }
-    if not (np.isfinite(energy) and np.isfinite(results["forces"]).all()):
-        check_structure(atoms)  # knows the reason, where atoms have run into each other
-        raise StructureError(
-            f"the model gives energy {energy} eV or forces that are not finite: the structure is far from "
-            "anything it was trained on; look at its distances"
-        )
-    if atoms.cell.rank == 3:
-        stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
-        results["stress"] = full_3x3_to_voigt_6_stress(stress)
-    return {**results, **_charges_and_dipole(evaluation, atoms)}
-
-
-def _charges_and_dipole(evaluation: Evaluation, atoms: Atoms) -> dict:
-    """Charges in e where the model has them, and the dipole in e Å of what is not periodic."""
-    if len(evaluation.charges) == 0:
-        return {}
-    charges = evaluation.charges.cpu().numpy()
-    found = {"charges": charges}
-    if not atoms.pbc.any():
-        found["dipole"] = dipole_of(charges, atoms)
-    return found
 
 
 def _batches(structures: Iterable[Atoms]) -> Iterator[list[Atoms]]:

@@ -1,8 +1,10 @@
 """GFN2-xTB from tblite with the total charge and spin where the package keeps them: `atoms.info`."""
 
 import base64
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -13,6 +15,8 @@ from tblite.interface import Result
 
 from asecalc_ml.calculators.arguments import unknown_argument
 from asecalc_ml.calculators.changes import changes
+from asecalc_ml.calculators.factory import named_spec
+from asecalc_ml.calculators.protocol import Spec
 from asecalc_ml.errors import StructureError
 from asecalc_ml.forks import allow_forks
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, check_spin_is_stated
@@ -46,22 +50,41 @@ class GFN2(TBLite):
 
     name = "gfn2-xtb"
     #: Parameters that are those of the structure computed last, and say nothing about the calculator.
-    of_the_structure = ("charge", "multiplicity")
+    of_the_structure: ClassVar[Collection[str]] = ("charge", "multiplicity")
+    default_parameters: ClassVar[dict[str, Any]] = {
+        **TBLite.default_parameters,
+        "accuracy": ACCURACY,
+        "verbosity": 0,
+    }
     _restored: str | None = None
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         known = set(self.default_parameters) - {"method", *self.of_the_structure}
         for key in kwargs:
             if key not in known and not key.endswith("_solvation"):
                 raise unknown_argument("gfn2-xtb", key, known)
         allow_forks()
-        super().__init__(method="GFN2-xTB", **{"verbosity": 0, "accuracy": ACCURACY, **kwargs})
+        super().__init__(**kwargs)
+
+    def spec(self) -> Spec:
+        """Name and arguments that make the same calculator."""
+        return named_spec(self.name, self.todict())
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Arguments that make the same calculator: charge and spin are those of a structure."""
+        refused = ("method", *self.of_the_structure)
+        return {key: value for key, value in super().todict(skip_default).items() if key not in refused}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation, to the last bit."""
+        """Return the properties that changed since the last calculation, compared bit by bit."""
         return changes(self.atoms, atoms)
 
-    def calculate(self, atoms: Atoms | None = None, properties=None, system_changes=all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         """Energy (eV), forces (eV/Å), stress (eV/Å³) where periodic, charges (e), dipole (e Å)."""
         if set(system_changes) - {"positions", "cell"}:
             charge, multiplicity = charge_and_multiplicity(atoms)

@@ -12,14 +12,14 @@ from asecalc_ml.conformance.subject import Results
 
 
 def deviations(
-    found: Results, expected: Results, bounds: Bounds, n_atoms: int, note: str = ""
+    results: Results, expected: Results, bounds: Bounds, n_atoms: int, note: str = ""
 ) -> Iterator[Measured]:
     """Of energy (per atom), forces, and stress where both have one, each with its bound."""
-    yield energy_deviation(found["energy"] - expected["energy"], bounds, n_atoms, note)
-    yield array_deviation(found["forces"], expected["forces"], bounds.forces, "eV/Å", _add(note, "forces"))
-    if "stress" in found and "stress" in expected:
+    yield energy_deviation(results["energy"] - expected["energy"], bounds, n_atoms, note)
+    yield array_deviation(results["forces"], expected["forces"], bounds.forces, "eV/Å", _add(note, "forces"))
+    if "stress" in results and "stress" in expected:
         yield array_deviation(
-            found["stress"], expected["stress"], bounds.stress, "eV/Å³", _add(note, "stress")
+            results["stress"], expected["stress"], bounds.stress, "eV/Å³", _add(note, "stress")
         )
 
 
@@ -30,11 +30,11 @@ def energy_deviation(
     return Measured(abs(float(np.squeeze(difference))) / n_atoms, bounds.energy_eV_atom, "eV/atom", note)
 
 
-def array_deviation(found, expected, part: float, unit: str, note: str = "") -> Measured:
+def array_deviation(values, expected, part: float, unit: str, note: str = "") -> Measured:
     """Of the worst component; the bound is a part of the largest one, or of 1 if that is larger."""
-    found, expected = np.asarray(found, float), np.asarray(expected, float)
+    values, expected = np.asarray(values, float), np.asarray(expected, float)
     bound = part * max(1.0, np.abs(expected).max(initial=0.0))
-    return Measured(float(np.abs(found - expected).max(initial=0.0)), bound, unit, note)
+    return Measured(float(np.abs(values - expected).max(initial=0.0)), bound, unit, note)
 
 
 def _add(note: str, word: str) -> str:

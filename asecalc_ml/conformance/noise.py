@@ -25,6 +25,6 @@ def rounding(quantity: Callable[[Atoms], float | np.ndarray], atoms: Atoms) -> f
 
 
 def _along(atoms: Atoms, displacement: np.ndarray) -> Atoms:
-    found = atoms.copy()
-    found.positions += displacement
-    return found
+    moved = atoms.copy()
+    moved.positions += displacement
+    return moved

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from asecalc_ml.conformance.table import as_text
+
 if TYPE_CHECKING:
-    from asecalc_ml.conformance.subject import Subject
+    from asecalc_ml.conformance.subject import CalculatorUnderTest
 
 Verdict = Literal["passed", "failed", "undecided", "not applicable"]
 
@@ -71,7 +73,7 @@ class Check:
 
     name: str
     meaning: str
-    measure: Callable[[Subject], Iterable[Measured]]
+    measure: Callable[[CalculatorUnderTest], Iterable[Measured]]
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,6 @@ class Report:
         return {**head, **outcome, "checks": checks}
 
     def __str__(self) -> str:
-        from asecalc_ml.conformance.table import as_text
-
         return as_text(self)
 
 

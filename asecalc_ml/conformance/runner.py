@@ -11,12 +11,13 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators.factory import CalculatorSpec, describe_calculator, make_calculator
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.conformance.all_checks import CHECKS
 from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report, Verdict
 from asecalc_ml.conformance.structures import Structures, default_structures, make_structures
-from asecalc_ml.conformance.subject import Effort, Subject, ask
+from asecalc_ml.conformance.subject import CalculatorUnderTest, Effort, ask
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.terminal.progress import make_progress
 
@@ -71,11 +72,11 @@ def check_calculator(
     made = make_calculator(calculator)
     make = None if isinstance(calculator, BaseCalculator) else partial(make_calculator, calculator)
     structures = make_structures(_default(made) if atoms is None else atoms)
-    subject = Subject(made, structures, make, before, effort or Effort())
+    subject = CalculatorUnderTest(made, structures, make, before, effort or Effort())
     return _report(subject, _run_all(subject, chosen, quiet))
 
 
-def _run_all(subject: Subject, checks: Sequence[Check], quiet: bool) -> tuple[CheckResult, ...]:
+def _run_all(subject: CalculatorUnderTest, checks: Sequence[Check], quiet: bool) -> tuple[CheckResult, ...]:
     progress = make_progress(quiet)
     progress.start("checking", len(checks), unit="checks")
     results = []
@@ -89,7 +90,7 @@ def _run_all(subject: Subject, checks: Sequence[Check], quiet: bool) -> tuple[Ch
     return tuple(results)
 
 
-def _run(subject: Subject, check: Check) -> CheckResult:
+def _run(subject: CalculatorUnderTest, check: Check) -> CheckResult:
     start = time.perf_counter()
 
     def ended(verdict: Verdict, *figures, **fields) -> CheckResult:
@@ -110,10 +111,10 @@ def _run(subject: Subject, check: Check) -> CheckResult:
 def _worst(measured: Iterable[Measured]) -> Measured:
     """The figure that stands for its check."""
     weight: list[Verdict] = ["passed", "undecided", "failed"]
-    return max(measured, key=lambda one: (weight.index(one.verdict), one.badness))
+    return max(measured, key=lambda figure: (weight.index(figure.verdict), figure.badness))
 
 
-def _report(subject: Subject, results: tuple[CheckResult, ...]) -> Report:
+def _report(subject: CalculatorUnderTest, results: tuple[CheckResult, ...]) -> Report:
     try:
         dtype, noise = subject.dtype, subject.noise_eV
     except Exception:  # a calculator that gives no energy has failed its checks; this is the headline
@@ -123,11 +124,11 @@ def _report(subject: Subject, results: tuple[CheckResult, ...]) -> Report:
 
 
 def _default(calculator: BaseCalculator) -> Atoms:
-    golden = getattr(getattr(calculator, "card", None), "golden", None)
-    if golden is not None:
+    card = offered(calculator).card
+    if card is not None and card.golden is not None:
         from asecalc_ml.store.golden import golden_atoms
 
-        return golden_atoms(golden)
+        return golden_atoms(card.golden)
     for atoms in default_structures():
         if _takes(calculator, make_structures(atoms)):
             return atoms

@@ -83,10 +83,10 @@ def with_info(atoms: Atoms, like: Atoms) -> Atoms:
 
 def turned(atoms: Atoms, matrix: np.ndarray) -> Atoms:
     """Atoms and cell under an orthogonal matrix."""
-    found = atoms.copy()
-    found.set_cell(atoms.cell.array @ matrix.T)
-    found.positions = atoms.positions @ matrix.T
-    return found
+    image = atoms.copy()
+    image.set_cell(atoms.cell.array @ matrix.T)
+    image.positions = atoms.positions @ matrix.T
+    return image
 
 
 def random_rotation(seed: int = SEED) -> np.ndarray:
@@ -97,10 +97,10 @@ def random_rotation(seed: int = SEED) -> np.ndarray:
 
 def strained(atoms: Atoms, strain: np.ndarray) -> Atoms:
     """Atoms and cell under a small strain."""
-    found = atoms.copy()
-    found.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=False)
-    found.positions = atoms.positions @ (np.eye(3) + strain)
-    return found
+    deformed = atoms.copy()
+    deformed.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=False)
+    deformed.positions = atoms.positions @ (np.eye(3) + strain)
+    return deformed
 
 
 def extent(atoms: Atoms) -> float:
@@ -117,28 +117,28 @@ def nearest_distance(atoms: Atoms) -> float:
 
 
 def _bare(atoms: Atoms) -> Atoms:
-    found = atoms.copy()
-    found.set_cell(None)
-    found.pbc = False
-    found.positions -= found.positions.mean(axis=0)
-    return found
+    copy = atoms.copy()
+    copy.set_cell(None)
+    copy.pbc = False
+    copy.positions -= copy.positions.mean(axis=0)
+    return copy
 
 
 def _boxed(atoms: Atoms) -> Atoms:
-    found = _bare(atoms)
-    found.set_cell(np.diag(np.ptp(found.positions, axis=0) + GAP_A))
-    found.pbc = True
-    return found
+    copy = _bare(atoms)
+    copy.set_cell(np.diag(np.ptp(copy.positions, axis=0) + GAP_A))
+    copy.pbc = True
+    return copy
 
 
 def _large_enough(atoms: Atoms) -> Atoms:
     """At least four atoms, since a rattled atom alone in its cell has no force."""
-    found = atoms.copy()
-    found.pbc = True
-    while len(found) < 4:
-        found *= (2, 1, 1) if found.cell.lengths().argmin() == 0 else (1, 2, 2)
-    found.info = atoms.info
-    return found
+    copy = atoms.copy()
+    copy.pbc = True
+    while len(copy) < 4:
+        copy *= (2, 1, 1) if copy.cell.lengths().argmin() == 0 else (1, 2, 2)
+    copy.info = atoms.info
+    return copy
 
 
 def _cluster(atoms: Atoms) -> Atoms:
@@ -148,15 +148,15 @@ def _cluster(atoms: Atoms) -> Atoms:
     block = block * (3, 3, 3)
     centre = block.positions[len(block) // 2]
     nearest = np.argsort(np.linalg.norm(block.positions - centre, axis=1))[:CLUSTER]
-    found = block[np.sort(nearest)]
-    found.info = dict(atoms.info)
-    return _bare(found)
+    copy = block[np.sort(nearest)]
+    copy.info = dict(atoms.info)
+    return _bare(copy)
 
 
 def _sheared(atoms: Atoms) -> Atoms:
-    found = atoms.copy()
-    found.set_cell(atoms.cell.array @ SHEAR, scale_atoms=True)
-    return found
+    copy = atoms.copy()
+    copy.set_cell(atoms.cell.array @ SHEAR, scale_atoms=True)
+    return copy
 
 
 def _without_symmetry(atoms: Atoms) -> Atoms:

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.conformance.bounds import BOUNDS, NOISE_FACTOR, Bounds
 from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.noise import rounding
@@ -37,7 +38,7 @@ class Effort:
     dynamics_steps: int = 1000
 
 
-class Subject:
+class CalculatorUnderTest:
     """A calculator, how to make another like it, and the structures it is asked about.
 
     Parameters
@@ -92,18 +93,18 @@ class Subject:
             raise NotApplicableError(
                 "only one object is at hand; name the calculator to have it in both precisions"
             )
-        if "dtype" not in getattr(self.calculator, "default_parameters", {}):
+        if "dtype" not in offered(self.calculator).default_parameters:
             raise NotApplicableError("no parameter dtype")
         return self.make(dtype=dtype)
 
     @cached_property
-    def double(self) -> Subject | None:
+    def double(self) -> CalculatorUnderTest | None:
         """The same calculator in float64; None where it is already, or cannot be."""
         if self.dtype == "float64":
             return None
         with suppress(NotApplicableError):
             calculator = self.in_precision("float64")
-            return Subject(calculator, self.structures, None, self.before, self.effort)
+            return CalculatorUnderTest(calculator, self.structures, None, self.before, self.effort)
         return None
 
     def evaluate(self, atoms: Atoms, *properties: str) -> Results:
@@ -121,16 +122,16 @@ class Subject:
         A stress of another shape than ASE's, or none where one was promised, fails its own checks, and is
         left out of the others.
         """
-        found = self.evaluate(atoms)
+        results = self.evaluate(atoms)
         if self.has("stress") and atoms.pbc.any() and atoms.cell.rank == 3:
             with suppress(Exception):
                 stress = self.evaluate(atoms, "stress")["stress"]
-                found |= {"stress": stress} if np.shape(stress) == (6,) else {}
-        return found
+                results |= {"stress": stress} if np.shape(stress) == (6,) else {}
+        return results
 
     def has(self, name: str) -> bool:
         """Whether the calculator says that it implements a property."""
-        return name in self.calculator.implemented_properties
+        return name in offered(self.calculator).implemented_properties
 
     def need(self, name: str) -> None:
         """Leave a check that a calculator without this property cannot be asked."""
@@ -170,9 +171,9 @@ class Subject:
     @cached_property
     def declared_dtype(self) -> str | None:
         """The precision that the calculator itself names, in its parameters or its card."""
-        found = getattr(self.calculator, "parameters", {}).get("dtype")
-        found = found or getattr(getattr(self.calculator, "card", None), "dtype", None)
-        name = str(found).removeprefix("torch.")
+        card = offered(self.calculator).card
+        named = offered(self.calculator).parameters.get("dtype") or (card and card.dtype)
+        name = str(named).removeprefix("torch.")
         return name if name in BOUNDS else None
 
     @cached_property
@@ -211,8 +212,7 @@ class Subject:
 
 def reset(calculator: BaseCalculator) -> None:
     """Forget results, as ASE does it."""
-    if hasattr(calculator, "reset"):
-        calculator.reset()
+    offered(calculator).reset()
 
 
 def ask(calculator: BaseCalculator, atoms: Atoms, *properties: str) -> Results:
@@ -223,11 +223,11 @@ def ask(calculator: BaseCalculator, atoms: Atoms, *properties: str) -> Results:
 def ask_raw(calculator: BaseCalculator, atoms: Atoms, *properties: str) -> dict[str, Any]:
     """The same in whatever types the calculator gives."""
     names: Sequence[str] = properties or ("energy", "forces")
-    found = {name: calculator.get_property(name, atoms) for name in names}
-    for name, value in found.items():
+    values = {name: calculator.get_property(name, atoms) for name in names}
+    for name, value in values.items():
         if value is None or not np.isfinite(value).all():
             raise ValueError(f"{name} is {value}")
-    return found
+    return values
 
 
 def _number(value: Any) -> float | np.ndarray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from asecalc_ml.conformance.result import CheckResult, Report
 from asecalc_ml.terminal.console import make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from asecalc_ml.conformance.result import CheckResult, Report
 
 COLOURS = {"passed": "green", "failed": "bold red", "undecided": "yellow", "not applicable": "dim"}
 WIDTH = 150  # of a page without a terminal

@@ -108,5 +108,5 @@ def hessian(model: Model, graph: AtomGraph) -> Tensor:
         inputs = with_ghost(moved, model.cutoff, triplet_cutoff=model.triplet_cutoff)
         gradient = _gradient(model(inputs).systems[:-1].sum(), positions, create_graph=True)
         rows = [_gradient(component, positions, create_graph=True) for component in gradient.flatten()]
-    found = torch.stack([row.detach().flatten() for row in rows])
-    return 0.5 * (found + found.T)
+    matrix = torch.stack([row.detach().flatten() for row in rows])
+    return 0.5 * (matrix + matrix.T)

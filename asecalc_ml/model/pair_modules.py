@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from ase import units
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum
-from asecalc_ml.model.pair_potentials import ZBL, LennardJones, Morse
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.pair_potentials import ZBL, LennardJones, Morse
 
 
 class PairPotential(Potential):

@@ -61,24 +61,27 @@ class Rounding(NamedTuple):
     penalty: Tensor
     forces: Tensor
 
-    def allows(self, found: EdgeDerivative, expected: EdgeDerivative) -> bool:
+    def allows(self, evaluated: EdgeDerivative, expected: EdgeDerivative) -> bool:
         """Return True if two evaluations agree; NaN agrees with nothing."""
-        pairs = zip(found, expected, self[: len(expected)], strict=True)
-        return all(bool(((one - other).abs() <= bound).all()) for one, other, bound in pairs)
+        pairs = zip(evaluated, expected, self[: len(expected)], strict=True)
+        return all(bool(((value - reference).abs() <= bound).all()) for value, reference, bound in pairs)
 
 
 @torch.no_grad()
-def rounding(model: Model, inputs: PotentialInput, found: EdgeDerivative) -> Rounding:
+def rounding(model: Model, inputs: PotentialInput, evaluated: EdgeDerivative) -> Rounding:
     """Bounds for a model in its type, on its device, at these inputs.
 
     Parameters
     ----------
-    found : EdgeDerivative
+    evaluated : EdgeDerivative
         Of the model, evaluated eagerly.
     """
+    # ε Σ|terms| and δ, the change when edge vectors change by ε; SAFETY times their sum
     roundoff = ROUNDOFF[model.dtype]
-    sizes, scatter = _sizes(model, inputs, found), _scatter(model, inputs, found, roundoff)
-    return Rounding(*(SAFETY * (roundoff * size + one) for size, one in zip(sizes, scatter, strict=True)))
+    sizes, scatter = _sizes(model, inputs, evaluated), _scatter(model, inputs, evaluated, roundoff)
+    return Rounding(
+        *(SAFETY * (roundoff * size + change) for size, change in zip(sizes, scatter, strict=True))
+    )
 
 
 def perturbed(inputs: PotentialInput, roundoff: float) -> list[PotentialInput]:
@@ -86,10 +89,10 @@ def perturbed(inputs: PotentialInput, roundoff: float) -> list[PotentialInput]:
     generator = torch.Generator().manual_seed(0)
     draws = torch.rand((N_DRAWS, *inputs.edge_vectors.shape), generator=generator, dtype=torch.float64)
     vectors = inputs.edge_vectors * (1 + roundoff * (2 * draws - 1)).to(inputs.edge_vectors)
-    return [inputs._replace(edge_vectors=one) for one in vectors]
+    return [inputs._replace(edge_vectors=moved) for moved in vectors]
 
 
-def _sizes(model: Model, inputs: PotentialInput, found: EdgeDerivative) -> Rounding:
+def _sizes(model: Model, inputs: PotentialInput, evaluated: EdgeDerivative) -> Rounding:
     """Sums of the absolute values of what each quantity is a sum of."""
     output = model(inputs).potential
     scale = model.scale[inputs.atomic_numbers].abs()
@@ -97,36 +100,39 @@ def _sizes(model: Model, inputs: PotentialInput, found: EdgeDerivative) -> Round
         atoms = torch.zeros_like(scale)
         systems = segment_mean(scale, inputs.batch, inputs.n_systems) * output.system[:, 0].double().abs()
     else:
+        # Σ |features w| + |b| of the last linear map, and electrostatics, for each atom
         weight, bias = model.potential.last_linear
         atoms = scale * (output.features.abs() @ weight[0].abs() + bias[0].abs()).double()
         atoms = atoms if output.electrostatics is None else atoms + output.electrostatics.double().abs()
         systems = model.pool(atoms, inputs)
-    lengths = found.gradient.norm(dim=1)
+    # |g_ij| |r_ij| of every edge, summed over the edges of an atom and of a system
+    lengths = evaluated.gradient.norm(dim=1)
     work = lengths * inputs.edge_vectors.norm(dim=1)
     centres, neighbors = inputs.edge_index
     on_atoms = segment_sum(work, centres, inputs.n_atoms)
+    # Σ_j (|g_ij| + |g_ji|), what the forces of an atom are a sum of
     pulls = sum(segment_sum(lengths, ends, inputs.n_atoms) for ends in (centres, neighbors))
     return Rounding(
         atoms=_largest(atoms + on_atoms),
         systems=systems + segment_sum(work, inputs.batch[centres], inputs.n_systems),
-        gradient=_largest(found.gradient),
-        charges=_largest(found.charges),
-        penalty=_largest(found.penalty),
+        gradient=_largest(evaluated.gradient),
+        charges=_largest(evaluated.charges),
+        penalty=_largest(evaluated.penalty),
         forces=pulls[:, None],
     )
 
 
-def _scatter(model: Model, inputs: PotentialInput, found: EdgeDerivative, roundoff: float) -> Rounding:
+def _scatter(model: Model, inputs: PotentialInput, evaluated: EdgeDerivative, roundoff: float) -> Rounding:
     """Largest changes of the evaluation when edge vectors change by the roundoff."""
     changes = []
     for moved in perturbed(inputs, roundoff):
         other = edge_derivative(model, moved)
-        difference = EdgeDerivative(*(one - before for one, before in zip(other, found, strict=True)))
+        difference = EdgeDerivative(*(after - before for after, before in zip(other, evaluated, strict=True)))
         pull = forces(difference.gradient, inputs.edge_index, inputs.n_atoms)
         systems = difference.systems.abs()
-        rest = (_largest(one) for one in difference[2:])
+        rest = (_largest(change) for change in difference[2:])
         changes.append(Rounding(_largest(difference.atoms), systems, *rest, _largest(pull)))
-    return Rounding(*(torch.stack(one).amax(dim=0) for one in zip(*changes, strict=True)))
+    return Rounding(*(torch.stack(values).amax(dim=0) for values in zip(*changes, strict=True)))
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -213,21 +213,21 @@ def permuted(run: MemoryRun, order: np.ndarray) -> MemoryRun:
     return replace(run, atoms=run.atoms[order], positions=run.positions[:, order], momenta=momenta)
 
 
-def assert_close(found: Result, expected: Result) -> None:
+def assert_close(result: Result, expected: Result) -> None:
     """Results with the same texts, and numbers that differ by rounding alone."""
-    _assert_close(found.model_dump(), expected.model_dump(), type(found).__name__)
+    _assert_close(result.model_dump(), expected.model_dump(), type(result).__name__)
 
 
-def _assert_close(found: Any, expected: Any, place: str) -> None:
+def _assert_close(value: Any, expected: Any, place: str) -> None:
     if isinstance(expected, dict):
-        assert found.keys() == expected.keys(), place
+        assert value.keys() == expected.keys(), place
         for key in expected:
-            _assert_close(found[key], expected[key], f"{place}.{key}")
+            _assert_close(value[key], expected[key], f"{place}.{key}")
     elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected), place
-        for number, pair in enumerate(zip(found, expected, strict=True)):
+        assert len(value) == len(expected), place
+        for number, pair in enumerate(zip(value, expected, strict=True)):
             _assert_close(*pair, f"{place}[{number}]")
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, **CLOSE, nan_ok=True), place
+        assert value == pytest.approx(expected, **CLOSE, nan_ok=True), place
     else:
-        assert found == expected, place
+        assert value == expected, place

@@ -120,21 +120,21 @@ class DatasetChecks(OptionChecks):
         for part in (0.0, 0.3, 0.6, 0.95):
             file.write_bytes(content[: int(part * len(content))])
             try:
-                found = self.reader(file).read()
+                frames = self.reader(file).read()
             except AsecalcError as error:
-                found, told = [], str(error)
-            assert found or file.name in told
-            assert_same(found, self.expected[: len(found)])
+                frames, message = [], str(error)
+            assert frames or file.name in message
+            assert_same(frames, self.expected[: len(frames)])
 
     def test_frames_that_do_not_exist_are_an_error(self, file):
         with pytest.raises(DatasetError, match="no frames"):
             self.reader(file, frames="1000:").read()
 
 
-def assert_same(found: Sequence[Atoms], expected: Sequence[Atoms]) -> None:
+def assert_same(frames: Sequence[Atoms], expected: Sequence[Atoms]) -> None:
     """Atoms, cells and labels of two lists of frames agree."""
-    assert len(found) == len(expected)
-    for atoms, other in zip(found, expected, strict=True):
+    assert len(frames) == len(expected)
+    for atoms, other in zip(frames, expected, strict=True):
         assert atoms.get_chemical_symbols() == other.get_chemical_symbols()
         assert atoms.pbc.tolist() == other.pbc.tolist()
         np.testing.assert_allclose(atoms.positions, other.positions, **CLOSE)

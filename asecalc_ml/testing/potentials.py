@@ -90,7 +90,7 @@ class PotentialChecks(OptionChecks):
         """Results for one structure or a batch."""
         model = self.model() if model is None else model
         structures = [atoms] if isinstance(atoms, Atoms) else atoms
-        graphs = [AtomGraph.from_atoms(one, model.potential.cutoff) for one in structures]
+        graphs = [AtomGraph.from_atoms(structure, model.potential.cutoff) for structure in structures]
         return Evaluator(model)(collate(graphs))
 
     def raw_output(self, atoms: Atoms, model: Model) -> tuple[AtomOutput, torch.Tensor]:
@@ -130,8 +130,8 @@ class PotentialChecks(OptionChecks):
 
     def test_net_force_is_zero(self):
         for atoms in (self.molecule(), self.crystal()):
-            found = self.evaluate(atoms).forces
-            _assert_close(found.sum(dim=0), np.zeros(3), 1e-9, scale=found)
+            forces = self.evaluate(atoms).forces
+            _assert_close(forces.sum(dim=0), np.zeros(3), 1e-9, scale=forces)
 
     # ------------------------------------------------------------------------------------- symmetries
 
@@ -185,9 +185,14 @@ class PotentialChecks(OptionChecks):
     def test_batch_is_one_by_one(self):
         model = self.model()
         structures = [self.molecule(4), self.crystal(), self.molecule(1), self.molecule(6, seed=1)]
-        batch, alone = self.evaluate(structures, model), [self.evaluate(one, model) for one in structures]
+        batch, alone = (
+            self.evaluate(structures, model),
+            [self.evaluate(structure, model) for structure in structures],
+        )
         for name in ("energy", "energies", "forces", "virial"):
-            _assert_close(getattr(batch, name), torch.cat([getattr(one, name) for one in alone]), 1e-10)
+            _assert_close(
+                getattr(batch, name), torch.cat([getattr(evaluation, name) for evaluation in alone]), 1e-10
+            )
 
     def test_ghost_edges_change_nothing(self):
         for atoms in (self.molecule(), self.crystal()):
@@ -222,10 +227,10 @@ class PotentialChecks(OptionChecks):
     def test_isolated_atom(self):
         for symbol in self.elements:
             for atoms in (Atoms(symbol), Atoms(symbol, cell=100 * np.eye(3), pbc=True)):
-                found = self.evaluate(atoms)
-                assert torch.isfinite(found.energy).all()
-                assert not found.forces.any()
-                assert not found.virial.any()
+                evaluation = self.evaluate(atoms)
+                assert torch.isfinite(evaluation.energy).all()
+                assert not evaluation.forces.any()
+                assert not evaluation.virial.any()
 
     def test_far_atoms_do_not_see_each_other(self):
         model = self.model()
@@ -280,8 +285,8 @@ class PotentialChecks(OptionChecks):
             first, second = self._of_one_shape(structures, model)
             traced = trace(model.requires_grad_(False), first)
             for inputs, atoms in zip((first, second), structures, strict=True):
-                found = assemble(inputs, EdgeDerivative(*traced(*inputs.tensors)))
-                _assert_same(found, self.evaluate(atoms, model), 1e-10)
+                traced_evaluation = assemble(inputs, EdgeDerivative(*traced(*inputs.tensors)))
+                _assert_same(traced_evaluation, self.evaluate(atoms, model), 1e-10)
 
     def _of_one_shape(self, structures: Sequence[Atoms], model: Model) -> list[PotentialInput]:
         graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures]
@@ -289,8 +294,8 @@ class PotentialChecks(OptionChecks):
         inputs = [with_ghost(graph, model.cutoff, capacity, model.triplet_cutoff) for graph in graphs]
         if model.triplet_cutoff is None:
             return inputs
-        n_triplets = max(one.triplets.shape[1] for one in inputs)
-        return [pad_triplets(one, n_triplets) for one in inputs]
+        n_triplets = max(of_graph.triplets.shape[1] for of_graph in inputs)
+        return [pad_triplets(of_graph, n_triplets) for of_graph in inputs]
 
     def _in_box(self, seed: int, pbc: bool) -> Atoms:
         atoms = self.molecule(5, seed)
@@ -303,9 +308,9 @@ class PotentialChecks(OptionChecks):
         model = self.model(dtype=torch.float32).eval().requires_grad_(False)
         inputs = self.inputs(self.molecule(), model, n_extra=3)
         write_package(model, inputs, tmp_path / "package.pt2")
-        found = load_package(tmp_path / "package.pt2", torch.device("cpu"))(inputs)
+        compiled = load_package(tmp_path / "package.pt2", torch.device("cpu"))(inputs)
         expected = edge_derivative(model, inputs)
-        assert rounding(model, inputs, expected).allows(found, expected)
+        assert rounding(model, inputs, expected).allows(compiled, expected)
 
     @pytest.mark.slow
     def test_a_traced_training_step_is_the_eager_one(self):
@@ -415,16 +420,16 @@ class PotentialChecks(OptionChecks):
         """Maps are finite and go with the atoms when their order changes; LRP shares out the whole energy."""
         model, atoms, order = self.model(), self.molecule(4), [2, 0, 3, 1]
         options = {"method": "all", "pairs": "none", "compared_frames": 0}
-        found = explain(model, [atoms, atoms[order]], quiet=True, **options)
-        names = [one.method for one in found.methods]
+        explanation = explain(model, [atoms, atoms[order]], quiet=True, **options)
+        names = [result.method for result in explanation.methods]
         assert {"saliency", "lrp", "occlusion"} <= set(names)
         assert ("grad-cam" in names) == bool(model.potential.interactions)
         assert ("attention" in names) == bool(model.potential.attentions)
         for name in names:
-            first, second = (np.array(frame.atoms) for frame in found.of(name).frames)
+            first, second = (np.array(frame.atoms) for frame in explanation.of(name).frames)
             assert np.isfinite(first).all(), name
             _assert_close(second, first[order], 1e-7)
-        frame, energy = found.of("lrp").frames[0], found.structures[0].value
+        frame, energy = explanation.of("lrp").frames[0], explanation.structures[0].value
         assert sum(frame.atoms) + sum(frame.absorbed.values()) == pytest.approx(energy, abs=1e-8)
 
     def test_attention_weights_are_reached(self):
@@ -444,7 +449,9 @@ class PotentialChecks(OptionChecks):
     def test_every_parameter_is_trained(self):
         gradients = self._gradients(self.molecule())
         without = {name for name, gradient in gradients.items() if gradient is None or not gradient.any()}
-        expected = {name for name in gradients if any(fnmatch(name, one) for one in self.unused_parameters)}
+        expected = {
+            name for name in gradients if any(fnmatch(name, pattern) for pattern in self.unused_parameters)
+        }
         assert without == expected
 
     def _gradients(self, atoms: Atoms) -> dict[str, torch.Tensor | None]:
@@ -493,8 +500,8 @@ def _assert_same(first: Evaluation, second: Evaluation, tolerance: float = 1e-9)
         _assert_close(getattr(first, name), getattr(second, name), tolerance)
 
 
-def _assert_close(found, expected, tolerance: float, scale=None) -> None:
+def _assert_close(values, expected, tolerance: float, scale=None) -> None:
     """Agreement relative to the largest of all entries, or to one where all are smaller than 1e-3."""
-    found, expected = np.asarray(found), np.asarray(expected)
+    values, expected = np.asarray(values), np.asarray(expected)
     largest = np.abs(np.asarray(expected if scale is None else scale)).max(initial=0.0)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(largest, 1e-3))
+    np.testing.assert_allclose(values, expected, rtol=0, atol=tolerance * max(largest, 1e-3))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.errors import RunError
 from asecalc_ml.files.reading import damage_named, parse_json, read_npz
 from asecalc_ml.runs import CHECKPOINT, PREVIOUS_CHECKPOINT
@@ -117,8 +118,8 @@ class Checkpoint:
             setattr(state, name, self.values[name])
         for constraint, lengths in zip(_keeping_lengths(atoms), self.values["bond_lengths"], strict=True):
             constraint.bondlengths = None if lengths is None else np.array(lengths)
-        if self.values["calculator"] is not None and hasattr(atoms.calc, "restore_state"):
-            atoms.calc.restore_state(self.values["calculator"])
+        if self.values["calculator"] is not None:
+            offered(atoms.calc).restore_state(self.values["calculator"])
 
 
 def _keeping_lengths(atoms: Atoms) -> list:
@@ -136,7 +137,7 @@ def pack(state: State, marks: dict[str, dict]) -> bytes:
             for constraint in _keeping_lengths(atoms)
         ],
         "rng": state.rng.bit_generator.state,
-        "calculator": calculator.checkpoint_state() if hasattr(calculator, "checkpoint_state") else None,
+        "calculator": offered(calculator).checkpoint_state(),
         "marks": marks,
     }
     arrays = {

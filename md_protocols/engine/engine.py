@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.contracts import is_inside, located, plugin_code, returned
 from asecalc_ml.errors import PluginError, RunError, RunPausedError
 from asecalc_ml.md_protocols.engine.checkpoint import State, pack
@@ -177,7 +178,7 @@ class Engine:
 
     def _known_energy(self) -> float:
         """Energy that the calculator has found with the forces; 0 where it did not."""
-        return getattr(self.atoms.calc, "results", {}).get("energy", 0.0)
+        return offered(self.atoms.calc).results.get("energy", 0.0)
 
     def _moment(self) -> tuple:
         """Everything that a step changes."""
@@ -200,7 +201,7 @@ class Engine:
         if self.state.energy is None:
             constraints = self.atoms.constraints
             adds_energy = any(hasattr(constraint, "adjust_potential_energy") for constraint in constraints)
-            known = None if adds_energy else getattr(self.atoms.calc, "results", {}).get("energy")
+            known = None if adds_energy else offered(self.atoms.calc).results.get("energy")
             self.state.energy = float(self.atoms.get_potential_energy() if known is None else known)
         return self.state.energy
 

@@ -11,6 +11,7 @@ from ase import Atoms
 
 from asecalc_ml import plugins
 from asecalc_ml.calculators.factory import make_calculator
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.contracts import plugin_code
 from asecalc_ml.errors import AnalysisError, AsecalcError, ConfigError, PluginError, StructureError
@@ -92,8 +93,7 @@ def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:
 
 def announce(options: ProtocolOptions, atoms: Atoms) -> None:
     """Tell the calculator how many steps will come: one that compiles does so before a long run."""
-    if hasattr(atoms.calc, "expect"):
-        atoms.calc.expect(atoms, sum(stage.n_steps for stage in options.checked_stages()))
+    offered(atoms.calc).expect(atoms, sum(stage.n_steps for stage in options.checked_stages()))
 
 
 def first_state(options: ProtocolOptions, atoms: Atoms) -> State:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asecalc_ml.calculators.composite import model_cards
 from asecalc_ml.calculators.factory import describe_calculator, modules_named, modules_of, versions_of
+from asecalc_ml.calculators.protocol import model_cards, offered
 from asecalc_ml.config.options import dump_yaml
 from asecalc_ml.local_modules import folders_of
 from asecalc_ml.runs import CARD, MEMBER_CARDS, PROTOCOL, PROVENANCE, START, now
@@ -30,7 +30,7 @@ def write_beginning(options: ProtocolOptions, state: State, writer: RunWriter) -
     writer.declare(options.plan().files or ())
     writer.write_structure(START, atoms)
     cards = [card.model_dump(mode="json") for card in model_cards(atoms.calc)]
-    if getattr(atoms.calc, "members", ()):
+    if offered(atoms.calc).members:
         writer.write_json(MEMBER_CARDS, {"cards": cards})
     elif cards:
         writer.write_json(CARD, cards[0])

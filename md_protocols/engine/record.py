@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 
 from asecalc_ml._lazy import renamed
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.errors import CalculationError, lacks_room
 from asecalc_ml.runs import RunReader
 
@@ -104,10 +105,10 @@ def _evaluate(calculator: BaseCalculator, atoms: Atoms) -> Evaluation:
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         return {"error": "energy or forces are not finite"}
     evaluation = {"energy": energy, "forces": np.asarray(forces).tolist()}
-    if hasattr(calculator, "members") and calculator.members:
+    if members := offered(calculator).members:
         evaluation["members"] = [
             [float(member.results["energy"]), np.asarray(member.results["forces"]).tolist()]
-            for member in calculator.members
+            for member in members
         ]
     return evaluation
 

@@ -15,8 +15,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml._lazy import renamed
-from asecalc_ml.calculators.composite import model_cards
 from asecalc_ml.calculators.factory import describe_calculator, make_calculator
+from asecalc_ml.calculators.protocol import model_cards
 from asecalc_ml.config.unit_hints import unit_hint
 from asecalc_ml.errors import ConfigError, ModelError, StructureError, lacks_room
 from asecalc_ml.files.reading import read_text

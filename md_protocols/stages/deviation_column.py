@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import nan
 from typing import TYPE_CHECKING
 
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.md_protocols.watch.suspicions import force_deviations
 from asecalc_ml.runs import COMMITTEE_DEVIATION, RunReader
 
@@ -20,7 +21,7 @@ class DeviationColumn:
 
     def __init__(self, engine: Engine):
         rows = RunReader(engine.directory).thermo
-        self._atoms, self._disagrees = engine.atoms, bool(getattr(engine.atoms.calc, "members", ()))
+        self._atoms, self._disagrees = engine.atoms, bool(offered(engine.atoms.calc).members)
         self._is_wanted = COMMITTEE_DEVIATION in rows if len(rows["step"]) else self._disagrees
 
     def __call__(self) -> dict[str, float]:

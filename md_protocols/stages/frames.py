@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asecalc_ml.calculators.factory import identity
+from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.md_protocols.watch.bond_watch import BondWatch
 from asecalc_ml.runs import EventKind, RunReader
 from asecalc_ml.runs.trajectories.writer import Origin
@@ -22,8 +23,7 @@ class FrameObserver:
         self._engine, self._every = engine, engine.options.write_every
         self._watch = BondWatch(start.atoms, start.bonds)
         calculator = engine.atoms.calc
-        name = getattr(calculator, "name", None) or type(calculator).__name__
-        self._origin = Origin(name, identity(calculator))
+        self._origin = Origin(offered(calculator).name, identity(calculator))
 
     def __call__(self) -> None:
         engine = self._engine

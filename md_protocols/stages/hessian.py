@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
+from asecalc_ml.calculators.protocol import offers
 from asecalc_ml.errors import CalculationError
 from asecalc_ml.md_protocols.engine.record import EvaluationRecord, Recorded
 from asecalc_ml.md_protocols.stages.stage import Stage
@@ -88,7 +89,7 @@ class Hessian(Stage):
 
     def _compute(self, engine: Engine, free: np.ndarray) -> tuple[np.ndarray, str]:
         calculator = engine.atoms.calc
-        if self.method != DIFFERENCES and hasattr(calculator, "get_hessian"):
+        if self.method != DIFFERENCES and offers(calculator, "get_hessian"):
             try:
                 full = calculator.get_hessian(engine.atoms)
                 engine.progress.update(self.n_steps)

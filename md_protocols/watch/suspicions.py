@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.calculators.composite import model_cards
+from asecalc_ml.calculators.protocol import model_cards, offered
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.structure.topology.bonds import bond_graph
 from asecalc_ml.structure.topology.pair_classes import ClassedPairs, classed_pairs, pair_names
@@ -146,7 +146,7 @@ def make_signs(options: Suspicion, start: Atoms, calculator) -> Sequence[Sign]:
             for distances, cutoff in _domains(calculator)
         ]
     if options.committee_deviation_eV_A is not None:
-        if not getattr(calculator, "members", ()):
+        if not offered(calculator).members:
             raise ConfigError(
                 "committee_deviation_eV_A needs a committee of models: `calculator: {committee: {members: "
                 "[NAME, NAME]}}`"

@@ -13,7 +13,7 @@ from ase.calculators.calculator import CalculatorError
 
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import even_element, extent, nearest_distance, with_info
-from asecalc_ml.conformance.subject import Subject
+from asecalc_ml.conformance.subject import CalculatorUnderTest
 
 STEP_A, LONGEST_A = 0.1, 13.0
 WIDTH_A = 1e-9  # interval in which a jump is enclosed
@@ -23,7 +23,7 @@ WINDOW = 6  # intervals on either side that say what is smooth, more than a jump
 AXIS, ACROSS = np.array([0.36, 0.48, 0.80]), np.array([-0.6, -0.8, 0.0])
 
 
-class Point(NamedTuple):
+class ApproachPoint(NamedTuple):
     """Energy (eV) and forces (eV/Å) at a distance, and the force along the axis on what is moved."""
 
     distance: float
@@ -32,10 +32,10 @@ class Point(NamedTuple):
     pull: float
 
 
-Jump = Callable[[Point, Point], float | np.ndarray]
+Jump = Callable[[ApproachPoint, ApproachPoint], float | np.ndarray]
 
 
-def continuity(subject: Subject) -> Iterator[Measured]:
+def continuity(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """An atom drawn away from two others that are not in line with it, and a molecule from its like.
 
     Three atoms in a line are no test of a cutoff: a network's vectors all point along that line, change their
@@ -51,20 +51,22 @@ def continuity(subject: Subject) -> Iterator[Measured]:
 
 
 def _largest_jumps(
-    subject: Subject, standing: Atoms, moving: Atoms, start: float, what: str
+    subject: CalculatorUnderTest, standing: Atoms, moving: Atoms, start: float, what: str
 ) -> Iterator[Measured]:
-    def at(distance: float) -> Point:
+    def at(distance: float) -> ApproachPoint:
         atoms = standing + moving
         atoms.info = dict(standing.info)
         atoms.positions[len(standing) :] += distance * AXIS
-        found = subject.evaluate(atoms)
-        forces = np.asarray(found["forces"], float)
-        return Point(distance, found["energy"], forces, float((forces[len(standing) :] @ AXIS).sum()))
+        results = subject.evaluate(atoms)
+        forces = np.asarray(results["forces"], float)
+        return ApproachPoint(
+            distance, results["energy"], forces, float((forces[len(standing) :] @ AXIS).sum())
+        )
 
     points = [at(distance) for distance in np.arange(start, start + LONGEST_A, STEP_A)]
     floor = max(subject.noise_eV, 1e-13)
 
-    def ends(first: Point, second: Point) -> float:
+    def ends(first: ApproachPoint, second: ApproachPoint) -> float:
         """Whether the energy stops to change between two points: the outermost cutoff."""
         before, after = (abs(point.energy - points[-1].energy) > 4 * floor for point in (first, second))
         return float(before != after)
@@ -84,14 +86,14 @@ def _largest_jumps(
         yield Measured(_size(_force_jump(first, second)), bound, "eV/Å", f"{where}, force")
 
 
-def _suspects(points: list[Point], jump: Jump, floor: float) -> list[int]:
+def _suspects(points: list[ApproachPoint], jump: Jump, floor: float) -> list[int]:
     """Intervals whose jump stands out among their neighbors, the most suspect first."""
     spikes = _spikes(np.array([np.ravel(jump(*pair)) for pair in pairwise(points)], float), floor)
-    found = []
-    while len(found) < SUSPECTS and spikes.any():
-        found.append(int(np.argmax(spikes)))
-        spikes[max(0, found[-1] - ORDER // 2) : found[-1] + ORDER // 2 + 1] = 0.0
-    return found
+    suspects = []
+    while len(suspects) < SUSPECTS and spikes.any():
+        suspects.append(int(np.argmax(spikes)))
+        spikes[max(0, suspects[-1] - ORDER // 2) : suspects[-1] + ORDER // 2 + 1] = 0.0
+    return suspects
 
 
 def _spikes(jumps: np.ndarray, floor: float) -> np.ndarray:
@@ -102,7 +104,9 @@ def _spikes(jumps: np.ndarray, floor: float) -> np.ndarray:
     return np.pad(differences / (np.median(around, axis=1) + floor), ORDER // 2)
 
 
-def _enclose(at: Callable[[float], Point], first: Point, second: Point, jump: Jump) -> tuple[Point, Point]:
+def _enclose(
+    at: Callable[[float], ApproachPoint], first: ApproachPoint, second: ApproachPoint, jump: Jump
+) -> tuple[ApproachPoint, ApproachPoint]:
     """Halve an interval around its larger jump until only a jump is left."""
     while second.distance - first.distance > WIDTH_A:
         middle = at((first.distance + second.distance) / 2)
@@ -111,13 +115,13 @@ def _enclose(at: Callable[[float], Point], first: Point, second: Point, jump: Ju
     return first, second
 
 
-def _energy_jump(first: Point, second: Point) -> float:
+def _energy_jump(first: ApproachPoint, second: ApproachPoint) -> float:
     """What the forces at both ends do not explain of the energy's change, eV."""
     work = (first.pull + second.pull) / 2 * (second.distance - first.distance)
     return second.energy - first.energy + work
 
 
-def _force_jump(first: Point, second: Point) -> np.ndarray:
+def _force_jump(first: ApproachPoint, second: ApproachPoint) -> np.ndarray:
     return second.forces - first.forces
 
 

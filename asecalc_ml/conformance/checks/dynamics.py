@@ -12,7 +12,7 @@ from ase.calculators.calculator import BaseCalculator
 from asecalc_ml.conformance.bounds import DRIFT_OF_PRECISION, DRIFT_meV_ATOM_PS, SPREAD_meV_ATOM
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import SEED
-from asecalc_ml.conformance.subject import Subject
+from asecalc_ml.conformance.subject import CalculatorUnderTest
 from asecalc_ml.statistics.time_series import Drift, linear_drift
 
 TEMPERATURE_K = 300.0
@@ -20,20 +20,20 @@ SIGMAS = 3.0
 UNIT = "meV/atom/ps"
 
 
-def drift_short_step(subject: Subject) -> Iterator[Measured]:
+def drift_short_step(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Velocity Verlet, 0.1 fs."""
     yield from _judged(subject, 0.1)
 
 
-def drift_long_step(subject: Subject) -> Iterator[Measured]:
+def drift_long_step(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Velocity Verlet, 0.5 fs."""
     yield from _judged(subject, 0.5)
 
 
-def precision_of_dynamics(subject: Subject) -> Iterator[Measured]:
+def precision_of_dynamics(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """The same trajectory in float32 and in float64, and what single precision adds to the drift."""
     single, double = (subject.in_precision(dtype) for dtype in ("float32", "float64"))
-    first, second = (_total_energies(subject, one, 0.5) for one in (single, double))
+    first, second = (_total_energies(subject, calculator, 0.5) for calculator in (single, double))
     slope, error = _drift(first - second, 0.5)
     measured = _drift_within(DRIFT_OF_PRECISION, slope, error)
     advice = {
@@ -47,7 +47,7 @@ def precision_of_dynamics(subject: Subject) -> Iterator[Measured]:
     )
 
 
-def _judged(subject: Subject, timestep_fs: float) -> Iterator[Measured]:
+def _judged(subject: CalculatorUnderTest, timestep_fs: float) -> Iterator[Measured]:
     energies = _total_energies(subject, subject.another(), timestep_fs)
     slope, error = _drift(energies, timestep_fs)
     yield _drift_within(DRIFT_meV_ATOM_PS, slope, error)
@@ -56,7 +56,9 @@ def _judged(subject: Subject, timestep_fs: float) -> Iterator[Measured]:
         yield Measured(spread, SPREAD_meV_ATOM, "meV/atom", "the total energy wanders")
 
 
-def _total_energies(subject: Subject, calculator: BaseCalculator, timestep_fs: float) -> np.ndarray:
+def _total_energies(
+    subject: CalculatorUnderTest, calculator: BaseCalculator, timestep_fs: float
+) -> np.ndarray:
     """Total energy at each step, meV per atom, from the given structure at 300 K."""
     from ase.md.verlet import VelocityVerlet
 
@@ -73,11 +75,11 @@ def warm(atoms: Atoms) -> Atoms:
     """A copy with velocities at 300 K, at rest as a whole."""
     from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
-    found = atoms.copy()
-    found.set_constraint()
-    MaxwellBoltzmannDistribution(found, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(SEED))
-    Stationary(found)
-    return found
+    moving = atoms.copy()
+    moving.set_constraint()
+    MaxwellBoltzmannDistribution(moving, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(SEED))
+    Stationary(moving)
+    return moving
 
 
 def _drift(energies: np.ndarray, timestep_fs: float) -> Drift:

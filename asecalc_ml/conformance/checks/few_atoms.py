@@ -10,19 +10,19 @@ from ase import Atoms
 from asecalc_ml.conformance.deviations import array_deviation, deviations, energy_deviation
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import even_element, nearest_distance, random_rotation, with_info
-from asecalc_ml.conformance.subject import Subject
+from asecalc_ml.conformance.subject import CalculatorUnderTest
 
 FAR_A = 100.0  # dipoles of 2 D interact by 4e-6 eV here
 BOX_A = 40.0
 
 
-def isolated_atom(subject: Subject) -> Iterator[Measured]:
+def isolated_atom(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """A finite energy and no force."""
-    found = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0]]))
-    yield array_deviation(found["forces"], np.zeros((1, 3)), subject.bounds.forces, "eV/Å", "force")
+    alone = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0]]))
+    yield array_deviation(alone["forces"], np.zeros((1, 3)), subject.bounds.forces, "eV/Å", "force")
 
 
-def isolated_atom_in_a_box(subject: Subject) -> Iterator[Measured]:
+def isolated_atom_in_a_box(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """The same energy in a periodic box as without one."""
     free = _atoms(subject, [[0.0, 0.0, 0.0]])
     boxed = free.copy()
@@ -31,21 +31,21 @@ def isolated_atom_in_a_box(subject: Subject) -> Iterator[Measured]:
     yield from deviations(subject.evaluate(boxed), subject.evaluate(free), subject.bounds, 1)
 
 
-def two_atoms(subject: Subject) -> Iterator[Measured]:
+def two_atoms(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Equal and opposite forces along the axis; the energy knows no direction."""
     vector = random_rotation(3)[0] * 1.2 * nearest_distance(subject.molecule)
     axis = vector / np.linalg.norm(vector)
-    found = subject.evaluate(_atoms(subject, [np.zeros(3), vector]))
-    pair = np.asarray(found["forces"], float)
+    results = subject.evaluate(_atoms(subject, [np.zeros(3), vector]))
+    pair = np.asarray(results["forces"], float)
     yield array_deviation(pair[0], -pair[1], subject.bounds.forces, "eV/Å", "opposite")
     across = pair[1] - (pair[1] @ axis) * axis
     bound = subject.bounds.forces * max(1.0, np.abs(pair).max())
     yield Measured(float(np.abs(across).max()), bound, "eV/Å", "across the axis")
     other = subject.evaluate(_atoms(subject, [np.zeros(3), [0.0, 0.0, np.linalg.norm(vector)]]))
-    yield energy_deviation(found["energy"] - other["energy"], subject.bounds, 2, "another direction")
+    yield energy_deviation(results["energy"] - other["energy"], subject.bounds, 2, "another direction")
 
 
-def empty_neighbor_list(subject: Subject) -> Iterator[Measured]:
+def empty_neighbor_list(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Two atoms 100 Å apart: twice the energy of one, and no force."""
     alone = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0]]))
     apart = subject.evaluate(_atoms(subject, [[0.0, 0.0, 0.0], [0.0, 0.0, FAR_A]]))
@@ -53,7 +53,7 @@ def empty_neighbor_list(subject: Subject) -> Iterator[Measured]:
     yield array_deviation(apart["forces"], np.zeros((2, 3)), subject.bounds.forces, "eV/Å", "force")
 
 
-def extensivity(subject: Subject) -> Iterator[Measured]:
+def extensivity(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Two molecules 100 Å apart have twice the energy of one, and its forces.
 
     What at twice the distance is less than half of what it was is a field of multipoles, and no failure.
@@ -64,25 +64,25 @@ def extensivity(subject: Subject) -> Iterator[Measured]:
         yield Measured(here.figure, None, here.unit, "falls with the distance") if falls else here
 
 
-def _excess(subject: Subject, distance: float) -> Iterator[Measured]:
+def _excess(subject: CalculatorUnderTest, distance: float) -> Iterator[Measured]:
     """Energy and forces of two molecules, less those of each alone."""
     atoms = subject.molecule
     alone = subject.evaluate(atoms)
-    found = subject.evaluate(side_by_side(atoms, distance * np.array([0.0, 0.6, 0.8])))
-    yield energy_deviation(found["energy"] - 2 * alone["energy"], subject.bounds, 2 * len(atoms))
+    both = subject.evaluate(side_by_side(atoms, distance * np.array([0.0, 0.6, 0.8])))
+    yield energy_deviation(both["energy"] - 2 * alone["energy"], subject.bounds, 2 * len(atoms))
     expected = np.concatenate([alone["forces"]] * 2)
-    yield array_deviation(found["forces"], expected, subject.bounds.forces, "eV/Å", "forces")
+    yield array_deviation(both["forces"], expected, subject.bounds.forces, "eV/Å", "forces")
 
 
 def side_by_side(atoms: Atoms, shift: np.ndarray) -> Atoms:
     """The atoms and a copy of them elsewhere."""
     copy = atoms.copy()
     copy.positions += shift
-    found = atoms + copy
-    found.info = dict(atoms.info)
-    return found
+    both = atoms + copy
+    both.info = dict(atoms.info)
+    return both
 
 
-def _atoms(subject: Subject, positions) -> Atoms:
+def _atoms(subject: CalculatorUnderTest, positions) -> Atoms:
     molecule = subject.molecule
     return with_info(Atoms([even_element(molecule)] * len(positions), positions), molecule)

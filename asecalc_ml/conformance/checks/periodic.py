@@ -10,10 +10,10 @@ from ase import Atoms
 from asecalc_ml.conformance.deviations import array_deviation, deviations
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import SEED
-from asecalc_ml.conformance.subject import Subject
+from asecalc_ml.conformance.subject import CalculatorUnderTest
 
 
-def lattice_translation(subject: Subject) -> Iterator[Measured]:
+def lattice_translation(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """All atoms moved by whole cell vectors."""
     atoms = subject.bulk
     moved = atoms.copy()
@@ -21,7 +21,7 @@ def lattice_translation(subject: Subject) -> Iterator[Measured]:
     yield from _same(subject, atoms, moved)
 
 
-def wrapped(subject: Subject) -> Iterator[Measured]:
+def wrapped(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Each atom in another image of the cell, and all of them put back into it."""
     atoms = subject.bulk
     shifts = np.random.default_rng(SEED).integers(-2, 3, (len(atoms), 3))
@@ -31,7 +31,7 @@ def wrapped(subject: Subject) -> Iterator[Measured]:
     yield from _same(subject, inside, scattered)
 
 
-def supercell(subject: Subject) -> Iterator[Measured]:
+def supercell(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Twice the cell has twice the energy, in each direction: every image that one cell left out shows."""
     atoms = subject.bulk
     single = subject.everything(atoms)
@@ -51,17 +51,17 @@ def supercell(subject: Subject) -> Iterator[Measured]:
             )
 
 
-def slab_height(subject: Subject) -> Iterator[Measured]:
+def slab_height(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Energy and forces do not depend on a cell vector along which nothing repeats, however short."""
     atoms = subject.slab
     expected = subject.evaluate(atoms)
     for factor in (0.3, 5.0):
         other = atoms.copy()
         other.cell[2] *= factor
-        found = subject.evaluate(other)
-        yield from deviations(found, expected, subject.bounds_of(atoms), len(atoms), f"c times {factor:g}")
+        results = subject.evaluate(other)
+        yield from deviations(results, expected, subject.bounds_of(atoms), len(atoms), f"c times {factor:g}")
 
 
-def _same(subject: Subject, first: Atoms, second: Atoms) -> Iterator[Measured]:
+def _same(subject: CalculatorUnderTest, first: Atoms, second: Atoms) -> Iterator[Measured]:
     before, after = subject.everything(first), subject.everything(second)
     yield from deviations(after, before, subject.bounds_of(first), len(first))

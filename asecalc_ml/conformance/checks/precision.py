@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from asecalc_ml.conformance.bounds import BOUNDS
 from asecalc_ml.conformance.result import Measured
-from asecalc_ml.conformance.subject import Subject
+from asecalc_ml.conformance.subject import CalculatorUnderTest
 
 
-def rounding(subject: Subject) -> Iterator[Measured]:
+def rounding(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Scatter of the energy along a short line; a float32 on the way of a float64 shows here."""
     n_atoms = len(subject.molecule)
     dtype = subject.declared_dtype or subject.dtype

@@ -13,14 +13,14 @@ from ase import units
 from asecalc_ml.conformance.bounds import MEMORY_BYTES, MEMORY_CALLS
 from asecalc_ml.conformance.checks.dynamics import warm
 from asecalc_ml.conformance.result import Measured
-from asecalc_ml.conformance.subject import Subject, ask
+from asecalc_ml.conformance.subject import CalculatorUnderTest, ask
 
 WARM_UP = 0.5  # part of the calls in which caches and the allocator fill
 SAMPLES = 16
 SPEED_STEPS = 200
 
 
-def memory(subject: Subject) -> Iterator[Measured]:
+def memory(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Growth over calls with ever new positions, as over 10,000 of them, by two measures.
 
     The process's size sees everything, unless a leak fills what was free before; what Python counts sees
@@ -37,7 +37,7 @@ def memory(subject: Subject) -> Iterator[Measured]:
         tracemalloc.stop()
 
 
-def speed(subject: Subject) -> Iterator[Measured]:
+def speed(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Steps of ASE's velocity Verlet a second."""
     from ase.md.verlet import VelocityVerlet
 
@@ -51,7 +51,7 @@ def speed(subject: Subject) -> Iterator[Measured]:
     yield Measured(rate, None, "steps/s", f"{1000 / rate:.2f} ms a step, {len(atoms)} atoms")
 
 
-def _wandering(subject: Subject) -> Callable[[], None]:
+def _wandering(subject: CalculatorUnderTest) -> Callable[[], None]:
     """A call of one calculator with positions that it has not seen."""
     calculator, atoms = subject.another(), subject.molecule
     start, random = atoms.positions.copy(), np.random.default_rng(0)

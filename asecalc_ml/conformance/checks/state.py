@@ -11,13 +11,13 @@ from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.deviations import deviations
 from asecalc_ml.conformance.result import Measured, NotApplicableError
 from asecalc_ml.conformance.structures import SEED
-from asecalc_ml.conformance.subject import Subject, ask, ask_raw, reset
+from asecalc_ml.conformance.subject import CalculatorUnderTest, ask, ask_raw, reset
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 N_CALLS = 30
 
 
-def nothing_stale(subject: Subject) -> Iterator[Measured]:
+def nothing_stale(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """One calculator through a series of changes, against one that has seen nothing before."""
     series = list(_changes(subject))
     expected = [ask(subject.another(), atoms.copy()) for _, atoms in series]
@@ -27,7 +27,7 @@ def nothing_stale(subject: Subject) -> Iterator[Measured]:
         yield from deviations(ask(calculator, atoms), fresh, bounds, len(atoms), f"after {what}")
 
 
-def determinism(subject: Subject) -> Iterator[Measured]:
+def determinism(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Thirty identical calls give the same bits."""
     calculator, atoms = subject.another(), subject.molecule
     answers = []
@@ -41,7 +41,7 @@ def determinism(subject: Subject) -> Iterator[Measured]:
         yield Measured(spread, 0.0, unit, f"{n_other} of {N_CALLS} differ from the first" if n_other else "")
 
 
-def order_of_questions(subject: Subject) -> Iterator[Measured]:
+def order_of_questions(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Energy and forces are the same, asked together, alone, and in another order."""
     atoms = subject.molecule
     together = subject.evaluate(atoms)
@@ -51,7 +51,7 @@ def order_of_questions(subject: Subject) -> Iterator[Measured]:
     yield from deviations(other, together, subject.bounds, len(atoms), "forces first")
 
 
-def plain_atoms(subject: Subject) -> Iterator[Measured]:
+def plain_atoms(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Atoms that say nothing of charge and spin are neutral and have none unpaired."""
     atoms = subject.molecule
     if any(charge_and_spin(atoms)):
@@ -61,7 +61,7 @@ def plain_atoms(subject: Subject) -> Iterator[Measured]:
     yield from deviations(subject.evaluate(plain), subject.evaluate(atoms), subject.bounds, len(atoms))
 
 
-def results_are_kept(subject: Subject) -> Iterator[Measured]:
+def results_are_kept(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """What was returned does not change when the next structure is asked about, or when it is written to."""
     atoms, calculator = subject.molecule, subject.another()
     first = ask_raw(calculator, atoms)["forces"]
@@ -74,7 +74,7 @@ def results_are_kept(subject: Subject) -> Iterator[Measured]:
     yield Measured(float(np.abs(again - kept).max() > np.abs(kept).max() / 2), 0.0, "", "after writing to it")
 
 
-def types(subject: Subject) -> Iterator[Measured]:
+def types(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """ASE's: energy a float, forces (n, 3), stress (6,), energies (n,), arrays of float64."""
     wrong = []
     for atoms in subject.bodies():
@@ -82,11 +82,11 @@ def types(subject: Subject) -> Iterator[Measured]:
         for name in filter(subject.has, ("energy", "free_energy", "energies", "forces", "stress")):
             if name != "stress" or atoms.pbc.any():
                 wrong += _wrong(name, ask_raw(calculator, atoms, name)[name], len(atoms))
-    found = sorted(set(wrong))
-    yield Measured(len(found), 0, "wrong", "; ".join(found))
+    distinct = sorted(set(wrong))
+    yield Measured(len(distinct), 0, "wrong", "; ".join(distinct))
 
 
-def input_untouched(subject: Subject) -> Iterator[Measured]:
+def input_untouched(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Atoms given to a calculator come back as they were."""
     for atoms in subject.bodies():
         atoms.positions += 3.0  # partly outside the cell
@@ -97,7 +97,7 @@ def input_untouched(subject: Subject) -> Iterator[Measured]:
         yield Measured(len(changed), 0, "changed", ", ".join(changed))
 
 
-def process_untouched(subject: Subject) -> Iterator[Measured]:
+def process_untouched(subject: CalculatorUnderTest) -> Iterator[Measured]:
     """Default types, threads, random numbers, gradients, environment and folder are as before."""
     first = ProcessState.now()
     ask(subject.another(), subject.molecule)
@@ -108,7 +108,7 @@ def process_untouched(subject: Subject) -> Iterator[Measured]:
     yield Measured(len(changed), 0, "changed", "; ".join(changed))
 
 
-def _changes(subject: Subject) -> Iterator[tuple[str, Atoms]]:
+def _changes(subject: CalculatorUnderTest) -> Iterator[tuple[str, Atoms]]:
     """A series of structures, each different from the one before in one thing."""
     atoms = subject.molecule
     yield "the first call", atoms.copy()
@@ -126,7 +126,7 @@ def _changes(subject: Subject) -> Iterator[tuple[str, Atoms]]:
     yield "going back", subject.molecule
 
 
-def _periodic_changes(subject: Subject) -> Iterator[tuple[str, Atoms]]:
+def _periodic_changes(subject: CalculatorUnderTest) -> Iterator[tuple[str, Atoms]]:
     atoms = subject.bulk
     yield "periodic boundaries", atoms.copy()
     wider = atoms.copy()
@@ -141,24 +141,24 @@ def _periodic_changes(subject: Subject) -> Iterator[tuple[str, Atoms]]:
 
 
 def _moved(atoms: Atoms, amplitude: float) -> Atoms:
-    found = atoms.copy()
-    found.positions += np.random.default_rng(SEED + 5).uniform(-amplitude, amplitude, atoms.positions.shape)
-    return found
+    moved = atoms.copy()
+    moved.positions += np.random.default_rng(SEED + 5).uniform(-amplitude, amplitude, atoms.positions.shape)
+    return moved
 
 
 def _stretched(atoms: Atoms) -> Atoms:
     """Every distance by a tenth, so that neighbor lists change."""
-    found = atoms.copy()
-    found.positions *= 1.1
-    return found
+    stretched = atoms.copy()
+    stretched.positions *= 1.1
+    return stretched
 
 
 def _twice(atoms: Atoms) -> Atoms:
     copy = atoms.copy()
     copy.positions += [0, 0, np.ptp(atoms.positions[:, 2]) + 2.5]
-    found = atoms + copy
-    found.info = dict(atoms.info)
-    return found
+    doubled = atoms + copy
+    doubled.info = dict(atoms.info)
+    return doubled
 
 
 def _wrong(name: str, value: object, n_atoms: int) -> list[str]:
@@ -182,8 +182,10 @@ def _differences(before: Atoms, after: Atoms) -> list[str]:
     if len(before) != len(after):
         return ["number of atoms"]
     names = sorted({*before.arrays, *after.arrays})
-    found = [name for name in names if not np.array_equal(before.arrays.get(name), after.arrays.get(name))]
+    different = [
+        name for name in names if not np.array_equal(before.arrays.get(name), after.arrays.get(name))
+    ]
     for name in ("cell", "pbc"):
         if not np.array_equal(getattr(before, name), getattr(after, name)):
-            found.append(name)
-    return found + (["info"] if before.info != after.info else [])
+            different.append(name)
+    return different + (["info"] if before.info != after.info else [])

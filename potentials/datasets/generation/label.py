@@ -96,14 +96,16 @@ def label_file(
 def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
 
+    from asecalc_ml.calculators.protocol import offered
+
     _check_finite({"positions": atoms.positions, "cell": atoms.cell.array})
     constraints = atoms.constraints
     atoms.set_constraint()  # it would hide forces
     atoms.calc = calculator
     labels = {"energy": atoms.get_potential_energy()}
-    if "forces" in calculator.implemented_properties:
+    if "forces" in offered(calculator).implemented_properties:
         labels["forces"] = atoms.get_forces()
-    if atoms.cell.rank == 3 and "stress" in calculator.implemented_properties:
+    if atoms.cell.rank == 3 and "stress" in offered(calculator).implemented_properties:
         labels["stress"] = atoms.get_stress()
     _check_finite(labels)
     atoms.calc = SinglePointCalculator(atoms, **labels)
@@ -119,7 +121,9 @@ def _check_finite(quantities: Mapping[str, float | np.ndarray]) -> None:
 
 def _warn_of_energies_without_zero(frames: list[Atoms], calculator: BaseCalculator, path: Path) -> None:
     """Warn where a model's energies of a composition are meaningless, as its card says."""
-    card = getattr(calculator, "card", None)
+    from asecalc_ml.calculators.protocol import offered
+
+    card = offered(calculator).card
     if card is None:
         return
     unknown = {formula_of(atoms.numbers) for atoms in frames if not card.knows_energies_of(atoms.numbers)}

@@ -13,8 +13,8 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from asecalc_ml.calculators.composite import results_of_part
 from asecalc_ml.calculators.corrections import correction_calculators
+from asecalc_ml.calculators.protocol import results_of_part
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import LabelReport, examine

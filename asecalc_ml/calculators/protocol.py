@@ -1,0 +1,235 @@
+"""What a calculator may offer beyond ASE's energy and forces, and what holds where it does not.
+
+Runs, reports and files ask every calculator through :func:`offered` and :func:`offers`, whichever package it
+comes from. The table is in ``docs/calculators.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
+
+from asecalc_ml.calculators.results import Results
+from asecalc_ml.store.card import ModelCard
+
+#: A name, or a mapping of a name to its arguments: :func:`asecalc_ml.calculators.factory.make_calculator`.
+Spec = str | dict[str, dict[str, Any]]
+
+
+@runtime_checkable
+class ExtendedCalculator(Protocol):
+    """The optional members of a calculator, each with its default.
+
+    A calculator offers a property by an attribute, and a method by a method, of this name. None counts as
+    absent, and so does a method in place of an attribute, or the reverse: it is something else of the same
+    name. No calculator inherits from this class or has to have all members. The bodies are the defaults,
+    which :func:`offered` takes where a calculator has no such member.
+    """
+
+    # ------------------------------------------------------------------------------------- ASE's own members
+
+    @property
+    def name(self) -> str:
+        """Name in files and reports. Default: the name of the class."""
+        return type(self).__name__
+
+    @property
+    def implemented_properties(self) -> Collection[str]:
+        """ASE's names of the properties that can be asked for. Default: none."""
+        return ()
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Parameters by name, stored in ``provenance.json`` and compared on resuming. Default: none."""
+        return {}
+
+    @property
+    def default_parameters(self) -> Mapping[str, Any]:
+        """Values of parameters that are not given, by name. Default: none.
+
+        With an entry ``dtype`` the conformance suite makes the calculator in float32 and float64.
+        """
+        return {}
+
+    @property
+    def ignored_changes(self) -> Collection[str]:
+        """ASE's names of changes of a structure that need no new calculation. Default: none."""
+        return frozenset()
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """Results of the last calculation by ASE's names, in ASE's units. Default: none."""
+        return {}
+
+    def reset(self) -> None:
+        """Forget the last calculation. Default: nothing happens."""
+
+    # ------------------------------------------------------------------------------------- what it is made of
+
+    @property
+    def card(self) -> ModelCard | None:
+        """Card of a registered model. Default: None; an attribute of another type counts as absent."""
+        return None
+
+    @property
+    def model_hash(self) -> str | None:
+        """SHA-256 of the model's file, in hexadecimal digits. Default: None."""
+        return None
+
+    @property
+    def parts(self) -> Sequence[BaseCalculator]:
+        """Calculators that this one calls, whose packages and sources count as well. Default: none."""
+        return ()
+
+    @property
+    def members(self) -> Sequence[BaseCalculator]:
+        """Members of a committee. Default: none.
+
+        The results of a calculator with members hold ``forces_deviation``, shape (n_atoms,), eV/Å, see
+        :class:`asecalc_ml.calculators.committee.Committee`, and each member's results its own values.
+        """
+        return ()
+
+    @property
+    def corrections(self) -> Sequence[Mapping[str, Mapping[str, Any]]]:
+        """Analytic terms that were added, each with its options. Default: none beyond those of the card."""
+        return ()
+
+    @property
+    def packages(self) -> Collection[str]:
+        """Packages, beside those of its classes, whose versions may change results. Default: none."""
+        return ()
+
+    @property
+    def of_the_structure(self) -> Collection[str]:
+        """Names of parameters that the structure computed last has set. Default: none."""
+        return ()
+
+    @property
+    def continuous(self) -> bool:
+        """True if the energy is continuous at the cutoff, which dynamics needs. Default: True."""
+        return True
+
+    def spec(self) -> Spec | None:
+        """Name and arguments that make the same calculator again, ready for JSON. Default: None, unknown."""
+        return None
+
+    # ---------------------------------------------------------------------------------------- what it can do
+
+    def calculate_many(self, structures: Iterable[Atoms]) -> list[Results]:
+        """Results of each structure, as ``results`` holds them. Default: one calculation after the other."""
+        calculator = cast(BaseCalculator, self)
+        return [results_of_part(calculator, atoms, ("forces", "energy")) for atoms in structures]
+
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å².
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            The default: finite differences are used instead.
+        """
+        raise PropertyNotImplementedError(
+            f"{type(self).__name__} gives no Hessian: use finite differences, as ase.vibrations does"
+        )
+
+    def expect(self, atoms: Atoms, n_calls: int) -> None:
+        """Prepare for a run of ``n_calls`` structures of this one's size. Default: nothing happens.
+
+        A calculator that compiles does so here rather than during the run.
+        """
+
+    def checkpoint_state(self) -> dict[str, Any] | None:
+        """State from which the next calculation gives the same bits, ready for JSON. Default: None, none."""
+        return None
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Continue from the state that :meth:`checkpoint_state` returned. Default: nothing happens."""
+
+
+#: The optional members: names and the definitions above.
+MEMBERS = {name: member for name, member in vars(ExtendedCalculator).items() if not name.startswith("_")}
+
+
+class _WithDefaults:
+    """View of a calculator in which every optional member has a value."""
+
+    __slots__ = ("_calculator",)
+
+    def __init__(self, calculator: object):
+        self._calculator = calculator
+
+    @property
+    def card(self) -> ModelCard | None:
+        own = _own(self._calculator, "card")
+        return own if isinstance(own, ModelCard) else None
+
+
+def _own(calculator: object, member: str) -> Any:
+    """A calculator's own member; None where it has none, or something else of the same name."""
+    own = getattr(calculator, member, None)
+    return own if callable(own) is callable(MEMBERS[member]) else None
+
+
+def _own_or_default(name: str, default: Any) -> property:
+    def value(view: _WithDefaults) -> Any:
+        own = _own(view._calculator, name)
+        return default.__get__(view._calculator) if own is None else own
+
+    return property(value, doc=default.__doc__)
+
+
+for _name in MEMBERS.keys() - vars(_WithDefaults).keys():
+    setattr(_WithDefaults, _name, _own_or_default(_name, MEMBERS[_name]))
+
+
+def offered(calculator: object) -> ExtendedCalculator:
+    """View of any calculator, also of one of another package, in which every optional member has a value.
+
+    Parameters
+    ----------
+    calculator : calculator or None
+        Also a calculator's class, for members that the class holds.
+
+    Examples
+    --------
+    >>> from ase.calculators.emt import EMT
+    >>> offered(EMT()).members
+    ()
+    """
+    return cast(ExtendedCalculator, _WithDefaults(object() if calculator is None else calculator))
+
+
+def results_of_part(part: BaseCalculator, atoms: Atoms, properties: Sequence[str]) -> Results:
+    """Return all results of a calculator after some properties were asked for.
+
+    Parameters
+    ----------
+    part : calculator
+    atoms : Atoms
+    properties : sequence of str
+        ASE's names; the first call computes, the others read what is there.
+    """
+    asked = {name: part.get_property(name, atoms) for name in properties}
+    return {**asked, **offered(part).results}
+
+
+def offers(calculator: object, member: str) -> bool:
+    """Return True if a calculator has an optional member of its own, and not the default.
+
+    A calculator that is made of parts has second derivatives only where all of its parts have.
+    """
+    if _own(calculator, member) is None:
+        return False
+    return member != "get_hessian" or all(offers(part, member) for part in offered(calculator).parts)
+
+
+def model_cards(calculator: object) -> list[ModelCard]:
+    """Card of a model, or cards of the members of a committee; none of other calculators."""
+    own, members = offered(calculator).card, offered(calculator).members
+    cards = [own] if own is not None else [offered(member).card for member in members]
+    return [card for card in cards if card is not None]

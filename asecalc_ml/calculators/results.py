@@ -1,0 +1,84 @@
+"""Results of calculators, by ASE's names: from tensors, and sums of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from asecalc_ml.errors import StructureError
+from asecalc_ml.model.dipoles import dipole_of
+from asecalc_ml.structure.loading import check_structure
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.evaluator import Evaluation
+
+#: Results that are combined, where all parts have them.
+PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
+
+Results = dict[str, Any]  # by ASE's names of properties
+
+
+def results_of(evaluation: Evaluation, atoms: Atoms) -> Results:
+    """Convert the tensors of one structure to ASE's results; the one conversion out.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of this structure alone.
+    atoms : Atoms
+
+    Returns
+    -------
+    dict
+        ``energy`` and ``free_energy`` (eV), ``energies`` (n_atoms,) in eV, ``forces`` (n_atoms, 3) in eV/Å;
+        ``stress`` (6,) in eV/Å³ for a cell of rank 3; ``charges`` (n_atoms,) in e where the model has them,
+        with ``dipole`` (3,) in e Å where no direction is periodic.
+
+    Raises
+    ------
+    StructureError
+        If energy or forces are not finite.
+    """
+    energy = float(evaluation.energy[0])
+    results: Results = {
+        "energy": energy,
+        "free_energy": energy,
+        "energies": evaluation.energies.cpu().numpy(),
+        "forces": evaluation.forces.cpu().numpy(),
+    }
+    if not (np.isfinite(energy) and np.isfinite(results["forces"]).all()):
+        check_structure(atoms)  # knows the reason, where atoms have run into each other
+        raise StructureError(
+            f"the model gives energy {energy} eV or forces that are not finite: the structure is far from "
+            "anything it was trained on; look at its distances"
+        )
+    # stress = virial / V, in the order of Voigt: xx, yy, zz, yz, xz, xy
+    if atoms.cell.rank == 3:
+        stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
+        results["stress"] = full_3x3_to_voigt_6_stress(stress)
+    return {**results, **_charges_and_dipole(evaluation, atoms)}
+
+
+def add_results(results: Sequence[Results]) -> Results:
+    """Sum the properties that all parts have; other results of the first part are kept unchanged."""
+    first, *others = results
+    total = {name: value for name, value in first.items() if name not in PROPERTIES}
+    for name in PROPERTIES:
+        if all(name in part for part in results):
+            total[name] = first[name] + sum(part[name] for part in others)
+    return total
+
+
+def _charges_and_dipole(evaluation: Evaluation, atoms: Atoms) -> Results:
+    """Charges in e where the model has them, and the dipole in e Å of what is not periodic."""
+    if len(evaluation.charges) == 0:
+        return {}
+    charges = evaluation.charges.cpu().numpy()
+    results = {"charges": charges}
+    if not atoms.pbc.any():
+        results["dipole"] = dipole_of(charges, atoms)
+    return results
