@@ -82,7 +82,7 @@ def carry_out(
 def default_analyses(run: RunReader) -> tuple[str, ...]:
     """Names that a run's protocol gives; none without that protocol."""
     try:
-        return plugins.get("protocols", str(run.options.get("protocol"))).default_analyses
+        return plugins.get("protocols", str(run.read_options().get("protocol"))).default_analyses
     except (PluginError, AttributeError):  # a protocol need not have any
         return ()
 

@@ -155,7 +155,7 @@ class Pressure(Analysis):
 
         from asecalc_ml.analysis.checks.temperature import target_lines
 
-        _check_columns(run.thermo)
+        _check_columns(run.read_thermo())
         time_fs = thermo_columns(run, "time_fs")["time_fs"]
         columns = _columns(run)
         pressure = columns.get(("pressure", "GPa"), np.full(len(time_fs), np.nan))
@@ -198,10 +198,11 @@ def _check_columns(names: Iterable[str]) -> None:
 def _columns(run: RunReader) -> dict[tuple[str, str], np.ndarray]:
     """What thermo.csv tells, by name and unit."""
     found = {}
-    if "pressure_GPa" in run.thermo:
-        found["pressure", "GPa"] = run.thermo["pressure_GPa"]
-    if "volume_A3" in run.thermo:
-        volume = run.thermo["volume_A3"]
+    thermo = run.read_thermo()
+    if "pressure_GPa" in thermo:
+        found["pressure", "GPa"] = thermo["pressure_GPa"]
+    if "volume_A3" in thermo:
+        volume = thermo["volume_A3"]
         found["volume", "Å³"] = volume
         found["density", "g/cm³"] = AMU_A3 * run.atoms.get_masses().sum() / volume
     return found

@@ -108,7 +108,7 @@ class Relaxation(Analysis):
 
     def run(self, run: RunReader) -> RelaxationResult:
         """Read the steps and the two structures; AnalysisError where nothing was relaxed to its end."""
-        steps, after = run.relaxation, run.relaxed
+        steps, after = run.read_relaxation(), run.read_relaxed()
         if after is None or not len(steps.get("step", ())):
             raise AnalysisError("the run holds no relaxation that came to its end: resume it")
         return RelaxationResult(

@@ -166,7 +166,8 @@ def _measure(name: str, run: RunReader, groups: dict[int, list[str]]) -> dict[in
 
 def _described(name: str, run: RunReader, results: Mapping[int, DistributionResult]) -> ComparedRun:
     n_frames = next(iter(results.values())).patterns[0].n_frames
-    model = (run.model_card or {}).get("name") or calculator_name(run.options.get("calculator"))
+    card = run.read_model_card() or {}
+    model = card.get("name") or calculator_name(run.read_options().get("calculator"))
     return ComparedRun(
         name=name,
         n_frames=n_frames,

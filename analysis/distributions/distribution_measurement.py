@@ -52,7 +52,7 @@ class DistributionMeasurement:
         self._values = ChainValues(run, join(list(groups.values())))
         self._exchange = ExchangeMeasurement(run)
         self._ends = np.cumsum([len(chains) for chains in groups.values()])[:-1]
-        domain = TrainingDomain(*run.model_cards)
+        domain = TrainingDomain(*run.read_model_cards())
         self._parts = {
             pattern: PatternMeasurement(chains, options, _beside(domain, options, pattern))
             for pattern, chains in groups.items()

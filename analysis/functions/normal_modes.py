@@ -127,7 +127,7 @@ class NormalModes(Analysis):
         from asecalc_ml.analysis.functions.harmonic import normal_modes, rigid_motions, zero_point_energy
         from asecalc_ml.structure.rigid_motions import rotations
 
-        found = run.hessian
+        found = run.read_hessian()
         if found is None:
             raise AnalysisError("the run holds no second derivatives: run protocol vibrations to its end")
         free, masses = found["free"], found["masses"][found["free"]]

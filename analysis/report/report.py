@@ -104,10 +104,10 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
         facts=list(key_facts(run)),
         verdicts=verdicts,
         **found,
-        options=list(option_rows(run.options)),
+        options=list(option_rows(run.read_options())),
         model=list(model_rows(run)),
-        provenance=list(flat_rows(_without_production(run.provenance))),
-        events=[event_row(event) for event in run.events],
+        provenance=list(flat_rows(_without_production(run.read_provenance()))),
+        events=[event_row(event) for event in run.read_events()],
     )
 
 
@@ -116,13 +116,14 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
 
 def run_title(run: RunReader) -> str:
     """Structure, protocol and calculator in one line."""
-    protocol = str(run.options.get("protocol", "run")).upper()
-    return f"{structure_name(run)}, {protocol}, {calculator_name(run.options.get('calculator'))}"
+    options = run.read_options()
+    protocol = str(options.get("protocol", "run")).upper()
+    return f"{structure_name(run)}, {protocol}, {calculator_name(options.get('calculator'))}"
 
 
 def structure_name(run: RunReader) -> str:
     """The structure as the options name it, its formula where they hold none."""
-    given = run.options.get("structure")
+    given = run.read_options().get("structure")
     return str(given) if given else run.atoms.get_chemical_formula()
 
 
@@ -146,7 +147,7 @@ def completion(run: RunReader) -> Completion:
     """Whether the run is complete, and if not where and why it ended."""
     steps, done = run.planned_steps, _last_step(run)
     of_all = f"{done:,} of {steps:,} steps" if steps else f"{done:,} steps"
-    last = next((event for event in reversed(run.events) if event.get("kind") in ENDINGS), {})
+    last = next((event for event in reversed(run.read_events()) if event.get("kind") in ENDINGS), {})
     kind, message = last.get("kind"), last.get("message", "no reason was recorded")
     if kind == EventKind.FINISHED:
         what = f"{steps or done:,} steps" if done else message  # the last row may stand before the last step
@@ -161,14 +162,15 @@ def completion(run: RunReader) -> Completion:
 
 def _has_time(run: RunReader) -> bool:
     """Whether the run makes time steps."""
-    return run.provenance.get("frame_interval_fs") is not None
+    return run.read_provenance().get("frame_interval_fs") is not None
 
 
 def bound_verdict(run: RunReader, results: list[Result]) -> list[Verdict]:
     """Whether the molecule stayed bound by the run's events, where no analysis has looked at the frames."""
-    if any(result.analysis == "connectivity" for result in results) or not len(run.thermo.get("step", ())):
+    steps = run.read_thermo().get("step", ())
+    if any(result.analysis == "connectivity" for result in results) or not len(steps):
         return []
-    changes = [event for event in run.events if event.get("kind") == EventKind.BONDS]
+    changes = [event for event in run.read_events() if event.get("kind") == EventKind.BONDS]
     listed = "; ".join(str(event.get("message")) for event in changes[:SHOWN_EVENTS])
     text = listed or "the run recorded no bond that broke or formed"
     return [Verdict(check=BOUND, status="failed" if changes else "passed", text=text)]
@@ -183,7 +185,7 @@ def readable_verdict(run: RunReader) -> list[Verdict]:
 
 
 def _last_step(run: RunReader) -> int:
-    steps = run.thermo.get("step", ())
+    steps = run.read_thermo().get("step", ())
     return int(steps[-1]) if len(steps) else 0
 
 
@@ -197,14 +199,14 @@ def key_facts(run: RunReader) -> Iterator[Row]:
         yield Row("unpaired electrons", f"{spin}")
     if _has_time(run):
         yield from _time_facts(run)
-    if run.n_flagged:
-        yield Row("flagged frames", f"{run.n_flagged:,}, in flagged.extxyz, for `asecalc-ml data label`")
+    if n_flagged := run.count_flagged():
+        yield Row("flagged frames", f"{n_flagged:,}, in flagged.extxyz, for `asecalc-ml data label`")
     if run.pbc.any():
         yield Row("cell", " × ".join(f"{length:.2f}" for length in run.atoms.cell.lengths()) + " Å")
 
 
 def _time_facts(run: RunReader) -> Iterator[Row]:
-    thermo = run.thermo
+    thermo = run.read_thermo()
     times, steps = thermo["time_fs"], thermo["step"]
     yield Row("production", f"{times[-1] / 1000 if len(times) else 0:.4g} ps")
     if len(steps) and steps[-1]:
@@ -289,7 +291,7 @@ def _meanings(protocol: str | None) -> dict[str, str]:
 
 def model_rows(run: RunReader) -> Iterator[Row]:
     """The model card in brief, or those of a committee's members; nothing where the calculator has none."""
-    cards = run.model_cards
+    cards = run.read_model_cards()
     for card in cards:
         yield Row("name" if len(cards) == 1 else "member", card.get("name"))
         yield from _card_rows(card)

@@ -65,7 +65,7 @@ def check_pairs(atoms: Atoms, pairs: list[tuple[int, int]]) -> None:
 
 def _structures(run: RunReader, about: dict[str, Any]) -> Structures:
     """The trajectory has one frame for each computed row that is not a member's."""
-    table = run.scan_table
+    table = run.read_scan_table()
     written = np.flatnonzero((table["member"] == WHOLE) & np.isfinite(table["energy_eV"]))
     found: Structures = {}
     for row, atoms in zip(written, run.frames(), strict=False):

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from io import FileIO
 
 FLUSH_BYTES = 8192
-#: First bytes of formats that else only append: they say what of the rest belongs to the file.
-HEAD_BYTES = {
-    ".traj": 48,  # of ase.io.ulm: magic, tag, version, number of frames, place of their index
-    ".h5md": 100,  # HDF5's superblock: where the tables of the newest frames begin
-}
 
 
 @contextlib.contextmanager
@@ -145,23 +140,35 @@ def write_at(file: FileIO, data: bytes, place: int) -> None:
             data = data[file.write(data) :]
 
 
-def mark(path: Path) -> dict:
-    """Put a growing file, flushed before, on the disk itself; where it stands now, for :func:`cut_back`."""
+def mark(path: Path, head_bytes: int = 0) -> dict:
+    """Put a growing file, flushed before, on the disk itself.
+
+    Parameters
+    ----------
+    path : Path
+    head_bytes : int
+        First bytes of the file that change while it grows, such as a number of frames; the rest is only
+        appended to.
+
+    Returns
+    -------
+    dict
+        Length and first bytes of the file, for :func:`cut_back`.
+    """
     with path.open("rb") as file:
         with writing(path):
             os.fsync(file.fileno())
-        found = {"bytes": file.seek(0, os.SEEK_END)}
-        if path.suffix in HEAD_BYTES:
+        state = {"bytes": file.seek(0, os.SEEK_END)}
+        if head_bytes:
             file.seek(0)
-            found["head"] = file.read(HEAD_BYTES[path.suffix]).hex()
-        return found
+            state["head"] = file.read(head_bytes).hex()
+        return state
 
 
 def cut_back(path: Path, mark: dict) -> None:
     """Cut a growing file back to where it stood when :func:`mark` looked.
 
-    Formats of frames count them in their first bytes (:data:`HEAD_BYTES`) and else only append: with that
-    head put back, the frames after it are forgotten. Killed half-way, this can be done again.
+    Its first bytes are restored before it is truncated. Killed half-way, this can be done again.
 
     Raises
     ------

@@ -25,14 +25,14 @@ from asecalc_ml.files.writing import (
     mark,
     write_whole,
 )
-from asecalc_ml.runs.further_files import FurtherFiles
+from asecalc_ml.runs.events import now
+from asecalc_ml.runs.further_files import GROWING, WHOLE, FurtherFiles
 from asecalc_ml.runs.layout import (
     CHECKPOINT,
     EVALUATIONS,
     EVENTS,
     FAILURES,
     FLAGGED,
-    GROWING,
     LOCK,
     PREVIOUS_CHECKPOINT,
     PROTOCOL,
@@ -40,11 +40,9 @@ from asecalc_ml.runs.layout import (
     THERMO,
     TRAJECTORY,
     TRAJECTORY_SUFFIXES,
-    WHOLE,
-    now,
 )  # fmt: skip
 from asecalc_ml.runs.reader import RunReader
-from asecalc_ml.runs.trajectories import make_writer
+from asecalc_ml.runs.trajectories import head_bytes, make_writer
 from asecalc_ml.runs.trajectories.writer import Moment, Origin
 from asecalc_ml.runs.vacancy import check_free
 from asecalc_ml.structure.files.extended_xyz import FrameText
@@ -143,7 +141,7 @@ class RunWriter:
         RunError
             If another process writes to it.
         """
-        writer = cls(Path(directory), RunReader(directory).options.get("trajectory_format", "traj"))
+        writer = cls(Path(directory), RunReader(directory).read_options().get("trajectory_format", "traj"))
         writer._take_lock()
         return writer
 
@@ -315,7 +313,7 @@ class RunWriter:
         for file in self._growing():
             file.flush()
         paths = {name: self.directory / name for name in self._growing_names}
-        return {name: mark(path) for name, path in paths.items() if path.is_file()}
+        return {name: mark(path, head_bytes(path)) for name, path in paths.items() if path.is_file()}
 
     @property
     def _growing_names(self) -> list[str]:

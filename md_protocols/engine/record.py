@@ -32,7 +32,7 @@ class Record:
     def __init__(self, writer: RunWriter):
         self._writer = writer
         self._known: dict[tuple[str, bytes], Evaluation] = {}
-        for one in RunReader(writer.directory).evaluations:
+        for one in RunReader(writer.directory).read_evaluations():
             positions = np.array(one["positions"], dtype=float)
             self._known[one["calculator"], positions.tobytes()] = one
 

@@ -71,8 +71,8 @@ def help_with(directory: Path) -> None:
         If the process is asked to end.
     """
     run = RunReader(directory)
-    search_also(*run.provenance.get("module_folders", []))
-    options = parse_options(run.options, Transfer)
+    search_also(*run.read_provenance().get("module_folders", []))
+    options = parse_options(run.read_options(), Transfer)
     atoms = launch.prepare(options, run.atoms)
     helper = Helper(directory, State(atoms, launch.generator(options)))
     with launch.threads(options), launch.ending_on_sigterm(helper):

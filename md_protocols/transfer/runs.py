@@ -131,7 +131,7 @@ class TransferRuns:
         atoms.set_cell(first.cell)
         atoms.set_positions(first.positions, apply_constraint=False)
         atoms.set_momenta(first.get_momenta(), apply_constraint=False)
-        return atoms, is_linear(reference.relaxed or reference.atoms)
+        return atoms, is_linear(reference.read_relaxed() or reference.atoms)
 
     def _is_over(self, name: str) -> bool:
         directory = self._whole.directory / name

@@ -171,7 +171,7 @@ def _checked(
 def _opened_traj(path: Path) -> LazyFrames:
     from ase.io.trajectory import TrajectoryReader
 
-    from asecalc_ml.runs.trajectories.traj_file import TrajFile
+    from asecalc_ml.runs.trajectories.traj_reader import TrajFile
 
     if path.stat().st_size == 0:
         return LazyFrames(0, iter)
@@ -188,7 +188,7 @@ def _opened_traj(path: Path) -> LazyFrames:
 
 
 def _opened_h5md(path: Path) -> LazyFrames:
-    from asecalc_ml.runs.trajectories.h5md_file import H5MDFile
+    from asecalc_ml.runs.trajectories.h5md_reader import H5MDFile
 
     file = H5MDFile(path)
     return LazyFrames(file.n_frames, lambda numbers: file.structures(file.start, numbers))

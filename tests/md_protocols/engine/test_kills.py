@@ -25,7 +25,7 @@ from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.md_protocols.sequence import Sequence
 from asecalc_ml.runs import RunReader, trajectory_of
-from asecalc_ml.runs.trajectories import extxyz, h5md
+from asecalc_ml.runs.trajectories import extxyz_writer, h5md_writer
 
 SAME = ("trajectory.traj", "trajectory.extxyz", "thermo.csv", "equilibration.csv")
 FORMATS = ("traj", "extxyz", "h5md")
@@ -91,8 +91,8 @@ class Boundaries:
                 (GrowingText, "flush"),
                 (ase.io.ulm, "writeint"),
                 (ase.io.ulm.Writer, "fill"),
-                (extxyz, "write_at"),
-                (h5md, "write_at"),
+                (extxyz_writer, "write_at"),
+                (h5md_writer, "write_at"),
             )
         ]
         wrappers = {"flush": self._half_flushed, "write_at": self._half_written}

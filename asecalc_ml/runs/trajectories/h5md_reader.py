@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.runs.trajectories.h5md import EXTRAS, FORCE, VELOCITY
+from asecalc_ml.runs.trajectories.h5md_writer import EXTRAS, FORCE, VELOCITY
 from asecalc_ml.runs.trajectories.hdf5 import check_heap
 from asecalc_ml.runs.trajectories.reader import Read, TrajectoryFile, check_numbers, damage_told
 from asecalc_ml.structure.files.stored_constraints import decode_constraints

@@ -26,6 +26,8 @@ class TrajWriter(TrajectoryWriter):
         Kept with every frame, as ASE does.
     """
 
+    head_bytes = 48  # of ase.io.ulm: magic, tag, version, number of frames, place of their index
+
     def __init__(self, path: Path, origin: Origin):
         from ase.io.trajectory import TrajectoryWriter as AseWriter
 

@@ -1,4 +1,4 @@
-"""Reads the extended XYZ that :mod:`asecalc_ml.runs.trajectories.extxyz` writes."""
+"""Reads the extended XYZ that :mod:`asecalc_ml.runs.trajectories.extxyz_writer` writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asecalc_ml.runs.trajectories.extxyz import PROPERTIES
+from asecalc_ml.runs.trajectories.extxyz_writer import PROPERTIES
 from asecalc_ml.runs.trajectories.reader import Read, TrajectoryFile, check_numbers, damage_told
 
 COLUMNS = {"positions": (1, 2, 3), "momenta": (4, 5, 6), "forces": (7, 8, 9)}

@@ -56,6 +56,8 @@ class H5MDWriter(TrajectoryWriter):
         Not kept.
     """
 
+    head_bytes = 100  # HDF5's superblock: where the tables of the newest frames begin
+
     def __init__(self, path: Path, origin: Origin):
         path.touch()
         self._path, self._file = path, path.open("r+b", buffering=0)
