@@ -93,7 +93,9 @@ def _named(runs: Mapping[str, Any] | Sequence[Any]) -> dict[str, RunReader]:
         paths = [getattr(run, "directory", run) for run in runs]
         names = _short_names(paths)
         runs = dict(zip(names, runs, strict=True))
-    return {str(name): _opened(run) for name, run in runs.items()}
+    from asecalc_ml.runs import open_run
+
+    return {str(name): open_run(run) for name, run in runs.items()}
 
 
 def _short_names(paths: Sequence[Any]) -> list[str]:
@@ -107,12 +109,6 @@ def _short_names(paths: Sequence[Any]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise AnalysisError("a run was given twice: compare it with another one")
-
-
-def _opened(run: Any) -> RunReader:
-    from asecalc_ml.runs import RunReader
-
-    return RunReader(run) if isinstance(run, str | Path) else run
 
 
 def _reference_first(runs: dict[str, RunReader], reference: str | None) -> dict[str, RunReader]:

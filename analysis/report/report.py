@@ -51,15 +51,15 @@ class Row(NamedTuple):
     meaning: str = ""
 
 
-def write_report(directory: str | Path) -> Path:
+def write_report(run: str | Path | RunReader) -> Path:
     """Write ``report.html`` from the results in a run directory.
 
     The page has everything inside and asks for nothing from a network.
 
     Parameters
     ----------
-    directory : str or Path
-        A run directory, analysed or not, finished or not.
+    run : str, Path or RunReader
+        A run directory, analysed or not, finished or not, or its reader.
 
     Returns
     -------
@@ -71,14 +71,15 @@ def write_report(directory: str | Path) -> Path:
         If a result cannot be read or shown. The page names it, and has all others.
     """
     from asecalc_ml.files.writing import write_whole
-    from asecalc_ml.runs import REPORT, RunReader
+    from asecalc_ml.runs import REPORT, open_run
 
-    run, failures = RunReader(directory), Failures(Path(directory))
+    run = open_run(run)
+    failures = Failures(run.directory)
     n_before = len(failures.all)
-    results = results_alone(directory, failures)
+    results = results_alone(run, failures)
     with failures.alone("relevance"):
-        results += read_relevance(directory)
-    page = Path(directory) / REPORT
+        results += read_relevance(run.directory)
+    page = run.directory / REPORT
     write_whole(page, render(run, results, failures))
     for one in failures.all[n_before:]:
         warnings.warn(f"{page}: analysis {one.analysis}: {one.text}", stacklevel=2)
@@ -256,7 +257,7 @@ def all_verdicts(run: RunReader, results: list[Result], failures: Failures) -> l
         *verdicts,
         *exchange_verdict(results),
         *(one.verdict for one in failures.all),
-        *map(_not_shown, not_installed(run.directory)),
+        *map(_not_shown, not_installed(run)),
     ]
 
 

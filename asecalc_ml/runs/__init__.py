@@ -33,7 +33,7 @@ from asecalc_ml.runs.layout import (
 )  # fmt: skip
 from asecalc_ml.runs.plan import FEWEST_REFERENCE_RUNS, FEWEST_RUNS, RunPlan
 from asecalc_ml.runs.production import COMMITTEE_DEVIATION, THERMO_COLUMNS, Production, Segment
-from asecalc_ml.runs.reader import RunReader
+from asecalc_ml.runs.reader import RunReader, open_run
 from asecalc_ml.runs.trajectories import trajectory_of
 from asecalc_ml.runs.vacancy import BEFORE_PROTOCOL, check_free, check_writable
 from asecalc_ml.runs.writer import RunWriter
@@ -82,5 +82,6 @@ __all__ = [
     "check_free",
     "check_writable",
     "now",
+    "open_run",
     "trajectory_of",
 ]  # fmt: skip

@@ -233,3 +233,8 @@ class RunReader(RunFiles, FormerAttributes):
         if "_counts" not in self._contents:
             self._trajectory()
         return self._contents["_counts"]
+
+
+def open_run(run: str | Path | Any) -> Any:
+    """Reader of a run directory; a run that was opened before, or lies in memory, is returned as it is."""
+    return RunReader(run) if isinstance(run, str | Path) else run

@@ -173,8 +173,8 @@ def test_a_file_is_read_once(tmp_path):
 
     def look():
         for _ in range(3):
-            for read in ("options", "provenance", "thermo", "events"):
-                getattr(run, f"read_{read}")()
+            for name in ("options", "provenance", "thermo", "events"):
+                getattr(run, f"read_{name}")()
             for fact in (
                 "atoms",
                 "cell",
