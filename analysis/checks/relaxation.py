@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field
 
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -138,5 +139,5 @@ def _bonds(before: Atoms, after: Atoms) -> dict:
 def _lengths(atoms: Atoms, bonds, shifts) -> list[float]:
     import numpy as np
 
-    vectors = atoms.positions[bonds[:, 1]] - atoms.positions[bonds[:, 0]] + shifts @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, bonds.T, shifts, atoms.cell.array)
     return np.linalg.norm(vectors, axis=1).tolist()

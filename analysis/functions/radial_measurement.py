@@ -22,6 +22,7 @@ from asecalc_ml.analysis.functions.radial import RadialCurve, RadialDistribution
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics.time_series import CondensedSeries, block_average
 from asecalc_ml.structure.lattice import shortest_period
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import canonical_pattern
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ class RadialMeasurement:
         from asecalc_ml.graph.neighbors import find_pairs
 
         cutoff, n_kinds = self._n_bins * self._width, len(self._kinds)
-        (i, j), shifts = find_pairs(positions, cell, self._pbc, cutoff)
-        distances = np.linalg.norm(positions[j] - positions[i] + shifts @ cell, axis=1)
+        pairs = find_pairs(positions, cell, self._pbc, cutoff)
+        i, j = pairs.edge_index
+        distances = np.linalg.norm(pair_vectors(positions, *pairs, cell), axis=1)
         bins = np.floor(distances / self._width).astype(int)
         inside = bins < self._n_bins
         codes = (self._codes[i] * n_kinds + self._codes[j]) * self._n_bins + bins

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -143,11 +144,11 @@ def _pairs(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Both orders of each pair, and its distance, Å."""
     if not atoms.pbc.any():
         i, j = np.nonzero(~np.eye(len(atoms), dtype=bool))
-        vectors = atoms.positions[j] - atoms.positions[i]
+        vectors = pair_vectors(atoms.positions, (i, j))
     else:
         from asecalc_ml.graph.neighbors import find_pairs
 
         pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, CUTOFF_A)
         i, j = pairs.edge_index
-        vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+        vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     return i, j, np.linalg.norm(vectors, axis=1)

@@ -9,6 +9,7 @@ from ase import Atoms
 from asecalc_ml.errors import StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin  # noqa: F401
 from asecalc_ml.structure.elements import check_elements
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 MOLECULES = Path(__file__).parents[1] / "data" / "molecules"
 MIN_DISTANCE_A = 0.4  # below every bond length, H2 (0.74 Å) included
@@ -113,7 +114,7 @@ def _check_overlaps(atoms: Atoms) -> None:
     i, j = pairs.edge_index
     if len(i) == 0:
         return
-    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     distances = np.linalg.norm(vectors, axis=1)
     worst = int(np.argmin(distances))
     raise StructureError(

@@ -7,6 +7,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms, FixBondLengths
 from ase.data import atomic_numbers
 
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import bond_graph
 
 FORCE_CONSTANT = 1.734 * units.Hartree * units.Bohr  # eV Å, of a bond one Å longer than its offset
@@ -52,7 +53,7 @@ def _springs(atoms: Atoms):
     graph = bond_graph(atoms)
     keep = ~_is_rigid(atoms, graph.bonds)
     i, j = graph.bonds[keep].T
-    vectors = atoms.positions[j] - atoms.positions[i] + graph.shifts[keep] @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, (i, j), graph.shifts[keep], atoms.cell.array)
     lengths = np.linalg.norm(vectors, axis=1)
     rows = np.searchsorted(LAST_OF_ROW, atoms.numbers)
     beyond = np.maximum(lengths - OFFSETS_A[rows[i], rows[j]], SHORTEST_A)

@@ -340,7 +340,7 @@ def test_a_run_is_not_overwritten_unasked(tmp_path):
     finished_setup(tmp_path / "run").close()
     with pytest.raises(RunError, match="holds a run already"):
         RunWriter.create(tmp_path / "run")
-    assert RunReader(tmp_path / "run").options["steps"] == 10
+    assert RunReader(tmp_path / "run").read_options()["steps"] == 10
 
 
 def test_what_a_kill_leaves_before_there_is_a_run_is_replaced(tmp_path):

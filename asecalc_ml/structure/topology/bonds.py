@@ -20,6 +20,7 @@ from ase.data import covalent_radii
 
 from asecalc_ml.structure.lattice import reduced
 from asecalc_ml.structure.loading import check_positions
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 BOND_TOLERANCE = 1.3
 CHAINS_AT_ONCE = 500_000  # dihedrals that are looked at together, some 200 MB
@@ -166,7 +167,7 @@ class MoleculePairs:
         -------
         ndarray of bool, shape (..., n_pairs)
         """
-        vectors = positions[..., self._second, :] - positions[..., self._first, :]
+        vectors = pair_vectors(positions, (self._first, self._second))
         return (np.einsum("...ij,...ij->...i", vectors, vectors) < self._limits) != self.bonded
 
 

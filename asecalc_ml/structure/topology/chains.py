@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import (
     BondGraph,
     angle_triples_and_shifts,
@@ -123,8 +124,9 @@ def values_in(atoms: Atoms, chains: Chains) -> np.ndarray:
     found = np.empty(len(chains))
     for start in range(0, len(chains), VALUES_AT_ONCE):
         rows = slice(start, start + VALUES_AT_ONCE)
-        steps = np.diff(atoms.positions[chains.atoms[rows]], axis=1)
-        found[rows] = chain_values(steps + chains.shifts[rows] @ atoms.cell.array)
+        members, shifts = chains.atoms[rows], chains.shifts[rows]
+        steps = pair_vectors(atoms.positions, (members[:, :-1], members[:, 1:]), shifts, atoms.cell.array)
+        found[rows] = chain_values(steps)
     return found
 
 

@@ -16,7 +16,7 @@ from asecalc_ml.config.options import dump_yaml, read_yaml
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols.campaign.state import DONE, UNFINISHED, state_of
 from asecalc_ml.md_protocols.engine.resume import resume_run
-from asecalc_ml.runs import RunReader, trajectory_of
+from asecalc_ml.runs import RunReader, RunWriter, trajectory_of
 
 COMMON = {
     "structure": "water",
@@ -99,7 +99,7 @@ def test_in_two_steps_by_the_file_and_without_anything_before_the_production(tmp
     for steps in (40, 90):
         protocol = shorter.directory / "protocol.yaml"
         text = protocol.read_text()
-        protocol.write_text(text.replace(f"steps: {shorter.options['steps']}\n", f"steps: {steps}\n"))
+        protocol.write_text(text.replace(f"steps: {shorter.read_options()['steps']}\n", f"steps: {steps}\n"))
         shorter = resume_run(shorter.directory, quiet=True)
     for name in ("trajectory.traj", "thermo.csv"):
         assert (shorter.directory / name).read_bytes() == (straight.directory / name).read_bytes()
@@ -117,9 +117,9 @@ def kill(*_, **__):
 def test_killed_while_it_is_made_longer(killed_in, tmp_path, monkeypatch):
     straight, shorter = run(tmp_path / "straight", 130), run(tmp_path / "run", 80)
 
-    place = "md_protocols.resume." if killed_in == "_store" else "rundir.RunWriter."
+    place = "md_protocols.engine.resume." if killed_in == "_store" else "runs.RunWriter."
     for when in ("before", "after"):
-        original = getattr(__import__("asecalc_ml.runs").rundir.RunWriter, killed_in, None)
+        original = getattr(RunWriter, killed_in, None)
 
         def after(*given, original=original):
             original(*given)

@@ -228,8 +228,8 @@ def test_a_relaxed_scan_keeps_the_coordinate_and_relaxes_the_rest(pattern, start
     values, energies, forces = curve(relaxed)
     assert (energies <= curve(rigid)[1] + 1e-3).all()
     assert energies.sum() < curve(rigid)[1].sum() - 1e-3
-    atoms = relaxed.scan["atoms"]
-    coordinate = Coordinate(tuple(atoms), tuple(relaxed.scan["moved"]))
+    atoms = relaxed.read_scan()["atoms"]
+    coordinate = Coordinate(tuple(atoms), tuple(relaxed.read_scan()["moved"]))
     for value, force, frame in zip(values, forces, relaxed.frames(), strict=True):
         assert coordinate.measure(frame) == pytest.approx(value, abs=1e-3)
         tangent = coordinate.tangent(frame.positions)

@@ -74,6 +74,7 @@ def test_a_run_that_goes_on_beyond_its_bound_misses_no_frame(tmp_path):
             break
         with contextlib.suppress(RunError):
             resume_run(run.directory, quiet=True)
+        run = run.reread()
     assert run.finished
     assert sum(event["kind"] == "stopped" for event in run.read_events()) > 2
     assert run.read_thermo()["step"].tolist() == list(range(0, 101, 10))
