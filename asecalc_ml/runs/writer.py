@@ -17,14 +17,7 @@ from asecalc_ml import plugins
 from asecalc_ml.errors import RunError
 from asecalc_ml.files.folder_lock import FolderLock
 from asecalc_ml.files.full_disk import file_of, reason
-from asecalc_ml.files.writing import (
-    GrowingText,
-    cut_back,
-    cut_to_whole_lines,
-    is_unfinished,
-    mark,
-    write_whole,
-)
+from asecalc_ml.files.writing import GrowingText, cut_to_whole_lines, is_unfinished, write_whole
 from asecalc_ml.runs.events import now
 from asecalc_ml.runs.further_files import GROWING, WHOLE, FurtherFiles
 from asecalc_ml.runs.layout import (
@@ -41,6 +34,7 @@ from asecalc_ml.runs.layout import (
     TRAJECTORY,
     TRAJECTORY_SUFFIXES,
 )  # fmt: skip
+from asecalc_ml.runs.marks import cut_back, mark
 from asecalc_ml.runs.reader import RunReader
 from asecalc_ml.runs.trajectories import head_bytes, make_writer
 from asecalc_ml.runs.trajectories.writer import Moment, Origin

@@ -8,7 +8,7 @@ from ase import Atoms
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin  # noqa: F401
-from asecalc_ml.structure.elements import check_elements
+from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.pair_vectors import pair_vectors
 
 MOLECULES = Path(__file__).parents[1] / "data" / "molecules"
@@ -58,7 +58,7 @@ def check_structure(atoms: Atoms) -> None:
     StructureError
         For no atoms, positions, cell or momenta that are not finite, masses that are not positive, a
         periodic direction without a cell vector, sites that
-        :func:`asecalc_ml.structure.elements.check_elements` refuses, and two atoms (periodic images
+        :func:`asecalc_ml.structure.element_checks.check_elements` refuses, and two atoms (periodic images
         included) closer than 0.4 Å; the message names them.
     """
     from asecalc_ml.structure.lattice import check_cell

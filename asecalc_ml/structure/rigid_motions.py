@@ -16,8 +16,20 @@ from ase import Atoms
 
 from asecalc_ml.structure.constraints import NOTHING, anchor, complement, held_directions, is_centre
 
+OFF_AXIS_A = 0.1  # atoms of a linear molecule lie this near to a line
 PARALLEL = 0.5  # sine below which a linear molecule lies along an axis
 MOVES_NOTHING = 1e-8  # moment of inertia, as a part of the whole, about a line on which all atoms lie
+
+
+def is_linear(atoms: Atoms) -> bool:
+    """True if all atoms lie within 0.1 Å of one line, so that a molecule turns around two axes and not three.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        A structure at rest.
+    """
+    return len(atoms) > 1 and _distance_from_axis(atoms) < OFF_AXIS_A
 
 
 def translations(atoms: Atoms) -> np.ndarray:
@@ -52,14 +64,15 @@ def rotations(atoms: Atoms, linear: bool) -> np.ndarray:
     Parameters
     ----------
     linear : bool
-        What :func:`asecalc_ml.structure.linear.is_linear` said of the structure at rest. A linear molecule
+        What :func:`is_linear` said of the structure at rest. A linear molecule
         does not turn about its own axis: what looks like it are its bending vibrations.
     """
     axes = axes_of_rotation(atoms) if len(atoms) > 1 else NOTHING
-    if linear:
+    if linear:  # project the molecule's own axis out, and keep the directions that remain
         own = _axis_of_least_inertia(atoms)
         _, sizes, basis = np.linalg.svd(axes - np.outer(axes @ own, own))
         axes = basis[: len(sizes)][sizes > PARALLEL]
+    # principal axes within the allowed ones; about a line on which all atoms lie nothing turns
     tensor = inertia(atoms)
     moments, turned = np.linalg.eigh(axes @ tensor @ axes.T)
     return (turned.T @ axes)[moments > MOVES_NOTHING * np.trace(tensor)]
@@ -90,5 +103,12 @@ def _ended(directions: np.ndarray) -> np.ndarray:
 
 
 def _axis_of_least_inertia(atoms: Atoms) -> np.ndarray:
+    """Unit vector along which the mass-weighted positions spread most, shape (3,)."""
     centred = atoms.positions - atoms.get_center_of_mass()
     return np.linalg.svd(np.sqrt(atoms.get_masses())[:, None] * centred)[2][0]
+
+
+def _distance_from_axis(atoms: Atoms) -> float:
+    """Largest distance of an atom from the axis of least inertia through the centre of mass, Å."""
+    centred, axis = atoms.positions - atoms.get_center_of_mass(), _axis_of_least_inertia(atoms)
+    return float(np.linalg.norm(centred - np.outer(centred @ axis, axis), axis=1).max())

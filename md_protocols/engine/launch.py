@@ -59,8 +59,8 @@ from asecalc_ml.runs.trajectories import lost_constraints
 from asecalc_ml.sources import sources_of_modules, sources_of_plugins
 from asecalc_ml.structure.charge_and_spin import set_charge_and_spin
 from asecalc_ml.structure.constraints import unknown
-from asecalc_ml.structure.linear import is_linear
 from asecalc_ml.structure.loading import check_structure, load_structure
+from asecalc_ml.structure.rigid_motions import is_linear
 from asecalc_ml.terminal.progress import Progress, make_progress
 from asecalc_ml.terminal.tracking import tracking
 from asecalc_ml.versions import installed_versions

@@ -11,7 +11,7 @@ from asecalc_ml.md_protocols.engine import launch
 from asecalc_ml.md_protocols.transfer.part import carry_on
 from asecalc_ml.md_protocols.transfer.plan import n_steps_of
 from asecalc_ml.runs import PROTOCOL, EventKind, RunReader, RunWriter
-from asecalc_ml.structure.linear import is_linear
+from asecalc_ml.structure.rigid_motions import is_linear
 
 if TYPE_CHECKING:
     from ase import Atoms

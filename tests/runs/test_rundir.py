@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import asecalc_ml
 from asecalc_ml.errors import RunBusyError, RunError
-from asecalc_ml.files.writing import cut_back, mark, write_whole
+from asecalc_ml.files.writing import write_whole
 from asecalc_ml.runs import RESULTS, START, THERMO, THERMO_COLUMNS, RunReader, RunWriter
+from asecalc_ml.runs.marks import cut_back, mark
 from asecalc_ml.runs.reader import FORMER
 from asecalc_ml.runs.trajectories.traj_writer import TrajWriter
 from asecalc_ml.runs.trajectories.writer import Moment, Origin

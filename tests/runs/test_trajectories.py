@@ -19,12 +19,12 @@ from places import HELPERS
 
 import asecalc_ml
 from asecalc_ml.errors import RunError
-from asecalc_ml.files.writing import cut_back, mark
 from asecalc_ml.md_protocols.engine.resume import resume_run
 from asecalc_ml.md_protocols.npt import NPT
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.runs import TRAJECTORY_SUFFIXES, RunReader
+from asecalc_ml.runs.marks import cut_back, mark
 from asecalc_ml.runs.trajectories import FORMATS, hdf5, head_bytes, make_writer, open_trajectory
 from asecalc_ml.runs.trajectories.h5md_writer import H5MDWriter
 from asecalc_ml.runs.trajectories.writer import Moment, Origin

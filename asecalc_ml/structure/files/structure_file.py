@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import AsecalcError, StructureError, StructureFileError
 from asecalc_ml.structure.charge_and_spin import set_in_frames, unread_state
-from asecalc_ml.structure.elements import check_elements
+from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.files.further_structure import line_of_further_structure
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
-from asecalc_ml.structure.files.stated_state import add_stated
+from asecalc_ml.structure.files.stated_charge_and_spin import add_stated
 from asecalc_ml.structure.files.xyz_file import XYZFile, reason
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def open_structures(path: str | Path, file_format: str | None = None) -> LazyFra
     ------
     StructureFileError
         If the file cannot be read, holds frames that ASE would leave out, or sites that
-        :func:`asecalc_ml.structure.elements.check_elements` refuses; now or when a structure is taken.
+        :func:`asecalc_ml.structure.element_checks.check_elements` refuses; now or when a structure is taken.
     """
     path = Path(path)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import StructureFileError
-from asecalc_ml.structure.elements import ISOTOPES
+from asecalc_ml.structure.element_checks import ISOTOPES
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
 from asecalc_ml.structure.files.stored_constraints import grouped
 
