@@ -112,10 +112,13 @@ class Histogram(BaseModel):
         bins, counts = self._occupied_bins(), np.array(self.counts)
         if len(bins) < 2:
             return 1
+        # bins between each occupied bin and the next one before and after it
         gaps = np.diff(self._around(bins))
         first = 0 if self.period is None else len(bins)
         before, after = gaps[first : first + len(bins)], gaps[first + 1 : first + 1 + len(bins)]
+        # distance to the nearest other sample of those that are alone in their bin, farthest first; else 0
         alone = np.sort(np.minimum(before, after)[counts[counts > 0] == 1])[::-1]
+        # the distance that at most 1 % of the samples exceed, doubled
         n_isolated = math.ceil(MAX_ISOLATED * self.total)
         return max(1, 2 * int(alone[n_isolated])) if n_isolated < len(alone) else 1
 
@@ -153,6 +156,7 @@ class Histogram(BaseModel):
             half = round(self.period / self.width) // 2
             first, end = -half, half
         edges = np.arange(first, end + 1) * self.width
+        # a range begins and ends where coverage changes from one bin to the next
         covered = np.array([False, *(self._to_nearest(np.arange(first, end)) <= self.reach), False])
         changes = np.flatnonzero(covered[1:] != covered[:-1])
         return [(float(edges[a]), float(edges[b])) for a, b in changes.reshape(-1, 2)]
@@ -303,6 +307,7 @@ def _pooled(one: Histogram, two: Histogram) -> tuple[float, float]:
     weight = two.total / (one.total + two.total)
     if one.period is not None:
         return circular_moments((1 - weight) * _mean_vector(one) + weight * _mean_vector(two), one.period)
+    # w1 s1^2 + w2 s2^2 + w1 w2 (m2 - m1)^2
     step = two.mean - one.mean
     variance = (1 - weight) * one.std**2 + weight * two.std**2 + weight * (1 - weight) * step**2
     return one.mean + weight * step, math.sqrt(variance)

@@ -62,7 +62,8 @@ def autocorrelation(series: np.ndarray) -> np.ndarray:
         return np.eye(1, len(series))[0]
     deviations = np.asarray(series, dtype=float) - np.mean(series)
     n_frames = len(deviations)
-    size = 1 << (2 * n_frames - 1).bit_length()  # padding keeps the end from meeting the beginning
+    # c(t) by the convolution theorem; zeros behind the series keep its end from meeting its beginning
+    size = 1 << (2 * n_frames - 1).bit_length()
     spectrum = np.abs(np.fft.rfft(deviations, size)) ** 2
     covariance = np.fft.irfft(spectrum, size)[:n_frames]
     return covariance / covariance[0]
@@ -92,10 +93,13 @@ def autocorrelation_time(series: np.ndarray) -> float:
     """
     if len(series) < 2:
         return 1.0
+    # tau(M) = 1 + 2 sum_{t=1}^{M} rho(t) for every M; rho(0) = 1 is in the cumulated sum
     times = 2 * np.cumsum(autocorrelation(series)) - 1
+    # smallest window M >= 5 tau(M) in the first half, beyond which rho is noise
     half = max(len(times) // 2, 1)
     enough = np.arange(half) >= WINDOW_IN_CORRELATION_TIMES * times[:half]
     window = int(np.argmax(enough)) if enough.any() else half - 1
+    # correction for the subtracted mean (Wolff)
     return float(times[window] * (1 + (2 * window + 1) / len(times)))
 
 
@@ -168,11 +172,13 @@ def circular_average(cosines: np.ndarray, sines: np.ndarray, most_blocks: int = 
     -----
     Source: N. I. Fisher, *Statistical Analysis of Circular Data* (1993), sections 2.3 and 4.4.
     """
+    # <exp(i phi)>: its argument is the mean direction, its length R
     vector = complex(np.mean(cosines), np.mean(sines))
     mean, std = circular_moments(vector, 360.0)
+    # exp(i (phi - mean)): the imaginary part has the error of the mean, the real part that of R
     turned = (np.asarray(cosines) + 1j * np.asarray(sines)) * np.exp(-1j * np.angle(vector))
     across, along = (block_average(part, most_blocks) for part in (turned.imag, turned.real))
-    slower = max(across, along, key=lambda one: one.correlation_time)
+    slower = max(across, along, key=lambda average: average.correlation_time)
     error, note = _circular_error(across.error, along.error, abs(vector))
     n_blocks, block_length = (0, 0) if note == TOO_SHORT else (slower.n_blocks, slower.block_length)
     times = (slower.correlation_time, n_blocks, block_length)
@@ -216,14 +222,17 @@ def linear_drift(time: np.ndarray, values: np.ndarray) -> Drift:
     time, values = np.asarray(time, dtype=float), np.asarray(values, dtype=float)
     if len(time) < 2 or time[0] == time[-1]:
         return Drift(float("nan"), None)
+    # least-squares slope a = sum (t - <t>)(y - <y>) / sum (t - <t>)^2
     centred = time - time.mean()
     slope = float(centred @ (values - values.mean()) / (centred @ centred))
+    # residuals of the line; where they are rounding, the series is exactly straight
     residuals = values - values.mean() - slope * centred
     if _is_rounding(residuals, values):
         residuals = np.zeros_like(values)
     n_blocks = _number_of_blocks(len(values), slowest_time(residuals))
     if n_blocks == 0:
         return Drift(slope, None)
+    # sigma_a^2 from block averages of times and residuals, which are independent
     times, scatter = block_means(centred, n_blocks), block_means(residuals, n_blocks)
     times, scatter = times - times.mean(), scatter - scatter.mean()
     return Drift(slope, float(np.sqrt((scatter @ scatter) / (n_blocks - 2) / (times @ times))))

@@ -202,15 +202,18 @@ def _holds_centre_and_places(atoms: Atoms) -> bool:
 def _is_kept(atoms: Atoms) -> bool:
     """Return True if ASE's constraints restrict steps and momenta to the same velocities."""
     probe = atoms.copy()
+    # thermal velocities at kT = 1 eV, as momenta: ASE projects them
     roots = np.sqrt(atoms.get_masses())[:, None]
     velocities = np.random.default_rng(0).standard_normal((len(atoms), 3)) / roots
     probe.set_momenta(velocities * roots**2)
     kept = probe.get_velocities()
+    # projected once more, they must stay as they are
     probe.set_velocities(kept)
     again = probe.get_velocities()
+    # a small step along the velocities must be projected alike
     probe.set_positions(atoms.positions + STEP * velocities)
     stepped = (probe.positions - atoms.positions) / STEP
-    largest = max(np.abs(roots * (one - kept)).max() for one in (again, stepped))
+    largest = max(np.abs(roots * (velocities - kept)).max() for velocities in (again, stepped))
     return bool(largest <= ALIKE)
 
 
@@ -231,8 +234,10 @@ def _rows(atoms: Atoms):
     """Conditions on velocities, mass-weighted, one a row: a sparse matrix of shape (n, 3 n_atoms)."""
     from scipy.sparse import csr_array, vstack
 
+    # one row for each condition c: sum_i c_i v_i = 0
     parts = [csr_array((0, 3 * len(atoms))), *(_rows_of(one, atoms) for one in atoms.constraints)]
     rows = vstack(parts, format="csr")
+    # in mass-weighted velocities sqrt(m_i) v_i, and of norm 1
     rows = rows / np.sqrt(np.repeat(atoms.get_masses(), 3))
     return rows / np.sqrt((rows * rows).sum(axis=1))[:, None]
 
@@ -260,7 +265,8 @@ def _rows_of_triples(triples: np.ndarray, atoms: Atoms):
     from scipy.sparse import vstack
 
     first, middle, last = triples.T
-    to_first, to_last = (np.linalg.norm(_between(one, middle, atoms), axis=1) for one in (first, last))
+    # distances of the ends from the middle atom; the middle stays at the point that divides the line so
+    to_first, to_last = (np.linalg.norm(_between(end, middle, atoms), axis=1) for end in (first, last))
     shares = np.stack([to_last, -to_first - to_last, to_first], axis=1)
     lines = [_sparse(triples, shares[:, :, None] * axis, atoms) for axis in EVERYTHING]
     return vstack([_rows_of_distances(triples[:, [0, 2]], atoms), *lines])
@@ -287,13 +293,15 @@ def _rank(rows) -> int:
     """Rank of sparse rows of norm 1, block by block of rows that are not orthogonal."""
     from scipy.sparse.csgraph import connected_components
 
+    # Gram matrix of the rows; rows that are not orthogonal form a block
     products = rows @ rows.T
     products.data[np.abs(products.data) < DEPENDENT] = 0
     products.eliminate_zeros()
     _, labels = connected_components(products, directed=False)
+    # the rank is the sum of the ranks of the blocks
     order = np.argsort(labels, kind="stable")
     blocks = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-    return sum(1 if len(one) == 1 else _rank_of_block(products, one) for one in blocks if len(one))
+    return sum(1 if len(block) == 1 else _rank_of_block(products, block) for block in blocks if len(block))
 
 
 def _rank_of_block(products, block: np.ndarray) -> int:

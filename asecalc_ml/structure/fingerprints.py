@@ -81,6 +81,7 @@ def are_among(found: np.ndarray, known: np.ndarray) -> np.ndarray:
     known_hashes, known_lengths = _split(known)
     for value in np.intersect1d(hashes, known_hashes):
         chosen = hashes == value
+        # nearest known lengths in the maximum norm, on a torus of 2^16 units
         tree = cKDTree(known_lengths[known_hashes == value], boxsize=_MODULUS)
         distances, _ = tree.query(lengths[chosen], p=np.inf, distance_upper_bound=_REACH)
         same[chosen] = np.isfinite(distances)
@@ -93,13 +94,14 @@ def n_different(rows: np.ndarray) -> int:
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    found, (hashes, lengths) = 0, _split(rows)
+    count, (hashes, lengths) = 0, _split(rows)
     for value in np.unique(hashes):
         points = lengths[hashes == value]
         pairs = cKDTree(points, boxsize=_MODULUS).query_pairs(_REACH, p=np.inf, output_type="ndarray")
+        # structures within the tolerance of each other, directly or through others, count once
         same = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(points), len(points)))
-        found += connected_components(same, directed=False)[0]
-    return found
+        count += connected_components(same, directed=False)[0]
+    return count
 
 
 def _split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +124,10 @@ def _rounded(lengths: np.ndarray) -> np.ndarray:
 def _lengths(atoms: Atoms) -> np.ndarray:
     """Sum and spread of the densities of the atoms for each wavenumber, shape (6,), Å."""
     densities = _densities(atoms)
+    # mean density of the atoms of each element
     kind, counts = atoms.numbers, np.bincount(atoms.numbers)
     means = [(np.bincount(kind, row) / np.maximum(counts, 1))[kind] for row in densities]
+    # sum_i rho_i / sqrt(N) and (sum_i (rho_i - mean)^4)^(1/4)
     sums = densities.sum(axis=1) / np.sqrt(len(atoms))
     spreads = ((densities - means) ** 4).sum(axis=1) ** 0.25
     return np.concatenate([sums, spreads])
@@ -131,11 +135,14 @@ def _lengths(atoms: Atoms) -> np.ndarray:
 
 def _densities(atoms: Atoms) -> np.ndarray:
     """ρ of each wavenumber and atom, shape (3, n_atoms), Å."""
+    # w_Z, from the fractional part of Z times the golden ratio
     weights = 0.5 + (atoms.numbers * 0.6180339887) % 1.0
     i, j, distances = _pairs(atoms)
+    # w_i w_j exp(-r / 4 A), with a cosine to zero at the cutoff of periodic structures
     envelope = weights[i] * weights[j] * np.exp(-distances / DECAY_A)
     if atoms.pbc.any():
         envelope *= 0.5 + 0.5 * np.cos(np.pi * np.minimum(distances / CUTOFF_A, 1.0))
+    # cos(kappa r) / kappa, summed over the neighbors j of each i
     terms = envelope * np.cos(np.outer(WAVENUMBERS_PER_A, distances)) / WAVENUMBERS_PER_A[:, None]
     return np.array([np.bincount(i, term, minlength=len(atoms)) for term in terms])
 

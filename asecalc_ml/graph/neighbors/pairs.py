@@ -117,9 +117,9 @@ def find_batch_pairs(
     sizes = torch.bincount(batch, minlength=len(cell)).tolist()
     first = np.cumsum([0, *sizes])
     systems = zip(positions.split(sizes), cell.cpu(), pbc.cpu(), strict=True)
-    found = [find_tensor_pairs(*system, cutoff, backend) for system in systems]
-    edges = [pairs.edge_index + int(n) for pairs, n in zip(found, first, strict=False)]
-    return Pairs(torch.cat(edges, dim=1), torch.cat([pairs.cell_shifts for pairs in found]))
+    by_system = [find_tensor_pairs(*system, cutoff, backend) for system in systems]
+    edges = [pairs.edge_index + int(n) for pairs, n in zip(by_system, first, strict=False)]
+    return Pairs(torch.cat(edges, dim=1), torch.cat([pairs.cell_shifts for pairs in by_system]))
 
 
 def as_geometry(positions: Tensor, cell, pbc) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -178,6 +178,7 @@ def _in_order(pairs: Pairs, n_atoms: int) -> Pairs:
     (i, j), shifts = pairs.edge_index, pairs.cell_shifts
     if len(i) == 0:
         return pairs
+    # shifts as digits of a number to a base that holds them, then i, j and shift as one number
     base = 2 * int(shifts.abs().max()) + 1
     if n_atoms**2 * base**3 >= 2**63 or base**3 >= 2**53:
         raise StructureError(

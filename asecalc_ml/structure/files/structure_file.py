@@ -125,10 +125,9 @@ def read_structures(path: Path) -> list[Atoms]:
 def _opened(path: Path, file_format: str) -> Sequence[Atoms]:
     if file_format in ("extxyz", "xyz"):
         return XYZFile(path, file_format == "extxyz")
-    if file_format in MAGIC:
-        _refuse_several_files(path, MAGIC[file_format])
+    is_known = file_format in MAGIC and _begins_with(path, MAGIC[file_format])
     if path.suffix not in COMPRESSED and file_format in ("traj", "h5md"):
-        return _opened_traj(path) if file_format == "traj" else _opened_h5md(path)
+        return _opened_traj(path, is_known) if file_format == "traj" else _opened_h5md(path)
     return _read(path, file_format)
 
 
@@ -168,15 +167,13 @@ def _checked(
         yield atoms
 
 
-def _opened_traj(path: Path) -> LazyFrames:
+def _opened_traj(path: Path, is_known: bool) -> LazyFrames:
     from ase.io.trajectory import TrajectoryReader
 
     from asecalc_ml.runs.trajectories.traj_reader import TrajFile
 
     if path.stat().st_size == 0:
         return LazyFrames(0, iter)
-    with path.open("rb") as file:
-        is_known = file.read(len(MAGIC["traj"])) == MAGIC["traj"]
     if is_known and (lost := TrajFile(path).n_lost):
         raise StructureFileError(
             f"{path} was cut short: its last {lost} frames are incomplete. Copy the complete file again"
@@ -206,15 +203,17 @@ def _content(path: Path) -> Iterator[bytes | mmap.mmap]:
                 yield content
 
 
-def _refuse_several_files(path: Path, magic: bytes) -> None:
+def _begins_with(path: Path, magic: bytes) -> bool:
+    """True if a file begins with the first bytes of its format, which are refused anywhere else in it."""
     if path.stat().st_size == 0:
-        return
+        return False
     with _content(path) as content:
         if (place := content.find(magic, 1)) > 0:
             raise StructureFileError(
                 f"{path} consists of several concatenated files (the second begins at byte {place}), and "
                 "only the first can be read. Join such files with `ase convert FIRST SECOND JOINED`"
             )
+        return content[: len(magic)] == magic
 
 
 def _read(path: Path, file_format: str) -> list[Atoms]:
