@@ -272,12 +272,12 @@ class RunWriter:
         self._trajectory.append(atoms, Moment(energy, forces, step, time_fs))
 
     @_says_what_to_do
-    def evaluation(self, found: Mapping[str, Any]) -> None:
+    def evaluation(self, result: Mapping[str, Any]) -> None:
         """Keep what was computed, at once: no checkpoint cuts it back, so that no work is lost."""
         if EVALUATIONS not in self._texts:
             cut_to_whole_lines(self.directory / EVALUATIONS)
         text = self._text(EVALUATIONS)
-        text.append(json.dumps(found))
+        text.append(json.dumps(result))
         text.flush()
 
     @_says_what_to_do

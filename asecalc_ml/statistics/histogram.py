@@ -302,15 +302,16 @@ def _merged(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
     return bins, counts
 
 
-def _pooled(one: Histogram, two: Histogram) -> tuple[float, float]:
+def _pooled(first: Histogram, second: Histogram) -> tuple[float, float]:
     """Mean and standard deviation of two sets together, from those of each."""
-    weight = two.total / (one.total + two.total)
-    if one.period is not None:
-        return circular_moments((1 - weight) * _mean_vector(one) + weight * _mean_vector(two), one.period)
+    weight = second.total / (first.total + second.total)
+    if first.period is not None:
+        vector = (1 - weight) * _mean_vector(first) + weight * _mean_vector(second)
+        return circular_moments(vector, first.period)
     # w1 s1^2 + w2 s2^2 + w1 w2 (m2 - m1)^2
-    step = two.mean - one.mean
-    variance = (1 - weight) * one.std**2 + weight * two.std**2 + weight * (1 - weight) * step**2
-    return one.mean + weight * step, math.sqrt(variance)
+    step = second.mean - first.mean
+    variance = (1 - weight) * first.std**2 + weight * second.std**2 + weight * (1 - weight) * step**2
+    return first.mean + weight * step, math.sqrt(variance)
 
 
 def circular_moments(vector: complex, period: float) -> tuple[float, float]:
@@ -325,7 +326,7 @@ def circular_moments(vector: complex, period: float) -> tuple[float, float]:
     return radius * cmath.phase(vector), radius * math.sqrt(-2 * math.log(length))
 
 
-def _mean_vector(one: Histogram) -> complex:
+def _mean_vector(histogram: Histogram) -> complex:
     """The mean of all unit vectors, from mean direction and spread."""
-    radius = one.period / (2 * math.pi)
-    return cmath.rect(math.exp(-((one.std / radius) ** 2) / 2), one.mean / radius)
+    radius = histogram.period / (2 * math.pi)
+    return cmath.rect(math.exp(-((histogram.std / radius) ** 2) / 2), histogram.mean / radius)

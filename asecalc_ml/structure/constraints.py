@@ -92,7 +92,7 @@ REFUSED = {
 def unknown(atoms: Atoms) -> dict[str, str]:
     """Constraints whose degrees of freedom are not known, by name, each with the reason."""
     foreign = "it is none of ASE's, and what it removes is not known"
-    names = {type(one).__name__: _is_ase(one) for one in atoms.constraints}
+    names = {type(constraint).__name__: _is_ase(constraint) for constraint in atoms.constraints}
     return {
         name: REFUSED.get(name, foreign) if is_ase else foreign
         for name, is_ase in names.items()
@@ -110,7 +110,7 @@ def check_constraints(atoms: Atoms) -> None:
         one undoes what an earlier one did where they share atoms.
     """
     _check_known(atoms)
-    names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+    names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
     try:
         kept = _is_kept(atoms)
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:  # as ASE's solvers raise
@@ -146,7 +146,7 @@ def n_removed(atoms: Atoms) -> int:
         return 0
     _check_known(atoms)
     others = atoms.copy()
-    others.set_constraint([one for one in atoms.constraints if not is_centre(one)])
+    others.set_constraint([constraint for constraint in atoms.constraints if not is_centre(constraint)])
     removed = _rank(_rows(others))
     if len(others.constraints) < len(atoms.constraints):
         removed += _n_free_translations(others)
@@ -184,9 +184,9 @@ def _is_ase(constraint: Any) -> bool:
 
 
 def _check_known(atoms: Atoms) -> None:
-    if found := unknown(atoms):
-        names = " and ".join(found)
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.items())
+    if reasons_by_name := unknown(atoms):
+        names = " and ".join(reasons_by_name)
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in reasons_by_name.items())
         raise StructureError(
             f"the degrees of freedom under {names} are not known, nor is a temperature ({reasons}). "
             f"For dynamics remove what is named, or use {', '.join(HELD)}"
@@ -195,7 +195,7 @@ def _check_known(atoms: Atoms) -> None:
 
 def _holds_centre_and_places(atoms: Atoms) -> bool:
     """Return True if there is a FixCom next to constraints that tie atoms to space in all directions."""
-    held = np.vstack([HELD[type(one).__name__](one, atoms) for one in atoms.constraints])
+    held = np.vstack([HELD[type(constraint).__name__](constraint, atoms) for constraint in atoms.constraints])
     return any(map(is_centre, atoms.constraints)) and len(complement(held)) == 0
 
 
@@ -235,7 +235,10 @@ def _rows(atoms: Atoms):
     from scipy.sparse import csr_array, vstack
 
     # one row for each condition c: sum_i c_i v_i = 0
-    parts = [csr_array((0, 3 * len(atoms))), *(_rows_of(one, atoms) for one in atoms.constraints)]
+    parts = [
+        csr_array((0, 3 * len(atoms))),
+        *(_rows_of(constraint, atoms) for constraint in atoms.constraints),
+    ]
     rows = vstack(parts, format="csr")
     # in mass-weighted velocities sqrt(m_i) v_i, and of norm 1
     rows = rows / np.sqrt(np.repeat(atoms.get_masses(), 3))

@@ -62,22 +62,22 @@ def fingerprints(frames: Sequence[Atoms]) -> np.ndarray:
     return np.array(rows, dtype=np.int16).reshape(-1, N_NUMBERS)
 
 
-def are_among(found: np.ndarray, known: np.ndarray) -> np.ndarray:
+def are_among(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Whether each structure is among others, from the fingerprints of both.
 
     Parameters
     ----------
-    found, known : ndarray of int16, shape (n, 8)
+    rows, known : ndarray of int16, shape (n, 8)
         As :func:`fingerprints` returns them.
 
     Returns
     -------
-    ndarray of bool, shape (len(found),)
+    ndarray of bool, shape (len(rows),)
     """
     from scipy.spatial import cKDTree
 
-    same = np.zeros(len(found), dtype=bool)
-    hashes, lengths = _split(found)
+    same = np.zeros(len(rows), dtype=bool)
+    hashes, lengths = _split(rows)
     known_hashes, known_lengths = _split(known)
     for value in np.intersect1d(hashes, known_hashes):
         chosen = hashes == value

@@ -40,9 +40,9 @@ def translations(atoms: Atoms) -> np.ndarray:
     StructureError
         If a constraint is not known.
     """
-    if any(is_centre(one) for one in atoms.constraints):
+    if any(is_centre(constraint) for constraint in atoms.constraints):
         return NOTHING
-    held = [held_directions(one, atoms) for one in atoms.constraints]
+    held = [held_directions(constraint, atoms) for constraint in atoms.constraints]
     return complement(np.concatenate([NOTHING, *held]))
 
 
@@ -54,7 +54,10 @@ def axes_of_rotation(atoms: Atoms) -> np.ndarray:
     StructureError
         If a constraint is not known.
     """
-    anisotropic = [*(_anisotropy(one, atoms) for one in atoms.constraints), atoms.cell.array[atoms.pbc]]
+    anisotropic = [
+        *(_anisotropy(constraint, atoms) for constraint in atoms.constraints),
+        atoms.cell.array[atoms.pbc],
+    ]
     return complement(np.concatenate([NOTHING, *(_ended(directions) for directions in anisotropic)]))
 
 
@@ -91,7 +94,7 @@ def _anisotropy(constraint: Any, atoms: Atoms) -> np.ndarray:
     Where the centre of mass is held, a spring to a point is that of one direction.
     """
     point = anchor(constraint)
-    if point is not None and any(is_centre(one) for one in atoms.constraints):
+    if point is not None and any(is_centre(constraint) for constraint in atoms.constraints):
         return np.array([point - atoms.get_center_of_mass()])
     return held_directions(constraint, atoms)
 

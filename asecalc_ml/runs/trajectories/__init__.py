@@ -47,7 +47,7 @@ def head_bytes(path: Path) -> int:
 def lost_constraints(atoms: Atoms, suffix: str) -> list[str]:
     """Names of the constraints of a structure that a format does not keep."""
     keeps = _load(FORMATS[suffix][0]).keeps
-    return [type(one).__name__ for one in atoms.constraints if not keeps(one)]
+    return [type(constraint).__name__ for constraint in atoms.constraints if not keeps(constraint)]
 
 
 def trajectory_of(directory: Path) -> Path:

@@ -55,8 +55,8 @@ class H5MDFile(TrajectoryFile):
                 self._masses = file["particles/trajectory/mass"][:]
                 _check_atoms(self._numbers, self._masses)
                 self._pbc = file["particles/trajectory/box"].attrs["boundary"] == "periodic"
-                found = {name: file.get(f"particles/trajectory/{name}") for name in EXTRAS}
-                self._extras = {name: one[:] for name, one in found.items() if one is not None}
+                datasets = {name: file.get(f"particles/trajectory/{name}") for name in EXTRAS}
+                self._extras = {name: dataset[:] for name, dataset in datasets.items() if dataset is not None}
                 self._parameters = dict(file["parameters"].attrs) if "parameters" in file else {}
 
     @contextmanager

@@ -264,7 +264,7 @@ def _check_elements_are_named(path: Path, names: bytes, remedy: str) -> None:
 
 def _compare(path: Path, n_frames: int, marks: bytes, has_to_be_whole: bool) -> None:
     with _content(path) as content:
-        places = [found.start() for found in re.finditer(marks, content)]
+        places = [match.start() for match in re.finditer(marks, content)]
         if len(places) <= n_frames:
             return
         line = content[: places[n_frames]].count(b"\n") + 1
