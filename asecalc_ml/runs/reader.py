@@ -16,6 +16,8 @@ from asecalc_ml.runs.layout import FLAGGED
 from asecalc_ml.runs.plan import no_moments
 from asecalc_ml.runs.production import Production, production_by_options
 from asecalc_ml.runs.run_files import RunFiles, once
+from asecalc_ml.runs.trajectories import open_trajectory, trajectory_of
+from asecalc_ml.runs.universe import universe_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -215,14 +217,10 @@ class RunReader(RunFiles, FormerAttributes):
 
     def universe(self) -> Universe:
         """The frames for MDAnalysis' own analyses, see :func:`asecalc_ml.runs.universe.universe_of`."""
-        from asecalc_ml.runs.universe import universe_of
-
         return universe_of(self)
 
     def _trajectory(self) -> TrajectoryFile:
         """The file, opened anew: an open file held by each reader would soon be too many."""
-        from asecalc_ml.runs.trajectories import open_trajectory, trajectory_of
-
         file = open_trajectory(trajectory_of(self.directory))
         n_frames, _ = self._contents.setdefault("_counts", (file.n_frames, file.n_lost))
         file.n_frames = min(file.n_frames, n_frames)  # without those that came after this snapshot

@@ -297,7 +297,7 @@ class RunWriter:
 
     @_says_what_to_do
     def flush(self) -> None:
-        """Let readers see every row and frame."""
+        """Write all rows and frames that are still in memory."""
         for file in self._growing():
             file.flush()
 

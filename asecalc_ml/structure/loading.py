@@ -9,6 +9,7 @@ from ase import Atoms
 from asecalc_ml.errors import StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin  # noqa: F401
 from asecalc_ml.structure.element_checks import check_elements
+from asecalc_ml.structure.lattice import check_cell
 from asecalc_ml.structure.pair_vectors import pair_vectors
 
 MOLECULES = Path(__file__).parents[1] / "data" / "molecules"
@@ -61,8 +62,6 @@ def check_structure(atoms: Atoms) -> None:
         :func:`asecalc_ml.structure.element_checks.check_elements` refuses, and two atoms (periodic images
         included) closer than 0.4 Å; the message names them.
     """
-    from asecalc_ml.structure.lattice import check_cell
-
     if len(atoms) == 0:
         raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")
     check_positions(atoms)

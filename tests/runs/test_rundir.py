@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asecalc_ml
+from asecalc_ml import runs
 from asecalc_ml.errors import RunBusyError, RunError
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.runs import RESULTS, START, THERMO, THERMO_COLUMNS, RunReader, RunWriter
+from asecalc_ml.runs import RESULTS, START, THERMO, THERMO_COLUMNS, RunReader, RunWriter, layout
 from asecalc_ml.runs.marks import cut_back, mark
 from asecalc_ml.runs.reader import FORMER
 from asecalc_ml.runs.trajectories.traj_writer import TrajWriter
@@ -234,6 +235,11 @@ def test_former_attributes_read_the_same(tmp_path, name):
     with pytest.warns(DeprecationWarning, match=rf"RunReader\.{name} is now {FORMER[name]}\(\)"):
         former = getattr(run, name)
     assert former is getattr(run, FORMER[name])()
+
+
+@pytest.mark.parametrize("name", layout._FORMER)
+def test_former_names_of_the_layout(name):
+    assert getattr(layout, name) is getattr(runs, name)
 
 
 # ---------------------------------------------------------------------- cutting back

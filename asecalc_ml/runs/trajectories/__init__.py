@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asecalc_ml.files.reading import damage_named
 from asecalc_ml.runs.layout import TRAJECTORIES
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def make_writer(path: Path, origin: Origin) -> TrajectoryWriter:
     RunError
         If the file is there and damaged.
     """
-    from asecalc_ml.files.reading import damage_named
-
     with damage_named(path):
         return _load(FORMATS[path.suffix][0])(path, origin)
 

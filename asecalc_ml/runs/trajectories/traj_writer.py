@@ -49,7 +49,7 @@ class TrajWriter(TrajectoryWriter):
             self._writer.write(self._frame)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """No-op: every frame reaches the file at once."""
 
     def close(self) -> None:
         """Close the file."""

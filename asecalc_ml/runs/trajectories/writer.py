@@ -74,7 +74,7 @@ class TrajectoryWriter(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Let readers see every frame."""
+        """Write all frames that are still in memory."""
 
     @abstractmethod
     def close(self) -> None:

@@ -139,7 +139,7 @@ def _format_of(path: Path) -> str:
 
 
 class _Once:
-    """Gives the first warning that it is told."""
+    """Issues the first warning it receives, and no other."""
 
     def __init__(self):
         self._is_new = True
