@@ -100,6 +100,10 @@ class MemoryRun(FormerAttributes):
         """Periodic directions, shape (3,)."""
         return self.atoms.pbc
 
+    def reread(self) -> MemoryRun:
+        """The same run: frames in memory do not grow."""
+        return self
+
     def read_thermo(self) -> Mapping[str, np.ndarray]:
         """Columns of thermo.csv by name, shape (n_points,)."""
         return self.thermo

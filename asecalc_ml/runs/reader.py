@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,14 +49,17 @@ FORMER = {
 
 
 class FormerAttributes:
-    """Contents of files under the names of :data:`FORMER`, with a DeprecationWarning."""
+    """Contents of files under the names of :data:`FORMER`, with a DeprecationWarning.
+
+    As before, each access reads the file as it is now, into an object of its own that may be changed.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name not in FORMER:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         method = FORMER[name]
         warnings.warn(f"{type(self).__name__}.{name} is now {method}()", DeprecationWarning, stacklevel=2)
-        return getattr(self, method)()
+        return copy.deepcopy(getattr(self.reread(), method)())
 
 
 class RunReader(RunFiles, FormerAttributes):

@@ -234,7 +234,22 @@ def test_former_attributes_read_the_same(tmp_path, name):
     run = RunReader(tmp_path / "run")
     with pytest.warns(DeprecationWarning, match=rf"RunReader\.{name} is now {FORMER[name]}\(\)"):
         former = getattr(run, name)
-    assert former is getattr(run, FORMER[name])()
+    now = getattr(run, FORMER[name])()
+    assert type(former) is type(now)
+    assert str(former) == str(now)
+
+
+def test_former_attributes_follow_a_run_that_grows_and_may_be_changed(tmp_path):
+    writer = finished_setup(tmp_path / "run")
+    run = RunReader(tmp_path / "run")
+    for k in range(3):
+        append(writer, k)
+        writer.flush()
+        with pytest.warns(DeprecationWarning, match="read_thermo"):
+            thermo = run.thermo
+        thermo["step"] += 7
+        assert thermo["step"].tolist() == [7 + step for step in range(k + 1)]
+    writer.close()
 
 
 @pytest.mark.parametrize("name", layout._FORMER)
