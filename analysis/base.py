@@ -293,7 +293,7 @@ def thermo_columns(run: RunReader, *names: str) -> dict[str, np.ndarray]:
     AnalysisError
         If one is missing, or there are no rows.
     """
-    thermo: Mapping = run.thermo
+    thermo: Mapping = run.read_thermo()
     missing = [name for name in names if name not in thermo]
     if thermo and missing:
         raise AnalysisError(f"thermo.csv has no column {missing[0]!r}; it has {', '.join(thermo)}")

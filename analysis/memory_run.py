@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from ase import Atoms
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.runs.frames import Frames, chunk_starts
 from asecalc_ml.runs.production import Production, production_by_options
+from asecalc_ml.runs.reader import FormerAttributes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MemoryRun:
+class MemoryRun(FormerAttributes):
     """What an analysis reads of a run, from arrays.
 
     Parameters
@@ -34,8 +34,8 @@ class MemoryRun:
     thermo : dict of arrays, shape (n_points,)
         Columns of thermo.csv, such as ``time_fs`` and ``total_eV``.
     options, model_card, member_cards, events
-        As a :class:`~asecalc_ml.runs.RunReader` gives them; ``member_cards`` as the ``model_cards`` of a
-        committee.
+        As the methods ``read_...`` of a :class:`~asecalc_ml.runs.RunReader` return them; ``member_cards`` are
+        the cards of a committee's members.
     cells : array, shape (n_frames, 3, 3), Å, optional
         Cell of each frame where it changes.
     momenta : array, shape (n_frames, n_atoms, 3), ASE's unit, optional
@@ -68,16 +68,8 @@ class MemoryRun:
             found = production_by_options(self.options, self.thermo)
             object.__setattr__(self, "production", found)
 
-    # What only a run directory holds; analyses of it find nothing here.
-    hessian: ClassVar[None] = None
-    relaxed: ClassVar[None] = None
-    scan: ClassVar[None] = None
-    transfer: ClassVar[None] = None
-    relaxation: ClassVar[Mapping[str, np.ndarray]] = MappingProxyType({})
-    scan_table: ClassVar[Mapping[str, np.ndarray]] = MappingProxyType({})
     parts: ClassVar[Sequence[Path]] = ()
     n_lost_frames: ClassVar[int] = 0
-    n_flagged: ClassVar[int] = 0
 
     @classmethod
     def from_frames(cls, frames: Sequence[Atoms], frame_interval_fs: float, **others: Any) -> MemoryRun:
@@ -108,10 +100,55 @@ class MemoryRun:
         """Periodic directions, shape (3,)."""
         return self.atoms.pbc
 
-    @property
-    def model_cards(self) -> Sequence[Mapping[str, Any]]:
+    def reread(self) -> MemoryRun:
+        """The same run: frames in memory do not grow."""
+        return self
+
+    def read_thermo(self) -> Mapping[str, np.ndarray]:
+        """Columns of thermo.csv by name, shape (n_points,)."""
+        return self.thermo
+
+    def read_options(self) -> Mapping[str, Any]:
+        """Options of the run."""
+        return self.options
+
+    def read_events(self) -> Sequence[Mapping[str, Any]]:
+        """Events of the run, in order."""
+        return self.events
+
+    def read_model_card(self) -> Mapping[str, Any] | None:
+        """Card of the model; None for a calculator without one."""
+        return self.model_card
+
+    def read_model_cards(self) -> Sequence[Mapping[str, Any]]:
         """Card of the model, or those of a committee's members."""
         return self.member_cards if self.model_card is None else [self.model_card]
+
+    # Files that only a run directory has.
+
+    def read_relaxation(self) -> Mapping[str, np.ndarray]:
+        """No columns: frames in memory have no relaxation."""
+        return {}
+
+    def read_relaxed(self) -> None:
+        """None: frames in memory have no relaxed structure."""
+
+    def read_hessian(self) -> None:
+        """None: frames in memory have no Hessian."""
+
+    def read_scan(self) -> None:
+        """None: frames in memory are no scan."""
+
+    def read_scan_table(self) -> Mapping[str, np.ndarray]:
+        """No columns: frames in memory are no scan."""
+        return {}
+
+    def read_transfer(self) -> None:
+        """None: frames in memory are no transfer test."""
+
+    def count_flagged(self) -> int:
+        """0: frames in memory have no structures kept for labelling."""
+        return 0
 
     @property
     def n_frames(self) -> int:

@@ -52,12 +52,13 @@ def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] |
 
 
 def carry_out(
-    directory: str | Path, analyses: Mapping[str, Mapping | None] | None = None
+    run: str | Path | RunReader, analyses: Mapping[str, Mapping | None] | None = None
 ) -> tuple[list[Result], Failures]:
     """Do what :func:`run_analyses` does, and return the failures in place of raising them."""
-    from asecalc_ml.runs import RESULTS, RunReader
+    from asecalc_ml.runs import RESULTS, open_run
 
-    run, folder = RunReader(directory), Path(directory) / RESULTS
+    run = open_run(run)
+    folder = run.directory / RESULTS
     is_asked = analyses is not None
     failures, chosen = Failures(run.directory, is_new=True), {}
     for name, options in (analyses if is_asked else dict.fromkeys(default_analyses(run))).items():
@@ -82,7 +83,7 @@ def carry_out(
 def default_analyses(run: RunReader) -> tuple[str, ...]:
     """Names that a run's protocol gives; none without that protocol."""
     try:
-        return plugins.get("protocols", str(run.options.get("protocol"))).default_analyses
+        return plugins.get("protocols", str(run.read_options().get("protocol"))).default_analyses
     except (PluginError, AttributeError):  # a protocol need not have any
         return ()
 
@@ -207,27 +208,28 @@ def read_results(directory: str | Path) -> list[Result]:
     return [_read(path, path.stem) for path in _files(directory) if path.stem in registered]
 
 
-def results_alone(directory: str | Path, failures: Failures) -> list[Result]:
+def results_alone(run: str | Path | RunReader, failures: Failures) -> list[Result]:
     """Results as :func:`read_results` gives them; what cannot be read is noted as a failure."""
     results, registered = [], plugins.names("analyses")
-    for path in _files(directory):
+    for path in _files(run):
         if path.stem in registered:
             with failures.alone(path.stem):
                 results.append(_read(path, path.stem))
     return results
 
 
-def not_installed(directory: str | Path) -> list[str]:
+def not_installed(run: str | Path | RunReader) -> list[str]:
     """Names of the analyses that have left a result and are not installed any more."""
     registered = plugins.names("analyses")
-    return [path.stem for path in _files(directory) if path.stem not in registered and _is_result(path)]
+    return [path.stem for path in _files(run) if path.stem not in registered and _is_result(path)]
 
 
-def _files(directory: str | Path) -> list[Path]:
-    from asecalc_ml.runs import RESULTS, RunReader
+def _files(run: str | Path | RunReader) -> list[Path]:
+    from asecalc_ml.runs import RESULTS, open_run
 
-    default = default_analyses(RunReader(directory))
-    paths = sorted((Path(directory) / RESULTS).glob("*.json"))
+    run = open_run(run)
+    default = default_analyses(run)
+    paths = sorted((run.directory / RESULTS).glob("*.json"))
     return sorted(paths, key=lambda path: default.index(path.stem) if path.stem in default else len(default))
 
 

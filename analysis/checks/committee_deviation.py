@@ -128,7 +128,7 @@ class CommitteeDeviation(Analysis):
         if not known.any():
             raise AnalysisError("thermo.csv has no row with the deviation of a committee")
         return self._summary(
-            columns["time_fs"][known] / 1000, columns[COMMITTEE_DEVIATION][known], run.n_flagged
+            columns["time_fs"][known] / 1000, columns[COMMITTEE_DEVIATION][known], run.count_flagged()
         )
 
     def _summary(

@@ -152,7 +152,7 @@ class Pressure(Analysis):
 
     def run(self, run: RunReader) -> PressureResult:
         """Average columns of thermo.csv; AnalysisError where it has neither pressure nor volume."""
-        _check_columns(run.thermo)
+        _check_columns(run.read_thermo())
         time_fs = thermo_columns(run, "time_fs")["time_fs"]
         columns = _columns(run)
         pressure = columns.get(("pressure", "GPa"), np.full(len(time_fs), np.nan))
@@ -193,10 +193,10 @@ def _check_columns(names: Iterable[str]) -> None:
 def _columns(run: RunReader) -> dict[tuple[str, str], np.ndarray]:
     """Pressure, volume and density at the rows of thermo.csv, by name and unit."""
     columns = {}
-    if "pressure_GPa" in run.thermo:
-        columns["pressure", "GPa"] = run.thermo["pressure_GPa"]
-    if "volume_A3" in run.thermo:
-        volume = run.thermo["volume_A3"]
+    if "pressure_GPa" in run.read_thermo():
+        columns["pressure", "GPa"] = run.read_thermo()["pressure_GPa"]
+    if "volume_A3" in run.read_thermo():
+        volume = run.read_thermo()["volume_A3"]
         columns["volume", "Å³"] = volume
         columns["density", "g/cm³"] = AMU_A3 * run.atoms.get_masses().sum() / volume
     return columns

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field
 from asecalc_ml.analysis.base import Analysis, Panel, Result, Table, Verdict
 from asecalc_ml.analysis.figures import BLUE, VERMILION
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import bond_changes, find_bonds_and_shifts
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Relaxation(Analysis):
 
     def run(self, run: RunReader) -> RelaxationResult:
         """Read the steps and the two structures; AnalysisError where nothing was relaxed to its end."""
-        steps, after = run.relaxation, run.relaxed
+        steps, after = run.read_relaxation(), run.read_relaxed()
         if after is None or not len(steps.get("step", ())):
             raise AnalysisError("the run holds no relaxation that came to its end: resume it")
         return RelaxationResult(
@@ -136,5 +137,5 @@ def _bonds(before: Atoms, after: Atoms) -> dict:
 
 def _lengths(atoms: Atoms, bonds: np.ndarray, shifts: np.ndarray) -> list[float]:
     """Lengths of bonds, each with its own image, Å."""
-    vectors = atoms.positions[bonds[:, 1]] - atoms.positions[bonds[:, 0]] + shifts @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, bonds.T, shifts, atoms.cell.array)
     return np.linalg.norm(vectors, axis=1).tolist()

@@ -95,7 +95,9 @@ def _named(runs: Mapping[str, Any] | Sequence[Any]) -> dict[str, RunReader]:
         paths = [getattr(run, "directory", run) for run in runs]
         names = _short_names(paths)
         runs = dict(zip(names, runs, strict=True))
-    return {str(name): _opened(run) for name, run in runs.items()}
+    from asecalc_ml.runs import open_run
+
+    return {str(name): open_run(run) for name, run in runs.items()}
 
 
 def _short_names(paths: Sequence[Any]) -> list[str]:
@@ -109,12 +111,6 @@ def _short_names(paths: Sequence[Any]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise AnalysisError("a run was given twice: compare it with another one")
-
-
-def _opened(run: Any) -> RunReader:
-    from asecalc_ml.runs import RunReader
-
-    return RunReader(run) if isinstance(run, str | Path) else run
 
 
 def _reference_first(runs: dict[str, RunReader], reference: str | None) -> dict[str, RunReader]:
@@ -166,7 +162,8 @@ def _measure(name: str, run: RunReader, groups: dict[int, list[str]]) -> dict[in
 
 def _described(name: str, run: RunReader, results: Mapping[int, DistributionResult]) -> ComparedRun:
     n_frames = next(iter(results.values())).patterns[0].n_frames
-    model = (run.model_card or {}).get("name") or calculator_name(run.options.get("calculator"))
+    card = run.read_model_card() or {}
+    model = card.get("name") or calculator_name(run.read_options().get("calculator"))
     return ComparedRun(
         name=name,
         n_frames=n_frames,

@@ -80,7 +80,7 @@ class DistributionMeasurement:
         self._values = ChainValues(run, join(list(groups.values())))
         self._exchange = ExchangeMeasurement(run)
         self._ends = np.cumsum([len(chains) for chains in groups.values()])[:-1]  # columns of the patterns
-        domain = TrainingDomain(*run.model_cards)
+        domain = TrainingDomain(*run.read_model_cards())
         self._parts = {
             pattern: PatternMeasurement(chains, options, _comparison(domain, options, pattern))
             for pattern, chains in groups.items()

@@ -16,6 +16,7 @@ from pydantic import AfterValidator
 from asecalc_ml.analysis.distributions.unwrapping import UnwrappedVectors
 from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.structure.minimum_image import image_shifts
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import bond_graph
 from asecalc_ml.structure.topology.chains import (
     VALUES_AT_ONCE,
@@ -227,7 +228,7 @@ def grouped(chains: Chains, name: Callable, kinds: Sequence | None = None) -> di
 def _nearest_images(atoms: Atoms, indices: list[int]) -> Chains:
     """One chain of atoms that need not be bonded, from each to the nearest image of the next."""
     indices = np.array(indices)
-    raw = np.diff(atoms.positions[indices], axis=0)
+    raw = pair_vectors(atoms.positions, (indices[:-1], indices[1:]))
     return Chains(indices[None], image_shifts(raw, atoms.cell.array, atoms.pbc)[None])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from asecalc_ml.structure.lattice import reduced
 from asecalc_ml.structure.minimum_image import Lattices
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 if TYPE_CHECKING:
     from asecalc_ml.runs import RunReader
@@ -34,30 +35,27 @@ class UnwrappedVectors:
     """
 
     def __init__(self, run: RunReader, pairs: np.ndarray, shifts: np.ndarray):
-        self._first, self._second = np.asarray(pairs, dtype=int).T
+        self._pairs = np.asarray(pairs, dtype=int).T
         self._shifts = np.asarray(shifts, dtype=int)
         self._pbc = np.asarray(run.pbc, dtype=bool)
-        self._last = np.zeros((1, len(self._first), 3))
+        self._last = np.zeros((1, self._pairs.shape[1], 3))
         if self._pbc.any():
-            start = self._raw(np.asarray(run.atoms.positions, dtype=float))
+            start = pair_vectors(run.atoms.positions, self._pairs)
             self._last = Lattices(run.cell, self._pbc).fractional(start)
 
     def __call__(self, frames: Frames) -> np.ndarray:
         """Vectors in the next frames, shape (n_frames, n_pairs, 3), Å."""
-        raw = self._raw(frames.positions)
-        if not self._pbc.any() or len(raw) == 0:
-            return raw
+        inside = pair_vectors(frames.positions, self._pairs)
+        if not self._pbc.any() or len(inside) == 0:
+            return inside
         lattices = frames.lattices(self._pbc)
         # steps from the frame before, in fractional coordinates of the cell of each frame
-        fractional = lattices.fractional(raw)
+        fractional = lattices.fractional(inside)
         steps = fractional - np.concatenate([self._last, fractional[:-1]])
         # a jump by a lattice vector changes the cell shift of its frame and of all that follow
         shifts = self._shifts + np.cumsum(lattices.shifts(steps @ lattices.cells), axis=0)
         self._last, self._shifts = fractional[-1:], shifts[-1]
-        return raw + shifts @ lattices.cells
-
-    def _raw(self, positions: np.ndarray) -> np.ndarray:
-        return positions[..., self._second, :] - positions[..., self._first, :]
+        return inside + shifts @ lattices.cells
 
 
 class UnwrappedPositions:

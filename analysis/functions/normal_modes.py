@@ -124,7 +124,7 @@ class NormalModes(Analysis):
 
     def run(self, run: RunReader) -> NormalModesResult:
         """Diagonalise; AnalysisError where the run holds no second derivatives."""
-        hessian = run.hessian  # arrays of its file, by name
+        hessian = run.read_hessian()  # arrays of its file, by name
         if hessian is None:
             raise AnalysisError("the run holds no second derivatives: run protocol vibrations to its end")
         # the structure that second derivatives belong to, and its atoms that were free to move

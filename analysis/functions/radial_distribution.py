@@ -26,6 +26,7 @@ from asecalc_ml.analysis.number_text import with_error
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics.time_series import CondensedSeries, block_average
 from asecalc_ml.structure.lattice import shortest_period
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import canonical_pattern
 
 if TYPE_CHECKING:
@@ -248,8 +249,9 @@ class RadialMeasurement:
         from asecalc_ml.graph.neighbors import find_pairs  # imports torch
 
         cutoff, n_kinds = self._n_bins * self._width, len(self._kinds)
-        (i, j), shifts = find_pairs(positions, cell, self._pbc, cutoff)
-        distances = np.linalg.norm(positions[j] - positions[i] + shifts @ cell, axis=1)
+        pairs = find_pairs(positions, cell, self._pbc, cutoff)
+        i, j = pairs.edge_index
+        distances = np.linalg.norm(pair_vectors(positions, *pairs, cell), axis=1)
         bins = np.floor(distances / self._width).astype(int)
         inside = bins < self._n_bins
         # one number for the elements of both atoms and the bin, counted for all pairs at once

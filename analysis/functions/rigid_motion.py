@@ -6,8 +6,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.structure.constraints import n_removed
-from asecalc_ml.structure.linear import is_linear
-from asecalc_ml.structure.rigid_motions import axes_of_rotation, rotations, translations
+from asecalc_ml.structure.rigid_motions import axes_of_rotation, is_linear, rotations, translations
 
 AT_REST = 1e-6  # of the kinetic energy
 

@@ -106,7 +106,7 @@ class VibrationalMeasurement:
         self._options, self._interval_fs = options, run.frame_interval_fs
         self._symbols = np.array(run.atoms.get_chemical_symbols())
         self._roots, self._temperature_K = np.sqrt(run.atoms.get_masses()), _temperature(run)
-        self._timestep_fs = run.options.get("timestep_fs") or 0.0
+        self._timestep_fs = run.read_options().get("timestep_fs") or 0.0
         self._rigid = RigidMotion(run.atoms) if self._temperature_K is None else None
         self._harmonic = harmonic_frequencies(options)
         self._length = segment_length(options, run.n_frames, run.frame_interval_fs)
@@ -270,7 +270,7 @@ def harmonic_frequencies(options: VibrationalDensity) -> list[float]:
     if options.harmonic_per_cm is not None or options.harmonic_run is None:
         return sorted(options.harmonic_per_cm or [])
     try:
-        frequencies = RunReader(options.harmonic_run).harmonic_per_cm
+        frequencies = RunReader(options.harmonic_run).read_harmonic_per_cm()
     except RunError as error:
         raise AnalysisError(f"harmonic_run: {error}") from error
     if not frequencies:
@@ -289,5 +289,5 @@ def _fastest_stretch_per_cm(atoms: Atoms) -> float:
 
 def _temperature(run: RunReader) -> float | None:
     """Mean temperature of the run, None where it has not been written."""
-    temperatures = run.thermo.get("temperature_K", ())
+    temperatures = run.read_thermo().get("temperature_K", ())
     return float(np.mean(temperatures)) if len(temperatures) else None

@@ -168,9 +168,11 @@ class Force(Target):
         import torch
 
         from asecalc_ml.structure.minimum_image import minimum_image
+        from asecalc_ml.structure.pair_vectors import pair_vectors
 
         graph, starts = subject.graph, first_atoms(subject)
-        vectors = (graph.positions[starts + self.towards] - graph.positions[starts + self.atom]).cpu().numpy()
+        pairs = (starts + self.atom).cpu().numpy(), (starts + self.towards).cpu().numpy()
+        vectors = pair_vectors(graph.positions.cpu().numpy(), pairs)
         near = [
             minimum_image(vector, cell.cpu().numpy(), pbc.cpu().numpy())
             for vector, cell, pbc in zip(vectors, graph.cell, graph.pbc, strict=True)

@@ -51,15 +51,15 @@ class Row(NamedTuple):
     meaning: str = ""
 
 
-def write_report(directory: str | Path) -> Path:
+def write_report(run: str | Path | RunReader) -> Path:
     """Write ``report.html`` from the results in a run directory.
 
     The page has everything inside and asks for nothing from a network.
 
     Parameters
     ----------
-    directory : str or Path
-        A run directory, analysed or not, finished or not.
+    run : str, Path or RunReader
+        A run directory, analysed or not, finished or not, or its reader.
 
     Returns
     -------
@@ -71,14 +71,15 @@ def write_report(directory: str | Path) -> Path:
         If a result cannot be read or shown. The page names it, and has all others.
     """
     from asecalc_ml.files.writing import write_whole
-    from asecalc_ml.runs import REPORT, RunReader
+    from asecalc_ml.runs import REPORT, open_run
 
-    run, failures = RunReader(directory), Failures(Path(directory))
+    run = open_run(run)
+    failures = Failures(run.directory)
     n_before = len(failures.all)
-    results = results_alone(directory, failures)
+    results = results_alone(run, failures)
     with failures.alone("relevance"):
-        results += read_relevance(directory)
-    page = Path(directory) / REPORT
+        results += read_relevance(run.directory)
+    page = run.directory / REPORT
     write_whole(page, render(run, results, failures))
     for one in failures.all[n_before:]:
         warnings.warn(f"{page}: analysis {one.analysis}: {one.text}", stacklevel=2)
@@ -104,10 +105,10 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
         facts=list(key_facts(run)),
         verdicts=verdicts,
         **found,
-        options=list(option_rows(run.options)),
+        options=list(option_rows(run.read_options())),
         model=list(model_rows(run)),
-        provenance=list(flat_rows(_without_production(run.provenance))),
-        events=[event_row(event) for event in run.events],
+        provenance=list(flat_rows(_without_production(run.read_provenance()))),
+        events=[event_row(event) for event in run.read_events()],
     )
 
 
@@ -116,13 +117,14 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
 
 def run_title(run: RunReader) -> str:
     """Structure, protocol and calculator in one line."""
-    protocol = str(run.options.get("protocol", "run")).upper()
-    return f"{structure_name(run)}, {protocol}, {calculator_name(run.options.get('calculator'))}"
+    options = run.read_options()
+    protocol = str(options.get("protocol", "run")).upper()
+    return f"{structure_name(run)}, {protocol}, {calculator_name(options.get('calculator'))}"
 
 
 def structure_name(run: RunReader) -> str:
     """The structure as the options name it, its formula where they hold none."""
-    given = run.options.get("structure")
+    given = run.read_options().get("structure")
     return str(given) if given else run.atoms.get_chemical_formula()
 
 
@@ -146,7 +148,7 @@ def completion(run: RunReader) -> Completion:
     """Whether the run is complete, and if not where and why it ended."""
     steps, done = run.planned_steps, _last_step(run)
     of_all = f"{done:,} of {steps:,} steps" if steps else f"{done:,} steps"
-    last = next((event for event in reversed(run.events) if event.get("kind") in ENDINGS), {})
+    last = next((event for event in reversed(run.read_events()) if event.get("kind") in ENDINGS), {})
     kind, message = last.get("kind"), last.get("message", "no reason was recorded")
     if kind == EventKind.FINISHED:
         what = f"{steps or done:,} steps" if done else message  # the last row may stand before the last step
@@ -161,14 +163,15 @@ def completion(run: RunReader) -> Completion:
 
 def _has_time(run: RunReader) -> bool:
     """Whether the run makes time steps."""
-    return run.provenance.get("frame_interval_fs") is not None
+    return run.read_provenance().get("frame_interval_fs") is not None
 
 
 def bound_verdict(run: RunReader, results: list[Result]) -> list[Verdict]:
     """Whether the molecule stayed bound by the run's events, where no analysis has looked at the frames."""
-    if any(result.analysis == "connectivity" for result in results) or not len(run.thermo.get("step", ())):
+    steps = run.read_thermo().get("step", ())
+    if any(result.analysis == "connectivity" for result in results) or not len(steps):
         return []
-    changes = [event for event in run.events if event.get("kind") == EventKind.BONDS]
+    changes = [event for event in run.read_events() if event.get("kind") == EventKind.BONDS]
     listed = "; ".join(str(event.get("message")) for event in changes[:SHOWN_EVENTS])
     text = listed or "the run recorded no bond that broke or formed"
     return [Verdict(check=BOUND, status="failed" if changes else "passed", text=text)]
@@ -183,7 +186,7 @@ def readable_verdict(run: RunReader) -> list[Verdict]:
 
 
 def _last_step(run: RunReader) -> int:
-    steps = run.thermo.get("step", ())
+    steps = run.read_thermo().get("step", ())
     return int(steps[-1]) if len(steps) else 0
 
 
@@ -197,14 +200,14 @@ def key_facts(run: RunReader) -> Iterator[Row]:
         yield Row("unpaired electrons", f"{spin}")
     if _has_time(run):
         yield from _time_facts(run)
-    if run.n_flagged:
-        yield Row("flagged frames", f"{run.n_flagged:,}, in flagged.extxyz, for `asecalc-ml data label`")
+    if n_flagged := run.count_flagged():
+        yield Row("flagged frames", f"{n_flagged:,}, in flagged.extxyz, for `asecalc-ml data label`")
     if run.pbc.any():
         yield Row("cell", " × ".join(f"{length:.2f}" for length in run.atoms.cell.lengths()) + " Å")
 
 
 def _time_facts(run: RunReader) -> Iterator[Row]:
-    thermo = run.thermo
+    thermo = run.read_thermo()
     times, steps = thermo["time_fs"], thermo["step"]
     yield Row("production", f"{times[-1] / 1000 if len(times) else 0:.4g} ps")
     if len(steps) and steps[-1]:
@@ -254,7 +257,7 @@ def all_verdicts(run: RunReader, results: list[Result], failures: Failures) -> l
         *verdicts,
         *exchange_verdict(results),
         *(one.verdict for one in failures.all),
-        *map(_not_shown, not_installed(run.directory)),
+        *map(_not_shown, not_installed(run)),
     ]
 
 
@@ -289,7 +292,7 @@ def _meanings(protocol: str | None) -> dict[str, str]:
 
 def model_rows(run: RunReader) -> Iterator[Row]:
     """The model card in brief, or those of a committee's members; nothing where the calculator has none."""
-    cards = run.model_cards
+    cards = run.read_model_cards()
     for card in cards:
         yield Row("name" if len(cards) == 1 else "member", card.get("name"))
         yield from _card_rows(card)

@@ -62,8 +62,9 @@ def _drawer(atoms: Atoms) -> Drawer:
 def _frames(run: RunReader) -> Iterator[Picture]:
     n_frames, interval_fs = run.n_frames, _interval_fs(run)
     if n_frames == 0:
-        atoms = run.relaxed or run.atoms
-        yield _drawer(atoms)("relaxed" if run.relaxed else "start", atoms.positions, atoms.cell.array)
+        relaxed = run.read_relaxed()
+        atoms = relaxed or run.atoms
+        yield _drawer(atoms)("relaxed" if relaxed else "start", atoms.positions, atoms.cell.array)
         return
     draw = _drawer(run.atoms)
     chosen, labels = set(chosen_frames(n_frames, 3 * len(run.atoms))), _labels(run, n_frames)
@@ -85,7 +86,7 @@ def _moved(atoms: Atoms, positions: np.ndarray, cell: np.ndarray) -> Atoms:
 
 def _labels(run: RunReader, n_frames: int) -> dict[int, str]:
     """What each frame of a run is, as far as it is known."""
-    if run.scan is not None:
+    if run.read_scan() is not None:
         return _scan_labels(run)
     if (interval_fs := _interval_fs(run)) is None:
         return {}
@@ -94,7 +95,7 @@ def _labels(run: RunReader, n_frames: int) -> dict[int, str]:
 
 def _scan_labels(run: RunReader) -> dict[int, str]:
     """Calculator and value of each point that was computed, in the order of the frames."""
-    table, about = run.scan_table, run.scan
+    table, about = run.read_scan_table(), run.read_scan()
     unit = "Å" if about["kind"] == "bond" else "°"
     names = [one["label"] for one in about["calculators"]]
     columns = (table[name] for name in ("calculator", "member", "value", "energy_eV"))

@@ -11,6 +11,7 @@ from asecalc_ml.analysis.base import Record
 from asecalc_ml.analysis.scan.curve import WHOLE, Numbers
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.structure.minimum_image import minimum_image
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.chains import name_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def check_pairs(atoms: Atoms, pairs: list[tuple[int, int]]) -> None:
 
 def _structures(run: RunReader, about: dict[str, Any]) -> Structures:
     """The trajectory has one frame for each computed row that is not a member's."""
-    table = run.scan_table
+    table = run.read_scan_table()
     written = np.flatnonzero((table["member"] == WHOLE) & np.isfinite(table["energy_eV"]))
     found: Structures = {}
     for row, atoms in zip(written, run.frames(), strict=False):
@@ -77,5 +78,5 @@ def _structures(run: RunReader, about: dict[str, Any]) -> Structures:
 def _distance(atoms: Atoms | None, pair: tuple[int, int]) -> float | None:
     if atoms is None:
         return None
-    vector = np.diff(atoms.positions[list(pair)], axis=0)
+    vector = pair_vectors(atoms.positions, np.array(pair)[:, None])
     return float(np.linalg.norm(minimum_image(vector, atoms.cell.array, atoms.pbc)))

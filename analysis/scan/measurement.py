@@ -37,7 +37,7 @@ class ScanData:
     """
 
     def __init__(self, run: RunReader):
-        about, table = run.scan, run.scan_table
+        about, table = run.read_scan(), run.read_scan_table()
         if about is None or not len(table.get("point", ())):
             raise AnalysisError("the run holds no point of a scan: run protocol scan")
         self.about: dict[str, Any] = about
@@ -45,7 +45,7 @@ class ScanData:
         entries = about["calculators"]
         self._raw = [_raw(table, k, len(self.values)) for k in range(len(entries))]
         if about["reference_values"]:
-            name = str(run.options.get("reference_values"))
+            name = str(run.read_options().get("reference_values"))
             entries = [*entries, {"label": Path(name).stem, "is_reference": True, "cards": []}]
             self._raw.append(_of_file(about["reference_values"], self.values))
         self._entries = entries

@@ -44,7 +44,10 @@ class PartRun(RunReader):
 
     def __init__(self, directory: Path, atoms: Atoms):
         super().__init__(directory)
-        self._start = atoms
+        self._molecule = atoms
+
+    def _start(self) -> Atoms:
+        return self._molecule
 
 
 class Measured(NamedTuple):
@@ -130,7 +133,7 @@ def _measured(
     found = _results(run, groups if state == "complete" else {}, options)
     connectivity: ConnectivityResult | None = found.get("connectivity")
     drift: EnergyDriftResult | None = found.get("energy-drift") if state == "complete" else None
-    times = run.thermo["time_fs"]
+    times = run.read_thermo()["time_fs"]
     measured = TransferRun(
         name=name,
         state=state,

@@ -188,7 +188,7 @@ class Transfer(Analysis):
         """Read all runs; AnalysisError where there are none."""
         from asecalc_ml.analysis.transfer.measurement import molecule_of
 
-        about = run.transfer
+        about = run.read_transfer()
         if about is None:
             raise AnalysisError("the run is no transfer test: run protocol transfer")
         patterns = _patterns(run)
@@ -203,8 +203,9 @@ class Transfer(Analysis):
 
 def _patterns(run: RunReader) -> list[str] | None:
     """Those of protocol.yaml, which may have changed since the runs, checked as they were before them."""
-    protocol = plugins.get("protocols", run.options["protocol"])
-    return parse_options(run.options, protocol, source=str(run.directory / PROTOCOL)).distributions
+    options = run.read_options()
+    protocol = plugins.get("protocols", options["protocol"])
+    return parse_options(options, protocol, source=str(run.directory / PROTOCOL)).distributions
 
 
 def _warn_of_patterns_nowhere(patterns: Sequence[str], result: TransferResult) -> None:

@@ -32,9 +32,9 @@ def analyse(directory: Path) -> Path:
     from asecalc_ml.runs import RunReader
 
     run = RunReader(directory)
-    results, _ = carry_out(directory, run.options.get("analyses"))
-    page = write_report(directory)
-    if run.options.get("wandb"):
+    results, _ = carry_out(run, run.read_options().get("analyses"))
+    page = write_report(run)
+    if run.read_options().get("wandb"):
         _log(run, results)
     failures = Failures(directory)  # those of the report among them
     if failures.all:
@@ -53,8 +53,9 @@ def final_numbers(results: list[Result]) -> dict[str, float | None]:
 def _log(run: RunReader, results: list[Result]) -> None:
     from asecalc_ml.runs import PROTOCOL
 
-    options = parse_options(run.options["wandb"], WandbOptions, f"{run.directory / PROTOCOL}: wandb")
-    with tracking(options, run.directory, run.provenance["started"], run.options) as tracker:
+    config, began = run.read_options(), run.read_provenance()["started"]
+    options = parse_options(config["wandb"], WandbOptions, f"{run.directory / PROTOCOL}: wandb")
+    with tracking(options, run.directory, began, config) as tracker:
         tracker.summary(final_numbers(results))
-        if columns := run.scan_table:
+        if columns := run.read_scan_table():
             tracker.table("scan", list(columns), list(zip(*columns.values(), strict=True)))

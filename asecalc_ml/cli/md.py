@@ -182,7 +182,7 @@ def _stored(directory: Path) -> Mapping:
     """Options that a run directory was made with."""
     from asecalc_ml.runs import RunReader
 
-    return RunReader(directory).options
+    return RunReader(directory).read_options()
 
 
 def _together(problems: list[AsecalcError]) -> AsecalcError:

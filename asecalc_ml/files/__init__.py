@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING
 from asecalc_ml._lazy import lazily
 
 if TYPE_CHECKING:
+    from asecalc_ml.files.home_folder import needing_a_home
     from asecalc_ml.files.writing import (
         GrowingText,
-        cut_back,
         cut_to_whole_lines,
         is_unfinished,
-        mark,
-        needing_a_home,
         obstacle,
         write_at,
         write_whole,
     )
+    from asecalc_ml.runs.marks import cut_back, mark
 
 __all__ = [
     "GrowingText",
@@ -29,4 +28,9 @@ __all__ = [
     "write_whole",
 ]
 
-__getattr__ = lazily(__name__, dict.fromkeys(__all__, "asecalc_ml.files.writing"))
+_PLACES = dict.fromkeys(__all__, "asecalc_ml.files.writing") | {
+    "cut_back": "asecalc_ml.runs.marks",
+    "mark": "asecalc_ml.runs.marks",
+    "needing_a_home": "asecalc_ml.files.home_folder",
+}
+__getattr__ = lazily(__name__, _PLACES)

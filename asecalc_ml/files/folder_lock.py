@@ -61,7 +61,7 @@ class FolderLock:
             self._file.write(f"{os.getpid()} on {platform.node()}".encode())
 
     def close(self) -> None:
-        """Let others in."""
+        """Release the lock."""
         self._file.close()
 
 

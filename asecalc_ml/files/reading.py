@@ -68,11 +68,12 @@ def damage_named(
         yield
     except AsecalcError:
         raise
-    except DAMAGE as found:
-        if isinstance(found, OSError) and found.errno not in (None, errno.EINVAL):  # a place that no file has
+    except DAMAGE as damage:
+        # EINVAL: a place that no file has
+        if isinstance(damage, OSError) and damage.errno not in (None, errno.EINVAL):
             raise
         where = f" {place}" if place else ""
-        raise error(f"{path} is damaged{where} ({described(found)}): {remedy}") from found
+        raise error(f"{path} is damaged{where} ({described(damage)}): {remedy}") from damage
 
 
 def described(error: Exception) -> str:
@@ -136,18 +137,18 @@ def read_json_lines(path: Path, lines: list[str], contents: type[BaseModel] | No
     RunError
         The message names the line.
     """
-    found = []
+    objects = []
     for number, line in enumerate(lines, 1):
         with damage_named(path, place=f"in line {number}"):
-            found.append(parse_json(line, path, contents))
-    return found
+            objects.append(parse_json(line, path, contents))
+    return objects
 
 
 def parse_json(text: str, path: Path, contents: type[BaseModel] | None = None) -> Any:
     """JSON of a file, checked; ValueError or RecursionError where it is none."""
     if contents is not None:
         contents.model_validate_json(text, strict=True)
-    return json.loads(text, object_hook=lambda found: Stored(found, path))
+    return json.loads(text, object_hook=lambda pairs: Stored(pairs, path))
 
 
 @contextmanager
@@ -167,8 +168,8 @@ def open_npz(path: Path, error: type[AsecalcError] = RunError, remedy: str = COP
         try:
             with np.load(path, allow_pickle=False) as file:
                 yield file
-        except MemoryError as found:  # of a damaged number of elements
-            raise ValueError(str(found)) from found
+        except MemoryError as damage:  # of a damaged number of elements
+            raise ValueError(str(damage)) from damage
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import platformdirs
 import torch
 
-from asecalc_ml.files.writing import needing_a_home
+from asecalc_ml.files.home_folder import needing_a_home
 
 
 def cache_folder(kind: str) -> Path:

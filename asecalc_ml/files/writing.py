@@ -1,8 +1,7 @@
-"""Files written whole or not at all, and files that grow and can be cut back to where they stood."""
+"""Files written whole or not at all, and texts that grow by whole lines."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -10,42 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asecalc_ml.errors import ConfigError, RunError
 from asecalc_ml.files.full_disk import reason, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from io import FileIO
 
 FLUSH_BYTES = 8192
-#: First bytes of formats that else only append: they say what of the rest belongs to the file.
-HEAD_BYTES = {
-    ".traj": 48,  # of ase.io.ulm: magic, tag, version, number of frames, place of their index
-    ".h5md": 100,  # HDF5's superblock: where the tables of the newest frames begin
-}
-
-
-@contextlib.contextmanager
-def needing_a_home(variable: str) -> Iterator[None]:
-    """Turn the error of a user without a home folder into one that names the remedy.
-
-    Parameters
-    ----------
-    variable : str
-        Environment variable that names the folder in question.
-
-    Raises
-    ------
-    ConfigError
-        If HOME is not set and the user has no entry in passwd.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        raise ConfigError(
-            "no home folder is known: HOME is not set, and this user has no entry in passwd. Set "
-            f"{variable} to a folder of your own"
-        ) from error
 
 
 def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
@@ -143,39 +112,3 @@ def write_at(file: FileIO, data: bytes, place: int) -> None:
     with writing(file.name):
         while data:
             data = data[file.write(data) :]
-
-
-def mark(path: Path) -> dict:
-    """Put a growing file, flushed before, on the disk itself; where it stands now, for :func:`cut_back`."""
-    with path.open("rb") as file:
-        with writing(path):
-            os.fsync(file.fileno())
-        found = {"bytes": file.seek(0, os.SEEK_END)}
-        if path.suffix in HEAD_BYTES:
-            file.seek(0)
-            found["head"] = file.read(HEAD_BYTES[path.suffix]).hex()
-        return found
-
-
-def cut_back(path: Path, mark: dict) -> None:
-    """Cut a growing file back to where it stood when :func:`mark` looked.
-
-    Formats of frames count them in their first bytes (:data:`HEAD_BYTES`) and else only append: with that
-    head put back, the frames after it are forgotten. Killed half-way, this can be done again.
-
-    Raises
-    ------
-    RunError
-        If the file is missing or shorter than it was.
-    """
-    size = path.stat().st_size if path.is_file() else 0
-    if size < mark["bytes"]:
-        raise RunError(
-            f"{path} has {size} bytes, and had {mark['bytes']} at the last checkpoint: it was damaged or "
-            "replaced, and this run cannot be resumed. Start it anew with --overwrite."
-        )
-    with path.open("r+b") as file:
-        if "head" in mark:
-            file.write(bytes.fromhex(mark["head"]))
-        file.truncate(mark["bytes"])
-        os.fsync(file.fileno())

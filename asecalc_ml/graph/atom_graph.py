@@ -11,6 +11,7 @@ from ase import Atoms
 from torch import Tensor
 
 from asecalc_ml.graph.neighbors import Pairs, find_batch_pairs, find_tensor_pairs
+from asecalc_ml.graph.neighbors.edge_vectors import edge_vectors
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 
@@ -63,9 +64,8 @@ class AtomGraph:
     @property
     def edge_vectors(self) -> Tensor:
         """Vectors from centre to neighbor, shape (n_edges, 3), float64, Å."""
-        i, j = self.edge_index
-        offsets = torch.einsum("ea,eab->eb", self.cell_shifts, self.cell[self.batch[i]])
-        return self.positions[j] - self.positions[i] + offsets
+        cells = self.cell[self.batch[self.edge_index[0]]]
+        return edge_vectors(self.positions, self.edge_index, self.cell_shifts, cells)
 
     def to(self, device: str | torch.device) -> AtomGraph:
         """The same graph on another device."""

@@ -79,8 +79,8 @@ def segment_softmax(scores: Tensor, index: Tensor, n_segments: int, weights: Ten
     if weights is None:
         return numerators / take(segment_sum(numerators, index, n_segments), index)
     numerators = weights.clamp(min=0).view(-1, *[1] * (scores.dim() - 1)) * numerators
-    one = (-largest.clamp(max=LARGEST_SCORE)).exp()
-    return numerators / take(one + segment_sum(numerators, index, n_segments), index)
+    unit = (-largest.clamp(max=LARGEST_SCORE)).exp()
+    return numerators / take(unit + segment_sum(numerators, index, n_segments), index)
 
 
 def _largest(scores: Tensor, index: Tensor, n_segments: int, at_least_zero: bool) -> Tensor:
@@ -90,10 +90,10 @@ def _largest(scores: Tensor, index: Tensor, n_segments: int, at_least_zero: bool
     (potentials/training/optimization/compiled_step.py), and would follow the derivative of the maximum.
     """
     start = scores.new_zeros((n_segments, *scores.shape[1:]))
-    found = start.scatter_reduce(
+    largest = start.scatter_reduce(
         0, _expanded(index, scores), scores.detach(), "amax", include_self=at_least_zero
     )
-    return found.ceil()
+    return largest.ceil()
 
 
 def _expanded(index: Tensor, values: Tensor) -> Tensor:

@@ -45,9 +45,11 @@ def find_triplets(centres: Tensor, near: Tensor) -> Tensor:
         Numbers of edges.
     """
     edges = near.nonzero()[:, 0]
+    # number of later edges with the same centre, for each edge: with these it forms triplets
     own = centres[edges]
     places = torch.arange(len(edges), device=edges.device)
-    n_later = torch.searchsorted(own, own, right=True) - places - 1  # edges of the same centre that follow
+    n_later = torch.searchsorted(own, own, right=True) - places - 1
+    # each edge as the first as often, and the edges that follow it as the second
     first = places.repeat_interleave(n_later)
     starts = n_later.cumsum(0) - n_later
     second = first + 1 + torch.arange(len(first), device=edges.device) - starts[first]
@@ -70,6 +72,7 @@ def find_reverse(edge_index: Tensor, ghost: int) -> Tensor:
     -------
     Tensor, shape (n_edges,), int64
     """
+    # edges read backwards, sorted by (j, i): a stable sort keeps the order of opposite shifts
     real = (edge_index[0] < ghost).nonzero()[:, 0]
     backwards = real.flip(0)
     i, j = edge_index[:, backwards]

@@ -1,20 +1,17 @@
 """The run directory: what a protocol writes and an analysis reads; ``layout.py`` says what lies where."""
 
+from asecalc_ml.runs.events import EventKind, now
+from asecalc_ml.runs.further_files import GROWING, WHOLE
 from asecalc_ml.runs.layout import (
     ANALYSIS_LOG,
-    BEFORE_PROTOCOL,
     CARD,
     CHECKPOINT,
-    COMMITTEE_DEVIATION,
     EQUILIBRATION,
     EVALUATIONS,
     EVENTS,
     FAILURES,
-    FEWEST_REFERENCE_RUNS,
-    FEWEST_RUNS,
     FLAGGED,
     FURTHER,
-    GROWING,
     HESSIAN,
     LOCK,
     MEMBER_CARDS,
@@ -29,20 +26,16 @@ from asecalc_ml.runs.layout import (
     SCAN_TABLE,
     START,
     THERMO,
-    THERMO_COLUMNS,
     TRAJECTORIES,
     TRAJECTORY,
     TRAJECTORY_SUFFIXES,
     TRANSFER,
-    WHOLE,
-    EventKind,
-    now,
-    trajectory_of,
 )  # fmt: skip
-from asecalc_ml.runs.plan import RunPlan
-from asecalc_ml.runs.production import Production, Segment
-from asecalc_ml.runs.reader import RunReader
-from asecalc_ml.runs.vacancy import check_free, check_writable
+from asecalc_ml.runs.plan import FEWEST_REFERENCE_RUNS, FEWEST_RUNS, RunPlan
+from asecalc_ml.runs.production import COMMITTEE_DEVIATION, THERMO_COLUMNS, Production, Segment
+from asecalc_ml.runs.reader import RunReader, open_run
+from asecalc_ml.runs.trajectories import trajectory_of
+from asecalc_ml.runs.vacancy import BEFORE_PROTOCOL, check_free, check_writable
 from asecalc_ml.runs.writer import RunWriter
 
 __all__ = [
@@ -89,5 +82,6 @@ __all__ = [
     "check_free",
     "check_writable",
     "now",
+    "open_run",
     "trajectory_of",
 ]  # fmt: skip

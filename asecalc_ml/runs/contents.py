@@ -1,4 +1,4 @@
-"""Contents of the files of a run directory that readers rely on, with the types of values.
+"""Schemas of the files of a run directory: the contents that readers rely on, with the types of values.
 
 Files may hold more, and those of older versions less; a key that is asked for and missing is an error then.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from asecalc_ml.runs.production import Production
@@ -23,7 +24,7 @@ class Contents(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, protected_namespaces=())
 
 
-class Options(Contents):
+class OptionsFile(Contents):
     """``protocol.yaml``, as far as it is read without its protocol, which may not be installed any more."""
 
     protocol: str = ""
@@ -39,7 +40,7 @@ class Options(Contents):
     wandb: dict[str, Any] | None = None
 
 
-class Calculator(Contents):
+class CalculatorEntry(Contents):
     """A calculator as :func:`asecalc_ml.calculators.factory.describe_calculator` describes it."""
 
     name: str = ""
@@ -47,20 +48,20 @@ class Calculator(Contents):
     parameters: dict[str, Any] = {}
 
 
-class Machine(Contents):
+class MachineEntry(Contents):
     """Where a run was executed."""
 
     cpu: str = ""
 
 
-class Provenance(Contents):
+class ProvenanceFile(Contents):
     """``provenance.json``."""
 
     started: str = ""
     finished: str | None = None
-    calculator: Calculator = Calculator()
+    calculator: CalculatorEntry = CalculatorEntry()
     versions: dict[str, str] = {}
-    machine: Machine = Machine()
+    machine: MachineEntry = MachineEntry()
     frame_interval_fs: float | None = Field(None, gt=0)
     options: dict[str, Any] = {}
     resumed: list[dict[str, Any]] = []
@@ -69,7 +70,7 @@ class Provenance(Contents):
     production: Production | None = None
 
 
-class Event(Contents):
+class EventLine(Contents):
     """A line of ``events.jsonl``."""
 
     kind: str
@@ -78,7 +79,7 @@ class Event(Contents):
     is_asked_for: bool = False
 
 
-class Evaluation(Contents):
+class EvaluationLine(Contents):
     """A line of ``evaluations.jsonl``: energy and forces, or why there are none."""
 
     calculator: str
@@ -89,7 +90,7 @@ class Evaluation(Contents):
     error: str | None = None
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Evaluation:
+    def _is_whole(self) -> EvaluationLine:
         if self.error is None and (self.energy is None or self.forces is None):
             raise ValueError("it has neither energy and forces nor an error")
         several = [*([] if self.forces is None else [self.forces]), *(forces for _, forces in self.members)]
@@ -98,7 +99,7 @@ class Evaluation(Contents):
         return self
 
 
-class Dataset(Contents):
+class DatasetEntry(Contents):
     """The training data of a card."""
 
     name: str = ""
@@ -120,7 +121,7 @@ def _plausible(*periods: float | None) -> AfterValidator:
     return AfterValidator(checked)
 
 
-class Domain(Contents):
+class DomainEntry(Contents):
     """The distributions of the training data of a card."""
 
     distances: dict[str, Annotated[Histogram, _plausible(None)]] = {}
@@ -128,7 +129,7 @@ class Domain(Contents):
     dihedrals: dict[str, Annotated[Histogram, _plausible(None, 360.0)]] = {}
 
 
-class Card(Contents):
+class CardFile(Contents):
     """``card.json``, and the cards in ``scan.json``, as far as reports and analyses read them."""
 
     name: str = ""
@@ -138,27 +139,27 @@ class Card(Contents):
     elements: list[str] = []
     dtype: str = ""
     corrections: list[dict[str, dict[str, Any]]] = []
-    dataset: Dataset | None = None
+    dataset: DatasetEntry | None = None
     metrics: dict[str, float | None] | None = None
-    domain: Domain | None = None
+    domain: DomainEntry | None = None
     notes: list[str] = []
 
 
-class MemberCards(Contents):
+class MemberCardsFile(Contents):
     """``member_cards.json``."""
 
-    cards: list[Card]
+    cards: list[CardFile]
 
 
-class ScanCalculator(Calculator):
+class ScanCalculatorEntry(CalculatorEntry):
     """A calculator of a scan."""
 
     label: str
     is_reference: bool
-    cards: list[Card]
+    cards: list[CardFile]
 
 
-class Scan(Contents):
+class ScanFile(Contents):
     """``scan.json``."""
 
     coordinate: str
@@ -168,11 +169,11 @@ class Scan(Contents):
     atoms: list[int] = Field(min_length=2, max_length=4)
     scan: str
     values: list[float] = Field(min_length=1)
-    calculators: list[ScanCalculator] = Field(min_length=1)
+    calculators: list[ScanCalculatorEntry] = Field(min_length=1)
     reference_values: list[tuple[float, float, float | None]]
 
 
-class TransferMolecule(Contents):
+class MoleculeEntry(Contents):
     """A molecule of a transfer test, with the names of its runs."""
 
     name: str
@@ -182,16 +183,40 @@ class TransferMolecule(Contents):
     model: list[str]
 
 
-class Transfer(Contents):
+class TransferFile(Contents):
     """``transfer.json``."""
 
-    model: Calculator
-    reference: Calculator
-    molecules: list[TransferMolecule]
+    model: CalculatorEntry
+    reference: CalculatorEntry
+    molecules: list[MoleculeEntry]
     runs: list[str]
 
 
-class NormalModes(Contents):
+class NormalModesFile(Contents):
     """``results/normal-modes.json``, as far as other analyses read it."""
 
     frequencies_per_cm: list[float] = []
+
+
+def check_hessian(arrays: dict[str, np.ndarray]) -> None:
+    """Refuse arrays of ``hessian.npz`` of other types or shapes, or not finite, with a ValueError."""
+    n_atoms, n_free = arrays["numbers"].size, arrays["free"].size
+    expected = {
+        "hessian": ("f", (3 * n_free, 3 * n_free)),
+        "free": ("i", (n_free,)),
+        "positions": ("f", (n_atoms, 3)),
+        "numbers": ("i", (n_atoms,)),
+        "masses": ("f", (n_atoms,)),
+        "pbc": ("b", (3,)),
+        "linear": ("b", ()),
+        "largest_force": ("f", ()),
+        "method": ("U", ()),
+    }
+    for name, kind_and_shape in expected.items():
+        array = arrays[name]
+        if (array.dtype.kind, array.shape) != kind_and_shape:
+            raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
+    if not np.isin(arrays["free"], range(n_atoms)).all():
+        raise ValueError("free names atoms that there are not")

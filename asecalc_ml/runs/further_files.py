@@ -1,4 +1,4 @@
-"""Files that stages of other packages write into a run directory; they go when the run is replaced."""
+"""Files that a run writes: those of the layout, by how they grow, and those of stages of other packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,40 @@ from pydantic import BaseModel, field_validator
 from asecalc_ml.errors import PluginError, RunError
 from asecalc_ml.files.reading import read_json
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.runs.layout import EVALUATIONS, FURTHER, GROWING, LOCK, TRAJECTORY, WHOLE
+from asecalc_ml.runs.layout import (
+    ANALYSIS_LOG,
+    CARD,
+    CHECKPOINT,
+    EQUILIBRATION,
+    EVALUATIONS,
+    EVENTS,
+    FLAGGED,
+    FURTHER,
+    HESSIAN,
+    LOCK,
+    MEMBER_CARDS,
+    PREVIOUS_CHECKPOINT,
+    PROTOCOL,
+    PROVENANCE,
+    RELAXATION,
+    RELAXED,
+    REPORT,
+    SCAN,
+    SCAN_TABLE,
+    START,
+    THERMO,
+    TRAJECTORIES,
+    TRAJECTORY,
+    TRANSFER,
+)  # fmt: skip
+
+#: Files that rows or frames are appended to; a resumed run cuts them back.
+GROWING = (RELAXATION, EQUILIBRATION, THERMO, SCAN_TABLE, *TRAJECTORIES, EVENTS, FLAGGED)
+#: Files that are written whole.
+WHOLE = (
+    PROTOCOL, PROVENANCE, CARD, MEMBER_CARDS, START, RELAXED, HESSIAN, SCAN, TRANSFER,
+    CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT, ANALYSIS_LOG, FURTHER,
+)  # fmt: skip
 
 OURS = frozenset((*GROWING, *WHOLE, EVALUATIONS, LOCK, TRAJECTORY))
 

@@ -31,8 +31,7 @@ report.html         the report
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from pathlib import Path
+from asecalc_ml._lazy import lazily
 
 PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
@@ -56,44 +55,25 @@ CHECKPOINT = "checkpoint.npz"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.npz"
 RESULTS = "results"
 FAILURES = "failed.json"  # in RESULTS
+NORMAL_MODES = f"{RESULTS}/normal-modes.json"
 ANALYSIS_LOG = "analysis-errors.log"
 FURTHER = "files.json"
 REPORT = "report.html"
 LOCK = ".lock"
 
 TRAJECTORIES = tuple(f"{TRAJECTORY}{suffix}" for suffix in TRAJECTORY_SUFFIXES.values())
-GROWING = (RELAXATION, EQUILIBRATION, THERMO, SCAN_TABLE, *TRAJECTORIES, EVENTS, FLAGGED)
-WHOLE = (
-    PROTOCOL, PROVENANCE, CARD, MEMBER_CARDS, START, RELAXED, HESSIAN, SCAN, TRANSFER,
-    CHECKPOINT, PREVIOUS_CHECKPOINT, REPORT, ANALYSIS_LOG, FURTHER,
-)  # fmt: skip
-#: What a new run writes first; without the rest it is no run.
-BEFORE_PROTOCOL = (FURTHER, START, CARD, MEMBER_CARDS, PROVENANCE)
-FEWEST_RUNS, FEWEST_REFERENCE_RUNS = 5, 8  # of each molecule, for a verdict on a transfer test
-COMMITTEE_DEVIATION = "committee_deviation_eV_A"  # column of thermo.csv
-THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
 
-
-class EventKind:
-    """What an event in :data:`EVENTS` tells of."""
-
-    RELAXED = "relaxed"
-    EQUILIBRATED = "equilibrated"
-    STAGE = "stage"
-    BONDS = "bonds"
-    WARNING = "warning"
-    STOPPED = "stopped"
-    INTERRUPTED = "interrupted"
-    RESUMED = "resumed"
-    FINISHED = "finished"
-
-
-def now() -> str:
-    """The moment in ISO format, to the second, with the time zone."""
-    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-
-
-def trajectory_of(directory: Path) -> Path:
-    """The trajectory in a directory, of whichever format; where there is none yet, the one it would have."""
-    found = [directory / name for name in TRAJECTORIES if (directory / name).is_file()]
-    return found[0] if found else directory / TRAJECTORIES[0]
+#: Names that this module had before, and the modules of :mod:`asecalc_ml.runs` that define them now.
+_FORMER = {
+    "GROWING": "further_files",
+    "WHOLE": "further_files",
+    "BEFORE_PROTOCOL": "vacancy",
+    "FEWEST_RUNS": "plan",
+    "FEWEST_REFERENCE_RUNS": "plan",
+    "COMMITTEE_DEVIATION": "production",
+    "THERMO_COLUMNS": "production",
+    "EventKind": "events",
+    "now": "events",
+    "trajectory_of": "trajectories",
+}
+__getattr__ = lazily(__name__, {name: f"asecalc_ml.runs.{module}" for name, module in _FORMER.items()})

@@ -9,6 +9,8 @@ from asecalc_ml.errors import AnalysisError
 from asecalc_ml.runs import layout
 from asecalc_ml.runs.production import NO_PRODUCTION, Production
 
+FEWEST_RUNS, FEWEST_REFERENCE_RUNS = 5, 8  # of each molecule, for a verdict on a transfer test
+
 
 @dataclass(frozen=True)
 class RunPlan:

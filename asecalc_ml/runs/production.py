@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-TOTAL, CONSERVED = "total_eV", "conserved_eV"  # columns of thermo.csv
+#: Columns of thermo.csv in every run; others are added by ensembles and committees.
+THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
+TOTAL, CONSERVED = "total_eV", "conserved_eV"
+COMMITTEE_DEVIATION = "committee_deviation_eV_A"
 
 Line = tuple[tuple[float, float], ...]  # times in fs and values, straight from one to the next; () for none
 

@@ -56,11 +56,11 @@ def _coordinates(run: RunReader) -> tuple[np.ndarray, np.ndarray | None]:
     """Positions of all frames (n_frames, n_atoms, 3) in single precision, and boxes (n_frames, 6) or None."""
     positions, boxes = [np.empty((0, len(run.atoms), 3), np.float32)], []
     for frames in run.frame_chunks():
-        found = frames.positions
+        coordinates = frames.positions
         if np.all(run.pbc):
-            found, box = _in_standard_cells(found, frames.cells)
+            coordinates, box = _in_standard_cells(coordinates, frames.cells)
             boxes.append(box)
-        positions.append(found.astype(np.float32))
+        positions.append(coordinates.astype(np.float32))
     return np.concatenate(positions), np.concatenate(boxes) if boxes else None
 
 

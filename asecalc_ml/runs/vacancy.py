@@ -6,7 +6,19 @@ from pathlib import Path
 
 from asecalc_ml.errors import RunError
 from asecalc_ml.files.writing import is_unfinished, obstacle
-from asecalc_ml.runs.layout import BEFORE_PROTOCOL, LOCK, PROTOCOL, RESULTS
+from asecalc_ml.runs.layout import (
+    CARD,
+    FURTHER,
+    LOCK,
+    MEMBER_CARDS,
+    PROTOCOL,
+    PROVENANCE,
+    RESULTS,
+    START,
+)
+
+#: Files that a new run writes first; without :data:`PROTOCOL` they are no run.
+BEFORE_PROTOCOL = (FURTHER, START, CARD, MEMBER_CARDS, PROVENANCE)
 
 
 def check_free(directory: str | Path, overwrite: bool = False) -> None:

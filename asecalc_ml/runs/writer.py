@@ -17,22 +17,15 @@ from asecalc_ml import plugins
 from asecalc_ml.errors import RunError
 from asecalc_ml.files.folder_lock import FolderLock
 from asecalc_ml.files.full_disk import file_of, reason
-from asecalc_ml.files.writing import (
-    GrowingText,
-    cut_back,
-    cut_to_whole_lines,
-    is_unfinished,
-    mark,
-    write_whole,
-)
-from asecalc_ml.runs.further_files import FurtherFiles
+from asecalc_ml.files.writing import GrowingText, cut_to_whole_lines, is_unfinished, write_whole
+from asecalc_ml.runs.events import now
+from asecalc_ml.runs.further_files import GROWING, WHOLE, FurtherFiles
 from asecalc_ml.runs.layout import (
     CHECKPOINT,
     EVALUATIONS,
     EVENTS,
     FAILURES,
     FLAGGED,
-    GROWING,
     LOCK,
     PREVIOUS_CHECKPOINT,
     PROTOCOL,
@@ -40,11 +33,10 @@ from asecalc_ml.runs.layout import (
     THERMO,
     TRAJECTORY,
     TRAJECTORY_SUFFIXES,
-    WHOLE,
-    now,
 )  # fmt: skip
+from asecalc_ml.runs.marks import cut_back, mark
 from asecalc_ml.runs.reader import RunReader
-from asecalc_ml.runs.trajectories import make_writer
+from asecalc_ml.runs.trajectories import head_bytes, make_writer
 from asecalc_ml.runs.trajectories.writer import Moment, Origin
 from asecalc_ml.runs.vacancy import check_free
 from asecalc_ml.structure.files.extended_xyz import FrameText
@@ -143,7 +135,7 @@ class RunWriter:
         RunError
             If another process writes to it.
         """
-        writer = cls(Path(directory), RunReader(directory).options.get("trajectory_format", "traj"))
+        writer = cls(Path(directory), RunReader(directory).read_options().get("trajectory_format", "traj"))
         writer._take_lock()
         return writer
 
@@ -280,12 +272,12 @@ class RunWriter:
         self._trajectory.append(atoms, Moment(energy, forces, step, time_fs))
 
     @_says_what_to_do
-    def evaluation(self, found: Mapping[str, Any]) -> None:
+    def evaluation(self, result: Mapping[str, Any]) -> None:
         """Keep what was computed, at once: no checkpoint cuts it back, so that no work is lost."""
         if EVALUATIONS not in self._texts:
             cut_to_whole_lines(self.directory / EVALUATIONS)
         text = self._text(EVALUATIONS)
-        text.append(json.dumps(found))
+        text.append(json.dumps(result))
         text.flush()
 
     @_says_what_to_do
@@ -305,7 +297,7 @@ class RunWriter:
 
     @_says_what_to_do
     def flush(self) -> None:
-        """Let readers see every row and frame."""
+        """Write all rows and frames that are still in memory."""
         for file in self._growing():
             file.flush()
 
@@ -315,7 +307,7 @@ class RunWriter:
         for file in self._growing():
             file.flush()
         paths = {name: self.directory / name for name in self._growing_names}
-        return {name: mark(path) for name, path in paths.items() if path.is_file()}
+        return {name: mark(path, head_bytes(path)) for name, path in paths.items() if path.is_file()}
 
     @property
     def _growing_names(self) -> list[str]:

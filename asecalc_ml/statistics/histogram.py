@@ -112,10 +112,13 @@ class Histogram(BaseModel):
         bins, counts = self._occupied_bins(), np.array(self.counts)
         if len(bins) < 2:
             return 1
+        # bins between each occupied bin and the next one before and after it
         gaps = np.diff(self._around(bins))
         first = 0 if self.period is None else len(bins)
         before, after = gaps[first : first + len(bins)], gaps[first + 1 : first + 1 + len(bins)]
+        # distance to the nearest other sample of those that are alone in their bin, farthest first; else 0
         alone = np.sort(np.minimum(before, after)[counts[counts > 0] == 1])[::-1]
+        # the distance that at most 1 % of the samples exceed, doubled
         n_isolated = math.ceil(MAX_ISOLATED * self.total)
         return max(1, 2 * int(alone[n_isolated])) if n_isolated < len(alone) else 1
 
@@ -153,6 +156,7 @@ class Histogram(BaseModel):
             half = round(self.period / self.width) // 2
             first, end = -half, half
         edges = np.arange(first, end + 1) * self.width
+        # a range begins and ends where coverage changes from one bin to the next
         covered = np.array([False, *(self._to_nearest(np.arange(first, end)) <= self.reach), False])
         changes = np.flatnonzero(covered[1:] != covered[:-1])
         return [(float(edges[a]), float(edges[b])) for a, b in changes.reshape(-1, 2)]
@@ -298,14 +302,16 @@ def _merged(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
     return bins, counts
 
 
-def _pooled(one: Histogram, two: Histogram) -> tuple[float, float]:
+def _pooled(first: Histogram, second: Histogram) -> tuple[float, float]:
     """Mean and standard deviation of two sets together, from those of each."""
-    weight = two.total / (one.total + two.total)
-    if one.period is not None:
-        return circular_moments((1 - weight) * _mean_vector(one) + weight * _mean_vector(two), one.period)
-    step = two.mean - one.mean
-    variance = (1 - weight) * one.std**2 + weight * two.std**2 + weight * (1 - weight) * step**2
-    return one.mean + weight * step, math.sqrt(variance)
+    weight = second.total / (first.total + second.total)
+    if first.period is not None:
+        vector = (1 - weight) * _mean_vector(first) + weight * _mean_vector(second)
+        return circular_moments(vector, first.period)
+    # w1 s1^2 + w2 s2^2 + w1 w2 (m2 - m1)^2
+    step = second.mean - first.mean
+    variance = (1 - weight) * first.std**2 + weight * second.std**2 + weight * (1 - weight) * step**2
+    return first.mean + weight * step, math.sqrt(variance)
 
 
 def circular_moments(vector: complex, period: float) -> tuple[float, float]:
@@ -320,7 +326,7 @@ def circular_moments(vector: complex, period: float) -> tuple[float, float]:
     return radius * cmath.phase(vector), radius * math.sqrt(-2 * math.log(length))
 
 
-def _mean_vector(one: Histogram) -> complex:
+def _mean_vector(histogram: Histogram) -> complex:
     """The mean of all unit vectors, from mean direction and spread."""
-    radius = one.period / (2 * math.pi)
-    return cmath.rect(math.exp(-((one.std / radius) ** 2) / 2), one.mean / radius)
+    radius = histogram.period / (2 * math.pi)
+    return cmath.rect(math.exp(-((histogram.std / radius) ** 2) / 2), histogram.mean / radius)

@@ -229,6 +229,7 @@ def linear_drift(time: np.ndarray, values: np.ndarray) -> Drift:
     # least-squares line through all points, and residuals from it
     centred = time - time.mean()
     slope = float(centred @ (values - values.mean()) / (centred @ centred))
+    # residuals of the line; where they are rounding, the series is exactly straight
     residuals = values - values.mean() - slope * centred
     if _is_rounding(residuals, values):
         residuals = np.zeros_like(values)

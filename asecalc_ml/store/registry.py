@@ -15,7 +15,8 @@ import platformdirs
 
 from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ModelError
-from asecalc_ml.files.writing import needing_a_home, obstacle, write_whole
+from asecalc_ml.files.home_folder import needing_a_home
+from asecalc_ml.files.writing import obstacle, write_whole
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.model_file import (
     SHIPPED,

@@ -92,7 +92,7 @@ REFUSED = {
 def unknown(atoms: Atoms) -> dict[str, str]:
     """Constraints whose degrees of freedom are not known, by name, each with the reason."""
     foreign = "it is none of ASE's, and what it removes is not known"
-    names = {type(one).__name__: _is_ase(one) for one in atoms.constraints}
+    names = {type(constraint).__name__: _is_ase(constraint) for constraint in atoms.constraints}
     return {
         name: REFUSED.get(name, foreign) if is_ase else foreign
         for name, is_ase in names.items()
@@ -110,7 +110,7 @@ def check_constraints(atoms: Atoms) -> None:
         one undoes what an earlier one did where they share atoms.
     """
     _check_known(atoms)
-    names = ", ".join(sorted({type(one).__name__ for one in atoms.constraints}))
+    names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
     try:
         kept = _is_kept(atoms)
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:  # as ASE's solvers raise
@@ -146,7 +146,7 @@ def n_removed(atoms: Atoms) -> int:
         return 0
     _check_known(atoms)
     others = atoms.copy()
-    others.set_constraint([one for one in atoms.constraints if not is_centre(one)])
+    others.set_constraint([constraint for constraint in atoms.constraints if not is_centre(constraint)])
     removed = _rank(_rows(others))
     if len(others.constraints) < len(atoms.constraints):
         removed += _n_free_translations(others)
@@ -184,9 +184,9 @@ def _is_ase(constraint: Any) -> bool:
 
 
 def _check_known(atoms: Atoms) -> None:
-    if found := unknown(atoms):
-        names = " and ".join(found)
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.items())
+    if reasons_by_name := unknown(atoms):
+        names = " and ".join(reasons_by_name)
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in reasons_by_name.items())
         raise StructureError(
             f"the degrees of freedom under {names} are not known, nor is a temperature ({reasons}). "
             f"For dynamics remove what is named, or use {', '.join(HELD)}"
@@ -195,22 +195,25 @@ def _check_known(atoms: Atoms) -> None:
 
 def _holds_centre_and_places(atoms: Atoms) -> bool:
     """Return True if there is a FixCom next to constraints that tie atoms to space in all directions."""
-    held = np.vstack([HELD[type(one).__name__](one, atoms) for one in atoms.constraints])
+    held = np.vstack([HELD[type(constraint).__name__](constraint, atoms) for constraint in atoms.constraints])
     return any(map(is_centre, atoms.constraints)) and len(complement(held)) == 0
 
 
 def _is_kept(atoms: Atoms) -> bool:
     """Return True if ASE's constraints restrict steps and momenta to the same velocities."""
     probe = atoms.copy()
+    # thermal velocities at kT = 1 eV, as momenta: ASE projects them
     roots = np.sqrt(atoms.get_masses())[:, None]
     velocities = np.random.default_rng(0).standard_normal((len(atoms), 3)) / roots
     probe.set_momenta(velocities * roots**2)
     kept = probe.get_velocities()
+    # projected once more, they must stay as they are
     probe.set_velocities(kept)
     again = probe.get_velocities()
+    # a small step along the velocities must be projected alike
     probe.set_positions(atoms.positions + STEP * velocities)
     stepped = (probe.positions - atoms.positions) / STEP
-    largest = max(np.abs(roots * (one - kept)).max() for one in (again, stepped))
+    largest = max(np.abs(roots * (velocities - kept)).max() for velocities in (again, stepped))
     return bool(largest <= ALIKE)
 
 
@@ -231,8 +234,13 @@ def _rows(atoms: Atoms):
     """Conditions on velocities, mass-weighted, one a row: a sparse matrix of shape (n, 3 n_atoms)."""
     from scipy.sparse import csr_array, vstack
 
-    parts = [csr_array((0, 3 * len(atoms))), *(_rows_of(one, atoms) for one in atoms.constraints)]
+    # one row for each condition c: sum_i c_i v_i = 0
+    parts = [
+        csr_array((0, 3 * len(atoms))),
+        *(_rows_of(constraint, atoms) for constraint in atoms.constraints),
+    ]
     rows = vstack(parts, format="csr")
+    # in mass-weighted velocities sqrt(m_i) v_i, and of norm 1
     rows = rows / np.sqrt(np.repeat(atoms.get_masses(), 3))
     return rows / np.sqrt((rows * rows).sum(axis=1))[:, None]
 
@@ -260,7 +268,8 @@ def _rows_of_triples(triples: np.ndarray, atoms: Atoms):
     from scipy.sparse import vstack
 
     first, middle, last = triples.T
-    to_first, to_last = (np.linalg.norm(_between(one, middle, atoms), axis=1) for one in (first, last))
+    # distances of the ends from the middle atom; the middle stays at the point that divides the line so
+    to_first, to_last = (np.linalg.norm(_between(end, middle, atoms), axis=1) for end in (first, last))
     shares = np.stack([to_last, -to_first - to_last, to_first], axis=1)
     lines = [_sparse(triples, shares[:, :, None] * axis, atoms) for axis in EVERYTHING]
     return vstack([_rows_of_distances(triples[:, [0, 2]], atoms), *lines])
@@ -287,13 +296,15 @@ def _rank(rows) -> int:
     """Rank of sparse rows of norm 1, block by block of rows that are not orthogonal."""
     from scipy.sparse.csgraph import connected_components
 
+    # Gram matrix of the rows; rows that are not orthogonal form a block
     products = rows @ rows.T
     products.data[np.abs(products.data) < DEPENDENT] = 0
     products.eliminate_zeros()
     _, labels = connected_components(products, directed=False)
+    # the rank is the sum of the ranks of the blocks
     order = np.argsort(labels, kind="stable")
     blocks = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-    return sum(1 if len(one) == 1 else _rank_of_block(products, one) for one in blocks if len(one))
+    return sum(1 if len(block) == 1 else _rank_of_block(products, block) for block in blocks if len(block))
 
 
 def _rank_of_block(products, block: np.ndarray) -> int:

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -61,25 +62,26 @@ def fingerprints(frames: Sequence[Atoms]) -> np.ndarray:
     return np.array(rows, dtype=np.int16).reshape(-1, N_NUMBERS)
 
 
-def are_among(found: np.ndarray, known: np.ndarray) -> np.ndarray:
+def are_among(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Whether each structure is among others, from the fingerprints of both.
 
     Parameters
     ----------
-    found, known : ndarray of int16, shape (n, 8)
+    rows, known : ndarray of int16, shape (n, 8)
         As :func:`fingerprints` returns them.
 
     Returns
     -------
-    ndarray of bool, shape (len(found),)
+    ndarray of bool, shape (len(rows),)
     """
     from scipy.spatial import cKDTree
 
-    same = np.zeros(len(found), dtype=bool)
-    hashes, lengths = _split(found)
+    same = np.zeros(len(rows), dtype=bool)
+    hashes, lengths = _split(rows)
     known_hashes, known_lengths = _split(known)
     for value in np.intersect1d(hashes, known_hashes):
         chosen = hashes == value
+        # nearest known lengths in the maximum norm, on a torus of 2^16 units
         tree = cKDTree(known_lengths[known_hashes == value], boxsize=_MODULUS)
         distances, _ = tree.query(lengths[chosen], p=np.inf, distance_upper_bound=_REACH)
         same[chosen] = np.isfinite(distances)
@@ -92,13 +94,14 @@ def n_different(rows: np.ndarray) -> int:
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    found, (hashes, lengths) = 0, _split(rows)
+    count, (hashes, lengths) = 0, _split(rows)
     for value in np.unique(hashes):
         points = lengths[hashes == value]
         pairs = cKDTree(points, boxsize=_MODULUS).query_pairs(_REACH, p=np.inf, output_type="ndarray")
+        # structures within the tolerance of each other, directly or through others, count once
         same = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(points), len(points)))
-        found += connected_components(same, directed=False)[0]
-    return found
+        count += connected_components(same, directed=False)[0]
+    return count
 
 
 def _split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,8 +124,10 @@ def _rounded(lengths: np.ndarray) -> np.ndarray:
 def _lengths(atoms: Atoms) -> np.ndarray:
     """Sum and spread of the densities of the atoms for each wavenumber, shape (6,), Å."""
     densities = _densities(atoms)
+    # mean density of the atoms of each element
     kind, counts = atoms.numbers, np.bincount(atoms.numbers)
     means = [(np.bincount(kind, row) / np.maximum(counts, 1))[kind] for row in densities]
+    # sum_i rho_i / sqrt(N) and (sum_i (rho_i - mean)^4)^(1/4)
     sums = densities.sum(axis=1) / np.sqrt(len(atoms))
     spreads = ((densities - means) ** 4).sum(axis=1) ** 0.25
     return np.concatenate([sums, spreads])
@@ -130,11 +135,14 @@ def _lengths(atoms: Atoms) -> np.ndarray:
 
 def _densities(atoms: Atoms) -> np.ndarray:
     """ρ of each wavenumber and atom, shape (3, n_atoms), Å."""
+    # w_Z, from the fractional part of Z times the golden ratio
     weights = 0.5 + (atoms.numbers * 0.6180339887) % 1.0
     i, j, distances = _pairs(atoms)
+    # w_i w_j exp(-r / 4 A), with a cosine to zero at the cutoff of periodic structures
     envelope = weights[i] * weights[j] * np.exp(-distances / DECAY_A)
     if atoms.pbc.any():
         envelope *= 0.5 + 0.5 * np.cos(np.pi * np.minimum(distances / CUTOFF_A, 1.0))
+    # cos(kappa r) / kappa, summed over the neighbors j of each i
     terms = envelope * np.cos(np.outer(WAVENUMBERS_PER_A, distances)) / WAVENUMBERS_PER_A[:, None]
     return np.array([np.bincount(i, term, minlength=len(atoms)) for term in terms])
 
@@ -143,11 +151,11 @@ def _pairs(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Both orders of each pair, and its distance, Å."""
     if not atoms.pbc.any():
         i, j = np.nonzero(~np.eye(len(atoms), dtype=bool))
-        vectors = atoms.positions[j] - atoms.positions[i]
+        vectors = pair_vectors(atoms.positions, (i, j))
     else:
         from asecalc_ml.graph.neighbors import find_pairs
 
         pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, CUTOFF_A)
         i, j = pairs.edge_index
-        vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+        vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     return i, j, np.linalg.norm(vectors, axis=1)

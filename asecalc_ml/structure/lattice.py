@@ -96,7 +96,7 @@ def reduced(cell: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     check_cell(cell, pbc)
     completed = complete(cell, pbc)
-    # ASE compares lengths with an absolute tolerance
+    # in units of the largest component: ASE compares lengths with an absolute tolerance
     operation = minkowski_reduce(completed / np.abs(completed).max(), pbc)[1]
     return operation @ completed, operation
 

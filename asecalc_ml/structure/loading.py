@@ -8,7 +8,9 @@ from ase import Atoms
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin  # noqa: F401
-from asecalc_ml.structure.elements import check_elements
+from asecalc_ml.structure.element_checks import check_elements
+from asecalc_ml.structure.lattice import check_cell
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 MOLECULES = Path(__file__).parents[1] / "data" / "molecules"
 MIN_DISTANCE_A = 0.4  # below every bond length, H2 (0.74 Å) included
@@ -57,11 +59,9 @@ def check_structure(atoms: Atoms) -> None:
     StructureError
         For no atoms, positions, cell or momenta that are not finite, masses that are not positive, a
         periodic direction without a cell vector, sites that
-        :func:`asecalc_ml.structure.elements.check_elements` refuses, and two atoms (periodic images
+        :func:`asecalc_ml.structure.element_checks.check_elements` refuses, and two atoms (periodic images
         included) closer than 0.4 Å; the message names them.
     """
-    from asecalc_ml.structure.lattice import check_cell
-
     if len(atoms) == 0:
         raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")
     check_positions(atoms)
@@ -113,7 +113,7 @@ def _check_overlaps(atoms: Atoms) -> None:
     i, j = pairs.edge_index
     if len(i) == 0:
         return
-    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     distances = np.linalg.norm(vectors, axis=1)
     worst = int(np.argmin(distances))
     raise StructureError(

@@ -107,12 +107,14 @@ class Lattices:
         Whole numbers as float, since products of integers with cells are slow.
         """
         shifts = np.zeros(vectors.shape)
+        # a vector below half of the shortest Gram-Schmidt vector is its own minimum image
         far = _squares(vectors) >= self._near
         if far.any():
             frame = np.nonzero(far)[0] if len(self.cells) > 1 else slice(None)
             near = np.broadcast_to(self._near, far.shape)[far]
-            found = _closest(vectors[far], self._basis[frame], near)
-            shifts[far] = -(found[:, None] @ self._operations[frame])[:, 0]
+            coefficients = _closest(vectors[far], self._basis[frame], near)
+            # from the reduced basis to the given cell vectors
+            shifts[far] = -(coefficients[:, None] @ self._operations[frame])[:, 0]
         return shifts
 
 
@@ -121,11 +123,14 @@ def _operations(cells: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     operations, left = np.zeros((len(cells), pbc.sum(), 3)), np.arange(len(cells))
     operation = np.eye(3)[pbc]
     while len(left):
+        # try the last operation, its vectors sorted by their lengths in the first cell that has none yet
         lengths = np.linalg.norm(operation @ cells[left[0]], axis=1)
         operation = operation[np.argsort(lengths)]
+        # all cells that it reduces well enough take it
         shared = _is_reduced(operation @ cells[left])
         operations[left[shared]] = operation
         left = left[~shared]
+        # a new reduction for the first of those that remain
         operation = reduced(cells[left[0]], pbc)[1][pbc] if len(left) else operation
     return operations
 
@@ -140,12 +145,13 @@ def _is_reduced(basis: np.ndarray) -> np.ndarray:
 
 def _orthogonalised(basis: np.ndarray) -> np.ndarray:
     """Gram-Schmidt vectors of the rows, shape (n_cells, n_vectors, 3)."""
-    found = np.array(basis, dtype=float)
-    for i in range(found.shape[1]):
+    orthogonal = np.array(basis, dtype=float)
+    for i in range(orthogonal.shape[1]):
         for j in range(i):
-            along = np.einsum("ni,ni->n", found[:, i], found[:, j]) / _squares(found[:, j])
-            found[:, i] -= along[:, None] * found[:, j]
-    return found
+            # b_i* = b_i - sum_j mu_ij b_j*
+            mu = np.einsum("ni,ni->n", orthogonal[:, i], orthogonal[:, j]) / _squares(orthogonal[:, j])
+            orthogonal[:, i] -= mu[:, None] * orthogonal[:, j]
+    return orthogonal
 
 
 def _squares(vectors: np.ndarray) -> np.ndarray:
@@ -157,16 +163,19 @@ def _closest(vectors: np.ndarray, basis: np.ndarray, near: np.ndarray) -> np.nda
 
     A remainder whose square is below ``near``, shape (n_vectors,), is the shortest.
     """
+    # b_i* / |b_i*|^2, whose product with a vector is its coefficient along b_i*
     orthogonal = _orthogonalised(basis)
     duals = orthogonal / _squares(orthogonal)[..., None]
+    # Babai's rounding, and the coefficients one above and one below for all but the last vector
     steps = list(product((0, -1, 1), repeat=basis.shape[1] - 1))
     best, least = _rounded(vectors, basis, duals, steps[0])
+    # search the neighbors of the rounded coefficients where the remainder is not certainly the shortest
     unsure = np.flatnonzero(least >= near)
-    basis, duals = (np.broadcast_to(one, (len(vectors), *one.shape[1:]))[unsure] for one in (basis, duals))
+    basis, duals = (np.broadcast_to(rows, (len(vectors), *rows.shape[1:]))[unsure] for rows in (basis, duals))
     for step in steps[1:] if len(unsure) else ():
-        found, squares = _rounded(vectors[unsure], basis, duals, step)
+        coefficients, squares = _rounded(vectors[unsure], basis, duals, step)
         better = squares < least[unsure]
-        best[unsure[better]], least[unsure[better]] = found[better], squares[better]
+        best[unsure[better]], least[unsure[better]] = coefficients[better], squares[better]
     return best
 
 
@@ -174,8 +183,9 @@ def _rounded(
     vectors: np.ndarray, basis: np.ndarray, duals: np.ndarray, steps: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients rounded from the last to the first and moved by the steps, and squares of remainders."""
-    rest, found = vectors, np.empty(vectors.shape[:1] + basis.shape[1:2])
+    rest, coefficients = vectors, np.empty(vectors.shape[:1] + basis.shape[1:2])
     for i, step in zip(reversed(range(basis.shape[1])), (*steps, 0), strict=True):
-        found[:, i] = np.rint(np.einsum("ni,ni->n", rest, duals[:, i])) + step
-        rest = rest - found[:, i, None] * basis[:, i]
-    return found, _squares(rest)
+        # nearest hyperplane of the lattice along b_i*, then the remainder within it
+        coefficients[:, i] = np.rint(np.einsum("ni,ni->n", rest, duals[:, i])) + step
+        rest = rest - coefficients[:, i, None] * basis[:, i]
+    return coefficients, _squares(rest)

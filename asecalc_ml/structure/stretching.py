@@ -7,6 +7,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms, FixBondLengths
 from ase.data import atomic_numbers
 
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import bond_graph
 
 FORCE_CONSTANT = 1.734 * units.Hartree * units.Bohr  # eV Å, of a bond one Å longer than its offset
@@ -52,9 +53,10 @@ def _springs(atoms: Atoms):
     graph = bond_graph(atoms)
     keep = ~_is_rigid(atoms, graph.bonds)
     i, j = graph.bonds[keep].T
-    vectors = atoms.positions[j] - atoms.positions[i] + graph.shifts[keep] @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, (i, j), graph.shifts[keep], atoms.cell.array)
     lengths = np.linalg.norm(vectors, axis=1)
     rows = np.searchsorted(LAST_OF_ROW, atoms.numbers)
+    # k = A / (r - B_ij)^3, and sqrt(k) times the change of the bond with the mass-weighted coordinates
     beyond = np.maximum(lengths - OFFSETS_A[rows[i], rows[j]], SHORTEST_A)
     roots = np.sqrt(FORCE_CONSTANT / beyond**3) / lengths
     along = roots[:, None] * vectors
@@ -67,11 +69,11 @@ def _springs(atoms: Atoms):
 
 def _inverse_root_masses(atoms: Atoms) -> np.ndarray:
     """One over the root of each mass; zero for atoms that are fixed."""
-    found = 1 / np.sqrt(atoms.get_masses())
+    inverse = 1 / np.sqrt(atoms.get_masses())
     for constraint in atoms.constraints:
         if isinstance(constraint, FixAtoms):
-            found[constraint.index] = 0.0
-    return found
+            inverse[constraint.index] = 0.0
+    return inverse
 
 
 def _is_rigid(atoms: Atoms, bonds: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ LINE_EVERY_S = 60.0
 
 
 class Progress:
-    """Shows nothing but warnings; base of the others."""
+    """Progress of which only warnings are shown; base class of the others."""
 
     def __init__(self) -> None:
         self.stage, self.unit = "", "steps"
@@ -47,14 +47,14 @@ class Progress:
         self._draw_end()
 
     def say(self, text: str) -> None:
-        """Tell a result."""
+        """Print a result."""
 
     def warn(self, text: str) -> None:
-        """Tell something that the user should act upon."""
+        """Print a warning that the user should act upon."""
         print_line(f"Warning: {text}", stderr=True)
 
     def close(self) -> None:
-        """Nothing more will be shown."""
+        """End the output."""
 
     @property
     def rate(self) -> float:

@@ -38,7 +38,7 @@ class Tracker:
         """Final numbers."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """End the record."""
 
 
 class WandbTracker(Tracker):

@@ -174,8 +174,9 @@ def plan_of(run: MemoryRun | RunReader) -> RunPlan:
         from asecalc_ml import plugins
         from asecalc_ml.config.options import parse_options
 
-        return parse_options(run.options, plugins.get("protocols", run.options["protocol"])).plan()
-    thermo = dict(run.thermo)
+        options = run.read_options()
+        return parse_options(options, plugins.get("protocols", options["protocol"])).plan()
+    thermo = dict(run.read_thermo())
     return RunPlan(
         protocol="nve",
         files=frozenset([TRAJECTORY, *([THERMO] if thermo else [])]),
@@ -193,8 +194,16 @@ def in_memory(run: MemoryRun | RunReader) -> MemoryRun:
         return run
     quantities = ("positions", "momenta", "cells")
     arrays = {name: np.concatenate(list(run.chunks(quantity=name))) for name in quantities}
-    names = ("frame_interval_fs", "thermo", "options", "model_card", "events", "production")
-    return MemoryRun(atoms=run.atoms, **arrays, **{name: getattr(run, name) for name in names})
+    return MemoryRun(
+        atoms=run.atoms,
+        frame_interval_fs=run.frame_interval_fs,
+        thermo=run.read_thermo(),
+        options=run.read_options(),
+        model_card=run.read_model_card(),
+        events=run.read_events(),
+        production=run.production,
+        **arrays,
+    )
 
 
 def turned(run: MemoryRun, matrix: np.ndarray) -> MemoryRun:

@@ -16,7 +16,7 @@ from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.engine.resume import resume_run
 from asecalc_ml.md_protocols.integrators.thermostat_choice import for_structure
 from asecalc_ml.md_protocols.options import ProtocolOptions
-from asecalc_ml.runs import RunReader, layout
+from asecalc_ml.runs import THERMO_COLUMNS, RunReader, layout
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing.options import OptionChecks
 
@@ -93,10 +93,11 @@ class ProtocolChecks(OptionChecks):
         plan, run = self.chosen.plan(), self.run(tmp_path / "run")
         if plan.n_frames is None:
             pytest.skip("the number of frames is not planned")
-        assert (run.n_frames, len(run.thermo["step"])) == (plan.n_frames, plan.n_rows)
-        assert set(run.thermo) == {*layout.THERMO_COLUMNS, *plan.columns}
+        thermo = run.read_thermo()
+        assert (run.n_frames, len(thermo["step"])) == (plan.n_frames, plan.n_rows)
+        assert set(thermo) == {*THERMO_COLUMNS, *plan.columns}
         assert run.frame_interval_fs == plan.frame_interval_fs
-        assert np.isfinite([run.thermo[name] for name in layout.THERMO_COLUMNS]).all()
+        assert np.isfinite([thermo[name] for name in THERMO_COLUMNS]).all()
 
     # ------------------------------------------------------------------------------------- the same again
 

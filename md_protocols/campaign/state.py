@@ -61,7 +61,7 @@ def _is_analysed(directory: Path) -> bool:
 
 def _check_same(run: RunReader, options: ProtocolOptions) -> None:
     """Refuse a run with other options than more steps, where it can have more."""
-    stored = parse_options(run.options, type(options), str(run.directory / PROTOCOL))
+    stored = parse_options(run.read_options(), type(options), str(run.directory / PROTOCOL))
     begun = thermostat_choice.of_begun_run(stored)
     before = _compared(begun)
     if more_steps(run, options) > 0 and not begun.why_not_longer:

@@ -26,7 +26,7 @@ FREE = {
 
 def differences_of(run: RunReader, options: ProtocolOptions, atoms: Atoms) -> list[str]:
     """List what has changed since a run began and may change its trajectory."""
-    begun = run.provenance
+    begun = run.read_provenance()
     constraints = [type(constraint).__name__ for constraint in atoms.constraints]
     return [
         *changed({"constraints": begun.get("constraints", constraints)}, {"constraints": constraints}),
@@ -101,7 +101,7 @@ def more_steps(run: RunReader, options: ProtocolOptions) -> int:
 
 def options_before(run: RunReader) -> dict[str, Any]:
     """Options of the run as it was begun or last resumed."""
-    return run.provenance.get("options") or run.options
+    return run.read_provenance().get("options") or run.read_options()
 
 
 def options_begun_with(run: RunReader) -> dict[str, Any]:

@@ -98,16 +98,17 @@ def drive(
 
 @contextlib.contextmanager
 def _tracked(options: ProtocolOptions, writer: RunWriter) -> Iterator[None]:
-    began, config = RunReader(writer.directory).provenance["started"], options.model_dump(mode="json")
+    began = RunReader(writer.directory).read_provenance()["started"]
+    config = options.model_dump(mode="json")
     with tracking(options.wandb, writer.directory, began, config) as writer.tracker:
         yield
 
 
 def finish(writer: RunWriter) -> RunReader:
     """Note that a run came to its planned end."""
-    reader = RunReader(writer.directory)
-    writer.write_json(PROVENANCE, reader.provenance | {"finished": now()})
-    return reader
+    run = RunReader(writer.directory)
+    writer.write_json(PROVENANCE, run.read_provenance() | {"finished": now()})
+    return run.reread()
 
 
 # names of this module in version 0.1.0

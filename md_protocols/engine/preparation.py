@@ -20,10 +20,9 @@ from asecalc_ml.md_protocols.integrators import thermostat_choice
 from asecalc_ml.md_protocols.integrators.degrees_of_freedom import degrees_of_freedom
 from asecalc_ml.runs import check_free, check_writable
 from asecalc_ml.runs.further_files import FurtherFiles
-from asecalc_ml.structure.charge_and_spin import set_charge_and_spin
 from asecalc_ml.structure.constraints import unknown
-from asecalc_ml.structure.linear import is_linear
-from asecalc_ml.structure.loading import check_structure, load_structure
+from asecalc_ml.structure.loading import load_structure
+from asecalc_ml.structure.rigid_motions import is_linear
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.options import ProtocolOptions
@@ -53,20 +52,17 @@ def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = Non
         raise ConfigError(
             "no structure: add `structure: NAME` (ethanol, smiles:CCO, a file), or pass atoms in Python"
         )
-    given = load_structure(options.structure) if atoms is None else atoms
-    if not isinstance(given, Atoms):
+    if not (atoms is None or isinstance(atoms, Atoms)):
         raise StructureError(
-            f"atoms is a {type(given).__name__}, not ASE's Atoms: protocols move atoms themselves. Pass the "
+            f"atoms is a {type(atoms).__name__}, not ASE's Atoms: protocols move atoms themselves. Pass the "
             "atoms that a filter holds (filter.atoms)"
         )
-    calculator = calculator or (make_calculator(options.calculator) if options.calculator else given.calc)
-    if calculator is None:
+    structure = load_structure(options.structure if atoms is None else atoms)
+    own = None if atoms is None else atoms.calc
+    structure.calc = calculator or (make_calculator(options.calculator) if options.calculator else own)
+    if structure.calc is None:
         raise ConfigError("no calculator: add `calculator: NAME`, or pass atoms with one in Python")
-    check_structure(given)
-    copy = given.copy()
-    set_charge_and_spin(copy)  # frames of every format carry them
-    copy.calc = calculator
-    return copy
+    return structure
 
 
 def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:

@@ -34,7 +34,7 @@ class EvaluationRecord:
     def __init__(self, writer: RunWriter):
         self._writer = writer
         self._known: dict[tuple[str, bytes], Evaluation] = {}
-        for evaluation in RunReader(writer.directory).evaluations:
+        for evaluation in RunReader(writer.directory).read_evaluations():
             positions = np.array(evaluation["positions"], dtype=float)
             self._known[evaluation["calculator"], positions.tobytes()] = evaluation
 

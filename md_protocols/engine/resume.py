@@ -74,11 +74,11 @@ def resume_run(
         cannot have more steps, or if another process is writing it.
     """
     run = RunReader(directory)
-    data = copy.deepcopy(run.options)
+    data = copy.deepcopy(run.read_options())
     put_all(data, changes or {}, str(directory))
     if run.finished and not changed(fixed_options(options_before(run)), fixed_options(data)):
         return _nothing_left(run, data, quiet)
-    search_also(*run.provenance.get("module_folders", []))
+    search_also(*run.read_provenance().get("module_folders", []))
     options = _options(run, data)
     _check_finished(run, options)
     atoms = preparation.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
@@ -91,12 +91,12 @@ def resume_run(
 
 
 def _nothing_left(run: RunReader, data: dict[str, Any], quiet: bool) -> RunReader:
-    if data != run.options:  # such as its analyses
+    if data != run.read_options():  # such as its analyses
         with contextlib.closing(RunWriter.open(run.directory)) as writer:
             _store(_options(run, data), writer)
-    text = f"{run.directory} finished at {run.provenance['finished']}: nothing is left to do"
+    text = f"{run.directory} finished at {run.read_provenance()['finished']}: nothing is left to do"
     make_progress(quiet).say(text)
-    return run
+    return run.reread()
 
 
 def _store(options: ProtocolOptions, writer: RunWriter) -> None:
@@ -116,21 +116,21 @@ def _check_finished(run: RunReader, options: ProtocolOptions) -> None:
 
 def _from_the_end(run: RunReader) -> str:
     trajectory = trajectory_of(run.directory)
-    is_dynamics = run.provenance["frame_interval_fs"] is not None
+    is_dynamics = run.read_provenance()["frame_interval_fs"] is not None
     return FROM_THE_END.format(directory=run.directory, trajectory=trajectory.name) if is_dynamics else ""
 
 
 def _options(run: RunReader, data: dict[str, Any]) -> ProtocolOptions:
     model = plugins.get("protocols", data["protocol"])
     if "steps" in data and "steps" not in model.model_fields:
-        why = parse_options(run.options, model).why_not_longer
+        why = parse_options(run.read_options(), model).why_not_longer
         raise RunError(f"{run.directory} cannot have more steps: {why}. {_from_the_end(run)}".rstrip())
     return parse_options(data, model, source=str(run.directory / PROTOCOL))
 
 
 def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) -> ProtocolOptions:
     if calculator is None and options.calculator is None:
-        name = run.provenance["calculator"]["name"]
+        name = run.read_provenance()["calculator"]["name"]
         raise RunError(
             f"{run.directory}: its calculator ({name}) was passed in Python and cannot be made from its "
             f"name; use resume_run({str(run.directory)!r}, calculator=...)"
@@ -148,7 +148,7 @@ def _go_on(
 ) -> RunReader:
     # the lock comes first: a run that still lives writes checkpoints while we read
     with contextlib.closing(RunWriter.open(run.directory)) as writer:
-        state = restored(run, options, atoms, writer, differences)
+        state = restored(run.reread(), options, atoms, writer, differences)
         return launch.drive(options, state, writer, quiet, allow_different)
 
 
@@ -163,14 +163,14 @@ def restored(
         checkpoint, problem = load(run.directory, before_stage=n_stages)
     state = _state(options, atoms, checkpoint)
     _check_not_beyond(run, options, state)
-    if run.options != options.model_dump(mode="json"):
+    if run.read_options() != options.model_dump(mode="json"):
         _store(options, writer)
     if was_over:
         writer.drop_checkpoint()
     writer.cut_back(checkpoint.marks if checkpoint else {})
     if problem:
         writer.event(EventKind.WARNING, f"{problem}; the one before it was taken")
-    for difference in [*differences, *other_processor(run.provenance)]:
+    for difference in [*differences, *other_processor(run.read_provenance())]:
         writer.event(EventKind.WARNING, f"resumed with {difference}")
     more = f" with {more_steps(run, options):+} steps" if more_steps(run, options) else ""
     writer.event(EventKind.RESUMED, f"resumed{more}", stage=state.stage, step=state.step)
@@ -194,7 +194,7 @@ def _check_not_beyond(run: RunReader, options: ProtocolOptions, state: State) ->
 
 
 def _refusal(run: RunReader, differences: list[str]) -> str:
-    name = run.provenance["calculator"]["name"]
+    name = run.read_provenance()["calculator"]["name"]
     return (
         f"{run.directory} (calculator {name}) would go on with {'; '.join(differences)}, and what it "
         "writes would not be that of one run. Bring back what it began with, or start a new run; "
@@ -208,7 +208,7 @@ def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) 
     What it states about its production holds from here on, what was stated before up to here: with other
     ``steps`` a ramp goes on along another line.
     """
-    provenance, calculator = run.provenance, state.atoms.calc
+    provenance, calculator = dict(run.read_provenance()), state.atoms.calc
     here = {"time": now(), "versions": versions(options, calculator), "machine": machine()}
     here["calculator"] = describe(calculator)
     plan = options.plan()

@@ -6,8 +6,7 @@ import numpy as np
 from ase import Atoms, units
 
 from asecalc_ml.structure.constraints import n_removed
-from asecalc_ml.structure.linear import is_linear
-from asecalc_ml.structure.rigid_motions import inertia, rotations, translations
+from asecalc_ml.structure.rigid_motions import inertia, is_linear, rotations, translations
 
 
 def degrees_of_freedom(atoms: Atoms, linear: bool = False, rotates: bool = False) -> int:
@@ -21,7 +20,7 @@ def degrees_of_freedom(atoms: Atoms, linear: bool = False, rotates: bool = False
     Parameters
     ----------
     linear : bool
-        What :func:`asecalc_ml.structure.linear.is_linear` said of the structure at rest.
+        What :func:`asecalc_ml.structure.rigid_motions.is_linear` said of the structure at rest.
     rotates : bool
         Rotation carries temperature too, as under Langevin dynamics: 3N - 3.
 

@@ -12,6 +12,7 @@ from ase import Atoms
 from asecalc_ml.errors import ConfigError, StructureError
 from asecalc_ml.md_protocols.scan.coordinate import KINDS, Coordinate
 from asecalc_ml.structure.minimum_image import minimum_image
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import BondGraph, bond_graph
 from asecalc_ml.structure.topology.chains import all_chains, name_of, types_of
 from asecalc_ml.structure.topology.patterns import parse_terms
@@ -170,12 +171,12 @@ def _contiguous(atoms: Atoms, indices: Sequence[int], shifts: dict[int, Shift]) 
         return copy
     given, positions = atoms.positions, atoms.get_positions()
     for before, here in pairwise(indices):
-        step = minimum_image(given[here] - given[before], atoms.cell.array, atoms.pbc)
+        step = minimum_image(pair_vectors(given, (before, here)), atoms.cell.array, atoms.pbc)
         positions[here] = positions[before] + step
     anchor = indices[-1]
     for i in shifts.keys() - set(indices):
-        crossed = np.subtract(shifts[i], shifts[anchor]) @ atoms.cell.array
-        positions[i] = positions[anchor] + given[i] - given[anchor] + crossed
+        crossed = np.subtract(shifts[i], shifts[anchor])
+        positions[i] = positions[anchor] + pair_vectors(given, (anchor, i), crossed, atoms.cell.array)
     copy.set_positions(positions, apply_constraint=False)
     return copy
 

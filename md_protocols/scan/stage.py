@@ -113,7 +113,7 @@ class ScanStage(Stage):
 
 def _write_plan(engine: Engine, plan: ScanPlan, kind: str) -> None:
     """Write scan.json; a resumed run refuses calculators that have changed."""
-    before, now = RunReader(engine.directory).scan, plan.describe(kind)
+    before, now = RunReader(engine.directory).read_scan(), plan.describe(kind)
     if before is not None:
         for old, new in zip(before["calculators"], now["calculators"], strict=True):
             engine.check_same(new["label"], old, new)
@@ -234,7 +234,7 @@ class _Rows:
     def __init__(self, engine: Engine, coordinate: Coordinate):
         self._writer, self._coordinate = engine.writer, coordinate
         run = RunReader(engine.directory)
-        self._rows, self._frames = len(run.scan_table.get("point", ())), run.n_frames
+        self._rows, self._frames = len(run.read_scan_table().get("point", ())), run.n_frames
 
     def write(self, where: tuple[int, int, float], atoms: Atoms | None, results: dict | None) -> None:
         """Rows of a calculator and its members at a point, and a frame; not a number without results."""

@@ -20,7 +20,7 @@ class DeviationColumn:
     """
 
     def __init__(self, engine: Engine):
-        rows = RunReader(engine.directory).thermo
+        rows = RunReader(engine.directory).read_thermo()
         self._atoms, self._disagrees = engine.atoms, bool(offered(engine.atoms.calc).members)
         self._is_wanted = COMMITTEE_DEVIATION in rows if len(rows["step"]) else self._disagrees
 

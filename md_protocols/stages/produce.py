@@ -122,7 +122,7 @@ class Produce(TimeSteps):
     def conclude(self, engine: Engine) -> None:
         """Say which temperature the run had, and warn where it is not the one asked for."""
         n_degrees = engine.integrator.n_degrees
-        rows = RunReader(engine.directory).thermo
+        rows = RunReader(engine.directory).read_thermo()
         mean = float(rows["temperature_K"][rows["step"] >= engine.state.produced].mean())
         target = self.target
         aim = f"target {target:g} K, " if target is not None else ""

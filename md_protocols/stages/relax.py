@@ -12,7 +12,7 @@ from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import RunError
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.runs import RELAXED, EventKind
-from asecalc_ml.structure.linear import is_linear
+from asecalc_ml.structure.rigid_motions import is_linear
 from asecalc_ml.structure.topology.bonds import bond_changes, find_bonds
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ class RelaxOnRecord(RelaxStage):
             self._finish(engine)
 
     def _finish(self, engine: Engine) -> None:
-        steps = RunReader(engine.directory).relaxation
+        steps = RunReader(engine.directory).read_relaxation()
         text = (
             f"relaxation, {len(steps['step']) - 1} steps to {steps['energy_eV'][-1]:.6f} eV, largest force "
             f"{steps['largest_force_eV_A'][-1]:.4f} eV/Å"

@@ -142,7 +142,7 @@ def integrator_and_options(make: MakeIntegrator) -> tuple[type[Integrator], dict
 
 def settled(engine: Engine, column: str) -> float:
     """Mean of a column over the last equilibration, its first quarter left out."""
-    rows = RunReader(engine.directory).equilibration
+    rows = RunReader(engine.directory).read_equilibration()
     steps = rows["step"]
     first = np.flatnonzero(np.diff(steps, prepend=np.inf) <= 0)[-1]  # a later equilibration counts anew
     steps = steps[first:] - steps[first]

@@ -72,8 +72,8 @@ def help_with(directory: Path) -> None:
         If the process is asked to end.
     """
     run = RunReader(directory)
-    search_also(*run.provenance.get("module_folders", []))
-    options = parse_options(run.options, plugins.get("protocols", run.options["protocol"]))
+    search_also(*run.read_provenance().get("module_folders", []))
+    options = parse_options(run.read_options(), plugins.get("protocols", run.read_options()["protocol"]))
     atoms = preparation.prepare(options, run.atoms)
     helper = Helper(directory, State(atoms, preparation.generator(options)))
     with threads(options), ending_on_sigterm(helper):

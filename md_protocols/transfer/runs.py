@@ -11,7 +11,7 @@ from asecalc_ml.md_protocols.engine.process import threads
 from asecalc_ml.md_protocols.transfer.part import carry_on
 from asecalc_ml.md_protocols.transfer.plan import n_steps_of
 from asecalc_ml.runs import PROTOCOL, EventKind, RunReader, RunWriter
-from asecalc_ml.structure.linear import is_linear
+from asecalc_ml.structure.rigid_motions import is_linear
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -131,7 +131,7 @@ class TransferRuns:
         atoms.set_cell(first.cell)
         atoms.set_positions(first.positions, apply_constraint=False)
         atoms.set_momenta(first.get_momenta(), apply_constraint=False)
-        return atoms, is_linear(reference.relaxed or reference.atoms)
+        return atoms, is_linear(reference.read_relaxed() or reference.atoms)
 
     def _is_over(self, name: str) -> bool:
         directory = self._whole.directory / name

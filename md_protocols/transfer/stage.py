@@ -84,7 +84,7 @@ class TransferStage(Stage):
 
 def _write_plan(engine: Engine, plan: TransferPlan) -> None:
     """Write transfer.json; a resumed test refuses a reference that has changed."""
-    before, now = RunReader(engine.directory).transfer, plan.describe()
+    before, now = RunReader(engine.directory).read_transfer(), plan.describe()
     if before is not None:
         new = now["reference"]
         engine.check_same(f"the reference {new['name']}", before["reference"], new)

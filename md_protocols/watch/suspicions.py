@@ -10,6 +10,7 @@ import numpy as np
 
 from asecalc_ml.calculators.protocol import model_cards, offered
 from asecalc_ml.errors import ConfigError
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import bond_graph
 from asecalc_ml.structure.topology.pair_classes import ClassedPairs, classed_pairs, pair_names
 
@@ -56,8 +57,7 @@ class OutsideDomain(Sign):
 
     def _close_pairs(self, atoms: Atoms) -> ClassedPairs:
         """What was within three bonds at the start, however far apart it is."""
-        i, j = self._close.T
-        vectors = atoms.positions[j] - atoms.positions[i] + self._shifts @ atoms.cell.array
+        vectors = pair_vectors(atoms.positions, self._close.T, self._shifts, atoms.cell.array)
         return ClassedPairs(self._close, np.linalg.norm(vectors, axis=1), self._names)
 
     def _first_outside(

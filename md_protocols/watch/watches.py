@@ -37,7 +37,7 @@ class TotalEnergyWatch:
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        thermo = RunReader(engine.directory).thermo  # of a run that is resumed, or of parts before
+        thermo = RunReader(engine.directory).read_thermo()  # of a run that is resumed, or of parts before
         written = thermo["total_eV"][thermo["step"] >= engine.state.produced]
         self._first = float(written[0]) if len(written) else np.nan
 
@@ -104,7 +104,7 @@ class FrameBounds:
     def __call__(self) -> None:
         engine = self._engine
         if self._options.bond_change and any(engine.state.changed_bonds):
-            said = [event["message"] for event in RunReader(engine.directory).events]
+            said = [event["message"] for event in RunReader(engine.directory).read_events()]
             self._stop(next(text for text in reversed(said) if text.startswith("bonds ")))
         reason = first_sign(self._signs, engine.atoms)
         if reason is not None:

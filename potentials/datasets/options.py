@@ -17,7 +17,7 @@ from asecalc_ml.errors import ConfigError, DatasetError, PluginError, StructureE
 from asecalc_ml.plugins import get, names
 from asecalc_ml.potentials.datasets.labels import LABELS, label_counts
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
-from asecalc_ml.structure.elements import check_elements
+from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.files.lazy_frames import joined, parse_slice, selected_numbers
 from asecalc_ml.units import ENERGY_UNITS, FORCES_UNITS, LENGTH_UNITS, forces_unit
 

@@ -28,6 +28,7 @@ from asecalc_ml.potentials.training.trainer import accelerator, architecture, bu
 from asecalc_ml.store.model_file import read_model
 from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.threads import torch_threads
 
 logger = logging.getLogger(__name__)
@@ -146,8 +147,7 @@ def _check_cutoff(options: TrainOptions, data: TrainingData) -> None:
 def _shortest_distance(atoms: Atoms, cutoff: float) -> float:
     """Between two atoms, or an atom and an image, Å; infinite where none is within the cutoff."""
     pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
-    i, j = pairs.edge_index
-    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     return float(np.linalg.norm(vectors, axis=1).min(initial=np.inf))
 
 

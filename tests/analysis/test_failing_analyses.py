@@ -206,7 +206,7 @@ def test_results_of_an_analysis_that_is_gone_are_named(tmp_path, theirs):
     assert "results/fragile.json is of an analysis that is not installed" in page
     assert "mine.json" not in page
     with pytest.raises(PluginError, match="no analysis 'fragile'"):
-        run_analyses(directory, RunReader(directory).options["analyses"])
+        run_analyses(directory, RunReader(directory).read_options()["analyses"])
     assert {one.analysis for one in read_results(directory)} == {"temperature", "bond-lengths"}
 
 
@@ -354,9 +354,9 @@ def test_a_relaxation_starts_where_the_dynamics_ended(tmp_path, on_record, monke
     last = list(made.chunks())[-1][-1]
     assert np.array_equal(starts[0], last)
     assert not np.allclose(last, made.atoms.positions, atol=1e-3)
-    assert np.linalg.norm(made.relaxed.positions[0] - made.relaxed.positions[1]) == pytest.approx(
-        molecule("H2O").get_distance(0, 1), abs=1e-6
-    )
+    assert np.linalg.norm(
+        made.read_relaxed().positions[0] - made.read_relaxed().positions[1]
+    ) == pytest.approx(molecule("H2O").get_distance(0, 1), abs=1e-6)
 
 
 @pytest.mark.parametrize("on_record", [False, True])
@@ -379,7 +379,7 @@ def test_a_relaxation_that_fails_leaves_the_structure_it_began_with(tmp_path, on
         return
     resumed = resume_run(made.directory, quiet=True)
     straight = run(tmp_path / "straight", "quench", **own)
-    assert np.array_equal(resumed.relaxed.positions, straight.relaxed.positions)
+    assert np.array_equal(resumed.read_relaxed().positions, straight.read_relaxed().positions)
 
 
 def test_two_relaxations_on_record_have_all_their_rows(tmp_path, monkeypatch):
@@ -390,7 +390,7 @@ def test_two_relaxations_on_record_have_all_their_rows(tmp_path, monkeypatch):
     stages = Quench.stages
     first = RelaxOnRecord(0.1, 100)
     monkeypatch.setattr(Quench, "stages", lambda self: [*stages(self)[:-1], first, RelaxOnRecord(1e-6, 100)])
-    steps = run(tmp_path / "run", "quench").relaxation["step"]
+    steps = run(tmp_path / "run", "quench").read_relaxation()["step"]
     again = int(np.flatnonzero(steps == 0)[1])
     assert steps[:again].tolist() == list(range(again))
     assert steps[again:].tolist() == list(range(len(steps) - again))
@@ -407,7 +407,7 @@ def test_bonds_are_compared_with_the_structure_that_was_relaxed(tmp_path):
     last.positions = list(made.chunks())[-1][-1]
     n_last = len(find_bonds(last))
     assert n_last < len(made.bonds)
-    said = [event["message"] for event in made.events if "relaxing broke" in event["message"]]
+    said = [event["message"] for event in made.read_events() if "relaxing broke" in event["message"]]
     assert said == [
         f"relaxing broke 0 bonds of the structure and formed {len(made.bonds) - n_last}; the analyses take "
         "the bonds of the structure as it was given"

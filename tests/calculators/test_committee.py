@@ -276,8 +276,8 @@ def water_members() -> list[str]:
 
 def test_a_run_names_all_members_and_resumes_bit_for_bit(water_members, tmp_path, monkeypatch):
     straight = run_options(water_members).run(directory=tmp_path / "straight", quiet=True)
-    assert [one["name"] for one in straight.provenance["calculator"]["members"]] == water_members
-    assert all(one["model_hash"] for one in straight.provenance["calculator"]["members"])
+    assert [one["name"] for one in straight.read_provenance()["calculator"]["members"]] == water_members
+    assert all(one["model_hash"] for one in straight.read_provenance()["calculator"]["members"])
     interrupt(monkeypatch, at_call=55)
     with pytest.raises(KeyboardInterrupt):
         run_options(water_members).run(directory=tmp_path / "cut", quiet=True)

@@ -286,9 +286,9 @@ def test_a_run_tells_it_everywhere(dftd3, tmp_path):
         write_every=1,
     )
     run = options.run(directory=tmp_path / "run", quiet=True)
-    assert [list(one) for one in run.provenance["calculator"]["corrections"]] == [["zbl"], ["d3"]]
-    assert run.provenance["versions"]["dftd3"]
-    assert [list(one) for one in run.model_card["corrections"]] == [["zbl"], ["d3"]]
+    assert [list(one) for one in run.read_provenance()["calculator"]["corrections"]] == [["zbl"], ["d3"]]
+    assert run.read_provenance()["versions"]["dftd3"]
+    assert [list(one) for one in run.read_model_card()["corrections"]] == [["zbl"], ["d3"]]
     from asecalc_ml.analysis.report.report import write_report
 
     page = write_report(run.directory).read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def test_a_time_step_far_too_long_stops_the_run_at_a_good_state(tmp_path, every)
     with pytest.raises(RunError, match=r"total energy is off by .* blown up\. The last good state is in"):
         run.run(directory=tmp_path / "run", quiet=True)
     reader = RunReader(tmp_path / "run")
-    assert reader.events[-1]["kind"] == "stopped"
+    assert reader.read_events()[-1]["kind"] == "stopped"
     assert not reader.finished
     with pytest.raises(RunError, match="blown up"):  # the checkpoint is from before, so it comes back to it
         resume_run(tmp_path / "run", quiet=True)

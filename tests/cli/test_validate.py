@@ -23,7 +23,7 @@ from asecalc_ml.errors import AnalysisError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.model.compile.package_cache import PackageCache
-from asecalc_ml.runs import THERMO, RunPlan, RunReader, layout
+from asecalc_ml.runs import THERMO, THERMO_COLUMNS, RunPlan, RunReader, layout
 
 EMT = "ase.calculators.emt:EMT"
 ETHANOL = {"structure": "ethanol", "calculator": EMT}
@@ -214,9 +214,9 @@ def test_a_run_holds_what_was_planned(tmp_path, options):
     told -= {layout.RELAXED} if options["protocol"] == "scan" else set()  # it depends on the kind of scan
     assert written & told == plan.files
     if plan.n_frames is not None:
-        assert (run.n_frames, len(run.thermo["step"])) == (plan.n_frames, plan.n_rows)
+        assert (run.n_frames, len(run.read_thermo()["step"])) == (plan.n_frames, plan.n_rows)
         assert run.frame_interval_fs == plan.frame_interval_fs
-        assert set(plan.columns) == set(run.thermo) - set(layout.THERMO_COLUMNS)
+        assert set(plan.columns) == set(run.read_thermo()) - set(THERMO_COLUMNS)
         assert run.production == plan.production
         assert _has_conserved(run) == plan.conserves_energy
 
@@ -224,8 +224,8 @@ def test_a_run_holds_what_was_planned(tmp_path, options):
 def _has_conserved(run: RunReader) -> bool:
     """Each column that is said to be conserved is there in the rows of its segment."""
     stated = run.production
-    rows = zip(stated.segments, stated.rows(run.thermo["time_fs"]), strict=True)
-    known = [np.isfinite(run.thermo[one.conserved][k]).all() for one, k in rows if one.conserved]
+    rows = zip(stated.segments, stated.rows(run.read_thermo()["time_fs"]), strict=True)
+    known = [np.isfinite(run.read_thermo()[one.conserved][k]).all() for one, k in rows if one.conserved]
     assert all(known)
     return bool(known)
 

@@ -23,7 +23,7 @@ from asecalc_ml.md_protocols.scan.plan import read_values
 from asecalc_ml.potentials.training.frames.split import Split
 from asecalc_ml.potentials.training.metrics_file import processor_hours
 from asecalc_ml.runs import RunReader
-from asecalc_ml.runs.contents import Card, Evaluation
+from asecalc_ml.runs.contents import CardFile, EvaluationLine
 from asecalc_ml.runs.trajectories.hdf5 import StringHeap, check_heap
 from asecalc_ml.statistics.histogram import SlicedCounts
 from asecalc_ml.store.card import Golden
@@ -138,7 +138,7 @@ def test_a_relaxation_has_every_number(run, column):
     values = ["nan" if name == column else "1" for name in columns]
     (run / "relaxation.csv").write_text(f"{','.join(columns)}\n{','.join(values)}\n")
     with pytest.raises(RunError, match=r"relaxation\.csv is damaged \(line 2: a number is not finite"):
-        _ = RunReader(run).relaxation
+        _ = RunReader(run).read_relaxation()
 
 
 def test_a_result_that_has_changed_is_refused(run):
@@ -189,10 +189,10 @@ def test_a_start_that_is_no_structure(run):
 
 def test_evaluations_are_whole():
     right = {"calculator": "a", "positions": [[0, 0, 0]], "energy": 1.0, "forces": [[0, 0, 0]]}
-    Evaluation.model_validate(right)
+    EvaluationLine.model_validate(right)
     for wrong in ({"forces": [[0, 0]]}, {"forces": []}, {"energy": None}, {"positions": [[0, 0, 0]] * 2}):
         with pytest.raises(ValidationError):
-            Evaluation.model_validate(right | wrong)
+            EvaluationLine.model_validate(right | wrong)
 
 
 @pytest.mark.parametrize(
@@ -201,9 +201,9 @@ def test_evaluations_are_whole():
 )
 def test_a_card_whose_histogram_would_take_all_memory(wrong):
     right = {"width": 0.01, "start": 90, "counts": [1, 2, 1], "mean": 0.915, "std": 0.01}
-    Card.model_validate({"domain": {"distances": {"H-O bonded": right}}})
+    CardFile.model_validate({"domain": {"distances": {"H-O bonded": right}}})
     with pytest.raises(ValidationError, match=r"domain\.distances\.H-O bonded"):
-        Card.model_validate({"domain": {"distances": {"H-O bonded": right | wrong}}})
+        CardFile.model_validate({"domain": {"distances": {"H-O bonded": right | wrong}}})
 
 
 @pytest.mark.parametrize("far", [1e9, 1e300])

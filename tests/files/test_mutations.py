@@ -349,18 +349,18 @@ def read_run(file: Path) -> None:
     run = RunReader(file.parts[0])
     has_time = (Path(file.parts[0]) / "thermo.csv").is_file()
     both(
-        *(lambda file, name=name: getattr(run, name) for name in READABLE),
+        *(lambda file, name=name: getattr(run, name)() for name in dir(run) if name.startswith(READS)),
+        *(lambda file, name=name: getattr(run, name) for name in FACTS),
         *[lambda file: run.frame_interval_fs] * has_time,
         lambda file: list(run.frames()),
         lambda file: [frames.forces for frames in run.frame_chunks()],
     )(file)
 
 
-READABLE = (
-    "options", "provenance", "atoms", "bonds", "thermo", "equilibration", "events", "model_card",
-    "finished", "ended_early", "stopped_as_asked", "relaxation", "relaxed", "hessian", "scan", "scan_table",
-    "transfer", "parts", "evaluations", "harmonic_per_cm", "n_frames", "n_lost_frames",
-    "model_cards", "n_flagged",
+READS = ("read_", "count_")
+FACTS = (
+    "atoms", "bonds", "cell", "pbc", "planned_steps", "finished", "ended_early", "stopped_as_asked", "parts",
+    "n_frames", "n_lost_frames",
 )  # fmt: skip
 
 

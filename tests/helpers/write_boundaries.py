@@ -7,7 +7,7 @@ from pathlib import Path
 import ase.io.ulm
 
 from asecalc_ml.files.writing import GrowingText
-from asecalc_ml.runs.trajectories import extxyz, h5md
+from asecalc_ml.runs.trajectories import extxyz_writer, h5md_writer
 
 KILLED = 9
 
@@ -28,8 +28,8 @@ class Boundaries:
                 (GrowingText, "flush"),
                 (ase.io.ulm, "writeint"),
                 (ase.io.ulm.Writer, "fill"),
-                (extxyz, "write_at"),
-                (h5md, "write_at"),
+                (extxyz_writer, "write_at"),
+                (h5md_writer, "write_at"),
             )
         ]
         wrappers = {"flush": self._half_flushed, "write_at": self._half_written}

@@ -61,13 +61,13 @@ def test_kinetic_energy_is_canonical(thermostat, tmp_path):
     )
     run = options.run(directory=tmp_path / "run", quiet=True)
     n = DEGREES[thermostat]
-    scaled = 2 * run.thermo["kinetic_eV"] / (units.kB * 300)
+    scaled = 2 * run.read_thermo()["kinetic_eV"] / (units.kB * 300)
     assert scaled.mean() == pytest.approx(n, rel=0.04)
     assert scaled.var() == pytest.approx(2 * n, rel=0.3)
     assert stats.kstest(thinned(scaled), stats.chi2(n).cdf).pvalue > 1e-3
-    assert run.thermo["temperature_K"] == pytest.approx(300 * scaled / n)
+    assert run.read_thermo()["temperature_K"] == pytest.approx(300 * scaled / n)
     nearly_harmonic = 18 / 2 * units.kB * 300
-    assert run.thermo["potential_eV"].mean() == pytest.approx(nearly_harmonic, rel=0.1)
+    assert run.read_thermo()["potential_eV"].mean() == pytest.approx(nearly_harmonic, rel=0.1)
 
 
 @pytest.mark.parametrize("thermostat", ["bussi", "nose-hoover-chain"])
@@ -78,7 +78,7 @@ def test_conserved_energy_is_conserved(thermostat, tmp_path):
         options = NVT(
             **ETHANE, thermostat=thermostat, timestep_fs=step, steps=round(400 / step), thermo_every=1
         )
-        thermo = options.run(directory=tmp_path / str(step), quiet=True).thermo
+        thermo = options.run(directory=tmp_path / str(step), quiet=True).read_thermo()
         errors.append(np.ptp(thermo["conserved_eV"]))
         assert np.ptp(thermo["total_eV"]) > 10 * errors[-1]
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.5)
@@ -96,12 +96,12 @@ def test_a_ramp_leads_from_one_temperature_to_the_other(thermostat, tmp_path):
         steps=3000,
     )
     run = options.run(directory=tmp_path / "run", quiet=True)
-    kelvin = run.thermo["temperature_K"]
+    kelvin = run.read_thermo()["temperature_K"]
     slope = np.polyfit(np.linspace(0, 1, len(kelvin)), kelvin, 1)[0]
     assert slope == pytest.approx(600, rel=0.3)
     assert kelvin.mean() == pytest.approx(600, rel=0.12)
     if thermostat == "nose-hoover-chain":
-        assert np.isnan(run.thermo["conserved_eV"]).all()
+        assert np.isnan(run.read_thermo()["conserved_eV"]).all()
 
 
 @pytest.mark.parametrize("thermostat", [*THERMOSTATS, "npt"])
@@ -114,7 +114,7 @@ def test_a_ramp_to_zero_kelvin_ends_cold(thermostat, tmp_path):
     else:
         options = NVT(**ETHANE | common, thermostat=thermostat, thermostat_time_fs=20)
         run = options.run(directory=tmp_path / "run", quiet=True)
-    kelvin = run.thermo["temperature_K"]
+    kelvin = run.read_thermo()["temperature_K"]
     assert np.isfinite(kelvin).all()
     assert kelvin[:5].mean() > 150
     assert kelvin[-1] < 30
@@ -163,7 +163,7 @@ def test_fixed_atoms_stay_and_the_others_have_the_temperature(thermostat, tmp_pa
     run = options.run(atoms, tmp_path / "run", quiet=True)
     *_, last = run.frames()
     assert np.array_equal(last.positions[:2], atoms.positions[:2])
-    assert run.thermo["temperature_K"].mean() == pytest.approx(300, rel=0.1)
+    assert run.read_thermo()["temperature_K"].mean() == pytest.approx(300, rel=0.1)
 
 
 @pytest.mark.parametrize("constraint", [FixAtoms([0]), FixBondLengths([[0, 1]])])
@@ -206,11 +206,11 @@ def test_volume_of_an_ideal_gas(tmp_path):
         write_every=1000,
     )
     run = options.run(box(n_atoms, mean ** (1 / 3)), tmp_path / "run", quiet=True)
-    volume = run.thermo["volume_A3"]
+    volume = run.read_thermo()["volume_A3"]
     assert volume.mean() == pytest.approx(mean, rel=0.06)
     assert volume.std() == pytest.approx(mean / np.sqrt(n_atoms), rel=0.2)
-    assert run.thermo["pressure_GPa"].mean() == pytest.approx(pressure, rel=0.08)
-    assert run.thermo["temperature_K"].mean() == pytest.approx(300, rel=0.03)
+    assert run.read_thermo()["pressure_GPa"].mean() == pytest.approx(pressure, rel=0.08)
+    assert run.read_thermo()["temperature_K"].mean() == pytest.approx(300, rel=0.03)
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def test_every_strain_has_its_half_kt(cell, n_strains, tmp_path):
         write_every=1000,
     )
     run = options.run(box(4, 5.0), tmp_path / "run", quiet=True)
-    elastic = run.thermo["potential_eV"].mean()
+    elastic = run.read_thermo()["potential_eV"].mean()
     assert elastic == pytest.approx(n_strains / 2 * units.kB * 300, rel=0.12)
     *_, last = run.frames()
     keeps_shape = np.allclose(last.cell.angles(), 90) and np.ptp(last.cell.lengths()) < 1e-9
@@ -301,7 +301,7 @@ def test_resumed_bit_for_bit(ensemble, checkpoint_every, tmp_path, monkeypatch):
     run = resume_run(tmp_path / "run", quiet=True)
     for name in ("trajectory.traj", "thermo.csv", "equilibration.csv"):
         assert (run.directory / name).read_bytes() == (straight.directory / name).read_bytes(), name
-    assert RunReader(run.directory).thermo["step"].tolist() == list(range(0, 61, 2))
+    assert RunReader(run.directory).read_thermo()["step"].tolist() == list(range(0, 61, 2))
 
 
 def broken_off(options, atoms, directory: Path, monkeypatch) -> None:

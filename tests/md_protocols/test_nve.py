@@ -60,7 +60,9 @@ def test_frequency_of_a_diatomic_is_the_analytic_one(tmp_path):
 
 def test_energy_error_falls_with_the_square_of_the_time_step(tmp_path):
     spread = [
-        run_diatomic(tmp_path / str(step), steps=round(200 / step), timestep_fs=step).thermo["total_eV"].std()
+        run_diatomic(tmp_path / str(step), steps=round(200 / step), timestep_fs=step)
+        .read_thermo()["total_eV"]
+        .std()
         for step in (0.4, 0.2)
     ]
     assert spread[0] / spread[1] == pytest.approx(4.0, rel=0.05)
@@ -92,8 +94,10 @@ def test_relax_equilibrate_produce_has_the_temperature(seed, tmp_path):
     atoms.calc = EMT()
     options = NVE(steps=300, timestep_fs=4.0, equilibration_timestep_fs=4.0, equilibration_ps=1.6, seed=seed)
     run = options.run(atoms, tmp_path / "run", quiet=True)
-    assert run.thermo["temperature_K"].mean() == pytest.approx(300, rel=0.1)
-    assert [event["degrees_of_freedom"] for event in run.events if "degrees_of_freedom" in event] == [93]
+    assert run.read_thermo()["temperature_K"].mean() == pytest.approx(300, rel=0.1)
+    assert [event["degrees_of_freedom"] for event in run.read_events() if "degrees_of_freedom" in event] == [
+        93
+    ]
 
 
 @pytest.mark.slow
@@ -103,7 +107,7 @@ def test_small_molecule_has_the_temperature_too(tmp_path):
     for seed in range(8):
         options = NVE(**WATER, steps=400, timestep_fs=0.5, seed=seed)
         run = options.run(directory=tmp_path / str(seed), quiet=True)
-        means.append(run.thermo["temperature_K"].mean())
+        means.append(run.read_thermo()["temperature_K"].mean())
     assert np.mean(means) == pytest.approx(300, rel=0.1)
     assert np.std(means) < 0.25 * 300
 
@@ -111,8 +115,8 @@ def test_small_molecule_has_the_temperature_too(tmp_path):
 def test_relaxed_without_equilibration_gets_half_and_is_told(tmp_path, capsys):
     options = NVE(**WATER, steps=2000, timestep_fs=0.5, equilibration_ps=0)
     run = options.run(directory=tmp_path / "run")
-    assert run.thermo["temperature_K"][0] == pytest.approx(300)
-    assert run.thermo["temperature_K"].mean() == pytest.approx(150, rel=0.15)
+    assert run.read_thermo()["temperature_K"][0] == pytest.approx(300)
+    assert run.read_thermo()["temperature_K"].mean() == pytest.approx(150, rel=0.15)
     printed = capsys.readouterr()
     assert "mean temperature 1" in printed.out
     assert "set equilibration_ps" in printed.err
@@ -121,11 +125,11 @@ def test_relaxed_without_equilibration_gets_half_and_is_told(tmp_path, capsys):
 def test_total_energy_is_the_canonical_mean(tmp_path):
     """n kB T / 2, and the mean potential energy of the equilibration less its excess of kinetic energy."""
     run = NVE(**WATER, steps=1, equilibration_ps=0.5).run(directory=tmp_path / "run", quiet=True)
-    rows = run.equilibration
+    rows = run.read_equilibration()
     settled = rows["step"] >= 250
     excess = 1.5 * units.kB * (rows["temperature_K"][settled].mean() - 300)
     potential = rows["potential_eV"][settled].mean()
-    assert run.thermo["total_eV"][0] == pytest.approx(1.5 * units.kB * 300 + potential - excess)
+    assert run.read_thermo()["total_eV"][0] == pytest.approx(1.5 * units.kB * 300 + potential - excess)
 
 
 def test_equilibration_does_not_drift(tmp_path):
@@ -140,7 +144,7 @@ def test_relaxation_stops_where_the_forces_are_small(tmp_path):
     run = NVE(calculator=WATER["calculator"], steps=1, equilibration_ps=0).run(
         atoms, tmp_path / "run", quiet=True
     )
-    assert run.thermo["potential_eV"][0] < 1e-4
+    assert run.read_thermo()["potential_eV"][0] < 1e-4
     assert np.array_equal(run.atoms.positions, atoms.positions)  # the start is kept as given
 
 
@@ -195,15 +199,15 @@ def test_frames_and_rows_fall_on_the_steps_asked_for(tmp_path):
     options = NVE(**WATER | PLAIN, steps=25, write_every=5, thermo_every=2, timestep_fs=0.5)
     run = options.run(directory=tmp_path / "run", quiet=True)
     assert (run.n_frames, run.frame_interval_fs) == (6, 2.5)
-    assert run.thermo["step"].tolist() == list(range(0, 25, 2))
-    assert run.thermo["time_fs"].tolist() == list(range(13))
+    assert run.read_thermo()["step"].tolist() == list(range(0, 25, 2))
+    assert run.read_thermo()["time_fs"].tolist() == list(range(13))
     assert [len(chunk) for chunk in run.chunks(4)] == [4, 2]
 
 
 def test_frames_hold_what_thermo_says(tmp_path):
     run = NVE(**WATER | PLAIN, steps=30).run(directory=tmp_path / "run", quiet=True)
     for frame, potential, kinetic in zip(
-        run.frames(), run.thermo["potential_eV"], run.thermo["kinetic_eV"], strict=True
+        run.frames(), run.read_thermo()["potential_eV"], run.read_thermo()["kinetic_eV"], strict=True
     ):
         assert frame.get_potential_energy() == potential
         assert frame.get_kinetic_energy() == pytest.approx(kinetic)
@@ -259,5 +263,5 @@ def test_relaxing_into_another_molecule_is_told(tmp_path):
     atoms = Atoms("Ar2", [[0, 0, 0], [2.6, 0, 0]])
     atoms.calc = LennardJones(sigma=3.4, epsilon=0.0103, rc=20.0)
     run = NVE(steps=1, equilibration_ps=0, temperature_K=1).run(atoms, tmp_path / "run", quiet=True)
-    messages = [event["message"] for event in run.events if event["kind"] == "warning"]
+    messages = [event["message"] for event in run.read_events() if event["kind"] == "warning"]
     assert any("relaxing broke 1 bonds" in message for message in messages)

@@ -44,11 +44,11 @@ def test_a_spring_comes_to_its_length(tmp_path):
     length = atoms.get_distance(0, 1)
     atoms.positions *= 1.1
     run = relax(tmp_path / "run", SPRING, atoms)
-    assert run.relaxed.get_distance(0, 1) == pytest.approx(length, abs=1e-7)
-    assert run.relaxation["energy_eV"][0] == pytest.approx(0.5 * 50 * (0.1 * length) ** 2)
-    assert run.relaxation["energy_eV"][-1] == pytest.approx(0, abs=1e-12)
+    assert run.read_relaxed().get_distance(0, 1) == pytest.approx(length, abs=1e-7)
+    assert run.read_relaxation()["energy_eV"][0] == pytest.approx(0.5 * 50 * (0.1 * length) ** 2)
+    assert run.read_relaxation()["energy_eV"][-1] == pytest.approx(0, abs=1e-12)
     assert run.finished
-    assert len(run.evaluations) == run.n_frames == len(run.relaxation["step"])
+    assert len(run.read_evaluations()) == run.n_frames == len(run.read_relaxation()["step"])
 
 
 def test_steps_are_those_of_ase(tmp_path):
@@ -59,8 +59,8 @@ def test_steps_are_those_of_ase(tmp_path):
     atoms.calc = EMT()
     optimizer = BFGS(atoms, logfile=None)
     optimizer.run(fmax=0.01)
-    assert len(run.relaxation["step"]) == optimizer.nsteps + 1
-    assert run.relaxed.positions == pytest.approx(atoms.positions, abs=1e-12)
+    assert len(run.read_relaxation()["step"]) == optimizer.nsteps + 1
+    assert run.read_relaxed().positions == pytest.approx(atoms.positions, abs=1e-12)
 
 
 @pytest.mark.parametrize("call", [2, 6])
@@ -70,7 +70,7 @@ def test_killed_it_goes_on_where_it_was(call, tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_BREAKS_AT", str(call))
     with pytest.raises(KeyboardInterrupt):
         relax(tmp_path / "run", "toy_calculators:KilledSprings")
-    done = len(RunReader(tmp_path / "run").evaluations)
+    done = len(RunReader(tmp_path / "run").read_evaluations())
     assert done == call - 1
     monkeypatch.setenv("TOY_BREAKS_AT", "-1")
     run = resume_run(tmp_path / "run", quiet=True)
@@ -109,7 +109,7 @@ def test_held_atoms_stay(tmp_path):
     atoms = shaken()
     atoms.set_constraint(FixAtoms([0]))
     run = relax(tmp_path / "run", atoms=atoms)
-    assert run.relaxed.positions[0].tolist() == atoms.positions[0].tolist()
+    assert run.read_relaxed().positions[0].tolist() == atoms.positions[0].tolist()
 
 
 # ---------------------------------------------------------------------- what is made of it
@@ -141,7 +141,7 @@ def test_result_has_steps_and_bonds(tmp_path):
     (result,) = run_analyses(run.directory)
     assert result.largest_forces_eV_A[-1] <= 1e-6
     assert result.bonds == ["O0-H1", "O0-H2"]
-    after = [run.relaxed.get_distance(0, k) for k in (1, 2)]
+    after = [run.read_relaxed().get_distance(0, k) for k in (1, 2)]
     assert result.lengths_after_A == pytest.approx(after)
     assert [verdict.status for verdict in result.verdicts()] == ["passed", "passed"]
     page = write_report(run.directory).read_text()

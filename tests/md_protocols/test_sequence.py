@@ -38,7 +38,7 @@ HEAT_AND_HOLD = [
 def test_parts_follow_each_other_in_one_trajectory(tmp_path):
     options = Sequence(**ETHANE, sequence=HEAT_AND_HOLD, write_every=5, thermo_every=10)
     run = options.run(directory=tmp_path / "run", quiet=True)
-    thermo = run.thermo
+    thermo = run.read_thermo()
     assert thermo["step"].tolist() == list(range(0, 201, 10))
     assert thermo["time_fs"] == pytest.approx(0.5 * thermo["step"])
     assert run.n_frames == 41
@@ -47,7 +47,7 @@ def test_parts_follow_each_other_in_one_trajectory(tmp_path):
     assert np.ptp(thermo["total_eV"][17:]) < 0.01 * np.ptp(
         thermo["total_eV"][:11]
     )  # constant energy at the end
-    assert [event["kind"] for event in run.events if event["kind"] in ("stage", "finished")] == [
+    assert [event["kind"] for event in run.read_events() if event["kind"] in ("stage", "finished")] == [
         "stage", "stage", "finished",
     ]  # fmt: skip
     steps = np.linalg.norm(np.diff(np.concatenate(list(run.chunks())), axis=0), axis=-1).max(axis=1)
@@ -124,9 +124,9 @@ def test_an_energy_that_heating_has_raised_is_none_that_blew_up(tmp_path):
     options = Sequence(**ETHANE | {"timestep_fs": 0.1}, sequence=parts, write_every=10)
     run = options.run(directory=tmp_path / "run", quiet=True)
     assert run.finished
-    total = run.thermo["total_eV"]
+    total = run.read_thermo()["total_eV"]
     assert total[-3] - total[0] > 8  # 1 eV for each atom
-    (last,) = (event["message"] for event in run.events if event["kind"] == "finished")
+    (last,) = (event["message"] for event in run.read_events() if event["kind"] == "finished")
     assert "target" not in last
 
 
@@ -187,11 +187,11 @@ def test_each_part_is_judged_by_what_it_conserves(tmp_path):
     assert result.exit_code == 0, result.output
     run = RunReader(tmp_path / "run")
     assert run.finished
-    assert np.isfinite(run.thermo["conserved_eV"]).tolist() == [True] * 6 + [False] * 5
-    assert np.isfinite(run.thermo["total_eV"]).all()
+    assert np.isfinite(run.read_thermo()["conserved_eV"]).tolist() == [True] * 6 + [False] * 5
+    assert np.isfinite(run.read_thermo()["total_eV"]).all()
     assert {one.analysis for one in read_results(run.directory)} == {*analyses}
     (temperature,) = (one for one in read_results(run.directory) if one.analysis == "temperature")
-    assert temperature.mean_K == pytest.approx(run.thermo["temperature_K"].mean())
+    assert temperature.mean_K == pytest.approx(run.read_thermo()["temperature_K"].mean())
     assert (run.directory / "report.html").is_file()
     (drift,) = (one for one in read_results(run.directory) if one.analysis == "energy-drift")
     assert [one.quantity for one in drift.drifts] == ["conserved quantity", "total energy"]

@@ -134,7 +134,7 @@ def test_water_is_that_of_ase(tmp_path):
 
     run = vibrations(tmp_path / "run", molecule("H2O"), "gfn2-xtb", relax_fmax_eV_A=1e-3)
     result = NormalModes().run(run)
-    atoms = run.relaxed
+    atoms = run.read_relaxed()
     from asecalc_ml.calculators.xtb import GFN2
 
     atoms.calc = GFN2(accuracy=0.01)
@@ -152,8 +152,8 @@ def test_autograd_is_finite_differences(tiny_model, tmp_path):
     for method in ("autograd", "finite-differences"):
         options = {"hessian": method, "displacement_A": 1e-4, "relax": False}
         run = vibrations(tmp_path / method, atoms, model, **options)
-        assert str(run.hessian["method"]) == method
-        found[method] = run.hessian["hessian"]
+        assert str(run.read_hessian()["method"]) == method
+        found[method] = run.read_hessian()["hessian"]
     assert found["autograd"] == pytest.approx(found["finite-differences"], abs=1e-4)
     assert np.abs(found["autograd"]).max() > 1e-2
 
@@ -161,8 +161,8 @@ def test_autograd_is_finite_differences(tiny_model, tmp_path):
 def test_autograd_of_a_model_is_taken_where_there_is_one(tiny_model, tmp_path):
     model = {tiny_model: {"compile": "never"}}
     run = vibrations(tmp_path / "run", molecule("H2O"), model, relax=False)
-    assert str(run.hessian["method"]) == "autograd"
-    assert run.evaluations == []
+    assert str(run.read_hessian()["method"]) == "autograd"
+    assert run.read_evaluations() == []
 
 
 # ---------------------------------------------------------------------- what goes wrong
@@ -184,7 +184,7 @@ def test_a_strained_structure_is_told(tmp_path):
     atoms = molecule("N2")
     atoms.positions *= 1.05
     run = vibrations(tmp_path / "run", atoms, SPRING, relax=False)
-    (warning,) = [event for event in run.events if event["kind"] == "warning"]
+    (warning,) = [event for event in run.read_events() if event["kind"] == "warning"]
     assert "no minimum" in warning["message"]
     assert NormalModes().run(run).verdicts()[0].status == "failed"
 
@@ -200,8 +200,8 @@ def test_killed_it_goes_on_with_the_next_displacement(call, tmp_path, monkeypatc
     monkeypatch.setenv("TOY_BREAKS_AT", "-1")
     run = resume_run(tmp_path / "run", quiet=True)
     assert (run.directory / EVALUATIONS).read_bytes().startswith(done)
-    assert len(run.evaluations) == len(straight.evaluations)
-    assert (run.hessian["hessian"] == straight.hessian["hessian"]).all()
+    assert len(run.read_evaluations()) == len(straight.read_evaluations())
+    assert (run.read_hessian()["hessian"] == straight.read_hessian()["hessian"]).all()
 
 
 def test_a_calculator_that_fails_stops_it(tmp_path, monkeypatch):

@@ -363,7 +363,7 @@ def test_an_integrators_mistake_is_one_sentence(tmp_path, monkeypatch, body, mes
     said = sentence(md, "run", "job.yaml")
     assert message in said
     assert "the calculator failed" not in said
-    assert message in RunReader("run").events[-1]["message"]
+    assert message in RunReader("run").read_events()[-1]["message"]
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,7 @@ def check_that_a_change_is_refused(package, directory: Path, named: str) -> None
     assert "--allow-different" in str(caught.value)
     run = resume_run(directory, quiet=True, allow_different=True)
     assert run.finished
-    assert any(named in event["message"] for event in run.events if event["kind"] == "warning")
+    assert any(named in event["message"] for event in run.read_events() if event["kind"] == "warning")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from asecalc_ml.cli.md import app
 from asecalc_ml.errors import AnalysisError, RunError, StructureError
 from asecalc_ml.runs import START, TRAJECTORY_SUFFIXES, RunReader, RunWriter
 from asecalc_ml.runs.frames import chunk_starts
-from asecalc_ml.runs.trajectories.traj_file import TrajFile
+from asecalc_ml.runs.trajectories.traj_reader import TrajFile
 
 RNG = np.random.default_rng(0)
 

@@ -72,7 +72,9 @@ def test_constant_energy_of_a_third_party_is_judged_by_its_total_energy(tmp_path
     assert [one.conserved for one in made.production.segments] == ["total_eV"]
     result = EnergyDrift().run(made)
     assert result.quantity == "total energy"
-    assert result.slope_meV_atom_ps == pytest.approx(slope(made.thermo["time_fs"], made.thermo["total_eV"]))
+    assert result.slope_meV_atom_ps == pytest.approx(
+        slope(made.read_thermo()["time_fs"], made.read_thermo()["total_eV"])
+    )
     ours = NVE(**WATER, steps=200).run(directory=tmp_path / "ours", quiet=True)
     assert ours.production == made.production
 
@@ -187,7 +189,7 @@ def test_each_segment_has_its_own_drift_and_none_is_fitted_across_a_joint(tmp_pa
     parts = [part | {"temperature_K": 1500}, part | {"temperature_K": 300}]
     options = Sequence(**WATER | {"thermo_every": 2, "equilibration_ps": 0.05}, sequence=parts)
     made = options.run(directory=tmp_path / "run", quiet=True)
-    thermo = made.thermo
+    thermo = made.read_thermo()
     result = EnergyDrift().run(made)
     joint = 101
     times, values = thermo["time_fs"], thermo["conserved_eV"]
@@ -342,7 +344,7 @@ def test_runs_without_a_statement_are_read_by_their_options(tmp_path, protocol, 
         del content[name]
     path.write_text(json.dumps(content))
     old = RunReader(made.directory)
-    times = made.thermo["time_fs"]
+    times = made.read_thermo()["time_fs"]
     assert old.production.target_temperature(times) == pytest.approx(stated.target_temperature(times))
     assert [one.conserved for one in old.production.segments] == [one.conserved for one in stated.segments]
     assert old.planned_steps == 40

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asecalc_ml
+from asecalc_ml import runs
 from asecalc_ml.errors import RunBusyError, RunError
-from asecalc_ml.files.writing import cut_back, mark, write_whole
-from asecalc_ml.runs import RESULTS, START, THERMO, THERMO_COLUMNS, RunReader, RunWriter
-from asecalc_ml.runs.trajectories.traj import TrajWriter
+from asecalc_ml.files.writing import write_whole
+from asecalc_ml.runs import RESULTS, START, THERMO, THERMO_COLUMNS, RunReader, RunWriter, layout
+from asecalc_ml.runs.marks import cut_back, mark
+from asecalc_ml.runs.reader import FORMER
+from asecalc_ml.runs.trajectories.traj_writer import TrajWriter
 from asecalc_ml.runs.trajectories.writer import Moment, Origin
 
 TRAJECTORY = "trajectory.traj"
@@ -55,10 +60,10 @@ def test_what_is_written_is_read(tmp_path):
     writer.event("warning", "too hot", step=3)
     writer.close()
     run = RunReader(tmp_path / "run")
-    assert run.options == {"protocol": "nve", "steps": 10}
+    assert run.read_options() == {"protocol": "nve", "steps": 10}
     assert (run.n_frames, run.frame_interval_fs, run.finished) == (5, 2.5, False)
-    assert run.thermo["step"].tolist() == [0, 1, 2, 3, 4]
-    assert [event["message"] for event in run.events] == ["too hot"]
+    assert run.read_thermo()["step"].tolist() == [0, 1, 2, 3, 4]
+    assert [event["message"] for event in run.read_events()] == ["too hot"]
     assert np.concatenate(list(run.chunks(2)))[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
     assert next(run.chunks(quantity="forces"))[3].tolist() == [[3.0] * 3] * 3
     assert next(run.chunks(quantity="momenta"))[2] == pytest.approx(0.2)
@@ -84,7 +89,7 @@ def test_numbers_keep_every_bit(tmp_path):
     writer = finished_setup(tmp_path / "run")
     writer.row(THERMO, dict(zip(ROW, values, strict=True)))
     writer.close()
-    assert tuple(column[0] for column in RunReader(tmp_path / "run").thermo.values()) == values
+    assert tuple(column[0] for column in RunReader(tmp_path / "run").read_thermo().values()) == values
 
 
 def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
@@ -92,8 +97,8 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
     (tmp_path / "run" / THERMO).write_text("step,time_fs\n0,0.0\n1,0.")
     (tmp_path / "run" / "events.jsonl").write_text('{"kind": "a"}\n{"kin')
     run = RunReader(tmp_path / "run")
-    assert run.thermo["step"].tolist() == [0]
-    assert run.events == [{"kind": "a"}]
+    assert run.read_thermo()["step"].tolist() == [0]
+    assert run.read_events() == [{"kind": "a"}]
 
 
 @pytest.mark.parametrize("content", ["", '{"kin'])
@@ -102,8 +107,8 @@ def test_files_without_a_whole_line_are_empty(tmp_path, content):
     for name in ("events.jsonl", THERMO):
         (tmp_path / "run" / name).write_text(content)
     run = RunReader(tmp_path / "run")
-    assert run.events == []
-    assert run.thermo["step"].shape == (0,)
+    assert run.read_events() == []
+    assert run.read_thermo()["step"].shape == (0,)
 
 
 def test_numpy_scalars_are_written_as_plain_numbers(tmp_path):
@@ -118,8 +123,8 @@ def test_numpy_scalars_are_written_as_plain_numbers(tmp_path):
 def test_before_the_first_frame_there_is_nothing(tmp_path):
     finished_setup(tmp_path / "run").close()
     run = RunReader(tmp_path / "run")
-    assert (run.n_frames, list(run.chunks()), list(run.frames()), run.events) == (0, [], [], [])
-    assert run.thermo["temperature_K"].shape == (0,)
+    assert (run.n_frames, list(run.chunks()), list(run.frames()), run.read_events()) == (0, [], [], [])
+    assert run.read_thermo()["temperature_K"].shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +142,7 @@ def test_a_damaged_file_is_named(tmp_path, name, content, message):
     (tmp_path / "run" / name).write_text(content)
     run = RunReader(tmp_path / "run")
     with pytest.raises(RunError, match=message):
-        [run.provenance, run.atoms, run.thermo, run.events, list(run.chunks())]
+        [run.read_provenance(), run.atoms, run.read_thermo(), run.read_events(), list(run.chunks())]
 
 
 def test_no_run_no_reader(tmp_path):
@@ -145,6 +150,111 @@ def test_no_run_no_reader(tmp_path):
         RunReader(tmp_path)
     with pytest.raises(RunError, match="no directory there"):
         RunReader(tmp_path / "nowhere")
+
+
+# ---------------------------------------------------------------------- a reader is a snapshot
+
+
+def opened(directory: Path, look: Callable[[], object]) -> Counter:
+    """How often each file of a directory is opened."""
+    names, is_looking = Counter(), [True]
+
+    def count(event: str, args: tuple) -> None:
+        if event == "open" and is_looking and str(args[0]).startswith(f"{directory}{os.sep}"):
+            names[Path(args[0]).name] += 1
+
+    sys.addaudithook(count)  # which cannot be removed
+    look()
+    is_looking.clear()
+    return names
+
+
+def test_a_file_is_read_once(tmp_path):
+    finished_setup(tmp_path / "run").close()
+    run = RunReader(tmp_path / "run")
+
+    def look():
+        for _ in range(3):
+            for name in ("options", "provenance", "thermo", "events"):
+                getattr(run, f"read_{name}")()
+            for fact in (
+                "atoms",
+                "cell",
+                "pbc",
+                "bonds",
+                "finished",
+                "ended_early",
+                "planned_steps",
+                "n_frames",
+            ):
+                getattr(run, fact)
+            assert (run.frame_interval_fs, run.count_flagged(), run.n_lost_frames) == (2.5, 0, 0)
+
+    assert set(opened(tmp_path / "run", look).values()) == {1}
+
+
+def test_a_snapshot_stays_while_the_run_grows(tmp_path):
+    writer = finished_setup(tmp_path / "run")
+    append(writer, 0)
+    writer.event("stage", "begun")
+    writer.flush()
+    run = RunReader(tmp_path / "run")
+    before = (len(run.read_thermo()["step"]), len(run.read_events()), run.n_frames, run.finished)
+    append(writer, 1)
+    writer.event("finished", "done")
+    writer.write_json("provenance.json", {"frame_interval_fs": 2.5, "finished": "now"})
+    writer.close()
+    assert (len(run.read_thermo()["step"]), len(run.read_events()), run.n_frames, run.finished) == before
+    assert before == (1, 1, 1, False)
+    assert len(list(run.frames())) == len(np.concatenate(list(run.chunks()))) == 1
+    now = run.reread()
+    assert (len(now.read_thermo()["step"]), len(now.read_events()), now.n_frames, now.finished) == (
+        2,
+        2,
+        2,
+        True,
+    )
+    assert len(list(now.frames())) == len(np.concatenate(list(now.chunks()))) == 2
+
+
+def test_what_is_shared_cannot_be_changed_unnoticed(tmp_path):
+    writer = finished_setup(tmp_path / "run")
+    append(writer, 0)
+    writer.close()
+    run = RunReader(tmp_path / "run")
+    with pytest.raises(ValueError, match="read-only"):
+        run.read_thermo()["step"][0] = 7
+    run.atoms.positions += 1
+    assert np.array_equal(run.atoms.positions, frame(0).positions)
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_former_attributes_read_the_same(tmp_path, name):
+    finished_setup(tmp_path / "run").close()
+    run = RunReader(tmp_path / "run")
+    with pytest.warns(DeprecationWarning, match=rf"RunReader\.{name} is now {FORMER[name]}\(\)"):
+        former = getattr(run, name)
+    now = getattr(run, FORMER[name])()
+    assert type(former) is type(now)
+    assert str(former) == str(now)
+
+
+def test_former_attributes_follow_a_run_that_grows_and_may_be_changed(tmp_path):
+    writer = finished_setup(tmp_path / "run")
+    run = RunReader(tmp_path / "run")
+    for k in range(3):
+        append(writer, k)
+        writer.flush()
+        with pytest.warns(DeprecationWarning, match="read_thermo"):
+            thermo = run.thermo
+        thermo["step"] += 7
+        assert thermo["step"].tolist() == [7 + step for step in range(k + 1)]
+    writer.close()
+
+
+@pytest.mark.parametrize("name", layout._FORMER)
+def test_former_names_of_the_layout(name):
+    assert getattr(layout, name) is getattr(runs, name)
 
 
 # ---------------------------------------------------------------------- cutting back
@@ -161,7 +271,7 @@ def test_cut_back_and_gone_on_is_the_same_to_the_byte(tmp_path_factory, kept, lo
         for k in range(kept):
             trajectory.append(frame(k), Moment(float(k), np.zeros((3, 3)), k, 0.0))
         trajectory.close()
-    there = mark(cut)
+    there = mark(cut, TrajWriter.head_bytes)
     trajectory = TrajWriter(cut, Origin("toy"))
     for k in range(lost):
         trajectory.append(frame(100 + k), Moment(0.0, np.ones((3, 3)), k, 0.0))
@@ -192,8 +302,8 @@ def test_all_growing_files_go_back_together(tmp_path):
     assert writer.sync().keys() == marks.keys()
     writer.close()
     run = RunReader(tmp_path / "run")
-    assert run.thermo["step"].tolist() == [0, 1, 2, 3]
-    assert (run.n_frames, [event["kind"] for event in run.events]) == (4, ["early"])
+    assert run.read_thermo()["step"].tolist() == [0, 1, 2, 3]
+    assert (run.n_frames, [event["kind"] for event in run.read_events()]) == (4, ["early"])
 
 
 def test_files_begun_after_the_mark_go(tmp_path):
@@ -245,14 +355,14 @@ def test_the_checkpoint_before_is_kept(tmp_path):
 
 def test_an_empty_directory_is_taken(tmp_path):
     finished_setup(tmp_path).close()
-    assert RunReader(tmp_path).options["steps"] == 10
+    assert RunReader(tmp_path).read_options()["steps"] == 10
 
 
 def test_a_run_is_not_overwritten_unasked(tmp_path):
     finished_setup(tmp_path / "run").close()
     with pytest.raises(RunError, match="holds a run already"):
         RunWriter.create(tmp_path / "run")
-    assert RunReader(tmp_path / "run").options["steps"] == 10
+    assert RunReader(tmp_path / "run").read_options()["steps"] == 10
 
 
 def test_what_a_kill_leaves_before_there_is_a_run_is_replaced(tmp_path):

@@ -19,14 +19,14 @@ from places import HELPERS
 
 import asecalc_ml
 from asecalc_ml.errors import RunError
-from asecalc_ml.files.writing import cut_back, mark
 from asecalc_ml.md_protocols.engine.resume import resume_run
 from asecalc_ml.md_protocols.npt import NPT
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.runs import TRAJECTORY_SUFFIXES, RunReader
-from asecalc_ml.runs.trajectories import FORMATS, hdf5, make_writer, open_trajectory
-from asecalc_ml.runs.trajectories.h5md import H5MDWriter
+from asecalc_ml.runs.marks import cut_back, mark
+from asecalc_ml.runs.trajectories import FORMATS, hdf5, head_bytes, make_writer, open_trajectory
+from asecalc_ml.runs.trajectories.h5md_writer import H5MDWriter
 from asecalc_ml.runs.trajectories.writer import Moment, Origin
 
 ROOT = str(Path(asecalc_ml.__file__).parents[1])
@@ -53,7 +53,7 @@ def toys(monkeypatch):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """So few frames in a chunk that many chunks come together."""
-    monkeypatch.setattr("asecalc_ml.runs.trajectories.h5md.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("asecalc_ml.runs.trajectories.h5md_writer.BLOCK_BYTES", 1000)
 
 
 def frames(atoms: Atoms, n: int) -> list[tuple[Atoms, Moment]]:
@@ -219,7 +219,7 @@ def test_mdanalysis_opens_it_by_itself(tmp_path, small_blocks):
 
 def test_a_file_of_many_chunks_is_read_by_the_library(tmp_path, monkeypatch):
     """1500 chunks, an index of three levels; frames come one by one, in pieces, and after a resumption."""
-    monkeypatch.setattr("asecalc_ml.runs.trajectories.h5md.BLOCK_BYTES", 1)
+    monkeypatch.setattr("asecalc_ml.runs.trajectories.h5md_writer.BLOCK_BYTES", 1)
     atoms, forces = Atoms("H", [[0, 0, 0]]), np.zeros((1, 3))
     path, rng, k = tmp_path / "a.h5md", np.random.default_rng(0), 0
     for n in (1, 15, 1, 16, 200, 1, 30, 1236):
@@ -290,10 +290,10 @@ def test_whole_after_a_kill_at_every_write(size, tmp_path, monkeypatch):
 
     What counts the frames, the first 100 bytes, is written at once or not at all.
     """
-    from asecalc_ml.runs.trajectories import h5md
+    from asecalc_ml.runs.trajectories import h5md_writer
 
-    monkeypatch.setattr(h5md, "BLOCK_BYTES", size)
-    given, write_at = frames(ATOMS["crystal"], 24), h5md.write_at
+    monkeypatch.setattr(h5md_writer, "BLOCK_BYTES", size)
+    given, write_at = frames(ATOMS["crystal"], 24), h5md_writer.write_at
     path, number, left = tmp_path / "a.h5md", 0, {"writes": 0}
 
     def dying(file, data, place):
@@ -303,7 +303,7 @@ def test_whole_after_a_kill_at_every_write(size, tmp_path, monkeypatch):
                 raise Killed
             write_at(file, part, place)
 
-    monkeypatch.setattr(h5md, "write_at", dying)
+    monkeypatch.setattr(h5md_writer, "write_at", dying)
     while True:
         number += 23
         left["writes"], flushed = number, 0
@@ -336,9 +336,9 @@ def test_cut_back_and_gone_on(suffix, tmp_path_factory, kept, lost, more, flushe
     atoms, path = molecule("H2O"), tmp_path_factory.mktemp("cut") / f"a{suffix}"
     given = frames(atoms, kept + more)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("asecalc_ml.runs.trajectories.h5md.BLOCK_BYTES", 5000)
+        patch.setattr("asecalc_ml.runs.trajectories.h5md_writer.BLOCK_BYTES", 5000)
         written(path, given[:kept])
-        there = mark(path)
+        there = mark(path, head_bytes(path))
         writer = make_writer(path, Origin())
         for one in frames(atoms, lost):
             writer.append(*one)
@@ -378,7 +378,7 @@ def test_a_full_disk_loses_nothing(trajectory_format, tmp_path):
     straight = NVE(**given).run(directory=tmp_path / "straight", quiet=True)
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000));"
-        "from asecalc_ml.runs.trajectories import h5md; h5md.BLOCK_BYTES = 10_000;"
+        "from asecalc_ml.runs.trajectories import h5md_writer; h5md_writer.BLOCK_BYTES = 10_000;"
         "from asecalc_ml.md_protocols.nve import NVE;"
         f"NVE(**{given!r}).run(directory={str(tmp_path / 'run')!r}, quiet=True)"
     )

@@ -184,7 +184,7 @@ def test_the_total_energy_is_conserved(name, tmp_path):
         thermo_every=1,
         equilibration_ps=0.1,
     )
-    thermo = options.run(directory=tmp_path / "run", quiet=True).thermo
+    thermo = options.run(directory=tmp_path / "run", quiet=True).read_thermo()
     slope, error = linear_drift(
         thermo["time_fs"] / 1000, thermo["total_eV"] * 1000 / len(load_structure(molecule_of(name)))
     )

@@ -213,7 +213,7 @@ def test_gfn2_computes_the_same_triplet_everywhere(tblite, tmp_path):
     assert labelled.get_potential_energy() == pytest.approx(energy, abs=1e-6)
     assert (labelled.info["charge"], labelled.info["spin"]) == TRIPLET
     run = nve(tmp_path / "o2.extxyz").run(directory=tmp_path / "run", quiet=True)
-    assert run.thermo["potential_eV"][0] == pytest.approx(energy, abs=1e-6)
+    assert run.read_thermo()["potential_eV"][0] == pytest.approx(energy, abs=1e-6)
     assert charge_and_spin(run.atoms) == TRIPLET
 
 

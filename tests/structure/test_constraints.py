@@ -387,4 +387,4 @@ def test_a_thermostat_holds_the_temperature_of_the_atoms(thermostat, constraints
     n = temperature.degrees_of_freedom(atoms, rotates=thermostat == "langevin")
     run = options.run(atoms, tmp_path / "run", quiet=True)
     assert mean_temperature(run) == pytest.approx(300 * (share or n / 12), rel=0.06)
-    assert run.thermo["temperature_K"].mean() == pytest.approx(300, rel=0.06)
+    assert run.read_thermo()["temperature_K"].mean() == pytest.approx(300, rel=0.06)

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asecalc_ml.errors import StructureError
+from asecalc_ml.md_protocols.engine.preparation import prepare
+from asecalc_ml.md_protocols.nve import NVE
+from asecalc_ml.structure import loading
 from asecalc_ml.structure.loading import MOLECULES, check_structure, load_structure, shipped_names
 
 FORMULAS = {
@@ -206,3 +209,18 @@ def test_masses_and_momenta_that_are_no_numbers(name, value, said):
     atoms.arrays[name][1] = value
     with pytest.raises(StructureError, match=said):
         check_structure(atoms)
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_run_checks_its_structure_once(tmp_path, monkeypatch, is_given):
+    """A check searches for pairs of atoms, which takes seconds for large structures."""
+    checked, check = [], loading.check_structure
+    monkeypatch.setattr(loading, "check_structure", lambda atoms: (checked.append(atoms), check(atoms)))
+    atoms = molecule("H2O")
+    write(tmp_path / "water.xyz", atoms)
+    options = NVE(structure=str(tmp_path / "water.xyz"), calculator="ase.calculators.emt:EMT")
+    prepared = prepare(options, atoms if is_given else None)
+    assert len(checked) == 1
+    assert checked[0] is prepared
+    assert (prepared.info["charge"], prepared.info["spin"]) == (0, 0)
+    assert "charge" not in atoms.info

@@ -72,14 +72,14 @@ def test_thermo_rows_and_final_numbers(wandb, tmp_path):
     (first,) = wandb.runs
     assert [step for step, _ in first.rows] == [0, 5, 10, 15, 20]
     found = [values["thermo/temperature_K"] for _, values in first.rows]
-    assert found == run.thermo["temperature_K"].tolist()
+    assert found == run.read_thermo()["temperature_K"].tolist()
     assert first.finished
     assert (first.given["name"], first.given["mode"]) == ("run", "offline")
     assert first.given["config"]["steps"] == 20
     analyse(run.directory)
     _, second = wandb.runs
     assert second.given["id"] == first.given["id"]
-    assert second.summary["temperature.mean_K"] == pytest.approx(run.thermo["temperature_K"].mean())
+    assert second.summary["temperature.mean_K"] == pytest.approx(run.read_thermo()["temperature_K"].mean())
     assert {"bond-lengths.H-O.mean_A", "bond-lengths.H-O.error_A"} <= set(second.summary)
 
 
@@ -103,8 +103,8 @@ def test_a_scan_is_a_table(wandb, tmp_path):
     ((step, values),) = wandb.runs[-1].rows
     columns, data = values["scan"]
     assert step is None
-    assert columns == list(run.scan_table)
-    assert [row[columns.index("energy_eV")] for row in data] == run.scan_table["energy_eV"].tolist()
+    assert columns == list(run.read_scan_table())
+    assert [row[columns.index("energy_eV")] for row in data] == run.read_scan_table()["energy_eV"].tolist()
 
 
 @pytest.mark.parametrize("where", ["init", "log", "finish", "summary"])

@@ -70,6 +70,7 @@ def enclosing_cell(
     """
     box = complete(cell, pbc)
     if not pbc.all():
+        # along open directions: room for all atoms and three radii, and the atoms in its middle
         normals = positions.new_tensor(box[~pbc])
         inside = positions @ normals.T
         low, high = inside.amin(dim=0), inside.amax(dim=0)

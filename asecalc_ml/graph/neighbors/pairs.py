@@ -10,6 +10,7 @@ from torch import Tensor
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.graph.neighbors import backends
+from asecalc_ml.graph.neighbors.edge_vectors import edge_vectors
 from asecalc_ml.graph.neighbors.enclosing_cell import check_geometry, enclosing_cell, n_bins, widened
 
 ALL_PAIRS = "all-pairs"
@@ -116,9 +117,9 @@ def find_batch_pairs(
     sizes = torch.bincount(batch, minlength=len(cell)).tolist()
     first = np.cumsum([0, *sizes])
     systems = zip(positions.split(sizes), cell.cpu(), pbc.cpu(), strict=True)
-    found = [find_tensor_pairs(*system, cutoff, backend) for system in systems]
-    edges = [pairs.edge_index + int(n) for pairs, n in zip(found, first, strict=False)]
-    return Pairs(torch.cat(edges, dim=1), torch.cat([pairs.cell_shifts for pairs in found]))
+    by_system = [find_tensor_pairs(*system, cutoff, backend) for system in systems]
+    edges = [pairs.edge_index + int(n) for pairs, n in zip(by_system, first, strict=False)]
+    return Pairs(torch.cat(edges, dim=1), torch.cat([pairs.cell_shifts for pairs in by_system]))
 
 
 def as_geometry(positions: Tensor, cell, pbc) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -158,14 +159,11 @@ def pairs_around(positions: Tensor, cell: np.ndarray, pbc: np.ndarray, radius: f
 
 def within(pairs: Pairs, positions: Tensor, cell: np.ndarray, cutoff: float) -> Pairs:
     """Those of the pairs that are closer than the cutoff, in the same order."""
-    (i, j), shifts = pairs.edge_index, pairs.cell_shifts
-    vectors = positions.index_select(0, j) - positions.index_select(0, i)
-    # No matrix product and no sum over rows: they round a pair's last bit by how many pairs there are.
-    for k, vector in enumerate(positions.new_tensor(cell)):
-        vectors += shifts[:, k : k + 1] * vector
-    vectors *= vectors
-    kept = (vectors[:, 0] + vectors[:, 1] + vectors[:, 2] < cutoff**2).nonzero()[:, 0]
-    return Pairs(pairs.edge_index.index_select(1, kept), shifts.index_select(0, kept))
+    squares = edge_vectors(positions, *pairs, positions.new_tensor(cell))
+    squares *= squares
+    # |r|² < cutoff², the terms added one by one: a sum over rows would round by the number of rows
+    kept = (squares[:, 0] + squares[:, 1] + squares[:, 2] < cutoff**2).nonzero()[:, 0]
+    return Pairs(pairs.edge_index.index_select(1, kept), pairs.cell_shifts.index_select(0, kept))
 
 
 def _quickest(positions: Tensor, box: np.ndarray, radius: float) -> str:
@@ -180,6 +178,7 @@ def _in_order(pairs: Pairs, n_atoms: int) -> Pairs:
     (i, j), shifts = pairs.edge_index, pairs.cell_shifts
     if len(i) == 0:
         return pairs
+    # shifts as digits of a number to a base that holds them, then i, j and shift as one number
     base = 2 * int(shifts.abs().max()) + 1
     if n_atoms**2 * base**3 >= 2**63 or base**3 >= 2**53:
         raise StructureError(

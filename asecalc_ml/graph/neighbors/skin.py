@@ -128,8 +128,10 @@ class SkinNeighborList:
         """How far apart a pair within the cutoff can have been at the last search; NaN for NaN."""
         expected, shrunk = self._positions, np.float64(1.0)
         if (cell != self._cell).any():
+            # F = h0^-1 h; positions that are strained alike, and the smallest singular value of F
             strain = np.linalg.solve(self._cell, cell)
             expected, shrunk = expected @ positions.new_tensor(strain), np.linalg.svd(strain).S[-1]
+        # u = r - r0 F, and (cutoff + the two largest |u|) / sigma_min
         moved = positions - expected
         moved = torch.linalg.vector_norm(moved - moved.mean(dim=0), dim=1)  # all together count for nothing
         with np.errstate(divide="ignore"):

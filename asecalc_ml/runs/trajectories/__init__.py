@@ -8,6 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asecalc_ml.files.reading import damage_named
+from asecalc_ml.runs.layout import TRAJECTORIES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,9 +20,9 @@ if TYPE_CHECKING:
     from asecalc_ml.runs.trajectories.writer import Origin, TrajectoryWriter
 
 FORMATS = {  # module and class of the writer, module and class of the reader
-    ".traj": ("traj:TrajWriter", "traj_file:TrajFile"),
-    ".extxyz": ("extxyz:ExtxyzWriter", "extxyz_file:ExtxyzFile"),
-    ".h5md": ("h5md:H5MDWriter", "h5md_file:H5MDFile"),
+    ".traj": ("traj_writer:TrajWriter", "traj_reader:TrajFile"),
+    ".extxyz": ("extxyz_writer:ExtxyzWriter", "extxyz_reader:ExtxyzFile"),
+    ".h5md": ("h5md_writer:H5MDWriter", "h5md_reader:H5MDFile"),
 }
 
 
@@ -31,16 +34,25 @@ def make_writer(path: Path, origin: Origin) -> TrajectoryWriter:
     RunError
         If the file is there and damaged.
     """
-    from asecalc_ml.files.reading import damage_named
-
     with damage_named(path):
         return _load(FORMATS[path.suffix][0])(path, origin)
+
+
+def head_bytes(path: Path) -> int:
+    """Number of first bytes of a growing file that change while it grows, see :class:`TrajectoryWriter`."""
+    return _load(FORMATS[path.suffix][0]).head_bytes if path.suffix in FORMATS else 0
 
 
 def lost_constraints(atoms: Atoms, suffix: str) -> list[str]:
     """Names of the constraints of a structure that a format does not keep."""
     keeps = _load(FORMATS[suffix][0]).keeps
-    return [type(one).__name__ for one in atoms.constraints if not keeps(one)]
+    return [type(constraint).__name__ for constraint in atoms.constraints if not keeps(constraint)]
+
+
+def trajectory_of(directory: Path) -> Path:
+    """Path of the trajectory in a directory, whatever its format; ``trajectory.traj`` if there is none."""
+    paths = [directory / name for name in TRAJECTORIES]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def open_trajectory(path: Path) -> TrajectoryFile:

@@ -24,7 +24,7 @@ FORMAT = ExternalIOFormat(
 
 def read_h5md(filename: str | Path, index: slice) -> Iterator[Atoms]:
     """Frames with momenta, energy and forces."""
-    from asecalc_ml.runs.trajectories.h5md_file import H5MDFile
+    from asecalc_ml.runs.trajectories.h5md_reader import H5MDFile
 
     file = H5MDFile(Path(filename))
     chosen = range(file.n_frames)[index]

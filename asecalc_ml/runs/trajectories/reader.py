@@ -103,14 +103,15 @@ def damage_told(path: Path, where: str = "") -> Iterator[None]:
         ) from error
 
 
-def check_numbers(number: int, expected: np.ndarray, found: np.ndarray) -> None:
+def check_numbers(number: int, expected: np.ndarray, numbers: np.ndarray) -> None:
     """Refuse a frame with other atoms than the structure at the start."""
     from ase.formula import Formula
     from ase.symbols import Symbols
 
-    if not np.array_equal(found, expected):
-        one, start = (Symbols(np.array(z)).get_chemical_formula() for z in (found, expected))
-        order = ", in another order" if Formula(one) == Formula(start) else f": {one} in place of {start}"
+    if not np.array_equal(numbers, expected):
+        formula, start = (Symbols(np.array(z)).get_chemical_formula() for z in (numbers, expected))
+        is_permuted = Formula(formula) == Formula(start)
+        order = ", in another order" if is_permuted else f": {formula} in place of {start}"
         raise RunError(
             f"frame {number} of the trajectory has other atoms than the structure at the start{order}. "
             "Frames of different structures cannot be analysed together; give each a run of its own"

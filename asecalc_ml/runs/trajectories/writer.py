@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asecalc_ml.structure.files.stored_constraints import is_storable
 
@@ -51,7 +51,14 @@ class TrajectoryWriter(ABC):
     ----------
     path : Path
     origin : Origin
+
+    Attributes
+    ----------
+    head_bytes : int
+        First bytes of the file that say what of the rest belongs to it; the rest is only appended to.
     """
+
+    head_bytes: ClassVar[int] = 0
 
     @abstractmethod
     def __init__(self, path: Path, origin: Origin): ...
@@ -67,7 +74,7 @@ class TrajectoryWriter(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Let readers see every frame."""
+        """Write all frames that are still in memory."""
 
     @abstractmethod
     def close(self) -> None:

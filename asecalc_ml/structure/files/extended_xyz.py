@@ -93,7 +93,7 @@ def _last_words(atoms: Atoms, without: Collection[str]) -> str:
     from ase.io.extxyz import key_val_dict_to_str
 
     info = readable_info(atoms.info, {*all_properties, *without})
-    pbc = f'pbc="{" ".join("FT"[int(one)] for one in atoms.pbc)}"'
+    pbc = f'pbc="{" ".join("FT"[int(is_periodic)] for is_periodic in atoms.pbc)}"'
     return f"{pbc} {key_val_dict_to_str(info)}".rstrip()
 
 
@@ -133,8 +133,8 @@ def _find_form(key: Any, value: Any) -> Any:
     for form in _forms(value):
         try:
             text = key_val_dict_to_str({key: form})
-            found = key_val_str_to_dict(f"{text} {NEXT_KEY}=1")  # a key without a value takes the next one's
-            if found.pop(NEXT_KEY) == 1 and text.isprintable() and _are_same(found, {key: value}):
+            read = key_val_str_to_dict(f"{text} {NEXT_KEY}=1")  # a key without a value takes the next one's
+            if read.pop(NEXT_KEY) == 1 and text.isprintable() and _are_same(read, {key: value}):
                 return form
         except Exception:  # ASE raises various errors for values that it cannot write
             continue
@@ -150,10 +150,10 @@ def _forms(value: Any) -> Iterator[Any]:
         yield f"_JSON {json.dumps(plain)}".replace("\\", "\\\\")
 
 
-def _are_same(found: dict, given: dict) -> bool:
-    if list(found) != list(given):
+def _are_same(read: dict, given: dict) -> bool:
+    if list(read) != list(given):
         return False
-    (one,), (other,) = found.values(), given.values()
+    (one,), (other,) = read.values(), given.values()
     if isinstance(one, str | bool | dict) or isinstance(other, str | bool | dict):
         return type(one) is type(other) and one == other
     one, other = np.asarray(one), np.asarray(other)

@@ -15,7 +15,7 @@ def encode_constraints(constraints: Sequence[Any]) -> str:
     """JSON text of constraints, as ASE writes it into trajectories."""
     from ase.io.jsonio import encode
 
-    return encode([one.todict() for one in constraints])
+    return encode([constraint.todict() for constraint in constraints])
 
 
 def decode_constraints(text: str) -> list:
@@ -23,7 +23,7 @@ def decode_constraints(text: str) -> list:
     from ase.constraints import dict2constraint
     from ase.io.jsonio import decode
 
-    return [dict2constraint(one) for one in decode(text)]
+    return [dict2constraint(state) for state in decode(text)]
 
 
 def is_storable(constraint: Any) -> bool:
@@ -43,7 +43,7 @@ def is_storable(constraint: Any) -> bool:
 def storable_copy(atoms: Atoms) -> Atoms:
     """A copy without those constraints that :func:`is_storable` denies."""
     copy = atoms.copy()
-    copy.set_constraint([one for one in copy.constraints if is_storable(one)])
+    copy.set_constraint([constraint for constraint in copy.constraints if is_storable(constraint)])
     return copy
 
 
@@ -56,12 +56,12 @@ def movable(atoms: Atoms) -> np.ndarray | None:
         One value for each atom where its three directions agree; None if everything can move.
     """
     free = np.ones((len(atoms), 3), bool)
-    for one in atoms.constraints:
-        name = type(one).__name__
+    for constraint in atoms.constraints:
+        name = type(constraint).__name__
         if name == "FixAtoms":
-            free[one.index] = False
+            free[constraint.index] = False
         elif name == "FixCartesian":
-            free[one.index] &= ~one.mask
+            free[constraint.index] &= ~constraint.mask
     if free.all():
         return None
     return free[:, 0] if (free == free[:, :1]).all() else free
@@ -74,7 +74,9 @@ def grouped(atoms: Atoms) -> list:
     """
     from ase.constraints import FixAtoms, FixCartesian
 
-    kept = [one for one in atoms.constraints if type(one) not in (FixAtoms, FixCartesian)]
+    kept = [
+        constraint for constraint in atoms.constraints if type(constraint) not in (FixAtoms, FixCartesian)
+    ]
     free = movable(atoms)
     if free is None:
         return kept
@@ -82,5 +84,5 @@ def grouped(atoms: Atoms) -> list:
         return [*kept, FixAtoms(mask=~free)]
     masks, numbers = np.unique(~free, axis=0, return_inverse=True)
     numbers = numbers.reshape(-1)
-    found = [FixCartesian(np.flatnonzero(numbers == k), mask) for k, mask in enumerate(masks) if mask.any()]
-    return [*kept, *found]
+    fixed = [FixCartesian(np.flatnonzero(numbers == k), mask) for k, mask in enumerate(masks) if mask.any()]
+    return [*kept, *fixed]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import AsecalcError, StructureError, StructureFileError
 from asecalc_ml.structure.charge_and_spin import set_in_frames, unread_state
-from asecalc_ml.structure.elements import check_elements
+from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.files.further_structure import line_of_further_structure
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
-from asecalc_ml.structure.files.stated_state import add_stated
+from asecalc_ml.structure.files.stated_charge_and_spin import add_stated
 from asecalc_ml.structure.files.xyz_file import XYZFile, reason
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def open_structures(path: str | Path, file_format: str | None = None) -> LazyFra
     ------
     StructureFileError
         If the file cannot be read, holds frames that ASE would leave out, or sites that
-        :func:`asecalc_ml.structure.elements.check_elements` refuses; now or when a structure is taken.
+        :func:`asecalc_ml.structure.element_checks.check_elements` refuses; now or when a structure is taken.
     """
     path = Path(path)
     try:
@@ -125,10 +125,9 @@ def read_structures(path: Path) -> list[Atoms]:
 def _opened(path: Path, file_format: str) -> Sequence[Atoms]:
     if file_format in ("extxyz", "xyz"):
         return XYZFile(path, file_format == "extxyz")
-    if file_format in MAGIC:
-        _refuse_several_files(path, MAGIC[file_format])
+    is_known = file_format in MAGIC and _begins_with(path, MAGIC[file_format])
     if path.suffix not in COMPRESSED and file_format in ("traj", "h5md"):
-        return _opened_traj(path) if file_format == "traj" else _opened_h5md(path)
+        return _opened_traj(path, is_known) if file_format == "traj" else _opened_h5md(path)
     return _read(path, file_format)
 
 
@@ -140,7 +139,7 @@ def _format_of(path: Path) -> str:
 
 
 class _Once:
-    """Gives the first warning that it is told."""
+    """Issues the first warning it receives, and no other."""
 
     def __init__(self):
         self._is_new = True
@@ -168,15 +167,13 @@ def _checked(
         yield atoms
 
 
-def _opened_traj(path: Path) -> LazyFrames:
+def _opened_traj(path: Path, is_known: bool) -> LazyFrames:
     from ase.io.trajectory import TrajectoryReader
 
-    from asecalc_ml.runs.trajectories.traj_file import TrajFile
+    from asecalc_ml.runs.trajectories.traj_reader import TrajFile
 
     if path.stat().st_size == 0:
         return LazyFrames(0, iter)
-    with path.open("rb") as file:
-        is_known = file.read(len(MAGIC["traj"])) == MAGIC["traj"]
     if is_known and (lost := TrajFile(path).n_lost):
         raise StructureFileError(
             f"{path} was cut short: its last {lost} frames are incomplete. Copy the complete file again"
@@ -188,7 +185,7 @@ def _opened_traj(path: Path) -> LazyFrames:
 
 
 def _opened_h5md(path: Path) -> LazyFrames:
-    from asecalc_ml.runs.trajectories.h5md_file import H5MDFile
+    from asecalc_ml.runs.trajectories.h5md_reader import H5MDFile
 
     file = H5MDFile(path)
     return LazyFrames(file.n_frames, lambda numbers: file.structures(file.start, numbers))
@@ -206,15 +203,17 @@ def _content(path: Path) -> Iterator[bytes | mmap.mmap]:
                 yield content
 
 
-def _refuse_several_files(path: Path, magic: bytes) -> None:
+def _begins_with(path: Path, magic: bytes) -> bool:
+    """True if a file begins with the first bytes of its format, which are refused anywhere else in it."""
     if path.stat().st_size == 0:
-        return
+        return False
     with _content(path) as content:
         if (place := content.find(magic, 1)) > 0:
             raise StructureFileError(
                 f"{path} consists of several concatenated files (the second begins at byte {place}), and "
                 "only the first can be read. Join such files with `ase convert FIRST SECOND JOINED`"
             )
+        return content[: len(magic)] == magic
 
 
 def _read(path: Path, file_format: str) -> list[Atoms]:
@@ -265,7 +264,7 @@ def _check_elements_are_named(path: Path, names: bytes, remedy: str) -> None:
 
 def _compare(path: Path, n_frames: int, marks: bytes, has_to_be_whole: bool) -> None:
     with _content(path) as content:
-        places = [found.start() for found in re.finditer(marks, content)]
+        places = [match.start() for match in re.finditer(marks, content)]
         if len(places) <= n_frames:
             return
         line = content[: places[n_frames]].count(b"\n") + 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import StructureFileError
-from asecalc_ml.structure.elements import ISOTOPES
+from asecalc_ml.structure.element_checks import ISOTOPES
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
 from asecalc_ml.structure.files.stored_constraints import grouped
 
@@ -108,7 +108,7 @@ class XYZFile(LazyFrames):
         for number, place in enumerate(places):
             name, *numbers = self._lines[place].split()
             try:
-                atoms.cell[number] = [float(one) for one in numbers]
+                atoms.cell[number] = [float(value) for value in numbers]
                 atoms.pbc[number] = True
             except (ValueError, IndexError):
                 name = None
@@ -180,7 +180,7 @@ def _swallows_a_key(comment: str) -> bool:
 def _wrong_tensor(text: str) -> str | None:
     """Describe what is wrong with nine or six numbers of a stress, of which ASE reads six unchecked."""
     try:
-        numbers = [float(one) for one in text.replace(",", " ").split()]
+        numbers = [float(value) for value in text.replace(",", " ").split()]
     except ValueError:  # an error of ASE's reader
         return None
     if len(numbers) != 9:

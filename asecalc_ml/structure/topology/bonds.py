@@ -20,6 +20,7 @@ from ase.data import covalent_radii
 
 from asecalc_ml.structure.lattice import reduced
 from asecalc_ml.structure.loading import check_positions
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 BOND_TOLERANCE = 1.3
 CHAINS_AT_ONCE = 500_000  # dihedrals that are looked at together, some 200 MB
@@ -73,6 +74,7 @@ def find_bonds_and_shifts(atoms: Atoms, tolerance: float = BOND_TOLERANCE) -> tu
     radii = natural_cutoffs(atoms, mult=tolerance)
     first, second, shifts = primitive_neighbor_list("ijS", atoms.pbc, box, positions, radii)
     shifts = shifts @ operation
+    # one of each pair and its reverse, sorted by i, j and shift
     once = (first < second) | ((first == second) & _is_positive(shifts))
     bonds, shifts = np.stack([first, second], axis=1)[once], shifts[once]
     order = np.lexsort((*shifts.T[::-1], bonds[:, 1], bonds[:, 0]))
@@ -166,7 +168,7 @@ class MoleculePairs:
         -------
         ndarray of bool, shape (..., n_pairs)
         """
-        vectors = positions[..., self._second, :] - positions[..., self._first, :]
+        vectors = pair_vectors(positions, (self._first, self._second))
         return (np.einsum("...ij,...ij->...i", vectors, vectors) < self._limits) != self.bonded
 
 
@@ -193,11 +195,11 @@ class BondGraph:
     @cached_property
     def neighbors(self) -> list[list[tuple[int, tuple[int, int, int]]]]:
         """For each atom the atoms bonded to it, each with its cell shift; both directions of every bond."""
-        found: list[list] = [[] for _ in range(self.n_atoms)]
+        neighbors: list[list] = [[] for _ in range(self.n_atoms)]
         for (i, j), shift in zip(self.bonds.tolist(), self.shifts.tolist(), strict=True):
-            found[i].append((j, tuple(shift)))
-            found[j].append((i, tuple(-s for s in shift)))
-        return found
+            neighbors[i].append((j, tuple(shift)))
+            neighbors[j].append((i, tuple(-s for s in shift)))
+        return neighbors
 
     @cached_property
     def molecules(self) -> np.ndarray:
@@ -261,8 +263,8 @@ class BondGraph:
             for (j, shift), steps in images.items()
             if steps and (i < j or (i == j and shift > (0, 0, 0)))
         ]
-        found = np.array(rows, dtype=int).reshape(-1, 5)
-        return found[:, :2], found[:, 2:]
+        table = np.array(rows, dtype=int).reshape(-1, 5)
+        return table[:, :2], table[:, 2:]
 
     @cached_property
     def _near(self) -> list[dict[tuple, int]]:
@@ -270,17 +272,18 @@ class BondGraph:
         return [self._walk(i, max_steps=3) for i in range(self.n_atoms)]
 
     def _walk(self, start: int, max_steps: int) -> dict[tuple, int]:
-        found, queue = {(start, (0, 0, 0)): 0}, deque([(start, (0, 0, 0))])
+        """Fewest bonds from an atom to each atom and image within ``max_steps`` bonds, breadth first."""
+        n_bonds, queue = {(start, (0, 0, 0)): 0}, deque([(start, (0, 0, 0))])
         while queue:
             here = queue.popleft()
-            if found[here] == max_steps:
+            if n_bonds[here] == max_steps:
                 continue
             for j, shift in self.neighbors[here[0]]:
                 there = (j, tuple(a + b for a, b in zip(here[1], shift, strict=True)))
-                if there not in found:
-                    found[there] = found[here] + 1
+                if there not in n_bonds:
+                    n_bonds[there] = n_bonds[here] + 1
                     queue.append(there)
-        return found
+        return n_bonds
 
     @cached_property
     def _offsets(self) -> np.ndarray:
@@ -369,9 +372,11 @@ def dihedral_chains_and_shifts(bonds: np.ndarray, shifts: np.ndarray) -> tuple[n
     """
     bonds, shifts = np.asarray(bonds, dtype=int).reshape(-1, 2), np.asarray(shifts, dtype=int).reshape(-1, 3)
     ways = _Ways(bonds, shifts)
-    found = [_around(ways, bonds[rows], shifts[rows]) for rows in ways.slices(bonds)]
-    chains = np.concatenate([chain for chain, _ in found]) if found else np.empty((0, 4), dtype=int)
-    return chains, np.concatenate([crossed for _, crossed in found]) if found else np.empty((0, 3, 3), int)
+    parts = [_around(ways, bonds[rows], shifts[rows]) for rows in ways.slices(bonds)]
+    if not parts:
+        return np.empty((0, 4), dtype=int), np.empty((0, 3, 3), int)
+    chains, crossed = zip(*parts, strict=True)
+    return np.concatenate(chains), np.concatenate(crossed)
 
 
 def n_angles_and_dihedrals(bonds: np.ndarray) -> tuple[int, int]:
@@ -407,6 +412,7 @@ class _Ways:
 def _around(ways: _Ways, middle: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Dihedrals around some bonds, and the cell shifts along them."""
     j, k = middle.T
+    # every neighbor of j with every neighbor of k
     around = ways.degrees[j] * ways.degrees[k]
     bond = np.repeat(np.arange(len(middle)), around)
     number = _places_within(around)
@@ -414,6 +420,7 @@ def _around(ways: _Ways, middle: np.ndarray, shifts: np.ndarray) -> tuple[np.nda
     after = ways.starts[k][bond] + number % ways.degrees[k][bond]
     chains = np.stack([ways.second[before], j[bond], k[bond], ways.second[after]], axis=1)
     first, last, across = ways.shifts[before], ways.shifts[after], shifts[bond]
+    # without chains that go back along a bond or end where they began
     end = across + last  # of the last atom, seen from j
     is_middle = (chains[:, 0] == chains[:, 2]) & (first == across).all(axis=1)
     comes_back = (chains[:, 3] == chains[:, 1]) & (end == 0).all(axis=1)

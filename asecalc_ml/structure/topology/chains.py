@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import (
     BondGraph,
     angle_triples_and_shifts,
@@ -120,12 +121,13 @@ def name_of(atoms: Atoms, indices: Sequence[int]) -> str:
 
 def values_in(atoms: Atoms, chains: Chains) -> np.ndarray:
     """Values of chains in one structure, shape (n_chains,); see :func:`chain_values`."""
-    found = np.empty(len(chains))
+    values = np.empty(len(chains))
     for start in range(0, len(chains), VALUES_AT_ONCE):
         rows = slice(start, start + VALUES_AT_ONCE)
-        steps = np.diff(atoms.positions[chains.atoms[rows]], axis=1)
-        found[rows] = chain_values(steps + chains.shifts[rows] @ atoms.cell.array)
-    return found
+        members, shifts = chains.atoms[rows], chains.shifts[rows]
+        steps = pair_vectors(atoms.positions, (members[:, :-1], members[:, 1:]), shifts, atoms.cell.array)
+        values[rows] = chain_values(steps)
+    return values
 
 
 def chain_values(steps: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ def _refined(keys: list, neighbors: Neighbors) -> np.ndarray:
     ranks, n_before = _dense(keys), 0
     while (n_ranks := max(ranks, default=-1) + 1) > n_before:
         n_before = n_ranks
-        around = (tuple(sorted((ranks[j] for j in each), reverse=True)) for each in neighbors)
+        around = (tuple(sorted((ranks[j] for j in bonded), reverse=True)) for bonded in neighbors)
         ranks = _dense(list(zip(ranks, around, strict=True)))
     return np.array(ranks, dtype=int)
 

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.graph.neighbors import find_pairs
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import BondGraph, canonical_pattern
 
 
@@ -40,7 +41,7 @@ def classed_pairs(atoms: Atoms, graph: BondGraph, cutoff: float) -> ClassedPairs
     """
     pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     i, j = pairs.edge_index
-    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     lengths = np.linalg.norm(vectors, axis=1)
     image_once = (i == j) & (np.sign(pairs.cell_shifts) @ [4, 2, 1] > 0)  # one of a shift and its opposite
     once = (lengths < cutoff) & ((i < j) | image_once)

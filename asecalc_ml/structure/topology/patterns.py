@@ -73,8 +73,8 @@ class Selection:
     @property
     def indices(self) -> list[int] | None:
         """Numbers of its atoms, where it names nothing but numbers."""
-        found = [term.index for term in self.terms]
-        return None if None in found else found
+        indices = [term.index for term in self.terms]
+        return None if None in indices else indices
 
 
 def parse_selection(text: str) -> Selection:
@@ -95,7 +95,7 @@ def parse_selection(text: str) -> Selection:
         If it is none.
     """
     terms = parse_terms(text)
-    return Selection(min(terms, terms[::-1], key=lambda one: [term.order for term in one]))
+    return Selection(min(terms, terms[::-1], key=lambda reading: [term.order for term in reading]))
 
 
 def parse_terms(text: str) -> tuple[Term, ...]:
@@ -115,13 +115,13 @@ def canonical(text: str) -> str:
 
 
 def _term(part: str, whole: str) -> Term:
-    found = _TERM.fullmatch(part)
-    if found is None:
+    match = _TERM.fullmatch(part)
+    if match is None:
         raise ConfigError(
             f"pattern {whole!r}: expected atoms joined by hyphens, and {part!r} is none: an element (C, * "
             "for any), with its hydrogen atoms (CH3) or all atoms bonded to it (C(CHHO)), or a number from 0"
         )
-    index, element, hydrogens, around = found.groups()
+    index, element, hydrogens, around = match.groups()
     if index is not None:
         return Term(index=int(index))
     n_hydrogens = None if hydrogens is None else int(hydrogens or 1)
@@ -157,7 +157,7 @@ class AtomTypes:
 
     def __init__(self, atoms: Atoms, neighbors: Iterable[Iterable[int]]):
         self.symbols = np.array(atoms.get_chemical_symbols(), dtype=object)
-        self._around = [tuple(sorted(self.symbols[j] for j in each)) for each in neighbors]
+        self._around = [tuple(sorted(self.symbols[j] for j in bonded)) for bonded in neighbors]
 
     @cached_property
     def surroundings(self) -> list[Term]:
@@ -168,7 +168,7 @@ class AtomTypes:
     def name(self, group: Iterable[int]) -> str:
         """Pattern of a bond, angle or dihedral by element and everything bonded, such as C(CHHO)-O(CH)."""
         terms = tuple(self.surroundings[i] for i in group)
-        return str(Selection(min(terms, terms[::-1], key=lambda one: [term.order for term in one])))
+        return str(Selection(min(terms, terms[::-1], key=lambda reading: [term.order for term in reading])))
 
     def elements(self, group: Iterable[int]) -> str:
         """Pattern of a bond, angle or dihedral by element."""

@@ -51,7 +51,7 @@ class TestAndersen(ProtocolChecks):
     def test_the_mean_kinetic_energy_is_that_of_the_temperature(self, tmp_path):
         """Within four standard errors; collisions are frequent enough that rows are independent."""
         changes = {"steps": 3000, "thermo_every": 30, "collision_probability": 0.5}
-        found = self.run(tmp_path / "run", **changes).thermo["temperature_K"]
+        found = self.run(tmp_path / "run", **changes).read_thermo()["temperature_K"]
         error = found.std() / np.sqrt(len(found))
         assert abs(found.mean() - 300) < 4 * error
 
@@ -61,7 +61,7 @@ class TestAndersen(ProtocolChecks):
         run = Sequence(**common, sequence=[*parts, {"ensemble": "nve", "steps": 20}]).run(
             directory=tmp_path / "run", quiet=True
         )
-        assert run.thermo["step"][-1] == 40
+        assert run.read_thermo()["step"][-1] == 40
 
 
 class TestGyration(AnalysisChecks):

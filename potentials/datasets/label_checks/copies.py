@@ -19,6 +19,7 @@ from asecalc_ml.potentials.datasets.label_checks.labelled import (
 from asecalc_ml.structure.charge_and_spin import electronic_state
 from asecalc_ml.structure.lattice import complete
 from asecalc_ml.structure.minimum_image import minimum_image
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 #: Copies agree in every distance within this, Å: less than the fourth decimal of a file, and a hundredth of
 #: what an atom moves in a femtosecond.
@@ -117,7 +118,7 @@ def _distances(frames: Sequence[Atoms]) -> np.ndarray:
     numbers = frames[0].numbers[orders[0]]
     positions = np.array([atoms.positions[order] for atoms, order in zip(frames, orders, strict=True)])
     i, j = np.triu_indices(len(numbers), 1)
-    distances = np.linalg.norm(positions[:, i] - positions[:, j], axis=2)
+    distances = np.linalg.norm(pair_vectors(positions, (i, j)), axis=2)
     pairs = numbers[i].astype(int) * 1000 + numbers[j]
     return np.concatenate([np.sort(distances[:, pairs == pair], axis=1) for pair in np.unique(pairs)], axis=1)
 
@@ -139,7 +140,8 @@ def _crystal(frames: Sequence[Atoms]) -> np.ndarray:
         metric = (cell / lengths[:, None]) @ (cell / lengths[:, None]).T
         by_element = []
         if counts.min() * len(numbers) <= MOST_DISTANCES:
-            vectors = atoms.positions[None] - atoms.positions[atoms.numbers == rarest][:, None]
+            rare = np.flatnonzero(atoms.numbers == rarest)
+            vectors = pair_vectors(atoms.positions, (rare[:, None], np.arange(len(atoms))[None]))
             distances = np.linalg.norm(minimum_image(vectors, atoms.cell.array, atoms.pbc), axis=2)
             by_element = [np.sort(distances[:, atoms.numbers == z], axis=None) for z in elements]
         # Structure factors S_Z(k) of each element, times that of the rarest: no origin is left in them.

@@ -13,6 +13,7 @@ from asecalc_ml.errors import StructureError
 from asecalc_ml.graph.neighbors import find_pairs
 from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled, cell_problem, sample
 from asecalc_ml.structure.loading import MIN_DISTANCE_A
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 ALL_DISTANCES = 200  # atoms of a molecule up to which all its distances are taken
 LARGE_FRAMES = 2000  # that are searched within SEARCHED_A; the others for atoms that coincide
@@ -94,7 +95,7 @@ def _all_distances(
 ) -> None:
     """Distances of frames with the same atoms in one array, shape (n_frames, n_atoms, n_atoms)."""
     i, j = np.triu_indices(len(numbers), 1)
-    distances = np.linalg.norm(positions[:, i] - positions[:, j], axis=2)
+    distances = np.linalg.norm(pair_vectors(positions, (i, j)), axis=2)
     _note_shortest(measured, numbers, i, j, distances.min(axis=0))
     # The shortest distance of each frame, where atoms coincide.
     nearest = distances.argmin(axis=1)
@@ -120,7 +121,7 @@ def _search(measured: Distances, atoms: Atoms, index: int, whole: bool) -> None:
         measured.unreadable[index] = str(error)
         return
     i, j = pairs.edge_index
-    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     distances = np.linalg.norm(vectors, axis=1)
     if len(distances) and distances.min() < MIN_DISTANCE_A:
         k = int(distances.argmin())

@@ -11,6 +11,7 @@ from asecalc_ml.graph.neighbors import find_pairs
 from asecalc_ml.potentials.datasets.label_checks.clusters import CLUSTERS, deviation, two_clusters
 from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled
 from asecalc_ml.potentials.datasets.label_checks.units import mixed_units_text, units_of_ratio
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 #: eV an atom (and for each unit of charge) that no bond makes: N≡N binds with 4.9 eV an atom, tungsten 8.9.
 BEYOND_CHEMISTRY_EV = 15.0
@@ -173,7 +174,7 @@ def _bonds(labels: Labelled, index: int, within: float = BONDED) -> int:
     radii = covalent_radii[atoms.numbers]
     pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, 2 * within * radii.max())
     i, j = pairs.edge_index
-    vectors = atoms.positions[j] - atoms.positions[i] + pairs.cell_shifts @ atoms.cell.array
+    vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     return int((np.linalg.norm(vectors, axis=1) < within * (radii[i] + radii[j])).sum())
 
 

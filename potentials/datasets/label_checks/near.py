@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from asecalc_ml.potentials.datasets.label_checks.labelled import Labelled, sample
 from asecalc_ml.structure.minimum_image import minimum_image
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
 NEIGHBORS = 6  # frames that each frame is compared with
 FRAMES_OF_A_KIND, FRAMES_IN_ALL = 1000, 4000
@@ -152,7 +153,7 @@ def _distances(positions: np.ndarray, periodic: _Periodic, random: np.random.Gen
         i, j = i[chosen], j[chosen]
     if not len(i):
         return np.zeros((len(positions), 1))
-    return np.linalg.norm(periodic.nearest(positions[:, j] - positions[:, i]), axis=2)
+    return np.linalg.norm(periodic.nearest(pair_vectors(positions, (i, j))), axis=2)
 
 
 def _shortest(positions: np.ndarray, distances: np.ndarray, periodic: _Periodic) -> np.ndarray:

@@ -10,7 +10,7 @@ from pydantic import Field
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.reading import DAMAGE
 from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
-from asecalc_ml.structure.elements import FULL
+from asecalc_ml.structure.element_checks import FULL
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from asecalc_ml.potentials.datasets.labels import with_label
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.store.card import Domain
 from asecalc_ml.structure.minimum_image import image_shifts
+from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import BondGraph, bond_graph, canonical_pattern
 from asecalc_ml.structure.topology.chains import all_chains, by_name, values_in
 from asecalc_ml.structure.topology.pair_classes import classed_pairs
@@ -84,8 +85,7 @@ def _lengths(atoms: Atoms, graph: BondGraph) -> np.ndarray:
 
 
 def _vectors(atoms: Atoms, graph: BondGraph) -> np.ndarray:
-    i, j = graph.bonds.T
-    return atoms.positions[j] - atoms.positions[i] + graph.shifts @ atoms.cell.array
+    return pair_vectors(atoms.positions, graph.bonds.T, graph.shifts, atoms.cell.array)
 
 
 def _with_images_of(atoms: Atoms, first: Atoms, graph: BondGraph) -> BondGraph:

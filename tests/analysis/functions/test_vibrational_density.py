@@ -159,14 +159,14 @@ def test_harmonic_frequencies_of_the_run_directory(tmp_path):
     from asecalc_ml.runs import RunReader
 
     (tmp_path / "protocol.yaml").write_text("protocol: nve\n")
-    assert RunReader(tmp_path).harmonic_per_cm == []
+    assert RunReader(tmp_path).read_harmonic_per_cm() == []
     with pytest.raises(AnalysisError, match="holds no harmonic frequencies"):
         VibrationalDensity(harmonic_run=str(tmp_path)).run(oscillators([1600.0] * 3, 6000))
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "normal-modes.json").write_text(
         json.dumps({"frequencies_per_cm": [-20.0, 0.0, 1600.5]})
     )
-    assert RunReader(tmp_path).harmonic_per_cm == [1600.5]
+    assert RunReader(tmp_path).read_harmonic_per_cm() == [1600.5]
     result = VibrationalDensity(harmonic_run=str(tmp_path)).run(oscillators([1600.0] * 3, 6000))
     assert result.peaks[0].harmonic_per_cm == 1600.5
 

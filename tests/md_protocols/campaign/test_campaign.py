@@ -149,7 +149,7 @@ def test_states_are_those_of_the_directories(tmp_path):
     assert state_of(directory, options) == "waiting"
     options.run(directory=directory, quiet=True)
     assert (state_of(directory, options), steps_of(directory)) == ("to be analysed", 20)
-    provenance = RunReader(directory).provenance
+    provenance = RunReader(directory).read_provenance()
     (directory / "provenance.json").write_text(json.dumps(provenance | {"finished": None}))
     assert state_of(directory, options) == "unfinished"
     assert state_of(directory, NVE(**BASE | {"steps": 30})) == "unfinished"  # it is made longer
@@ -192,7 +192,7 @@ def test_runs_and_collects_and_skips_what_is_done(tmp_path):
         ).read_bytes()
         stored = json.loads((run.directory / "results" / "bond-lengths.json").read_text())
         assert float(row["bond-lengths.H-O.mean_A"]) == stored["patterns"][0]["average"]["mean"]
-        assert float(row["temperature.mean_K"]) == pytest.approx(run.thermo["temperature_K"].mean())
+        assert float(row["temperature.mean_K"]) == pytest.approx(run.read_thermo()["temperature_K"].mean())
         assert (run.directory / "report.html").is_file()
     assert len(json.loads((tmp_path / "runs" / "c" / "results.json").read_text())) == 2
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*/*/*") if path.is_file()}
@@ -218,7 +218,7 @@ def test_what_fails_is_retried_and_then_told(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_BREAKS_AT", "-1")
     more = command(file, "--retries", "2")
     assert more.exit_code == 0, more.output
-    assert RunReader(tmp_path / "runs" / "c" / "seed=0").thermo["step"][-1] == 20
+    assert RunReader(tmp_path / "runs" / "c" / "seed=0").read_thermo()["step"][-1] == 20
     assert (tmp_path / "runs" / "c" / "results.csv").read_text().count("done") == 1
 
 
@@ -319,7 +319,7 @@ def assert_nothing_lost_and_nothing_twice(folder: Path, directory: Path) -> None
         run = RunReader(directory / f"seed={number}")
         straight = NVE(**SLOW, seed=number).run(directory=folder / f"straight{number}", quiet=True)
         assert run.finished
-        assert [event["kind"] for event in run.events].count("finished") == 1
+        assert [event["kind"] for event in run.read_events()].count("finished") == 1
         for name in ("trajectory.traj", "thermo.csv"):
             assert (run.directory / name).read_bytes() == (straight.directory / name).read_bytes()
         calls = np.loadtxt(folder / f"calls-seed={number}.txt", ndmin=2)
@@ -379,7 +379,7 @@ def test_a_campaign_that_is_asked_to_end_lets_its_runs_pause(sent, status, tmp_p
     parent.send_signal(sent)
     assert parent.wait(timeout=120) == status
     assert not holders(directory)
-    last = RunReader(directory / "seed=0").events[-1]
+    last = RunReader(directory / "seed=0").read_events()[-1]
     assert (last["kind"], "SIGTERM" in last["message"]) == ("interrupted", True)
 
 

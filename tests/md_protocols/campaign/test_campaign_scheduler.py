@@ -178,7 +178,7 @@ def test_a_worker_runs_analyses_and_reports_once(folder, monkeypatch):
     paths = write_tables(folder.directory, scheduler(folder, 2).statuses)
     first, second = csv.DictReader(paths[0].open())
     assert (first["state"], first["seed"], second["state"]) == ("done", "0", "waiting")
-    assert float(first["temperature.mean_K"]) == pytest.approx(run.thermo["temperature_K"].mean())
+    assert float(first["temperature.mean_K"]) == pytest.approx(run.read_thermo()["temperature_K"].mean())
     assert float(first["bond-lengths.H-O.mean_A"]) == pytest.approx(0.96, abs=0.1)
     assert first["bond-lengths.H-O.error_A"] == ""  # too short for an error
     assert second["temperature.mean_K"] == ""

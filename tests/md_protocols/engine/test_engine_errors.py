@@ -55,8 +55,8 @@ def test_last_good_state_is_kept(how, said, tmp_path, monkeypatch):
     assert np.array_equal(checkpoint.arrays["positions"], good.positions)
     assert np.array_equal(checkpoint.arrays["momenta"], good.get_momenta())
     run = RunReader(tmp_path / "run")
-    assert (run.events[-1]["kind"], run.events[-1]["message"]) == ("stopped", said)
-    assert run.thermo["step"].tolist() == [0, 10, 20, 30]
+    assert (run.read_events()[-1]["kind"], run.read_events()[-1]["message"]) == ("stopped", said)
+    assert run.read_thermo()["step"].tolist() == [0, 10, 20, 30]
 
 
 def test_a_passing_failure_can_be_resumed(tmp_path, monkeypatch):
@@ -167,16 +167,16 @@ def test_a_run_that_is_there_is_kept(tmp_path):
     first = breaking(steps=20).run(directory=tmp_path / "run", quiet=True)
     with pytest.raises(RunError, match=r"asecalc-md resume .*--overwrite"):
         breaking(steps=10).run(directory=tmp_path / "run", quiet=True)
-    assert first.thermo["step"][-1] == 20
+    assert first.read_thermo()["step"][-1] == 20
     again = breaking(steps=10).run(directory=tmp_path / "run", quiet=True, overwrite=True)
-    assert again.thermo["step"][-1] == 10
+    assert again.read_thermo()["step"][-1] == 10
 
 
 def test_overwriting_waits_until_the_new_run_can_begin(tmp_path):
     first = breaking(steps=20).run(directory=tmp_path / "run", quiet=True)
     with pytest.raises(AsecalcError):
         breaking(structure="nowhere.xyz").run(directory=tmp_path / "run", quiet=True, overwrite=True)
-    assert first.thermo["step"][-1] == 20
+    assert first.read_thermo()["step"][-1] == 20
 
 
 def test_torch_threads_are_left_as_found(tmp_path):
@@ -198,7 +198,7 @@ def test_bonds_that_break_and_form_are_noted(tmp_path):
     atoms.set_momenta([[0, 0, 0], [0, 5.0, 2.0], [0, 0, 0]])
     options = NVE(relax=False, equilibration_ps=0, velocities="structure", steps=200, write_every=1)
     run = options.run(atoms, tmp_path / "run", quiet=True)
-    bonds = [event for event in run.events if event["kind"] == "bonds"]
+    bonds = [event for event in run.read_events() if event["kind"] == "bonds"]
     assert bonds[0]["broken"] == [[0, 1]]
     assert bonds[0]["message"] == "bonds broken: O0-H1"
     frames = list(run.frames())

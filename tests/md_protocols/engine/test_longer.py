@@ -52,7 +52,10 @@ def assert_same(one: RunReader, other: RunReader) -> None:
         np.testing.assert_array_equal(last[0][name], last[1][name])
     states = [json.loads(str(arrays["values"])) for arrays in last]
     assert states[0]["rng"] == states[1]["rng"]
-    ends = [[event["message"] for event in run.events if event["kind"] == "finished"] for run in (one, other)]
+    ends = [
+        [event["message"] for event in run.read_events() if event["kind"] == "finished"]
+        for run in (one, other)
+    ]
     assert one.finished
     assert ends[0] == ends[1]  # once, not at the end of the shorter run too
 
@@ -66,7 +69,7 @@ def test_a_finished_run_is_extended_bit_for_bit(ensemble, trajectory_format, tmp
     shorter = run(tmp_path / "run", 60, ensemble, trajectory_format=trajectory_format)
     longer = resume_run(shorter.directory, quiet=True, changes={"steps": 120})
     assert_same(longer, straight)
-    assert (longer.options["steps"], longer.provenance["options"]["steps"]) == (120, 120)
+    assert (longer.read_options()["steps"], longer.read_provenance()["options"]["steps"]) == (120, 120)
 
 
 @pytest.mark.parametrize("steps", [1, 10, 50, 51, 119])
@@ -90,11 +93,11 @@ def test_in_two_steps_by_the_file_and_without_anything_before_the_production(tmp
     for steps in (40, 90):
         protocol = shorter.directory / "protocol.yaml"
         text = protocol.read_text()
-        protocol.write_text(text.replace(f"steps: {shorter.options['steps']}\n", f"steps: {steps}\n"))
+        protocol.write_text(text.replace(f"steps: {shorter.read_options()['steps']}\n", f"steps: {steps}\n"))
         shorter = resume_run(shorter.directory, quiet=True)
     for name in ("trajectory.traj", "thermo.csv"):
         assert (shorter.directory / name).read_bytes() == (straight.directory / name).read_bytes()
-    resumed = [event["message"] for event in shorter.events if event["kind"] == "resumed"]
+    resumed = [event["message"] for event in shorter.read_events() if event["kind"] == "resumed"]
     assert resumed[-1] == "resumed with +50 steps"
 
 
@@ -174,7 +177,7 @@ def test_an_unfinished_ramp_keeps_its_length(tmp_path, monkeypatch):
     for steps in (100, 300):
         with pytest.raises(RunError, match=f"steps {steps} instead of 200 .the temperature goes from"):
             resume_run(tmp_path / "run", quiet=True, changes={"steps": steps})
-    assert resume_run(tmp_path / "run", quiet=True).thermo["step"][-1] == 200
+    assert resume_run(tmp_path / "run", quiet=True).read_thermo()["step"][-1] == 200
 
 
 def test_a_new_run_begins_where_the_message_says(tmp_path):

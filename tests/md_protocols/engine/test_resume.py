@@ -55,7 +55,7 @@ def assert_same(run: RunReader, reference: RunReader) -> None:
     story = [
         [
             (event["kind"], event["message"])
-            for event in one.events
+            for event in one.read_events()
             if event["kind"] in ("relaxed", "finished")
         ]
         for one in (run, reference)
@@ -116,7 +116,7 @@ def test_killed_in_every_stage_of_one_run(tmp_path, uninterrupted):
     kill_when("late in the production", resumed(directory), directory)
     run = resume_run(directory, quiet=True)
     assert_same(run, uninterrupted)
-    assert len(run.provenance["resumed"]) == 3
+    assert len(run.read_provenance()["resumed"]) == 3
 
 
 @pytest.mark.parametrize("calculator", ["BreakingSprings", "Remembering"])
@@ -153,7 +153,7 @@ def test_resumed_with_a_registered_model(call, tmp_path, tiny_model, monkeypatch
     given = NVE(structure="ethanol", calculator=tiny_model, relax=False, equilibration_ps=0.02, steps=60,
                 timestep_fs=0.2, checkpoint_every=5, temperature_K=50)  # fmt: skip
     run = resumed_as_if_never_interrupted(given, MLCalculator, call, tmp_path, monkeypatch)
-    assert run.model_card["name"] == "tiny"
+    assert run.read_model_card()["name"] == "tiny"
 
 
 @pytest.mark.parametrize("call", [4, 30, 75])
@@ -230,7 +230,7 @@ def test_an_interruption_is_noted_and_told(tmp_path, monkeypatch):
     from asecalc_ml.analysis.report.report import write_report
 
     broken_off(tmp_path / "run", monkeypatch, "Springs")
-    assert RunReader(tmp_path / "run").events[-1]["kind"] == "interrupted"
+    assert RunReader(tmp_path / "run").read_events()[-1]["kind"] == "interrupted"
     assert "It was interrupted" in write_report(tmp_path / "run").read_text(encoding="utf-8")
     resume_run(tmp_path / "run", quiet=True)
     assert "The run is complete" in write_report(tmp_path / "run").read_text(encoding="utf-8")
@@ -244,7 +244,9 @@ def test_another_model_under_the_name_is_refused(tmp_path, monkeypatch):
         resume_run(tmp_path / "run", quiet=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
     run = resume_run(tmp_path / "run", allow_different=True, quiet=True)
-    assert "resumed with model bbbb" in next(e["message"] for e in run.events if e["kind"] == "warning")
+    assert "resumed with model bbbb" in next(
+        e["message"] for e in run.read_events() if e["kind"] == "warning"
+    )
 
 
 def test_another_version_is_refused(tmp_path, monkeypatch):
@@ -262,7 +264,7 @@ def test_another_version_of_what_a_model_rests_on_is_refused(tmp_path, tiny_mode
     given = NVE(structure="ethanol", calculator=tiny_model, relax=False, equilibration_ps=0, steps=5)
     monkeypatch.setattr("asecalc_ml.md_protocols.engine.engine.Engine.run", lambda *_: None)
     run = given.run(directory=tmp_path / "run", quiet=True)
-    provenance = run.provenance | {"finished": None}
+    provenance = run.read_provenance() | {"finished": None}
     provenance["versions"]["torch"] = "1.0"
     (run.directory / "provenance.json").write_text(json.dumps(provenance))
     with pytest.raises(RunError, match=r"torch .* instead of 1\.0"):
@@ -300,7 +302,7 @@ def test_other_options_are_refused_but_more_steps_are_not(tmp_path, monkeypatch)
         resume_run(tmp_path / "run", quiet=True)
     protocol.write_text(text.replace(f"steps: {steps}\n", f"steps: {steps + 10}\n"))
     run = resume_run(tmp_path / "run", quiet=True)
-    assert (run.finished, run.thermo["step"][-1]) == (True, steps + 10)
+    assert (run.finished, run.read_thermo()["step"][-1]) == (True, steps + 10)
 
 
 def test_bond_lengths_that_are_kept_are_kept_to_the_last_bit(tmp_path, monkeypatch):
@@ -346,7 +348,7 @@ def test_another_processor_is_noted(tmp_path, monkeypatch):
     provenance["machine"]["cpu"] = "abacus"
     path.write_text(json.dumps(provenance))
     run = resume_run(tmp_path / "run", quiet=True)
-    assert any("instead of abacus" in event["message"] for event in run.events)
+    assert any("instead of abacus" in event["message"] for event in run.read_events())
 
 
 def test_a_truncated_checkpoint_gives_way_to_the_one_before(tmp_path, monkeypatch):
@@ -356,7 +358,7 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(tmp_path, monkeypatc
     path.write_bytes(path.read_bytes()[:-100])
     run = resume_run(tmp_path / "run", quiet=True)
     assert_same(run, straight)
-    assert any("checkpoint.npz is damaged" in event["message"] for event in run.events)
+    assert any("checkpoint.npz is damaged" in event["message"] for event in run.read_events())
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:50], lambda data: b"x" * len(data)])

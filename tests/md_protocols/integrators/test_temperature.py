@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asecalc_ml.md_protocols.integrators import degrees_of_freedom as md
-from asecalc_ml.structure.linear import is_linear
 from asecalc_ml.structure.loading import load_structure
+from asecalc_ml.structure.rigid_motions import is_linear
 
 RNG = np.random.default_rng(0)
 

@@ -31,19 +31,19 @@ def test_the_number_of_atoms_decides(n_atoms, name, tmp_path):
     atoms = (bulk("Cu", cubic=True) * (3, 3, 2))[:n_atoms]
     atoms.calc = EMT()
     run = NVT(**SHORT | {"steps": 10}).run(atoms, tmp_path / "run", quiet=True)
-    assert (run.options["thermostat"], run.provenance["options"]["thermostat"]) == (name, name)
-    assert ("conserved_eV" in run.thermo) == (name == "bussi")
+    assert (run.read_options()["thermostat"], run.read_provenance()["options"]["thermostat"]) == (name, name)
+    assert ("conserved_eV" in run.read_thermo()) == (name == "bussi")
 
 
 def test_a_thermostat_that_is_named_stays(tmp_path):
     run = NVT(**WATER, thermostat="bussi").run(directory=tmp_path / "run", quiet=True)
-    assert run.options["thermostat"] == "bussi"
+    assert run.read_options()["thermostat"] == "bussi"
 
 
 def test_parts_of_a_sequence_are_written_with_theirs(tmp_path):
     parts = [*PARTS, {"ensemble": "nvt", "thermostat": "nose-hoover-chain", "steps": 20}]
     run = Sequence(**IN_PARTS | {"sequence": parts}).run(directory=tmp_path / "run", quiet=True)
-    found = [part.get("thermostat") for part in run.options["sequence"]]
+    found = [part.get("thermostat") for part in run.read_options()["sequence"]]
     assert found == ["langevin", None, "langevin", "nose-hoover-chain"]
 
 

@@ -50,7 +50,7 @@ def scan(directory: Path, atoms=None, **options) -> RunReader:
 
 
 def curve(run: RunReader, calculator: int = 0, member: int = -1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    table = run.scan_table
+    table = run.read_scan_table()
     rows = (table["calculator"] == calculator) & (table["member"] == member)
     return table["value"][rows], table["energy_eV"][rows], table["force"][rows]
 
@@ -147,7 +147,7 @@ def test_several_calculators_share_the_geometries_of_a_rigid_scan(tmp_path):
     run = scan(
         tmp_path / "run", more_calculators=[MORSE], reference=EMT_NAME, relax=True, relax_fmax_eV_A=0.1
     )
-    labels = [one["label"] for one in run.scan["calculators"]]
+    labels = [one["label"] for one in run.read_scan()["calculators"]]
     assert labels == [f"{EMT_NAME} (1)", "ase.calculators.morse:MorsePotential", f"{EMT_NAME} (2)"]
     frames = list(run.frames())
     assert len(frames) == 15
@@ -201,7 +201,9 @@ def test_the_reference_can_make_the_geometries_of_all(tmp_path):
         geometries="reference",
         **options,
     )
-    assert {one["geometries_of"] for one in run.scan["calculators"]} == {run.scan["calculators"][1]["label"]}
+    assert {one["geometries_of"] for one in run.read_scan()["calculators"]} == {
+        run.read_scan()["calculators"][1]["label"]
+    }
     frames = list(run.frames())
     for ours, theirs in zip(frames[:3], frames[3:], strict=True):
         assert (ours.positions == theirs.positions).all()
@@ -220,8 +222,8 @@ def test_a_relaxed_scan_keeps_the_coordinate_and_relaxes_the_rest(pattern, start
     values, energies, forces = curve(relaxed)
     assert (energies <= curve(rigid)[1] + 1e-3).all()
     assert energies.sum() < curve(rigid)[1].sum() - 1e-3
-    atoms = relaxed.scan["atoms"]
-    coordinate = Coordinate(tuple(atoms), tuple(relaxed.scan["moved"]))
+    atoms = relaxed.read_scan()["atoms"]
+    coordinate = Coordinate(tuple(atoms), tuple(relaxed.read_scan()["moved"]))
     for value, force, frame in zip(values, forces, relaxed.frames(), strict=True):
         assert coordinate.measure(frame) == pytest.approx(value, abs=1e-3)
         tangent = coordinate.tangent(frame.positions)
@@ -300,7 +302,7 @@ def test_a_ring_bond_has_nothing_behind_it(tmp_path):
     with pytest.raises(StructureError, match=r"a ring, or a crystal.*moves: atom"):
         scan(tmp_path / "run", ring, **options)
     run = scan(tmp_path / "run", ring, moves="atom", **options)
-    assert run.scan["moved"] == [1]
+    assert run.read_scan()["moved"] == [1]
 
 
 def test_a_crystal_has_nothing_behind_a_bond():
@@ -343,7 +345,7 @@ def test_a_point_that_fails_is_marked_and_the_scan_goes_on(tmp_path, monkeypatch
     assert run.finished
     assert np.isfinite(curve(run, 0)[1]).all()
     assert np.isnan(curve(run, 1)[1]).tolist() == [False, False, True, False, False]
-    (warning,) = [event["message"] for event in run.events if event["kind"] == "warning"]
+    (warning,) = [event["message"] for event in run.read_events() if event["kind"] == "warning"]
     assert "BreakingSprings at 1: no convergence; the scan goes on" in warning
     result = ScanAnalysis().run(run)
     assert result.verdicts()[0].status == "failed"
@@ -374,7 +376,7 @@ def test_a_straight_angle_cannot_be_held_and_is_marked(tmp_path):
     run = scan(tmp_path / "run", molecule("H2O"), kind="relaxed", relax_fmax_eV_A=0.05, **options)
     _, energies, _ = curve(run)
     assert np.isnan(energies).tolist() == [False, False, True]
-    assert any("relaxing failed" in event["message"] for event in run.events)
+    assert any("relaxing failed" in event["message"] for event in run.read_events())
 
 
 def test_a_bond_longer_than_half_the_cell_is_not_filed_under_another_length(tmp_path):
@@ -407,7 +409,7 @@ def test_killed_it_goes_on_at_the_next_point(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_BREAKS_AT", "-1")
     run = resume_run(tmp_path / "run", quiet=True)
     assert (run.directory / EVALUATIONS).read_bytes().startswith(done)
-    assert len(run.evaluations) == len(straight.evaluations)
+    assert len(run.read_evaluations()) == len(straight.read_evaluations())
     assert (run.directory / SCAN_TABLE).read_bytes() == (straight.directory / SCAN_TABLE).read_bytes()
     ours, theirs = (np.concatenate(list(one.chunks())) for one in (run, straight))
     assert (ours == theirs).all()
@@ -418,7 +420,7 @@ def test_a_full_disk_stops_it_and_it_can_be_resumed(tmp_path, monkeypatch):
     written = RunWriter.evaluation.__wrapped__
 
     def full(self, found):
-        if len(RunReader(self.directory).evaluations) == 3:
+        if len(RunReader(self.directory).read_evaluations()) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         written(self, found)
 
@@ -430,7 +432,7 @@ def test_a_full_disk_stops_it_and_it_can_be_resumed(tmp_path, monkeypatch):
             scan(tmp_path / "run")
     run = resume_run(tmp_path / "run", quiet=True)
     assert (run.directory / SCAN_TABLE).read_bytes() == (straight.directory / SCAN_TABLE).read_bytes()
-    assert len(run.evaluations) == 5
+    assert len(run.read_evaluations()) == 5
 
 
 def test_a_full_gpu_is_no_point_that_fails(tmp_path, monkeypatch):
@@ -446,7 +448,7 @@ def test_a_full_gpu_is_no_point_that_fails(tmp_path, monkeypatch):
         patch.setattr(EMT, "calculate", full)
         with pytest.raises(MemoryError, match="CUDA out of memory"):
             scan(tmp_path / "run", coordinate=[0, 1])
-    assert len(resume_run(tmp_path / "run", quiet=True).evaluations) == 5
+    assert len(resume_run(tmp_path / "run", quiet=True).read_evaluations()) == 5
 
 
 def test_another_model_is_not_mixed_in(tmp_path, monkeypatch):
@@ -460,7 +462,7 @@ def test_another_model_is_not_mixed_in(tmp_path, monkeypatch):
         resume_run(tmp_path / "run", quiet=True)
     run = resume_run(tmp_path / "run", quiet=True, allow_different=True)
     assert run.finished
-    assert any("Model is not what the run began with" in event["message"] for event in run.events)
+    assert any("Model is not what the run began with" in event["message"] for event in run.read_events())
 
 
 # ---------------------------------------------------------------------- what is found
@@ -474,7 +476,7 @@ def test_values_of_a_file_are_a_reference(tmp_path):
     file.write_text("r,E\n" + "".join(f"{a:.10f},{e:.10f}\n" for a, e in zip(r, energies, strict=True)))
     options = {"calculator": MORSE, "coordinate": [0, 1], "reference_values": str(file)}
     run = scan(tmp_path / "run", molecule("N2"), start=None, stop=None, points=None, **options)
-    assert run.scan["values"] == pytest.approx(r)
+    assert run.read_scan()["values"] == pytest.approx(r)
     result = ScanAnalysis().run(run)
     assert result.reference.label == "published"
     assert result.errors[0].energy_max_meV == pytest.approx(10, abs=1e-3)

@@ -79,7 +79,7 @@ def test_every_part_is_an_ordinary_run(straight, tmp_path):
         run = RunReader(part)
         assert run.finished
         assert run.n_frames == 5
-        assert run.options["protocol"] == "nve"
+        assert run.read_options()["protocol"] == "nve"
     assert run_analyses(straight.parts[3])
     assert write_report(straight.parts[3]).is_file()
     both = compare([straight.parts[0], straight.parts[3]], ["H-O"])
@@ -116,17 +116,17 @@ def test_runs_of_the_reference_are_independent(straight, tmp_path):
     starts = [next(RunReader(part).frames()).get_momenta() for part in straight.parts[:3]]
     correlations = np.corrcoef([start.ravel() for start in starts])[np.triu_indices(3, 1)]
     assert (np.abs(correlations) < 0.95).all()  # of nine numbers of which three are free
-    seeds = [RunReader(part).options["seed"] for part in straight.parts]
+    seeds = [RunReader(part).read_options()["seed"] for part in straight.parts]
     assert len({seed for part, seed in zip(straight.parts, seeds, strict=True) if "ref" in part.name}) == 6
     others = test_of(tmp_path / "other", seed=1)
-    assert not set(seeds) & {RunReader(part).options["seed"] for part in others.parts}
+    assert not set(seeds) & {RunReader(part).read_options()["seed"] for part in others.parts}
 
 
 def test_a_linear_molecule_is_one_at_every_start(tmp_path):
     """Bent by its vibrations it would lose one of 3N - 5 degrees of freedom, and a part of its momenta."""
     run = test_of(tmp_path / "run", transfer_to=["CO2"], temperature_K=600, distributions=["C-O"])
     for part in run.parts[5:]:
-        event = next(one for one in RunReader(part).events if one["kind"] == "finished")
+        event = next(one for one in RunReader(part).read_events() if one["kind"] == "finished")
         assert event["degrees_of_freedom"] == 4, part
 
 
@@ -138,13 +138,13 @@ def test_atoms_and_calculator_of_python(tmp_path):
     options = {key: value for key, value in SHORT.items() if key not in ("structure", "calculator")}
     run = Transfer(**options).run(atoms, tmp_path / "run", quiet=True)
     assert run.finished
-    assert "H2O/model-1" in run.transfer["runs"]
+    assert "H2O/model-1" in run.read_transfer()["runs"]
     straight = test_of(tmp_path / "by-name")
     assert contents(run)["H2O/model-2/thermo.csv"] == contents(straight)["H2O/model-2/thermo.csv"]
 
 
 def test_few_runs_are_told(straight):
-    said = [event["message"] for event in straight.events if event["kind"] == "warning"]
+    said = [event["message"] for event in straight.read_events() if event["kind"] == "warning"]
     assert any(text.startswith("runs is 2, and a verdict needs 5") for text in said)
     assert any(text.startswith("reference_runs is 3, and a verdict needs 8") for text in said)
 
@@ -240,7 +240,7 @@ def test_a_run_that_fails_is_told_and_the_test_goes_on(tmp_path, monkeypatch):
     assert run.finished
     early = [part.name for part in run.parts if not RunReader(part).finished]
     assert early == ["model-1", "model-2"] * 2
-    said = [event["message"] for event in run.events if event["kind"] == "warning"]
+    said = [event["message"] for event in run.read_events() if event["kind"] == "warning"]
     assert "H2O/model-1 ended early: the calculator failed: no convergence; the test goes on" in said
     (result,) = run_analyses(run.directory)
     assert result.verdicts()[0].status == "failed"
@@ -251,7 +251,7 @@ def test_a_reference_that_fails_leaves_its_model_without_a_start(tmp_path, monke
     monkeypatch.setenv("TRANSFER_DOES", "fail")
     monkeypatch.setenv("TRANSFER_AT", "12")
     run = test_of(tmp_path / "run", reference={TOY: {"fails": True}})
-    said = [event["message"] for event in run.events if event["kind"] == "warning"]
+    said = [event["message"] for event in run.read_events() if event["kind"] == "warning"]
     assert (
         "H2O/model-1 has no start, since H2O/reference-1 ended before its production; the test goes on"
         in said
@@ -266,7 +266,7 @@ def test_wall_time_is_that_of_the_whole(tmp_path, straight):
         test_of(tmp_path / "run", stop={"wall_time_h": 1e-9})
     assert len(RunReader(tmp_path / "run").parts) == 10
     for part in straight.parts:
-        assert RunReader(part).options["stop"]["wall_time_h"] is None
+        assert RunReader(part).read_options()["stop"]["wall_time_h"] is None
 
 
 def _without_limit(directory: Path) -> None:
@@ -283,7 +283,9 @@ def test_another_reference_is_refused_when_resumed(tmp_path, monkeypatch):
     _without_limit(tmp_path / "run")
     run = resume_run(tmp_path / "run", allow_different=True, quiet=True)
     assert run.finished
-    assert any("the reference molecules is not what the run" in event["message"] for event in run.events)
+    assert any(
+        "the reference molecules is not what the run" in event["message"] for event in run.read_events()
+    )
 
 
 def test_other_arguments_of_the_reference_are_refused_when_resumed(tmp_path):
@@ -364,7 +366,7 @@ def test_workers_pause_with_the_test(straight, tmp_path, met, monkeypatch):
 def test_what_workers_meet_is_told_once(tmp_path, met, monkeypatch):
     monkeypatch.setenv("TRANSFER_DOES", "fail")
     run = test_of(tmp_path / "run", workers=2, calculator={TOY: {"stiffness": 28.0, "fails": True}})
-    said = [event["message"] for event in run.events if event["kind"] == "warning"]
+    said = [event["message"] for event in run.read_events() if event["kind"] == "warning"]
     told = [text for text in said if text.endswith("; the test goes on")]
     models = [f"{name}/model-{k}" for name in ("CH4", "H2O") for k in (1, 2)]
     assert sorted(text.partition(" ")[0] for text in told) == models
@@ -380,7 +382,7 @@ def test_without_locks_one_process_makes_all_runs(straight, tmp_path, monkeypatc
     monkeypatch.setattr(fcntl, "flock", refuse)
     run = test_of(tmp_path / "run", workers=2)
     assert contents(run) == contents(straight)
-    said = [event["message"] for event in run.events if event["kind"] == "warning"]
+    said = [event["message"] for event in run.read_events() if event["kind"] == "warning"]
     assert any(text.startswith("this file system has no locks") for text in said)
 
 
@@ -454,7 +456,7 @@ def test_files_of_one_name_have_folders_of_their_own(tmp_path):
         molecule(name).write(tmp_path / folder / "start.xyz")
     files = [str(tmp_path / folder / "start.xyz") for folder in "ab"]
     run = test_of(tmp_path / "run", structure=files[0], transfer_to=files[1:], runs=1, reference_runs=1)
-    assert [one["name"] for one in run.transfer["molecules"]] == ["start-1", "start-2"]
+    assert [one["name"] for one in run.read_transfer()["molecules"]] == ["start-1", "start-2"]
 
 
 # ---------------------------------------------------------------------- the command line

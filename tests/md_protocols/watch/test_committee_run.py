@@ -89,8 +89,8 @@ def test_the_column_is_the_largest_deviation_of_each_row(protocol, members, tmp_
     for atoms in run.frames():
         difference = first.get_forces(atoms) - second.get_forces(atoms)
         expected.append(np.linalg.norm(difference, axis=1).max() / np.sqrt(2))  # n - 1 of two
-    assert run.thermo[COMMITTEE_DEVIATION] == pytest.approx(expected, rel=1e-9)
-    assert (run.thermo[COMMITTEE_DEVIATION] > 0).all()
+    assert run.read_thermo()[COMMITTEE_DEVIATION] == pytest.approx(expected, rel=1e-9)
+    assert (run.read_thermo()[COMMITTEE_DEVIATION] > 0).all()
 
 
 def test_the_column_costs_no_evaluation(members, tmp_path, monkeypatch):
@@ -106,14 +106,14 @@ def test_the_column_costs_no_evaluation(members, tmp_path, monkeypatch):
 def test_corrections_keep_the_column(members, tmp_path):
     spec = {"committee": {"members": members, "corrections": ["zbl"]}}
     run = NVE(calculator=spec, **SHORT).run(directory=tmp_path / "run", quiet=True)
-    assert (run.thermo[COMMITTEE_DEVIATION] > 0).all()
-    assert [card["name"] for card in run.model_cards] == members
+    assert (run.read_thermo()[COMMITTEE_DEVIATION] > 0).all()
+    assert [card["name"] for card in run.read_model_cards()] == members
 
 
 def test_a_model_alone_has_no_column(members, tmp_path):
     run = NVE(calculator="first", **SHORT).run(directory=tmp_path / "run", quiet=True)
-    assert COMMITTEE_DEVIATION not in run.thermo
-    assert [card["name"] for card in run.model_cards] == ["first"]
+    assert COMMITTEE_DEVIATION not in run.read_thermo()
+    assert [card["name"] for card in run.read_model_cards()] == ["first"]
     with pytest.raises(AnalysisError, match=f"no column '{COMMITTEE_DEVIATION}'"):
         CommitteeDeviation().run(run)
     assert "committee-deviation" not in [one.analysis for one in run_analyses(run.directory)]
@@ -139,8 +139,8 @@ def test_a_run_that_began_without_the_column_keeps_its_table(members, tmp_path, 
             options.run(directory=tmp_path / "run", quiet=True)
     run = resume_run(tmp_path / "run", quiet=True)
     assert run.finished
-    assert run.thermo["step"].tolist() == list(range(0, 61, 5))
-    assert COMMITTEE_DEVIATION not in run.thermo
+    assert run.read_thermo()["step"].tolist() == list(range(0, 61, 5))
+    assert COMMITTEE_DEVIATION not in run.read_thermo()
 
 
 # -------------------------------------------------------------------------------------------- the analysis
@@ -199,7 +199,7 @@ def test_report_and_terminal_show_disagreement_flags_and_training_data(members, 
     assert done.exit_code == 0, done.output
     assert f"4 frames flagged for labelling: `asecalc-ml data label {tmp_path / 'run'}" in done.output
     run = RunReader(tmp_path / "run")
-    assert run.n_flagged == 4
+    assert run.count_flagged() == 4
     results = run_analyses(run.directory)
     facts = {row.name: row.value for row in key_facts(run)}
     assert facts["flagged frames"].startswith("4, in flagged.extxyz")
@@ -226,7 +226,7 @@ def test_a_run_that_stops_counts_its_flagged_frames(members, tmp_path):
     options = NVE(calculator=committee(members), stop=limit, **SHORT)
     with pytest.raises(RunError, match=r"1 frame flagged for labelling: `asecalc-ml data label .*extxyz`"):
         options.run(directory=tmp_path / "run", quiet=True)
-    assert RunReader(tmp_path / "run").n_flagged == 1
+    assert RunReader(tmp_path / "run").count_flagged() == 1
 
 
 # -------------------------------------------------------------------------------------------- training data
@@ -312,5 +312,5 @@ def test_a_run_directory_without_members_reads_as_before(members, tmp_path):
     """One that an older version wrote has no file of members' cards."""
     run = NVE(calculator=committee(members), **SHORT).run(directory=tmp_path / "run", quiet=True)
     (run.directory / "member_cards.json").unlink()
-    assert RunReader(run.directory).model_cards == []
+    assert RunReader(run.directory).read_model_cards() == []
     assert run_analyses(run.directory)

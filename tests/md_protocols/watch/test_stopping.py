@@ -41,7 +41,7 @@ def stopped(options, directory: Path, match: str) -> RunReader:
     with pytest.raises(RunError, match=match):
         options.run(directory=directory, quiet=True)
     run = RunReader(directory)
-    assert run.events[-1]["kind"] == "stopped"
+    assert run.read_events()[-1]["kind"] == "stopped"
     assert not run.finished
     return run
 
@@ -52,9 +52,9 @@ def stopped(options, directory: Path, match: str) -> RunReader:
 def test_a_temperature_beyond_its_bound_stops(tmp_path):
     options = NVT(**WATER, **BUSSI, temperature_end_K=3000, steps=4000, stop={"temperature_above_K": 1500})
     run = stopped(options, tmp_path / "run", r"the temperature is \d+ K \(temperature_above_K: 1500\)")
-    assert run.thermo["temperature_K"][-1] > 1500
-    assert (run.thermo["temperature_K"][:-1] <= 1500).all()
-    assert run.thermo["step"][-1] < 4000
+    assert run.read_thermo()["temperature_K"][-1] > 1500
+    assert (run.read_thermo()["temperature_K"][:-1] <= 1500).all()
+    assert run.read_thermo()["step"][-1] < 4000
 
 
 def test_a_run_that_goes_on_beyond_its_bound_misses_no_frame(tmp_path):
@@ -69,9 +69,10 @@ def test_a_run_that_goes_on_beyond_its_bound_misses_no_frame(tmp_path):
             break
         with contextlib.suppress(RunError):
             resume_run(run.directory, quiet=True)
+        run = run.reread()
     assert run.finished
-    assert sum(event["kind"] == "stopped" for event in run.events) > 2
-    assert run.thermo["step"].tolist() == list(range(0, 101, 10))
+    assert sum(event["kind"] == "stopped" for event in run.read_events()) > 2
+    assert run.read_thermo()["step"].tolist() == list(range(0, 101, 10))
     assert run.n_frames == 11
 
 
@@ -174,7 +175,7 @@ def test_frames_that_a_model_does_not_know_are_kept_apart_in_time(tmp_path):
     frames = read(tmp_path / "run" / "flagged.extxyz", ":")
     assert [frame.info["step"] for frame in frames] == [0, 20]
     assert all("was in training" in frame.info["reason"] for frame in frames)
-    warnings = [event["message"] for event in run.events if event["kind"] == "warning"]
+    warnings = [event["message"] for event in run.read_events() if event["kind"] == "warning"]
     assert sum("the first flagged frame" in message for message in warnings) == 1
 
 
@@ -206,9 +207,9 @@ def test_what_a_calculator_cannot_tell_is_refused_before_the_run(section, said, 
 
 def test_long_steps_of_hydrogen_are_warned_of(tmp_path):
     run = NVE(**WATER, steps=1, timestep_fs=2.5).run(directory=tmp_path / "run", quiet=True)
-    assert any("too long for hydrogen" in event["message"] for event in run.events)
+    assert any("too long for hydrogen" in event["message"] for event in run.read_events())
     run = NVE(**WATER, steps=1, timestep_fs=2.0).run(directory=tmp_path / "other", quiet=True)
-    assert not any("too long for hydrogen" in event["message"] for event in run.events)
+    assert not any("too long for hydrogen" in event["message"] for event in run.read_events())
 
 
 # ---------------------------------------------------------------------- paused
@@ -226,7 +227,7 @@ def test_wall_time_pauses_and_the_rest_is_the_same(tmp_path, monkeypatch):
             RunPausedError, match=r"the wall time of 0\.1 h is over, after step \d+ of production"
         ):
             NVT(**given, stop={"wall_time_h": 0.1}).run(directory=tmp_path / "run", quiet=True)
-    assert RunReader(tmp_path / "run").events[-1]["kind"] == "interrupted"
+    assert RunReader(tmp_path / "run").read_events()[-1]["kind"] == "interrupted"
     resume_run(tmp_path / "run", quiet=True)
     for name in ("trajectory.traj", "thermo.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (straight.directory / name).read_bytes()
@@ -254,8 +255,8 @@ def test_sigterm_writes_a_checkpoint_and_ends_with_75(tmp_path):
     assert "the system asked the run to end (SIGTERM)" in " ".join(said.split())
     assert "Traceback" not in said
     assert (tmp_path / "run" / "checkpoint.npz").is_file()
-    assert 0 < RunReader(tmp_path / "run").thermo["step"][-1] < 800
-    assert resume_run(tmp_path / "run", quiet=True).thermo["step"][-1] == 800
+    assert 0 < RunReader(tmp_path / "run").read_thermo()["step"][-1] < 800
+    assert resume_run(tmp_path / "run", quiet=True).read_thermo()["step"][-1] == 800
 
 
 def test_the_options_are_in_the_template():

@@ -324,7 +324,10 @@ class RunOf:
     """What the report asks of a run."""
 
     def __init__(self, card):
-        self.model_cards = [card.model_dump(mode="json")]
+        self._card = card.model_dump(mode="json")
+
+    def read_model_cards(self):
+        return [self._card]
 
 
 def test_the_report_of_a_model_without_errors_of_forces(tmp_path):

@@ -28,7 +28,7 @@ from asecalc_ml.potentials.datasets import RMD17, AseFile, DatasetOptions, Mlear
 from asecalc_ml.potentials.datasets.extxyz import convert
 from asecalc_ml.potentials.datasets.generation.label import label_file
 from asecalc_ml.potentials.datasets.options import make_frame
-from asecalc_ml.structure.elements import check_elements
+from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.files.structure_file import open_structures
 from asecalc_ml.structure.loading import check_structure, load_structure
 

@@ -283,14 +283,16 @@ def test_a_run_and_all_that_reads_it(trajectory_format, tmp_path):
     run = NVE(**options).run(atoms=given, directory=tmp_path / "run", quiet=True)
     assert_same(run.atoms, given)
     path = run.directory / f"trajectory.{trajectory_format}"
-    frames, kinetic = list(run.frames()), run.thermo["kinetic_eV"]
+    frames, kinetic = list(run.frames()), run.read_thermo()["kinetic_eV"]
     last = load_structure(f"{path}@-1")
     assert_same(last, frames[-1])
     for one in (last, frames[-1], read(path)):
         assert one.get_kinetic_energy() == pytest.approx(kinetic[-1], rel=1e-12)
         assert_same(one, _moved(given, one))
     again = NVE(**options, structure=f"{path}@-1").run(directory=tmp_path / "again", quiet=True)
-    assert again.thermo["temperature_K"][0] == pytest.approx(run.thermo["temperature_K"][-1], rel=1e-12)
+    assert again.read_thermo()["temperature_K"][0] == pytest.approx(
+        run.read_thermo()["temperature_K"][-1], rel=1e-12
+    )
 
 
 def _moved(given: Atoms, one: Atoms) -> Atoms:
@@ -385,7 +387,7 @@ def test_a_format_that_loses_constraints_says_so_when_the_run_begins(tmp_path, c
     said = " ".join(capsys.readouterr().err.split())
     assert "Warning: Hookean: trajectory_format extxyz does not keep" in said
     assert "Formats traj and h5md keep them" in said
-    assert next(event["kind"] for event in run.events) == "warning"
+    assert next(event["kind"] for event in run.read_events()) == "warning"
     assert [type(one).__name__ for one in run.atoms.constraints] == ["FixAtoms", "Hookean"]
     NVE(**options | {"trajectory_format": "h5md"}).run(atoms=given, directory=tmp_path / "b", quiet=True)
     assert "Warning" not in capsys.readouterr().err
@@ -405,7 +407,7 @@ def test_a_constraint_that_no_file_keeps(tmp_path, capsys):
         load_structure(f"{run.directory}/trajectory.traj"),
     ):
         assert [type(each).__name__ for each in one.constraints] == ["FixAtoms"]
-    (run.directory / "provenance.json").write_text(json.dumps(run.provenance | {"finished": None}))
+    (run.directory / "provenance.json").write_text(json.dumps(run.read_provenance() | {"finished": None}))
     with pytest.raises(RunError, match=r"constraints \['FixAtoms'\] instead of .*OfAnotherPackage"):
         resume_run(run.directory, quiet=True)
 

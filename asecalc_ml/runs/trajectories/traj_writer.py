@@ -26,6 +26,8 @@ class TrajWriter(TrajectoryWriter):
         Kept with every frame, as ASE does.
     """
 
+    head_bytes = 48  # of ase.io.ulm: magic, tag, version, number of frames, place of their index
+
     def __init__(self, path: Path, origin: Origin):
         from ase.io.trajectory import TrajectoryWriter as AseWriter
 
@@ -47,7 +49,7 @@ class TrajWriter(TrajectoryWriter):
             self._writer.write(self._frame)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """No-op: every frame reaches the file at once."""
 
     def close(self) -> None:
         """Close the file."""

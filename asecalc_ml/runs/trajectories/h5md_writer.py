@@ -56,6 +56,8 @@ class H5MDWriter(TrajectoryWriter):
         Not kept.
     """
 
+    head_bytes = 100  # HDF5's superblock: where the tables of the newest frames begin
+
     def __init__(self, path: Path, origin: Origin):
         path.touch()
         self._path, self._file = path, path.open("r+b", buffering=0)
@@ -154,7 +156,8 @@ class _Layout:
         """What never changes: species, masses, who wrote it, and the strings of all attributes."""
         from asecalc_ml import __version__
 
-        boundary = heap.attribute("boundary", *("periodic" if one else "none" for one in atoms.pbc))
+        kinds = ("periodic" if is_periodic else "none" for is_periodic in atoms.pbc)
+        boundary = heap.attribute("boundary", *kinds)
         self._box = (hdf5.integers("dimension", 3), boundary)
         author = hdf5.group({}, [heap.attribute("name", _user())])
         creator = [heap.attribute("name", "asecalc-ml"), heap.attribute("version", __version__)]
@@ -200,8 +203,8 @@ class _Layout:
     def _tables(self) -> bytes:
         """Write all that leads to the frames; the root group, yet to be written."""
         at = {
-            name: self._append(one.header(self.n_frames, one.index.root(self._append)))
-            for name, one in self._datasets.items()
+            name: self._append(dataset.header(self.n_frames, dataset.index.root(self._append)))
+            for name, dataset in self._datasets.items()
         }
         moments = {"step": at["step"], "time": at["time"]}
         groups = {
@@ -242,8 +245,8 @@ def _written(path: Path) -> tuple[int, int, list[int]]:
 def _parameters(atoms: Atoms) -> dict[str, str]:
     """JSON texts of what belongs to the structure as a whole, where there is any."""
     constraints, info = storable_copy(atoms).constraints, _encode_info(atoms.info)
-    found = {"info": info} if info != "{}" else {}
-    return found | ({"constraints": encode_constraints(constraints)} if constraints else {})
+    attributes = {"info": info} if info != "{}" else {}
+    return attributes | ({"constraints": encode_constraints(constraints)} if constraints else {})
 
 
 def _encode_info(info: dict[str, Any]) -> str:

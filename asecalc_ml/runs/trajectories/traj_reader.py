@@ -59,7 +59,7 @@ class TrajFile(TrajectoryFile):
             places = np.frombuffer(self._bytes, "<i8", counted, index)
         else:
             begins = re.finditer(rb'\{"(?:version|pbc|positions\.)": ', self._bytes)
-            places = np.array([found.start() - 8 for found in begins][:counted], dtype=np.int64)
+            places = np.array([match.start() - 8 for match in begins][:counted], dtype=np.int64)
         places = places[(places > 0) & (places + 8 <= size)]
         lengths = np.frombuffer(self._bytes, np.uint8)[places[:, None] + np.arange(8)].view("<i8")[:, 0]
         whole = (lengths > 0) & (lengths <= size - places - 8)
@@ -122,25 +122,25 @@ class _ChunkReader:
     def _read(self, quantity: str) -> np.ndarray | None:
         shape = (self._n_frames, len(self._numbers), 3)
         if quantity == "cells":
-            return np.array([one["cell"] for one in self._frames], dtype=float).reshape(-1, 3, 3)
+            return np.array([frame["cell"] for frame in self._frames], dtype=float).reshape(-1, 3, 3)
         if quantity == "energies":
-            found = [one.get("calculator.", {}).get("energy") for one in self._frames]
-            return None if None in found else np.array(found, dtype=float).reshape(self._n_frames)
+            energies = [frame.get("calculator.", {}).get("energy") for frame in self._frames]
+            return None if None in energies else np.array(energies, dtype=float).reshape(self._n_frames)
         if (places := self._places_of(quantity)) is not None:
             return self._file.doubles(places, 3 * shape[1]).reshape(shape)
-        found = [self._reference(one, quantity) for one in self._frames]
-        if None in found:
+        references = [self._reference(frame, quantity) for frame in self._frames]
+        if None in references:
             return None
-        return np.array([self._file.array(one) for one in found], dtype=float).reshape(shape)
+        return np.array([self._file.array(reference) for reference in references], dtype=float).reshape(shape)
 
     def _places_of(self, quantity: str) -> np.ndarray | None:
         """Where the arrays of a quantity begin, found without parsing the texts; None if that fails."""
         begins = rb'"%b\.": \{"ndarray": \[\[%d, 3\], "float64", (\d+)\]\}'
         search = re.compile(begins % (quantity.encode(), len(self._numbers))).search
-        found = [search(text) for text in self._texts]
-        if None in found or any(b'"_little_endian"' in text for text in self._texts):
+        matches = [search(text) for text in self._texts]
+        if None in matches or any(b'"_little_endian"' in text for text in self._texts):
             return None
-        places = np.array([int(one[1]) for one in found], dtype=np.int64)
+        places = np.array([int(match[1]) for match in matches], dtype=np.int64)
         return None if (places % 8).any() else places
 
     @cached_property

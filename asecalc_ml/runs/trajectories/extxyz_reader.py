@@ -1,4 +1,4 @@
-"""Reads the extended XYZ that :mod:`asecalc_ml.runs.trajectories.extxyz` writes."""
+"""Reads the extended XYZ that :mod:`asecalc_ml.runs.trajectories.extxyz_writer` writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asecalc_ml.runs.trajectories.extxyz import PROPERTIES
+from asecalc_ml.runs.trajectories.extxyz_writer import PROPERTIES
 from asecalc_ml.runs.trajectories.reader import Read, TrajectoryFile, check_numbers, damage_told
 
 COLUMNS = {"positions": (1, 2, 3), "momenta": (4, 5, 6), "forces": (7, 8, 9)}
@@ -90,8 +90,8 @@ class _ChunkReader:
         from ase.data import atomic_numbers
 
         n_atoms = int(lines[0])
-        found = [atomic_numbers[row.partition(" ")[0]] for row in lines[2 : 2 + n_atoms]]
-        check_numbers(self._start, self._numbers, np.array(found))
+        numbers = [atomic_numbers[row.partition(" ")[0]] for row in lines[2 : 2 + n_atoms]]
+        check_numbers(self._start, self._numbers, np.array(numbers))
 
     @property
     def _comments(self) -> list[str]:
@@ -104,8 +104,8 @@ class _ChunkReader:
 
     def _cells(self) -> np.ndarray:
         find = partial(re.compile(r'\bLattice="([^"]*)"').search)
-        found = [find(comment) for comment in self._comments]
-        cells = [np.zeros(9) if one is None else np.array(one[1].split(), float) for one in found]
+        matches = [find(comment) for comment in self._comments]
+        cells = [np.zeros(9) if match is None else np.array(match[1].split(), float) for match in matches]
         return np.reshape(cells, (-1, 3, 3))
 
     def _energies(self) -> np.ndarray:

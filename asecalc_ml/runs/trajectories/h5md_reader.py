@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.runs.trajectories.h5md import EXTRAS, FORCE, VELOCITY
+from asecalc_ml.runs.trajectories.h5md_writer import EXTRAS, FORCE, VELOCITY
 from asecalc_ml.runs.trajectories.hdf5 import check_heap
 from asecalc_ml.runs.trajectories.reader import Read, TrajectoryFile, check_numbers, damage_told
 from asecalc_ml.structure.files.stored_constraints import decode_constraints
@@ -55,8 +55,8 @@ class H5MDFile(TrajectoryFile):
                 self._masses = file["particles/trajectory/mass"][:]
                 _check_atoms(self._numbers, self._masses)
                 self._pbc = file["particles/trajectory/box"].attrs["boundary"] == "periodic"
-                found = {name: file.get(f"particles/trajectory/{name}") for name in EXTRAS}
-                self._extras = {name: one[:] for name, one in found.items() if one is not None}
+                datasets = {name: file.get(f"particles/trajectory/{name}") for name in EXTRAS}
+                self._extras = {name: dataset[:] for name, dataset in datasets.items() if dataset is not None}
                 self._parameters = dict(file["parameters"].attrs) if "parameters" in file else {}
 
     @contextmanager

@@ -52,7 +52,7 @@ def _of_molfile(path: Path) -> list[dict[str, Any]]:
     codes = [int(line[36:39] or 0) for line in lines[4 : 4 + n_atoms]]
     charges, radicals = _properties(lines, "M  CHG"), _properties(lines, "M  RAD")
     if charges or radicals:  # they replace the codes in the rows
-        charge, spin = sum(charges), sum(UNPAIRED.get(one, 0) for one in radicals)
+        charge, spin = sum(charges), sum(UNPAIRED.get(code, 0) for code in radicals)
     else:
         charge, spin = sum(CHARGES_OF_ROWS.get(code, 0) for code in codes), codes.count(DOUBLET)
     return [{"charge": charge, "spin": spin}] if charge or spin else [{}]
@@ -60,8 +60,8 @@ def _of_molfile(path: Path) -> list[dict[str, Any]]:
 
 def _properties(lines: list[str], name: str) -> list[int]:
     """Values of all atoms in the lines of a property, such as ``M  CHG  2   1  -1   4   1``."""
-    found = [line[9:].split() for line in lines if line.startswith(name)]
-    return [int(value) for words in found for value in words[1::2]]
+    entries = [line[9:].split() for line in lines if line.startswith(name)]
+    return [int(value) for words in entries for value in words[1::2]]
 
 
 READERS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
