@@ -12,13 +12,14 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.outcome import StoredOutcome
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
 
 NOT_IN_FILE_NAMES = r"[^\w().-]"  # such as the * of a pattern
 CHECKSUM = "sha256"  # key of a result's JSON file
+SCHEMA = "schema_version"  # likewise
+
+#: Version of a result's JSON file. 1, without the key: up to asecalc-ml 0.1.0, with other words for outcomes.
+SCHEMA_VERSION = 2
+
 NO_FRAME = "the trajectory holds no frame: the run ended before its first one was written"
 
-Status = Literal["passed", "failed", "unclear"]
+Status = StoredOutcome
 Cell = str | float | int | None
 
 
@@ -90,13 +96,15 @@ class Result(Record):
     @model_validator(mode="before")
     @classmethod
     def _is_as_written(cls, data: Any) -> Any:
-        """Refuse a file that has changed since it was written, by its checksum."""
-        if not isinstance(data, Mapping) or CHECKSUM not in data:
+        """Refuse a file that has changed since it was written, by its checksum, or is of a newer version."""
+        if not isinstance(data, Mapping):
             return data
-        rest = {key: value for key, value in data.items() if key != CHECKSUM}
-        if data[CHECKSUM] != _checksum(rest):
+        content = dict(data)
+        if CHECKSUM in content and content.pop(CHECKSUM) != _checksum(content):
             raise ValueError("its checksum differs")
-        return rest
+        if content.pop(SCHEMA, 1) not in range(1, SCHEMA_VERSION + 1):
+            raise ValueError("it was written by a newer asecalc-ml: pip install --upgrade asecalc-ml")
+        return content
 
     def verdicts(self) -> list[Verdict]:
         """Checks that this result decides."""
@@ -179,8 +187,8 @@ class Result(Record):
         return paths
 
     def _json_text(self) -> str:
-        """JSON with a checksum of all the rest."""
-        data = json.loads(self.model_dump_json())
+        """JSON with the version of its schema and a checksum of all the rest."""
+        data = {SCHEMA: SCHEMA_VERSION} | json.loads(self.model_dump_json())
         return json.dumps(data | {CHECKSUM: _checksum(data)}, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.analysis.figures import BLUE, GREY, VERMILION, svg
 from asecalc_ml.analysis.number_text import number_text
+from asecalc_ml.outcome import MARKS
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Panel, Result, Table, Verdict
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from asecalc_ml.runs import RunReader
 
 MOST_ROWS = 60
-MARKS = {"passed": "✓", "failed": "✗", "unclear": "?"}
 
 
 def html(result: Result) -> str:

@@ -236,7 +236,7 @@ def _read(path: Path, name: str) -> Result:
         return plugins.get("analyses", name).result.model_validate_json(path.read_bytes())
     except ValueError as error:  # pydantic's are
         remedy = f"`asecalc-md report {path.parent.parent}` writes it anew"
-        raise RunError(f"{path} is damaged or of another version; {remedy}") from error
+        raise RunError(f"{path} is damaged or of another version ({described(error)}); {remedy}") from error
 
 
 def _is_result(path: Path) -> bool:

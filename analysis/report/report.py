@@ -17,6 +17,7 @@ from asecalc_ml.analysis.relevance.output.results import RelevanceResult
 from asecalc_ml.analysis.relevance.output.scene import relevance_scene
 from asecalc_ml.analysis.report.page import drawings, render_page
 from asecalc_ml.analysis.report.run_scene import run_scene
+from asecalc_ml.outcome import MARKS
 from asecalc_ml.runs import EventKind
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
@@ -103,6 +104,7 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
         completion=completion(run),
         facts=list(key_facts(run)),
         verdicts=verdicts,
+        marks=MARKS,
         **found,
         options=list(option_rows(run.options)),
         model=list(model_rows(run)),
@@ -263,7 +265,7 @@ def _not_shown(name: str) -> Verdict:
         f"results/{name}.json is of an analysis that is not installed: install its package, and `asecalc-md "
         "report` shows it"
     )
-    return Verdict(check=f"the result of {name} is shown", status="unclear", text=text)
+    return Verdict(check=f"the result of {name} is shown", status="undecided", text=text)
 
 
 # ------------------------------------------------------------------------------------------ what was run

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from asecalc_ml.analysis.base import Cell, Record, Status
 from asecalc_ml.analysis.number_text import number_text
+from asecalc_ml.outcome import gravest
 from asecalc_ml.runs import FEWEST_REFERENCE_RUNS, FEWEST_RUNS
 from asecalc_ml.statistics.histogram import Histogram
 
@@ -16,7 +17,6 @@ DRIFT, DRIFT_UNIT = "largest energy drift", "meV/atom/ps"
 TOO_SHORT = "a run is too short to tell"
 LOOSE = "converge the reference more tightly, or shorten the time step"
 NO_RUN = "no complete run of the model that kept its bonds"
-WORDS: dict[Status, str] = {"passed": "pass", "failed": "fail", "unclear": "not decided"}
 
 
 class Check(NamedTuple):
@@ -27,7 +27,7 @@ class Check(NamedTuple):
     bound: str
     unit: str
     status: Status
-    why: str = ""  # where it is not decided, or more should be known
+    why: str = ""  # where it is undecided, or more should be known
 
     @property
     def text(self) -> str:
@@ -81,13 +81,13 @@ class TransferDistribution(Record):
         """Whether the distance is one that chance explains."""
         what, found = f"{self.pattern} {self.quantity}: W1", self.distance
         if found is None:
-            return Check(what, None, "", self.unit, "unclear", NO_RUN)
+            return Check(what, None, "", self.unit, "undecided", NO_RUN)
         bound = "" if self.bound is None else f"at most {self.bound:.3g} {self.unit}"
         if self.n_reference < FEWEST_REFERENCE_RUNS:
             why = f"{self.n_reference} reference runs of {FEWEST_REFERENCE_RUNS} needed"
-            return Check(what, found, bound, self.unit, "unclear", why)
+            return Check(what, found, bound, self.unit, "undecided", why)
         if self.reference_drifts:
-            return Check(what, found, bound, self.unit, "unclear", "the energy of the reference drifts")
+            return Check(what, found, bound, self.unit, "undecided", "the energy of the reference drifts")
         return Check(what, found, bound, self.unit, "passed" if found <= self.bound else "failed")
 
 
@@ -111,9 +111,8 @@ class TransferMolecule(Record):
 
     @property
     def status(self) -> Status:
-        """Failed if one check has; unclear if one is not decided."""
-        found = {check.status for check in self.checks}
-        return next((one for one in ("failed", "unclear") if one in found), "passed")
+        """Outcome of all checks together."""
+        return gravest(check.status for check in self.checks)
 
     def _bonds(self) -> Check:
         """Whether at least four of five runs kept their bonds."""
@@ -127,7 +126,7 @@ class TransferMolecule(Record):
         if len(lost) > n_runs - needed:
             return Check("bonds kept in", found, bound, "", "failed", why)
         missing = self._missing(len(whole), needed, shortest)
-        status: Status = "unclear" if missing else "passed"
+        status: Status = "undecided" if missing else "passed"
         return Check("bonds kept in", found, bound, "", status, "; ".join(filter(None, [why, missing])))
 
     def _of_reference(self) -> list[str]:
@@ -149,9 +148,9 @@ class TransferMolecule(Record):
         """Whether no whole run of the model drifted."""
         runs = [run for run in self.model_runs if run.is_whole]
         if not _drifts(runs):
-            return Check(DRIFT, None, self._drift_bound, DRIFT_UNIT, "unclear", "no whole run of the model")
+            return Check(DRIFT, None, self._drift_bound, DRIFT_UNIT, "undecided", "no whole run of the model")
         status = worst_drift(runs)
-        why = TOO_SHORT if status == "unclear" else ""
+        why = TOO_SHORT if status == "undecided" else ""
         return Check(DRIFT, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, status, why)
 
     def _drift_of_reference(self) -> list[Check]:
@@ -162,8 +161,8 @@ class TransferMolecule(Record):
         what, status = f"{DRIFT} of the reference", worst_drift(runs)
         if status == "passed":
             return [Check(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "passed")]
-        why = TOO_SHORT if status == "unclear" else LOOSE
-        return [Check(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "unclear", why)]
+        why = TOO_SHORT if status == "undecided" else LOOSE
+        return [Check(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "undecided", why)]
 
     @property
     def _drift_bound(self) -> str:
@@ -176,9 +175,8 @@ def _drifts(runs: Iterable[TransferRun]) -> list[float]:
 
 
 def worst_drift(runs: Iterable[TransferRun]) -> Status:
-    """Failed if the energy of one run drifts, unclear if one is too short to tell."""
-    found = {run.drift_status for run in runs}
-    return next((one for one in ("failed", "unclear") if one in found), "passed")
+    """Outcome of the energy drifts of several runs together, where they were measured."""
+    return gravest(run.drift_status for run in runs if run.drift_status is not None)
 
 
 def _loss(run: TransferRun) -> str:

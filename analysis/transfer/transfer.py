@@ -13,13 +13,13 @@ from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdi
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.analysis.transfer.records import (
     DRIFT_UNIT,
-    WORDS,
     TransferDistribution,
     TransferMolecule,
     TransferRun,
 )
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.outcome import BY_GRAVITY
 from asecalc_ml.runs import PROTOCOL
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class TransferResult(Result):
         trained = " (trained on it)" if one.is_trained else ""
         by_status = {
             status: [check.text for check in one.checks if check.status == status]
-            for status in ("failed", "unclear", "passed")
+            for status in reversed(BY_GRAVITY)
         }
-        groups = [f"{WORDS[status]}: {'; '.join(texts)}" for status, texts in by_status.items() if texts]
+        groups = [f"{status}: {'; '.join(texts)}" for status, texts in by_status.items() if texts]
         return Verdict(
             check=f"{one.name}: {self.model}{trained} runs as {self.reference} does",
             status=one.status,
@@ -79,7 +79,7 @@ class TransferResult(Result):
 
     def _checks(self) -> Table:
         rows: list[list[Cell]] = [
-            [one.name, check.what, check.found, check.unit, check.bound, WORDS[check.status]]
+            [one.name, check.what, check.found, check.unit, check.bound, check.status]
             for one in self.molecules
             for check in one.checks
         ]
@@ -154,7 +154,7 @@ def _caption(one: TransferDistribution) -> str:
         f"Model (line, {one.n_model} runs), reference (dashed, {one.n_reference} runs), and the range of its "
         "single runs (grey)."
     )
-    return f"{text} {one.check.text}: {WORDS[one.check.status]}."
+    return f"{text} {one.check.text}: {one.check.status}."
 
 
 def _points(one: TransferDistribution) -> Table:

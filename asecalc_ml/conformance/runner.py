@@ -14,10 +14,11 @@ from asecalc_ml.calculators.factory import CalculatorSpec, describe_calculator, 
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.conformance.all_checks import CHECKS
 from asecalc_ml.conformance.checks.process import ProcessState
-from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report, Verdict
+from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report
 from asecalc_ml.conformance.structures import Structures, default_structures, make_structures
 from asecalc_ml.conformance.subject import Effort, Subject, ask
 from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.outcome import BY_GRAVITY, Outcome
 from asecalc_ml.terminal.progress import make_progress
 
 
@@ -92,7 +93,7 @@ def _run_all(subject: Subject, checks: Sequence[Check], quiet: bool) -> tuple[Ch
 def _run(subject: Subject, check: Check) -> CheckResult:
     start = time.perf_counter()
 
-    def ended(verdict: Verdict, *figures, **fields) -> CheckResult:
+    def ended(verdict: Outcome, *figures, **fields) -> CheckResult:
         seconds = time.perf_counter() - start
         return CheckResult(check.name, check.meaning, verdict, *figures, **fields, seconds=seconds)
 
@@ -109,8 +110,7 @@ def _run(subject: Subject, check: Check) -> CheckResult:
 
 def _worst(measured: Iterable[Measured]) -> Measured:
     """The figure that stands for its check."""
-    weight: list[Verdict] = ["passed", "undecided", "failed"]
-    return max(measured, key=lambda one: (weight.index(one.verdict), one.badness))
+    return max(measured, key=lambda figure: (BY_GRAVITY.index(figure.verdict), figure.badness))
 
 
 def _report(subject: Subject, results: tuple[CheckResult, ...]) -> Report:

@@ -6,12 +6,12 @@ import io
 from typing import TYPE_CHECKING
 
 from asecalc_ml.conformance.result import CheckResult, Report
+from asecalc_ml.outcome import COLOURS
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-COLOURS = {"passed": "green", "failed": "bold red", "undecided": "yellow", "not applicable": "dim"}
 WIDTH = 150  # of a page without a terminal
 
 
