@@ -125,14 +125,14 @@ def error_cell(error: float | None, note: str, is_small: bool) -> Cell:
 def exchange_verdict(results: list[Result]) -> list[Verdict]:
     """Whether the errors of time averages can be trusted; nothing where the exchange is not known.
 
-    Unclear where they cannot: the run may be right, such as one at constant energy, and its averages too.
+    Undecided where they cannot: the run may be right, such as one at constant energy, and its averages too.
     """
     known = [one.exchange for one in results if isinstance(one, TimeAverages) and one.exchange is not None]
     if not known:
         return []
     status, text = "passed", known[0].numbers
     if not known[0].is_enough:
-        status = "unclear"
+        status = "undecided"
         text += (
             ". The run may be right all the same, but how far its averages are from those of other runs "
             f"is not known: errors are marked as {TOO_SMALL}. {REMEDY}"

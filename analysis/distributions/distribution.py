@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Status, Table, Verdict
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Table, Verdict
 from asecalc_ml.analysis.checks.energy_exchange import TOO_SMALL, EnergyExchange, TimeAverages
 from asecalc_ml.analysis.distributions.training_domain import TrainingDistribution
 from asecalc_ml.analysis.number_text import percent, with_error
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.outcome import gravest
 from asecalc_ml.statistics.histogram import Histogram, SlicedCounts
-
-BY_WEIGHT: list[Status] = ["passed", "unclear", "failed"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +131,7 @@ class DistributionResult(TimeAverages):
         if not compared:
             return []
         check = f"{self.quantity}s stayed inside the training data"
-        status = max((one.training.status for one in compared), key=BY_WEIGHT.index)
+        status = gravest(one.training.status for one in compared)
         return [Verdict(check=check, status=status, text=self._outside_text(compared))]
 
     def _outside_text(self, compared: list[PatternDistribution]) -> str:
