@@ -7,7 +7,9 @@ nothing can be read before it exists, and running an analysis twice gives the sa
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -16,9 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from asecalc_ml.analysis.figures import new_axes
+from asecalc_ml.analysis.result_html import html
+from asecalc_ml.analysis.scalars import scalars
 from asecalc_ml.config.options import Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.files.writing import write_whole
 from asecalc_ml.outcome import StoredOutcome
 
 if TYPE_CHECKING:
@@ -124,8 +130,6 @@ class Result(Record):
 
     def scalars(self) -> dict[str, float | None]:
         """Numbers for a table of many runs, by names with units; ``None`` where there is none."""
-        from asecalc_ml.analysis.scalars import scalars
-
         return scalars(self)
 
     def plot(self, ax: Axes | None = None, panel: str | None = None) -> Axes:
@@ -142,9 +146,7 @@ class Result(Record):
         -------
         matplotlib Axes, with title, labels and units.
         """
-        from asecalc_ml.analysis.figures import new_axes
-
-        known = {one.key: one for one in self.panels()}
+        known = {panel.key: panel for panel in self.panels()}
         key = panel if panel is not None else next(iter(known), None)
         if key not in known:
             shown = ", ".join(known) or "none"
@@ -158,8 +160,6 @@ class Result(Record):
         raise NotImplementedError
 
     def _repr_html_(self) -> str:
-        from asecalc_ml.analysis.notebook import html
-
         return html(self)
 
     def write(self, directory: str | Path) -> list[Path]:
@@ -175,8 +175,6 @@ class Result(Record):
         list of Path
             The JSON file first.
         """
-        from asecalc_ml.files.writing import write_whole
-
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.analysis}.json"]
@@ -280,9 +278,6 @@ class Analysis(Options):
 
 def csv_text(table: Table) -> str:
     """A table as comma-separated text, its columns' names in the first line."""
-    import csv
-    import io
-
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([table.columns, *([_cell(value) for value in row] for row in table.rows)])

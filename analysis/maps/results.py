@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.figures import png
+from asecalc_ml.analysis.maps import figures
 from asecalc_ml.analysis.maps.options import Level
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,14 +103,10 @@ class RepresentationMap(Result):
         return known[name]
 
     def panels(self) -> list[Panel]:
-        from asecalc_ml.analysis.maps.figures import panels
-
-        return panels(self)
+        return figures.panels(self)
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.maps.figures import draw
-
-        draw(self, ax, panel)
+        figures.draw(self, ax, panel)
 
     def tables(self) -> list[Table]:
         if not self.roughness:
@@ -144,9 +143,6 @@ class RepresentationMap(Result):
 
     def write(self, directory: str | Path) -> list[Path]:
         """As for every result: JSON and CSV; and each figure as PNG beside them."""
-        from asecalc_ml.analysis.figures import png
-        from asecalc_ml.files.writing import write_whole
-
         paths = super().write(directory)
         for panel in self.panels():
             paths.append(Path(directory) / f"{self.analysis}-{panel.key}.png")

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import pdist, squareform
 
 from asecalc_ml.analysis.maps.options import MapOptions
 from asecalc_ml.analysis.maps.results import Quantity, Roughness
@@ -74,8 +76,6 @@ def roughness_index(values: np.ndarray, distances: np.ndarray) -> float:
     >>> round(roughness_index([0, 1, 0, 1], [0.01, 1, 1, 1, 1, 0.01]), 2)  # pairs of opposites
     0.99
     """
-    from scipy.cluster.hierarchy import linkage
-
     scaled = _scaled(np.asarray(values, dtype=float))
     merges = linkage(np.asarray(distances, dtype=float), method="complete")
     left = _dispersions(scaled, merges)
@@ -84,8 +84,6 @@ def roughness_index(values: np.ndarray, distances: np.ndarray) -> float:
 
 def bootstrap_error(values: np.ndarray, distances: np.ndarray, n_samples: int, seed: int) -> float | None:
     """Standard deviation of ROGI over samples drawn with replacement; None without samples."""
-    from scipy.spatial.distance import squareform
-
     if n_samples == 0:
         return None
     rng, square, n_points = np.random.default_rng(seed), squareform(distances), len(values)
@@ -103,8 +101,6 @@ def relative_distances(points: np.ndarray, metric: str) -> np.ndarray:
     The largest possible one is that of opposite corners of the box that holds all points; 2 for cosine, 1 for
     Tanimoto's of bits.
     """
-    from scipy.spatial.distance import pdist
-
     if metric == "tanimoto":
         return pdist(points.astype(bool), "jaccard")
     found, sides = pdist(points, metric), np.ptp(points, axis=0)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RankCorrelation
 
@@ -39,8 +40,6 @@ def correlations(
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Rank correlation of sizes; None where there are too few or all ranks are tied."""
-    from scipy.stats import spearmanr
-
     if len(first) < FEWEST_ATOMS:
         return None
     with warnings.catch_warnings():

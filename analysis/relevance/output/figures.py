@@ -8,6 +8,7 @@ import numpy as np
 
 from asecalc_ml.analysis.base import Panel
 from asecalc_ml.analysis.figures import BLUE, GREY, INK, VERMILION
+from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,8 +108,6 @@ def _molecule(result: RelevanceResult, one: MethodRelevance, ax: Axes) -> None:
 
 
 def _bonds(structure, plane: np.ndarray, ax: Axes) -> None:
-    from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
-
     bonds, shifts = find_bonds_and_shifts(structure.to_atoms())
     for i, j in bonds[~shifts.any(axis=1)]:
         ax.plot(*plane[[i, j]].T, color=GREY, linewidth=2.5, zorder=1)

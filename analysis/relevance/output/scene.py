@@ -8,6 +8,7 @@ from asecalc_ml.analysis.number_text import minus
 from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult, Structure
 from asecalc_ml.analysis.report.viewer import Molecule, Picture, Scene, Way, chosen_frames
 from asecalc_ml.analysis.report.whole_molecules import WholeMolecules
+from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 
 
 def relevance_scene(result: RelevanceResult) -> Scene:
@@ -52,8 +53,6 @@ def _way(result: RelevanceResult, method: MethodRelevance, numbers: list[int], f
 
 def _of_bonds(structure: Structure, values: list[float]) -> list[float | None] | None:
     """Values of a structure's bonds, in the order of ``find_bonds_and_shifts``."""
-    from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
-
     if not values:
         return None
     listed = zip(structure.pairs, structure.pair_shifts, values, strict=True)
