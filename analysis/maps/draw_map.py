@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asecalc_ml.analysis.maps.results import RepresentationMap
     from asecalc_ml.model.model import Model
 
+
 def draw_map(
     model: str | Path | Model,
     structures: Iterable[Atoms] | Mapping[str, Iterable[Atoms]],

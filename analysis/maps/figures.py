@@ -13,7 +13,7 @@ from asecalc_ml.analysis.number_text import percent
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asecalc_ml.analysis.maps.results import Projection, Quantity, RepresentationMap
+    from asecalc_ml.analysis.maps.results import MapQuantity, Projection, RepresentationMap
 
 ROUGHNESS = "roughness"
 TITLES = {
@@ -70,7 +70,7 @@ def _axes_in_words(projection: Projection) -> str:
     return f"The two axes hold {percent(sum(projection.explained))} of the variance."
 
 
-def _numbers(ax: Axes, points: np.ndarray, quantity: Quantity) -> None:
+def _numbers(ax: Axes, points: np.ndarray, quantity: MapQuantity) -> None:
     values = np.array([np.nan if value is None else value for value in quantity.values])
     known = np.isfinite(values)
     ax.scatter(*points[~known].T, s=_size(points), color=GREY, linewidths=0, rasterized=True)
@@ -81,7 +81,7 @@ def _numbers(ax: Axes, points: np.ndarray, quantity: Quantity) -> None:
     ax.figure.colorbar(drawn, ax=ax, label=f"{quantity.name}{unit}", extend="both")
 
 
-def _names(ax: Axes, points: np.ndarray, quantity: Quantity) -> None:
+def _names(ax: Axes, points: np.ndarray, quantity: MapQuantity) -> None:
     names = np.array(quantity.values)
     common = sorted(set(names), key=lambda name: (-(names == name).sum(), name))
     for name, color in zip(common, (PALETTE * len(common))[:MOST_NAMES], strict=False):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class Quantity(Record):
+class MapQuantity(Record):
     """Something that every point has one of."""
 
     name: str
@@ -80,7 +80,7 @@ class RepresentationMap(Result):
     architecture: str
     level: Level
     n_structures: int
-    quantities: list[Quantity]
+    quantities: list[MapQuantity]
     projections: list[Projection]
     roughness: list[Roughness]
 
@@ -89,7 +89,7 @@ class RepresentationMap(Result):
         """What a point is, in words."""
         return f"{len(self.projections[0].points)} {self.level}"
 
-    def of(self, name: str) -> Quantity:
+    def of(self, name: str) -> MapQuantity:
         """A quantity by its name.
 
         Raises

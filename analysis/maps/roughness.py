@@ -21,11 +21,11 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist, squareform
 
 from asecalc_ml.analysis.maps.options import MapOptions
-from asecalc_ml.analysis.maps.results import Quantity, Roughness
+from asecalc_ml.analysis.maps.results import MapQuantity, Roughness
 
 
 def measure(
-    points: Mapping[str, np.ndarray], quantities: list[Quantity], options: MapOptions
+    points: Mapping[str, np.ndarray], quantities: list[MapQuantity], options: MapOptions
 ) -> list[Roughness]:
     """Of every number that is known at all points, but for the frame's."""
     n_points = len(next(iter(points.values())))

@@ -17,8 +17,8 @@ from asecalc_ml.analysis.relevance.output.results import (
     RelevanceResult,
     Structure,
 )
-from asecalc_ml.analysis.relevance.source import Source, batches
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.source import Source
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Target, parse_target
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.terminal.progress import progress
@@ -55,7 +55,9 @@ class Explanation:
             correlations=correlations(self, frames, target, found),
         )
 
-    def maps(self, subject: Subject, target: Target, method: str, structures: list) -> list[FrameRelevance]:
+    def maps(
+        self, subject: ExplainedBatch, target: Target, method: str, structures: list
+    ) -> list[FrameRelevance]:
         """One method's maps of the structures of a batch."""
         found = METHODS[method].explain(subject, target, self.options)
         return split(found, subject, structures, self.options.top_walks)
@@ -67,8 +69,7 @@ class Explanation:
         with progress(
             "relevance", len(methods) * len(frames), quiet or len(frames) == 1, unit="maps"
         ) as advance:
-            for batch in batches(frames):
-                subject = self.source.subject(batch)
+            for batch, subject in self.source.batches(frames):
                 bound = target.bind(subject)
                 described = describe(batch, bound.value(subject.run()), subject, self.options.pairs)
                 structures += described

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from torch import nn
 
 from asecalc_ml.analysis.relevance.methods.registry import ALL, METHODS, PARTS
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Target
 from asecalc_ml.errors import AnalysisError
 
 
-def parts(subject: Subject) -> set[str]:
+def parts(subject: ExplainedBatch) -> set[str]:
     """What the model has of :data:`~asecalc_ml.analysis.relevance.methods.registry.PARTS`."""
     potential = subject.model.potential
     found = {
@@ -25,7 +25,7 @@ def parts(subject: Subject) -> set[str]:
     return {name for name, there in found.items() if there}
 
 
-def passes_messages(subject: Subject) -> bool:
+def passes_messages(subject: ExplainedBatch) -> bool:
     """Whether an interaction block takes features that atoms have from their embeddings."""
     from torch.utils._pytree import tree_leaves
 
@@ -48,7 +48,7 @@ def passes_messages(subject: Subject) -> bool:
     return len(potential.embeddings) > 0 and len(found) > 0
 
 
-def offered(subject: Subject, target: Target) -> list[str]:
+def offered(subject: ExplainedBatch, target: Target) -> list[str]:
     """Names of the methods, in the order of the registry."""
     there = parts(subject)
     return [
@@ -58,7 +58,7 @@ def offered(subject: Subject, target: Target) -> list[str]:
     ]
 
 
-def chosen(wanted: Sequence[str], subject: Subject, target: Target) -> list[str]:
+def chosen(wanted: Sequence[str], subject: ExplainedBatch, target: Target) -> list[str]:
     """The wanted methods, or all that are offered.
 
     Raises

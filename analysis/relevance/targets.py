@@ -27,7 +27,7 @@ from asecalc_ml.errors import AnalysisError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asecalc_ml.analysis.relevance.subject import Run, Subject
+    from asecalc_ml.analysis.relevance.subject import ExplainedBatch, Run
 
 PATTERN = re.compile(r"(energy)|force:(\d+)(?:-(\d+))?|charge:(\d+)")
 HELP = "energy, force:ATOM, force:ATOM-OTHER or charge:ATOM, atoms counted from 0"
@@ -74,7 +74,7 @@ class Target:
         """Atoms that it names."""
         return ()
 
-    def bind(self, subject: Subject) -> Target:
+    def bind(self, subject: ExplainedBatch) -> Target:
         """The same target with what it takes from the structures, such as a direction.
 
         Raises
@@ -99,13 +99,13 @@ class Target:
         """
         return systems[:1]
 
-    def readouts(self, subject: Subject, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
+    def readouts(self, subject: ExplainedBatch, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
         """The same by the atom it is read out at, shape (n_atoms,), or (1,) where no atom has a share."""
         if not atoms.requires_grad:  # a readout that is not additive
             return systems[:1]
         return atoms[: subject.n_atoms] * subject.weights
 
-    def on_copies(self, copies: Subject) -> Target:
+    def on_copies(self, copies: ExplainedBatch) -> Target:
         """Bound to a single structure: the same for copies of it that lack some edges."""
         return self
 
@@ -141,7 +141,7 @@ class Force(Target):
     def atoms(self) -> tuple[int, ...]:
         return (self.atom,) if self.towards is None else (self.atom, self.towards)
 
-    def bind(self, subject: Subject) -> Force:
+    def bind(self, subject: ExplainedBatch) -> Force:
         import torch
 
         rows = first_atoms(subject) + self.atom
@@ -156,14 +156,14 @@ class Force(Target):
         motion[rows] = found / sizes
         return Force(self.atom, self.towards, motion)
 
-    def _net(self, subject: Subject) -> Tensor:
+    def _net(self, subject: ExplainedBatch) -> Tensor:
         from asecalc_ml.model.derivative import forces
 
         run = subject.run()
         gradient = run.gradient(run.energies)
         return forces(gradient, subject.inputs.edge_index, subject.n_atoms + 1)[:-1]
 
-    def _bond(self, subject: Subject) -> Tensor:
+    def _bond(self, subject: ExplainedBatch) -> Tensor:
         """Nearest image of the other atom, seen from the atom; all pairs lie within the graph's own cell."""
         import torch
 
@@ -199,7 +199,7 @@ class Force(Target):
         (slopes,) = gradients((gradient * self._edges(run)).sum(), [ones])
         return -slopes
 
-    def on_copies(self, copies: Subject) -> Force:
+    def on_copies(self, copies: ExplainedBatch) -> Force:
         return Force(self.atom, self.towards, self.motion.repeat(copies.n_systems, 1))
 
     def _edges(self, run: Run) -> Tensor:
@@ -228,7 +228,7 @@ class Charge(Target):
     def atoms(self) -> tuple[int, ...]:
         return (self.atom,)
 
-    def bind(self, subject: Subject) -> Charge:
+    def bind(self, subject: ExplainedBatch) -> Charge:
         if not subject.model.potential.partial_charges:
             raise AnalysisError(
                 f"target {self}: this model has no partial charges; explain its energy or a force, or take "
@@ -242,14 +242,14 @@ class Charge(Target):
     def traced(self, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
         return charges[self.rows].double()
 
-    def readouts(self, subject: Subject, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
+    def readouts(self, subject: ExplainedBatch, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
         return self.traced(atoms, systems, charges)
 
-    def on_copies(self, copies: Subject) -> Charge:
+    def on_copies(self, copies: ExplainedBatch) -> Charge:
         return self.bind(copies)
 
 
-def first_atoms(subject: Subject) -> Tensor:
+def first_atoms(subject: ExplainedBatch) -> Tensor:
     """Number of the first atom of each structure of a batch."""
     import torch
 

@@ -23,7 +23,7 @@ TILTED = [[0.94, 0.0, 0.342], [-0.117, 0.94, 0.321], [-0.321, -0.342, 0.883]]  #
 
 
 @dataclass(frozen=True, eq=False)
-class Molecule:
+class DrawnMolecule:
     """Atoms and bonds that several frames have in common.
 
     Parameters
@@ -54,7 +54,7 @@ class Picture:
 
     Parameters
     ----------
-    molecule : Molecule
+    molecule : DrawnMolecule
     positions : ndarray, shape (n_atoms, 3), Å
     cell : ndarray, shape (3, 3), Å
     pbc : ndarray of bool, shape (3,)
@@ -62,7 +62,7 @@ class Picture:
         What is written below, such as the time.
     """
 
-    molecule: Molecule
+    molecule: DrawnMolecule
     positions: np.ndarray
     cell: np.ndarray
     pbc: np.ndarray

@@ -88,7 +88,7 @@ def _extremum(curve, places: np.ndarray, which: Literal["lowest", "highest"]) ->
     return Extremum(at=float(places[best]), energy_eV=float(energies[best]))
 
 
-class Deviation(Record):
+class CurveDeviation(Record):
     """How far a calculator is from the reference, at points inside or outside of its training data."""
 
     label: str
@@ -100,7 +100,7 @@ class Deviation(Record):
     force_max: float | None
 
 
-def deviations(curve: Curve, reference: Curve) -> list[Deviation]:
+def deviations(curve: Curve, reference: Curve) -> list[CurveDeviation]:
     """Errors at all points, and inside and outside of the training data where that is known."""
     import numpy as np
 
@@ -116,7 +116,7 @@ def deviations(curve: Curve, reference: Curve) -> list[Deviation]:
         if len(e):
             of_force = (float(f.mean()), float(f.max())) if len(f) else (None, None)
             found.append(
-                Deviation(
+                CurveDeviation(
                     label=curve.label,
                     region=region,
                     n_points=len(e),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdict
-from asecalc_ml.analysis.scan.curve import Curve, Deviation, Extremum, deviations
+from asecalc_ml.analysis.scan.curve import Curve, CurveDeviation, Extremum, deviations
 from asecalc_ml.analysis.scan.followed import Followed
 from asecalc_ml.analysis.scan.states import Crossing
 
@@ -29,7 +29,7 @@ class ScanResult(Result):
     values: list[float] = Field(description="Å or degrees")
     zero: int = Field(description="number of the point at which all energies are zero")
     curves: list[Curve] = Field(description="the reference last")
-    errors: list[Deviation] = Field(description="beside the reference; empty without one")
+    errors: list[CurveDeviation] = Field(description="beside the reference; empty without one")
     crossings: list[Crossing] = Field([], description="where spin states of one method cross")
     followed: list[Followed] = Field([], description="other distances in the structures of the scan")
 
@@ -204,7 +204,7 @@ def _regions(curve: Curve) -> Iterator[tuple[str, list[bool]]]:
         yield "outside", [not one for one in curve.inside]
 
 
-class Scan(Analysis):
+class ScanAnalysis(Analysis):
     """Energy and force along a scanned coordinate, with minima, barriers and errors beside a reference."""
 
     result: ClassVar = ScanResult
@@ -242,3 +242,7 @@ class Scan(Analysis):
             crossings=data.crossings(curves),
             followed=follow(run, data.about, self.follow),
         )
+
+
+#: Deprecated alias: name of versions up to 0.1.0, which is also that of the protocol.
+Scan = ScanAnalysis

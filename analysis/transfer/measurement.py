@@ -17,8 +17,8 @@ from asecalc_ml.analysis.distributions.distribution import DistributionResult
 from asecalc_ml.analysis.pipeline import measure
 from asecalc_ml.analysis.transfer.distance import judged
 from asecalc_ml.analysis.transfer.records import (
+    MoleculeResult,
     TransferDistribution,
-    TransferMolecule,
     TransferRun,
     worst_drift,
 )
@@ -29,7 +29,7 @@ from asecalc_ml.structure.topology.chains import has_chain
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Result
-    from asecalc_ml.analysis.transfer.transfer import Transfer
+    from asecalc_ml.analysis.transfer.transfer import TransferAnalysis
 
 
 class PartRun(RunReader):
@@ -47,7 +47,7 @@ class PartRun(RunReader):
         self._start = atoms
 
 
-class Measured(NamedTuple):
+class MeasuredRun(NamedTuple):
     """A run, and the distributions of one that is complete, by pattern."""
 
     run: TransferRun
@@ -59,8 +59,8 @@ class Measured(NamedTuple):
 
 
 def molecule_of(
-    run: RunReader, entry: Mapping[str, Any], patterns: Sequence[str] | None, options: Transfer
-) -> TransferMolecule:
+    run: RunReader, entry: Mapping[str, Any], patterns: Sequence[str] | None, options: TransferAnalysis
+) -> MoleculeResult:
     """What the runs of a molecule tell.
 
     Parameters
@@ -71,7 +71,7 @@ def molecule_of(
         What transfer.json holds about the molecule.
     patterns : sequence of str or None
         What is judged where the molecule has it; None for its bonds and angles without hydrogen.
-    options : Transfer
+    options : TransferAnalysis
     """
     first = next((found for name in entry["reference"] if (found := _opened(run.directory / name))), None)
     atoms = first.atoms if first else None
@@ -82,7 +82,7 @@ def molecule_of(
     }
     reference = {k: one for k, one in enumerate(found["reference"]) if one.run.state == "complete"}
     judged_here = [pattern for of_kind in groups.values() for pattern in of_kind] if reference else []
-    return TransferMolecule(
+    return MoleculeResult(
         name=entry["name"],
         formula=entry["formula"],
         is_trained=entry["is_trained"],
@@ -120,11 +120,11 @@ def _groups(run: RunReader, patterns: Sequence[str] | None) -> dict[int, list[st
 
 
 def _measured(
-    whole: Path, name: str, atoms: Atoms | None, groups: Mapping[int, list[str]], options: Transfer
-) -> Measured:
+    whole: Path, name: str, atoms: Atoms | None, groups: Mapping[int, list[str]], options: TransferAnalysis
+) -> MeasuredRun:
     begun = _opened(whole / name)
     if begun is None or atoms is None:
-        return Measured(TransferRun(name=name, state="not started"), {})
+        return MeasuredRun(TransferRun(name=name, state="not started"), {})
     run = PartRun(begun.directory, atoms)
     state, reason = _state(run)
     found = _results(run, groups if state == "complete" else {}, options)
@@ -141,7 +141,7 @@ def _measured(
         drift_status=drift and drift.status,
     )
     kinds = (one for one in found.values() if isinstance(one, DistributionResult))
-    return Measured(measured, {one.pattern: kind for kind in kinds for one in kind.patterns})
+    return MeasuredRun(measured, {one.pattern: kind for kind in kinds for one in kind.patterns})
 
 
 def _state(run: RunReader) -> tuple[str, str]:
@@ -152,7 +152,7 @@ def _state(run: RunReader) -> tuple[str, str]:
     return ("unfinished", "") if reason is None else ("ended early", reason)
 
 
-def _results(run: RunReader, groups: Mapping[int, list[str]], options: Transfer) -> dict[str, Result]:
+def _results(run: RunReader, groups: Mapping[int, list[str]], options: TransferAnalysis) -> dict[str, Result]:
     """Results by name of the analysis, as far as there is something to measure."""
     drift = EnergyDrift(limit_meV_atom_ps=options.limit_meV_atom_ps)
     of_kinds = {str(n_atoms): KINDS[n_atoms](patterns=patterns) for n_atoms, patterns in groups.items()}
@@ -167,7 +167,9 @@ def _results(run: RunReader, groups: Mapping[int, list[str]], options: Transfer)
 # ------------------------------------------------------------------------------------------ distributions
 
 
-def _beside(k: int, one: Measured, reference: Mapping[int, Measured], patterns: list[str]) -> TransferRun:
+def _beside(
+    k: int, one: MeasuredRun, reference: Mapping[int, MeasuredRun], patterns: list[str]
+) -> TransferRun:
     """A run with its distances from the reference's runs of other starts."""
     others = [each for number, each in reference.items() if number != k]
     if not one.kinds or not others:
@@ -180,7 +182,7 @@ def _beside(k: int, one: Measured, reference: Mapping[int, Measured], patterns: 
 
 
 def _distribution(
-    molecule: str, pattern: str, reference: list[Measured], model: list[Measured]
+    molecule: str, pattern: str, reference: list[MeasuredRun], model: list[MeasuredRun]
 ) -> TransferDistribution:
     kind = reference[0].kinds[pattern]
     of_reference = [one.histogram(pattern) for one in reference]

@@ -13,8 +13,8 @@ from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdi
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.analysis.transfer.records import (
     DRIFT_UNIT,
+    MoleculeResult,
     TransferDistribution,
-    TransferMolecule,
     TransferRun,
 )
 from asecalc_ml.config.options import parse_options
@@ -34,9 +34,9 @@ class TransferResult(Result):
     analysis: Literal["transfer"] = "transfer"
     model: str
     reference: str
-    molecules: list[TransferMolecule] = Field(description="the one that the model was trained on first")
+    molecules: list[MoleculeResult] = Field(description="the one that the model was trained on first")
 
-    def __getitem__(self, molecule: str) -> TransferMolecule:
+    def __getitem__(self, molecule: str) -> MoleculeResult:
         """What was found of a molecule."""
         known = {one.name: one for one in self.molecules}
         if molecule not in known:
@@ -52,7 +52,7 @@ class TransferResult(Result):
         """One for every molecule."""
         return [self._verdict(one) for one in self.molecules]
 
-    def _verdict(self, one: TransferMolecule) -> Verdict:
+    def _verdict(self, one: MoleculeResult) -> Verdict:
         trained = " (trained on it)" if one.is_trained else ""
         by_status = {
             status: [check.text for check in one.checks if check.status == status]
@@ -168,7 +168,7 @@ def _points(one: TransferDistribution) -> Table:
     return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)
 
 
-class Transfer(Analysis):
+class TransferAnalysis(Analysis):
     """Judge the runs of a transfer test.
 
     A molecule passes if no bond changed in at least four of five runs of the model, no run of these drifts,
@@ -216,3 +216,7 @@ def _warn_of_patterns_nowhere(patterns: Sequence[str], result: TransferResult) -
         if pattern not in found:
             names = ", ".join(one.name for one in result.molecules)
             warnings.warn(f"distributions: nothing in {names} matches {pattern!r}", stacklevel=2)
+
+
+#: Deprecated alias: name of versions up to 0.1.0, which is also that of the protocol.
+Transfer = TransferAnalysis

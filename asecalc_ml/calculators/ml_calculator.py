@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from asecalc_ml.calculators.corrections import correction_calculators, with_term
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.model.dipoles import dipole_of
 from asecalc_ml.model.evaluator import Evaluation, Evaluator
@@ -196,7 +197,7 @@ class MLCalculator(Calculator):
             As for a single structure.
         """
         found = []
-        for batch in _batches(structures):
+        for batch in batches_by_atoms(structures, BATCH_ATOMS):
             graph = collate([self._new_graph(atoms) for atoms in batch])
             parts = self._evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
             for part, atoms in zip(parts, batch, strict=True):
@@ -323,18 +324,6 @@ def _charges_and_dipole(evaluation: Evaluation, atoms: Atoms) -> dict:
     if not atoms.pbc.any():
         found["dipole"] = dipole_of(charges, atoms)
     return found
-
-
-def _batches(structures: Iterable[Atoms]) -> Iterator[list[Atoms]]:
-    """Consecutive structures with :data:`BATCH_ATOMS` atoms together, or one that is larger."""
-    batch: list[Atoms] = []
-    for atoms in structures:
-        if batch and sum(map(len, batch)) + len(atoms) > BATCH_ATOMS:
-            yield batch
-            batch = []
-        batch.append(atoms)
-    if batch:
-        yield batch
 
 
 def _remade(kind: type[MLCalculator], parameters: dict) -> MLCalculator:

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from asecalc_ml.analysis.relevance.lrp import rules
 from asecalc_ml.analysis.relevance.methods.hidden import only_tensor
-from asecalc_ml.analysis.relevance.subject import Subject, embedding_modules
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch, embedding_modules
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.model import Model
@@ -49,7 +49,7 @@ MARK = torch.ops.asecalc_ml.mark.default
 # ------------------------------------------------------------------------------------------------ tracing
 
 
-def padded_inputs(subject: Subject) -> PotentialInput:
+def padded_inputs(subject: ExplainedBatch) -> PotentialInput:
     """Inputs whose numbers of atoms, edges and triplets differ: a first dimension tells what it counts."""
     model, graph, capacity = subject.model, subject.graph, subject.graph.n_edges
     while True:
@@ -314,7 +314,7 @@ def graph_of(model: Model, inputs: PotentialInput) -> GraphModule:
     return graphs[shape]
 
 
-def moved(subject: Subject, motion: Tensor, step: float) -> Subject:
+def moved(subject: ExplainedBatch, motion: Tensor, step: float) -> ExplainedBatch:
     """The same structures and pairs with atoms moved along directions, Å."""
     graph = subject.graph
-    return Subject(subject.model, replace(graph, positions=graph.positions + step * motion))
+    return ExplainedBatch(subject.model, replace(graph, positions=graph.positions + step * motion))

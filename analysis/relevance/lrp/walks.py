@@ -22,9 +22,9 @@ from torch import Tensor
 
 from asecalc_ml.analysis.relevance.lrp.method import checked, for_each, shared_out
 from asecalc_ml.analysis.relevance.lrp.propagation import Propagation, graph_of, message_blocks, padded_inputs
-from asecalc_ml.analysis.relevance.methods.method_output import Found
+from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Target
 
 #: Walks whose relevance is propagated together.
@@ -33,12 +33,12 @@ BATCH_WALKS = 256
 Walk = tuple[int, ...]
 
 
-def explain(subject: Subject, target: Target, options: RelevanceOptions) -> Found:
+def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) -> MethodOutput:
     """All walks of up to ``options.walk_length`` steps."""
     return for_each(subject, target, lambda one, bound: _explained(one, bound, options.walk_length))
 
 
-def _explained(subject: Subject, target: Target, length: int) -> Found:
+def _explained(subject: ExplainedBatch, target: Target, length: int) -> MethodOutput:
     inputs = padded_inputs(subject)
     graph = graph_of(subject.model, inputs)
     whole = Propagation(graph, inputs)
@@ -46,7 +46,9 @@ def _explained(subject: Subject, target: Target, length: int) -> Found:
     propagation = Propagation(graph, inputs, cuts(message_blocks(graph, inputs), length))
     outputs = propagation.propagate()
     walks = _Walks(propagation, subject.n_atoms).of(target.readouts(subject, *outputs))
-    return Found(_visits(walks, subject) + subject.halves(rest.edges), rest.edges, rest.absorbed, walks=walks)
+    return MethodOutput(
+        _visits(walks, subject) + subject.halves(rest.edges), rest.edges, rest.absorbed, walks=walks
+    )
 
 
 def cuts(blocks: Sequence[int], length: int) -> tuple[int, ...]:
@@ -120,7 +122,7 @@ def _one_atom_each(slopes: Tensor, n_atoms: int) -> Tensor:
     return (slopes[:, None] * chosen).flatten(0, 1)
 
 
-def _visits(walks: dict[Walk, Tensor], subject: Subject) -> Tensor:
+def _visits(walks: dict[Walk, Tensor], subject: ExplainedBatch) -> Tensor:
     atoms = torch.zeros(subject.n_atoms, dtype=torch.float64)
     for walk, relevance in walks.items():
         for atom in walk:

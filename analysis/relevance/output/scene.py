@@ -6,7 +6,7 @@ import numpy as np
 
 from asecalc_ml.analysis.number_text import minus
 from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult, Structure
-from asecalc_ml.analysis.report.viewer import Molecule, Picture, Scene, Way, chosen_frames
+from asecalc_ml.analysis.report.viewer import DrawnMolecule, Picture, Scene, Way, chosen_frames
 from asecalc_ml.analysis.report.whole_molecules import WholeMolecules
 from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 
@@ -33,7 +33,7 @@ def _structure_frame(result: RelevanceResult, number: int) -> Picture:
     one = result.structures[number]
     atoms = one.to_atoms()
     whole = WholeMolecules(atoms)
-    molecule = Molecule(one.symbols, whole.bonds, whole.shifts)
+    molecule = DrawnMolecule(one.symbols, whole.bonds, whole.shifts)
     value = minus(f"{result.what} {one.value:.6g} {result.target_unit}")
     last = len(result.structures) - 1
     label = f"structure {number:,} of {last:,}, {value}" if last else value

@@ -14,8 +14,7 @@ from asecalc_ml.analysis.comparing.wasserstein import histogram_distance
 from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.analysis.report.report import write_report
 from asecalc_ml.analysis.transfer.distance import judged
-from asecalc_ml.analysis.transfer.transfer import Transfer as TransferAnalysis
-from asecalc_ml.analysis.transfer.transfer import TransferResult
+from asecalc_ml.analysis.transfer.transfer import TransferAnalysis, TransferResult
 from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.transfer.options import Transfer
