@@ -25,8 +25,10 @@ from asecalc_ml.analysis.comparing.wasserstein import (
 )
 from asecalc_ml.analysis.distributions.angles import Angles
 from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
+from asecalc_ml.analysis.distributions.chains import choose
 from asecalc_ml.analysis.distributions.dihedrals import Dihedrals
 from asecalc_ml.analysis.distributions.distribution import DistributionOptions, DistributionResult
+from asecalc_ml.analysis.pipeline import measure, opened
 from asecalc_ml.analysis.report.report import calculator_name
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AnalysisError
@@ -93,7 +95,7 @@ def _named(runs: Mapping[str, Any] | Sequence[Any]) -> dict[str, RunReader]:
         paths = [getattr(run, "directory", run) for run in runs]
         names = _short_names(paths)
         runs = dict(zip(names, runs, strict=True))
-    return {str(name): _opened(run) for name, run in runs.items()}
+    return {str(name): opened(run) for name, run in runs.items()}
 
 
 def _short_names(paths: Sequence[Any]) -> list[str]:
@@ -107,12 +109,6 @@ def _short_names(paths: Sequence[Any]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise AnalysisError("a run was given twice: compare it with another one")
-
-
-def _opened(run: Any) -> RunReader:
-    from asecalc_ml.runs import RunReader
-
-    return RunReader(run) if isinstance(run, str | Path) else run
 
 
 def _reference_first(runs: dict[str, RunReader], reference: str | None) -> dict[str, RunReader]:
@@ -132,8 +128,6 @@ def by_kind(patterns: Sequence[str]) -> dict[int, list[str]]:
 
 def common_patterns(run: RunReader) -> dict[int, list[str]]:
     """Bonds and angles of a run that are measured by default, as far as there are any."""
-    from asecalc_ml.analysis.distributions.chains import choose
-
     found = {}
     for n_atoms in (2, 3):
         try:
@@ -152,8 +146,6 @@ def common_patterns(run: RunReader) -> dict[int, list[str]]:
 
 def _measure(name: str, run: RunReader, groups: dict[int, list[str]]) -> dict[int, DistributionResult]:
     """Results by number of atoms, in one pass over the trajectory."""
-    from asecalc_ml.analysis.pipeline import measure
-
     analyses = {
         str(n_atoms): parse_options({"patterns": patterns}, KINDS[n_atoms], source="patterns")
         for n_atoms, patterns in groups.items()

@@ -12,6 +12,7 @@ from pydantic import Field
 from asecalc_ml.analysis.base import Analysis, Record, Result
 from asecalc_ml.analysis.functions.radial import RadialDistribution, RadialResult
 from asecalc_ml.analysis.functions.vibrational import UNIT, VibrationalDensity, VibrationalResult
+from asecalc_ml.analysis.pipeline import measure
 from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ def _measured(
     runs: Mapping[str, RunReader], name: str, analyses: Mapping[str, Analysis]
 ) -> tuple[dict[str, Result], dict[str, str]]:
     """Results by run, and why there is none."""
-    from asecalc_ml.analysis.pipeline import measure
-
     found, missing = {}, {}
     for run, analysis in analyses.items():
         results, problems = measure(runs[run], {name: analysis})

@@ -18,11 +18,13 @@ from asecalc_ml.analysis.checks.energy_exchange import (
 )
 from asecalc_ml.analysis.comparing.compared_functions import FunctionComparison
 from asecalc_ml.analysis.distributions.distribution import Average
+from asecalc_ml.analysis.figures import draw_comparison, draw_functions
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.outcome import Outcome, StoredOutcome
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.statistics.time_series import TOO_SHORT
+from asecalc_ml.structure.topology.patterns import canonical
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,8 +136,6 @@ class Comparison(Result):
 
     def __getitem__(self, pattern: str) -> PatternComparison:
         """Comparison of a pattern, read in either direction."""
-        from asecalc_ml.structure.topology.patterns import canonical
-
         known = {one.pattern: one for one in self.patterns}
         if canonical(pattern) not in known:
             raise AnalysisError(f"compared were {', '.join(known)}, not {pattern!r}")
@@ -244,8 +244,6 @@ class Comparison(Result):
         return [*map(_points, self.patterns), *map(_function_points, self.functions)]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import draw_comparison, draw_functions
-
         functions = {one.key: one for one in self.functions}
         if panel in functions:
             draw_functions(ax, functions[panel], self._has_reference(functions[panel]))

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm, t
 
 from asecalc_ml.statistics.histogram import Histogram
 
@@ -152,8 +153,6 @@ def widening(n_parts: int) -> float:
     >>> round(widening(8), 3), round(widening(1000), 3)
     (1.206, 1.001)
     """
-    from scipy.stats import norm, t
-
     tail = (1 + COVERAGE) / 2
     return float(t.ppf(tail, n_parts - 1) / norm.ppf(tail))
 

@@ -11,14 +11,15 @@ from asecalc_ml.analysis.base import Record, Result, Table, Verdict
 from asecalc_ml.analysis.checks.connectivity import BOUND
 from asecalc_ml.analysis.checks.energy_exchange import exchange_verdict
 from asecalc_ml.analysis.failures import Failures
-from asecalc_ml.analysis.pipeline import lost_frames_text, not_installed, results_alone
+from asecalc_ml.analysis.pipeline import lost_frames_text, not_installed, opened, results_alone
 from asecalc_ml.analysis.relevance.output.page import is_beside_viewer, read_relevance
 from asecalc_ml.analysis.relevance.output.results import RelevanceResult
 from asecalc_ml.analysis.relevance.output.scene import relevance_scene
 from asecalc_ml.analysis.report.page import drawings, render_page
 from asecalc_ml.analysis.report.run_scene import run_scene
+from asecalc_ml.files.writing import write_whole
 from asecalc_ml.outcome import MARKS
-from asecalc_ml.runs import EventKind
+from asecalc_ml.runs import REPORT, EventKind
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ class Row(NamedTuple):
     meaning: str = ""
 
 
-def write_report(directory: str | Path) -> Path:
+def write_report(run: RunReader | str | Path) -> Path:
     """Write ``report.html`` from the results in a run directory.
 
     The page has everything inside and asks for nothing from a network.
 
     Parameters
     ----------
-    directory : str or Path
-        A run directory, analysed or not, finished or not.
+    run : RunReader, str or Path
+        A run, or its directory, analysed or not, finished or not.
 
     Returns
     -------
@@ -71,15 +72,13 @@ def write_report(directory: str | Path) -> Path:
     UserWarning
         If a result cannot be read or shown. The page names it, and has all others.
     """
-    from asecalc_ml.files.writing import write_whole
-    from asecalc_ml.runs import REPORT, RunReader
-
-    run, failures = RunReader(directory), Failures(Path(directory))
+    run = opened(run)
+    failures = Failures(run.directory)
     n_before = len(failures.all)
-    results = results_alone(directory, failures)
+    results = results_alone(run, failures)
     with failures.alone("relevance"):
-        results += read_relevance(directory)
-    page = Path(directory) / REPORT
+        results += read_relevance(run.directory)
+    page = run.directory / REPORT
     write_whole(page, render(run, results, failures))
     for one in failures.all[n_before:]:
         warnings.warn(f"{page}: analysis {one.analysis}: {one.text}", stacklevel=2)
@@ -256,7 +255,7 @@ def all_verdicts(run: RunReader, results: list[Result], failures: Failures) -> l
         *verdicts,
         *exchange_verdict(results),
         *(one.verdict for one in failures.all),
-        *map(_not_shown, not_installed(run.directory)),
+        *map(_not_shown, not_installed(run)),
     ]
 
 

@@ -29,8 +29,8 @@ def analyse(directory: Path) -> Path:
     from asecalc_ml.runs import RunReader
 
     run = RunReader(directory)
-    results, _ = carry_out(directory, run.options.get("analyses"))
-    page = write_report(directory)
+    results, _ = carry_out(run, run.options.get("analyses"))
+    page = write_report(run)
     if run.options.get("wandb"):
         _log(run, results)
     failures = Failures(directory)  # those of the report among them
