@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -237,8 +238,6 @@ def png(result: Result, panel: str) -> bytes:
 
 def inline(text: str, name: str, label: str) -> str:
     """Turn an SVG file's text into an element whose ids and colours fit into a page."""
-    from html import escape
-
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{re.sub(r'[^A-Za-z0-9]', '-', name)}-", text)

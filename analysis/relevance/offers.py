@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
+from asecalc_ml.analysis.relevance.lrp.propagation import is_state
+from asecalc_ml.analysis.relevance.methods.hidden import run_with_embeddings
 from asecalc_ml.analysis.relevance.methods.registry import ALL, METHODS, PARTS
 from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Target
@@ -27,11 +30,6 @@ def parts(subject: ExplainedBatch) -> set[str]:
 
 def passes_messages(subject: ExplainedBatch) -> bool:
     """Whether an interaction block takes features that atoms have from their embeddings."""
-    from torch.utils._pytree import tree_leaves
-
-    from asecalc_ml.analysis.relevance.lrp.propagation import is_state
-    from asecalc_ml.analysis.relevance.methods.hidden import run_with_embeddings
-
     found = []
 
     def look(module: nn.Module, inputs: tuple, keywords: dict) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from asecalc_ml import plugins
 from asecalc_ml.analysis.base import Record, Result, Table, Verdict
 from asecalc_ml.analysis.checks.connectivity import BOUND
 from asecalc_ml.analysis.checks.energy_exchange import exchange_verdict
+from asecalc_ml.analysis.distributions.training_domain import temperature_text
 from asecalc_ml.analysis.failures import Failures
 from asecalc_ml.analysis.pipeline import lost_frames_text, not_installed, opened, results_alone
 from asecalc_ml.analysis.relevance.output.page import is_beside_viewer, read_relevance
@@ -17,6 +19,7 @@ from asecalc_ml.analysis.relevance.output.results import RelevanceResult
 from asecalc_ml.analysis.relevance.output.scene import relevance_scene
 from asecalc_ml.analysis.report.page import drawings, render_page
 from asecalc_ml.analysis.report.run_scene import run_scene
+from asecalc_ml.errors import PluginError
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.outcome import MARKS
 from asecalc_ml.runs import REPORT, EventKind
@@ -278,9 +281,6 @@ def option_rows(options: Mapping) -> Iterator[Row]:
 
 
 def _meanings(protocol: str | None) -> dict[str, str]:
-    from asecalc_ml import plugins
-    from asecalc_ml.errors import PluginError
-
     try:
         fields = plugins.get("protocols", str(protocol)).model_fields
     except PluginError:
@@ -352,8 +352,6 @@ def _never_seen(card: Mapping) -> str:
 
 
 def _dataset_rows(dataset: Mapping | None) -> Iterator[Row]:
-    from asecalc_ml.analysis.distributions.training_domain import temperature_text
-
     if dataset is None:
         return
     frames = ""

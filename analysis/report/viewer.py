@@ -9,7 +9,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_numbers, covalent_radii
+from ase.data.colors import jmol_colors
 
+from asecalc_ml.analysis.figures import BLUE, VERMILION
 from asecalc_ml.structure.topology.bonds import BROKEN_TOLERANCE
 
 #: Frames of a scene at most, evenly spaced.
@@ -145,8 +148,6 @@ class Scene:
     @property
     def css_ends(self) -> list[str]:
         """Colours of the most negative and the most positive value."""
-        from asecalc_ml.analysis.figures import BLUE, VERMILION
-
         return [BLUE, VERMILION]
 
     def json(self) -> str:
@@ -179,9 +180,6 @@ def chosen_frames(n_frames: int, numbers_each: int) -> list[int]:
 
 def _element(symbol: str) -> dict[str, Any]:
     """Jmol's colour, the covalent radius, and that of the sphere, Å."""
-    from ase.data import atomic_numbers, covalent_radii
-    from ase.data.colors import jmol_colors
-
     number = atomic_numbers[symbol]
     color = "#" + "".join(f"{round(255 * part):02x}" for part in jmol_colors[number])
     covalent = round(float(covalent_radii[number]), 3)

@@ -9,7 +9,9 @@ from pydantic import Field
 
 from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdict
 from asecalc_ml.analysis.scan.curve import Curve, CurveDeviation, Extremum, deviations
-from asecalc_ml.analysis.scan.followed import Followed
+from asecalc_ml.analysis.scan.figure import draw_followed, draw_scan
+from asecalc_ml.analysis.scan.followed import Followed, check_pairs, follow
+from asecalc_ml.analysis.scan.measurement import ScanData
 from asecalc_ml.analysis.scan.states import Crossing
 
 if TYPE_CHECKING:
@@ -175,8 +177,6 @@ class ScanResult(Result):
         return [Table(key="points", title="Points", columns=columns, rows=rows)]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.scan.figure import draw_followed, draw_scan
-
         if panel in ("energy", "force"):
             draw_scan(ax, self, panel)
         else:
@@ -218,15 +218,10 @@ class ScanAnalysis(Analysis):
 
     def check_start(self, atoms: Atoms) -> None:
         """Atoms that there are."""
-        from asecalc_ml.analysis.scan.followed import check_pairs
-
         check_pairs(atoms, self.follow)
 
     def run(self, run: RunReader) -> ScanResult:
         """Read the points; AnalysisError where there are none."""
-        from asecalc_ml.analysis.scan.followed import follow
-        from asecalc_ml.analysis.scan.measurement import ScanData
-
         data = ScanData(run)
         curves = data.curves()
         judge = next((curve for curve in curves if curve.is_reference), None)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
+from scipy.interpolate import CubicHermiteSpline, make_interp_spline
+from scipy.optimize import brentq
 
 from asecalc_ml.analysis.base import Record
 
@@ -81,12 +83,15 @@ def _ordered(curve: Curve, order: np.ndarray, per_unit: float) -> tuple[np.ndarr
 
 
 def _between(values: np.ndarray, a: tuple, b: tuple, curves: tuple[Curve, Curve]) -> list[Crossing]:
-    apart = np.flatnonzero(~(np.abs(a[0] - b[0]) < SAME))  # or not computed
+    # points at which the two states differ, or were not computed
+    apart = np.flatnonzero(~(np.abs(a[0] - b[0]) < SAME))
     gap, slope = (a[0] - b[0])[apart], (a[1] - b[1])[apart]
     found = []
+    # intervals in which E_a − E_b changes its sign
     for k in np.flatnonzero(gap[:-1] * gap[1:] < 0):
         pair, ends = slice(k, k + 2), apart[k : k + 2]
         at = _root(values[ends], gap[pair], slope[pair])
+        # E_a < E_b before the crossing: a is the lower state there
         below, above = curves if gap[k] < 0 else curves[::-1]
         energy = _interpolate(values[ends], a[0][ends], a[1][ends])(at)
         found.append(Crossing(below=below.label, above=above.label, at=at, energy_eV=float(energy)))
@@ -94,14 +99,10 @@ def _between(values: np.ndarray, a: tuple, b: tuple, curves: tuple[Curve, Curve]
 
 
 def _root(x: np.ndarray, gap: np.ndarray, slope: np.ndarray) -> float:
-    from scipy.optimize import brentq
-
     return float(brentq(_interpolate(x, gap, slope), x[0], x[1]))
 
 
 def _interpolate(x: np.ndarray, y: np.ndarray, slope: np.ndarray):
-    from scipy.interpolate import CubicHermiteSpline, make_interp_spline
-
     return CubicHermiteSpline(x, y, slope) if np.isfinite(slope).all() else make_interp_spline(x, y, k=1)
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.analysis.figures import BLUE, GREY, INK
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 
 def draw_transfer(ax: Axes, one: TransferDistribution) -> None:
     """Densities of model (line) and reference (dashed), and the range of single reference runs (grey)."""
-    from asecalc_ml.analysis.figures import BLUE, GREY, INK
-
     width = one.reference.width
     low, high = np.array(one.band).T
     edges = (one.band_start + np.arange(len(low) + 1)) * width

@@ -11,6 +11,8 @@ from pydantic import Field
 from asecalc_ml import plugins
 from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdict
 from asecalc_ml.analysis.number_text import number_text
+from asecalc_ml.analysis.transfer.figure import draw_transfer
+from asecalc_ml.analysis.transfer.measurement import molecule_of
 from asecalc_ml.analysis.transfer.records import (
     DRIFT_UNIT,
     MoleculeResult,
@@ -129,8 +131,6 @@ class TransferResult(Result):
         return [_points(one) for one in self.distributions]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.transfer.figure import draw_transfer
-
         draw_transfer(ax, next(one for one in self.distributions if one.key == panel))
 
 
@@ -186,8 +186,6 @@ class TransferAnalysis(Analysis):
 
     def run(self, run: RunReader) -> TransferResult:
         """Read all runs; AnalysisError where there are none."""
-        from asecalc_ml.analysis.transfer.measurement import molecule_of
-
         about = run.transfer
         if about is None:
             raise AnalysisError("the run is no transfer test: run protocol transfer")

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from asecalc_ml.analysis.relevance.lrp import rules
@@ -67,7 +68,6 @@ def _counts(inputs: PotentialInput) -> tuple[int, ...]:
 
 def trace(model: Model, inputs: PotentialInput) -> GraphModule:
     """Values of atoms, of systems and charges as a graph of plain operations, with marks."""
-    from torch.fx.experimental.proxy_tensor import make_fx
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         output = model(PotentialInput(*tensors))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import spearmanr
 
+from asecalc_ml.analysis.relevance.methods import occlusion
 from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RankCorrelation
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 def _occluded(explanation: Explanation, atoms: Atoms, target: Target) -> list[float]:
-    from asecalc_ml.analysis.relevance.methods import occlusion
-
     subject = explanation.source.subject([atoms])
     return occlusion.explain(
         subject, target.bind(subject), explanation.options.model_copy(update={"pairs": "none"})
