@@ -65,8 +65,8 @@ class MemoryRun:
 
     def __post_init__(self):
         if self.production is None:
-            found = production_by_options(self.options, self.thermo)
-            object.__setattr__(self, "production", found)
+            production = production_by_options(self.options, self.thermo)
+            object.__setattr__(self, "production", production)
 
     # What only a run directory holds; analyses of it find nothing here.
     hessian: ClassVar[None] = None

@@ -55,8 +55,8 @@ def compared_functions(runs: Mapping[str, RunReader]) -> list[FunctionComparison
     wanted = {RADIAL: radial, SPECTRUM: _spectra_alike(runs)}
     compared: list[FunctionComparison] = []
     for analysis, join in ((RADIAL, _radial), (SPECTRUM, _spectra)):
-        found, missing = _measured(runs, analysis, wanted[analysis])
-        compared += join(found, missing)
+        results, missing = _measured(runs, analysis, wanted[analysis])
+        compared += join(results, missing)
     return [one for one in compared if len(one.curves) > 1]
 
 

@@ -28,7 +28,7 @@ MOST_NAMES = 12  # beyond it a legend is longer than its figure
 
 def panels(result: RepresentationMap) -> list[Panel]:
     """One for each projection and quantity, and the roughness."""
-    found = [
+    drawn = [
         Panel(
             key=f"{projection.key}-{quantity.name}",
             title=f"{METHODS[projection.method]} of {TITLES[projection.representation]}: {quantity.name}",
@@ -42,8 +42,8 @@ def panels(result: RepresentationMap) -> list[Panel]:
             "0: near points have near values; 1: opposite ones. Compare representations, not metrics. "
             "Lines are twice the standard error."
         )
-        found.append(Panel(key=ROUGHNESS, title="Roughness (ROGI)", caption=caption))
-    return found
+        drawn.append(Panel(key=ROUGHNESS, title="Roughness (ROGI)", caption=caption))
+    return drawn
 
 
 def draw(result: RepresentationMap, ax: Axes, panel: str) -> None:

@@ -53,7 +53,7 @@ def _batch(subject: ExplainedBatch, sizes: list[int]) -> list[Prediction]:
     run = subject.run()
     gradient = run.gradient(run.energies)
     n_atoms, output = subject.n_atoms, run.output
-    found = forces(gradient, subject.inputs.edge_index, n_atoms + 1)[:n_atoms]
+    atom_forces = forces(gradient, subject.inputs.edge_index, n_atoms + 1)[:n_atoms]
     references = subject.per_system(subject.shifts)
     shares = None
     if output.potential.contributions is not None:
@@ -65,7 +65,7 @@ def _batch(subject: ExplainedBatch, sizes: list[int]) -> list[Prediction]:
             zip(
                 (run.energies - references).tolist(),
                 references.tolist(),
-                _by_structure(found, sizes),
+                _by_structure(atom_forces, sizes),
                 strict=True,
             )
         )

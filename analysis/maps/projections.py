@@ -65,5 +65,5 @@ def _umap(points: np.ndarray, options: MapOptions) -> np.ndarray:
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed makes it serial, and says so
-        found = UMAP(n_neighbors=options.neighbors, random_state=options.seed).fit_transform(points)
-    return np.asarray(found, dtype=float)
+        plane = UMAP(n_neighbors=options.neighbors, random_state=options.seed).fit_transform(points)
+    return np.asarray(plane, dtype=float)

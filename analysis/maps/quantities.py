@@ -56,7 +56,7 @@ class Data:
 
 def of_structures(data: Data, info: Sequence[str]) -> list[MapQuantity]:
     """Quantities that a structure has one of."""
-    found = [
+    quantities = [
         MapQuantity(
             name="frame", title="number of the frame", unit="", values=list(map(float, data.numbers))
         ),
@@ -68,26 +68,28 @@ def of_structures(data: Data, info: Sequence[str]) -> list[MapQuantity]:
         ),
     ]
     if data.is_energy:
-        found += [_forces(data), *_errors(data)]
-    return [*_source(data.sources), *found, *(_info(data.frames, key) for key in info)]
+        quantities += [_forces(data), *_errors(data)]
+    return [*_source(data.sources), *quantities, *(_info(data.frames, key) for key in info)]
 
 
 def of_atoms(data: Data, info: Sequence[str]) -> list[MapQuantity]:
     """Quantities that an atom has one of; those of the info are its structure's."""
     symbols = [symbol for atoms in data.frames for symbol in atoms.get_chemical_symbols()]
-    found = [MapQuantity(name="element", title="element", unit="", values=symbols)]
+    quantities = [MapQuantity(name="element", title="element", unit="", values=symbols)]
     if all(one.contributions is not None for one in data.predictions):
         shares = np.concatenate([one.contributions for one in data.predictions])
-        found.append(
+        quantities.append(
             MapQuantity(name="contribution", title="contribution", unit=data.unit, values=shares.tolist())
         )
     if data.is_energy:
         sizes = np.linalg.norm(np.concatenate([one.forces for one in data.predictions]), axis=1)
-        found.append(MapQuantity(name="force", title="size of the force", unit="eV/Å", values=sizes.tolist()))
-        found += _atom_errors(data)
+        quantities.append(
+            MapQuantity(name="force", title="size of the force", unit="eV/Å", values=sizes.tolist())
+        )
+        quantities += _atom_errors(data)
     spread = [_info(data.frames, key) for key in info] + _source(data.sources)
     sizes = [len(atoms) for atoms in data.frames]
-    return found + [one.model_copy(update={"values": _repeat(one.values, sizes)}) for one in spread]
+    return quantities + [one.model_copy(update={"values": _repeat(one.values, sizes)}) for one in spread]
 
 
 def _source(sources: Sequence[str]) -> list[MapQuantity]:
@@ -130,12 +132,14 @@ def _errors(data: Data) -> list[MapQuantity]:
 
 
 def _atom_errors(data: Data) -> list[MapQuantity]:
-    found = _labelled(data, "forces", lambda one, label: 1000 * np.abs(one.forces - label).mean(axis=1))
-    if not found:
+    frame_errors = _labelled(
+        data, "forces", lambda one, label: 1000 * np.abs(one.forces - label).mean(axis=1)
+    )
+    if not frame_errors:
         return []
     values = [
         value
-        for one, errors in zip(data.predictions, found, strict=True)
+        for one, errors in zip(data.predictions, frame_errors, strict=True)
         for value in (len(one.features) * [None] if errors is None else errors.tolist())
     ]
     return [

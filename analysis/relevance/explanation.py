@@ -43,7 +43,7 @@ class Explanation:
         _check_atoms(target, frames)
         methods = chosen(self.options.method, self.source.subject(frames[:1]), target)
         structures, maps = self._all(frames, target, methods, quiet)
-        found = [self._method(name, maps[name], target) for name in methods]
+        relevances = [self._method(name, maps[name], target) for name in methods]
         return RelevanceResult(
             model=self.source.name,
             model_hash=self.source.hash,
@@ -51,16 +51,16 @@ class Explanation:
             target=self.options.target,
             target_unit=target.unit,
             structures=structures,
-            methods=found,
-            correlations=correlations(self, frames, target, found),
+            methods=relevances,
+            correlations=correlations(self, frames, target, relevances),
         )
 
     def maps(
         self, subject: ExplainedBatch, target: Target, method: str, structures: list
     ) -> list[FrameRelevance]:
         """One method's maps of the structures of a batch."""
-        found = METHODS[method].explain(subject, target, self.options)
-        return split(found, subject, structures, self.options.top_walks)
+        output = METHODS[method].explain(subject, target, self.options)
+        return split(output, subject, structures, self.options.top_walks)
 
     def _all(
         self, frames: list[Atoms], target: Target, methods: list[str], quiet: bool

@@ -23,10 +23,10 @@ def describe(
 ) -> list[Structure]:
     """Structures with their listed pairs and the target's values."""
     edges = _edges(subject) if pairs == "all" else [None] * len(frames)
-    found = []
+    structures = []
     for atoms, value, own in zip(frames, values.tolist(), edges, strict=True):
         listed = _listed(atoms, pairs, own)
-        found.append(
+        structures.append(
             Structure(
                 symbols=atoms.get_chemical_symbols(),
                 positions_A=atoms.positions.tolist(),
@@ -37,24 +37,24 @@ def describe(
                 pair_shifts=[row[2:] for row in listed],
             )
         )
-    return found
+    return structures
 
 
 def split(
-    found: MethodOutput, subject: ExplainedBatch, structures: Sequence[Structure], top_walks: int
+    output: MethodOutput, subject: ExplainedBatch, structures: Sequence[Structure], top_walks: int
 ) -> list[FrameRelevance]:
     """A batch's relevance, for each structure."""
     sizes = [len(one.symbols) for one in structures]
-    atoms = _lists(found.atoms, sizes)
-    blocks = {name: _lists(values, sizes) for name, values in found.blocks.items()}
-    pairs = _pairs(found.edges, subject, structures)
+    atoms = _lists(output.atoms, sizes)
+    blocks = {name: _lists(values, sizes) for name, values in output.blocks.items()}
+    pairs = _pairs(output.edges, subject, structures)
     return [
         FrameRelevance(
             atoms=atoms[k],
             pairs=pairs[k],
-            absorbed={name: float(values[k]) for name, values in found.absorbed.items()},
+            absorbed={name: float(values[k]) for name, values in output.absorbed.items()},
             blocks={name: values[k] for name, values in blocks.items()},
-            walks=_largest({walk: float(values[k]) for walk, values in found.walks.items()}, top_walks),
+            walks=_largest({walk: float(values[k]) for walk, values in output.walks.items()}, top_walks),
         )
         for k in range(len(structures))
     ]
@@ -108,12 +108,12 @@ def _pairs(
     if edges is None or not any(one.pairs for one in structures):
         return [[] for _ in structures]
     values = _by_system(edges.tolist(), subject)
-    found = []
+    sums = []
     for rows, own, structure in zip(_rows(subject), values, structures, strict=True):
         by_pair = dict(zip(rows, own, strict=True))
         listed = [(*p, *s) for p, s in zip(structure.pairs, structure.pair_shifts, strict=True)]
-        found.append([by_pair.get(one, 0.0) + by_pair.get(_backwards(one), 0.0) for one in listed])
-    return found
+        sums.append([by_pair.get(one, 0.0) + by_pair.get(_backwards(one), 0.0) for one in listed])
+    return sums
 
 
 def _lists(values: Tensor, sizes: Sequence[int]) -> list[list[float]]:

@@ -18,23 +18,23 @@ from asecalc_ml.errors import AnalysisError
 def parts(subject: ExplainedBatch) -> set[str]:
     """What the model has of :data:`~asecalc_ml.analysis.relevance.methods.registry.PARTS`."""
     potential = subject.model.potential
-    found = {
+    present = {
         "embeddings": len(potential.embeddings) > 0,
         "interactions": len(potential.interactions) > 0,
         "messages": passes_messages(subject),
         "attentions": len(potential.attentions) > 0,
         "contributions": subject.run().output.potential.contributions is not None,
     }
-    return {name for name, there in found.items() if there}
+    return {name for name, there in present.items() if there}
 
 
 def passes_messages(subject: ExplainedBatch) -> bool:
     """Whether an interaction block takes features that atoms have from their embeddings."""
-    found = []
+    states = []
 
     def look(module: nn.Module, inputs: tuple, keywords: dict) -> None:
         values = tree_leaves((inputs, keywords))
-        found.extend(one for one in values if is_state(one, subject.n_atoms + 1) and one.requires_grad)
+        states.extend(one for one in values if is_state(one, subject.n_atoms + 1) and one.requires_grad)
 
     potential = subject.model.potential
     handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in potential.interactions]
@@ -43,7 +43,7 @@ def passes_messages(subject: ExplainedBatch) -> bool:
     finally:
         for handle in handles:
             handle.remove()
-    return len(potential.embeddings) > 0 and len(found) > 0
+    return len(potential.embeddings) > 0 and len(states) > 0
 
 
 def offered(subject: ExplainedBatch, target: Target) -> list[str]:

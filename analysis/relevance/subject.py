@@ -121,8 +121,8 @@ class Run:
 
     def gradient(self, value: Tensor, create_graph: bool = False) -> Tensor:
         """Derivative of a value with respect to the edge vectors, shape (n_edges, 3)."""
-        (found,) = gradients(value, [self.vectors], create_graph)
-        return found
+        (slopes,) = gradients(value, [self.vectors], create_graph)
+        return slopes
 
 
 def _single(graph: AtomGraph, system: int) -> AtomGraph:
@@ -158,8 +158,8 @@ def embedding_modules(potential: nn.Module) -> list[nn.Module]:
     Their outputs have a row for each atom and depend on its element alone. What stands around a table, such
     as an embedding of the neighbors, depends on positions too.
     """
-    found = []
+    modules = []
     for part in potential.embeddings:
         tables = [module for module in part.modules() if isinstance(module, nn.Embedding)]
-        found += tables or [part]
-    return found
+        modules += tables or [part]
+    return modules

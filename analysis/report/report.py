@@ -92,7 +92,7 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
     """The page as text; what a result cannot show is noted as a failure and left out."""
     relevance = [one for one in results if isinstance(one, RelevanceResult)]
     scenes = shown(relevance, lambda one: [relevance_scene(one)], failures)
-    found = {
+    contents = {
         "drawings": shown(results, lambda one: drawings([one], is_beside_viewer), failures),
         "tables": shown(results, lambda one: checked(one.tables(), Table), failures),
     }
@@ -107,7 +107,7 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
         facts=list(key_facts(run)),
         verdicts=verdicts,
         marks=MARKS,
-        **found,
+        **contents,
         options=list(option_rows(run.options)),
         model=list(model_rows(run)),
         provenance=list(flat_rows(_without_production(run.provenance))),
@@ -233,20 +233,20 @@ def shown(
     results: Iterable[Result], show: Callable[[Result], Iterable[Any]], failures: Failures
 ) -> list[Any]:
     """What each result shows; one that raises an error is noted, and the others are shown."""
-    found: list[Any] = []
+    content: list[Any] = []
     for result in results:
         with failures.alone(result.analysis):
-            found += list(show(result))
-    return found
+            content += list(show(result))
+    return content
 
 
 def checked(records: Iterable[Any], kind: type[Record]) -> list[Record]:
     """Records that a page can show; TypeError where an analysis gives something else."""
-    found = list(records)
-    for one in found:
+    listed = list(records)
+    for one in listed:
         if not isinstance(one, kind):
             raise TypeError(f"a {type(one).__name__} where a {kind.__name__} should be: {one!r}")
-    return found
+    return listed
 
 
 def all_verdicts(run: RunReader, results: list[Result], failures: Failures) -> list[Verdict]:

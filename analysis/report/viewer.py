@@ -78,11 +78,11 @@ class Picture:
 
     def packed(self, number: int) -> dict[str, Any]:
         """Coordinates as seen from the centre, in hundredths of an Å."""
-        found: dict[str, Any] = {"label": self.label, "molecule": number}
-        found["positions"] = _hundredths(self.positions - self.centre)
+        fields: dict[str, Any] = {"label": self.label, "molecule": number}
+        fields["positions"] = _hundredths(self.positions - self.centre)
         if self.pbc.any():
-            found |= {"cell": _hundredths(self.cell), "corner": _hundredths(-self.centre)}
-        return found
+            fields |= {"cell": _hundredths(self.cell), "corner": _hundredths(-self.centre)}
+        return fields
 
 
 @dataclass(frozen=True)

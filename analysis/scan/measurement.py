@@ -66,11 +66,11 @@ class ScanData:
         return [one for states in groups for one in crossings(self.values, states, self._per_unit)]
 
     def _lowest(self, curves: list[Curve]) -> list[list[bool]]:
-        found: list[list[bool]] = [[] for _ in curves]
+        columns: list[list[bool]] = [[] for _ in curves]
         for states in self._states:
             for k, lowest in zip(states, is_lowest([curves[k] for k in states]), strict=True):
-                found[k] = lowest
-        return found
+                columns[k] = lowest
+        return columns
 
     @property
     def _per_unit(self) -> float:
@@ -140,13 +140,13 @@ class ScanData:
 
 
 def _raw(table: dict[str, np.ndarray], calculator: int, n_points: int) -> Raw:
-    found: Raw = {WHOLE: (np.full(n_points, np.nan), np.full(n_points, np.nan))}
+    columns: Raw = {WHOLE: (np.full(n_points, np.nan), np.full(n_points, np.nan))}
     for row in np.flatnonzero(table["calculator"] == calculator):
         member, point = int(table["member"][row]), int(table["point"][row])
-        if member not in found:
-            found[member] = (np.full(n_points, np.nan), np.full(n_points, np.nan))
-        found[member][0][point], found[member][1][point] = table["energy_eV"][row], table["force"][row]
-    return found
+        if member not in columns:
+            columns[member] = (np.full(n_points, np.nan), np.full(n_points, np.nan))
+        columns[member][0][point], columns[member][1][point] = table["energy_eV"][row], table["force"][row]
+    return columns
 
 
 def _of_file(rows: list[list[float | None]], values: np.ndarray) -> Raw:

@@ -64,20 +64,20 @@ class ScanResult(Result):
             if failed
             else f"{len(self.values)} points"
         )
-        found = [
+        verdicts = [
             Verdict(check="every point was computed", status="failed" if failed else "passed", text=text)
         ]
         for curve in self.curves:
             if curve.inside:
                 n_outside = curve.inside.count(False)
-                found.append(
+                verdicts.append(
                     Verdict(
                         check=f"the scan stays within the training data of {curve.label}",
                         status="failed" if n_outside else "passed",
                         text=f"{n_outside} of {len(self.values)} points lie outside",
                     )
                 )
-        return found
+        return verdicts
 
     def panels(self) -> list[Panel]:
         """Energy, and projected force."""

@@ -48,10 +48,10 @@ def judged(reference: Sequence[Histogram], model: Sequence[Histogram]) -> tuple[
     """
     width, period, first = reference[0].width, reference[0].period, on_same_bins([*reference, *model])
     whole, other = Blocks(first[: len(reference)]), Blocks(first[len(reference) :])
-    found = float(wasserstein_distance(other.cumulative, whole.cumulative, width, period))
+    distance = float(wasserstein_distance(other.cumulative, whole.cumulative, width, period))
     if len(reference) == 1:
-        return found, None
+        return distance, None
     rng = np.random.default_rng(0)
     few, many = whole.draws(rng, len(model)), whole.draws(rng)
     chance = np.quantile(wasserstein_distance(few, many, width, period), COVERAGE)
-    return found, float(chance * widening(len(reference)))
+    return distance, float(chance * widening(len(reference)))

@@ -20,10 +20,10 @@ def draw_transfer(ax: Axes, one: TransferDistribution) -> None:
     low, high = np.array(one.band).T
     edges = (one.band_start + np.arange(len(low) + 1)) * width
     ax.stairs(high, edges, baseline=low, fill=True, color=GREY, alpha=0.4, label="single reference runs")
-    found = one.reference
+    reference = one.reference
     ax.stairs(
-        found.density,
-        found.edges,
+        reference.density,
+        reference.edges,
         color=INK,
         linewidth=1.2,
         linestyle=(0, (4, 2)),

@@ -73,14 +73,14 @@ def molecule_of(
         What is judged where the molecule has it; None for its bonds and angles without hydrogen.
     options : TransferAnalysis
     """
-    first = next((found for name in entry["reference"] if (found := _opened(run.directory / name))), None)
+    first = next((runs for name in entry["reference"] if (runs := _opened(run.directory / name))), None)
     atoms = first.atoms if first else None
     groups = _groups(first, patterns) if first else {}
-    found = {
+    runs = {
         role: [_measured(run.directory, name, atoms, groups, options) for name in entry[role]]
         for role in ("reference", "model")
     }
-    reference = {k: one for k, one in enumerate(found["reference"]) if one.run.state == "complete"}
+    reference = {k: one for k, one in enumerate(runs["reference"]) if one.run.state == "complete"}
     judged_here = [pattern for of_kind in groups.values() for pattern in of_kind] if reference else []
     return MoleculeResult(
         name=entry["name"],
@@ -88,10 +88,10 @@ def molecule_of(
         is_trained=entry["is_trained"],
         duration_ps=options.duration_ps,
         limit_meV_atom_ps=options.limit_meV_atom_ps,
-        reference_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(found["reference"])],
-        model_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(found["model"])],
+        reference_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(runs["reference"])],
+        model_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(runs["model"])],
         distributions=[
-            _distribution(entry["name"], pattern, list(reference.values()), found["model"])
+            _distribution(entry["name"], pattern, list(reference.values()), runs["model"])
             for pattern in judged_here
         ],
     )
@@ -112,8 +112,8 @@ def _groups(run: RunReader, patterns: Sequence[str] | None) -> dict[int, list[st
             return common_patterns(run)
         except AnalysisError:  # nothing is bonded
             return {}
-    found = {n: [p for p in of_kind if has_chain(run.atoms, p)] for n, of_kind in by_kind(patterns).items()}
-    return {n_atoms: of_kind for n_atoms, of_kind in found.items() if of_kind}
+    groups = {n: [p for p in of_kind if has_chain(run.atoms, p)] for n, of_kind in by_kind(patterns).items()}
+    return {n_atoms: of_kind for n_atoms, of_kind in groups.items() if of_kind}
 
 
 # ------------------------------------------------------------------------------------------------ one run
@@ -127,9 +127,9 @@ def _measured(
         return MeasuredRun(TransferRun(name=name, state="not started"), {})
     run = PartRun(begun.directory, atoms)
     state, reason = _state(run)
-    found = _results(run, groups if state == "complete" else {}, options)
-    connectivity: ConnectivityResult | None = found.get("connectivity")
-    drift: EnergyDriftResult | None = found.get("energy-drift") if state == "complete" else None
+    results = _results(run, groups if state == "complete" else {}, options)
+    connectivity: ConnectivityResult | None = results.get("connectivity")
+    drift: EnergyDriftResult | None = results.get("energy-drift") if state == "complete" else None
     times = run.thermo["time_fs"]
     measured = TransferRun(
         name=name,
@@ -140,7 +140,7 @@ def _measured(
         drift_meV_atom_ps=drift and drift.slope_meV_atom_ps,
         drift_status=drift and drift.status,
     )
-    kinds = (one for one in found.values() if isinstance(one, DistributionResult))
+    kinds = (one for one in results.values() if isinstance(one, DistributionResult))
     return MeasuredRun(measured, {one.pattern: kind for kind in kinds for one in kind.patterns})
 
 

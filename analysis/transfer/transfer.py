@@ -146,7 +146,7 @@ def _run_row(run: TransferRun) -> list[Cell]:
 
 def _moments_of(one: TransferDistribution) -> list[Cell]:
     both = (one.reference, one.model)
-    return [found and getattr(found, moment) for moment in ("mean", "std") for found in both]
+    return [histogram and getattr(histogram, moment) for moment in ("mean", "std") for histogram in both]
 
 
 def _caption(one: TransferDistribution) -> str:
@@ -161,8 +161,8 @@ def _points(one: TransferDistribution) -> Table:
     curves = {"reference": one.reference} | ({"model": one.model} if one.model else {})
     rows: list[list[Cell]] = [
         [name, float(center), float(density)]
-        for name, found in curves.items()
-        for center, density in zip(found.centers, found.density, strict=True)
+        for name, histogram in curves.items()
+        for center, density in zip(histogram.centers, histogram.density, strict=True)
     ]
     columns = ["runs of", f"{one.quantity} ({one.unit})", f"density (1/{one.unit})"]
     return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)
@@ -209,9 +209,9 @@ def _warn_of_patterns_nowhere(patterns: Sequence[str], result: TransferResult) -
     """Tell what was asked for, after the runs, and is in no molecule."""
     if not all(any(run.state == "complete" for run in one.reference_runs) for one in result.molecules):
         return
-    found = {one.pattern for one in result.distributions}
+    measured = {one.pattern for one in result.distributions}
     for pattern in patterns:
-        if pattern not in found:
+        if pattern not in measured:
             names = ", ".join(one.name for one in result.molecules)
             warnings.warn(f"distributions: nothing in {names} matches {pattern!r}", stacklevel=2)
 

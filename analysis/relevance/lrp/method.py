@@ -46,17 +46,17 @@ def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) 
     return for_each(subject, target, _explained)
 
 
-def for_each(subject: ExplainedBatch, target: Target, found: Energies) -> MethodOutput:
+def for_each(subject: ExplainedBatch, target: Target, propagate: Energies) -> MethodOutput:
     """What a function finds for each structure alone; for a force the slope of what the energy has."""
     parts = []
     for one in subject.singles():
         bound = target.bind(one)
-        parts.append(_slope(one, bound, found) if isinstance(bound, Force) else found(one, bound))
+        parts.append(_slope(one, bound, propagate) if isinstance(bound, Force) else propagate(one, bound))
     return joined(parts)
 
 
-def _slope(subject: ExplainedBatch, target: Force, found: Energies) -> MethodOutput:
-    ends = {k: found(moved(subject, target.motion, k * STEP_A), target) for k in STENCIL}
+def _slope(subject: ExplainedBatch, target: Force, propagate: Energies) -> MethodOutput:
+    ends = {k: propagate(moved(subject, target.motion, k * STEP_A), target) for k in STENCIL}
     return weighted_sum([(-weight / STEP_A, ends[k]) for k, weight in STENCIL.items()])
 
 
@@ -110,12 +110,12 @@ def edge_relevance(subject: ExplainedBatch, propagation: Propagation, value: Ten
 
 def absorbed_by(propagation: Propagation, value: Tensor) -> dict[str, Tensor]:
     """Gradient × input of all constants, by what they are."""
-    found: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1, dtype=torch.float64))
+    absorbed: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1, dtype=torch.float64))
     names = [name for name, _ in propagation.sources.constants]
     leaves = [leaf for _, leaf in propagation.sources.constants]
     for name, leaf, slope in zip(names, leaves, gradients(value, leaves), strict=True):
-        found[name] = found[name] + (leaf.detach() * slope).sum()
-    return dict(found)
+        absorbed[name] = absorbed[name] + (leaf.detach() * slope).sum()
+    return dict(absorbed)
 
 
 def _relevance(value: Tensor, leaves: list[Tensor], n_rows: int) -> Tensor:

@@ -128,15 +128,15 @@ def is_state(value: Any, n_atoms: int) -> bool:
 
 def message_blocks(graph: GraphModule, inputs: PotentialInput) -> list[int]:
     """Blocks that take features of atoms and sum over edges, in order; others see one atom at a time."""
-    found, here = [], None
+    blocks, here = [], None
     for node in graph.graph.nodes:
         if node.target is MARK and node.args[1] == STATE:
             here = node.args[2]
         elif node.target is MARK and node.args[1] == END:
             here = None
-        elif here is not None and here not in found and _sums_over_edges(node, inputs):
-            found.append(here)
-    return found
+        elif here is not None and here not in blocks and _sums_over_edges(node, inputs):
+            blocks.append(here)
+    return blocks
 
 
 def _sums_over_edges(node: Node, inputs: PotentialInput) -> bool:
@@ -285,12 +285,12 @@ class Propagation(Interpreter):
 
 def _gates(graph: GraphModule) -> set[Node]:
     """Sigmoids, also turned to 1 − σ, and reshaped."""
-    found: set[Node] = set()
+    gates: set[Node] = set()
     for node in graph.graph.nodes:
-        shaped = node.target in rules.SHAPING and node.args and node.args[0] in found
+        shaped = node.target in rules.SHAPING and node.args and node.args[0] in gates
         if rules.OUT_OF_PLACE.get(node.target, node.target) is aten.sigmoid.default or shaped:
-            found.add(node)
-    return found
+            gates.add(node)
+    return gates
 
 
 def _detached(values: Any) -> Any:

@@ -82,8 +82,8 @@ class _Walks:
         self._end(outputs, slopes, suffixes)
         for block in sorted((one for one in self.sources.states if one < before), reverse=True):
             values, leaves = zip(*self.sources.states[block], strict=True)
-            found = _gradients(outputs, leaves, slopes)
-            masked = [_one_atom_each(slope, self.n_atoms) for slope in found]
+            state_slopes = _gradients(outputs, leaves, slopes)
+            masked = [_one_atom_each(slope, self.n_atoms) for slope in state_slopes]
             longer = [(atom, *suffix) for suffix in suffixes for atom in range(self.n_atoms)]
             self._follow(list(values), masked, longer, block)
 
@@ -102,16 +102,16 @@ class _Walks:
 def _gradients(outputs: Sequence[Tensor], leaves: Sequence[Tensor], slopes: Sequence[Tensor]) -> list[Tensor]:
     """Slopes of each walk at the leaves, first dimension walks."""
     pairs = [(out, slope) for out, slope in zip(outputs, slopes, strict=True) if out.requires_grad]
-    found: Sequence[Tensor | None] = [None] * len(leaves)
+    leaf_slopes: Sequence[Tensor | None] = [None] * len(leaves)
     if pairs and leaves:
         values, weights = zip(*pairs, strict=True)
-        found = torch.autograd.grad(
+        leaf_slopes = torch.autograd.grad(
             values, leaves, weights, retain_graph=True, allow_unused=True, is_grads_batched=True
         )
     n_walks = len(slopes[0])
     return [
         leaf.new_zeros(n_walks, *leaf.shape) if slope is None else slope
-        for leaf, slope in zip(leaves, found, strict=True)
+        for leaf, slope in zip(leaves, leaf_slopes, strict=True)
     ]
 
 

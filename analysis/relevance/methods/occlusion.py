@@ -53,10 +53,10 @@ def _edges(subject: ExplainedBatch, bound: Target, whole: Tensor) -> Tensor:
     real = subject.inputs.edge_index[0, :n_edges] < subject.n_atoms
     firsts = numbers[real & (numbers < reverse)]
     kept = [(numbers != first) & (numbers != reverse[first]) for first in firsts]
-    found = torch.zeros(n_edges, dtype=whole.dtype, device=whole.device)
+    halves = torch.zeros(n_edges, dtype=whole.dtype, device=whole.device)
     if kept:
-        found[firsts] = 0.5 * (whole - torch.cat([*_values(subject, bound, kept)]))
-    return found + found[reverse] * real
+        halves[firsts] = 0.5 * (whole - torch.cat([*_values(subject, bound, kept)]))
+    return halves + halves[reverse] * real
 
 
 def _values(subject: ExplainedBatch, bound: Target, kept: list[Tensor]) -> Iterator[Tensor]:

@@ -23,15 +23,15 @@ FEWEST_ATOMS = 3  # of which ranks say something
 
 
 def correlations(
-    explanation: Explanation, frames: Sequence[Atoms], target: Target, found: Sequence[MethodRelevance]
+    explanation: Explanation, frames: Sequence[Atoms], target: Target, relevances: Sequence[MethodRelevance]
 ) -> list[RankCorrelation]:
     """Spearman's ρ between |R| of each method and of occlusion, over the atoms of evenly spread frames."""
-    others = [one for one in found if one.method != REFERENCE]
+    others = [one for one in relevances if one.method != REFERENCE]
     n_compared = min(explanation.options.compared_frames, len(frames))
     if not others or n_compared == 0:
         return []
     numbers = np.unique(np.linspace(0, len(frames) - 1, n_compared).round().astype(int)).tolist()
-    known = next((one for one in found if one.method == REFERENCE), None)
+    known = next((one for one in relevances if one.method == REFERENCE), None)
     if known is not None:
         reference = [known.frames[k].atoms for k in numbers]
     else:
@@ -60,10 +60,10 @@ def _correlation(
     one: MethodRelevance, numbers: Sequence[int], reference: Sequence[Sequence[float]]
 ) -> RankCorrelation:
     pairs = zip([one.frames[k].atoms for k in numbers], reference, strict=True)
-    found = [rho for rho in (spearman(*pair) for pair in pairs) if rho is not None]
+    rhos = [rho for rho in (spearman(*pair) for pair in pairs) if rho is not None]
     return RankCorrelation(
         method=one.method,
-        mean=float(np.mean(found)) if found else None,
-        lowest=min(found) if found else None,
-        n_frames=len(found),
+        mean=float(np.mean(rhos)) if rhos else None,
+        lowest=min(rhos) if rhos else None,
+        n_frames=len(rhos),
     )

@@ -23,10 +23,10 @@ ATOMS, MOLECULE = "atoms-", "molecule-"
 
 def panels(result: RelevanceResult) -> list[Panel]:
     """Two for each method, and the comparison."""
-    found = []
+    drawn = []
     for one in result.methods:
         name = f"{one.title} of the {result.what}"
-        found += [
+        drawn += [
             Panel(
                 key=f"{MOLECULE}{one.method}",
                 title=name,
@@ -41,8 +41,8 @@ def panels(result: RelevanceResult) -> list[Panel]:
         ]
     if result.correlations:
         caption = "Spearman's rank correlation between sizes of relevance over atoms; 1 is the same order."
-        found.append(Panel(key=CORRELATION, title="Agreement with occlusion", caption=caption))
-    return found
+        drawn.append(Panel(key=CORRELATION, title="Agreement with occlusion", caption=caption))
+    return drawn
 
 
 def draw(result: RelevanceResult, ax: Axes, panel: str) -> None:

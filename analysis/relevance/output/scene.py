@@ -45,10 +45,10 @@ def _way(result: RelevanceResult, method: MethodRelevance, numbers: list[int], f
     """A method's values; a bond has one where its pair is listed."""
     chosen = [method.frames[number] for number in numbers]
     bonds = [
-        _of_bonds(result.structures[number], found.pairs)
-        for number, found in zip(numbers, chosen, strict=True)
+        _of_bonds(result.structures[number], frame.pairs)
+        for number, frame in zip(numbers, chosen, strict=True)
     ]
-    return Way(method.title, method.unit, [found.atoms for found in chosen], bonds)
+    return Way(method.title, method.unit, [frame.atoms for frame in chosen], bonds)
 
 
 def _of_bonds(structure: Structure, values: list[float]) -> list[float | None] | None:

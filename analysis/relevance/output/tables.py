@@ -31,8 +31,8 @@ def tables(result: RelevanceResult) -> list[Table]:
 
 def data(result: RelevanceResult) -> list[Table]:
     """Every number: atoms, pairs, what is absorbed, blocks and walks, where there are any."""
-    found = [_atoms(result), _pairs(result), _absorbed(result), _blocks(result), _walks(result)]
-    return [table for table in found if table.rows]
+    all_tables = [_atoms(result), _pairs(result), _absorbed(result), _blocks(result), _walks(result)]
+    return [table for table in all_tables if table.rows]
 
 
 def to_atoms(result: RelevanceResult) -> list[Atoms]:
