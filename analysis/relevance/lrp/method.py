@@ -56,6 +56,7 @@ def for_each(subject: ExplainedBatch, target: Target, propagate: Energies) -> Me
 
 
 def _slope(subject: ExplainedBatch, target: Force, propagate: Energies) -> MethodOutput:
+    # −dR/dε for a motion ε u of the atom, by central differences of fourth order
     ends = {k: propagate(moved(subject, target.motion, k * STEP_A), target) for k in STENCIL}
     return weighted_sum([(-weight / STEP_A, ends[k]) for k, weight in STENCIL.items()])
 
@@ -85,9 +86,11 @@ def shared_out(
     subject: ExplainedBatch, propagation: Propagation, value: Tensor, target: Target
 ) -> MethodOutput:
     """Gradient × input of all sources."""
+    # gradient × input at the embeddings, and at what geometry adds to edges
     sources = propagation.sources
     atoms = _relevance(value, sources.embeddings, subject.n_atoms)
     edges = edge_relevance(subject, propagation, value)
+    # biases and constants; reference energies are among the constants, and are listed apart
     absorbed = absorbed_by(propagation, value)
     if target.additive:
         references = subject.per_system(subject.shifts)

@@ -123,6 +123,7 @@ def _one_atom_each(slopes: Tensor, n_atoms: int) -> Tensor:
 
 
 def _visits(walks: dict[Walk, Tensor], subject: ExplainedBatch) -> Tensor:
+    # a walk's relevance, divided evenly among its atoms
     atoms = torch.zeros(subject.n_atoms, dtype=torch.float64)
     for walk, relevance in walks.items():
         for atom in walk:

@@ -15,7 +15,7 @@ from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RankCo
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.analysis.relevance.explain import Explanation
+    from asecalc_ml.analysis.relevance.explanation import Explanation
     from asecalc_ml.analysis.relevance.targets import Target
 
 REFERENCE = "occlusion"
