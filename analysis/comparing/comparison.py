@@ -84,7 +84,11 @@ class Distance(Record):
         """Judge the agreement where it is not given, as in files of versions up to 0.1.0."""
         if not isinstance(data, Mapping) or "agreement" in data:
             return data
-        return {**data, "agreement": agreement(data["distance"], data["noise"], data.get("small_errors"))}
+        try:
+            judged = agreement(data["distance"], data["noise"], data.get("small_errors"))
+        except (KeyError, TypeError):  # which the fields themselves refuse, by name
+            return data
+        return {**data, "agreement": judged}
 
     @property
     def differs(self) -> str:

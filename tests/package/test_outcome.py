@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 from places import ROOT
+from pydantic import ValidationError
 
 from asecalc_ml.analysis.base import Verdict
 from asecalc_ml.analysis.comparing.comparison import Distance
@@ -66,6 +67,13 @@ def test_agreement_of_distributions(distance, noise, small_errors, agreement, fo
     assert Distance.model_validate_json(compared.model_dump_json()) == compared
     with pytest.warns(DeprecationWarning, match="agreement"):
         assert compared.differs == former
+
+
+@pytest.mark.parametrize("damage", [{"distance": "far"}, {"noise": []}, {"distance": None}])
+def test_a_damaged_distance_is_refused_by_name(damage):
+    fields = {"first": "a", "second": "b", "low": None, "high": None, "kolmogorov": 0.5}
+    with pytest.raises(ValidationError, match=next(iter(damage))):
+        Distance.model_validate(fields | {"distance": 1.0, "noise": 2.0} | damage)
 
 
 def test_no_module_of_the_package_uses_a_former_word():
