@@ -7,18 +7,25 @@ nothing can be read before it exists, and running an analysis twice gives the sa
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from asecalc_ml.analysis.figures import new_axes
+from asecalc_ml.analysis.result_html import html
+from asecalc_ml.analysis.scalars import scalars
 from asecalc_ml.config.options import Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.files.writing import write_whole
+from asecalc_ml.outcome import StoredOutcome
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +37,14 @@ if TYPE_CHECKING:
 
 NOT_IN_FILE_NAMES = r"[^\w().-]"  # such as the * of a pattern
 CHECKSUM = "sha256"  # key of a result's JSON file
+SCHEMA = "schema_version"  # likewise
+
+#: Version of a result's JSON file. 1, without the key: up to asecalc-ml 0.1.0, with other words for outcomes.
+SCHEMA_VERSION = 2
+
 NO_FRAME = "the trajectory holds no frame: the run ended before its first one was written"
 
-Status = Literal["passed", "failed", "unclear"]
+Status = StoredOutcome
 Cell = str | float | int | None
 
 
@@ -90,13 +102,15 @@ class Result(Record):
     @model_validator(mode="before")
     @classmethod
     def _is_as_written(cls, data: Any) -> Any:
-        """Refuse a file that has changed since it was written, by its checksum."""
-        if not isinstance(data, Mapping) or CHECKSUM not in data:
+        """Refuse a file that has changed since it was written, by its checksum, or is of a newer version."""
+        if not isinstance(data, Mapping):
             return data
-        rest = {key: value for key, value in data.items() if key != CHECKSUM}
-        if data[CHECKSUM] != _checksum(rest):
+        content = dict(data)
+        if CHECKSUM in content and content.pop(CHECKSUM) != _checksum(content):
             raise ValueError("its checksum differs")
-        return rest
+        if content.pop(SCHEMA, 1) not in range(1, SCHEMA_VERSION + 1):
+            raise ValueError("it was written by a newer asecalc-ml: pip install --upgrade asecalc-ml")
+        return content
 
     def verdicts(self) -> list[Verdict]:
         """Checks that this result decides."""
@@ -116,8 +130,6 @@ class Result(Record):
 
     def scalars(self) -> dict[str, float | None]:
         """Numbers for a table of many runs, by names with units; ``None`` where there is none."""
-        from asecalc_ml.analysis.scalars import scalars
-
         return scalars(self)
 
     def plot(self, ax: Axes | None = None, panel: str | None = None) -> Axes:
@@ -134,9 +146,7 @@ class Result(Record):
         -------
         matplotlib Axes, with title, labels and units.
         """
-        from asecalc_ml.analysis.figures import new_axes
-
-        known = {one.key: one for one in self.panels()}
+        known = {panel.key: panel for panel in self.panels()}
         key = panel if panel is not None else next(iter(known), None)
         if key not in known:
             shown = ", ".join(known) or "none"
@@ -150,8 +160,6 @@ class Result(Record):
         raise NotImplementedError
 
     def _repr_html_(self) -> str:
-        from asecalc_ml.analysis.notebook import html
-
         return html(self)
 
     def write(self, directory: str | Path) -> list[Path]:
@@ -167,8 +175,6 @@ class Result(Record):
         list of Path
             The JSON file first.
         """
-        from asecalc_ml.files.writing import write_whole
-
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.analysis}.json"]
@@ -179,8 +185,8 @@ class Result(Record):
         return paths
 
     def _json_text(self) -> str:
-        """JSON with a checksum of all the rest."""
-        data = json.loads(self.model_dump_json())
+        """JSON with the version of its schema and a checksum of all the rest."""
+        data = {SCHEMA: SCHEMA_VERSION} | json.loads(self.model_dump_json())
         return json.dumps(data | {CHECKSUM: _checksum(data)}, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -272,9 +278,6 @@ class Analysis(Options):
 
 def csv_text(table: Table) -> str:
     """A table as comma-separated text, its columns' names in the first line."""
-    import csv
-    import io
-
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([table.columns, *([_cell(value) for value in row] for row in table.rows)])

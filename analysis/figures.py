@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def draw_comparison(ax: Axes, one: PatternComparison) -> None:
         limits += [*seen.edges[[0, -1]]]
     for number, (curve, color) in enumerate(zip(one.curves, PALETTE * len(one.curves), strict=False)):
         style = {"linestyle": (0, (4, 2)), "zorder": 4} if number == 0 else {}
-        found = curve.histogram
-        ax.stairs(found.density, found.edges, color=color, linewidth=1.5, label=curve.name, **style)
+        histogram = curve.histogram
+        ax.stairs(histogram.density, histogram.edges, color=color, linewidth=1.5, label=curve.name, **style)
     margin = 0.04 * (max(limits) - min(limits))
     label = f"{one.quantity} ({one.unit})"
     ax.set(xlabel=label, ylabel=f"density (1/{one.unit})", xlim=(min(limits) - margin, max(limits) + margin))
@@ -237,8 +238,6 @@ def png(result: Result, panel: str) -> bytes:
 
 def inline(text: str, name: str, label: str) -> str:
     """Turn an SVG file's text into an element whose ids and colours fit into a page."""
-    from html import escape
-
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{re.sub(r'[^A-Za-z0-9]', '-', name)}-", text)
@@ -252,4 +251,4 @@ def inline(text: str, name: str, label: str) -> str:
 
 
 def _opening(label: str) -> Any:
-    return lambda found: f'<svg {found[1]} role="img" aria-label="{label}">'
+    return lambda match: f'<svg {match[1]} role="img" aria-label="{label}">'

@@ -65,8 +65,8 @@ class MemoryRun(FormerAttributes):
 
     def __post_init__(self):
         if self.production is None:
-            found = production_by_options(self.options, self.thermo)
-            object.__setattr__(self, "production", found)
+            production = production_by_options(self.options, self.thermo)
+            object.__setattr__(self, "production", production)
 
     parts: ClassVar[Sequence[Path]] = ()
     n_lost_frames: ClassVar[int] = 0

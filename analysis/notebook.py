@@ -1,54 +1,18 @@
-"""Results in a notebook: verdicts, the first figure and the tables of any; molecules to turn."""
+"""Molecules to turn in a notebook: the frames of a run, or relevance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from asecalc_ml.analysis.figures import BLUE, GREY, VERMILION, svg
-from asecalc_ml.analysis.number_text import number_text
+from asecalc_ml.analysis.relevance.output.results import RelevanceResult
+from asecalc_ml.analysis.relevance.output.scene import relevance_scene
+from asecalc_ml.analysis.report.page import render_page
+from asecalc_ml.analysis.report.run_scene import run_scene
 
 if TYPE_CHECKING:
-    from asecalc_ml.analysis.base import Panel, Result, Table, Verdict
-    from asecalc_ml.analysis.relevance.output.results import RelevanceResult
     from asecalc_ml.runs import RunReader
-
-MOST_ROWS = 60
-MARKS = {"passed": "✓", "failed": "✗", "unclear": "?"}
-
-
-def html(result: Result) -> str:
-    """What a notebook shows of a result."""
-    first = next(iter(result.panels()), None)
-    drawn = figure(result, first) if first else ""
-    verdicts, tables = map(_verdict, result.verdicts()), map(_table, result.tables())
-    return f"<div><strong>{escape(result.analysis)}</strong>{''.join([*verdicts, drawn, *tables])}</div>"
-
-
-def figure(result: Result, panel: Panel) -> str:
-    """A figure with colours of its own, since a notebook has none of a page's."""
-    drawn = svg(result, panel.key, panel.caption)
-    for of_page, color in (("--rule", GREY), ("--run", BLUE), ("--aim", VERMILION)):
-        drawn = drawn.replace(f"var({of_page})", color)
-    return f'<div style="max-width: 30em">{drawn}</div><p>{escape(panel.caption)}</p>'
-
-
-def _verdict(one: Verdict) -> str:
-    return f"<p>{MARKS[one.status]} {one.status}: {escape(one.check)}. {escape(one.text)}</p>"
-
-
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows[:MOST_ROWS])
-    left = len(table.rows) - MOST_ROWS
-    more = f"<p>{left:,} more rows.</p>" if left > 0 else ""
-    return f"<table><caption>{escape(table.title)}</caption><tr>{head}</tr>{rows}</table>{more}"
-
-
-def _cell(value: Any) -> str:
-    text = number_text(value) if isinstance(value, int | float) else "" if value is None else str(value)
-    return f"<td>{escape(text)}</td>"
 
 
 @dataclass(frozen=True)
@@ -83,10 +47,5 @@ def view(source: RunReader | RelevanceResult) -> View:
     >>> "<canvas" in view(found).page
     True
     """
-    from asecalc_ml.analysis.relevance.output.results import RelevanceResult
-    from asecalc_ml.analysis.relevance.output.scene import relevance_scene
-    from asecalc_ml.analysis.report.page import render_page
-    from asecalc_ml.analysis.report.run_scene import run_scene
-
     scene = relevance_scene(source) if isinstance(source, RelevanceResult) else run_scene(source)
     return View(render_page("view.html", title=scene.title, kind="", scenes=[scene]))

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asecalc_ml import plugins
 from asecalc_ml.analysis.base import CHECKSUM, Analysis, Measurement, Result
@@ -15,20 +15,20 @@ from asecalc_ml.analysis.failures import Failures
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AnalysisError, PluginError, RunError
 from asecalc_ml.files.reading import described
-
-if TYPE_CHECKING:
-    from asecalc_ml.runs import RunReader
+from asecalc_ml.runs import RESULTS, RunReader, open_run
 
 
-def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] | None = None) -> list[Result]:
+def run_analyses(
+    run: RunReader | str | Path, analyses: Mapping[str, Mapping | None] | None = None
+) -> list[Result]:
     """Analyse a run and write each result to its ``results/``.
 
     Each analysis fails alone: the results of the others are written, and the failures beside them.
 
     Parameters
     ----------
-    directory : str or Path
-        A run directory.
+    run : RunReader, str or Path
+        A run, or its directory.
     analyses : mapping, optional
         Options by registered name. By default those that the run's protocol names, with their own defaults,
         as far as they find something to measure.
@@ -45,7 +45,7 @@ def run_analyses(directory: str | Path, analyses: Mapping[str, Mapping | None] |
     AsecalcError
         If all failures are of one kind, such as a PluginError for names that are unknown.
     """
-    results, failures = carry_out(directory, analyses)
+    results, failures = carry_out(run, analyses)
     if failures.all:
         raise failures.error()
     return results
@@ -55,8 +55,6 @@ def carry_out(
     run: str | Path | RunReader, analyses: Mapping[str, Mapping | None] | None = None
 ) -> tuple[list[Result], Failures]:
     """Do what :func:`run_analyses` does, and return the failures in place of raising them."""
-    from asecalc_ml.runs import RESULTS, open_run
-
     run = open_run(run)
     folder = run.directory / RESULTS
     is_asked = analyses is not None
@@ -196,8 +194,8 @@ def _remove_earlier(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def read_results(directory: str | Path) -> list[Result]:
-    """Results that lie in a run directory, default analyses first, then by name.
+def read_results(run: RunReader | str | Path) -> list[Result]:
+    """Results of a run that lie in its directory, default analyses first, then by name.
 
     Raises
     ------
@@ -205,7 +203,7 @@ def read_results(directory: str | Path) -> list[Result]:
         If a file is damaged, or was written by another version of its analysis.
     """
     registered = plugins.names("analyses")
-    return [_read(path, path.stem) for path in _files(directory) if path.stem in registered]
+    return [_read(path, path.stem) for path in _files(run) if path.stem in registered]
 
 
 def results_alone(run: str | Path | RunReader, failures: Failures) -> list[Result]:
@@ -225,7 +223,6 @@ def not_installed(run: str | Path | RunReader) -> list[str]:
 
 
 def _files(run: str | Path | RunReader) -> list[Path]:
-    from asecalc_ml.runs import RESULTS, open_run
 
     run = open_run(run)
     default = default_analyses(run)
@@ -234,11 +231,22 @@ def _files(run: str | Path | RunReader) -> list[Path]:
 
 
 def _read(path: Path, name: str) -> Result:
+    remedy = f"`asecalc-md report {path.parent.parent}` writes it anew"
+    return read_result(path, plugins.get("analyses", name).result, remedy)
+
+
+def read_result(path: Path, kind: type[Result], remedy: str) -> Result:
+    """Read a result's JSON file.
+
+    Raises
+    ------
+    RunError
+        If the file is damaged or of another version; the message ends with ``remedy``.
+    """
     try:
-        return plugins.get("analyses", name).result.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValueError as error:  # pydantic's are
-        remedy = f"`asecalc-md report {path.parent.parent}` writes it anew"
-        raise RunError(f"{path} is damaged or of another version; {remedy}") from error
+        raise RunError(f"{path} is damaged or of another version ({described(error)}); {remedy}") from error
 
 
 def _is_result(path: Path) -> bool:

@@ -49,8 +49,8 @@ def _of_list(values: list) -> Iterator[tuple[str, Scalar]]:
 
 
 def _about(record: BaseModel) -> str:
-    found = (getattr(record, name, None) for name in IDENTIFIERS)
-    return ".".join(one for one in found if isinstance(one, str) and one)
+    identifiers = (getattr(record, name, None) for name in IDENTIFIERS)
+    return ".".join(one for one in identifiers if isinstance(one, str) and one)
 
 
 def _is_number(value: object) -> bool:

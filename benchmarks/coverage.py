@@ -24,7 +24,7 @@ from asecalc_ml.runs import RunReader
 from asecalc_ml.statistics.time_series import MIN_BLOCKS
 from asecalc_ml.structure.loading import load_structure
 
-OUTCOMES = ("yes", "undecided", "not seen", "too short")
+OUTCOMES = ("failed", "undecided", "passed", "too short")
 TIMESTEP_FS = 1.0
 
 
@@ -83,7 +83,9 @@ def report(options: argparse.Namespace, thermostat: str) -> None:
         for n_atoms, patterns in groups.items():
             both = {name: results[name][n_atoms] for name in (first, second)}
             for pattern in patterns:
-                outcomes[i, j, OUTCOMES.index(_distance(pattern, first, second, both).differs)] += 1
+                distance = _distance(pattern, first, second, both)
+                outcome = "too short" if distance.noise is None else distance.agreement
+                outcomes[i, j, OUTCOMES.index(outcome)] += 1
     outcomes += outcomes.transpose(1, 0, 2)
     neighbors = outcomes[np.arange(0, len(runs) - 1, 2), np.arange(1, len(runs), 2)]
     for what, counts in (
@@ -91,7 +93,7 @@ def report(options: argparse.Namespace, thermostat: str) -> None:
         ("pairs apart", neighbors.sum(axis=0)),
     ):
         print(f"  {what}: " + ", ".join(f"{int(n)} {one}" for one, n in zip(OUTCOMES, counts, strict=True)))
-    for what, kinds in (("beyond the noise", ("yes", "undecided")), ("differ", ("yes",))):
+    for what, kinds in (("beyond the noise", ("failed", "undecided")), ("differ", ("failed",))):
         print(f"  {what}: {rate(outcomes, kinds)}")
 
 

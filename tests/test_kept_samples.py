@@ -26,6 +26,7 @@ from asecalc_ml.cli import md, ml
 from asecalc_ml.config import dump_yaml, read_yaml
 from asecalc_ml.md_protocols.engine.differences import other_calculator
 from asecalc_ml.md_protocols.engine.resume import resume_run
+from asecalc_ml.outcome import current_word
 from asecalc_ml.runs import RunReader
 from asecalc_ml.store.golden import golden_atoms
 from asecalc_ml.store.registry import Registry
@@ -175,10 +176,10 @@ def test_the_calculator_that_frames_name_is_found(sample):
 
 @pytest.mark.parametrize("name", archived("finished"))
 def test_results_are_read(name, sample):
-    """Every number of the files that has kept its name has kept its value."""
+    """Every number of the files that has kept its name has kept its value; words of outcomes are today's."""
     unpack(f"finished/{name}")
     files = Path(f"finished/{name}/results").glob("*.json")
-    stored = {path.stem: json.loads(path.read_text()) for path in files}
+    stored = {path.stem: json.loads(path.read_text(), object_hook=with_words_of_today) for path in files}
     results = {result.analysis: result for result in read_results(f"finished/{name}")}
     assert results.keys() == stored.keys() - {"relevance"}
     assert results
@@ -187,6 +188,22 @@ def test_results_are_read(name, sample):
         common = found.keys() & stored[analysis].keys()
         assert len(common) > 1
         assert {key: found[key] for key in common} == {key: stored[analysis][key] for key in common}
+
+
+def with_words_of_today(fields: dict) -> dict:
+    return {name: current_word(value) if "status" in name else value for name, value in fields.items()}
+
+
+def test_outcomes_of_a_transfer_test_have_the_words_of_today(sample):
+    unpack("finished/transfer")
+    assert '"drift_status": "unclear"' in Path("finished/transfer/results/transfer.json").read_text()
+    (result,) = (one for one in read_results("finished/transfer") if one.analysis == "transfer")
+    runs = [run for molecule in result.molecules for run in molecule.model_runs]
+    assert {run.drift_status for run in runs} == {"undecided"}
+    assert {verdict.status for verdict in result.verdicts()} == {"undecided"}
+    result.write("again")
+    assert "unclear" not in Path("again/transfer.json").read_text()
+    assert type(result).model_validate_json(Path("again/transfer.json").read_bytes()) == result
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -44,10 +44,10 @@ class CommitteeDeviationResult(Result):
 
     @property
     def status(self) -> str:
-        """Verdict: "passed" and "failed" by the two limits, "unclear" between them."""
+        """Verdict: "passed" and "failed" by the two limits, "undecided" between them."""
         if self.above_low <= ALLOWED:
             return "passed"
-        return "failed" if self.above_high > ALLOWED else "unclear"
+        return "failed" if self.above_high > ALLOWED else "undecided"
 
     def verdicts(self) -> list[Verdict]:
         """Whether the members agreed."""

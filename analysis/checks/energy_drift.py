@@ -52,13 +52,13 @@ class SegmentDrift(Record):
 
     @property
     def status(self) -> Status:
-        """Whether the slope is within the limit; "unclear" where two errors do not settle it."""
+        """Whether the slope is within the limit; "undecided" where two errors do not settle it."""
         if self.error_meV_atom_ps is None:
-            return "unclear"
+            return "undecided"
         size, margin = abs(self.slope_meV_atom_ps), 2 * self.error_meV_atom_ps
         if size + margin <= self.limit_meV_atom_ps:
             return "passed"
-        return "failed" if size - margin > self.limit_meV_atom_ps else "unclear"
+        return "failed" if size - margin > self.limit_meV_atom_ps else "undecided"
 
     @property
     def measured(self) -> str:
@@ -71,9 +71,9 @@ class SegmentDrift(Record):
     def verdict(self) -> Verdict:
         """Whether the drift lies within the limit."""
         limit = f"{self.limit_meV_atom_ps:g} {UNIT}"
-        reason = {"unclear": "; twice the error reaches across the limit, so run longer"}
+        reason = {"undecided": "; twice the error reaches across the limit, so run longer"}
         if self.error_meV_atom_ps is None:
-            reason = {"unclear": "; run longer to tell"}
+            reason = {"undecided": "; run longer to tell"}
         text = f"{self.measured} over {self.duration_ps:.4g} ps, limit {limit}{reason.get(self.status, '')}"
         return Verdict(check=_check(self.quantity, self.segment), status=self.status, text=text)
 
@@ -116,7 +116,7 @@ class EnergyDriftResult(SegmentDrift, Result):
     def verdicts(self) -> list[Verdict]:
         """Whether the drift of each segment lies within the limit."""
         unjudged = [
-            Verdict(check=_check("energy", segment), status="unclear", text=why)
+            Verdict(check=_check("energy", segment), status="undecided", text=why)
             for segment, why in self.unjudged.items()
         ]
         return [*(drift.verdict for drift in self.drifts), *unjudged]

@@ -164,7 +164,7 @@ def error_cell(error: float | None, note: str, is_small: bool) -> Cell:
 def exchange_verdict(results: list[Result]) -> list[Verdict]:
     """Whether the errors of time averages can be trusted; nothing where the exchange is not known.
 
-    Unclear where they cannot: the run may be right, such as one at constant energy, and its averages too.
+    Undecided where they cannot: the run may be right, such as one at constant energy, and its averages too.
     """
     exchanges = [result.exchange for result in results if isinstance(result, TimeAverages)]
     exchange = next(filter(None, exchanges), None)
@@ -172,7 +172,7 @@ def exchange_verdict(results: list[Result]) -> list[Verdict]:
         return []
     status, text = "passed", exchange.numbers
     if not exchange.is_enough:
-        status = "unclear"
+        status = "undecided"
         text += (
             ". The run may be right all the same, but how far its averages are from those of other runs "
             f"is not known: errors are marked as {TOO_SMALL}. {REMEDY}"

@@ -60,13 +60,13 @@ class SegmentPressure(Record):
         deviation, error = abs(self.mean_GPa - self.target_GPa), self.error_GPa
         text = f"mean {measured}, target {self.target_GPa:g} GPa, tolerance {tolerance_GPa:g} GPa"
         if error is None:
-            status, text = "unclear", f"{text}; run longer to tell"
+            status, text = "undecided", f"{text}; run longer to tell"
         elif deviation + 2 * error <= tolerance_GPa:
             status = "passed"
         elif deviation - 2 * error > tolerance_GPa:
             status = "failed"
         else:
-            status, text = "unclear", f"{text}; twice the error reaches across the tolerance, so run longer"
+            status, text = "undecided", f"{text}; twice the error reaches across the tolerance, so run longer"
         where = f" in {self.segment}" if self.segment else ""
         return Verdict(check=f"the pressure was that asked for{where}", status=status, text=text)
 

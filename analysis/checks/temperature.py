@@ -86,7 +86,7 @@ class TemperatureResult(Result):
             reason = "run longer to tell"
             if self.deviation_error is not None:
                 reason = "twice the error reaches across the limit, so run longer"
-            status, text = "unclear", f"{text}; {reason}"
+            status, text = "undecided", f"{text}; {reason}"
         return [Verdict(check="the temperature was that asked for", status=status, text=text)]
 
     def panels(self) -> list[Panel]:

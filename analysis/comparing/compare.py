@@ -29,9 +29,11 @@ from asecalc_ml.analysis.distributions.dihedrals import Dihedrals
 from asecalc_ml.analysis.distributions.distribution import DistributionOptions
 from asecalc_ml.analysis.distributions.distribution_result import DistributionResult
 from asecalc_ml.analysis.distributions.internal_coordinates import choose
+from asecalc_ml.analysis.pipeline import measure
 from asecalc_ml.analysis.report.report import calculator_name
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.runs import open_run
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.structure.topology.patterns import canonical, parse_selection
 
@@ -77,12 +79,12 @@ def compare(
     groups = by_kind(patterns) if patterns else common_patterns(next(iter(named.values())))
     results = {name: _measure(name, run, groups) for name, run in named.items()}
     described = [_described(name, run, results[name]) for name, run in named.items()]
-    found = [
+    compared = [
         _compared(pattern, {name: of_run[n_atoms] for name, of_run in results.items()})
         for n_atoms, of_kind in groups.items()
         for pattern in of_kind
     ]
-    return Comparison(runs=described, patterns=found, functions=compared_functions(named))
+    return Comparison(runs=described, patterns=compared, functions=compared_functions(named))
 
 
 # --------------------------------------------------------------------------------------------- what of
@@ -95,8 +97,6 @@ def _named(runs: Mapping[str, Any] | Sequence[Any]) -> dict[str, RunReader]:
         paths = [getattr(run, "directory", run) for run in runs]
         names = _short_names(paths)
         runs = dict(zip(names, runs, strict=True))
-    from asecalc_ml.runs import open_run
-
     return {str(name): open_run(run) for name, run in runs.items()}
 
 
@@ -130,17 +130,17 @@ def by_kind(patterns: Sequence[str]) -> dict[int, list[str]]:
 
 def common_patterns(run: RunReader) -> dict[int, list[str]]:
     """Bonds and angles of a run that are measured by default, as far as there are any."""
-    found = {}
+    patterns = {}
     for n_atoms in (2, 3):
         try:
-            found[n_atoms] = list(choose(run.atoms, n_atoms))
+            patterns[n_atoms] = list(choose(run.atoms, n_atoms))
         except AnalysisError:  # a run without bonds, or without angles
             continue
-    if not found:
+    if not patterns:
         raise AnalysisError(
             f"no bonds in {run.atoms.get_chemical_formula()}: name pairs of atoms, such as 0-1"
         )
-    return found
+    return patterns
 
 
 # ------------------------------------------------------------------------------------------ measuring
@@ -148,8 +148,6 @@ def common_patterns(run: RunReader) -> dict[int, list[str]]:
 
 def _measure(name: str, run: RunReader, groups: dict[int, list[str]]) -> dict[int, DistributionResult]:
     """Results by number of atoms, in one pass over the trajectory."""
-    from asecalc_ml.analysis.pipeline import measure
-
     analyses = {
         str(n_atoms): parse_options({"patterns": patterns}, KINDS[n_atoms], source="patterns")
         for n_atoms, patterns in groups.items()
@@ -208,10 +206,10 @@ def _distances(
     """Of each run from the reference, then of each from the training data."""
     reference = next(iter(results))
     pairs = [(name, reference) for name in results if name != reference]
-    found = [_distance(pattern, first, second, results) for first, second in pairs]
+    distances = [_distance(pattern, first, second, results) for first, second in pairs]
     if training is not None:
-        found += [_from_training(pattern, name, results[name], training) for name in results]
-    return found
+        distances += [_from_training(pattern, name, results[name], training) for name in results]
+    return distances
 
 
 def _distance(pattern: str, first: str, second: str, results: Mapping[str, DistributionResult]) -> Distance:
@@ -227,9 +225,9 @@ def _distance(pattern: str, first: str, second: str, results: Mapping[str, Distr
 def _from_training(pattern: str, name: str, result: DistributionResult, training: Histogram) -> Distance:
     """On the training data's bins, each of which is so many of the run's; its values are independent."""
     ratio = _ratio(training.width, result[pattern].histogram.width)
-    found = result[pattern].histogram
-    low = min(found.start // ratio, training.start)
-    high = max(-(-(found.start + len(found.counts)) // ratio), training.start + len(training.counts))
+    histogram = result[pattern].histogram
+    low = min(histogram.start // ratio, training.start)
+    high = max(-(-(histogram.start + len(histogram.counts)) // ratio), training.start + len(training.counts))
     counts = np.zeros((1, high - low), dtype=int)
     counts[0, training.start - low :][: len(training.counts)] = training.counts
     fine = _blocks(result, pattern, low * ratio, high * ratio)
@@ -248,14 +246,14 @@ def _measured(
     known: bool,
     small_errors: list[str],
 ) -> Distance:
-    found = measured_distance(*blocks, width, kind.period)
+    measured = measured_distance(*blocks, width, kind.period)
     return Distance(
         first=first,
         second=second,
-        distance=found.distance,
-        low=found.low if known else None,
-        high=found.high if known else None,
-        noise=found.noise if known else None,
+        distance=measured.distance,
+        low=measured.low if known else None,
+        high=measured.high if known else None,
+        noise=measured.noise if known else None,
         kolmogorov=kolmogorov_distance(*(one.cumulative for one in blocks)),
         small_errors=small_errors,
     )

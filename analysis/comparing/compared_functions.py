@@ -12,6 +12,7 @@ from pydantic import Field
 from asecalc_ml.analysis.base import Analysis, Record, Result
 from asecalc_ml.analysis.functions.radial_distribution import RadialDistribution, RadialResult
 from asecalc_ml.analysis.functions.vibrational_density import UNIT, VibrationalDensity, VibrationalResult
+from asecalc_ml.analysis.pipeline import measure
 from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def compared_functions(runs: Mapping[str, RunReader]) -> list[FunctionComparison
     wanted = {RADIAL: radial, SPECTRUM: _spectra_alike(runs)}
     compared: list[FunctionComparison] = []
     for analysis, join in ((RADIAL, _radial), (SPECTRUM, _spectra)):
-        found, missing = _measured(runs, analysis, wanted[analysis])
-        compared += join(found, missing)
+        results, missing = _measured(runs, analysis, wanted[analysis])
+        compared += join(results, missing)
     return [one for one in compared if len(one.curves) > 1]
 
 
@@ -63,8 +64,6 @@ def _measured(
     runs: Mapping[str, RunReader], name: str, analyses: Mapping[str, Analysis]
 ) -> tuple[dict[str, Result], dict[str, str]]:
     """Results by run, and why there is none."""
-    from asecalc_ml.analysis.pipeline import measure
-
     found, missing = {}, {}
     for run, analysis in analyses.items():
         results, problems = measure(runs[run], {name: analysis})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asecalc_ml.analysis.base import Cell, Panel, Record, Result, Table
 from asecalc_ml.analysis.checks.energy_exchange import (
@@ -16,9 +18,13 @@ from asecalc_ml.analysis.checks.energy_exchange import (
 )
 from asecalc_ml.analysis.comparing.compared_functions import FunctionComparison
 from asecalc_ml.analysis.distributions.distribution_result import Average
+from asecalc_ml.analysis.figures import draw_comparison, draw_functions
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.outcome import Outcome, StoredOutcome
 from asecalc_ml.statistics.histogram import Histogram
+from asecalc_ml.statistics.time_series import TOO_SHORT
+from asecalc_ml.structure.topology.patterns import canonical
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,15 +73,48 @@ class Distance(Record):
     small_errors: list[str] = Field(
         [], description="runs whose vibrations kept their energies, so that noise and interval are too small"
     )
+    agreement: StoredOutcome = Field(
+        description="passed: the distance is within the noise; failed: it is beyond; undecided: the noise is "
+        "not known, or larger than it seems"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _judged(cls, data: Any) -> Any:
+        """Judge the agreement where it is not given, as in files of versions up to 0.1.0."""
+        if not isinstance(data, Mapping) or "agreement" in data:
+            return data
+        try:
+            judged = agreement(data["distance"], data["noise"], data.get("small_errors"))
+        except (KeyError, TypeError):  # which the fields themselves refuse, by name
+            return data
+        return {**data, "agreement": judged}
 
     @property
     def differs(self) -> str:
-        """Whether more than noise lies between the two; undecided where more noise than is known may."""
+        """Former word for :attr:`agreement`: "not seen", "yes", "undecided" or "too short"."""
+        warnings.warn("`differs` is now `agreement`", DeprecationWarning, stacklevel=2)
         if self.noise is None:
             return "too short"
-        if self.distance <= self.noise:
-            return "not seen"
-        return "undecided" if self.small_errors else "yes"
+        return {"passed": "not seen", "failed": "yes"}.get(self.agreement, "undecided")
+
+
+def agreement(distance: float, noise: float | None, small_errors: Sequence[str] | None) -> Outcome:
+    """Judge whether two distributions agree.
+
+    Parameters
+    ----------
+    distance : float
+    noise : float or None
+        What two runs of one distribution would reach in one of twenty cases; None where a run is too short.
+    small_errors : sequence of str or None
+        Runs for which the noise is larger than it seems.
+    """
+    if noise is None:
+        return "undecided"
+    if distance <= noise:
+        return "passed"
+    return "undecided" if small_errors else "failed"
 
 
 class PatternComparison(Record):
@@ -101,8 +140,6 @@ class Comparison(Result):
 
     def __getitem__(self, pattern: str) -> PatternComparison:
         """Comparison of a pattern, read in either direction."""
-        from asecalc_ml.structure.topology.patterns import canonical
-
         known = {one.pattern: one for one in self.patterns}
         if canonical(pattern) not in known:
             raise AnalysisError(f"compared were {', '.join(known)}, not {pattern!r}")
@@ -155,9 +192,18 @@ class Comparison(Result):
     def tables(self) -> list[Table]:
         """Distances, then averages."""
         distances = [
-            [one.pattern, each.first, each.second, each.distance, *_bounds(each), one.unit, each.kolmogorov]
-            for one in self.patterns
-            for each in one.distances
+            [
+                pattern.pattern,
+                distance.first,
+                distance.second,
+                distance.distance,
+                *_bounds(distance),
+                distance.agreement,
+                pattern.unit,
+                distance.kolmogorov,
+            ]
+            for pattern in self.patterns
+            for distance in pattern.distances
         ]
         averages = [
             [one.pattern, curve.name, *_average_row(curve), one.unit]
@@ -176,7 +222,7 @@ class Comparison(Result):
                     "low",
                     "high",
                     "noise",
-                    "differs",
+                    "agreement",
                     "unit",
                     "K",
                 ],
@@ -185,7 +231,8 @@ class Comparison(Result):
                 "intervals from "
                 "blocks of frames. Noise: two runs of one distribution would be farther apart than this "
                 "in one of "
-                "twenty cases; values of the training data are taken as independent. K: largest difference "
+                "twenty cases; values of the training data are taken as independent. Agreement: whether the "
+                "distance is within the noise; undecided where a run is too short. K: largest difference "
                 f"of the cumulative distributions (Kolmogorov-Smirnov).{self._doubts}",
             ),
             Table(
@@ -201,8 +248,6 @@ class Comparison(Result):
         return [*map(_points, self.patterns), *map(_function_points, self.functions)]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.figures import draw_comparison, draw_functions
-
         functions = {one.key: one for one in self.functions}
         if panel in functions:
             draw_functions(ax, functions[panel], self._has_reference(functions[panel]))
@@ -215,16 +260,15 @@ def _distance_text(one: Distance, unit: str) -> str:
     if one.noise is None:
         return f"{text} (error: too short)"
     remarks = {
-        "not seen": f", no more than noise of {number_text(one.noise)}",
+        "passed": f", no more than noise of {number_text(one.noise)}",
         "undecided": f", undecided: errors of {' and '.join(one.small_errors)} are {TOO_SMALL}",
     }
-    return f"{text} ({number_text(one.low)} to {number_text(one.high)}{remarks.get(one.differs, '')})"
+    return f"{text} ({number_text(one.low)} to {number_text(one.high)}{remarks.get(one.agreement, '')})"
 
 
-def _bounds(one: Distance) -> list:
-    if one.noise is None:
-        return [None, None, None, "too short"]
-    return [one.low, one.high, one.noise, one.differs]
+def _bounds(one: Distance) -> list[Cell]:
+    """Interval and noise."""
+    return [one.low, one.high, TOO_SHORT if one.noise is None else one.noise]
 
 
 def _average_row(curve: ComparedCurve) -> list:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml.analysis.base import Table
 from asecalc_ml.analysis.report.page import drawings, render_page
+from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.comparing.comparison import Comparison
@@ -27,8 +28,6 @@ def write_page(comparison: Comparison, directory: str | Path) -> Path:
     -------
     Path of the page.
     """
-    from asecalc_ml.files.writing import write_whole
-
     comparison.write(directory)
     page = Path(directory) / PAGE
     write_whole(page, render(comparison))

@@ -58,14 +58,17 @@ class Blocks(NamedTuple):
         that is too small as n - 1 to n; it is widened.
         """
         n_blocks = len(self.counts)
+        # independent values: counts of N values drawn from the histogram itself
         if self.is_sample:
             n_values = self.counts.sum()
             return _cumulative(rng.multinomial(n_values, self.counts[0] / n_values, size=N_DRAWS))
         if n_blocks == 1:
             return np.repeat(self.cumulative[None], N_DRAWS, axis=0)
+        # how often each block is drawn, and the cumulative distributions P* of the draws
         weights = rng.multinomial(n_drawn or n_blocks, np.full(n_blocks, 1 / n_blocks), size=N_DRAWS)
-        drawn, found = _cumulative(weights @ self.counts), self.cumulative
-        return found + self.wider * np.sqrt(n_blocks / (n_blocks - 1)) * (drawn - found)
+        drawn, mean = _cumulative(weights @ self.counts), self.cumulative
+        # P + √(n/(n−1)) (P* − P): the variance of draws is too small as (n − 1)/n
+        return mean + self.wider * np.sqrt(n_blocks / (n_blocks - 1)) * (drawn - mean)
 
 
 class MeasuredDistance(NamedTuple):
@@ -85,19 +88,21 @@ def wasserstein_distance(
     The bins hold all of both. Around a circle with this period, 360 for degrees, the bins beyond them, where
     the two do not differ, count as well: they may hold the median.
     """
-    apart = first - second
+    difference = first - second  # P − Q at the end of each bin
     if period is not None:
-        beyond = np.zeros((*apart.shape[:-1], round(period / width) - apart.shape[-1]))
-        apart = np.concatenate([apart, beyond], axis=-1)
-        apart = apart - np.median(apart, axis=-1, keepdims=True)
-    return width * np.abs(apart).sum(axis=-1)
+        # bins of the rest of the circle, where P = Q
+        beyond = np.zeros((*difference.shape[:-1], round(period / width) - difference.shape[-1]))
+        difference = np.concatenate([difference, beyond], axis=-1)
+        # the constant c that minimises ∫ |P − Q − c| dφ is the median
+        difference = difference - np.median(difference, axis=-1, keepdims=True)
+    return width * np.abs(difference).sum(axis=-1)
 
 
 def histogram_distance(first: Sequence[Histogram], second: Sequence[Histogram]) -> float:
     """First Wasserstein distance between all samples of some histograms and all of others, of one width."""
     counts = on_same_bins([*first, *second])
-    one, other = Blocks(counts[: len(first)]), Blocks(counts[len(first) :])
-    return float(wasserstein_distance(one.cumulative, other.cumulative, first[0].width, first[0].period))
+    p, q = (Blocks(part).cumulative for part in (counts[: len(first)], counts[len(first) :]))
+    return float(wasserstein_distance(p, q, first[0].width, first[0].period))
 
 
 def on_same_bins(histograms: Sequence[Histogram]) -> np.ndarray:
@@ -124,19 +129,20 @@ def measured_distance(
 ) -> MeasuredDistance:
     """Distance of two distributions with its interval and its noise; the same numbers every time."""
     rng = np.random.default_rng(0)
-    one, other = first.draws(rng), second.draws(rng)
-    found = float(wasserstein_distance(first.cumulative, second.cumulative, width, period))
-    drawn = wasserstein_distance(one, other, width, period)
-    alone = wasserstein_distance(one - first.cumulative, other - second.cumulative, width, period)
-    low, high = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    p, q = first.cumulative, second.cumulative
+    distance = float(wasserstein_distance(p, q, width, period))
+    # distances W* of bootstrap draws P*, Q*, and what P* − P and Q* − Q alone would seem apart
+    p_drawn, q_drawn = first.draws(rng), second.draws(rng)
+    drawn = wasserstein_distance(p_drawn, q_drawn, width, period)
+    noise = wasserstein_distance(p_drawn - p, q_drawn - q, width, period)
+    # few blocks show their own scatter only so well: Student's t over the normal z
     n_free = first.n_free + second.n_free
     wider = widening(1 + n_free) if n_free else 1.0
-    interval = (
-        found - wider * (high - found),
-        found - wider * (low - found),
-    )  # what noise adds, taken off again
-    low, high = (max(float(one), 0.0) for one in interval)
-    return MeasuredDistance(found, low, high, float(wider * np.quantile(alone, COVERAGE)))
+    # basic bootstrap interval [2W − Q97.5(W*), 2W − Q2.5(W*)]: what noise adds to W* is taken off again
+    lowest, highest = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    low = max(float(distance - wider * (highest - distance)), 0.0)
+    high = max(float(distance - wider * (lowest - distance)), 0.0)
+    return MeasuredDistance(distance, low, high, float(wider * np.quantile(noise, COVERAGE)))
 
 
 def widening(n_parts: int) -> float:
@@ -152,7 +158,7 @@ def widening(n_parts: int) -> float:
     >>> round(widening(8), 3), round(widening(1000), 3)
     (1.206, 1.001)
     """
-    from scipy.stats import norm, t
+    from scipy.stats import norm, t  # slow to import, and options lead here
 
     tail = (1 + COVERAGE) / 2
     return float(t.ppf(tail, n_parts - 1) / norm.ppf(tail))

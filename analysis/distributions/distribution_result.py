@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from asecalc_ml.analysis.base import Panel, Record, Status, Table, Verdict
+from asecalc_ml.analysis.base import Panel, Record, Table, Verdict
 from asecalc_ml.analysis.checks.energy_exchange import TOO_SMALL, EnergyExchange, TimeAverages
 from asecalc_ml.analysis.distributions.internal_coordinates import of_pattern
 from asecalc_ml.analysis.distributions.training_domain import TrainingDistribution
 from asecalc_ml.analysis.figures import draw_distribution
 from asecalc_ml.analysis.number_text import percent, with_error
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.outcome import gravest
 from asecalc_ml.statistics.histogram import Histogram, SlicedCounts
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
-
-BY_WEIGHT: list[Status] = ["passed", "unclear", "failed"]
 
 
 class Average(Record):
@@ -128,7 +127,7 @@ class DistributionResult(TimeAverages):
         if not compared:
             return []
         check = f"{self.quantity}s stayed inside the training data"
-        status = max((distribution.training.status for distribution in compared), key=BY_WEIGHT.index)
+        status = gravest(distribution.training.status for distribution in compared)
         return [Verdict(check=check, status=status, text=self._outside_text(compared))]
 
     def _outside_text(self, compared: list[PatternDistribution]) -> str:

@@ -47,10 +47,10 @@ class TrainingDistribution(Record):
 
     @property
     def status(self) -> Status:
-        """Whether the run stayed inside; unclear where the training values are too few to tell."""
+        """Whether the run stayed inside; undecided where the training values are too few to tell."""
         if self.values_outside > self.allowed_outside:
             return "failed"
-        return "passed" if self.values_outside <= MOST_ALLOWED else "unclear"
+        return "passed" if self.values_outside <= MOST_ALLOWED else "undecided"
 
 
 class TrainingDomain:

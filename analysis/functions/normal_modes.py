@@ -51,7 +51,7 @@ class NormalModesResult(Result):
         residual = max(map(abs, self.rigid_per_cm), default=0.0)
         status = "failed" if self.imaginary else "passed"
         if self.imaginary and self.imaginary[0] <= residual:
-            status = "unclear"
+            status = "undecided"
             text += (
                 f", no larger than what is left of translations and rotations ({residual:.1f} cm⁻¹): relax "
                 "to smaller forces, or compute the Hessian in float64"

@@ -94,7 +94,7 @@ class VibrationalResult(TimeAverages):
                 "wrong, lower frequencies"
             )
         elif fastest > self.highest_per_cm:
-            status = "unclear"
+            status = "undecided"
             text += f", and the structure may have some up to {fastest:,.0f} {UNIT}"
         else:
             status, known = "passed", f"; bonds of the structure vibrate with {fastest:,.0f} {UNIT} at most"

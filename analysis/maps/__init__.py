@@ -3,8 +3,15 @@
 ``draw_map`` projects structures, or their atoms, to a plane; docs/maps.md says how to read it.
 """
 
+from typing import TYPE_CHECKING
+
+from asecalc_ml._lazy import lazily
 from asecalc_ml.analysis.maps.draw_map import draw_map
 from asecalc_ml.analysis.maps.options import MapOptions
-from asecalc_ml.analysis.maps.results import RepresentationMap
+
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.maps.results import RepresentationMap
 
 __all__ = ["MapOptions", "RepresentationMap", "draw_map"]
+
+__getattr__ = lazily(__name__, {"RepresentationMap": "asecalc_ml.analysis.maps.results"})

@@ -13,7 +13,7 @@ from asecalc_ml.analysis.number_text import percent
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asecalc_ml.analysis.maps.results import Projection, Quantity, RepresentationMap
+    from asecalc_ml.analysis.maps.results import MapQuantity, Projection, RepresentationMap
 
 ROUGHNESS = "roughness"
 TITLES = {
@@ -28,7 +28,7 @@ MOST_NAMES = 12  # beyond it a legend is longer than its figure
 
 def panels(result: RepresentationMap) -> list[Panel]:
     """One for each projection and quantity, and the roughness."""
-    found = [
+    drawn = [
         Panel(
             key=f"{projection.key}-{quantity.name}",
             title=f"{METHODS[projection.method]} of {TITLES[projection.representation]}: {quantity.name}",
@@ -42,8 +42,8 @@ def panels(result: RepresentationMap) -> list[Panel]:
             "0: near points have near values; 1: opposite ones. Compare representations, not metrics. "
             "Lines are twice the standard error."
         )
-        found.append(Panel(key=ROUGHNESS, title="Roughness (ROGI)", caption=caption))
-    return found
+        drawn.append(Panel(key=ROUGHNESS, title="Roughness (ROGI)", caption=caption))
+    return drawn
 
 
 def draw(result: RepresentationMap, ax: Axes, panel: str) -> None:
@@ -70,7 +70,7 @@ def _axes_in_words(projection: Projection) -> str:
     return f"The two axes hold {percent(sum(projection.explained))} of the variance."
 
 
-def _numbers(ax: Axes, points: np.ndarray, quantity: Quantity) -> None:
+def _numbers(ax: Axes, points: np.ndarray, quantity: MapQuantity) -> None:
     values = np.array([np.nan if value is None else value for value in quantity.values])
     known = np.isfinite(values)
     ax.scatter(*points[~known].T, s=_size(points), color=GREY, linewidths=0, rasterized=True)
@@ -81,7 +81,7 @@ def _numbers(ax: Axes, points: np.ndarray, quantity: Quantity) -> None:
     ax.figure.colorbar(drawn, ax=ax, label=f"{quantity.name}{unit}", extend="both")
 
 
-def _names(ax: Axes, points: np.ndarray, quantity: Quantity) -> None:
+def _names(ax: Axes, points: np.ndarray, quantity: MapQuantity) -> None:
     names = np.array(quantity.values)
     common = sorted(set(names), key=lambda name: (-(names == name).sum(), name))
     for name, color in zip(common, (PALETTE * len(common))[:MOST_NAMES], strict=False):

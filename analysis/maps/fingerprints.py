@@ -50,8 +50,8 @@ def _soap(frames: Sequence[Atoms], of_atoms: bool) -> np.ndarray:
         average="off" if of_atoms else "outer",
         periodic=any(atoms.pbc.any() for atoms in frames),
     )
-    found = [soap.create(atoms) for atoms in frames]
-    return np.concatenate(found) if of_atoms else np.stack(found)
+    vectors = [soap.create(atoms) for atoms in frames]
+    return np.concatenate(vectors) if of_atoms else np.stack(vectors)
 
 
 def _coulomb(frames: Sequence[Atoms]) -> np.ndarray:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.analysis.relevance.source import Source, batches
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.source import Source
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.model.derivative import forces
 from asecalc_ml.terminal.progress import progress
 
@@ -41,19 +41,19 @@ class Prediction:
 
 def predict(source: Source, frames: Sequence[Atoms], quiet: bool) -> list[Prediction]:
     """The network, in float64, on all structures; terms that a card adds are left out."""
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     with progress("map", len(frames), quiet, unit="structures") as advance:
-        for batch in batches(list(frames)):
-            found += _batch(source.subject(batch), [len(atoms) for atoms in batch])
+        for batch, subject in source.batches(frames):
+            predictions += _batch(subject, [len(atoms) for atoms in batch])
             advance(len(batch))
-    return found
+    return predictions
 
 
-def _batch(subject: Subject, sizes: list[int]) -> list[Prediction]:
+def _batch(subject: ExplainedBatch, sizes: list[int]) -> list[Prediction]:
     run = subject.run()
     gradient = run.gradient(run.energies)
     n_atoms, output = subject.n_atoms, run.output
-    found = forces(gradient, subject.inputs.edge_index, n_atoms + 1)[:n_atoms]
+    atom_forces = forces(gradient, subject.inputs.edge_index, n_atoms + 1)[:n_atoms]
     references = subject.per_system(subject.shifts)
     shares = None
     if output.potential.contributions is not None:
@@ -65,7 +65,7 @@ def _batch(subject: Subject, sizes: list[int]) -> list[Prediction]:
             zip(
                 (run.energies - references).tolist(),
                 references.tolist(),
-                _by_structure(found, sizes),
+                _by_structure(atom_forces, sizes),
                 strict=True,
             )
         )

@@ -39,15 +39,17 @@ def principal_components(points: np.ndarray) -> tuple[np.ndarray, tuple[float, f
 
     The largest coordinate by size is positive in each, so that pictures are the same from run to run.
     """
+    # X − ⟨X⟩ = U S Vᵀ; coordinates along the principal directions are U S
     centred = points - points.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    plane = np.zeros((len(points), 2))
-    n_found = min(2, len(sizes))
-    plane[:, :n_found] = (left * sizes)[:, :n_found]
-    largest = plane[np.abs(plane).argmax(axis=0), [0, 1]]
-    variances, total = np.zeros(2), (sizes**2).sum()
-    variances[:n_found] = sizes[:n_found] ** 2
+    left, singular_values, _ = np.linalg.svd(centred, full_matrices=False)
+    plane, n_axes = np.zeros((len(points), 2)), min(2, len(singular_values))
+    plane[:, :n_axes] = (left * singular_values)[:, :n_axes]
+    # variance along each axis is S²/N; its share needs no N
+    variances, total = np.zeros(2), (singular_values**2).sum()
+    variances[:n_axes] = singular_values[:n_axes] ** 2
     first, second = variances / total if total > 0 else variances
+    # the sign of an axis is arbitrary: the largest coordinate becomes positive
+    largest = plane[np.abs(plane).argmax(axis=0), [0, 1]]
     return plane * np.where(largest < 0, -1, 1), (float(first), float(second))
 
 
@@ -65,5 +67,5 @@ def _umap(points: np.ndarray, options: MapOptions) -> np.ndarray:
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed makes it serial, and says so
-        found = UMAP(n_neighbors=options.neighbors, random_state=options.seed).fit_transform(points)
-    return np.asarray(found, dtype=float)
+        plane = UMAP(n_neighbors=options.neighbors, random_state=options.seed).fit_transform(points)
+    return np.asarray(plane, dtype=float)

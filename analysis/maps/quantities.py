@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.maps.predictions import Prediction
-from asecalc_ml.analysis.maps.results import Quantity
+from asecalc_ml.analysis.maps.results import MapQuantity
 from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.store.card import ModelCard
@@ -55,11 +55,13 @@ class Data:
         return self.is_energy and not (self.card and self.card.corrections)
 
 
-def of_structures(data: Data, info: Sequence[str]) -> list[Quantity]:
+def of_structures(data: Data, info: Sequence[str]) -> list[MapQuantity]:
     """Quantities that a structure has one of."""
-    found = [
-        Quantity(name="frame", title="number of the frame", unit="", values=list(map(float, data.numbers))),
-        Quantity(
+    quantities = [
+        MapQuantity(
+            name="frame", title="number of the frame", unit="", values=list(map(float, data.numbers))
+        ),
+        MapQuantity(
             name="energy" if data.is_energy else "value",
             title="energy per atom, less the elements' references" if data.is_energy else "value per atom",
             unit=f"{data.unit}/atom",
@@ -67,35 +69,37 @@ def of_structures(data: Data, info: Sequence[str]) -> list[Quantity]:
         ),
     ]
     if data.is_energy:
-        found += [_forces(data), *_errors(data)]
-    return [*_source(data.sources), *found, *(_info(data.frames, key) for key in info)]
+        quantities += [_forces(data), *_errors(data)]
+    return [*_source(data.sources), *quantities, *(_info(data.frames, key) for key in info)]
 
 
-def of_atoms(data: Data, info: Sequence[str]) -> list[Quantity]:
+def of_atoms(data: Data, info: Sequence[str]) -> list[MapQuantity]:
     """Quantities that an atom has one of; those of the info are its structure's."""
     symbols = [symbol for atoms in data.frames for symbol in atoms.get_chemical_symbols()]
-    found = [Quantity(name="element", title="element", unit="", values=symbols)]
+    quantities = [MapQuantity(name="element", title="element", unit="", values=symbols)]
     if all(one.contributions is not None for one in data.predictions):
         shares = np.concatenate([one.contributions for one in data.predictions])
-        found.append(
-            Quantity(name="contribution", title="contribution", unit=data.unit, values=shares.tolist())
+        quantities.append(
+            MapQuantity(name="contribution", title="contribution", unit=data.unit, values=shares.tolist())
         )
     if data.is_energy:
         sizes = np.linalg.norm(np.concatenate([one.forces for one in data.predictions]), axis=1)
-        found.append(Quantity(name="force", title="size of the force", unit="eV/Å", values=sizes.tolist()))
-        found += _atom_errors(data)
+        quantities.append(
+            MapQuantity(name="force", title="size of the force", unit="eV/Å", values=sizes.tolist())
+        )
+        quantities += _atom_errors(data)
     spread = [_info(data.frames, key) for key in info] + _source(data.sources)
     sizes = [len(atoms) for atoms in data.frames]
-    return found + [one.model_copy(update={"values": _repeat(one.values, sizes)}) for one in spread]
+    return quantities + [one.model_copy(update={"values": _repeat(one.values, sizes)}) for one in spread]
 
 
-def _source(sources: Sequence[str]) -> list[Quantity]:
+def _source(sources: Sequence[str]) -> list[MapQuantity]:
     if len(set(sources)) == 1:
         return []
-    return [Quantity(name="source", title="source", unit="", values=list(sources))]
+    return [MapQuantity(name="source", title="source", unit="", values=list(sources))]
 
 
-def _info(frames: Sequence[Atoms], key: str) -> Quantity:
+def _info(frames: Sequence[Atoms], key: str) -> MapQuantity:
     missing = next((k for k, atoms in enumerate(frames) if key not in atoms.info), None)
     if missing is not None:
         known = ", ".join(map(str, frames[missing].info)) or "nothing"
@@ -103,15 +107,15 @@ def _info(frames: Sequence[Atoms], key: str) -> Quantity:
     values = [atoms.info[key] for atoms in frames]
     numbers = all(isinstance(value, int | float | np.number) for value in values)
     kind = float if numbers else str
-    return Quantity(name=key, title=key, unit="", values=[kind(value) for value in values])
+    return MapQuantity(name=key, title=key, unit="", values=[kind(value) for value in values])
 
 
-def _forces(data: Data) -> Quantity:
+def _forces(data: Data) -> MapQuantity:
     values = [float(np.sqrt((one.forces**2).mean())) for one in data.predictions]
-    return Quantity(name="force", title="root mean square force component", unit="eV/Å", values=values)
+    return MapQuantity(name="force", title="root mean square force component", unit="eV/Å", values=values)
 
 
-def _errors(data: Data) -> list[Quantity]:
+def _errors(data: Data) -> list[MapQuantity]:
     energy = _labelled(
         data,
         "energy",
@@ -119,7 +123,7 @@ def _errors(data: Data) -> list[Quantity]:
     )
     force = _labelled(data, "forces", lambda one, label: 1000 * float(np.abs(one.forces - label).mean()))
     return [
-        Quantity(name=name, title=title, unit=unit, values=values)
+        MapQuantity(name=name, title=title, unit=unit, values=values)
         for name, title, unit, values in (
             ("energy-error", "error of the energy per atom", "meV/atom", energy),
             ("force-error", "mean error of a force component", "meV/Å", force),
@@ -128,17 +132,19 @@ def _errors(data: Data) -> list[Quantity]:
     ]
 
 
-def _atom_errors(data: Data) -> list[Quantity]:
-    found = _labelled(data, "forces", lambda one, label: 1000 * np.abs(one.forces - label).mean(axis=1))
-    if not found:
+def _atom_errors(data: Data) -> list[MapQuantity]:
+    frame_errors = _labelled(
+        data, "forces", lambda one, label: 1000 * np.abs(one.forces - label).mean(axis=1)
+    )
+    if not frame_errors:
         return []
     values = [
         value
-        for one, errors in zip(data.predictions, found, strict=True)
+        for one, errors in zip(data.predictions, frame_errors, strict=True)
         for value in (len(one.features) * [None] if errors is None else errors.tolist())
     ]
     return [
-        Quantity(name="force-error", title="mean error of a force component", unit="meV/Å", values=values)
+        MapQuantity(name="force-error", title="mean error of a force component", unit="meV/Å", values=values)
     ]
 
 

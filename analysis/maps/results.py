@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.figures import png
+from asecalc_ml.analysis.maps import figures
 from asecalc_ml.analysis.maps.options import Level
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class Quantity(Record):
+class MapQuantity(Record):
     """Something that every point has one of."""
 
     name: str
@@ -77,7 +80,7 @@ class RepresentationMap(Result):
     architecture: str
     level: Level
     n_structures: int
-    quantities: list[Quantity]
+    quantities: list[MapQuantity]
     projections: list[Projection]
     roughness: list[Roughness]
 
@@ -86,7 +89,7 @@ class RepresentationMap(Result):
         """What a point is, in words."""
         return f"{len(self.projections[0].points)} {self.level}"
 
-    def of(self, name: str) -> Quantity:
+    def of(self, name: str) -> MapQuantity:
         """A quantity by its name.
 
         Raises
@@ -100,14 +103,10 @@ class RepresentationMap(Result):
         return known[name]
 
     def panels(self) -> list[Panel]:
-        from asecalc_ml.analysis.maps.figures import panels
-
-        return panels(self)
+        return figures.panels(self)
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.maps.figures import draw
-
-        draw(self, ax, panel)
+        figures.draw(self, ax, panel)
 
     def tables(self) -> list[Table]:
         if not self.roughness:
@@ -144,9 +143,6 @@ class RepresentationMap(Result):
 
     def write(self, directory: str | Path) -> list[Path]:
         """As for every result: JSON and CSV; and each figure as PNG beside them."""
-        from asecalc_ml.analysis.figures import png
-        from asecalc_ml.files.writing import write_whole
-
         paths = super().write(directory)
         for panel in self.panels():
             paths.append(Path(directory) / f"{self.analysis}-{panel.key}.png")

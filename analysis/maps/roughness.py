@@ -17,26 +17,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import pdist, squareform
 
 from asecalc_ml.analysis.maps.options import MapOptions
-from asecalc_ml.analysis.maps.results import Quantity, Roughness
+from asecalc_ml.analysis.maps.results import MapQuantity, Roughness
 
 
 def measure(
-    points: Mapping[str, np.ndarray], quantities: list[Quantity], options: MapOptions
+    points: Mapping[str, np.ndarray], quantities: list[MapQuantity], options: MapOptions
 ) -> list[Roughness]:
     """Of every number that is known at all points, but for the frame's."""
     n_points = len(next(iter(points.values())))
     spread = np.linspace(0, n_points - 1, min(n_points, options.roughness_points)).round().astype(int)
-    measured = [one for one in quantities if one.is_number and one.name != "frame" and None not in one.values]
-    found = []
+    measured = [
+        quantity
+        for quantity in quantities
+        if quantity.is_number and quantity.name != "frame" and None not in quantity.values
+    ]
+    indices = []
     for name, rows in points.items():
         for metric in _metrics(name, options.metrics):
             distances = relative_distances(rows[spread], metric)
             for quantity in measured:
                 values = np.array(quantity.values)[spread]
                 error = bootstrap_error(values, distances, options.bootstraps, options.seed)
-                found.append(
+                indices.append(
                     Roughness(
                         representation=name,
                         metric=metric,
@@ -46,7 +52,7 @@ def measure(
                         n_points=len(spread),
                     )
                 )
-    return found
+    return indices
 
 
 def _metrics(representation: str, metrics: list[str]) -> list[str]:
@@ -74,27 +80,26 @@ def roughness_index(values: np.ndarray, distances: np.ndarray) -> float:
     >>> round(roughness_index([0, 1, 0, 1], [0.01, 1, 1, 1, 1, 0.01]), 2)  # pairs of opposites
     0.99
     """
-    from scipy.cluster.hierarchy import linkage
-
+    # merges of clusters by complete linkage, in the order of their diameters t_1 ≤ t_2 ≤ …
     scaled = _scaled(np.asarray(values, dtype=float))
     merges = linkage(np.asarray(distances, dtype=float), method="complete")
-    left = _dispersions(scaled, merges)
-    return float(left[0] - np.diff([0.0, *merges[:, 2]]) @ left[:-1])
+    # ∫ 2σ_t dt is a sum over the steps (t_k − t_{k−1}) 2σ before merge k; behind the last one σ is 0
+    dispersions = _dispersions(scaled, merges)
+    return float(dispersions[0] - np.diff([0.0, *merges[:, 2]]) @ dispersions[:-1])
 
 
 def bootstrap_error(values: np.ndarray, distances: np.ndarray, n_samples: int, seed: int) -> float | None:
     """Standard deviation of ROGI over samples drawn with replacement; None without samples."""
-    from scipy.spatial.distance import squareform
-
     if n_samples == 0:
         return None
     rng, square, n_points = np.random.default_rng(seed), squareform(distances), len(values)
-    found = []
+    indices = []
     for _ in range(n_samples):
+        # points drawn with replacement, and the distances between them in condensed order
         drawn = rng.integers(n_points, size=n_points)
         sample = square[np.ix_(drawn, drawn)]
-        found.append(roughness_index(values[drawn], sample[np.triu_indices(n_points, k=1)]))
-    return float(np.std(found))
+        indices.append(roughness_index(values[drawn], sample[np.triu_indices(n_points, k=1)]))
+    return float(np.std(indices))
 
 
 def relative_distances(points: np.ndarray, metric: str) -> np.ndarray:
@@ -103,13 +108,12 @@ def relative_distances(points: np.ndarray, metric: str) -> np.ndarray:
     The largest possible one is that of opposite corners of the box that holds all points; 2 for cosine, 1 for
     Tanimoto's of bits.
     """
-    from scipy.spatial.distance import pdist
-
     if metric == "tanimoto":
         return pdist(points.astype(bool), "jaccard")
-    found, sides = pdist(points, metric), np.ptp(points, axis=0)
+    distances, sides = pdist(points, metric), np.ptp(points, axis=0)
+    # distance of opposite corners of the bounding box
     largest = {"euclidean": np.linalg.norm(sides), "cityblock": sides.sum(), "cosine": 2.0}[metric]
-    return found / largest if largest > 0 else found
+    return distances / largest if largest > 0 else distances
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
@@ -124,6 +128,7 @@ def _dispersions(scaled: np.ndarray, merges: np.ndarray) -> np.ndarray:
     squares.
     """
     n_points = len(scaled)
+    # number of points and mean of each cluster: single points first, then merged ones as they appear
     sizes, means = [1] * n_points, scaled.tolist()
     lost = []
     for first, second in merges[:, :2].astype(int):
@@ -131,5 +136,6 @@ def _dispersions(scaled: np.ndarray, merges: np.ndarray) -> np.ndarray:
         lost.append(n_a * n_b / (n_a + n_b) * (m_a - m_b) ** 2)
         sizes.append(n_a + n_b)
         means.append((n_a * m_a + n_b * m_b) / (n_a + n_b))
-    left = n_points * scaled.var() - np.cumsum([0.0, *lost])
-    return 2 * np.sqrt(np.clip(left, 0.0, None) / n_points)
+    # sum of squares N σ² that is left after each merge
+    squares = n_points * scaled.var() - np.cumsum([0.0, *lost])
+    return 2 * np.sqrt(np.clip(squares, 0.0, None) / n_points)

@@ -10,23 +10,23 @@ import numpy as np
 from ase import Atoms
 from torch import Tensor
 
-from asecalc_ml.analysis.relevance.methods.method_output import Found
+from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput
 from asecalc_ml.analysis.relevance.output.results import FrameRelevance, Structure, Walk
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 
 Pair = tuple[int, int, int, int, int]
 
 
 def describe(
-    frames: Sequence[Atoms], values: Tensor, subject: Subject, pairs: Literal["bonds", "all", "none"]
+    frames: Sequence[Atoms], values: Tensor, subject: ExplainedBatch, pairs: Literal["bonds", "all", "none"]
 ) -> list[Structure]:
     """Structures with their listed pairs and the target's values."""
     edges = _edges(subject) if pairs == "all" else [None] * len(frames)
-    found = []
+    structures = []
     for atoms, value, own in zip(frames, values.tolist(), edges, strict=True):
         listed = _listed(atoms, pairs, own)
-        found.append(
+        structures.append(
             Structure(
                 symbols=atoms.get_chemical_symbols(),
                 positions_A=atoms.positions.tolist(),
@@ -37,24 +37,24 @@ def describe(
                 pair_shifts=[row[2:] for row in listed],
             )
         )
-    return found
+    return structures
 
 
 def split(
-    found: Found, subject: Subject, structures: Sequence[Structure], top_walks: int
+    output: MethodOutput, subject: ExplainedBatch, structures: Sequence[Structure], top_walks: int
 ) -> list[FrameRelevance]:
     """A batch's relevance, for each structure."""
     sizes = [len(one.symbols) for one in structures]
-    atoms = _lists(found.atoms, sizes)
-    blocks = {name: _lists(values, sizes) for name, values in found.blocks.items()}
-    pairs = _pairs(found.edges, subject, structures)
+    atoms = _lists(output.atoms, sizes)
+    blocks = {name: _lists(values, sizes) for name, values in output.blocks.items()}
+    pairs = _pairs(output.edges, subject, structures)
     return [
         FrameRelevance(
             atoms=atoms[k],
             pairs=pairs[k],
-            absorbed={name: float(values[k]) for name, values in found.absorbed.items()},
+            absorbed={name: float(values[k]) for name, values in output.absorbed.items()},
             blocks={name: values[k] for name, values in blocks.items()},
-            walks=_largest({walk: float(values[k]) for walk, values in found.walks.items()}, top_walks),
+            walks=_largest({walk: float(values[k]) for walk, values in output.walks.items()}, top_walks),
         )
         for k in range(len(structures))
     ]
@@ -75,13 +75,13 @@ def _backwards(pair: Pair) -> Pair:
     return (j, i, -a, -b, -c)
 
 
-def _edges(subject: Subject) -> list[list[Pair]]:
+def _edges(subject: ExplainedBatch) -> list[list[Pair]]:
     """Edges of each structure as (i, j, shift), in their order; those beyond the cutoff left out."""
     parts = zip(_rows(subject), _seen(subject), strict=True)
     return [list(compress(rows, seen)) for rows, seen in parts]
 
 
-def _rows(subject: Subject) -> list[list[Pair]]:
+def _rows(subject: ExplainedBatch) -> list[list[Pair]]:
     graph = subject.graph
     systems = graph.batch[graph.edge_index[0]]
     firsts = np.concatenate([[0], np.cumsum(np.bincount(graph.batch.cpu(), minlength=graph.n_systems))])
@@ -90,28 +90,30 @@ def _rows(subject: Subject) -> list[list[Pair]]:
     return _by_system([tuple(row) for row in rows], subject)
 
 
-def _seen(subject: Subject) -> list[list[bool]]:
+def _seen(subject: ExplainedBatch) -> list[list[bool]]:
     inside = subject.inputs.edge_index[0, : subject.graph.n_edges] < subject.n_atoms
     return _by_system(inside.tolist(), subject)
 
 
-def _by_system(values: list, subject: Subject) -> list[list]:
+def _by_system(values: list, subject: ExplainedBatch) -> list[list]:
     systems = subject.graph.batch[subject.graph.edge_index[0]].cpu().numpy()
     ends = np.cumsum(np.bincount(systems, minlength=subject.n_systems))
     return [values[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _pairs(edges: Tensor | None, subject: Subject, structures: Sequence[Structure]) -> list[list[float]]:
+def _pairs(
+    edges: Tensor | None, subject: ExplainedBatch, structures: Sequence[Structure]
+) -> list[list[float]]:
     """Sums over both directions of each listed pair; zero for one that no edge joins."""
     if edges is None or not any(one.pairs for one in structures):
         return [[] for _ in structures]
     values = _by_system(edges.tolist(), subject)
-    found = []
+    sums = []
     for rows, own, structure in zip(_rows(subject), values, structures, strict=True):
         by_pair = dict(zip(rows, own, strict=True))
         listed = [(*p, *s) for p, s in zip(structure.pairs, structure.pair_shifts, strict=True)]
-        found.append([by_pair.get(one, 0.0) + by_pair.get(_backwards(one), 0.0) for one in listed])
-    return found
+        sums.append([by_pair.get(one, 0.0) + by_pair.get(_backwards(one), 0.0) for one in listed])
+    return sums
 
 
 def _lists(values: Tensor, sizes: Sequence[int]) -> list[list[float]]:

@@ -5,38 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
+from asecalc_ml.analysis.relevance.lrp.propagation import is_state
+from asecalc_ml.analysis.relevance.methods.hidden import run_with_embeddings
 from asecalc_ml.analysis.relevance.methods.registry import ALL, METHODS, PARTS
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Target
 from asecalc_ml.errors import AnalysisError
 
 
-def parts(subject: Subject) -> set[str]:
+def parts(subject: ExplainedBatch) -> set[str]:
     """What the model has of :data:`~asecalc_ml.analysis.relevance.methods.registry.PARTS`."""
     potential = subject.model.potential
-    found = {
+    present = {
         "embeddings": len(potential.embeddings) > 0,
         "interactions": len(potential.interactions) > 0,
         "messages": passes_messages(subject),
         "attentions": len(potential.attentions) > 0,
         "contributions": subject.run().output.potential.contributions is not None,
     }
-    return {name for name, there in found.items() if there}
+    return {name for name, there in present.items() if there}
 
 
-def passes_messages(subject: Subject) -> bool:
+def passes_messages(subject: ExplainedBatch) -> bool:
     """Whether an interaction block takes features that atoms have from their embeddings."""
-    from torch.utils._pytree import tree_leaves
-
-    from asecalc_ml.analysis.relevance.lrp.propagation import is_state
-    from asecalc_ml.analysis.relevance.methods.hidden import run_with_embeddings
-
-    found = []
+    states = []
 
     def look(module: nn.Module, inputs: tuple, keywords: dict) -> None:
         values = tree_leaves((inputs, keywords))
-        found.extend(one for one in values if is_state(one, subject.n_atoms + 1) and one.requires_grad)
+        states.extend(one for one in values if is_state(one, subject.n_atoms + 1) and one.requires_grad)
 
     potential = subject.model.potential
     handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in potential.interactions]
@@ -45,10 +43,10 @@ def passes_messages(subject: Subject) -> bool:
     finally:
         for handle in handles:
             handle.remove()
-    return len(potential.embeddings) > 0 and len(found) > 0
+    return len(potential.embeddings) > 0 and len(states) > 0
 
 
-def offered(subject: Subject, target: Target) -> list[str]:
+def offered(subject: ExplainedBatch, target: Target) -> list[str]:
     """Names of the methods, in the order of the registry."""
     there = parts(subject)
     return [
@@ -58,7 +56,7 @@ def offered(subject: Subject, target: Target) -> list[str]:
     ]
 
 
-def chosen(wanted: Sequence[str], subject: Subject, target: Target) -> list[str]:
+def chosen(wanted: Sequence[str], subject: ExplainedBatch, target: Target) -> list[str]:
     """The wanted methods, or all that are offered.
 
     Raises

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from asecalc_ml.analysis.relevance.methods.registry import ALL, METHODS, check_methods
-from asecalc_ml.analysis.relevance.targets import HELP, parse_target
+from asecalc_ml.analysis.relevance.target_text import HELP, parse_text
 from asecalc_ml.config.options import Options
 
 
@@ -54,4 +54,4 @@ class RelevanceOptions(Options):
     @field_validator("target")
     @classmethod
     def _known_target(cls, value: str) -> str:
-        return str(parse_target(value))
+        return str(parse_text(value))

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from ase import Atoms
 
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.model.model import Model
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
@@ -76,19 +77,13 @@ class Source:
                 check_trained(atoms, self.card)
         return frames
 
-    def subject(self, frames: Sequence[Atoms]) -> Subject:
+    def subject(self, frames: Sequence[Atoms]) -> ExplainedBatch:
         """Structures side by side."""
         reach = self.model.cutoff + MARGIN_A
         graphs = [AtomGraph.from_atoms(atoms, reach) for atoms in frames]
-        return Subject.of(self.model, graphs)
+        return ExplainedBatch.of(self.model, graphs)
 
-
-def batches(frames: list[Atoms]) -> Iterator[list[Atoms]]:
-    """Consecutive structures with :data:`BATCH_ATOMS` atoms together, or one that is larger."""
-    batch: list[Atoms] = []
-    for atoms in frames:
-        if batch and sum(map(len, batch)) + len(atoms) > BATCH_ATOMS:
-            yield batch
-            batch = []
-        batch.append(atoms)
-    yield batch
+    def batches(self, frames: Sequence[Atoms]) -> Iterator[tuple[list[Atoms], ExplainedBatch]]:
+        """Structures in batches of :data:`BATCH_ATOMS` atoms, each also as the methods take it."""
+        for batch in batches_by_atoms(frames, BATCH_ATOMS):
+            yield batch, self.subject(batch)

@@ -18,8 +18,8 @@ from asecalc_ml.model.potential import PotentialInput
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model and a batch of structures.
+class ExplainedBatch:
+    """A model and the structures that are explained together.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Subject:
     graph: AtomGraph
 
     @classmethod
-    def of(cls, model: Model, graphs: Sequence[AtomGraph]) -> Subject:
+    def of(cls, model: Model, graphs: Sequence[AtomGraph]) -> ExplainedBatch:
         """Structures side by side."""
         return cls(model, collate(graphs))
 
@@ -89,9 +89,9 @@ class Subject:
         """Reference energy of each atom's element times its weight, shape (n_atoms,), eV."""
         return self.model.shift[self.graph.atomic_numbers] * self.weights
 
-    def singles(self) -> list[Subject]:
+    def singles(self) -> list[ExplainedBatch]:
         """The structures one by one."""
-        return [Subject(self.model, _single(self.graph, system)) for system in range(self.n_systems)]
+        return [ExplainedBatch(self.model, _single(self.graph, system)) for system in range(self.n_systems)]
 
     def per_system(self, atoms: Tensor) -> Tensor:
         """Sum over the atoms of each structure, shape (n_systems,)."""
@@ -104,13 +104,13 @@ class Run:
 
     Parameters
     ----------
-    subject : Subject
+    subject : ExplainedBatch
     vectors : Tensor, shape (n_edges, 3), Å
         Edge vectors of the inputs, with gradient.
     output : ModelOutput
     """
 
-    subject: Subject
+    subject: ExplainedBatch
     vectors: Tensor
     output: ModelOutput
 
@@ -121,8 +121,8 @@ class Run:
 
     def gradient(self, value: Tensor, create_graph: bool = False) -> Tensor:
         """Derivative of a value with respect to the edge vectors, shape (n_edges, 3)."""
-        (found,) = gradients(value, [self.vectors], create_graph)
-        return found
+        (slopes,) = gradients(value, [self.vectors], create_graph)
+        return slopes
 
 
 def _single(graph: AtomGraph, system: int) -> AtomGraph:
@@ -158,8 +158,8 @@ def embedding_modules(potential: nn.Module) -> list[nn.Module]:
     Their outputs have a row for each atom and depend on its element alone. What stands around a table, such
     as an embedding of the neighbors, depends on positions too.
     """
-    found = []
+    modules = []
     for part in potential.embeddings:
         tables = [module for module in part.modules() if isinstance(module, nn.Embedding)]
-        found += tables or [part]
-    return found
+        modules += tables or [part]
+    return modules

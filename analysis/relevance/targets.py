@@ -18,19 +18,21 @@ so that whatever splits the energy into shares splits the force into the shares'
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import ClassVar
 
+import torch
+from torch import Tensor
+
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch, Run, gradients
+from asecalc_ml.analysis.relevance.target_text import TargetText, parse_text
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.graph.segments import segment_sum
+from asecalc_ml.model.derivative import forces
+from asecalc_ml.structure.minimum_image import minimum_image
+from asecalc_ml.structure.pair_vectors import pair_vectors
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from asecalc_ml.analysis.relevance.subject import Run, Subject
-
-PATTERN = re.compile(r"(energy)|force:(\d+)(?:-(\d+))?|charge:(\d+)")
-HELP = "energy, force:ATOM, force:ATOM-OTHER or charge:ATOM, atoms counted from 0"
 SMALLEST_FORCE_EV_A = 1e-9  # below it a force has no direction
 
 
@@ -42,17 +44,8 @@ def parse_target(text: str) -> Target:
     ValueError
         If there is none of this name.
     """
-    found = PATTERN.fullmatch(text.replace(" ", ""))
-    if found is None:
-        raise ValueError(f"target is {text!r}; give {HELP}")
-    energy, atom, other, charged = found.groups()
-    if energy:
-        return Energy()
-    if charged:
-        return Charge(int(charged))
-    if atom == other:
-        raise ValueError(f"target {text!r} names one atom twice; a direction leads to another atom")
-    return Force(int(atom), None if other is None else int(other))
+    kind, atom, towards = parse_text(text)
+    return {"energy": Energy, "charge": partial(Charge, atom), "force": partial(Force, atom, towards)}[kind]()
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ class Target:
         """Atoms that it names."""
         return ()
 
-    def bind(self, subject: Subject) -> Target:
+    def bind(self, subject: ExplainedBatch) -> Target:
         """The same target with what it takes from the structures, such as a direction.
 
         Raises
@@ -99,13 +92,13 @@ class Target:
         """
         return systems[:1]
 
-    def readouts(self, subject: Subject, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
+    def readouts(self, subject: ExplainedBatch, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
         """The same by the atom it is read out at, shape (n_atoms,), or (1,) where no atom has a share."""
         if not atoms.requires_grad:  # a readout that is not additive
             return systems[:1]
         return atoms[: subject.n_atoms] * subject.weights
 
-    def on_copies(self, copies: Subject) -> Target:
+    def on_copies(self, copies: ExplainedBatch) -> Target:
         """Bound to a single structure: the same for copies of it that lack some edges."""
         return self
 
@@ -135,41 +128,32 @@ class Force(Target):
     motion: Tensor | None = None  # unit vector at the atom, zero elsewhere, shape (n_atoms, 3)
 
     def __str__(self) -> str:
-        return f"force:{self.atom}" + ("" if self.towards is None else f"-{self.towards}")
+        return str(TargetText("force", self.atom, self.towards))
 
     @property
     def atoms(self) -> tuple[int, ...]:
         return (self.atom,) if self.towards is None else (self.atom, self.towards)
 
-    def bind(self, subject: Subject) -> Force:
-        import torch
-
+    def bind(self, subject: ExplainedBatch) -> Force:
         rows = first_atoms(subject) + self.atom
-        found = self._net(subject)[rows] if self.towards is None else self._bond(subject)
-        sizes = found.norm(dim=1, keepdim=True)
+        vectors = self._net(subject)[rows] if self.towards is None else self._bond(subject)
+        sizes = vectors.norm(dim=1, keepdim=True)
         if (sizes < SMALLEST_FORCE_EV_A).any():
             raise AnalysisError(
                 f"target {self}: the force on atom {self.atom} is zero in a structure, so it has no "
                 f"direction; give one, such as force:{self.atom}-{0 if self.atom else 1}"
             )
-        motion = torch.zeros(subject.n_atoms, 3, dtype=torch.float64, device=found.device)
-        motion[rows] = found / sizes
+        motion = torch.zeros(subject.n_atoms, 3, dtype=torch.float64, device=vectors.device)
+        motion[rows] = vectors / sizes
         return Force(self.atom, self.towards, motion)
 
-    def _net(self, subject: Subject) -> Tensor:
-        from asecalc_ml.model.derivative import forces
-
+    def _net(self, subject: ExplainedBatch) -> Tensor:
         run = subject.run()
         gradient = run.gradient(run.energies)
         return forces(gradient, subject.inputs.edge_index, subject.n_atoms + 1)[:-1]
 
-    def _bond(self, subject: Subject) -> Tensor:
+    def _bond(self, subject: ExplainedBatch) -> Tensor:
         """Nearest image of the other atom, seen from the atom; all pairs lie within the graph's own cell."""
-        import torch
-
-        from asecalc_ml.structure.minimum_image import minimum_image
-        from asecalc_ml.structure.pair_vectors import pair_vectors
-
         graph, starts = subject.graph, first_atoms(subject)
         pairs = (starts + self.atom).cpu().numpy(), (starts + self.towards).cpu().numpy()
         vectors = pair_vectors(graph.positions.cpu().numpy(), pairs)
@@ -180,8 +164,6 @@ class Force(Target):
         return torch.stack([graph.positions.new_tensor(vector) for vector in near])
 
     def value(self, run: Run) -> Tensor:
-        from asecalc_ml.graph.segments import segment_sum
-
         along = -(run.gradient(run.energies, create_graph=True) * self._edges(run)).sum(dim=1)
         inputs = run.subject.inputs
         return segment_sum(along, inputs.batch[inputs.edge_index[0]], inputs.n_systems)[:-1]
@@ -192,22 +174,16 @@ class Force(Target):
         ∂(Σ w_k s_k)/∂r is linear in w; its product with the motion, differentiated by w, has the slope of
         each s_k.
         """
-        import torch
-
-        from asecalc_ml.analysis.relevance.subject import gradients
-
         ones = torch.ones_like(shares, requires_grad=True)
         gradient = run.gradient(shares * ones, create_graph=True)
         (slopes,) = gradients((gradient * self._edges(run)).sum(), [ones])
         return -slopes
 
-    def on_copies(self, copies: Subject) -> Force:
+    def on_copies(self, copies: ExplainedBatch) -> Force:
         return Force(self.atom, self.towards, self.motion.repeat(copies.n_systems, 1))
 
     def _edges(self, run: Run) -> Tensor:
         """How each edge vector changes with the motion, u_j − u_i; nothing for the ghost's."""
-        import torch
-
         i, j = run.subject.inputs.edge_index
         motion = torch.cat([self.motion, self.motion.new_zeros(1, 3)])
         return motion[j] - motion[i]
@@ -224,13 +200,13 @@ class Charge(Target):
     rows: Tensor | None = None
 
     def __str__(self) -> str:
-        return f"charge:{self.atom}"
+        return str(TargetText("charge", self.atom))
 
     @property
     def atoms(self) -> tuple[int, ...]:
         return (self.atom,)
 
-    def bind(self, subject: Subject) -> Charge:
+    def bind(self, subject: ExplainedBatch) -> Charge:
         if not subject.model.potential.partial_charges:
             raise AnalysisError(
                 f"target {self}: this model has no partial charges; explain its energy or a force, or take "
@@ -244,16 +220,14 @@ class Charge(Target):
     def traced(self, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
         return charges[self.rows].double()
 
-    def readouts(self, subject: Subject, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
+    def readouts(self, subject: ExplainedBatch, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
         return self.traced(atoms, systems, charges)
 
-    def on_copies(self, copies: Subject) -> Charge:
+    def on_copies(self, copies: ExplainedBatch) -> Charge:
         return self.bind(copies)
 
 
-def first_atoms(subject: Subject) -> Tensor:
+def first_atoms(subject: ExplainedBatch) -> Tensor:
     """Number of the first atom of each structure of a batch."""
-    import torch
-
     sizes = torch.bincount(subject.graph.batch, minlength=subject.n_systems)
     return sizes.cumsum(0) - sizes

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asecalc_ml import __version__
 from asecalc_ml.analysis.base import Cell, Panel, Result
+from asecalc_ml.analysis.figures import svg
 from asecalc_ml.analysis.number_text import number_text
 
 if TYPE_CHECKING:
@@ -43,8 +45,6 @@ def render_page(template: str, title: str, kind: str, scenes: Iterable[Scene] = 
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from asecalc_ml import __version__
-
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -78,8 +78,6 @@ def drawings(
     results: Iterable[Result], chosen: Callable[[Result, Panel], bool] = lambda result, panel: True
 ) -> Iterator[Drawing]:
     """Figures of results, all by default."""
-    from asecalc_ml.analysis.figures import svg
-
     for result in results:
         for panel in result.panels():
             if chosen(result, panel):

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from asecalc_ml import plugins
 from asecalc_ml.analysis.base import Record, Result, Table, Verdict
 from asecalc_ml.analysis.checks.connectivity import BOUND
 from asecalc_ml.analysis.checks.energy_exchange import exchange_verdict
+from asecalc_ml.analysis.distributions.training_domain import temperature_text
 from asecalc_ml.analysis.failures import Failures
 from asecalc_ml.analysis.pipeline import lost_frames_text, not_installed, results_alone
 from asecalc_ml.analysis.relevance.output.page import is_beside_viewer, read_relevance
@@ -17,7 +19,10 @@ from asecalc_ml.analysis.relevance.output.results import RelevanceResult
 from asecalc_ml.analysis.relevance.output.scene import relevance_scene
 from asecalc_ml.analysis.report.page import drawings, render_page
 from asecalc_ml.analysis.report.run_scene import run_scene
-from asecalc_ml.runs import EventKind
+from asecalc_ml.errors import PluginError
+from asecalc_ml.files.writing import write_whole
+from asecalc_ml.outcome import MARKS
+from asecalc_ml.runs import REPORT, EventKind, open_run
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 if TYPE_CHECKING:
@@ -70,9 +75,6 @@ def write_report(run: str | Path | RunReader) -> Path:
     UserWarning
         If a result cannot be read or shown. The page names it, and has all others.
     """
-    from asecalc_ml.files.writing import write_whole
-    from asecalc_ml.runs import REPORT, open_run
-
     run = open_run(run)
     failures = Failures(run.directory)
     n_before = len(failures.all)
@@ -90,7 +92,7 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
     """The page as text; what a result cannot show is noted as a failure and left out."""
     relevance = [one for one in results if isinstance(one, RelevanceResult)]
     scenes = shown(relevance, lambda one: [relevance_scene(one)], failures)
-    found = {
+    contents = {
         "drawings": shown(results, lambda one: drawings([one], is_beside_viewer), failures),
         "tables": shown(results, lambda one: checked(one.tables(), Table), failures),
     }
@@ -104,7 +106,8 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
         completion=completion(run),
         facts=list(key_facts(run)),
         verdicts=verdicts,
-        **found,
+        marks=MARKS,
+        **contents,
         options=list(option_rows(run.read_options())),
         model=list(model_rows(run)),
         provenance=list(flat_rows(_without_production(run.read_provenance()))),
@@ -232,20 +235,20 @@ def shown(
     results: Iterable[Result], show: Callable[[Result], Iterable[Any]], failures: Failures
 ) -> list[Any]:
     """What each result shows; one that raises an error is noted, and the others are shown."""
-    found: list[Any] = []
+    content: list[Any] = []
     for result in results:
         with failures.alone(result.analysis):
-            found += list(show(result))
-    return found
+            content += list(show(result))
+    return content
 
 
 def checked(records: Iterable[Any], kind: type[Record]) -> list[Record]:
     """Records that a page can show; TypeError where an analysis gives something else."""
-    found = list(records)
-    for one in found:
+    listed = list(records)
+    for one in listed:
         if not isinstance(one, kind):
             raise TypeError(f"a {type(one).__name__} where a {kind.__name__} should be: {one!r}")
-    return found
+    return listed
 
 
 def all_verdicts(run: RunReader, results: list[Result], failures: Failures) -> list[Verdict]:
@@ -266,7 +269,7 @@ def _not_shown(name: str) -> Verdict:
         f"results/{name}.json is of an analysis that is not installed: install its package, and `asecalc-md "
         "report` shows it"
     )
-    return Verdict(check=f"the result of {name} is shown", status="unclear", text=text)
+    return Verdict(check=f"the result of {name} is shown", status="undecided", text=text)
 
 
 # ------------------------------------------------------------------------------------------ what was run
@@ -280,9 +283,6 @@ def option_rows(options: Mapping) -> Iterator[Row]:
 
 
 def _meanings(protocol: str | None) -> dict[str, str]:
-    from asecalc_ml import plugins
-    from asecalc_ml.errors import PluginError
-
     try:
         fields = plugins.get("protocols", str(protocol)).model_fields
     except PluginError:
@@ -354,8 +354,6 @@ def _never_seen(card: Mapping) -> str:
 
 
 def _dataset_rows(dataset: Mapping | None) -> Iterator[Row]:
-    from asecalc_ml.analysis.distributions.training_domain import temperature_text
-
     if dataset is None:
         return
     frames = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.analysis.report.viewer import Molecule, Picture, Scene, chosen_frames
+from asecalc_ml.analysis.report.viewer import DrawnMolecule, Picture, Scene, chosen_frames
 from asecalc_ml.analysis.report.whole_molecules import WholeMolecules
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.runs import PROTOCOL, RunReader
@@ -53,7 +53,7 @@ Drawer = Callable[[str, np.ndarray, np.ndarray], Picture]  # of a label, positio
 def _drawer(atoms: Atoms) -> Drawer:
     """Draws frames with the bonds of a structure."""
     whole = WholeMolecules(atoms)
-    molecule = Molecule(atoms.get_chemical_symbols(), whole.bonds, whole.shifts)
+    molecule = DrawnMolecule(atoms.get_chemical_symbols(), whole.bonds, whole.shifts)
     return lambda label, positions, cell: Picture(
         molecule, whole.place(positions, cell), cell, atoms.pbc, label
     )

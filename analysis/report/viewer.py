@@ -9,7 +9,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_numbers, covalent_radii
+from ase.data.colors import jmol_colors
 
+from asecalc_ml.analysis.figures import BLUE, VERMILION
 from asecalc_ml.structure.topology.bonds import BROKEN_TOLERANCE
 
 #: Frames of a scene at most, evenly spaced.
@@ -23,7 +26,7 @@ TILTED = [[0.94, 0.0, 0.342], [-0.117, 0.94, 0.321], [-0.321, -0.342, 0.883]]  #
 
 
 @dataclass(frozen=True, eq=False)
-class Molecule:
+class DrawnMolecule:
     """Atoms and bonds that several frames have in common.
 
     Parameters
@@ -54,7 +57,7 @@ class Picture:
 
     Parameters
     ----------
-    molecule : Molecule
+    molecule : DrawnMolecule
     positions : ndarray, shape (n_atoms, 3), Å
     cell : ndarray, shape (3, 3), Å
     pbc : ndarray of bool, shape (3,)
@@ -62,7 +65,7 @@ class Picture:
         What is written below, such as the time.
     """
 
-    molecule: Molecule
+    molecule: DrawnMolecule
     positions: np.ndarray
     cell: np.ndarray
     pbc: np.ndarray
@@ -75,11 +78,11 @@ class Picture:
 
     def packed(self, number: int) -> dict[str, Any]:
         """Coordinates as seen from the centre, in hundredths of an Å."""
-        found: dict[str, Any] = {"label": self.label, "molecule": number}
-        found["positions"] = _hundredths(self.positions - self.centre)
+        fields: dict[str, Any] = {"label": self.label, "molecule": number}
+        fields["positions"] = _hundredths(self.positions - self.centre)
         if self.pbc.any():
-            found |= {"cell": _hundredths(self.cell), "corner": _hundredths(-self.centre)}
-        return found
+            fields |= {"cell": _hundredths(self.cell), "corner": _hundredths(-self.centre)}
+        return fields
 
 
 @dataclass(frozen=True)
@@ -145,8 +148,6 @@ class Scene:
     @property
     def css_ends(self) -> list[str]:
         """Colours of the most negative and the most positive value."""
-        from asecalc_ml.analysis.figures import BLUE, VERMILION
-
         return [BLUE, VERMILION]
 
     def json(self) -> str:
@@ -179,9 +180,6 @@ def chosen_frames(n_frames: int, numbers_each: int) -> list[int]:
 
 def _element(symbol: str) -> dict[str, Any]:
     """Jmol's colour, the covalent radius, and that of the sphere, Å."""
-    from ase.data import atomic_numbers, covalent_radii
-    from ase.data.colors import jmol_colors
-
     number = atomic_numbers[symbol]
     color = "#" + "".join(f"{round(255 * part):02x}" for part in jmol_colors[number])
     covalent = round(float(covalent_radii[number]), 3)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import numpy as np
 from pydantic import Field
+from scipy.interpolate import CubicHermiteSpline, CubicSpline
 
 from asecalc_ml.analysis.base import Record
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Numbers = list[float | None]  # None where a point could not be computed
 WHOLE = -1  # in the column of members of a scan's table: the calculator itself
@@ -59,9 +58,7 @@ def extrema(
     slopes : ndarray, shape (n_points,), optional
         dE/dq where it is known: a cubic Hermite spline then, and a natural choice of cubic spline without.
     """
-    import numpy as np
-    from scipy.interpolate import CubicHermiteSpline, CubicSpline
-
+    # points in ascending order, without those that could not be computed
     order = np.argsort(values)
     known = order[np.isfinite(energies[order])]
     if slopes is not None:
@@ -70,10 +67,11 @@ def extrema(
         return {"minimum": None, "barrier": None}
     x, y = values[known], energies[known]
     curve = CubicSpline(x, y) if slopes is None else CubicHermiteSpline(x, y, slopes[known])
-    places = curve.derivative().roots(extrapolate=False)
-    places = places[np.isfinite(places)]
-    bends = curve.derivative(2)(places)
-    lows, highs = places[bends > 0], places[bends < 0]
+    # stationary points dE/dq = 0 inside the range; minima have d²E/dq² > 0, maxima < 0
+    stationary = curve.derivative().roots(extrapolate=False)
+    stationary = stationary[np.isfinite(stationary)]
+    curvatures = curve.derivative(2)(stationary)
+    lows, highs = stationary[curvatures > 0], stationary[curvatures < 0]
     return {
         "minimum": _extremum(curve, lows, "lowest"),
         "barrier": _extremum(curve, highs, "highest"),
@@ -88,7 +86,7 @@ def _extremum(curve, places: np.ndarray, which: Literal["lowest", "highest"]) ->
     return Extremum(at=float(places[best]), energy_eV=float(energies[best]))
 
 
-class Deviation(Record):
+class CurveDeviation(Record):
     """How far a calculator is from the reference, at points inside or outside of its training data."""
 
     label: str
@@ -100,11 +98,9 @@ class Deviation(Record):
     force_max: float | None
 
 
-def deviations(curve: Curve, reference: Curve) -> list[Deviation]:
+def deviations(curve: Curve, reference: Curve) -> list[CurveDeviation]:
     """Errors at all points, and inside and outside of the training data where that is known."""
-    import numpy as np
-
-    found = []
+    errors = []
     inside = np.array(curve.inside, dtype=bool)
     regions = {"all": np.ones(len(curve.energies_eV), dtype=bool)}
     if len(inside):
@@ -112,11 +108,12 @@ def deviations(curve: Curve, reference: Curve) -> list[Deviation]:
     energy = 1000 * np.abs(_array(curve.energies_eV) - _array(reference.energies_eV))
     force = 1000 * np.abs(_array(curve.forces) - _array(reference.forces))
     for region, mask in regions.items():
-        e, f = (one[mask & np.isfinite(one)] for one in (energy, force))
+        # points of the region where both calculators have a value
+        e, f = (differences[mask & np.isfinite(differences)] for differences in (energy, force))
         if len(e):
             of_force = (float(f.mean()), float(f.max())) if len(f) else (None, None)
-            found.append(
-                Deviation(
+            errors.append(
+                CurveDeviation(
                     label=curve.label,
                     region=region,
                     n_points=len(e),
@@ -126,10 +123,8 @@ def deviations(curve: Curve, reference: Curve) -> list[Deviation]:
                     force_max=of_force[1],
                 )
             )
-    return found
+    return errors
 
 
 def _array(values: Numbers) -> np.ndarray:
-    import numpy as np
-
     return np.array([np.nan if value is None else value for value in values], dtype=float)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asecalc_ml.analysis.figures import INK, PALETTE, RULE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -22,8 +24,6 @@ FAINT = 0.35  # of a state that is not the lowest
 
 def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
     """Curves with their bands, the reference dashed, and bars of training data at the bottom."""
-    from asecalc_ml.analysis.figures import RULE
-
     styles = _styles(result)
     models = [curve for curve in result.curves if not curve.is_reference]
     for curve in result.curves:
@@ -64,8 +64,6 @@ def draw_followed(ax: Axes, result: ScanResult, pair: str) -> None:
 
 def _styles(result: ScanResult) -> dict[str, dict[str, Any]]:
     """Colour of each calculator; the reference is dashed."""
-    from asecalc_ml.analysis.figures import INK, PALETTE
-
     models = [curve.label for curve in result.curves if not curve.is_reference]
     colors = zip(models, PALETTE * len(models), strict=False)
     styles: dict[str, dict[str, Any]] = {label: {"color": color} for label, color in colors}

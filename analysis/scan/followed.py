@@ -41,13 +41,15 @@ def follow(run: RunReader, about: dict[str, Any], pairs: list[tuple[int, int]]) 
     if not pairs:
         return []
     check_pairs(run.atoms, pairs)
-    found = _structures(run, about)
-    makers = dict.fromkeys(maker for maker, _ in found)
+    structures = _structures(run, about)
+    makers = dict.fromkeys(maker for maker, _ in structures)
     return [
         Followed(
             pair=name_of(run.atoms, pair),
             calculator=maker,
-            distances_A=[_distance(found.get((maker, point)), pair) for point in range(len(about["values"]))],
+            distances_A=[
+                _distance(structures.get((maker, point)), pair) for point in range(len(about["values"]))
+            ],
         )
         for maker in makers
         for pair in pairs
@@ -68,11 +70,11 @@ def _structures(run: RunReader, about: dict[str, Any]) -> Structures:
     """The trajectory has one frame for each computed row that is not a member's."""
     table = run.read_scan_table()
     written = np.flatnonzero((table["member"] == WHOLE) & np.isfinite(table["energy_eV"]))
-    found: Structures = {}
+    structures: Structures = {}
     for row, atoms in zip(written, run.frames(), strict=False):
         maker = about["calculators"][int(table["calculator"][row])]["geometries_of"]
-        found.setdefault((maker, int(table["point"][row])), atoms)
-    return found
+        structures.setdefault((maker, int(table["point"][row])), atoms)
+    return structures
 
 
 def _distance(atoms: Atoms | None, pair: tuple[int, int]) -> float | None:

@@ -1,210 +1,32 @@
-"""Curves of a scan beside a reference, and the training data they rest on."""
+"""Reads the raw table of a scan, and makes curves of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdict
-from asecalc_ml.analysis.scan.curve import Curve, Deviation, Extremum, deviations
-from asecalc_ml.analysis.scan.followed import Followed
-from asecalc_ml.analysis.scan.states import Crossing
+from asecalc_ml.analysis.base import Analysis
+from asecalc_ml.analysis.distributions.training_domain import TrainingDomain
+from asecalc_ml.analysis.scan.curve import WHOLE, Curve, Numbers, deviations, extrema
+from asecalc_ml.analysis.scan.followed import check_pairs, follow
+from asecalc_ml.analysis.scan.result import ScanResult
+from asecalc_ml.analysis.scan.states import Crossing, crossings, is_lowest, states_of_methods
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.statistics.histogram import Histogram
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from matplotlib.axes import Axes
 
     from asecalc_ml.runs import RunReader
 
-
-class ScanResult(Result):
-    """Energy and projected force along a coordinate, by calculator, and their errors."""
-
-    analysis: Literal["scan"] = "scan"
-    coordinate: str = Field(description="atoms, such as C1-O2")
-    kind: Literal["bond", "angle", "dihedral"]
-    scan: Literal["rigid", "relaxed"]
-    values: list[float] = Field(description="Å or degrees")
-    zero: int = Field(description="number of the point at which all energies are zero")
-    curves: list[Curve] = Field(description="the reference last")
-    errors: list[Deviation] = Field(description="beside the reference; empty without one")
-    crossings: list[Crossing] = Field([], description="where spin states of one method cross")
-    followed: list[Followed] = Field([], description="other distances in the structures of the scan")
-
-    @property
-    def unit(self) -> str:
-        """Of the coordinate."""
-        return "Å" if self.kind == "bond" else "°"
-
-    @property
-    def force_unit(self) -> str:
-        """Of the projected force, after eV."""
-        return "Å" if self.kind == "bond" else "rad"
-
-    @property
-    def reference(self) -> Curve | None:
-        """The curve that the others are held against."""
-        return next((curve for curve in self.curves if curve.is_reference), None)
-
-    @property
-    def zero_text(self) -> str:
-        """What energies are relative to."""
-        whose = (self.reference or self.curves[0]).label
-        return f"those at {self.values[self.zero]:.4g} {self.unit}, the lowest point of {whose}"
-
-    def verdicts(self) -> list[Verdict]:
-        """Whether all points were computed, and whether the models know them."""
-        failed = [f"{curve.label} {curve.n_failed}" for curve in self.curves if curve.n_failed]
-        text = (
-            f"of {len(self.values)} points failed: {', '.join(failed)}"
-            if failed
-            else f"{len(self.values)} points"
-        )
-        found = [
-            Verdict(check="every point was computed", status="failed" if failed else "passed", text=text)
-        ]
-        for curve in self.curves:
-            if curve.inside:
-                n_outside = curve.inside.count(False)
-                found.append(
-                    Verdict(
-                        check=f"the scan stays within the training data of {curve.label}",
-                        status="failed" if n_outside else "passed",
-                        text=f"{n_outside} of {len(self.values)} points lie outside",
-                    )
-                )
-        return found
-
-    def panels(self) -> list[Panel]:
-        """Energy, and projected force."""
-        bars = "; ".join(f"{one.label}: {one.dataset}" for one in self.curves if one.seen)
-        told = f" Bars at the bottom: where its training data have this {self.kind} ({bars})." if bars else ""
-        bands = " Bands: a committee's standard deviation." if any(c.force_stds for c in self.curves) else ""
-        shared = f"{self.scan.capitalize()} scan of {self.coordinate}."
-        reference = f" Dashed: the reference, {self.reference.label}." if self.reference else ""
-        if any(curve.lowest for curve in self.curves):
-            reference += " Of states of one method the lower is drawn strong."
-        energy = f"{shared} Energies are relative to {self.zero_text}.{reference}{bands}{told}"
-        force = f"{shared} Force along the coordinate, −dE/dq.{reference}{bands}{told}"
-        return [
-            Panel(key="energy", title=f"Energy along {self.coordinate}", caption=energy),
-            Panel(key="force", title=f"Force along {self.coordinate}", caption=force),
-            *self._followed_panels(shared + reference),
-        ]
-
-    def _followed_panels(self, shared: str) -> list[Panel]:
-        caption = f"{shared} Nearest distance of the two atoms, in the structures that each calculator made."
-        pairs = dict.fromkeys(one.pair for one in self.followed)
-        return [Panel(key=pair, title=f"{pair} along {self.coordinate}", caption=caption) for pair in pairs]
-
-    def tables(self) -> list[Table]:
-        """What is read off the curves, and errors beside the reference."""
-        unit = self.unit
-        columns = ["calculator", f"minimum at ({unit})", f"barrier at ({unit})", "barrier (eV)"]
-        columns += ["at the end (eV)", "failed points"]
-        caption = (
-            "Minimum and barrier: lowest minimum and highest maximum inside the range, of a cubic spline "
-            "through energies and forces; barrier and end above the minimum. Empty where there is none."
-        )
-        curves = Table(
-            key="curves",
-            title="Curves",
-            columns=columns,
-            rows=[_row(c) for c in self.curves],
-            caption=caption,
-        )
-        return [curves, *self._state_table(), *self._error_table(), *self._committee_table()]
-
-    def _state_table(self) -> list[Table]:
-        if not any(curve.lowest for curve in self.curves):
-            return []
-        columns = ["lower before", "lower behind", f"crossing at ({self.unit})", "energy (eV)"]
-        rows: list[list[Cell]] = [[c.below, c.above, c.at, c.energy_eV] for c in self.crossings]
-        caption = (
-            "Where curves of one method in two spin states meet, by cubics through energies and forces. "
-            f"Energies are relative to {self.zero_text}."
-        )
-        if not rows:
-            caption = "No two states of one method cross between two points of the scan."
-        return [Table(key="states", title="Crossings", columns=columns, rows=rows, caption=caption)]
-
-    def _error_table(self) -> list[Table]:
-        if not self.errors:
-            return []
-        per = self.force_unit
-        columns = ["calculator", "points", "number", "energy, mean (meV)", "energy, largest (meV)"]
-        columns += [f"force, mean (meV/{per})", f"force, largest (meV/{per})"]
-        rows: list[list[Cell]] = [
-            [e.label, e.region, e.n_points, e.energy_mae_meV, e.energy_max_meV, e.force_mae, e.force_max]
-            for e in self.errors
-        ]
-        caption = (
-            f"Absolute differences, energies relative to {self.zero_text}; errors only of models that were "
-            f"trained on {self.reference.label}'s level of theory. Inside: the training data hold this "
-            f"{self.kind} at the point's value, bin by bin, gaps included; nothing else is looked at."
-        )
-        title = f"Differences from {self.reference.label}"
-        return [Table(key="errors", title=title, columns=columns, rows=rows, caption=caption)]
-
-    def _committee_table(self) -> list[Table]:
-        rows: list[list[Cell]] = []
-        for curve in self.curves:
-            for region, chosen in _regions(curve):
-                if spreads := [
-                    s for s, c in zip(curve.force_stds, chosen, strict=True) if c and s is not None
-                ]:
-                    mean = 1000 * sum(spreads) / len(spreads)
-                    rows.append([curve.label, region, mean, 1000 * max(spreads)])
-        columns = ["committee", "points", f"mean (meV/{self.force_unit})", f"largest (meV/{self.force_unit})"]
-        title = "Committee's deviation of the projected force"
-        return [Table(key="committee", title=title, columns=columns, rows=rows)] if rows else []
-
-    def data(self) -> list[Table]:
-        """Every point."""
-        columns, rows = [f"value ({self.unit})"], [[value] for value in self.values]
-        for curve in self.curves:
-            columns += [f"{curve.label} energy (eV)", f"{curve.label} force (eV/{self.force_unit})"]
-            for row, energy, force in zip(rows, curve.energies_eV, curve.forces, strict=True):
-                row += [energy, force]
-        for one in self.followed:
-            columns.append(f"{one.pair} {one.calculator} (Å)")
-            for row, distance in zip(rows, one.distances_A, strict=True):
-                row.append(distance)
-        return [Table(key="points", title="Points", columns=columns, rows=rows)]
-
-    def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.scan.figure import draw_followed, draw_scan
-
-        if panel in ("energy", "force"):
-            draw_scan(ax, self, panel)
-        else:
-            draw_followed(ax, self, panel)
+Raw = dict[int, tuple[np.ndarray, np.ndarray]]  # energies and forces by member, NaN where there are none
 
 
-def _row(curve: Curve) -> list[Cell]:
-    low = curve.minimum
-    end = next((e for e in reversed(curve.energies_eV) if e is not None), None)
-    barrier = curve.barrier or Extremum(at=0, energy_eV=0)
-    return [
-        curve.label,
-        low and low.at,
-        curve.barrier and barrier.at,
-        barrier.energy_eV - low.energy_eV if low and curve.barrier else None,
-        end - low.energy_eV if low and end is not None else None,
-        curve.n_failed,
-    ]
-
-
-def _regions(curve: Curve) -> Iterator[tuple[str, list[bool]]]:
-    yield "all", [True] * len(curve.force_stds)
-    if curve.inside and curve.force_stds:
-        yield "inside", curve.inside
-        yield "outside", [not one for one in curve.inside]
-
-
-class Scan(Analysis):
+class ScanAnalysis(Analysis):
     """Energy and force along a scanned coordinate, with minima, barriers and errors beside a reference."""
 
     result: ClassVar = ScanResult
@@ -218,15 +40,10 @@ class Scan(Analysis):
 
     def check_start(self, atoms: Atoms) -> None:
         """Atoms that there are."""
-        from asecalc_ml.analysis.scan.followed import check_pairs
-
         check_pairs(atoms, self.follow)
 
     def run(self, run: RunReader) -> ScanResult:
         """Read the points; AnalysisError where there are none."""
-        from asecalc_ml.analysis.scan.followed import follow
-        from asecalc_ml.analysis.scan.measurement import ScanData
-
         data = ScanData(run)
         curves = data.curves()
         judge = next((curve for curve in curves if curve.is_reference), None)
@@ -242,3 +59,153 @@ class Scan(Analysis):
             crossings=data.crossings(curves),
             followed=follow(run, data.about, self.follow),
         )
+
+
+class ScanData:
+    """What lies in the run directory of a scan.
+
+    Parameters
+    ----------
+    run : RunReader
+
+    Attributes
+    ----------
+    values : ndarray, shape (n_points,)
+    zero : int
+        Point at which all energies are zero: the minimum of the reference, or of the first calculator without
+        one, among the points that all calculators could compute. Of several states of one method the
+        reference, or the lowest at this point, is zero.
+    """
+
+    def __init__(self, run: RunReader):
+        about, table = run.read_scan(), run.read_scan_table()
+        if about is None or not len(table.get("point", ())):
+            raise AnalysisError("the run holds no point of a scan: run protocol scan")
+        self.about: dict[str, Any] = about
+        self.values = np.array(about["values"])
+        entries = about["calculators"]
+        self._raw = [_raw(table, k, len(self.values)) for k in range(len(entries))]
+        if about["reference_values"]:
+            name = str(run.read_options().get("reference_values"))
+            entries = [*entries, {"label": Path(name).stem, "is_reference": True, "cards": []}]
+            self._raw.append(_of_file(about["reference_values"], self.values))
+        self._entries = entries
+        self._states = states_of_methods(entries)
+        self.zero = self._zero()
+
+    def curves(self) -> list[Curve]:
+        """A curve for each calculator that could compute the zero, states of one method with one zero."""
+        curves = [self._curve(k) for k in range(len(self._entries))]
+        return [
+            curve.model_copy(update={"lowest": lowest})
+            for curve, lowest in zip(curves, self._lowest(curves), strict=True)
+        ]
+
+    def crossings(self, curves: list[Curve]) -> list[Crossing]:
+        """Where states of one method cross."""
+        groups = [[curves[k] for k in states] for states in self._states]
+        return [one for states in groups for one in crossings(self.values, states, self._per_unit)]
+
+    def _lowest(self, curves: list[Curve]) -> list[list[bool]]:
+        is_lowest_state: list[list[bool]] = [[] for _ in curves]
+        for states in self._states:
+            for k, lowest in zip(states, is_lowest([curves[k] for k in states]), strict=True):
+                is_lowest_state[k] = lowest
+        return is_lowest_state
+
+    @property
+    def _per_unit(self) -> float:
+        """Converts eV/Å or eV/rad to eV per Å or degree."""
+        return 1.0 if self.about["kind"] == "bond" else np.pi / 180
+
+    def _zero(self) -> int:
+        computed = [raw[WHOLE][0] for raw in self._raw if np.isfinite(raw[WHOLE][0]).any()]
+        if not computed:
+            raise AnalysisError("not one point of the scan could be computed: its events say why")
+        judges = [
+            raw[WHOLE][0]
+            for entry, raw in zip(self._entries, self._raw, strict=True)
+            if entry["is_reference"] and np.isfinite(raw[WHOLE][0]).any()
+        ]
+        common = np.isfinite(computed).all(axis=0)
+        if not common.any():
+            raise AnalysisError(
+                "the calculators have no point of the scan in common, so that their energies have no zero"
+            )
+        return int(np.where(common, (judges or computed)[0], np.inf).argmin())
+
+    def _zero_energy(self, k: int) -> float:
+        """What is zero for a calculator: its own energy, or that of the reference or lowest of its states."""
+        states = next((states for states in self._states if k in states), [k])
+        references = [j for j in states if self._entries[j]["is_reference"]]
+        energies = [self._raw[j][WHOLE][0][self.zero] for j in references or states]
+        return float(np.fmin.reduce(energies))  # not a number only where all failed
+
+    def _curve(self, k: int) -> Curve:
+        entry, raw = self._entries[k], self._raw[k]
+        energies, forces = raw[WHOLE]
+        energies = energies - self._zero_energy(k)
+        slopes = None if np.isnan(forces).all() else -forces * self._per_unit
+        members = [raw[member] for member in sorted(raw) if member != WHOLE]
+        seen = self._seen(entry["cards"])
+        return Curve(
+            label=entry["label"],
+            is_reference=entry["is_reference"],
+            energies_eV=_numbers(energies),
+            forces=_numbers(forces),
+            energy_stds_eV=_spread([e - e[self.zero] for e, _ in members]),
+            force_stds=_spread([f for _, f in members]),
+            seen=self._ranges(seen) if seen else [],
+            dataset=TrainingDomain(*entry["cards"]).dataset if seen else "",
+            inside=seen.covers(self._one_turn(self.values)).tolist() if seen else [],
+            **extrema(self.values, energies, slopes),
+        )
+
+    def _seen(self, cards: list[dict]) -> Histogram | None:
+        """Distribution of the coordinate in the training data of a model, or of every member."""
+        return TrainingDomain(*cards).of(len(self.about["atoms"]), self.about["pattern"])
+
+    def _one_turn(self, values: np.ndarray) -> np.ndarray:
+        """Values as histograms have them: dihedrals from -180 up to and without 180 degrees."""
+        return (values + 180) % 360 - 180 if self.about["kind"] == "dihedral" else values
+
+    def _ranges(self, seen: Histogram) -> list[tuple[float, float]]:
+        """Where training data are; of dihedrals in every turn that the scan goes through."""
+        ranges = seen.ranges()
+        if self.about["kind"] != "dihedral":
+            return ranges
+        low, high = self.values.min(), self.values.max()
+        turns = range(math.floor((low - 180) / 360), math.ceil((high + 180) / 360) + 1)
+        turned = [(a + 360 * turn, b + 360 * turn) for turn in turns for a, b in ranges]
+        return [(float(max(a, low)), float(min(b, high))) for a, b in turned if a < high and b > low]
+
+
+def _raw(table: dict[str, np.ndarray], calculator: int, n_points: int) -> Raw:
+    columns: Raw = {WHOLE: (np.full(n_points, np.nan), np.full(n_points, np.nan))}
+    for row in np.flatnonzero(table["calculator"] == calculator):
+        member, point = int(table["member"][row]), int(table["point"][row])
+        if member not in columns:
+            columns[member] = (np.full(n_points, np.nan), np.full(n_points, np.nan))
+        columns[member][0][point], columns[member][1][point] = table["energy_eV"][row], table["force"][row]
+    return columns
+
+
+def _of_file(rows: list[list[float | None]], values: np.ndarray) -> Raw:
+    known = {round(row[0], 6): row for row in rows}
+    chosen = [known[round(value, 6)] for value in values.tolist()]
+    columns = ([np.nan if row[k] is None else row[k] for row in chosen] for k in (1, 2))
+    energies, forces = (np.array(column, dtype=float) for column in columns)
+    return {WHOLE: (energies, forces)}
+
+
+def _spread(members: list[np.ndarray]) -> Numbers:
+    """Standard deviation over members, with n - 1 in it; nothing without them."""
+    return _numbers(np.std(members, axis=0, ddof=1)) if len(members) > 1 else []
+
+
+def _numbers(values: np.ndarray) -> Numbers:
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+#: Deprecated alias: name of versions up to 0.1.0, which is also that of the protocol.
+Scan = ScanAnalysis

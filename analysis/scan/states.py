@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
+from scipy.interpolate import CubicHermiteSpline, make_interp_spline
+from scipy.optimize import brentq
 
 from asecalc_ml.analysis.base import Record
 
@@ -43,8 +45,8 @@ def states_of_methods(entries: list[dict[str, Any]]) -> list[list[int]]:
     return [sorted(states.values()) for states in groups.values() if len(states) > 1]
 
 
-def _text(found: dict[str, Any]) -> str:
-    return json.dumps(found, sort_keys=True)
+def _text(parameters: dict[str, Any]) -> str:
+    return json.dumps(parameters, sort_keys=True)
 
 
 def crossings(values: np.ndarray, states: list[Curve], per_unit: float) -> list[Crossing]:
@@ -64,12 +66,12 @@ def crossings(values: np.ndarray, states: list[Curve], per_unit: float) -> list[
     passed over.
     """
     order = np.argsort(values)
-    found = [
+    all_crossings = [
         crossing
         for a, b in combinations(states, 2)
         for crossing in _between(values[order], *(_ordered(one, order, per_unit) for one in (a, b)), (a, b))
     ]
-    return sorted(found, key=lambda one: one.at)
+    return sorted(all_crossings, key=lambda one: one.at)
 
 
 def _ordered(curve: Curve, order: np.ndarray, per_unit: float) -> tuple[np.ndarray, np.ndarray]:
@@ -81,27 +83,26 @@ def _ordered(curve: Curve, order: np.ndarray, per_unit: float) -> tuple[np.ndarr
 
 
 def _between(values: np.ndarray, a: tuple, b: tuple, curves: tuple[Curve, Curve]) -> list[Crossing]:
-    apart = np.flatnonzero(~(np.abs(a[0] - b[0]) < SAME))  # or not computed
+    # points at which the two states differ, or were not computed
+    apart = np.flatnonzero(~(np.abs(a[0] - b[0]) < SAME))
     gap, slope = (a[0] - b[0])[apart], (a[1] - b[1])[apart]
-    found = []
+    pair_crossings = []
+    # intervals in which E_a − E_b changes its sign
     for k in np.flatnonzero(gap[:-1] * gap[1:] < 0):
         pair, ends = slice(k, k + 2), apart[k : k + 2]
         at = _root(values[ends], gap[pair], slope[pair])
+        # E_a < E_b before the crossing: a is the lower state there
         below, above = curves if gap[k] < 0 else curves[::-1]
         energy = _interpolate(values[ends], a[0][ends], a[1][ends])(at)
-        found.append(Crossing(below=below.label, above=above.label, at=at, energy_eV=float(energy)))
-    return found
+        pair_crossings.append(Crossing(below=below.label, above=above.label, at=at, energy_eV=float(energy)))
+    return pair_crossings
 
 
 def _root(x: np.ndarray, gap: np.ndarray, slope: np.ndarray) -> float:
-    from scipy.optimize import brentq
-
     return float(brentq(_interpolate(x, gap, slope), x[0], x[1]))
 
 
 def _interpolate(x: np.ndarray, y: np.ndarray, slope: np.ndarray):
-    from scipy.interpolate import CubicHermiteSpline, make_interp_spline
-
     return CubicHermiteSpline(x, y, slope) if np.isfinite(slope).all() else make_interp_spline(x, y, k=1)
 
 

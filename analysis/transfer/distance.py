@@ -46,12 +46,15 @@ def judged(reference: Sequence[Histogram], model: Sequence[Histogram]) -> tuple[
     bound : float or None
         None with a single run of the reference, which tells nothing of their scatter.
     """
-    width, period, first = reference[0].width, reference[0].period, on_same_bins([*reference, *model])
-    whole, other = Blocks(first[: len(reference)]), Blocks(first[len(reference) :])
-    found = float(wasserstein_distance(other.cumulative, whole.cumulative, width, period))
+    # counts of every run on the same bins: a run is a block
+    width, period, counts = reference[0].width, reference[0].period, on_same_bins([*reference, *model])
+    whole, other = Blocks(counts[: len(reference)]), Blocks(counts[len(reference) :])
+    # W1 of all runs of the model from all of the reference
+    distance = float(wasserstein_distance(other.cumulative, whole.cumulative, width, period))
     if len(reference) == 1:
-        return found, None
+        return distance, None
+    # the null: m and n runs drawn with repetition from the n of the reference, and Q95 of their W1
     rng = np.random.default_rng(0)
     few, many = whole.draws(rng, len(model)), whole.draws(rng)
     chance = np.quantile(wasserstein_distance(few, many, width, period), COVERAGE)
-    return found, float(chance * widening(len(reference)))
+    return distance, float(chance * widening(len(reference)))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml.analysis.figures import BLUE, GREY, INK
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -14,16 +16,14 @@ if TYPE_CHECKING:
 
 def draw_transfer(ax: Axes, one: TransferDistribution) -> None:
     """Densities of model (line) and reference (dashed), and the range of single reference runs (grey)."""
-    from asecalc_ml.analysis.figures import BLUE, GREY, INK
-
     width = one.reference.width
     low, high = np.array(one.band).T
     edges = (one.band_start + np.arange(len(low) + 1)) * width
     ax.stairs(high, edges, baseline=low, fill=True, color=GREY, alpha=0.4, label="single reference runs")
-    found = one.reference
+    reference = one.reference
     ax.stairs(
-        found.density,
-        found.edges,
+        reference.density,
+        reference.edges,
         color=INK,
         linewidth=1.2,
         linestyle=(0, (4, 2)),

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from asecalc_ml.analysis.base import Cell, Record, Status
 from asecalc_ml.analysis.number_text import number_text
+from asecalc_ml.outcome import gravest
 from asecalc_ml.runs import FEWEST_REFERENCE_RUNS, FEWEST_RUNS
 from asecalc_ml.statistics.histogram import Histogram
 
@@ -16,10 +17,9 @@ DRIFT, DRIFT_UNIT = "largest energy drift", "meV/atom/ps"
 TOO_SHORT = "a run is too short to tell"
 LOOSE = "converge the reference more tightly, or shorten the time step"
 NO_RUN = "no complete run of the model that kept its bonds"
-WORDS: dict[Status, str] = {"passed": "pass", "failed": "fail", "unclear": "not decided"}
 
 
-class Check(NamedTuple):
+class TransferCheck(NamedTuple):
     """One thing that is judged."""
 
     what: str
@@ -27,7 +27,7 @@ class Check(NamedTuple):
     bound: str
     unit: str
     status: Status
-    why: str = ""  # where it is not decided, or more should be known
+    why: str = ""  # where it is undecided, or more should be known
 
     @property
     def text(self) -> str:
@@ -77,21 +77,23 @@ class TransferDistribution(Record):
     reference_drifts: bool = Field(False, description="so that nothing can be judged by it")
 
     @property
-    def check(self) -> Check:
+    def check(self) -> TransferCheck:
         """Whether the distance is one that chance explains."""
         what, found = f"{self.pattern} {self.quantity}: W1", self.distance
         if found is None:
-            return Check(what, None, "", self.unit, "unclear", NO_RUN)
+            return TransferCheck(what, None, "", self.unit, "undecided", NO_RUN)
         bound = "" if self.bound is None else f"at most {self.bound:.3g} {self.unit}"
         if self.n_reference < FEWEST_REFERENCE_RUNS:
             why = f"{self.n_reference} reference runs of {FEWEST_REFERENCE_RUNS} needed"
-            return Check(what, found, bound, self.unit, "unclear", why)
+            return TransferCheck(what, found, bound, self.unit, "undecided", why)
         if self.reference_drifts:
-            return Check(what, found, bound, self.unit, "unclear", "the energy of the reference drifts")
-        return Check(what, found, bound, self.unit, "passed" if found <= self.bound else "failed")
+            return TransferCheck(
+                what, found, bound, self.unit, "undecided", "the energy of the reference drifts"
+            )
+        return TransferCheck(what, found, bound, self.unit, "passed" if found <= self.bound else "failed")
 
 
-class TransferMolecule(Record):
+class MoleculeResult(Record):
     """Everything about one molecule."""
 
     name: str
@@ -104,18 +106,17 @@ class TransferMolecule(Record):
     distributions: list[TransferDistribution]
 
     @property
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[TransferCheck]:
         """Bonds, drift, then every distribution."""
         drifts = [self._drift(), *self._drift_of_reference()]
         return [self._bonds(), *drifts, *(one.check for one in self.distributions)]
 
     @property
     def status(self) -> Status:
-        """Failed if one check has; unclear if one is not decided."""
-        found = {check.status for check in self.checks}
-        return next((one for one in ("failed", "unclear") if one in found), "passed")
+        """Outcome of all checks together."""
+        return gravest(check.status for check in self.checks)
 
-    def _bonds(self) -> Check:
+    def _bonds(self) -> TransferCheck:
         """Whether at least four of five runs kept their bonds."""
         n_runs = len(self.model_runs)
         needed = -(-4 * n_runs // 5)
@@ -125,10 +126,12 @@ class TransferMolecule(Record):
         found, bound = f"{len(whole)} of {n_runs} runs", f"at least {needed}"
         why = "; ".join([*map(_loss, lost), *self._of_reference()])
         if len(lost) > n_runs - needed:
-            return Check("bonds kept in", found, bound, "", "failed", why)
+            return TransferCheck("bonds kept in", found, bound, "", "failed", why)
         missing = self._missing(len(whole), needed, shortest)
-        status: Status = "unclear" if missing else "passed"
-        return Check("bonds kept in", found, bound, "", status, "; ".join(filter(None, [why, missing])))
+        status: Status = "undecided" if missing else "passed"
+        return TransferCheck(
+            "bonds kept in", found, bound, "", status, "; ".join(filter(None, [why, missing]))
+        )
 
     def _of_reference(self) -> list[str]:
         """What is to be said where the reference does not keep its bonds either."""
@@ -145,25 +148,27 @@ class TransferMolecule(Record):
             return f"{FEWEST_RUNS} runs needed"
         return ""
 
-    def _drift(self) -> Check:
+    def _drift(self) -> TransferCheck:
         """Whether no whole run of the model drifted."""
         runs = [run for run in self.model_runs if run.is_whole]
         if not _drifts(runs):
-            return Check(DRIFT, None, self._drift_bound, DRIFT_UNIT, "unclear", "no whole run of the model")
+            return TransferCheck(
+                DRIFT, None, self._drift_bound, DRIFT_UNIT, "undecided", "no whole run of the model"
+            )
         status = worst_drift(runs)
-        why = TOO_SHORT if status == "unclear" else ""
-        return Check(DRIFT, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, status, why)
+        why = TOO_SHORT if status == "undecided" else ""
+        return TransferCheck(DRIFT, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, status, why)
 
-    def _drift_of_reference(self) -> list[Check]:
+    def _drift_of_reference(self) -> list[TransferCheck]:
         """Whether its runs are at constant energy, too: nothing can be judged by them otherwise."""
         runs = self.reference_runs
         if not _drifts(runs):
             return []
         what, status = f"{DRIFT} of the reference", worst_drift(runs)
         if status == "passed":
-            return [Check(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "passed")]
-        why = TOO_SHORT if status == "unclear" else LOOSE
-        return [Check(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "unclear", why)]
+            return [TransferCheck(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "passed")]
+        why = TOO_SHORT if status == "undecided" else LOOSE
+        return [TransferCheck(what, max(_drifts(runs)), self._drift_bound, DRIFT_UNIT, "undecided", why)]
 
     @property
     def _drift_bound(self) -> str:
@@ -176,9 +181,8 @@ def _drifts(runs: Iterable[TransferRun]) -> list[float]:
 
 
 def worst_drift(runs: Iterable[TransferRun]) -> Status:
-    """Failed if the energy of one run drifts, unclear if one is too short to tell."""
-    found = {run.drift_status for run in runs}
-    return next((one for one in ("failed", "unclear") if one in found), "passed")
+    """Outcome of the energy drifts of several runs together, where they were measured."""
+    return gravest(run.drift_status for run in runs if run.drift_status is not None)
 
 
 def _loss(run: TransferRun) -> str:

@@ -1,174 +1,40 @@
-"""Whether a model runs on a molecule as its reference does: bonds, drift, distributions."""
+"""Judges a transfer test: from the run directories to the outcome for every molecule."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+from ase import Atoms
 from pydantic import Field
 
 from asecalc_ml import plugins
-from asecalc_ml.analysis.base import Analysis, Cell, Panel, Result, Table, Verdict
-from asecalc_ml.analysis.number_text import number_text
+from asecalc_ml.analysis.base import Analysis, Result
+from asecalc_ml.analysis.checks.connectivity import Connectivity, ConnectivityResult
+from asecalc_ml.analysis.checks.energy_drift import EnergyDrift, EnergyDriftResult
+from asecalc_ml.analysis.comparing.compare import KINDS, by_kind, common_patterns
+from asecalc_ml.analysis.comparing.wasserstein import common_range, histogram_distance
+from asecalc_ml.analysis.distributions.distribution import DistributionResult
+from asecalc_ml.analysis.pipeline import measure
+from asecalc_ml.analysis.transfer.distance import judged
 from asecalc_ml.analysis.transfer.records import (
-    DRIFT_UNIT,
-    WORDS,
+    MoleculeResult,
     TransferDistribution,
-    TransferMolecule,
     TransferRun,
+    worst_drift,
 )
+from asecalc_ml.analysis.transfer.result import TransferResult
 from asecalc_ml.config.options import parse_options
-from asecalc_ml.errors import AnalysisError
-from asecalc_ml.runs import PROTOCOL
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from asecalc_ml.runs import RunReader
+from asecalc_ml.errors import AnalysisError, RunError
+from asecalc_ml.runs import PROTOCOL, RunReader
+from asecalc_ml.statistics.histogram import Histogram
+from asecalc_ml.structure.topology.chains import has_chain
 
 
-class TransferResult(Result):
-    """A verdict for every molecule."""
-
-    analysis: Literal["transfer"] = "transfer"
-    model: str
-    reference: str
-    molecules: list[TransferMolecule] = Field(description="the one that the model was trained on first")
-
-    def __getitem__(self, molecule: str) -> TransferMolecule:
-        """What was found of a molecule."""
-        known = {one.name: one for one in self.molecules}
-        if molecule not in known:
-            raise AnalysisError(f"the transfer test has {', '.join(known)}, not {molecule!r}")
-        return known[molecule]
-
-    @property
-    def distributions(self) -> list[TransferDistribution]:
-        """Those of all molecules."""
-        return [one for molecule in self.molecules for one in molecule.distributions]
-
-    def verdicts(self) -> list[Verdict]:
-        """One for every molecule."""
-        return [self._verdict(one) for one in self.molecules]
-
-    def _verdict(self, one: TransferMolecule) -> Verdict:
-        trained = " (trained on it)" if one.is_trained else ""
-        by_status = {
-            status: [check.text for check in one.checks if check.status == status]
-            for status in ("failed", "unclear", "passed")
-        }
-        groups = [f"{WORDS[status]}: {'; '.join(texts)}" for status, texts in by_status.items() if texts]
-        return Verdict(
-            check=f"{one.name}: {self.model}{trained} runs as {self.reference} does",
-            status=one.status,
-            text=". ".join([*groups[:1], *map(_capitalized, groups[1:])]),
-        )
-
-    def panels(self) -> list[Panel]:
-        """A figure for each distribution of each molecule."""
-        return [
-            Panel(key=one.key, title=f"{molecule.name}: {one.pattern} {one.quantity}", caption=_caption(one))
-            for molecule in self.molecules
-            for one in molecule.distributions
-        ]
-
-    def tables(self) -> list[Table]:
-        """Verdicts, means and widths of the distributions, then every run."""
-        return [self._checks(), self._moments(), self._runs()]
-
-    def _checks(self) -> Table:
-        rows: list[list[Cell]] = [
-            [one.name, check.what, check.found, check.unit, check.bound, WORDS[check.status]]
-            for one in self.molecules
-            for check in one.checks
-        ]
-        n = len(self.distributions)
-        caption = (
-            f"W1: first Wasserstein distance between all runs of {self.model} that kept their bonds and all "
-            f"of {self.reference}, how far values must move on average. Its bound is the 95th percentile of "
-            "W1 between as many runs drawn from those of the reference. Where model and reference are the "
-            f"same, a distribution fails in about one of twenty tests, and of the {n} here about "
-            f"{number_text(n / 20)} on average."
-        )
-        columns = ["molecule", "check", "found", "unit", "bound", "verdict"]
-        return Table(key="checks", title="Verdicts", columns=columns, rows=rows, caption=caption)
-
-    def _moments(self) -> Table:
-        rows: list[list[Cell]] = [
-            [molecule.name, one.pattern, one.unit, *_moments_of(one)]
-            for molecule in self.molecules
-            for one in molecule.distributions
-        ]
-        columns = ["molecule", "distribution", "unit", "mean, reference", "mean, model"]
-        columns += ["std, reference", "std, model"]
-        caption = (
-            "Mean and standard deviation of the values that W1 compares: whether a distribution lies "
-            "elsewhere, or is wider."
-        )
-        return Table(key="moments", title="Distributions", columns=columns, rows=rows, caption=caption)
-
-    def _runs(self) -> Table:
-        patterns = list(dict.fromkeys((one.pattern, one.unit) for one in self.distributions))
-        columns = ["molecule", "run", "state", "length (ps)", "bonds", f"drift ({DRIFT_UNIT})"]
-        columns += [f"W1 {pattern} ({unit})" for pattern, unit in patterns]
-        rows = [
-            [one.name, *_run_row(run), *(run.distances.get(pattern) for pattern, _ in patterns)]
-            for one in self.molecules
-            for run in [*one.reference_runs, *one.model_runs]
-        ]
-        caption = (
-            "W1 of each run by itself, from the runs of the reference with other starts. Runs of the same "
-            "number have the same start. Each is a run directory of its own, such as "
-            f"{self.molecules[0].model_runs[0].name}."
-        )
-        return Table(key="runs", title="Runs", columns=columns, rows=rows, caption=caption)
-
-    def data(self) -> list[Table]:
-        """All distributions, bin by bin."""
-        return [_points(one) for one in self.distributions]
-
-    def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.transfer.figure import draw_transfer
-
-        draw_transfer(ax, next(one for one in self.distributions if one.key == panel))
-
-
-def _capitalized(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def _run_row(run: TransferRun) -> list[Cell]:
-    bonds = "; ".join(run.changes) if run.changes else "kept" if run.state == "complete" else None
-    state = f"{run.state}: {run.reason}" if run.reason else run.state
-    return [run.name.rpartition("/")[2], state, run.duration_ps, bonds, run.drift_meV_atom_ps]
-
-
-def _moments_of(one: TransferDistribution) -> list[Cell]:
-    both = (one.reference, one.model)
-    return [found and getattr(found, moment) for moment in ("mean", "std") for found in both]
-
-
-def _caption(one: TransferDistribution) -> str:
-    text = (
-        f"Model (line, {one.n_model} runs), reference (dashed, {one.n_reference} runs), and the range of its "
-        "single runs (grey)."
-    )
-    return f"{text} {one.check.text}: {WORDS[one.check.status]}."
-
-
-def _points(one: TransferDistribution) -> Table:
-    curves = {"reference": one.reference} | ({"model": one.model} if one.model else {})
-    rows: list[list[Cell]] = [
-        [name, float(center), float(density)]
-        for name, found in curves.items()
-        for center, density in zip(found.centers, found.density, strict=True)
-    ]
-    columns = ["runs of", f"{one.quantity} ({one.unit})", f"density (1/{one.unit})"]
-    return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)
-
-
-class Transfer(Analysis):
+class TransferAnalysis(Analysis):
     """Judge the runs of a transfer test.
 
     A molecule passes if no bond changed in at least four of five runs of the model, no run of these drifts,
@@ -186,8 +52,6 @@ class Transfer(Analysis):
 
     def run(self, run: RunReader) -> TransferResult:
         """Read all runs; AnalysisError where there are none."""
-        from asecalc_ml.analysis.transfer.measurement import molecule_of
-
         about = run.read_transfer()
         if about is None:
             raise AnalysisError("the run is no transfer test: run protocol transfer")
@@ -212,8 +76,206 @@ def _warn_of_patterns_nowhere(patterns: Sequence[str], result: TransferResult) -
     """Tell what was asked for, after the runs, and is in no molecule."""
     if not all(any(run.state == "complete" for run in one.reference_runs) for one in result.molecules):
         return
-    found = {one.pattern for one in result.distributions}
+    measured = {one.pattern for one in result.distributions}
     for pattern in patterns:
-        if pattern not in found:
+        if pattern not in measured:
             names = ", ".join(one.name for one in result.molecules)
             warnings.warn(f"distributions: nothing in {names} matches {pattern!r}", stacklevel=2)
+
+
+# ----------------------------------------------------------------------------------------------- one molecule
+
+
+class PartRun(RunReader):
+    """A run of the test, whose bonds are those of its molecule and not of the moment at which it starts.
+
+    Parameters
+    ----------
+    directory : Path
+    atoms : Atoms
+        The molecule.
+    """
+
+    def __init__(self, directory: Path, atoms: Atoms):
+        super().__init__(directory)
+        self._molecule = atoms
+
+    def _start(self) -> Atoms:
+        return self._molecule
+
+
+class MeasuredRun(NamedTuple):
+    """A run, and the distributions of one that is complete, by pattern."""
+
+    run: TransferRun
+    kinds: Mapping[str, DistributionResult]
+
+    def histogram(self, pattern: str) -> Histogram:
+        """That of a pattern."""
+        return self.kinds[pattern][pattern].histogram
+
+
+def molecule_of(
+    run: RunReader, entry: Mapping[str, Any], patterns: Sequence[str] | None, options: TransferAnalysis
+) -> MoleculeResult:
+    """What the runs of a molecule tell.
+
+    Parameters
+    ----------
+    run : RunReader
+        Of the whole test.
+    entry : mapping
+        What transfer.json holds about the molecule.
+    patterns : sequence of str or None
+        What is judged where the molecule has it; None for its bonds and angles without hydrogen.
+    options : TransferAnalysis
+    """
+    first = next((runs for name in entry["reference"] if (runs := _opened(run.directory / name))), None)
+    atoms = first.atoms if first else None
+    groups = _groups(first, patterns) if first else {}
+    runs = {
+        role: [_measured(run.directory, name, atoms, groups, options) for name in entry[role]]
+        for role in ("reference", "model")
+    }
+    reference = {k: one for k, one in enumerate(runs["reference"]) if one.run.state == "complete"}
+    judged_here = [pattern for of_kind in groups.values() for pattern in of_kind] if reference else []
+    return MoleculeResult(
+        name=entry["name"],
+        formula=entry["formula"],
+        is_trained=entry["is_trained"],
+        duration_ps=options.duration_ps,
+        limit_meV_atom_ps=options.limit_meV_atom_ps,
+        reference_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(runs["reference"])],
+        model_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(runs["model"])],
+        distributions=[
+            _distribution(entry["name"], pattern, list(reference.values()), runs["model"])
+            for pattern in judged_here
+        ],
+    )
+
+
+def _opened(directory: Path) -> RunReader | None:
+    """A run that has begun."""
+    try:
+        return RunReader(directory)
+    except RunError:
+        return None
+
+
+def _groups(run: RunReader, patterns: Sequence[str] | None) -> dict[int, list[str]]:
+    """Patterns of the test that a molecule has, by their number of atoms."""
+    if patterns is None:
+        try:
+            return common_patterns(run)
+        except AnalysisError:  # nothing is bonded
+            return {}
+    groups = {n: [p for p in of_kind if has_chain(run.atoms, p)] for n, of_kind in by_kind(patterns).items()}
+    return {n_atoms: of_kind for n_atoms, of_kind in groups.items() if of_kind}
+
+
+# ------------------------------------------------------------------------------------------------ one run
+
+
+def _measured(
+    whole: Path, name: str, atoms: Atoms | None, groups: Mapping[int, list[str]], options: TransferAnalysis
+) -> MeasuredRun:
+    begun = _opened(whole / name)
+    if begun is None or atoms is None:
+        return MeasuredRun(TransferRun(name=name, state="not started"), {})
+    run = PartRun(begun.directory, atoms)
+    state, reason = _state(run)
+    results = _results(run, groups if state == "complete" else {}, options)
+    connectivity: ConnectivityResult | None = results.get("connectivity")
+    drift: EnergyDriftResult | None = results.get("energy-drift") if state == "complete" else None
+    times = run.read_thermo()["time_fs"]
+    measured = TransferRun(
+        name=name,
+        state=state,
+        reason=reason,
+        duration_ps=float(times[-1]) / 1000 if len(times) else 0.0,
+        changes=[str(change) for change in connectivity.changes] if connectivity else [],
+        drift_meV_atom_ps=drift and drift.slope_meV_atom_ps,
+        drift_status=drift and drift.status,
+    )
+    kinds = (one for one in results.values() if isinstance(one, DistributionResult))
+    return MeasuredRun(measured, {one.pattern: kind for kind in kinds for one in kind.patterns})
+
+
+def _state(run: RunReader) -> tuple[str, str]:
+    """How far a run came, and why no further."""
+    if run.finished:
+        return "complete", ""
+    reason = run.ended_early
+    return ("unfinished", "") if reason is None else ("ended early", reason)
+
+
+def _results(run: RunReader, groups: Mapping[int, list[str]], options: TransferAnalysis) -> dict[str, Result]:
+    """Results by name of the analysis, as far as there is something to measure."""
+    drift = EnergyDrift(limit_meV_atom_ps=options.limit_meV_atom_ps)
+    of_kinds = {str(n_atoms): KINDS[n_atoms](patterns=patterns) for n_atoms, patterns in groups.items()}
+    results, problems = measure(run, {"connectivity": Connectivity(), "energy-drift": drift, **of_kinds})
+    if lost := [str(problem) for name, problem in problems.items() if name in of_kinds]:
+        raise AnalysisError(
+            f"{run.directory} came to its end, but its distributions cannot be measured: {lost[0]}"
+        )
+    return {one.analysis: one for one in results}
+
+
+# ------------------------------------------------------------------------------------------ distributions
+
+
+def _beside(
+    k: int, one: MeasuredRun, reference: Mapping[int, MeasuredRun], patterns: list[str]
+) -> TransferRun:
+    """A run with its distances from the reference's runs of other starts."""
+    others = [each for number, each in reference.items() if number != k]
+    if not one.kinds or not others:
+        return one.run
+    distances = {
+        pattern: histogram_distance([one.histogram(pattern)], [each.histogram(pattern) for each in others])
+        for pattern in patterns
+    }
+    return one.run.model_copy(update={"distances": distances})
+
+
+def _distribution(
+    molecule: str, pattern: str, reference: list[MeasuredRun], model: list[MeasuredRun]
+) -> TransferDistribution:
+    kind = reference[0].kinds[pattern]
+    of_reference = [one.histogram(pattern) for one in reference]
+    of_model = [one.histogram(pattern) for one in model if one.run.is_whole]
+    distance, bound = judged(of_reference, of_model) if of_model else (None, None)
+    start, band = _band(of_reference)
+    return TransferDistribution(
+        key=f"{molecule} {pattern}",
+        pattern=pattern,
+        quantity=kind.quantity,
+        unit=kind.unit,
+        period=kind.period,
+        reference=_together(of_reference),
+        model=_together(of_model) if of_model else None,
+        band_start=start,
+        band=band,
+        distance=distance,
+        bound=bound,
+        n_reference=len(of_reference),
+        n_model=len(of_model),
+        reference_drifts=worst_drift(one.run for one in reference) == "failed",
+    )
+
+
+def _together(histograms: Sequence[Histogram]) -> Histogram:
+    return sum(histograms[1:], start=histograms[0])
+
+
+def _band(histograms: Sequence[Histogram]) -> tuple[int, list[tuple[float, float]]]:
+    """Lowest and highest density of any run in each bin, and the number of the first bin."""
+    low, high = common_range(histograms)
+    densities = np.zeros((len(histograms), high - low))
+    for row, one in zip(densities, histograms, strict=True):
+        row[one.start - low :][: len(one.counts)] = one.density
+    return low, list(zip(densities.min(axis=0).tolist(), densities.max(axis=0).tolist(), strict=True))
+
+
+#: Deprecated alias: name of versions up to 0.1.0, which is also that of the protocol.
+Transfer = TransferAnalysis

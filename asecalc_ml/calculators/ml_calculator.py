@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.store.card import ModelCard
@@ -208,7 +209,7 @@ class MLCalculator(Calculator):
             As for a single structure.
         """
         results = []
-        for batch in _batches(structures):
+        for batch in batches_by_atoms(structures, BATCH_ATOMS):
             graph = collate([self._new_graph(atoms) for atoms in batch])
             parts = self._evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
             for part, atoms in zip(parts, batch, strict=True):
@@ -297,18 +298,6 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
                 f"{said} is {value}, and model {card.name!r} was trained on {key} "
                 f"{', '.join(map(str, trained))} only; correct it, or use a model trained for it"
             )
-
-
-def _batches(structures: Iterable[Atoms]) -> Iterator[list[Atoms]]:
-    """Consecutive structures with :data:`BATCH_ATOMS` atoms together, or one that is larger."""
-    batch: list[Atoms] = []
-    for atoms in structures:
-        if batch and sum(map(len, batch)) + len(atoms) > BATCH_ATOMS:
-            yield batch
-            batch = []
-        batch.append(atoms)
-    if batch:
-        yield batch
 
 
 def _remade(kind: type[MLCalculator], parameters: dict) -> MLCalculator:

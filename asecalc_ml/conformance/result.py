@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.conformance.table import as_text
+from asecalc_ml.outcome import Outcome
 
 if TYPE_CHECKING:
     from asecalc_ml.conformance.subject import CalculatorUnderTest
-
-Verdict = Literal["passed", "failed", "undecided", "not applicable"]
 
 
 class NotApplicableError(Exception):
@@ -42,7 +41,7 @@ class Measured:
     decided: bool = True
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Outcome:
         """Failed where the figure is NaN or beyond its bound."""
         if self.bound is not None and not self.figure <= self.bound:
             return "failed"
@@ -82,7 +81,7 @@ class CheckResult:
 
     name: str
     meaning: str
-    verdict: Verdict
+    verdict: Outcome
     figure: float | None = None
     bound: float | None = None
     unit: str = ""
@@ -128,7 +127,7 @@ class Report:
         """Whether every check that applies passed."""
         return not self.failed and not self.undecided
 
-    def _with(self, verdict: Verdict) -> list[str]:
+    def _with(self, verdict: Outcome) -> list[str]:
         return [result.name for result in self.results if result.verdict == verdict]
 
     def __getitem__(self, name: str) -> CheckResult:

@@ -15,10 +15,11 @@ from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.config.suggestions import unknown_name
 from asecalc_ml.conformance.all_checks import CHECKS
 from asecalc_ml.conformance.checks.process import ProcessState
-from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report, Verdict
+from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report
 from asecalc_ml.conformance.structures import Structures, default_structures, make_structures
 from asecalc_ml.conformance.subject import CalculatorUnderTest, Effort, ask
 from asecalc_ml.errors import ConfigError, StructureError
+from asecalc_ml.outcome import BY_GRAVITY, Outcome
 from asecalc_ml.terminal.progress import make_progress
 
 
@@ -93,7 +94,7 @@ def _run_all(subject: CalculatorUnderTest, checks: Sequence[Check], quiet: bool)
 def _run(subject: CalculatorUnderTest, check: Check) -> CheckResult:
     start = time.perf_counter()
 
-    def ended(verdict: Verdict, *figures, **fields) -> CheckResult:
+    def ended(verdict: Outcome, *figures, **fields) -> CheckResult:
         seconds = time.perf_counter() - start
         return CheckResult(check.name, check.meaning, verdict, *figures, **fields, seconds=seconds)
 
@@ -110,8 +111,7 @@ def _run(subject: CalculatorUnderTest, check: Check) -> CheckResult:
 
 def _worst(measured: Iterable[Measured]) -> Measured:
     """The figure that stands for its check."""
-    weight: list[Verdict] = ["passed", "undecided", "failed"]
-    return max(measured, key=lambda figure: (weight.index(figure.verdict), figure.badness))
+    return max(measured, key=lambda figure: (BY_GRAVITY.index(figure.verdict), figure.badness))
 
 
 def _report(subject: CalculatorUnderTest, results: tuple[CheckResult, ...]) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from asecalc_ml.outcome import COLOURS
 from asecalc_ml.terminal.console import make_console
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from asecalc_ml.conformance.result import CheckResult, Report
 
-COLOURS = {"passed": "green", "failed": "bold red", "undecided": "yellow", "not applicable": "dim"}
 WIDTH = 150  # of a page without a terminal
 
 

@@ -7,14 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from asecalc_ml.analysis.base import Analysis, Result, Status
+from asecalc_ml.analysis.base import Analysis, Result
 from asecalc_ml.analysis.memory_run import MemoryRun
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.outcome import OUTCOMES
 from asecalc_ml.runs import THERMO, THERMO_COLUMNS, TRAJECTORY, RunPlan, RunReader
 from asecalc_ml.testing.options import OptionChecks
 from asecalc_ml.testing.structures import random_rotation
@@ -158,9 +159,9 @@ class AnalysisChecks(OptionChecks):
 
     def test_verdicts_say_what_was_checked_and_the_numbers(self, result):
         for verdict in result.verdicts():
-            assert verdict.status in get_args(Status)
+            assert verdict.status in OUTCOMES
             assert verdict.check
-            assert any(character.isdigit() for character in verdict.text) or verdict.status == "unclear"
+            assert any(character.isdigit() for character in verdict.text) or verdict.status == "undecided"
 
     def test_scalars_are_numbers_with_names(self, result):
         for name, value in result.scalars().items():

@@ -77,7 +77,7 @@ class TransferStage(Stage):
             if number < fewest:
                 engine.note(
                     EventKind.WARNING,
-                    f"{name} is {number}, and a verdict needs {fewest}: the test will say 'not decided'. Set "
+                    f"{name} is {number}, and a verdict needs {fewest}: its outcome will be 'undecided'. Set "
                     f"{name}: {fewest} or more",
                 )
 

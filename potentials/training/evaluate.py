@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AsecalcError, DatasetError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.model.dipoles import dipole_of
 from asecalc_ml.model.evaluator import Evaluation, Evaluator
 from asecalc_ml.model.model import Model
@@ -36,7 +37,7 @@ from asecalc_ml.store.seen_frames import SeenFrames
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.fingerprints import fingerprints
 
-ATOMS_AT_ONCE = 450
+ATOMS_AT_ONCE = 450  # as many as fit into memory with any architecture
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
     evaluator, frames = Evaluator(model), less_terms(frames, corrections)
     found: dict[str, list[np.ndarray]] = {label: [] for label in LABELS}
     n_before = 0
-    for part in _parts(frames):
+    for part in batches_by_atoms(frames, ATOMS_AT_ONCE):
         graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
         evaluation = evaluator.eagerly(graph)
         _check_finite(evaluation, part, n_before)
@@ -141,17 +142,6 @@ def _check_finite(evaluation: Evaluation, part: Sequence[Atoms], n_before: int) 
                 f"frame {k} of those evaluated, counted from 0: the model's energy or forces are not finite. "
                 "Look whether atoms coincide there; if not, the model is damaged or its training diverged"
             )
-
-
-def _parts(frames: Sequence[Atoms]) -> Iterator[Sequence[Atoms]]:
-    """Frames in order, at most so many atoms at once as fit into memory with any architecture."""
-    start, n_atoms = 0, 0
-    for index, atoms in enumerate(frames):
-        if index > start and n_atoms + len(atoms) > ATOMS_AT_ONCE:
-            yield frames[start:index]
-            start, n_atoms = index, 0
-        n_atoms += len(atoms)
-    yield frames[start:]
 
 
 def _flat(parts: list[np.ndarray]) -> np.ndarray:

@@ -24,8 +24,8 @@ from asecalc_ml.analysis.functions.normal_modes import NormalModes
 from asecalc_ml.analysis.functions.radial_distribution import RadialDistribution
 from asecalc_ml.analysis.functions.vibrational_density import VibrationalDensity
 from asecalc_ml.analysis.memory_run import MemoryRun
-from asecalc_ml.analysis.scan.scan import Scan
-from asecalc_ml.analysis.transfer.transfer import Transfer
+from asecalc_ml.analysis.scan.scan import ScanAnalysis
+from asecalc_ml.analysis.transfer.transfer import TransferAnalysis
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.plugins import get, names
 from asecalc_ml.runs import COMMITTEE_DEVIATION
@@ -158,7 +158,7 @@ class TestNormalModes(OfAProtocol):
 
 
 class TestScan(OfAProtocol):
-    options = Scan()
+    options = ScanAnalysis()
     protocol = {"protocol": "scan", "coordinate": "C-O", "start": 1.3, "stop": 1.6, "points": 5}  # noqa: RUF012
 
 
@@ -176,7 +176,7 @@ class TestCommitteeDeviation(AnalysisChecks):
 
 
 class TestTransfer(OfAProtocol):
-    options = Transfer()
+    options = TransferAnalysis()
     protocol = {  # noqa: RUF012
         "protocol": "transfer",
         "structure": "water",

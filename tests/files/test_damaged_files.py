@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from typer.testing import CliRunner
 
 from asecalc_ml.analysis.checks.connectivity import ConnectivityResult
+from asecalc_ml.analysis.pipeline import read_results
 from asecalc_ml.cli.md import app as md
 from asecalc_ml.config.options import parse_options, read_yaml
 from asecalc_ml.errors import AnalysisError, ConfigError, RunError, TrainingError
@@ -149,10 +150,19 @@ def test_a_result_that_has_changed_is_refused(run):
         ConnectivityResult.model_validate_json(path.read_bytes())
 
 
-def test_results_of_older_versions_have_no_checksum(run):
+def test_a_result_of_a_newer_version_is_refused(run):
     path = run / "results" / "connectivity.json"
     data = json.loads(path.read_text())
     del data["sha256"]
+    path.write_text(json.dumps(data | {"schema_version": data["schema_version"] + 1}))
+    with pytest.raises(RunError, match=r"connectivity\.json is .* newer asecalc-ml.*`asecalc-md report"):
+        read_results(run)
+
+
+def test_results_of_older_versions_have_no_checksum(run):
+    path = run / "results" / "connectivity.json"
+    data = json.loads(path.read_text())
+    del data["sha256"], data["schema_version"]
     path.write_text(json.dumps(data))
     assert ConnectivityResult.model_validate_json(path.read_bytes()).n_frames == 5
 

@@ -1,5 +1,7 @@
 """Graphs, batches, the ghost, sums by index, and the derivative with respect to edge vectors."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.segments import segment_sum, take
@@ -231,3 +234,16 @@ def test_capacity_changes_no_result():
     first, second = (evaluator(graph_of(bulk("Si"))) for evaluator in (used, fresh))
     assert torch.allclose(first.energy, second.energy, rtol=1e-14)
     assert torch.allclose(first.forces, second.forces, rtol=0, atol=1e-13)
+
+
+# ---------------------------------------------------------------------- batches
+
+
+@given(sizes=st.lists(st.integers(1, 20), max_size=30), max_atoms=st.integers(1, 40))
+def test_batches_by_atoms(sizes, max_atoms):
+    """Order is kept; only a structure alone is too large; no batch has room for the next structure."""
+    batches = list(batches_by_atoms(iter(sizes), max_atoms, n_atoms=lambda size: size))
+    assert [size for batch in batches for size in batch] == sizes
+    assert all(batch and (sum(batch) <= max_atoms or len(batch) == 1) for batch in batches)
+    for batch, following in itertools.pairwise(batches):
+        assert sum(batch) + following[0] > max_atoms

@@ -206,7 +206,7 @@ def test_a_segment_that_conserves_nothing_is_undecided(tmp_path):
     made = Sequence(**WATER, sequence=parts).run(directory=tmp_path / "run", quiet=True)
     first, second = EnergyDrift().run(made).verdicts()
     assert first.check.startswith("the total energy was conserved in segment 2")
-    assert (second.status, second.text) == ("unclear", "it conserves no energy that could drift")
+    assert (second.status, second.text) == ("undecided", "it conserves no energy that could drift")
 
 
 def test_stop_by_energy_is_counted_from_the_beginning_of_each_part(tmp_path):
@@ -308,7 +308,7 @@ def test_a_segment_without_a_target_is_not_judged():
     assert result.deviation == pytest.approx(0, abs=0.02)
     assert len(result.targets) == 1
     both = Temperature().run(in_memory(kelvin, Segment(start_fs=0, temperature_K=((0, 300), (3999, 300)))))
-    assert [one.status for one in both.verdicts()] == ["unclear"]  # one jump is no mean that is known
+    assert [one.status for one in both.verdicts()] == ["undecided"]  # one jump is no mean that is known
 
 
 def test_pressure_is_judged_in_each_segment_that_has_a_target():

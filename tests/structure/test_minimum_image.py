@@ -16,7 +16,7 @@ from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
 from asecalc_ml.analysis.distributions.unwrapping import UnwrappedPositions
 from asecalc_ml.analysis.functions.radial_distribution import RadialDistribution
 from asecalc_ml.analysis.memory_run import MemoryRun
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Force
 from asecalc_ml.analysis.report.whole_molecules import WholeMolecules
 from asecalc_ml.analysis.scan.followed import _distance
@@ -230,7 +230,7 @@ def test_scans_splits_and_cards_take_the_nearest_image(written):
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 def test_relevance_of_a_force_towards_the_nearest_image(written):
     atoms = Atoms("Ar2", [[1, 5, 5], [1.3, 5 + 0.9 * 6, 5]], cell=6.0 * np.array(written), pbc=True)
-    subject = Subject.of(None, [AtomGraph.from_atoms(atoms, 3.0)])
+    subject = ExplainedBatch.of(None, [AtomGraph.from_atoms(atoms, 3.0)])
     motion = Force(0, 1).bind(subject).motion[0].numpy()
     assert motion == pytest.approx(np.array([0.3, -0.6, 0]) / np.hypot(0.3, 0.6))
 

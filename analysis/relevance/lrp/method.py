@@ -23,9 +23,9 @@ from asecalc_ml.analysis.relevance.lrp.propagation import (
     moved,
     padded_inputs,
 )
-from asecalc_ml.analysis.relevance.methods.method_output import Found, joined, weighted_sum
+from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput, joined, weighted_sum
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.analysis.relevance.subject import Subject, gradients
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch, gradients
 from asecalc_ml.analysis.relevance.targets import Force, Target
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.graph.segments import segment_sum
@@ -38,36 +38,37 @@ VALUE_TOLERANCE = 1e-10  # relative: 4e-7 eV at the -4210 eV of ethanol in rMD17
 STEP_A = 3e-4
 STENCIL = {-2: 1 / 12, -1: -8 / 12, 1: 8 / 12, 2: -1 / 12}
 
-Energies = Callable[[Subject, Target], Found]
+Energies = Callable[[ExplainedBatch, Target], MethodOutput]
 
 
-def explain(subject: Subject, target: Target, options: RelevanceOptions) -> Found:
+def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) -> MethodOutput:
     """Relevance of embeddings and edges, and what is absorbed."""
     return for_each(subject, target, _explained)
 
 
-def for_each(subject: Subject, target: Target, found: Energies) -> Found:
+def for_each(subject: ExplainedBatch, target: Target, propagate: Energies) -> MethodOutput:
     """What a function finds for each structure alone; for a force the slope of what the energy has."""
     parts = []
     for one in subject.singles():
         bound = target.bind(one)
-        parts.append(_slope(one, bound, found) if isinstance(bound, Force) else found(one, bound))
+        parts.append(_slope(one, bound, propagate) if isinstance(bound, Force) else propagate(one, bound))
     return joined(parts)
 
 
-def _slope(subject: Subject, target: Force, found: Energies) -> Found:
-    ends = {k: found(moved(subject, target.motion, k * STEP_A), target) for k in STENCIL}
+def _slope(subject: ExplainedBatch, target: Force, propagate: Energies) -> MethodOutput:
+    # −dR/dε for a motion ε u of the atom, by central differences of fourth order
+    ends = {k: propagate(moved(subject, target.motion, k * STEP_A), target) for k in STENCIL}
     return weighted_sum([(-weight / STEP_A, ends[k]) for k, weight in STENCIL.items()])
 
 
-def _explained(subject: Subject, target: Target) -> Found:
+def _explained(subject: ExplainedBatch, target: Target) -> MethodOutput:
     inputs = padded_inputs(subject)
     propagation = Propagation(graph_of(subject.model, inputs), inputs)
     value = checked(subject, target, target.traced(*propagation.propagate()))
     return shared_out(subject, propagation, value, target)
 
 
-def checked(subject: Subject, target: Target, value: Tensor) -> Tensor:
+def checked(subject: ExplainedBatch, target: Target, value: Tensor) -> Tensor:
     """The value, if it is the model's own: rules change derivatives alone."""
     run = subject.run()
     charges = run.output.potential.charges
@@ -81,20 +82,24 @@ def checked(subject: Subject, target: Target, value: Tensor) -> Tensor:
     return value
 
 
-def shared_out(subject: Subject, propagation: Propagation, value: Tensor, target: Target) -> Found:
+def shared_out(
+    subject: ExplainedBatch, propagation: Propagation, value: Tensor, target: Target
+) -> MethodOutput:
     """Gradient × input of all sources."""
+    # gradient × input at the embeddings, and at what geometry adds to edges
     sources = propagation.sources
     atoms = _relevance(value, sources.embeddings, subject.n_atoms)
     edges = edge_relevance(subject, propagation, value)
+    # biases and constants; reference energies are among the constants, and are listed apart
     absorbed = absorbed_by(propagation, value)
     if target.additive:
         references = subject.per_system(subject.shifts)
         absorbed[CONSTANTS] = absorbed.get(CONSTANTS, 0) - references
         absorbed[REFERENCES] = references
-    return Found(atoms + subject.halves(edges), edges, absorbed)
+    return MethodOutput(atoms + subject.halves(edges), edges, absorbed)
 
 
-def edge_relevance(subject: Subject, propagation: Propagation, value: Tensor) -> Tensor:
+def edge_relevance(subject: ExplainedBatch, propagation: Propagation, value: Tensor) -> Tensor:
     """What geometry alone adds, shape (n_edges,); a triplet's half to each of its edges."""
     sources, inputs = propagation.sources, propagation.inputs
     n_edges = inputs.edge_index.shape[1]
@@ -108,12 +113,12 @@ def edge_relevance(subject: Subject, propagation: Propagation, value: Tensor) ->
 
 def absorbed_by(propagation: Propagation, value: Tensor) -> dict[str, Tensor]:
     """Gradient × input of all constants, by what they are."""
-    found: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1, dtype=torch.float64))
+    absorbed: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1, dtype=torch.float64))
     names = [name for name, _ in propagation.sources.constants]
     leaves = [leaf for _, leaf in propagation.sources.constants]
     for name, leaf, slope in zip(names, leaves, gradients(value, leaves), strict=True):
-        found[name] = found[name] + (leaf.detach() * slope).sum()
-    return dict(found)
+        absorbed[name] = absorbed[name] + (leaf.detach() * slope).sum()
+    return dict(absorbed)
 
 
 def _relevance(value: Tensor, leaves: list[Tensor], n_rows: int) -> Tensor:

@@ -15,11 +15,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from asecalc_ml.analysis.relevance.lrp import rules
 from asecalc_ml.analysis.relevance.methods.hidden import only_tensor
-from asecalc_ml.analysis.relevance.subject import Subject, embedding_modules
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch, embedding_modules
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.model import Model
@@ -49,7 +50,7 @@ MARK = torch.ops.asecalc_ml.mark.default
 # ------------------------------------------------------------------------------------------------ tracing
 
 
-def padded_inputs(subject: Subject) -> PotentialInput:
+def padded_inputs(subject: ExplainedBatch) -> PotentialInput:
     """Inputs whose numbers of atoms, edges and triplets differ: a first dimension tells what it counts."""
     model, graph, capacity = subject.model, subject.graph, subject.graph.n_edges
     while True:
@@ -67,7 +68,6 @@ def _counts(inputs: PotentialInput) -> tuple[int, ...]:
 
 def trace(model: Model, inputs: PotentialInput) -> GraphModule:
     """Values of atoms, of systems and charges as a graph of plain operations, with marks."""
-    from torch.fx.experimental.proxy_tensor import make_fx
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         output = model(PotentialInput(*tensors))
@@ -128,15 +128,15 @@ def is_state(value: Any, n_atoms: int) -> bool:
 
 def message_blocks(graph: GraphModule, inputs: PotentialInput) -> list[int]:
     """Blocks that take features of atoms and sum over edges, in order; others see one atom at a time."""
-    found, here = [], None
+    blocks, here = [], None
     for node in graph.graph.nodes:
         if node.target is MARK and node.args[1] == STATE:
             here = node.args[2]
         elif node.target is MARK and node.args[1] == END:
             here = None
-        elif here is not None and here not in found and _sums_over_edges(node, inputs):
-            found.append(here)
-    return found
+        elif here is not None and here not in blocks and _sums_over_edges(node, inputs):
+            blocks.append(here)
+    return blocks
 
 
 def _sums_over_edges(node: Node, inputs: PotentialInput) -> bool:
@@ -285,12 +285,12 @@ class Propagation(Interpreter):
 
 def _gates(graph: GraphModule) -> set[Node]:
     """Sigmoids, also turned to 1 − σ, and reshaped."""
-    found: set[Node] = set()
+    gates: set[Node] = set()
     for node in graph.graph.nodes:
-        shaped = node.target in rules.SHAPING and node.args and node.args[0] in found
+        shaped = node.target in rules.SHAPING and node.args and node.args[0] in gates
         if rules.OUT_OF_PLACE.get(node.target, node.target) is aten.sigmoid.default or shaped:
-            found.add(node)
-    return found
+            gates.add(node)
+    return gates
 
 
 def _detached(values: Any) -> Any:
@@ -314,7 +314,7 @@ def graph_of(model: Model, inputs: PotentialInput) -> GraphModule:
     return graphs[shape]
 
 
-def moved(subject: Subject, motion: Tensor, step: float) -> Subject:
+def moved(subject: ExplainedBatch, motion: Tensor, step: float) -> ExplainedBatch:
     """The same structures and pairs with atoms moved along directions, Å."""
     graph = subject.graph
-    return Subject(subject.model, replace(graph, positions=graph.positions + step * motion))
+    return ExplainedBatch(subject.model, replace(graph, positions=graph.positions + step * motion))

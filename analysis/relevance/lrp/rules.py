@@ -189,11 +189,13 @@ def additive(target: Callable, args: tuple, kwargs: dict, source: Callable[[int,
 
 def bilinear(target: Callable, first: Tensor, second: Tensor, gates: tuple[bool, bool]) -> Tensor:
     """A product: relevance to its only signal, to the one that is no gate, or half to each."""
-    signals = is_signal(first), is_signal(second)
-    if not all(signals):
+    # weight × signal: the operation itself
+    if not (is_signal(first) and is_signal(second)):
         return target(first, second)
+    # gate × signal: the gate is a weight
     if gates[0] != gates[1]:
         return target(first.detach(), second) if gates[0] else target(first, second.detach())
+    # signal × signal: the value is that of the product, its derivative half of each factor's
     return 0.5 * (target(first, second.detach()) + target(first.detach(), second))
 
 
@@ -204,14 +206,17 @@ def quotient(first: Tensor, second: Any) -> Tensor:
 
 def secant(function: Callable[[Tensor], Tensor], x: Tensor, source: Callable[[Tensor], Tensor]) -> Tensor:
     """An activation: its value at zero is a source, the rest goes through the secant."""
+    # f(0) and f'(0)
     zero = torch.zeros((), dtype=x.dtype, device=x.device, requires_grad=True)
     at_zero = function(zero)
     (slope,) = torch.autograd.grad(at_zero, zero)
+    # where x is near 0 the secant is f'(0); a root has no slope there, and its value is 0 at 0
     known = x.detach()
     near = known.abs() < NEAR_ZERO if slope.isfinite() else known == 0
-    slope = torch.nan_to_num(slope, posinf=0.0)  # of a root, which has no slope at zero, nor a value
-    slopes = (function(known) - at_zero.detach()) / torch.where(near, 1.0, known)
-    linear = x * torch.where(near, slope, slopes)
+    slope = torch.nan_to_num(slope, posinf=0.0)
+    # x · (f(x) − f(0))/x, with the secant a constant factor
+    secants = (function(known) - at_zero.detach()) / torch.where(near, 1.0, known)
+    linear = x * torch.where(near, slope, secants)
     return linear if float(at_zero.detach()) == 0 else linear + source(at_zero.detach())
 
 
@@ -226,8 +231,10 @@ def layer_norm(args: tuple, source: Callable[[Tensor], Tensor]) -> tuple[Tensor,
     """Centred values over a standard deviation that is a weight; the bias is a source."""
     x, shape, weight, bias, eps = args
     dims = tuple(range(-len(shape), 0))
+    # (x − ⟨x⟩)/σ with σ a constant
     mean = x.mean(dims, keepdim=True)
     deviation = (x.detach().var(dims, correction=0, keepdim=True) + eps).sqrt()
     normal = (x - mean) / deviation
+    # γ (x − ⟨x⟩)/σ + β, where β is absorbed
     normal = normal if weight is None else normal * weight
     return (normal if bias is None else normal + source(bias)), mean.detach(), 1 / deviation

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from asecalc_ml.analysis.relevance.lrp.method import checked, for_each, shared_out
 from asecalc_ml.analysis.relevance.lrp.propagation import Propagation, graph_of, message_blocks, padded_inputs
-from asecalc_ml.analysis.relevance.methods.method_output import Found
+from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
-from asecalc_ml.analysis.relevance.subject import Subject
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Target
 
 #: Walks whose relevance is propagated together.
@@ -33,12 +33,12 @@ BATCH_WALKS = 256
 Walk = tuple[int, ...]
 
 
-def explain(subject: Subject, target: Target, options: RelevanceOptions) -> Found:
+def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) -> MethodOutput:
     """All walks of up to ``options.walk_length`` steps."""
     return for_each(subject, target, lambda one, bound: _explained(one, bound, options.walk_length))
 
 
-def _explained(subject: Subject, target: Target, length: int) -> Found:
+def _explained(subject: ExplainedBatch, target: Target, length: int) -> MethodOutput:
     inputs = padded_inputs(subject)
     graph = graph_of(subject.model, inputs)
     whole = Propagation(graph, inputs)
@@ -46,7 +46,9 @@ def _explained(subject: Subject, target: Target, length: int) -> Found:
     propagation = Propagation(graph, inputs, cuts(message_blocks(graph, inputs), length))
     outputs = propagation.propagate()
     walks = _Walks(propagation, subject.n_atoms).of(target.readouts(subject, *outputs))
-    return Found(_visits(walks, subject) + subject.halves(rest.edges), rest.edges, rest.absorbed, walks=walks)
+    return MethodOutput(
+        _visits(walks, subject) + subject.halves(rest.edges), rest.edges, rest.absorbed, walks=walks
+    )
 
 
 def cuts(blocks: Sequence[int], length: int) -> tuple[int, ...]:
@@ -80,8 +82,8 @@ class _Walks:
         self._end(outputs, slopes, suffixes)
         for block in sorted((one for one in self.sources.states if one < before), reverse=True):
             values, leaves = zip(*self.sources.states[block], strict=True)
-            found = _gradients(outputs, leaves, slopes)
-            masked = [_one_atom_each(slope, self.n_atoms) for slope in found]
+            state_slopes = _gradients(outputs, leaves, slopes)
+            masked = [_one_atom_each(slope, self.n_atoms) for slope in state_slopes]
             longer = [(atom, *suffix) for suffix in suffixes for atom in range(self.n_atoms)]
             self._follow(list(values), masked, longer, block)
 
@@ -100,16 +102,16 @@ class _Walks:
 def _gradients(outputs: Sequence[Tensor], leaves: Sequence[Tensor], slopes: Sequence[Tensor]) -> list[Tensor]:
     """Slopes of each walk at the leaves, first dimension walks."""
     pairs = [(out, slope) for out, slope in zip(outputs, slopes, strict=True) if out.requires_grad]
-    found: Sequence[Tensor | None] = [None] * len(leaves)
+    leaf_slopes: Sequence[Tensor | None] = [None] * len(leaves)
     if pairs and leaves:
         values, weights = zip(*pairs, strict=True)
-        found = torch.autograd.grad(
+        leaf_slopes = torch.autograd.grad(
             values, leaves, weights, retain_graph=True, allow_unused=True, is_grads_batched=True
         )
     n_walks = len(slopes[0])
     return [
         leaf.new_zeros(n_walks, *leaf.shape) if slope is None else slope
-        for leaf, slope in zip(leaves, found, strict=True)
+        for leaf, slope in zip(leaves, leaf_slopes, strict=True)
     ]
 
 
@@ -120,7 +122,8 @@ def _one_atom_each(slopes: Tensor, n_atoms: int) -> Tensor:
     return (slopes[:, None] * chosen).flatten(0, 1)
 
 
-def _visits(walks: dict[Walk, Tensor], subject: Subject) -> Tensor:
+def _visits(walks: dict[Walk, Tensor], subject: ExplainedBatch) -> Tensor:
+    # a walk's relevance, divided evenly among its atoms
     atoms = torch.zeros(subject.n_atoms, dtype=torch.float64)
     for walk, relevance in walks.items():
         for atom in walk:

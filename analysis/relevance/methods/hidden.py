@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from asecalc_ml.analysis.relevance.subject import Run, Subject, embedding_modules
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch, Run, embedding_modules
 from asecalc_ml.errors import PluginError
 
 Change = Callable[[Tensor], Tensor]
@@ -41,7 +41,7 @@ def only_tensor(part: str, module: nn.Module, output: object) -> Tensor:
     return output
 
 
-def run_with_embeddings(subject: Subject, change: Change) -> tuple[Run, list[Tensor]]:
+def run_with_embeddings(subject: ExplainedBatch, change: Change) -> tuple[Run, list[Tensor]]:
     """A pass with changed embeddings, and these, with gradient; each of shape (n_atoms + 1, n_features)."""
     leaves: list[Tensor] = []
 
@@ -54,7 +54,7 @@ def run_with_embeddings(subject: Subject, change: Change) -> tuple[Run, list[Ten
         return subject.run(), leaves
 
 
-def run_with_blocks(subject: Subject) -> tuple[Run, list[list[Tensor]]]:
+def run_with_blocks(subject: ExplainedBatch) -> tuple[Run, list[list[Tensor]]]:
     """A pass, and for each interaction block the tensors that it has put out, first dimension atoms or edges.
 
     A block that returns several, such as scalars and vectors in a tuple, a list or a dict, has them all.

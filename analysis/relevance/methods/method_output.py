@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Found:
+class MethodOutput:
     """Relevance of a batch, in the unit of the target unless the method says otherwise.
 
     Parameters
@@ -34,10 +34,10 @@ class Found:
     walks: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
 
-def joined(parts: Sequence[Found]) -> Found:
+def joined(parts: Sequence[MethodOutput]) -> MethodOutput:
     """Structures explained one by one, as a batch; what one of them has not is zero there."""
     edges = None if parts[0].edges is None else torch.cat([part.edges for part in parts])
-    return Found(
+    return MethodOutput(
         atoms=torch.cat([part.atoms for part in parts]),
         edges=edges,
         absorbed=_in_a_row([part.absorbed for part in parts]),
@@ -45,7 +45,7 @@ def joined(parts: Sequence[Found]) -> Found:
     )
 
 
-def weighted_sum(terms: Sequence[tuple[float, Found]]) -> Found:
+def weighted_sum(terms: Sequence[tuple[float, MethodOutput]]) -> MethodOutput:
     """A sum of maps of the same structures, each with its weight."""
     weights, parts = zip(*terms, strict=True)
 
@@ -53,7 +53,7 @@ def weighted_sum(terms: Sequence[tuple[float, Found]]) -> Found:
         return sum(weight * one for weight, one in zip(weights, values, strict=True))
 
     edges = None if parts[0].edges is None else total([part.edges for part in parts])
-    return Found(
+    return MethodOutput(
         atoms=total([part.atoms for part in parts]),
         edges=edges,
         absorbed={name: total(values) for name, values in _by_key([part.absorbed for part in parts]).items()},

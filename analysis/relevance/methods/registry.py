@@ -27,8 +27,9 @@ class Method:
 
     Parameters
     ----------
-    module : str
-        File of this folder that has its ``explain(subject, target, options)``.
+    place : str
+        Module below this package and function ``(batch, target, options) -> MethodOutput``, with a colon
+        between them.
     title : str
     unit : str
         ``{unit}`` stands for the target's.
@@ -38,7 +39,7 @@ class Method:
         Whether it takes a target that is linear in the energy.
     """
 
-    module: str
+    place: str
     title: str
     unit: str = "{unit}"
     needs: str | None = None
@@ -47,25 +48,33 @@ class Method:
     @property
     def explain(self) -> Callable:
         """The function that does the work; importing it imports torch."""
-        return import_module(f"asecalc_ml.analysis.relevance.{self.module}").explain
+        module, _, function = self.place.partition(":")
+        return getattr(import_module(f"asecalc_ml.analysis.relevance.{module}"), function)
 
 
 METHODS: dict[str, Method] = {
-    "saliency": Method("methods.saliency", "Saliency", "{unit}/Å"),
-    "gradient-edges": Method("methods.gradient_edges", "Gradient × edge vector"),
-    "gradient-embeddings": Method("methods.gradient_embeddings", "Gradient × embedding", needs="embeddings"),
+    "saliency": Method("methods.gradients:saliency", "Saliency", "{unit}/Å"),
+    "gradient-edges": Method("methods.gradients:gradient_edges", "Gradient × edge vector"),
+    "gradient-embeddings": Method(
+        "methods.gradients:gradient_embeddings", "Gradient × embedding", needs="embeddings"
+    ),
     "integrated-gradients": Method(
-        "methods.integrated_gradients", "Integrated gradients", needs="embeddings"
+        "methods.gradients:integrated_gradients", "Integrated gradients", needs="embeddings"
     ),
     "contributions": Method(
-        "methods.contributions", "Exact contributions", needs="contributions", additive=True
+        "methods.activations:contributions", "Exact contributions", needs="contributions", additive=True
     ),
-    "cam": Method("methods.cam", "Class activation map", needs="contributions", additive=True),
-    "grad-cam": Method("methods.grad_cam", "Grad-CAM", needs="interactions"),
-    "attention": Method("methods.attention", "Attention weights", "1", needs="attentions"),
-    "lrp": Method("lrp.method", "Relevance propagation"),
-    "walks": Method("lrp.walks", "Relevant walks", needs="messages"),
-    "occlusion": Method("methods.occlusion", "Occlusion"),
+    "cam": Method(
+        "methods.activations:class_activation_map",
+        "Class activation map",
+        needs="contributions",
+        additive=True,
+    ),
+    "grad-cam": Method("methods.activations:grad_cam", "Grad-CAM", needs="interactions"),
+    "attention": Method("methods.activations:attention", "Attention weights", "1", needs="attentions"),
+    "lrp": Method("lrp.method:explain", "Relevance propagation"),
+    "walks": Method("lrp.walks:explain", "Relevant walks", needs="messages"),
+    "occlusion": Method("methods.occlusion:explain", "Occlusion"),
 }
 
 

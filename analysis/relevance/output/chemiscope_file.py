@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.errors import AnalysisError, ConfigError
+from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult
@@ -50,8 +51,6 @@ def write(result: RelevanceResult, path: str | Path) -> Path:
     ConfigError, AnalysisError
         See :func:`check`.
     """
-    from asecalc_ml.files.writing import write_whole
-
     check(path)
     text = json.dumps(content(result)).encode()
     path = Path(path)

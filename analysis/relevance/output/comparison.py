@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import spearmanr
 
+from asecalc_ml.analysis.relevance.methods import occlusion
 from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RankCorrelation
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.analysis.relevance.explain import Explanation
+    from asecalc_ml.analysis.relevance.explanation import Explanation
     from asecalc_ml.analysis.relevance.targets import Target
 
 REFERENCE = "occlusion"
@@ -21,15 +23,15 @@ FEWEST_ATOMS = 3  # of which ranks say something
 
 
 def correlations(
-    explanation: Explanation, frames: Sequence[Atoms], target: Target, found: Sequence[MethodRelevance]
+    explanation: Explanation, frames: Sequence[Atoms], target: Target, relevances: Sequence[MethodRelevance]
 ) -> list[RankCorrelation]:
     """Spearman's ρ between |R| of each method and of occlusion, over the atoms of evenly spread frames."""
-    others = [one for one in found if one.method != REFERENCE]
+    others = [one for one in relevances if one.method != REFERENCE]
     n_compared = min(explanation.options.compared_frames, len(frames))
     if not others or n_compared == 0:
         return []
     numbers = np.unique(np.linspace(0, len(frames) - 1, n_compared).round().astype(int)).tolist()
-    known = next((one for one in found if one.method == REFERENCE), None)
+    known = next((one for one in relevances if one.method == REFERENCE), None)
     if known is not None:
         reference = [known.frames[k].atoms for k in numbers]
     else:
@@ -39,8 +41,6 @@ def correlations(
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Rank correlation of sizes; None where there are too few or all ranks are tied."""
-    from scipy.stats import spearmanr
-
     if len(first) < FEWEST_ATOMS:
         return None
     with warnings.catch_warnings():
@@ -50,8 +50,6 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 def _occluded(explanation: Explanation, atoms: Atoms, target: Target) -> list[float]:
-    from asecalc_ml.analysis.relevance.methods import occlusion
-
     subject = explanation.source.subject([atoms])
     return occlusion.explain(
         subject, target.bind(subject), explanation.options.model_copy(update={"pairs": "none"})
@@ -62,10 +60,10 @@ def _correlation(
     one: MethodRelevance, numbers: Sequence[int], reference: Sequence[Sequence[float]]
 ) -> RankCorrelation:
     pairs = zip([one.frames[k].atoms for k in numbers], reference, strict=True)
-    found = [rho for rho in (spearman(*pair) for pair in pairs) if rho is not None]
+    rhos = [rho for rho in (spearman(*pair) for pair in pairs) if rho is not None]
     return RankCorrelation(
         method=one.method,
-        mean=float(np.mean(found)) if found else None,
-        lowest=min(found) if found else None,
-        n_frames=len(found),
+        mean=float(np.mean(rhos)) if rhos else None,
+        lowest=min(rhos) if rhos else None,
+        n_frames=len(rhos),
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from asecalc_ml.analysis.base import Panel
 from asecalc_ml.analysis.figures import BLUE, GREY, INK, VERMILION
+from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +23,10 @@ ATOMS, MOLECULE = "atoms-", "molecule-"
 
 def panels(result: RelevanceResult) -> list[Panel]:
     """Two for each method, and the comparison."""
-    found = []
+    drawn = []
     for one in result.methods:
         name = f"{one.title} of the {result.what}"
-        found += [
+        drawn += [
             Panel(
                 key=f"{MOLECULE}{one.method}",
                 title=name,
@@ -40,8 +41,8 @@ def panels(result: RelevanceResult) -> list[Panel]:
         ]
     if result.correlations:
         caption = "Spearman's rank correlation between sizes of relevance over atoms; 1 is the same order."
-        found.append(Panel(key=CORRELATION, title="Agreement with occlusion", caption=caption))
-    return found
+        drawn.append(Panel(key=CORRELATION, title="Agreement with occlusion", caption=caption))
+    return drawn
 
 
 def draw(result: RelevanceResult, ax: Axes, panel: str) -> None:
@@ -107,8 +108,6 @@ def _molecule(result: RelevanceResult, one: MethodRelevance, ax: Axes) -> None:
 
 
 def _bonds(structure, plane: np.ndarray, ax: Axes) -> None:
-    from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
-
     bonds, shifts = find_bonds_and_shifts(structure.to_atoms())
     for i, j in bonds[~shifts.any(axis=1)]:
         ax.plot(*plane[[i, j]].T, color=GREY, linewidth=2.5, zorder=1)

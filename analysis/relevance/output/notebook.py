@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.analysis.figures import BLUE, VERMILION
-from asecalc_ml.analysis.notebook import MOST_ROWS, figure
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.analysis.relevance.output.figures import is_one_molecule
+from asecalc_ml.analysis.result_html import MOST_ROWS, figure
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance.output.results import RelevanceResult

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from asecalc_ml.analysis.base import Panel, Result
+from asecalc_ml.analysis.pipeline import read_result
 from asecalc_ml.analysis.relevance.output.figures import MOLECULE
 from asecalc_ml.analysis.relevance.output.results import RelevanceResult
+from asecalc_ml.analysis.relevance.output.scene import relevance_scene
 from asecalc_ml.analysis.report.page import drawings, render_page
-from asecalc_ml.errors import RunError
+from asecalc_ml.files.writing import write_whole
+from asecalc_ml.runs import RESULTS
 
 NAME = "relevance"
 
@@ -21,16 +24,12 @@ def read_relevance(directory: str | Path) -> list[RelevanceResult]:
     RunError
         If the file is damaged, or was written by another version.
     """
-    from asecalc_ml.runs import RESULTS
-
     path = Path(directory) / RESULTS / f"{NAME}.json"
     if not path.is_file():
         return []
-    try:
-        return [RelevanceResult.model_validate_json(path.read_bytes())]
-    except ValueError as error:  # pydantic's are
-        remedy = "`asecalc-ml explain MODEL RUN_DIR` writes it anew, or remove it"
-        raise RunError(f"{path} is damaged or of another version; {remedy}") from error
+    return [
+        read_result(path, RelevanceResult, "`asecalc-ml explain MODEL RUN_DIR` writes it anew, or remove it")
+    ]
 
 
 def write_page(result: RelevanceResult, directory: str | Path) -> Path:
@@ -46,9 +45,6 @@ def write_page(result: RelevanceResult, directory: str | Path) -> Path:
     -------
     Path of the page.
     """
-    from asecalc_ml.analysis.relevance.output.scene import relevance_scene
-    from asecalc_ml.files.writing import write_whole
-
     page = Path(directory) / f"{NAME}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     text = render_page(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import ase.io
+import numpy as np
+from ase import Atoms
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.relevance.output import figures, notebook, tables
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
-    import numpy as np
-    from ase import Atoms
     from matplotlib.axes import Axes
 
 Vector = tuple[float, float, float]
@@ -31,8 +35,6 @@ class Structure(Record):
 
     def to_atoms(self) -> Atoms:
         """The structure as ASE has it."""
-        from ase import Atoms
-
         return Atoms(self.symbols, self.positions_A, cell=self.cell_A, pbc=self.pbc)
 
 
@@ -113,57 +115,37 @@ class RelevanceResult(Result):
 
     def atoms(self, method: str) -> np.ndarray:
         """Relevance of each atom, shape (n_frames, n_atoms), for structures of equal size."""
-        import numpy as np
-
         frames = [frame.atoms for frame in self.of(method).frames]
         if len({len(frame) for frame in frames}) > 1:
             raise AnalysisError("structures differ in size: read `of(method).frames` one by one")
         return np.array(frames)
 
     def panels(self) -> list[Panel]:
-        from asecalc_ml.analysis.relevance.output.figures import panels
-
-        return panels(self)
+        return figures.panels(self)
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        from asecalc_ml.analysis.relevance.output.figures import draw
-
-        draw(self, ax, panel)
+        figures.draw(self, ax, panel)
 
     def tables(self) -> list[Table]:
-        from asecalc_ml.analysis.relevance.output.tables import tables
-
-        return tables(self)
+        return tables.tables(self)
 
     def data(self) -> list[Table]:
-        from asecalc_ml.analysis.relevance.output.tables import data
-
-        return data(self)
+        return tables.data(self)
 
     def to_atoms(self) -> list[Atoms]:
         """Structures with a column of relevance for each method, ready for :func:`ase.io.write`."""
-        from asecalc_ml.analysis.relevance.output.tables import to_atoms
-
-        return to_atoms(self)
+        return tables.to_atoms(self)
 
     def write(self, directory: str | Path) -> list[Path]:
         """As for every result: JSON and CSV; and the structures as extended XYZ beside them."""
-        import io
-
-        from ase.io import write
-
-        from asecalc_ml.files.writing import write_whole
-
         for path in Path(directory).glob(f"{self.analysis}_*.csv"):  # of methods that are no longer there
             path.unlink()
         paths = super().write(directory)
         text = io.StringIO()
-        write(text, self.to_atoms(), format="extxyz")
+        ase.io.write(text, self.to_atoms(), format="extxyz")
         path = Path(directory) / f"{self.analysis}.extxyz"
         write_whole(path, text.getvalue())
         return [*paths, path]
 
     def _repr_html_(self) -> str:
-        from asecalc_ml.analysis.relevance.output.notebook import html
-
-        return html(self)
+        return notebook.html(self)

@@ -6,8 +6,9 @@ import numpy as np
 
 from asecalc_ml.analysis.number_text import minus
 from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult, Structure
-from asecalc_ml.analysis.report.viewer import Molecule, Picture, Scene, Way, chosen_frames
+from asecalc_ml.analysis.report.viewer import DrawnMolecule, Picture, Scene, Way, chosen_frames
 from asecalc_ml.analysis.report.whole_molecules import WholeMolecules
+from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 
 
 def relevance_scene(result: RelevanceResult) -> Scene:
@@ -32,7 +33,7 @@ def _structure_frame(result: RelevanceResult, number: int) -> Picture:
     one = result.structures[number]
     atoms = one.to_atoms()
     whole = WholeMolecules(atoms)
-    molecule = Molecule(one.symbols, whole.bonds, whole.shifts)
+    molecule = DrawnMolecule(one.symbols, whole.bonds, whole.shifts)
     value = minus(f"{result.what} {one.value:.6g} {result.target_unit}")
     last = len(result.structures) - 1
     label = f"structure {number:,} of {last:,}, {value}" if last else value
@@ -44,16 +45,14 @@ def _way(result: RelevanceResult, method: MethodRelevance, numbers: list[int], f
     """A method's values; a bond has one where its pair is listed."""
     chosen = [method.frames[number] for number in numbers]
     bonds = [
-        _of_bonds(result.structures[number], found.pairs)
-        for number, found in zip(numbers, chosen, strict=True)
+        _of_bonds(result.structures[number], frame.pairs)
+        for number, frame in zip(numbers, chosen, strict=True)
     ]
-    return Way(method.title, method.unit, [found.atoms for found in chosen], bonds)
+    return Way(method.title, method.unit, [frame.atoms for frame in chosen], bonds)
 
 
 def _of_bonds(structure: Structure, values: list[float]) -> list[float | None] | None:
     """Values of a structure's bonds, in the order of ``find_bonds_and_shifts``."""
-    from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
-
     if not values:
         return None
     listed = zip(structure.pairs, structure.pair_shifts, values, strict=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from asecalc_ml.analysis.base import Table
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ def tables(result: RelevanceResult) -> list[Table]:
 
 def data(result: RelevanceResult) -> list[Table]:
     """Every number: atoms, pairs, what is absorbed, blocks and walks, where there are any."""
-    found = [_atoms(result), _pairs(result), _absorbed(result), _blocks(result), _walks(result)]
-    return [table for table in found if table.rows]
+    all_tables = [_atoms(result), _pairs(result), _absorbed(result), _blocks(result), _walks(result)]
+    return [table for table in all_tables if table.rows]
 
 
 def to_atoms(result: RelevanceResult) -> list[Atoms]:
@@ -42,15 +44,9 @@ def to_atoms(result: RelevanceResult) -> list[Atoms]:
         if result.model_hash is not None:
             atoms.info["model_hash"] = result.model_hash
         for method in result.methods:
-            atoms.new_array(f"relevance_{method.method.replace('-', '_')}", _array(method.frames[k].atoms))
+            atoms.new_array(f"relevance_{method.method.replace('-', '_')}", np.array(method.frames[k].atoms))
         frames.append(atoms)
     return frames
-
-
-def _array(values: list[float]):
-    import numpy as np
-
-    return np.array(values)
 
 
 def _headed(result: RelevanceResult) -> list[str]:

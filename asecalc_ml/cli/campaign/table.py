@@ -20,8 +20,8 @@ Row = dict[str, Any]
 def write_tables(directory: Path, statuses: list[Status]) -> list[Path]:
     """Write results.csv and results.json into the folder of a campaign.
 
-    A row holds the run, its state, the values of the grid, the checks that failed, and every number that its
-    analyses call a result, with errors; columns are ANALYSIS.NAME, with units.
+    A row holds the run, its state, the values of the grid, the checks that failed or are undecided, and every
+    number that its analyses call a result, with errors; columns are ANALYSIS.NAME, with units.
     """
     rows = [_row(status) for status in statuses]
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -49,10 +49,14 @@ def _results(status: Status) -> Row:
     from asecalc_ml.analysis.failures import Failures
     from asecalc_ml.analysis.pipeline import results_alone
 
-    failures, failed, numbers = Failures(status.directory), [], {}
+    failures, verdicts, numbers = Failures(status.directory), [], {}
     for result in results_alone(status.directory, failures):
         with failures.alone(result.analysis):
-            failed += [verdict.check for verdict in result.verdicts() if verdict.status == "failed"]
+            verdicts += result.verdicts()
             numbers |= final_numbers([result])
-    failed += [failure.verdict.check for failure in failures.all]
-    return {"failed checks": "; ".join(failed), **numbers}
+    verdicts += [failure.verdict for failure in failures.all]
+    checks = {
+        f"{outcome} checks": "; ".join(verdict.check for verdict in verdicts if verdict.status == outcome)
+        for outcome in ("failed", "undecided")
+    }
+    return checks | numbers

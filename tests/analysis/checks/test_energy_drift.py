@@ -49,14 +49,14 @@ def test_exact_line_is_found_exactly():
 
 def test_neither_passed_nor_failed_where_the_error_reaches_across_the_limit():
     result = EnergyDrift(limit_meV_atom_ps=0.1).run(run_with(n_points=300, total_eV=total(0.1, noise=0.3)))
-    assert result.status == "unclear"
+    assert result.status == "undecided"
     assert "run longer" in result.verdicts()[0].text
 
 
 def test_too_short_to_tell():
     result = EnergyDrift().run(run_with(n_points=4, total_eV=total(0.0, noise=0.1)))
     assert result.error_meV_atom_ps is None
-    assert result.status == "unclear"
+    assert result.status == "undecided"
     with pytest.raises(AnalysisError, match="run longer"):
         EnergyDrift().run(run_with(n_points=1, total_eV=total(0.0)))
 

@@ -35,7 +35,7 @@ def test_means_and_density():
 
 @pytest.mark.parametrize(
     ("mean", "std", "status"),
-    [(0.101, 0.5, "passed"), (0.3, 0.5, "failed"), (0.14, 0.5, "unclear"), (0.1, 30, "unclear")],
+    [(0.101, 0.5, "passed"), (0.3, 0.5, "failed"), (0.14, 0.5, "undecided"), (0.1, 30, "undecided")],
 )
 def test_mean_beside_its_target(mean, std, status):
     values = pressure(0.0, std)

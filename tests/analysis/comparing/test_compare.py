@@ -56,7 +56,7 @@ def test_a_known_shift_is_the_distance():
     assert found.distance == pytest.approx(0.05, abs=0.004)
     assert found.low < 0.05 < found.high
     assert found.high - found.low < 0.02
-    assert found.differs == "yes"
+    assert found.agreement == "failed"
 
 
 def test_distance_equals_that_of_scipy_and_so_does_kolmogorovs():
@@ -77,8 +77,10 @@ def test_interval_holds_the_truth_in_most_cases():
 
 
 def test_runs_of_one_distribution_are_seldom_told_apart():
-    seen = [compare([nitrogen(k), nitrogen(500 + k)], ["N-N"])["N-N"].distances[0].differs for k in range(60)]
-    assert 0 <= seen.count("yes") <= 9  # one in twenty, and few blocks
+    seen = [
+        compare([nitrogen(k), nitrogen(500 + k)], ["N-N"])["N-N"].distances[0].agreement for k in range(60)
+    ]
+    assert 0 <= seen.count("failed") <= 9  # one in twenty, and few blocks
 
 
 def test_nor_where_the_width_changes_slowly():
@@ -89,9 +91,9 @@ def test_nor_where_the_width_changes_slowly():
         return stretched(1.1 + 0.03 * amplitude * correlated(5000, 1000 + seed, memory=0.0))
 
     pairs = ([breathing(k), breathing(500 + k)] for k in range(30))
-    seen = [compare(pair, ["N-N"])["N-N"].distances[0].differs for pair in pairs]
-    assert seen.count("yes") <= 5
-    assert seen.count("too short") <= 6
+    seen = [compare(pair, ["N-N"])["N-N"].distances[0].agreement for pair in pairs]
+    assert seen.count("failed") <= 5
+    assert seen.count("undecided") <= 6
 
 
 def test_nor_from_training_data_of_the_same_distribution():
@@ -99,13 +101,13 @@ def test_nor_from_training_data_of_the_same_distribution():
     for k in range(30):
         training = card(1.1 + 0.03 * correlated(1000, 2000 + k, memory=0.0))
         run = stretched(1.1 + 0.03 * correlated(5000, k, memory=0.0), card=training)
-        seen.append(compare([run], ["N-N"])["N-N"].distances[0].differs)
-    assert seen.count("yes") <= 5
+        seen.append(compare([run], ["N-N"])["N-N"].distances[0].agreement)
+    assert seen.count("failed") <= 5
 
 
 def test_too_short_for_an_interval():
     (found,) = compare([nitrogen(1), nitrogen(2, n=4, shift=0.1)], ["N-N"])["N-N"].distances
-    assert (found.low, found.noise, found.differs) == (None, None, "too short")
+    assert (found.low, found.noise, found.agreement) == (None, None, "undecided")
     assert found.distance == pytest.approx(0.1, abs=0.05)
 
 
@@ -149,7 +151,7 @@ def test_dihedrals_that_are_everywhere_have_a_noise_all_the_same():
     runs = [peroxide(well + turn) for well, turn in zip(wells, (0, 30), strict=True)]
     (found,) = compare(runs, ["H-O-O-H"])["H-O-O-H"].distances
     assert found.distance == pytest.approx(30, abs=3)
-    assert (found.differs, found.noise < 29) == ("yes", True)
+    assert (found.agreement, found.noise < 29) == ("failed", True)
 
 
 def half_open(degrees: np.ndarray) -> np.ndarray:
@@ -207,7 +209,7 @@ def test_the_training_data_stand_in_the_same_figure(tmp_path):
     expected = 0.03 * np.sqrt(2 / np.pi)  # of normal distributions of 0.03 and 0.06
     assert by_pair["cold", "training data"].distance == pytest.approx(expected, abs=0.003)
     assert by_pair["hot", "training data"].distance < 0.004
-    assert by_pair["cold", "training data"].differs == "yes"
+    assert by_pair["cold", "training data"].agreement == "failed"
     ax = result.plot()
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["training data, 500 K", "cold", "hot"]

@@ -187,7 +187,7 @@ def test_too_few_training_values_decide_nothing():
     positions[:, 1, 2] = lengths
     run = MemoryRun(two_frames_of_n2().atoms, positions, model_card=card(seen))
     (verdict,) = BondLengths().run(run).verdicts()
-    assert verdict.status == "unclear"
+    assert verdict.status == "undecided"
     assert "25 % of values (at most 36 % by chance, with 20 training values)" in verdict.text
 
 

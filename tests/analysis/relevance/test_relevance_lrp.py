@@ -11,7 +11,7 @@ from torch import nn
 from asecalc_ml.analysis import relevance
 from asecalc_ml.analysis.relevance import source
 from asecalc_ml.analysis.relevance.lrp import propagation, rules
-from asecalc_ml.analysis.relevance.methods.method_output import Found, joined, weighted_sum
+from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput, joined, weighted_sum
 from asecalc_ml.errors import AnalysisError, PluginError
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
@@ -401,7 +401,8 @@ def test_an_operation_can_be_given_a_rule(erf_without_a_rule):
 
 def test_walks_that_one_structure_lacks_are_zero_there():
     first, second = (
-        Found(torch.zeros(2), walks=dict.fromkeys(walks, torch.ones(1))) for walks in ([(0, 1)], [(1, 0)])
+        MethodOutput(torch.zeros(2), walks=dict.fromkeys(walks, torch.ones(1)))
+        for walks in ([(0, 1)], [(1, 0)])
     )
     both = joined([first, second])
     assert [both.walks[walk].tolist() for walk in ((0, 1), (1, 0))] == [[1, 0], [0, 1]]

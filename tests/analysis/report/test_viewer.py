@@ -26,7 +26,7 @@ from asecalc_ml.analysis.report.viewer import (
     MOST_FRAMES,
     MOST_NUMBERS,
     TILTED,
-    Molecule,
+    DrawnMolecule,
     Picture,
     Scene,
     chosen_frames,
@@ -169,7 +169,7 @@ def test_a_transfer_test_shows_how_its_runs_end(tmp_path):
 def test_text_of_a_scene_cannot_end_its_element():
     atoms = molecule("H2O")
     frame = Picture(
-        Molecule(["O", "H", "H"], *find_bonds_and_shifts(atoms)),
+        DrawnMolecule(["O", "H", "H"], *find_bonds_and_shifts(atoms)),
         atoms.positions,
         atoms.cell.array,
         atoms.pbc,

@@ -9,7 +9,7 @@ from ase.build import molecule
 from places import HELPERS
 
 from asecalc_ml.analysis.scan.curve import Curve
-from asecalc_ml.analysis.scan.scan import Scan as ScanAnalysis
+from asecalc_ml.analysis.scan.scan import ScanAnalysis
 from asecalc_ml.analysis.scan.states import crossings, is_lowest, states_of_methods
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.md_protocols.scan.options import Scan

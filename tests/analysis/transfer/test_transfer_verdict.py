@@ -1,4 +1,4 @@
-"""The verdict of a transfer test on constructed cases: false alarms, a shifted bond, what is not decided."""
+"""The verdict of a transfer test on constructed cases: false alarms, a shifted bond, what is undecided."""
 
 import re
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ from asecalc_ml.analysis.comparing.wasserstein import histogram_distance
 from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.analysis.report.report import write_report
 from asecalc_ml.analysis.transfer.distance import judged
-from asecalc_ml.analysis.transfer.transfer import Transfer as TransferAnalysis
-from asecalc_ml.analysis.transfer.transfer import TransferResult
+from asecalc_ml.analysis.transfer.transfer import TransferAnalysis, TransferResult
 from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.transfer.options import Transfer
@@ -308,7 +307,7 @@ def test_the_reference_against_itself_passes(tmp_path):
     result = judge(tmp_path / "run", Case())
     (verdict,) = result.verdicts()
     assert verdict.status == "passed", verdict.text
-    assert verdict.text.startswith("pass: bonds kept in 5 of 5 runs (at least 4); largest energy drift ")
+    assert verdict.text.startswith("passed: bonds kept in 5 of 5 runs (at least 4); largest energy drift ")
     assert [one.pattern for one in result["ethanol"].distributions] == ["C-C", "C-O", "C-C-O"]
     assert {one.check.status for one in result.distributions} == {"passed"}
 
@@ -320,11 +319,11 @@ def test_a_bond_shifted_by_two_hundredths_fails_with_the_number_and_the_word(tmp
     assert bond.distance == pytest.approx(0.02, abs=0.005)
     assert bond.bound < 0.01
     assert verdict.status == "failed"
-    assert verdict.text.startswith(f"fail: C-O bond length: W1 {bond.distance:.3g} Å (at most ")
+    assert verdict.text.startswith(f"failed: C-O bond length: W1 {bond.distance:.3g} Å (at most ")
     assert status_of(result, "C-C bond") == "passed"
     row = next(row for row in result.tables()[0].rows if row[1].startswith("C-O"))
     assert row[2] == bond.distance
-    assert row[-1] == "fail"
+    assert row[-1] == "failed"
     moments = next(row for row in result.tables()[1].rows if row[1] == "C-O")
     means, widths = np.split(np.array(moments[3:], dtype=float), 2)
     assert means[1] - means[0] == pytest.approx(0.02, abs=0.005)
@@ -387,9 +386,9 @@ def test_drift_has_a_bound(tmp_path, drift, status):
 def test_by_a_reference_that_drifts_no_distribution_is_judged(tmp_path, shift):
     """As GFN2-xTB does whose self-consistent field ends too early."""
     result = judge(tmp_path / "run", Case(reference_drift=-0.3, shift=shift))
-    assert {one.check.status for one in result.distributions} == {"unclear"}
+    assert {one.check.status for one in result.distributions} == {"undecided"}
     (verdict,) = result.verdicts()
-    assert verdict.status == "unclear"
+    assert verdict.status == "undecided"
     assert re.search(r"drift of the reference 0\.3\d* meV/atom/ps \(.*; converge the reference", verdict.text)
 
 
@@ -408,8 +407,8 @@ def test_by_a_reference_that_drifts_no_distribution_is_judged(tmp_path, shift):
 def test_what_is_not_there_is_not_decided(tmp_path, case, reason):
     result = judge(tmp_path / "run", case)
     (verdict,) = result.verdicts()
-    assert verdict.status == "unclear", verdict.text
-    assert verdict.text.startswith("not decided: ")
+    assert verdict.status == "undecided", verdict.text
+    assert verdict.text.startswith("undecided: ")
     assert reason in verdict.text
     assert write_report(tmp_path / "run").stat().st_size > 10_000
 
@@ -417,7 +416,7 @@ def test_what_is_not_there_is_not_decided(tmp_path, case, reason):
 def test_a_shift_is_no_verdict_with_seven_references_but_the_number_is_there(tmp_path):
     result = judge(tmp_path / "run", Case(n_reference=7, shift=0.02))
     bond = next(one for one in result.distributions if one.pattern == "C-O")
-    assert bond.check.status == "unclear"
+    assert bond.check.status == "undecided"
     assert bond.distance == pytest.approx(0.02, abs=0.005)
 
 

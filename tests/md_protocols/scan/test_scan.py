@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.analysis.report.report import write_report
 from asecalc_ml.analysis.scan.curve import extrema
-from asecalc_ml.analysis.scan.scan import Scan as ScanAnalysis
+from asecalc_ml.analysis.scan.scan import ScanAnalysis
 from asecalc_ml.cli import md
 from asecalc_ml.errors import AnalysisError, ConfigError, RunError, StructureError
 from asecalc_ml.md_protocols.engine.resume import resume_run

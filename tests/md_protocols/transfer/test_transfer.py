@@ -151,11 +151,11 @@ def test_few_runs_are_told(straight):
 
 def test_a_report_of_the_whole(straight):
     (result,) = run_analyses(straight.directory)
-    assert [one.status for one in result.verdicts()] == ["unclear", "unclear"]
+    assert [one.status for one in result.verdicts()] == ["undecided", "undecided"]
     assert [one.pattern for one in result["H2O"].distributions] == ["H-O"]
     assert [one.pattern for one in result["CH4"].distributions] == ["C-H", "H-C-H"]
     page = write_report(straight.directory).read_text()
-    assert "not decided" in page
+    assert "? undecided" in page
     assert "The run is complete: 10 runs of H2O, CH4." in page
     assert "0 ps" not in page.split("<main>")[0]
 
@@ -257,7 +257,7 @@ def test_a_reference_that_fails_leaves_its_model_without_a_start(tmp_path, monke
         in said
     )
     (result,) = run_analyses(run.directory)
-    assert [one.status for one in result.verdicts()] == ["unclear", "unclear"]
+    assert [one.status for one in result.verdicts()] == ["undecided", "undecided"]
     write_report(run.directory)
 
 

@@ -153,7 +153,7 @@ def measured(deviation: np.ndarray, **options):
 
 @pytest.mark.parametrize(
     ("n_above_low", "n_above_high", "status"),
-    [(0, 0, "passed"), (10, 10, "passed"), (11, 0, "unclear"), (500, 10, "unclear"), (500, 11, "failed")],
+    [(0, 0, "passed"), (10, 10, "passed"), (11, 0, "undecided"), (500, 10, "undecided"), (500, 11, "failed")],
 )
 def test_the_verdict_counts_rows_above_two_limits(n_above_low, n_above_high, status):
     deviation = np.full(1000, 0.02)

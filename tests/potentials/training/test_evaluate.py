@@ -80,9 +80,16 @@ def test_frames_are_evaluated_in_parts_of_a_bounded_size(monkeypatch):
     frames = labelled_by_morse(10, energy_error=0.1)
     whole = evaluate(morse(), frames)
     monkeypatch.setattr(evaluate_module, "ATOMS_AT_ONCE", 9)
-    sizes = [[len(atoms) for atoms in part] for part in evaluate_module._parts(frames)]
-    assert sizes == [[5, 3]] * 5
+    sizes, cut = [], evaluate_module.batches_by_atoms
+
+    def recorded(*given):
+        for batch in cut(*given):
+            sizes.append([len(atoms) for atoms in batch])
+            yield batch
+
+    monkeypatch.setattr(evaluate_module, "batches_by_atoms", recorded)
     np.testing.assert_allclose(evaluate(morse(), frames).energy, whole.energy, atol=1e-12)
+    assert sizes == [[5, 3]] * 5
 
 
 def test_evaluation_leaves_the_model_on_its_type():

@@ -10,8 +10,8 @@ import pytest
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.calculators.committee import Committee
-from asecalc_ml.calculators.hubs import hub_calculator
 from asecalc_ml.errors import ConfigError, ModelError
+from asecalc_ml.export.hubs import hub_calculator
 from asecalc_ml.structure.loading import load_structure
 
 
@@ -57,7 +57,7 @@ def test_a_mistake_is_refused(tiny_model):
 
 def test_mlipx(tiny_model, ethanol, tmp_path):
     mlipx = pytest.importorskip("mlipx", reason="needs mlipx: pip install mlipx")
-    place = {"module": "asecalc_ml.calculators.hubs", "class_name": "hub_calculator"}
+    place = {"module": "asecalc_ml.export.hubs", "class_name": "hub_calculator"}
     entry = mlipx.GenericASECalculator(**place, device="auto", kwargs={"model": tiny_model})
     assert entry.available
     assert entry.get_calculator().parameters.dtype is None
@@ -68,7 +68,7 @@ def test_mlipx(tiny_model, ethanol, tmp_path):
 def test_ml_peg(tiny_model, ethanol, tmp_path):
     get_models = pytest.importorskip("ml_peg.models.get_models", reason="needs ml-peg: pip install ml-peg")
     entry = {
-        "module": "asecalc_ml.calculators.hubs",
+        "module": "asecalc_ml.export.hubs",
         "class_name": "hub_calculator",
         "trained_on_dispersion": True,
     }
