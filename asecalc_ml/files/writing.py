@@ -150,7 +150,7 @@ def mark(path: Path) -> dict:
     with path.open("rb") as file:
         with writing(path):
             os.fsync(file.fileno())
-        found = {"bytes": file.seek(0, os.SEEK_END)}
+        found: dict[str, int | str] = {"bytes": file.seek(0, os.SEEK_END)}
         if path.suffix in HEAD_BYTES:
             file.seek(0)
             found["head"] = file.read(HEAD_BYTES[path.suffix]).hex()

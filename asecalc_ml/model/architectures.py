@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Protocol
 
-from asecalc_ml.config.options import Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import PluginError
 from asecalc_ml.model.potential import Potential
 
 
-def build_potential(options: Options) -> Potential:
+class Architecture(Protocol):
+    """Options that build a potential."""
+
+    def build(self) -> Potential: ...
+
+
+def build_potential(options: Architecture) -> Potential:
     """The potential of an architecture's options.
 
     Parameters
     ----------
-    options : Options
-        Of a registered architecture.
+    options : Architecture
+        Options of a registered architecture.
 
     Raises
     ------

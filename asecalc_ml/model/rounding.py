@@ -94,6 +94,7 @@ def _sizes(model: Model, inputs: PotentialInput, found: EdgeDerivative) -> Round
     output = model(inputs).potential
     scale = model.scale[inputs.atomic_numbers].abs()
     if output.contributions is None:
+        assert output.system is not None  # one of the two is there: the model has checked it
         atoms = torch.zeros_like(scale)
         systems = segment_mean(scale, inputs.batch, inputs.n_systems) * output.system[:, 0].double().abs()
     else:
@@ -105,7 +106,7 @@ def _sizes(model: Model, inputs: PotentialInput, found: EdgeDerivative) -> Round
     work = lengths * inputs.edge_vectors.norm(dim=1)
     centres, neighbors = inputs.edge_index
     on_atoms = segment_sum(work, centres, inputs.n_atoms)
-    pulls = sum(segment_sum(lengths, ends, inputs.n_atoms) for ends in (centres, neighbors))
+    pulls = segment_sum(lengths, centres, inputs.n_atoms) + segment_sum(lengths, neighbors, inputs.n_atoms)
     return Rounding(
         atoms=_largest(atoms + on_atoms),
         systems=systems + segment_sum(work, inputs.batch[centres], inputs.n_systems),
@@ -123,10 +124,17 @@ def _scatter(model: Model, inputs: PotentialInput, found: EdgeDerivative, roundo
         other = edge_derivative(model, moved)
         difference = EdgeDerivative(*(one - before for one, before in zip(other, found, strict=True)))
         pull = forces(difference.gradient, inputs.edge_index, inputs.n_atoms)
-        systems = difference.systems.abs()
-        rest = (_largest(one) for one in difference[2:])
-        changes.append(Rounding(_largest(difference.atoms), systems, *rest, _largest(pull)))
-    return Rounding(*(torch.stack(one).amax(dim=0) for one in zip(*changes, strict=True)))
+        changes.append(
+            Rounding(
+                atoms=_largest(difference.atoms),
+                systems=difference.systems.abs(),
+                gradient=_largest(difference.gradient),
+                charges=_largest(difference.charges),
+                penalty=_largest(difference.penalty),
+                forces=_largest(pull),
+            )
+        )
+    return Rounding(*(torch.stack(draws).amax(dim=0) for draws in zip(*changes, strict=True)))
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -302,7 +302,8 @@ def _pooled(one: Histogram, two: Histogram) -> tuple[float, float]:
     """Mean and standard deviation of two sets together, from those of each."""
     weight = two.total / (one.total + two.total)
     if one.period is not None:
-        return circular_moments((1 - weight) * _mean_vector(one) + weight * _mean_vector(two), one.period)
+        vectors = [_mean_vector(part, one.period) for part in (one, two)]
+        return circular_moments((1 - weight) * vectors[0] + weight * vectors[1], one.period)
     step = two.mean - one.mean
     variance = (1 - weight) * one.std**2 + weight * two.std**2 + weight * (1 - weight) * step**2
     return one.mean + weight * step, math.sqrt(variance)
@@ -320,7 +321,7 @@ def circular_moments(vector: complex, period: float) -> tuple[float, float]:
     return radius * cmath.phase(vector), radius * math.sqrt(-2 * math.log(length))
 
 
-def _mean_vector(one: Histogram) -> complex:
+def _mean_vector(histogram: Histogram, period: float) -> complex:
     """The mean of all unit vectors, from mean direction and spread."""
-    radius = one.period / (2 * math.pi)
-    return cmath.rect(math.exp(-((one.std / radius) ** 2) / 2), one.mean / radius)
+    radius = period / (2 * math.pi)
+    return cmath.rect(math.exp(-((histogram.std / radius) ** 2) / 2), histogram.mean / radius)
