@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Protocol
+from typing import Protocol, cast
 
+from asecalc_ml.config.options import Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import PluginError
 from asecalc_ml.model.potential import Potential
 
 
-class Architecture(Protocol):
-    """Options that build a potential."""
+class _Architecture(Protocol):
+    """What :mod:`asecalc_ml.contracts` requires of an architecture's options."""
 
     def build(self) -> Potential: ...
 
 
-def build_potential(options: Architecture) -> Potential:
+def build_potential(options: Options) -> Potential:
     """The potential of an architecture's options.
 
     Parameters
     ----------
-    options : Architecture
+    options : Options
         Options of a registered architecture.
 
     Raises
@@ -31,7 +32,7 @@ def build_potential(options: Architecture) -> Potential:
     """
     what = f"{type(options).__name__}.build()"
     with plugin_code(what):
-        potential = options.build()
+        potential = cast(_Architecture, options).build()
     if not isinstance(potential, Potential):
         raise returned(what, potential, "a Potential (asecalc_ml.model.potential)")
     if not isinstance(getattr(potential, "cutoff", None), Real):

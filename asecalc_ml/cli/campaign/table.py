@@ -49,7 +49,9 @@ def _results(status: Status) -> Row:
     from asecalc_ml.analysis.failures import Failures
     from asecalc_ml.analysis.pipeline import results_alone
 
-    failures, failed, numbers = Failures(status.directory), [], {}
+    failures = Failures(status.directory)
+    failed: list[str] = []
+    numbers: Row = {}
     for result in results_alone(status.directory, failures):
         with failures.alone(result.analysis):
             failed += [one.check for one in result.verdicts() if one.status == "failed"]
