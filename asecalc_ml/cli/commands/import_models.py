@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -13,7 +13,9 @@ from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, override
 from asecalc_ml.potentials.importing import SchNetPackImport, TorchMDNetImport
 from asecalc_ml.potentials.importing.options import ImportOptions
-from asecalc_ml.store.registry import Entry
+
+if TYPE_CHECKING:
+    from asecalc_ml.store.registry import Entry
 
 Import = TypeVar("Import", bound=ImportOptions)
 
