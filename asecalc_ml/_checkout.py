@@ -8,9 +8,12 @@ importable, without end.
 """
 
 import sys
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
@@ -27,7 +30,9 @@ class RoomFinder(MetaPathFinder):
 
     modules = tuple(f"asecalc_ml.{room}" for room in ROOMS)
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Module spec of a room, None for any other module."""
         if fullname not in self.modules:
             return None

@@ -6,6 +6,7 @@ gives the module at its new place, with a ``DeprecationWarning``: both names are
 
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -261,7 +262,9 @@ def current_name(place: str) -> str:
 class MovedFinder(MetaPathFinder, Loader):
     """Answers for the former names in ``MOVED``, and for nothing else."""
 
-    def find_spec(self, fullname, path=None, target=None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Module spec of a former name, None for any other module."""
         return ModuleSpec(fullname, self) if fullname in MOVED else None
 

@@ -148,8 +148,8 @@ def plugin_code(what: str) -> Iterator[None]:
 
 def located(error: BaseException) -> str:
     """Type and text of an exception, and the file and line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in frames if not _is_machinery(Path(frame.filename))]
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if not _is_machinery(Path(frame.filename))]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {described(error)}{place}"
 

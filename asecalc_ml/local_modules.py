@@ -5,6 +5,7 @@ Their folders come last on the search path, so that no file hides an installed m
 
 from __future__ import annotations
 
+import collections
 import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -44,7 +45,7 @@ def place_of(top: str) -> Path | None:
         return None
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations)))
-    return Path(spec.origin) if spec.has_location else None
+    return Path(spec.origin) if spec.has_location and spec.origin else None
 
 
 def is_installed(place: Path) -> bool:
@@ -52,4 +53,4 @@ def is_installed(place: Path) -> bool:
     return not {"site-packages", "dist-packages"}.isdisjoint(place.parts) or place.is_relative_to(_LIBRARY)
 
 
-_LIBRARY = Path(sys.modules["collections"].__file__).parent.parent
+_LIBRARY = Path(collections.__file__).parent.parent

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asecalc_ml import plugins
+from asecalc_ml._checkout import PACKAGE, ROOT
 from asecalc_ml.local_modules import is_installed, place_of
 from asecalc_ml.store.model_file import file_hash
 from asecalc_ml.versions import installed_versions
@@ -35,7 +37,6 @@ CORE_SOURCES = (
     "model/model.py", "model/potential.py", "model/rounding.py",
 )  # fmt: skip
 
-OURS = Path(__file__).parent
 BY_VERSION = {"asecalc_ml", "ase", "numpy", "torch", "__main__", *sys.stdlib_module_names}
 DIGITS = 16
 
@@ -95,13 +96,13 @@ def packages_of_model(card: ModelCard) -> list[str]:
 def _sources_of_model(architecture: str) -> str:
     """Hash of the code that a model runs: in a checkout it changes while the version stays."""
     found = source_of_plugin("architectures", architecture)
-    files = {OURS / name for name in CORE_SOURCES}
+    files = {PACKAGE / name for name in CORE_SOURCES}
     if found is None:
         options = plugins.get("architectures", architecture)
-        own_folder = Path(sys.modules[options.__module__].__file__).parent
+        own_folder = Path(inspect.getfile(options)).resolve().parent
         for folder in (own_folder, own_folder.parent / "shared"):  # by several architectures
             files |= set(folder.glob("*.py"))
-    return f"{_digest((OURS.parent, path) for path in files)} {found}"
+    return f"{_digest((ROOT, path) for path in files)} {found}"
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -114,6 +114,11 @@ def test_the_installed_wheel_is_what_runs():
     assert version("asecalc-ml") == asecalc_ml.__version__
 
 
+@pytest.mark.smoke
+def test_type_checkers_of_other_projects_read_the_annotations():
+    assert (PACKAGE / "py.typed").is_file()
+
+
 @needs_checkout
 def test_version_is_written_once():
     assert setup_cfg()["metadata"]["version"] == "attr: asecalc_ml.__version__"

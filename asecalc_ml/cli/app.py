@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError
 
 if TYPE_CHECKING:
-    from click import Parameter  # typer brings a copy of its own
+    from typer._click.core import Context, Parameter
 
 
 class App(typer.Typer):
@@ -30,20 +30,22 @@ class Command(TyperCommand):
     What no option of the command itself is, is left in ``context.args`` where extra arguments are allowed.
     """
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Divide options of the command and of the file, and read the former."""
         own, others = self._divided(ctx, args) if ctx.allow_extra_args else (args, [])
         self._refuse_repeated(ctx, own)
         ctx.args = [*super().parse_args(ctx, own), *others]
         return ctx.args
 
-    def _divided(self, ctx: typer.Context, args: list[str]) -> tuple[list[str], list[str]]:
+    def _divided(self, ctx: Context, args: list[str]) -> tuple[list[str], list[str]]:
         """Arguments and options of the command, and what else there is, in the order given."""
         parameters = self.get_params(ctx)
         with_value = {name: _takes_value(parameter) for parameter in parameters for name in _names(parameter)}
         short = {name[1] for name in with_value if len(name) == 2}
+        own: list[str] = []
+        others: list[str] = []
+        rest = list(args)
         n_arguments = sum(parameter.param_type_name == "argument" for parameter in parameters)
-        own, others, rest = [], [], list(args)
         while rest:
             token = rest.pop(0)
             name, equals, _ = token.partition("=")
@@ -66,7 +68,7 @@ class Command(TyperCommand):
             if near:
                 raise ConfigError(f"{self.name} has no option {name}; did you mean {near}?")
 
-    def _refuse_repeated(self, ctx: typer.Context, args: list[str]) -> None:
+    def _refuse_repeated(self, ctx: Context, args: list[str]) -> None:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         once = [option for option in order if _takes_value(option) and not option.multiple]
         for option in once:
@@ -80,8 +82,7 @@ def given_twice(name: str) -> str:
 
 
 def _takes_value(parameter: Parameter) -> bool:
-    is_option = parameter.param_type_name == "option"
-    return is_option and not parameter.is_flag and not parameter.count
+    return isinstance(parameter, TyperOption) and not parameter.is_flag and not parameter.count
 
 
 def _names(parameter: Parameter) -> list[str]:

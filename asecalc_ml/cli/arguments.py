@@ -52,7 +52,9 @@ def split_off(arguments: list[str], keys: Collection[str], further: Collection[s
     tuple of two lists of str
         Arguments of ``keys`` and of neither, and arguments of ``further``.
     """
-    others, chosen, rest = [], [], list(arguments)
+    others: list[str] = []
+    chosen: list[str] = []
+    rest = list(arguments)
     while rest:
         name, equals, _ = rest[0].partition("=")
         size = 1 if equals else 2

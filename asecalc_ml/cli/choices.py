@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from asecalc_ml import config, plugins
-from asecalc_ml.config.options import Options
 from asecalc_ml.errors import ConfigError, PluginError
 
 
-def load(group: str, name: Any, place: str) -> type[Options]:
+def load(group: str, name: Any, place: str) -> type[Any]:
     """Load a plugin that a file names; a ConfigError with the place if there is none."""
     try:
         return plugins.get(group, str(name))
@@ -16,7 +15,7 @@ def load(group: str, name: Any, place: str) -> type[Options]:
         raise ConfigError(f"{place}: {error}") from error
 
 
-def load_chosen(group: str, data: Mapping, key: str, place: str, source: str) -> type[Options]:
+def load_chosen(group: str, data: Mapping, key: str, place: str, source: str) -> type[Any]:
     """Load the plugin that stands in `key: NAME`."""
     if key not in data:
         known = ", ".join(plugins.names(group))

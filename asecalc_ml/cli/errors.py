@@ -1,9 +1,12 @@
 """What a user can cause ends in one clear paragraph and exit status 2, never in a traceback."""
 
+from __future__ import annotations
+
 import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
@@ -11,6 +14,9 @@ from typer.core import TyperGroup
 from asecalc_ml.errors import AsecalcError, RunPausedError, lacks_room
 from asecalc_ml.files.full_disk import file_of, reason
 from asecalc_ml.terminal.console import make_console
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -27,7 +33,7 @@ GOES_ON = (
 class FriendlyGroup(TyperGroup):
     """A typer application whose commands fail with a message."""
 
-    def invoke(self, ctx: typer.Context):
+    def invoke(self, ctx: Context) -> Any:
         """Run the command that was asked for."""
         with friendly():
             return super().invoke(ctx)
@@ -69,7 +75,7 @@ def explain(error: OSError) -> str:
         errno.EEXIST: "a file is where a folder is needed: choose another name",
         errno.ENOTDIR: "a file is where a folder is needed: choose another name",
     }
-    remedy = remedies.get(error.errno)
+    remedy = remedies.get(error.errno) if error.errno else None
     file = file_of(error)
     where = f"cannot use {file}: " if file else ""
     return f"{where}{reason(error)}" + (f"; {remedy}." if remedy else ".")

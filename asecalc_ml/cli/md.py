@@ -1,10 +1,12 @@
 """`asecalc-md`: molecular dynamics from one YAML file, with its analyses and report."""
 
+from __future__ import annotations
+
 import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +19,11 @@ from asecalc_ml.cli.campaign.command import campaign, validate_campaign
 from asecalc_ml.cli.commands.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
-from asecalc_ml.config.options import Options
 from asecalc_ml.errors import AnalysisError, AsecalcError
 from asecalc_ml.md_protocols.integrators import thermostat_choice
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.options import ProtocolOptions
 
 app = App(
     cls=FriendlyGroup,
@@ -164,7 +168,7 @@ app.command()(compare)
 app.command(context_settings=OPEN)(campaign)
 
 
-def _check(data: Mapping, source: str) -> Options:
+def _check(data: Mapping, source: str) -> ProtocolOptions:
     """Options of the protocol that the data name, with the options of its analyses checked too."""
     kinds.check_kind(data, (kinds.PROTOCOL,), source)
     protocol = choices.load_chosen("protocols", data, "protocol", source, source)
@@ -173,7 +177,7 @@ def _check(data: Mapping, source: str) -> Options:
     return options
 
 
-def _directory(options: Options, file: Path) -> Path:
+def _directory(options: ProtocolOptions, file: Path) -> Path:
     """Run directory: that of the options, else one called like the file."""
     return Path(options.directory or Path("runs") / file.stem)
 

@@ -1,9 +1,11 @@
 """`asecalc-ml`: data, training and models."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +18,11 @@ from asecalc_ml.cli.commands.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.cli.structures import reader
-from asecalc_ml.config.options import Options
 from asecalc_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
+    from asecalc_ml.potentials.training.options import TrainOptions
 
 app = App(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = App(no_args_is_help=True, help="Make or download labelled structures.")
@@ -89,6 +94,7 @@ def train(
         allow_different=allow_different,
     )
     if not quiet:
+        assert entry.card.metrics is not None  # a training that ends measures them
         typer.echo(f"\n{ModelEvaluation(entry.name, 'its test data', entry.card.metrics, None)}")
         typer.echo(f"\nRegistered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")
 
@@ -109,9 +115,9 @@ def validate(
     kinds.check_kind(data, (kinds.TRAINING, kinds.GENERATION), str(file))
     show_messages(quiet=False)
     if kinds.kind_of(data) is kinds.GENERATION:
-        options = check_generation(data, str(file))
+        generation = check_generation(data, str(file))
         set_threads(1)
-        lines = summary.of_generation(options, options.check(overwrite))
+        lines = summary.of_generation(generation, generation.check(overwrite))
     else:
         options = check_training(data, str(file))
         set_threads(options.threads)
@@ -250,7 +256,7 @@ def fetch(
         typer.echo(f"Wrote {path}")
 
 
-def check_training(data: Mapping, source: str) -> Options:
+def check_training(data: Mapping, source: str) -> TrainOptions:
     """Options of a training, with those of its data and its architecture checked too."""
     kinds.check_kind(data, (kinds.TRAINING,), source)
     options = config.parse_file(data, templates.of_file(FILES["train"]), source)
@@ -262,7 +268,7 @@ def check_training(data: Mapping, source: str) -> Options:
     return options
 
 
-def check_generation(data: Mapping, source: str) -> Options:
+def check_generation(data: Mapping, source: str) -> GenerateOptions:
     """Options of `data generate`."""
     kinds.check_kind(data, (kinds.GENERATION,), source)
     return config.parse_file(data, templates.of_file(FILES["generate"]), source)

@@ -84,9 +84,13 @@ def show_messages(quiet: bool) -> None:
         warnings.filterwarnings("ignore", category=FutureWarning, module=rf"({libraries})(\.|$)")
 
 
-def _one_line(message: Warning | str, category: type[Warning], *place) -> str:
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
     """Without file and line for what a user should read; with them for what concerns programmers."""
-    return f"Warning: {message}\n" if category is UserWarning else _as_python_does(message, category, *place)
+    if category is UserWarning:
+        return f"Warning: {message}\n"
+    return _as_python_does(message, category, filename, lineno, line)
 
 
 _as_python_does = warnings.formatwarning

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from asecalc_ml.config.options import Options
+    from asecalc_ml.potentials.datasets.options import DatasetOptions
 
 
-def reader(path: str, further: Sequence[str] = ()) -> Options:
+def reader(path: str, further: Sequence[str] = ()) -> DatasetOptions:
     """Reader of a data set; its options may be given as `--key value`.
 
     The suffix of the file names the reader, unless `--format` is among the options.
@@ -61,7 +62,7 @@ def _is_data(spec: str) -> bool:
     return (Path(spec).is_file() and spec not in shipped_names()) or glob.has_magic(spec)
 
 
-def _reader_model(path: str, further: Sequence[str]) -> tuple[type[Options], Mapping]:
+def _reader_model(path: str, further: Sequence[str]) -> tuple[type[DatasetOptions], Mapping]:
     given = override({"path": path}, list(further))
     if "format" not in given:
         given = {"format": _format_of(path), **given}

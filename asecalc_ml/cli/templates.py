@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,7 +57,7 @@ def option_model(name: str, kinds: Mapping[str, str], group: str | None) -> type
     return _found(name, kinds, group)[1]
 
 
-def of_file(place: str) -> type[Options]:
+def of_file(place: str) -> type[Any]:
     """Load the option model of a kind of file, named as entry points are."""
     return EntryPoint("", place, "").load()
 

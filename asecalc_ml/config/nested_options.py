@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
 from asecalc_ml.errors import ConfigError
 
-Section = dict[str, Any] | list[Any]
+Section = MutableMapping[Any, Any] | list[Any]
 
 
 def put_all(data: dict[str, Any], options: Mapping[str, Any], place: str) -> None:
@@ -41,7 +41,8 @@ def put(data: dict[str, Any], option: str, value: Any, place: str) -> None:
     ConfigError
         If a section on the way holds a value that has no options.
     """
-    section, rest = data, option
+    section: Section = data
+    rest = option
     while True:
         key, rest = _first_key(section, rest, f"{place}: {option}")
         if not rest:
@@ -50,8 +51,8 @@ def put(data: dict[str, Any], option: str, value: Any, place: str) -> None:
         section = _inner(section, key, rest, f"{place}: {option}")
 
 
-def _first_key(section: Section, path: str, place: str) -> tuple[str | int, str]:
-    """The first key of a path, and the path below it."""
+def _first_key(section: Section, path: str, place: str) -> tuple[Any, str]:
+    """The first key of a path, an integer for a list, and the path below it."""
     if isinstance(section, list):
         key, _, rest = path.partition(".")
         if not key.isdecimal() or int(key) >= len(section):
@@ -65,10 +66,10 @@ def _first_key(section: Section, path: str, place: str) -> tuple[str | int, str]
     return key, path[len(key) + 1 :]
 
 
-def _inner(section: Section, key: str | int, rest: str, place: str) -> Section:
+def _inner(section: Section, key: Any, rest: str, place: str) -> Section:
     """The section at a key, made where there is none."""
     held = section[key] if isinstance(section, list) else section.get(key)
-    if isinstance(held, Mapping | list):
+    if isinstance(held, MutableMapping | list):
         return held
     if isinstance(held, str) and f"{rest}.".startswith(f"{held}."):
         held = _set(section, key, {held: None})
@@ -81,7 +82,7 @@ def _inner(section: Section, key: str | int, rest: str, place: str) -> Section:
     return held
 
 
-def _set(section: Section, key: str | int, value: Any) -> Any:
+def _set(section: Section, key: Any, value: Any) -> Any:
     """Set a key. No message may blame the file's line for a value that does not come from there."""
     if isinstance(section, CommentedMap) and key in section:
         section.lc.data.pop(key, None)

@@ -338,7 +338,7 @@ def _field(model: type[BaseModel], path: Steps) -> FieldInfo | None:
 
 def constraints(field: FieldInfo) -> list[Any]:
     """Constraints and marks of a field and of the types in its annotation, such as a list's items."""
-    found = [field.annotation]
+    found: list[Any] = [field.annotation]
     for one in found:  # it grows
         found += typing.get_args(one)
     inner = [part for one in found if isinstance(one, FieldInfo) for part in one.metadata]

@@ -76,7 +76,7 @@ def damage_named(
         raise error(f"{path} is damaged{where} ({described(damage)}): {remedy}") from damage
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """Describe an exception in one line; for pydantic's errors the first one with its place."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]

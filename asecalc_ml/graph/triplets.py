@@ -83,9 +83,9 @@ def find_reverse(edge_index: Tensor, ghost: int) -> Tensor:
 
 def pad_triplets(inputs: PotentialInput, n_triplets: int) -> PotentialInput:
     """Fill up to this number with pairs of the last edge, which is the ghost's, and itself."""
-    n_missing = n_triplets - inputs.triplets.shape[1]
-    if n_missing <= 0:
+    triplets = inputs.triplets
+    if triplets is None or triplets.shape[1] >= n_triplets:
         return inputs
     last = inputs.edge_index.shape[1] - 1
-    padding = inputs.triplets.new_full((2, n_missing), last)
-    return inputs._replace(triplets=torch.cat([inputs.triplets, padding], dim=1))
+    padding = triplets.new_full((2, n_triplets - triplets.shape[1]), last)
+    return inputs._replace(triplets=torch.cat([triplets, padding], dim=1))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Protocol, cast
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import PluginError
 from asecalc_ml.model.potential import Potential
+
+
+class _Architecture(Protocol):
+    """What :mod:`asecalc_ml.contracts` requires of an architecture's options."""
+
+    def build(self) -> Potential: ...
 
 
 def build_potential(options: Options) -> Potential:
@@ -16,7 +23,7 @@ def build_potential(options: Options) -> Potential:
     Parameters
     ----------
     options : Options
-        Of a registered architecture.
+        Options of a registered architecture.
 
     Raises
     ------
@@ -25,7 +32,7 @@ def build_potential(options: Options) -> Potential:
     """
     what = f"{type(options).__name__}.build()"
     with plugin_code(what):
-        potential = options.build()
+        potential = cast(_Architecture, options).build()
     if not isinstance(potential, Potential):
         raise returned(what, potential, "a Potential (asecalc_ml.model.potential)")
     if not isinstance(getattr(potential, "cutoff", None), Real):

@@ -135,12 +135,14 @@ class Evaluator:
         ModelError
             If the model cannot be compiled here.
         """
+        if self._packages is None:
+            raise ModelError("a model in memory cannot be compiled: save it to a model file first")
         inputs = self._padded(graph)
-        shape = _shape(inputs)
         try:
-            self._runners[shape] = self._packages.load(shape) or self._built(shape, inputs)
+            self._load_or_build(self._packages, inputs)
         except CompilationError as error:
-            raise ModelError(f"model {self._source.card.name!r} cannot be compiled here: {error}") from error
+            name = self._packages.stored.card.name
+            raise ModelError(f"model {name!r} cannot be compiled here: {error}") from error
 
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""
@@ -167,19 +169,20 @@ class Evaluator:
     def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
         shape = _shape(inputs)
         self._calls[shape] += 1
-        if shape not in self._runners and self._is_due(shape):
-            self._compile(shape, inputs)
+        packages = self._packages
+        if packages is not None and shape not in self._runners and self._is_due(packages, shape):
+            self._compile(packages, inputs)
         run = self._runners.get(shape)
         return edge_derivative(self.model, inputs) if run is None else run(inputs)
 
-    def _is_due(self, shape: Shape) -> bool:
+    def _is_due(self, packages: PackageCache, shape: Shape) -> bool:
         """Whether a shape is compiled now.
 
         A package is looked for once: what another process compiles while a run goes on must not change it.
         """
-        if self._packages is None or self.compile == "never":
+        if self.compile == "never":
             return False
-        if not may_compile() and not self._packages.has(shape):
+        if not may_compile() and not packages.has(shape):
             return False
         if self.compile == "always" or shape in self._promised:
             return True
@@ -187,26 +190,31 @@ class Evaluator:
             return True
         first = shape not in self._seen
         self._seen.add(shape)
-        return first and self._packages.has(shape)
+        return first and packages.has(shape)
 
-    def _compile(self, shape: Shape, inputs: PotentialInput) -> None:
+    def _compile(self, packages: PackageCache, inputs: PotentialInput) -> None:
         """Load the shape's package or build it; what cannot be compiled stays eager, and says so once."""
         try:
-            self._runners[shape] = self._packages.load(shape) or self._built(shape, inputs)
+            self._load_or_build(packages, inputs)
         except CompilationError as error:
             warnings.warn(
-                f"model {self._source.card.name!r} cannot be compiled here and goes on in eager mode, "
+                f"model {packages.stored.card.name!r} cannot be compiled here and goes on in eager mode, "
                 f"several times slower: {error}",
                 stacklevel=2,
             )
             self.compile = "never"
 
-    def _built(self, shape: Shape, inputs: PotentialInput) -> Runner:
-        name, n_atoms = self._source.card.name, shape[0] - 1
+    def _load_or_build(self, packages: PackageCache, inputs: PotentialInput) -> None:
+        """Run the shape of these inputs as machine code from now on."""
+        shape = _shape(inputs)
+        self._runners[shape] = packages.load(shape) or self._built(packages, shape, inputs)
+
+    def _built(self, packages: PackageCache, shape: Shape, inputs: PotentialInput) -> Runner:
+        name, n_atoms = packages.stored.card.name, shape[0] - 1
         # A warning, since Python shows it to who has set up no logging, and would wonder why nothing happens.
         log.warning("compiling %s for %d atoms, once on this machine: it takes about a minute", name, n_atoms)
         start = time.monotonic()
-        runner = self._packages.build(shape, inputs)
+        runner = packages.build(shape, inputs)
         self.n_compilations += 1
         log.info("compiled %s in %.0f s", name, time.monotonic() - start)
         return runner

@@ -52,6 +52,9 @@ class Model(nn.Module):
     pooling : {"sum", "mean"}
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(
         self,
         potential: Potential,
@@ -96,6 +99,7 @@ class Model(nn.Module):
         output = self._output(inputs)
         scale, shift = self.scale[inputs.atomic_numbers], self.shift[inputs.atomic_numbers]
         if output.contributions is None:
+            assert output.system is not None  # one of the two is there, see _output
             mean_scale = segment_mean(scale, inputs.batch, inputs.n_systems)
             systems = mean_scale * output.system[:, 0].double() + self.pool(shift, inputs)
             return ModelOutput(torch.zeros_like(shift), systems, output)

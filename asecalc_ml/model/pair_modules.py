@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class PairPotential(Potential):
     """Half of each pair's energy for each of its atoms. Features are the contributions themselves."""
 
+    weight: Tensor
+
     def __init__(self, cutoff: float):
         super().__init__()
         self.cutoff = cutoff
@@ -115,6 +117,8 @@ class ZBLPotential(PairPotential):
     COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)  # c
     EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)  # d
 
+    radii: Tensor
+
     def __init__(self, options: ZBL):
         radii = options.reach * torch.from_numpy(covalent_radii)
         super().__init__(float(2 * radii.max()))
@@ -129,4 +133,4 @@ class ZBLPotential(PairPotential):
 
     def _screening(self, x: Tensor) -> Tensor:
         terms = zip(self.COEFFICIENTS, self.EXPONENTS, strict=True)
-        return sum(c * torch.exp(-d * x) for c, d in terms)
+        return sum((c * torch.exp(-d * x) for c, d in terms), start=torch.zeros_like(x))

@@ -8,6 +8,9 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+#: Parts of a network of one kind, in the order of their calls.
+Modules = Sequence[nn.Module] | nn.ModuleList
+
 
 class PotentialInput(NamedTuple):
     """What a potential sees: atoms and edge vectors, never positions.
@@ -116,16 +119,16 @@ class Potential(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def embeddings(self) -> Sequence[nn.Module]:
+    def embeddings(self) -> Modules:
         """Modules that turn atomic numbers into vectors; empty where there are none."""
 
     @property
     @abstractmethod
-    def interactions(self) -> Sequence[nn.Module]:
+    def interactions(self) -> Modules:
         """The message-passing blocks, in order."""
 
     @property
-    def attentions(self) -> Sequence[nn.Module]:
+    def attentions(self) -> Modules:
         """Modules whose output is the attention weights, one for each layer that has attention.
 
         Of shape (n_edges, n_heads); where atoms attend to themselves, n_atoms more rows follow.

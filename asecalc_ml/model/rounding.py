@@ -97,6 +97,7 @@ def _sizes(model: Model, inputs: PotentialInput, evaluated: EdgeDerivative) -> R
     output = model(inputs).potential
     scale = model.scale[inputs.atomic_numbers].abs()
     if output.contributions is None:
+        assert output.system is not None  # one of the two is there: the model has checked it
         atoms = torch.zeros_like(scale)
         systems = segment_mean(scale, inputs.batch, inputs.n_systems) * output.system[:, 0].double().abs()
     else:
@@ -111,7 +112,7 @@ def _sizes(model: Model, inputs: PotentialInput, evaluated: EdgeDerivative) -> R
     centres, neighbors = inputs.edge_index
     on_atoms = segment_sum(work, centres, inputs.n_atoms)
     # Σ_j (|g_ij| + |g_ji|), what the forces of an atom are a sum of
-    pulls = sum(segment_sum(lengths, ends, inputs.n_atoms) for ends in (centres, neighbors))
+    pulls = segment_sum(lengths, centres, inputs.n_atoms) + segment_sum(lengths, neighbors, inputs.n_atoms)
     return Rounding(
         atoms=_largest(atoms + on_atoms),
         systems=systems + segment_sum(work, inputs.batch[centres], inputs.n_systems),
@@ -129,10 +130,17 @@ def _scatter(model: Model, inputs: PotentialInput, evaluated: EdgeDerivative, ro
         other = edge_derivative(model, moved)
         difference = EdgeDerivative(*(after - before for after, before in zip(other, evaluated, strict=True)))
         pull = forces(difference.gradient, inputs.edge_index, inputs.n_atoms)
-        systems = difference.systems.abs()
-        rest = (_largest(change) for change in difference[2:])
-        changes.append(Rounding(_largest(difference.atoms), systems, *rest, _largest(pull)))
-    return Rounding(*(torch.stack(values).amax(dim=0) for values in zip(*changes, strict=True)))
+        changes.append(
+            Rounding(
+                atoms=_largest(difference.atoms),
+                systems=difference.systems.abs(),
+                gradient=_largest(difference.gradient),
+                charges=_largest(difference.charges),
+                penalty=_largest(difference.penalty),
+                forces=_largest(pull),
+            )
+        )
+    return Rounding(*(torch.stack(draws).amax(dim=0) for draws in zip(*changes, strict=True)))
 
 
 def _largest(values: Tensor) -> Tensor:

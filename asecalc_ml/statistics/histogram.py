@@ -306,8 +306,8 @@ def _pooled(first: Histogram, second: Histogram) -> tuple[float, float]:
     """Mean and standard deviation of two sets together, from those of each."""
     weight = second.total / (first.total + second.total)
     if first.period is not None:
-        vector = (1 - weight) * _mean_vector(first) + weight * _mean_vector(second)
-        return circular_moments(vector, first.period)
+        vectors = [_mean_vector(part, first.period) for part in (first, second)]
+        return circular_moments((1 - weight) * vectors[0] + weight * vectors[1], first.period)
     # w1 s1^2 + w2 s2^2 + w1 w2 (m2 - m1)^2
     step = second.mean - first.mean
     variance = (1 - weight) * first.std**2 + weight * second.std**2 + weight * (1 - weight) * step**2
@@ -326,7 +326,7 @@ def circular_moments(vector: complex, period: float) -> tuple[float, float]:
     return radius * cmath.phase(vector), radius * math.sqrt(-2 * math.log(length))
 
 
-def _mean_vector(histogram: Histogram) -> complex:
+def _mean_vector(histogram: Histogram, period: float) -> complex:
     """The mean of all unit vectors, from mean direction and spread."""
-    radius = histogram.period / (2 * math.pi)
+    radius = period / (2 * math.pi)
     return cmath.rect(math.exp(-((histogram.std / radius) ** 2) / 2), histogram.mean / radius)

@@ -344,4 +344,4 @@ def _is_constant(series: np.ndarray) -> bool:
 
 def _is_rounding(differences: np.ndarray, values: np.ndarray) -> bool:
     """Whether differences are no more than the rounding of the values that they were made from."""
-    return float(np.ptp(differences)) <= 8 * np.finfo(float).eps * float(np.abs(values).max())
+    return bool(np.ptp(differences) <= 8 * np.finfo(float).eps * np.abs(values).max())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.statistics.histogram import Histogram
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 class DatasetCard(Options):

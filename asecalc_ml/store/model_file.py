@@ -23,6 +23,8 @@ from asecalc_ml.plugins import get
 from asecalc_ml.store.card import SCHEMA_VERSION, ModelCard
 
 if TYPE_CHECKING:
+    from asecalc_ml.model.model import Model
+    from asecalc_ml.model.potential import Potential
     from asecalc_ml.store.seen_frames import SeenFrames
 
 SUFFIX = ".safetensors"
@@ -35,7 +37,7 @@ _HEADER_KEY, _CHECKSUM_KEY = "card", "sha256"
 _FRAMES = "frames."  # begins the names of tensors that are no weights
 
 
-def save_model(path: Path, model, card: ModelCard, seen: SeenFrames | None = None) -> None:
+def save_model(path: Path, model: Model, card: ModelCard, seen: SeenFrames | None = None) -> None:
     """Write a model whole or not at all.
 
     Parameters
@@ -84,7 +86,7 @@ def read_card(path: Path) -> ModelCard:
         ) from error
 
 
-def read_model(path: Path):
+def read_model(path: Path) -> tuple[Model, ModelCard]:
     """Model (asecalc_ml.model.model.Model, in the type it was trained in) and card of a file.
 
     Raises
@@ -161,7 +163,7 @@ def _has_changed(path: Path, header: dict[str, str]) -> bool:
     return path.name in hashes and hashes[path.name] != file_hash(path)
 
 
-def _check_cutoffs(path: Path, card: ModelCard, potential) -> None:
+def _check_cutoffs(path: Path, card: ModelCard, potential: Potential) -> None:
     """Refuse a card with other cutoffs than its architecture's: it decides which pairs are searched for."""
     for what, said, built in (
         ("cutoff_A", card.cutoff_A, potential.cutoff),

@@ -104,7 +104,7 @@ class BarProgress(Progress):
     _interval = REDRAW_S
 
     def __init__(self, console: Console):
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
         from rich.progress import Progress as Bars
 
         super().__init__()
@@ -112,7 +112,7 @@ class BarProgress(Progress):
         shown = [TextColumn(columns[0]), BarColumn(), TaskProgressColumn(), TextColumn(columns[1])]
         self._bars = Bars(*shown, TextColumn("{task.fields[speed]}"), console=console, auto_refresh=False)
         self._bars.start()
-        self._task = None
+        self._task = TaskID(0)  # drawing begins with a stage
 
     def say(self, text: str) -> None:
         self._bars.console.print(text, highlight=False, markup=False)

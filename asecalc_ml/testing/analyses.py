@@ -48,6 +48,7 @@ class AnalysisChecks(OptionChecks):
     ...         return MemoryRun.from_frames(frames, frame_interval_fs=1.0)
     """
 
+    options: ClassVar[Analysis]
     group: ClassVar[str] = "analyses"
     turns: ClassVar[bool] = True
     permutes: ClassVar[bool] = True
@@ -61,12 +62,12 @@ class AnalysisChecks(OptionChecks):
         return ()
 
     @pytest.fixture(scope="class")
-    def run(self, tmp_path_factory):
+    def run(self, tmp_path_factory: pytest.TempPathFactory) -> MemoryRun | RunReader:
         """The run that is measured."""
         return self.make_run(tmp_path_factory.mktemp("measured"))
 
     @pytest.fixture(scope="class")
-    def result(self, run) -> Result:
+    def result(self, run: MemoryRun | RunReader) -> Result:
         """What is measured there."""
         return self.options.run(run)
 
@@ -77,14 +78,14 @@ class AnalysisChecks(OptionChecks):
 
     # ------------------------------------------------------------------------------------- measuring
 
-    def test_the_result_has_the_name_of_the_analysis(self, result):
+    def test_the_result_has_the_name_of_the_analysis(self, result: Result) -> None:
         assert type(result) is type(self.options).result
         assert result.analysis == self.name
 
-    def test_measured_twice_is_the_same(self, run, result):
+    def test_measured_twice_is_the_same(self, run: MemoryRun | RunReader, result: Result) -> None:
         assert self.options.run(run) == result
 
-    def test_the_size_of_chunks_does_not_count(self, run, result):
+    def test_the_size_of_chunks_does_not_count(self, run: MemoryRun | RunReader, result: Result) -> None:
         if not self.takes_frames:
             pytest.skip("this analysis takes no frames in chunks")
         for size in (1, 3):
@@ -93,12 +94,14 @@ class AnalysisChecks(OptionChecks):
                 measurement.frames(frames)
             assert_close(measurement.conclude(), result)
 
-    def test_turning_and_moving_the_run_changes_nothing(self, run, result):
+    def test_turning_and_moving_the_run_changes_nothing(
+        self, run: MemoryRun | RunReader, result: Result
+    ) -> None:
         if not (self.turns and self.takes_frames):
             pytest.skip("the result depends on directions, or on no frames")
         assert_close(self.options.run(turned(in_memory(run), random_rotation(3))), result)
 
-    def test_the_order_of_atoms_changes_nothing(self, run, result):
+    def test_the_order_of_atoms_changes_nothing(self, run: MemoryRun | RunReader, result: Result) -> None:
         if not (self.permutes and self.takes_frames):
             pytest.skip("the result names atoms by their numbers, or depends on no frames")
         order = np.random.default_rng(0).permutation(len(run.atoms))
@@ -106,11 +109,11 @@ class AnalysisChecks(OptionChecks):
 
     # ------------------------------------------------------------------------------ before and after a run
 
-    def test_what_can_be_measured_is_not_refused_before_the_run(self, run):
+    def test_what_can_be_measured_is_not_refused_before_the_run(self, run: MemoryRun | RunReader) -> None:
         self.options.check_start(run.atoms)
         self.options.check_plan(plan_of(run))
 
-    def test_runs_with_nothing_to_measure_are_refused_before_and_after(self):
+    def test_runs_with_nothing_to_measure_are_refused_before_and_after(self) -> None:
         for run in self.refused_runs():
             with pytest.raises(AnalysisError):
                 self.options.run(run)
@@ -123,7 +126,7 @@ class AnalysisChecks(OptionChecks):
 
     # --------------------------------------------------------------------------------- what is written
 
-    def test_the_result_is_read_back_as_it_was(self, result, tmp_path):
+    def test_the_result_is_read_back_as_it_was(self, result: Result, tmp_path: Path) -> None:
         path, *tables = result.write(tmp_path)
         assert path.name == f"{self.name}.json"
         assert type(result).model_validate_json(path.read_bytes()).model_dump() == result.model_dump()
@@ -132,21 +135,21 @@ class AnalysisChecks(OptionChecks):
             header, *rows = csv.reader(table.read_text(encoding="utf-8").splitlines())
             assert all(len(row) == len(header) for row in rows)
 
-    def test_a_result_that_was_changed_is_refused(self, result, tmp_path):
+    def test_a_result_that_was_changed_is_refused(self, result: Result, tmp_path: Path) -> None:
         path = result.write(tmp_path)[0]
         data = json.loads(path.read_text(encoding="utf-8"))
         data["sha256"] = "0" * 64
         with pytest.raises(ValueError, match="checksum"):
             type(result).model_validate_json(json.dumps(data))
 
-    def test_tables_have_a_name_and_as_many_cells_as_columns(self, result):
+    def test_tables_have_a_name_and_as_many_cells_as_columns(self, result: Result) -> None:
         tables = [*result.tables(), *result.data()]
         assert len({table.key for table in tables}) == len(tables)
         for table in tables:
             assert table.title
             assert all(len(row) == len(table.columns) for row in table.rows)
 
-    def test_every_figure_is_drawn_with_title_and_label(self, result):
+    def test_every_figure_is_drawn_with_title_and_label(self, result: Result) -> None:
         from matplotlib.figure import Figure
 
         for panel in result.panels():
@@ -157,13 +160,13 @@ class AnalysisChecks(OptionChecks):
         with pytest.raises(AnalysisError, match="has no figure"):
             result.plot(panel="no such figure")
 
-    def test_verdicts_say_what_was_checked_and_the_numbers(self, result):
+    def test_verdicts_say_what_was_checked_and_the_numbers(self, result: Result) -> None:
         for verdict in result.verdicts():
             assert verdict.status in OUTCOMES
             assert verdict.check
             assert any(character.isdigit() for character in verdict.text) or verdict.status == "undecided"
 
-    def test_scalars_are_numbers_with_names(self, result):
+    def test_scalars_are_numbers_with_names(self, result: Result) -> None:
         for name, value in result.scalars().items():
             assert name
             assert value is None or np.isfinite(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from ase import Atoms
 
@@ -45,7 +47,7 @@ def plugin_name(group: str, options: Options) -> str:
     )
 
 
-def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fields) -> ModelCard:
+def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fields: Any) -> ModelCard:
     """The card of a model with random weights.
 
     Parameters
@@ -61,7 +63,7 @@ def untrained_card(name: str, options: Options, model: Model, atoms: Atoms, **fi
 
 
 def register_untrained(
-    name: str, options: Options, atoms: Atoms, dtype: torch.dtype = torch.float32, **fields
+    name: str, options: Options, atoms: Atoms, dtype: torch.dtype = torch.float32, **fields: Any
 ) -> Entry:
     """Register a model with random weights, as a training would; see :func:`untrained_card`."""
     model = untrained_model(options, dtype=dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -46,15 +47,15 @@ class OptionChecks:
         """Registered name of the plugin."""
         return plugin_name(self.group, self.options)
 
-    def test_it_fulfils_the_contract_of_its_group(self):
+    def test_it_fulfils_the_contract_of_its_group(self) -> None:
         assert plugins.get(self.group, self.name) is type(self.options)
 
-    def test_options_survive_yaml(self, tmp_path):
+    def test_options_survive_yaml(self, tmp_path: Path) -> None:
         path = tmp_path / "options.yaml"
         path.write_text(dump_yaml(self.options), encoding="utf-8")
         assert load_options(path, type(self.options)) == self.options
 
-    def test_template_and_schema_hold_every_option_with_its_meaning(self):
+    def test_template_and_schema_hold_every_option_with_its_meaning(self) -> None:
         model = type(self.options)
         text, properties = template(model), schema(model).get("properties", {})
         assert text.splitlines()[0].strip("# ") == (model.__doc__ or "").strip().splitlines()[0]
@@ -63,19 +64,19 @@ class OptionChecks:
             assert f"# {field.description}" in text
             assert properties[key]["description"] == field.description
 
-    def test_template_gives_the_defaults(self, tmp_path):
+    def test_template_gives_the_defaults(self, tmp_path: Path) -> None:
         """Of the options that are not set here."""
         model, path = type(self.options), tmp_path / "template.yaml"
         path.write_text(template(model), encoding="utf-8")
         given = self.options.model_dump(mode="json", exclude_unset=True)
         assert parse_options({**read_yaml(path), **given}, model) == self.options
 
-    def test_an_unknown_option_is_refused(self):
+    def test_an_unknown_option_is_refused(self) -> None:
         given = self.options.model_dump(mode="json")
         with pytest.raises(ConfigError, match="unknown key 'no_such_option'"):
             parse_options({**given, "no_such_option": 1}, type(self.options))
 
-    def test_options_with_a_unit_are_bounded_on_both_sides(self):
+    def test_options_with_a_unit_are_bounded_on_both_sides(self) -> None:
         """A number in another unit is beyond the bounds."""
         for model in option_models(type(self.options)):
             for name, field in model.model_fields.items():

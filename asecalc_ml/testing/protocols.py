@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -55,30 +55,37 @@ class ProtocolChecks(OptionChecks):
     ...     options = NVE(structure="water", calculator="ase.calculators.emt:EMT", steps=20)
     """
 
+    options: ClassVar[ProtocolOptions]
     group: ClassVar[str] = "protocols"
     deterministic: ClassVar[bool] = False
     may_write: ClassVar[Sequence[str]] = ()
     refused: ClassVar[Sequence[Atoms]] = ()
 
-    def run(self, directory: Path, **changes) -> RunReader:
+    def run(self, directory: Path, **changes: Any) -> RunReader:
         """A run with changed options."""
         return self.options.model_copy(update=changes).run(directory=directory, quiet=True)
 
     @property
+    def start(self) -> Atoms:
+        """The structure of the options."""
+        assert self.options.structure is not None, "give options with a structure"
+        return load_structure(self.options.structure)
+
+    @property
     def chosen(self) -> ProtocolOptions:
         """The options with what the structure decides."""
-        return for_structure(self.options, load_structure(self.options.structure))
+        return for_structure(self.options, self.start)
 
     # --------------------------------------------------------------------------------- the plan of a run
 
-    def test_stages_have_names_and_a_number_of_steps(self):
+    def test_stages_have_names_and_a_number_of_steps(self) -> None:
         stages = self.chosen.checked_stages()
         assert stages
         for stage in stages:
             assert isinstance(stage.name, str)
             assert stage.n_steps >= 0
 
-    def test_a_run_writes_what_its_stages_declare(self, tmp_path):
+    def test_a_run_writes_what_its_stages_declare(self, tmp_path: Path) -> None:
         plan, run = self.chosen.plan(), self.run(tmp_path / "run")
         assert run.finished
         if plan.files is None:
@@ -89,7 +96,7 @@ class ProtocolChecks(OptionChecks):
         assert plan.files <= written | set(self.may_write)
         assert written - ALWAYS <= plan.files | set(self.may_write)
 
-    def test_a_run_has_the_frames_and_rows_that_were_planned(self, tmp_path):
+    def test_a_run_has_the_frames_and_rows_that_were_planned(self, tmp_path: Path) -> None:
         plan, run = self.chosen.plan(), self.run(tmp_path / "run")
         if plan.n_frames is None:
             pytest.skip("the number of frames is not planned")
@@ -101,17 +108,19 @@ class ProtocolChecks(OptionChecks):
 
     # ------------------------------------------------------------------------------------- the same again
 
-    def test_the_same_seed_gives_the_same_run(self, tmp_path):
+    def test_the_same_seed_gives_the_same_run(self, tmp_path: Path) -> None:
         first, second = (contents(self.run(tmp_path / name).directory) for name in ("first", "second"))
         assert first == second
 
-    def test_another_seed_gives_another_run(self, tmp_path):
+    def test_another_seed_gives_another_run(self, tmp_path: Path) -> None:
         if self.deterministic:
             pytest.skip("no random number counts")
         first, second = (contents(self.run(tmp_path / str(seed), seed=seed).directory) for seed in (1, 2))
         assert first != second
 
-    def test_a_run_that_was_killed_is_resumed_to_the_same(self, tmp_path, monkeypatch):
+    def test_a_run_that_was_killed_is_resumed_to_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Killed at a third and at two thirds of its calls for forces."""
         calls = Calls(monkeypatch)
         straight = contents(self.run(tmp_path / "straight").directory)
@@ -127,19 +136,19 @@ class ProtocolChecks(OptionChecks):
 
     # ----------------------------------------------------------------------------------------- structures
 
-    def test_the_structure_that_is_given_stays_as_it_is(self, tmp_path):
-        atoms = load_structure(self.options.structure)
+    def test_the_structure_that_is_given_stays_as_it_is(self, tmp_path: Path) -> None:
+        atoms = self.start
         before = atoms.copy()
         self.options.run(atoms, directory=tmp_path / "run", quiet=True)
         assert atoms == before
 
-    def test_structures_that_cannot_be_evaluated_are_refused(self, tmp_path):
+    def test_structures_that_cannot_be_evaluated_are_refused(self, tmp_path: Path) -> None:
         broken = Atoms("H2", [[0, 0, 0], [np.nan, 0, 0]])
         for atoms in (Atoms(), broken):
             with pytest.raises(StructureError):
                 self.options.check(atoms, directory=tmp_path / "run")
 
-    def test_structures_that_the_protocol_cannot_start_from_are_refused(self, tmp_path):
+    def test_structures_that_the_protocol_cannot_start_from_are_refused(self, tmp_path: Path) -> None:
         for atoms in self.refused:
             with pytest.raises(StructureError):
                 self.options.check(atoms, directory=tmp_path / "run")
@@ -148,7 +157,7 @@ class ProtocolChecks(OptionChecks):
     # ------------------------------------------------------------------------------------------- analyses
 
     @pytest.mark.filterwarnings("ignore::UserWarning")
-    def test_default_analyses_are_registered_and_measure_something(self, tmp_path):
+    def test_default_analyses_are_registered_and_measure_something(self, tmp_path: Path) -> None:
         names = self.options.default_analyses
         assert set(names) <= set(plugins.names("analyses"))
         results = run_analyses(self.run(tmp_path / "run").directory)
@@ -160,10 +169,11 @@ class Calls:
     """Counts calls of ``Atoms.get_forces``, and ends the process, as far as a test can, at one of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.n, self._last = 0, None
+        self.n = 0
+        self._last: int | None = None
         plain = Atoms.get_forces
 
-        def counted(atoms: Atoms, *arguments, **options):
+        def counted(atoms: Atoms, *arguments: Any, **options: Any) -> np.ndarray:
             self.n += 1
             if self.n == self._last:
                 raise Killed

@@ -390,6 +390,12 @@ def test_without_a_compiler_it_is_eager_with_one_warning(own_home, ethanol, monk
         MLCalculator("morse").prepare(ethanol)
 
 
+def test_a_model_in_memory_cannot_be_compiled(ethanol):
+    model = untrained_model(Morse())
+    with pytest.raises(ModelError, match="save it to a model file first"):
+        Evaluator(model).prepare(AtomGraph.from_atoms(ethanol, model.cutoff))
+
+
 def test_an_architecture_that_looks_at_values_is_eager(own_home, ethanol, monkeypatch):
     register_untrained("morse", Morse(), ethanol)
     calculator = MLCalculator("morse", compile="always")

@@ -159,7 +159,7 @@ def test_forces_are_those_of_the_method_it_was_trained_on():
     assert force_error("torchmdnet-ethanol-xtb", thermal_frames(8)) < 0.006
 
 
-@pytest.mark.parametrize(("name", "bound"), zip(NITRATES, (0.01, 0.05), strict=True))
+@pytest.mark.parametrize(("name", "bound"), list(zip(NITRATES, (0.01, 0.05), strict=True)))
 def test_forces_of_nitrate_are_those_of_the_method(name, bound):
     pytest.importorskip("tblite", reason="the reference is GFN2-xTB: pip install 'asecalc-ml[reference]'")
     frames = [load_structure("nitrate") for _ in range(20)]

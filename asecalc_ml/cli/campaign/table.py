@@ -12,6 +12,7 @@ from asecalc_ml.cli.analyse import final_numbers
 from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
+    from asecalc_ml.analysis.base import Verdict
     from asecalc_ml.md_protocols.campaign.scheduler import Status
 
 Row = dict[str, Any]
@@ -49,7 +50,9 @@ def _results(status: Status) -> Row:
     from asecalc_ml.analysis.failures import Failures
     from asecalc_ml.analysis.pipeline import results_alone
 
-    failures, verdicts, numbers = Failures(status.directory), [], {}
+    failures = Failures(status.directory)
+    verdicts: list[Verdict] = []
+    numbers: Row = {}
     for result in results_alone(status.directory, failures):
         with failures.alone(result.analysis):
             verdicts += result.verdicts()

@@ -60,7 +60,7 @@ def _carry_out(directory: Path, options: dict) -> tuple[str, str]:
             raise
     analyse(directory)
     run = RunReader(directory)
-    return (DONE, "") if run.finished else (STOPPED, run.ended_early)
+    return (DONE, "") if run.finished else (STOPPED, run.ended_early or "")
 
 
 def _run(directory: Path, options: dict) -> None:

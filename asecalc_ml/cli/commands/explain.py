@@ -21,7 +21,7 @@ MOST_ROWS = 40
 
 
 def _meaning(option: str) -> str:
-    text = RelevanceOptions.model_fields[option].description
+    text = RelevanceOptions.model_fields[option].description or option
     return f"{text[0].upper()}{text[1:]}."
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -13,6 +14,11 @@ from asecalc_ml.cli.arguments import OPEN, Quiet, override
 from asecalc_ml.potentials.importing import SchNetPackImport, TorchMDNetImport
 from asecalc_ml.potentials.importing.options import ImportOptions
 
+if TYPE_CHECKING:
+    from asecalc_ml.store.registry import Entry
+
+Import = TypeVar("Import", bound=ImportOptions)
+
 app = App(no_args_is_help=True, help="Make a checkpoint of another package a registered model.")
 
 Name = Annotated[str, typer.Argument(help="Name in the registry.")]
@@ -20,13 +26,13 @@ Trust = Annotated[bool, typer.Option("--trust", help="Run Python code that the f
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")]
 
 
-def _command(name: str, model: type[ImportOptions]):
+def _command(name: str, model: type[ImportOptions]) -> Callable[[Callable], Callable]:
     """Register a command whose help lists the options of the import."""
     options = "\n\n".join(
         f"--{key.replace('_', '-')}: {field.description}" for key, field in model.model_fields.items()
     )
 
-    def decorate(function):
+    def decorate(function: Callable) -> Callable:
         return app.command(name, context_settings=OPEN, epilog=f"Of the model:\n\n{options}")(function)
 
     return decorate
@@ -66,7 +72,7 @@ def schnetpack(
     _tell(options.run(directory, name, trust, replace), quiet)
 
 
-def _options(context: typer.Context, model: type[ImportOptions]) -> ImportOptions:
+def _options(context: typer.Context, model: type[Import]) -> Import:
     return config.parse_options(override({}, _with_lists(context.args)), model, "import")
 
 
@@ -82,7 +88,7 @@ def _with_lists(arguments: list[str]) -> list[str]:
     return joined
 
 
-def _tell(entry, quiet: bool) -> None:
+def _tell(entry: Entry, quiet: bool) -> None:
     if quiet:
         return
     typer.echo(f"Registered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")

@@ -35,8 +35,8 @@ class Pairs(NamedTuple):
 
     Parameters
     ----------
-    edge_index : Tensor or array, shape (2, n_edges), int64
-    cell_shifts : Tensor (float64) or array (int64), shape (n_edges, 3)
+    edge_index : Tensor, shape (2, n_edges), int64
+    cell_shifts : Tensor, shape (n_edges, 3), float64
         Whole numbers.
     """
 
@@ -44,9 +44,22 @@ class Pairs(NamedTuple):
     cell_shifts: Tensor
 
 
+class ArrayPairs(NamedTuple):
+    """:class:`Pairs` as NumPy arrays.
+
+    Parameters
+    ----------
+    edge_index : array, shape (2, n_edges), int64
+    cell_shifts : array, shape (n_edges, 3), int64
+    """
+
+    edge_index: np.ndarray
+    cell_shifts: np.ndarray
+
+
 def find_pairs(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float, backend: str = "auto"
-) -> Pairs:
+) -> ArrayPairs:
     """Directed pairs of atoms and images closer than the cutoff, as arrays.
 
     Parameters
@@ -71,7 +84,7 @@ def find_pairs(
     edge_index, cell_shifts = find_tensor_pairs(
         torch.from_numpy(np.array(positions, dtype=np.float64)), cell, pbc, cutoff, backend
     )
-    return Pairs(edge_index.numpy(), cell_shifts.numpy().astype(np.int64))
+    return ArrayPairs(edge_index.numpy(), cell_shifts.numpy().astype(np.int64))
 
 
 def find_tensor_pairs(
@@ -122,7 +135,9 @@ def find_batch_pairs(
     return Pairs(torch.cat(edges, dim=1), torch.cat([pairs.cell_shifts for pairs in by_system]))
 
 
-def as_geometry(positions: Tensor, cell, pbc) -> tuple[Tensor, np.ndarray, np.ndarray]:
+def as_geometry(
+    positions: Tensor, cell: Tensor | np.ndarray, pbc: Tensor | np.ndarray
+) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Positions in float64 without gradient, where they are; cell and pbc as arrays on the host."""
     cell, pbc = (x.detach().cpu().numpy() if isinstance(x, Tensor) else x for x in (cell, pbc))
     return positions.detach().to(torch.float64), np.asarray(cell, dtype=float), np.asarray(pbc, dtype=bool)

@@ -66,7 +66,7 @@ class SkinNeighborList:
         backend: str = "auto",
         device: str | torch.device = "cpu",
     ):
-        if not (isinstance(skin, Real) and 0 <= skin < np.inf):
+        if not _is_length(skin):
             raise ConfigError(
                 f"skin is {skin} Å; use 0 (none) or a positive length, such as {DEFAULT_SKIN_A}"
             )
@@ -75,7 +75,9 @@ class SkinNeighborList:
         self.n_builds = 0
         self._pairs: Pairs | None = None
 
-    def update(self, positions: Tensor | np.ndarray, cell, pbc) -> Pairs:
+    def update(
+        self, positions: Tensor | np.ndarray, cell: Tensor | np.ndarray, pbc: Tensor | np.ndarray
+    ) -> Pairs:
         """Pairs of a structure as it is now.
 
         Parameters
@@ -96,13 +98,12 @@ class SkinNeighborList:
         """
         positions = torch.as_tensor(positions, dtype=torch.float64, device=self.device)
         positions, cell, pbc = as_geometry(positions, cell, pbc)
-        if not self._are_good(positions, cell, pbc):
-            self._build(positions, cell, pbc)
-        if self._is_static:
-            return self._pairs
-        return within(self._pairs, positions, cell, self.cutoff)
+        pairs = self._pairs
+        if pairs is None or not self._are_good(positions, cell, pbc):
+            pairs = self._build(positions, cell, pbc)
+        return pairs if self._is_static else within(pairs, positions, cell, self.cutoff)
 
-    def _build(self, positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> None:
+    def _build(self, positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> Pairs:
         self._pairs = None  # stays so if this structure is refused
         self._is_static = takes_all_pairs(len(positions), pbc, self.backend)
         if self._is_static:
@@ -114,9 +115,10 @@ class SkinNeighborList:
         self._cell = complete(cell, pbc)
         self._pairs = pairs
         self.n_builds += 1
+        return pairs
 
     def _are_good(self, positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> bool:
-        if self._pairs is None or len(positions) != len(self._positions) or (pbc != self._pbc).any():
+        if len(positions) != len(self._positions) or (pbc != self._pbc).any():
             return False
         if not np.isfinite(cell).all():
             return False
@@ -136,3 +138,8 @@ class SkinNeighborList:
         moved = torch.linalg.vector_norm(moved - moved.mean(dim=0), dim=1)  # all together count for nothing
         with np.errstate(divide="ignore"):
             return (self.cutoff + moved.topk(min(2, len(moved))).values.sum().item()) / shrunk
+
+
+def _is_length(value: object) -> bool:
+    """Return True for a number that is finite and not negative."""
+    return isinstance(value, Real) and 0 <= float(value) < np.inf

@@ -66,11 +66,6 @@ class Selection:
         return "-".join(map(str, self.terms))
 
     @property
-    def is_by_element(self) -> bool:
-        """Whether it names elements and nothing more."""
-        return all(term == Term(element=term.element) and term.element != ANY for term in self.terms)
-
-    @property
     def indices(self) -> list[int] | None:
         """Numbers of its atoms, where it names nothing but numbers."""
         indices = [term.index for term in self.terms]
