@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.interpolate import CubicHermiteSpline, CubicSpline
 
 from asecalc_ml.analysis.base import Record
 
@@ -58,6 +57,8 @@ def extrema(
     slopes : ndarray, shape (n_points,), optional
         dE/dq where it is known: a cubic Hermite spline then, and a natural choice of cubic spline without.
     """
+    from scipy.interpolate import CubicHermiteSpline, CubicSpline  # slow to import, and options lead here
+
     # points in ascending order, without those that could not be computed
     order = np.argsort(values)
     known = order[np.isfinite(energies[order])]

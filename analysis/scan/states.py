@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
-from scipy.interpolate import CubicHermiteSpline, make_interp_spline
-from scipy.optimize import brentq
 
 from asecalc_ml.analysis.base import Record
 
@@ -99,10 +97,15 @@ def _between(values: np.ndarray, a: tuple, b: tuple, curves: tuple[Curve, Curve]
 
 
 def _root(x: np.ndarray, gap: np.ndarray, slope: np.ndarray) -> float:
+    from scipy.optimize import brentq  # slow to import, and options lead here
+
     return float(brentq(_interpolate(x, gap, slope), x[0], x[1]))
 
 
 def _interpolate(x: np.ndarray, y: np.ndarray, slope: np.ndarray):
+    # slow to import, and options lead here
+    from scipy.interpolate import CubicHermiteSpline, make_interp_spline
+
     return CubicHermiteSpline(x, y, slope) if np.isfinite(slope).all() else make_interp_spline(x, y, k=1)
 
 
