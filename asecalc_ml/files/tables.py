@@ -40,8 +40,8 @@ def read_table(path: Path, needed: Sequence[str] | None = None) -> dict[str, np.
     RunError
         If the table is damaged; the message names the line.
     """
-    header, *rows = whole_lines(path) or [None]
-    columns = list(needed or ()) if header is None else header.split(",")
+    lines = whole_lines(path)
+    columns, rows = (lines[0].split(","), lines[1:]) if lines else (list(needed or ()), [])
     with damage_named(path):
         values = _numbers(rows, columns, columns if needed is None else needed)
     if len(set(columns)) < len(columns):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-Structure = TypeVar("Structure")
+Structure = TypeVar("Structure")  # with a length, or any for which ``n_atoms`` is given
 
 
 def batches_by_atoms(
-    structures: Iterable[Structure], max_atoms: int, n_atoms: Callable[[Structure], int] = len
+    structures: Iterable[Structure], max_atoms: int, n_atoms: Callable[[Any], int] = len
 ) -> Iterator[list[Structure]]:
     """Cut structures, in their order, into batches of at most ``max_atoms`` atoms.
 

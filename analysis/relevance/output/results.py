@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from pydantic import Field
@@ -138,11 +137,13 @@ class RelevanceResult(Result):
 
     def write(self, directory: str | Path) -> list[Path]:
         """As for every result: JSON and CSV; and the structures as extended XYZ beside them."""
+        from ase.io import write  # imports SciPy
+
         for path in Path(directory).glob(f"{self.analysis}_*.csv"):  # of methods that are no longer there
             path.unlink()
         paths = super().write(directory)
         text = io.StringIO()
-        ase.io.write(text, self.to_atoms(), format="extxyz")
+        write(text, self.to_atoms(), format="extxyz")
         path = Path(directory) / f"{self.analysis}.extxyz"
         write_whole(path, text.getvalue())
         return [*paths, path]
