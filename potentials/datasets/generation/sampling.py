@@ -84,7 +84,8 @@ def evaluated(options: GenerateOptions) -> Atoms:
     try:
         atoms.get_forces()
     except (CalculationFailed, InputError) as error:
-        raise DatasetError(f"GFN2-xTB cannot compute {options.structure}: {error}") from error
+        problem = f"GFN2-xTB cannot compute {options.structure}: {error}"
+        raise DatasetError(problem, name=options.structure) from error
     return atoms
 
 
@@ -92,7 +93,7 @@ def _calculator(options: GenerateOptions) -> BaseCalculator:
     try:
         return make_calculator({options.method: {"accuracy": ACCURACY}})
     except ModelError as error:
-        raise DatasetError(f"labelling with {options.method} failed: {error}") from None
+        raise error.as_kind(DatasetError).at(f"labelling with {options.method} failed") from None
 
 
 def _dynamics(atoms: Atoms, options: GenerateOptions, temperature: float, rng) -> Langevin:
@@ -131,8 +132,8 @@ def _check_finite(dynamics: Langevin) -> None:
     atoms = dynamics.atoms
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.calc.results["forces"]).all()):
         raise DatasetError(
-            f"the dynamics left the finite numbers after {dynamics.nsteps} steps: use a shorter timestep_fs, "
-            "a lower temperature, or a better starting structure"
+            f"positions or forces are not finite after {dynamics.nsteps} steps of dynamics",
+            remedy="use a shorter timestep_fs, a lower temperature, or a better starting structure",
         )
 
 

@@ -53,14 +53,21 @@ class ANI1(DatasetOptions):
         except DAMAGE as error:
             raise DatasetError(
                 f"cannot read {self.path} ({type(error).__name__}: {error}): it is damaged, was cut short, "
-                "or is no file of ANI-1"
+                "or is no file of ANI-1",
+                name=str(self.path),
             ) from error
 
     def _chosen(self, molecules: list[tuple[tuple[str, ...], h5py.Group]]) -> list[Atoms]:
         known = {name for names, _ in molecules for name in names}
         for asked in self.molecules or []:
             if asked not in known:
-                raise DatasetError(unknown_name(f"{self.path} has no molecule {asked!r}", asked, known))
+                raise DatasetError(
+                    unknown_name(f"{self.path} has no molecule {asked!r}", asked, known),
+                    name="molecules",
+                    value=asked,
+                    allowed=sorted(known),
+                    remedy="correct `molecules`",
+                )
         wanted = known if self.molecules is None else set(self.molecules)
         return [
             atoms for names, group in molecules if wanted & set(names) for atoms in self._frames(names, group)
