@@ -11,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.full_disk import reason
 from asecalc_ml.terminal.progress import Advance, progress
@@ -168,13 +168,8 @@ def fetch(name: str, directory: str | Path, url: str | None = None, quiet: bool 
 def _files(name: str) -> tuple[RemoteFile, ...]:
     if name in SOURCES:
         return SOURCES[name]
-    raise DatasetError(
-        unknown_name(f"no data set is called '{name}'", name, SOURCES),
-        name=name,
-        value=name,
-        allowed=sorted(SOURCES),
-        remedy=f"choose one of {', '.join(sorted(SOURCES))}",
-    )
+    remedy = f"Known are {', '.join(sorted(SOURCES))}."
+    raise unknown_name_error(DatasetError, f"no data set is called '{name}'", name, SOURCES, remedy)
 
 
 def _fetch_file(file: RemoteFile, directory: Path, folder: str, quiet: bool) -> Path:

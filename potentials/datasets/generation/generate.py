@@ -150,7 +150,7 @@ class GenerateOptions(Options):
             )
         if why := obstacle(self.output.parent):  # before hours of sampling are lost
             raise DatasetError(
-                f"cannot write {self.output} ({why})",
+                f"cannot write {self.output} ({why}).",
                 name=str(self.output),
-                remedy="choose another folder",
+                remedy="Choose another folder.",
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.reading import DAMAGE
 from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
@@ -61,13 +61,8 @@ class ANI1(DatasetOptions):
         known = {name for names, _ in molecules for name in names}
         for asked in self.molecules or []:
             if asked not in known:
-                raise DatasetError(
-                    unknown_name(f"{self.path} has no molecule {asked!r}", asked, known),
-                    name="molecules",
-                    value=asked,
-                    allowed=sorted(known),
-                    remedy="correct `molecules`",
-                )
+                complaint = f"{self.path} has no molecule {asked!r}"
+                raise unknown_name_error(DatasetError, complaint, asked, known, "Correct `molecules`.")
         wanted = known if self.molecules is None else set(self.molecules)
         return [
             atoms for names, group in molecules if wanted & set(names) for atoms in self._frames(names, group)
