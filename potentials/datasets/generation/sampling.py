@@ -27,6 +27,7 @@ STEPS_PER_REPORT = 100
 #: Of the self-consistent field, tblite's own: forces are off by 0.02 meV/Å, and the thermostat makes up for
 #: the energy that is lost. So the frames that shipped models were trained on come out again to the last bit.
 ACCURACY = 1.0
+MILDER = "use a shorter timestep_fs, a lower temperature, or a better starting structure"
 
 
 def sample(options: GenerateOptions, advance: Callable[[float], None]) -> Iterator[Atoms]:
@@ -122,7 +123,8 @@ def _advance(dynamics: Langevin, steps: int, advance: Callable[[float], None]) -
         try:
             dynamics.run(piece)
         except (CalculationFailed, InputError) as error:
-            raise DatasetError(f"GFN2-xTB failed after {dynamics.nsteps} steps: {error}") from error
+            problem = f"GFN2-xTB failed after {dynamics.nsteps} steps ({error})"
+            raise DatasetError(problem, remedy=MILDER) from error
         _check_finite(dynamics)
         advance(piece)
         steps -= piece
@@ -133,7 +135,7 @@ def _check_finite(dynamics: Langevin) -> None:
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.calc.results["forces"]).all()):
         raise DatasetError(
             f"positions or forces are not finite after {dynamics.nsteps} steps of dynamics",
-            remedy="use a shorter timestep_fs, a lower temperature, or a better starting structure",
+            remedy=MILDER,
         )
 
 

@@ -108,7 +108,7 @@ def test_a_run_that_fails_leaves_no_file(tblite, tmp_path, monkeypatch):
 
 def test_a_molecule_that_explodes_is_an_error(tblite, tmp_path):
     options = short(tmp_path, temperatures_K=[1e5], timestep_fs=2, interval_fs=2000, n_frames=1)
-    with pytest.raises(DatasetError, match=r"after \d+ steps"):
+    with pytest.raises(DatasetError, match=r"after \d+ steps", check=told(remedy="timestep_fs")):
         options.run(quiet=True)
 
 
