@@ -161,8 +161,11 @@ def fetch(name: str, directory: str | Path, url: str | None = None, quiet: bool 
         directory.mkdir(parents=True, exist_ok=True)
         return [_fetch_file(file, directory, url or file.folder, quiet) for file in files]
     except OSError as error:
-        problem = f"cannot write to {directory}: {reason(error, directory)}"
-        raise DatasetError(problem, name=str(directory)) from error
+        raise DatasetError(
+            f"cannot write to {directory}: {reason(error, directory)}.",
+            name=str(directory),
+            remedy="Choose another folder.",
+        ) from error
 
 
 def _files(name: str) -> tuple[RemoteFile, ...]:

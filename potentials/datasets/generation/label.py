@@ -73,7 +73,11 @@ def label_file(
 
     check_target(output, overwrite)
     if not path.is_file():
-        raise DatasetError(f"cannot read {path}: there is no such file", name=str(path))
+        raise DatasetError(
+            f"cannot read {path}: there is no such file (looked in {Path.cwd()});",
+            name=str(path),
+            remedy="correct its name",
+        )
     structures, calculator = read_structures(path), make_calculator(reference)
     labelled, failures = [], []
     with progress(f"labelling {path.name}", len(structures), quiet, unit="structures") as advance:

@@ -53,8 +53,9 @@ class ANI1(DatasetOptions):
         except DAMAGE as error:
             raise DatasetError(
                 f"cannot read {self.path} ({type(error).__name__}: {error}): it is damaged, was cut short, "
-                "or is no file of ANI-1",
+                "or is no file of ANI-1;",
                 name=str(self.path),
+                remedy="fetch it again, or give a file of ANI-1",
             ) from error
 
     def _chosen(self, molecules: list[tuple[tuple[str, ...], h5py.Group]]) -> list[Atoms]:

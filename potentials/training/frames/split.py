@@ -105,7 +105,7 @@ class Split:
             raise TrainingError(
                 f"{path} names a frame twice, or one beyond the {n_frames} of the data",
                 name=str(path),
-                allowed=f"0 to {n_frames - 1}, each at most once",
+                allowed=f"0 to {n_frames - 1}",
                 remedy=f"give each of 0 to {n_frames - 1} at most once",
             )
         if not self.train or not self.validation:
@@ -173,6 +173,6 @@ def _check_room(barred: np.ndarray, sizes: Sequence[int], lineage: Lineage) -> N
         "split.group_by or split.group_distance_A).",
         name="split",
         value=(n_validation, n_test),
-        allowed=f"up to {for_validation} frames to validate, {for_test} of them to test",
+        allowed=f"up to {for_validation} frames in both, {for_test} of them to test",
         remedy="Add frames that are new to it, lower split.n_validation or split.n_test, or give `test_data`",
     )

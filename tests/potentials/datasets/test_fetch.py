@@ -136,7 +136,7 @@ def test_an_unknown_name_gets_the_nearest(tmp_path):
 
 def test_a_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, check=told(name="below")):
+    with pytest.raises(DatasetError, check=told(name="below", remedy="folder")):
         fetch("rmd17-ethanol", tmp_path / "file" / "below")
 
 

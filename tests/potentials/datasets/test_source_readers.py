@@ -107,7 +107,7 @@ def test_the_hash_sees_energies_without_forces(ani):
 )
 def test_a_file_of_ani_with_a_fault(ani, damage):
     damage(ani)
-    with pytest.raises(DatasetError, check=told(name=str(ani))):
+    with pytest.raises(DatasetError, check=told(name=str(ani), remedy="fetch")):
         ANI1(path=ani).read()
 
 

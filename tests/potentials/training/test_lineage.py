@@ -141,7 +141,9 @@ def test_a_group_with_a_frame_that_was_trained_on_only_trains():
 
 def test_too_few_new_frames_are_told():
     sizes = SplitOptions(n_train=20, n_validation=8, n_test=8)
-    check = told(name="split", value=(8, 8), allowed="up to 20 frames to validate, 4", remedy="`test_data`")
+    check = told(
+        name="split", value=(8, 8), allowed="up to 20 frames in both, 4 of them to test", remedy="`test_data`"
+    )
     with pytest.raises(TrainingError, match=r"24 .*'old'", check=check):
         Split.draw(
             [*OLD[:4], *NEW],
