@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from asecalc_ml.config.synonyms import SYNONYMS
 from asecalc_ml.config.unit_hints import OTHERS, SYMBOLS
+from asecalc_ml.errors import AsecalcError, Kind
 
 SIMILAR = 0.75  # difflib's ratio, above which a name looks like another one misspelled
 SHORTEST = 3  # letters of an abbreviation such as "temp"
@@ -58,9 +59,24 @@ def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str
     >>> unknown_name("no correction 'q'", "q", ["d3", "zbl"], "There are d3, zbl")
     "no correction 'q'. There are d3, zbl"
     """
+    return str(unknown_name_error(AsecalcError, complaint, name, known, remedy))
+
+
+def unknown_name_error(
+    kind: type[Kind], complaint: str, name: object, known: Iterable[str], remedy: str = ""
+) -> Kind:
+    """Return the error whose message is :func:`unknown_name`, with the name, its value and those known.
+
+    Parameters
+    ----------
+    kind : subclass of AsecalcError
+    complaint, name, known, remedy
+        As of :func:`unknown_name`.
+    """
+    known = list(known)
     nearest = nearest_name(str(name), known)
     question = f"; did you mean {nearest!r}?" if nearest else "." * bool(remedy)
-    return f"{complaint}{question} {remedy}".rstrip()
+    return kind(f"{complaint}{question}", name=str(name), value=name, allowed=known, remedy=remedy or None)
 
 
 NOT_NEAR = (0, 0.0)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from asecalc_ml.potentials.datasets.options import DatasetOptions
 
+SUFFIXES = (".xyz", ".extxyz")
+
 
 def write_extxyz(path: Path, frames: Sequence[Atoms]) -> None:
     """Write structures with their labels, whole or not at all.
@@ -38,7 +40,9 @@ def write_extxyz(path: Path, frames: Sequence[Atoms]) -> None:
     try:
         write_whole(path, text.getvalue())
     except OSError as error:
-        raise DatasetError(f"cannot write {path}: {reason(error)}. Choose another folder.") from error
+        raise DatasetError(
+            f"cannot write {path}: {reason(error)}.", name=str(path), remedy="Choose another folder."
+        ) from error
 
 
 def check_target(target: Path, overwrite: bool) -> None:
@@ -48,10 +52,20 @@ def check_target(target: Path, overwrite: bool) -> None:
     ------
     DatasetError
     """
-    if target.suffix not in (".xyz", ".extxyz"):
-        raise DatasetError(f"{target} would be extended XYZ: give a name that ends in .xyz or .extxyz")
+    if target.suffix not in SUFFIXES:
+        raise DatasetError(
+            f"{target} would be extended XYZ",
+            name=str(target),
+            value=target.suffix,
+            allowed=SUFFIXES,
+            remedy=f"give a name that ends in {' or '.join(SUFFIXES)}",
+        )
     if target.exists() and not overwrite:
-        raise DatasetError(f"{target} exists: give another file, or replace it with --overwrite")
+        raise DatasetError(
+            f"{target} exists",
+            name=str(target),
+            remedy="give another file, or replace it with --overwrite",
+        )
 
 
 def _writable(atoms: Atoms) -> Atoms:

@@ -11,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.full_disk import reason
 from asecalc_ml.terminal.progress import Advance, progress
@@ -21,6 +21,7 @@ TIMEOUT_S = 30
 ATTEMPTS = 5
 PAUSE_S = 2.0
 PARTIAL_CONTENT, RANGE_REFUSED = 206, 416
+SCHEMES = ("http://", "https://")
 
 # The repository of rMD17's author, pinned to one commit. Licence CC0-1.0.
 RMD17_URL = (
@@ -160,26 +161,30 @@ def fetch(name: str, directory: str | Path, url: str | None = None, quiet: bool 
         directory.mkdir(parents=True, exist_ok=True)
         return [_fetch_file(file, directory, url or file.folder, quiet) for file in files]
     except OSError as error:
-        raise DatasetError(f"cannot write to {directory}: {reason(error, directory)}") from error
+        raise DatasetError(
+            f"cannot write to {directory}: {reason(error, directory)}.",
+            name=str(directory),
+            remedy="Choose another folder.",
+        ) from error
 
 
 def _files(name: str) -> tuple[RemoteFile, ...]:
     if name in SOURCES:
         return SOURCES[name]
     remedy = f"Known are {', '.join(sorted(SOURCES))}."
-    raise DatasetError(unknown_name(f"no data set is called '{name}'", name, SOURCES, remedy))
+    raise unknown_name_error(DatasetError, f"no data set is called '{name}'", name, SOURCES, remedy)
 
 
 def _fetch_file(file: RemoteFile, directory: Path, folder: str, quiet: bool) -> Path:
     target, part = directory / file.name, directory / f".{file.name}.part"
     url = f"{folder.rstrip('/')}/{file.published_name or file.name}"
     if target.exists():
-        _check_hash(target, file, f"{target} exists with another content: move it away and fetch again.")
+        _check_hash(target, file, str(target), "has another content", "move it away and fetch again")
         return target
     with progress(file.name, file.n_bytes, quiet, unit="bytes") as advance:
         _download(url, part, file, advance)
     try:
-        _check_hash(part, file, f"{url} is not the published file: it changed, or was altered on its way.")
+        _check_hash(part, file, url, "is not the published file: it changed, or was altered on its way")
     except DatasetError:
         part.unlink()
         raise
@@ -187,10 +192,16 @@ def _fetch_file(file: RemoteFile, directory: Path, folder: str, quiet: bool) -> 
     return target
 
 
-def _check_hash(path: Path, file: RemoteFile, explanation: str) -> None:
+def _check_hash(path: Path, file: RemoteFile, name: str, fault: str, remedy: str | None = None) -> None:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if sha256 != file.sha256:
-        raise DatasetError(f"wrong hash: {explanation} SHA-256 {sha256}, expected {file.sha256}.")
+        raise DatasetError(
+            f"wrong hash: {name} {fault} (SHA-256 {sha256}, expected {file.sha256})",
+            name=name,
+            value=sha256,
+            allowed=[file.sha256],
+            remedy=remedy,
+        )
 
 
 def _download(url: str, part: Path, file: RemoteFile, advance: Advance) -> None:
@@ -206,27 +217,45 @@ def _download(url: str, part: Path, file: RemoteFile, advance: Advance) -> None:
             _receive(url, part, file, advance)
         except urllib.error.HTTPError as error:
             if error.code != RANGE_REFUSED:
-                raise DatasetError(f"{url}: the server answers {error.code} ({error.reason})") from error
+                problem = f"{url}: the server answers {error.code} ({error.reason})"
+                raise DatasetError(problem, name=url, value=error.code) from error
             part.unlink(missing_ok=True)
         except urllib.error.URLError as error:
-            raise DatasetError(_unreachable(url, part, error.reason)) from error
+            raise _unreachable(url, part, error.reason) from error
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = error
     if _size(part) < file.n_bytes:
-        got = f"{_size(part)} of {file.n_bytes} bytes arrived in {ATTEMPTS} attempts ({reason})"
-        raise DatasetError(f"{url}: {got}; they are kept, run the command again to go on")
+        raise DatasetError(
+            f"{url}: {_size(part)} of {file.n_bytes} bytes arrived in {ATTEMPTS} attempts ({reason}) and are "
+            "kept",
+            name=url,
+            value=_size(part),
+            allowed=[file.n_bytes],
+            remedy="run the command again to fetch the rest",
+        )
 
 
 def _receive(url: str, part: Path, file: RemoteFile, advance: Advance) -> None:
-    if not url.startswith(("http://", "https://")):
-        raise DatasetError(f"'{url}' is not an address that begins with http:// or https://")
+    if not url.startswith(SCHEMES):
+        raise DatasetError(
+            f"'{url}' is not an address of a server",
+            name=url,
+            value=url,
+            allowed=SCHEMES,
+            remedy=f"give one that begins with {' or '.join(SCHEMES)}",
+        )
     begin = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
         goes_on = response.status == PARTIAL_CONTENT
         announced = int(response.headers.get("Content-Length", -1)) + (begin if goes_on else 0)
         if "Content-Length" in response.headers and announced != file.n_bytes:
-            raise DatasetError(f"{url} has {announced} bytes, expected {file.n_bytes}: another file")
+            raise DatasetError(
+                f"{url} has {announced} bytes, expected {file.n_bytes}: another file",
+                name=url,
+                value=announced,
+                allowed=[file.n_bytes],
+            )
         if not goes_on:
             advance(-begin)  # the server sends all of it anew
         with part.open("ab" if goes_on else "wb") as stream:
@@ -239,8 +268,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _unreachable(url: str, part: Path, reason: object) -> str:
-    return (
-        f"cannot reach {url} ({reason}): is there a network? Or download the file elsewhere and put it "
-        f"into {part.parent}"
+def _unreachable(url: str, part: Path, reason: object) -> DatasetError:
+    return DatasetError(
+        f"cannot reach {url} ({reason})",
+        name=url,
+        remedy=f"check the network, or download the file elsewhere and put it into {part.parent}",
     )

@@ -105,7 +105,10 @@ class DatasetOptions(Options):
         counts = label_counts(frames)
         if not any(counts.values()):
             raise DatasetError(
-                f"{self.place}: no frame has a label ({', '.join(LABELS)}). {self.remedy('energy', frames)}"
+                f"{self.place}: no frame has a label ({', '.join(LABELS)}).",
+                name=self.place,
+                allowed=LABELS,
+                remedy=self.remedy("energy", frames),
             )
         for label in ("energy", "forces"):
             if not counts[label] and (found := self._similar(label, frames)):
@@ -151,15 +154,21 @@ class DatasetOptions(Options):
             if not hasattr(atoms, "positions"):
                 raise returned(self._reads, atoms, f"Atoms ({where})")
             if atoms.calc is None:
-                raise PluginError(f"{where}: {self._reads} has to attach the labels with `make_frame`")
+                raise PluginError(
+                    f"{where}: {self._reads} attached no labels",
+                    name=self._reads,
+                    remedy="attach them with `make_frame`",
+                )
             self._complete(atoms, where)
             check_labels(atoms, where)
         found = {where: atoms for where, atoms in found.items() if self._keeps(atoms)}
         selection = "" if self.frames is None else f" of frames {self.frames}"
         if not found:
             raise DatasetError(
-                f"{self.place} has no frames{selection}; it has {len(places)} in all: correct `path` or "
-                "`frames`"
+                f"{self.place} has no frames{selection}; it has {len(places)} in all",
+                name=self.place,
+                value=self.frames,
+                remedy="correct `path` or `frames`",
             )
         self._check_options(found)
         warn_of_multiplicities(list(found.values()), f"{self.place}{selection}")
@@ -213,7 +222,11 @@ class DatasetOptions(Options):
         for file in filter(Path.exists, files):
             identity = (file.stat().st_dev, file.stat().st_ino)  # also of links, hard ones included
             if identity in seen:
-                raise DatasetError(f"`path` names {file} twice: its frames would count twice. Name it once")
+                raise DatasetError(
+                    f"`path` names {file} twice: its frames would count twice.",
+                    name=str(file),
+                    remedy="Name it once",
+                )
             seen.add(identity)
         return files
 
@@ -230,11 +243,17 @@ class DatasetOptions(Options):
         try:
             check_elements(atoms)
         except StructureError as error:
-            raise DatasetError(f"{where}: {error}") from None
+            raise error.as_kind(DatasetError).at(where) from None
         try:
             set_charge_and_spin(atoms, self.charge, self.spin, where)
         except StructureError as error:
-            raise DatasetError(f"{error}, or name it with the options `charge` and `spin`") from None
+            raise DatasetError(
+                f"{error},",
+                name=error.name,
+                value=error.value,
+                allowed=error.allowed,
+                remedy="or name it with the options `charge` and `spin`",
+            ) from None
 
     @property
     def label(self) -> str:
@@ -252,11 +271,15 @@ class DatasetOptions(Options):
             The message says where it was looked for.
         """
         if self.path.is_dir():
-            raise DatasetError(f"{self.path} is a folder; a file is expected")
+            raise DatasetError(
+                f"{self.path} is a folder", name=str(self.path), remedy="name a file in `path`"
+            )
         if not self.path.is_file():
             raise DatasetError(
-                f"{self.path} does not exist (looked in {Path.cwd()}): correct `path`, or make the file with "
-                "`asecalc-ml data fetch` or `asecalc-ml data generate`"
+                f"{self.path} does not exist (looked in {Path.cwd()})",
+                name=str(self.path),
+                remedy="correct `path`, or make the file with `asecalc-ml data fetch` or "
+                "`asecalc-ml data generate`",
             )
 
 
@@ -279,7 +302,9 @@ def _matching(entry: Path) -> list[Path]:
         return [entry]
     files = [path for path in map(Path, sorted(glob.glob(str(entry), recursive=True))) if path.is_file()]
     if not files:
-        raise DatasetError(f"no file matches {entry} (looked in {Path.cwd()}): correct `path`")
+        raise DatasetError(
+            f"no file matches {entry} (looked in {Path.cwd()})", name=str(entry), remedy="correct `path`"
+        )
     return files
 
 
@@ -296,7 +321,13 @@ def dataset(data: Mapping) -> DatasetOptions:
         If the format is missing or unknown, or an option does not fit.
     """
     if "format" not in data:
-        raise ConfigError(f"data: no `format` given; use one of: {', '.join(names('datasets'))}")
+        known = names("datasets")
+        raise ConfigError(
+            "data: no `format` given",
+            name="format",
+            allowed=known,
+            remedy=f"use one of: {', '.join(known)}",
+        )
     return parse_options(data, get("datasets", data["format"]), source="data")
 
 
@@ -341,15 +372,28 @@ def check_labels(atoms: Atoms, where: str) -> None:
     for what, expected in (("forces", (len(atoms), 3)), ("stress", (6,)), ("dipole", (3,))):
         shape = np.shape(results.get(what, np.zeros(expected)))
         if shape != expected:
-            raise DatasetError(f"{where}: {what} of shape {shape}, expected {expected}")
+            raise DatasetError(
+                f"{where}: {what} of shape {shape}, expected {expected}",
+                name=what,
+                value=shape,
+                allowed=[expected],
+            )
     labels = {name: results[name] for name in LABELS if name in results}
     for what, values in ({"positions": atoms.positions, "cell": atoms.cell.array} | labels).items():
         if not np.isfinite(values).all():
-            raise DatasetError(f"{where}: {what} not finite. Leave it out with `frames`, or label it anew.")
+            raise DatasetError(
+                f"{where}: {what} not finite.",
+                name=what,
+                remedy="Leave it out with `frames`, or label it anew.",
+            )
         if np.abs(values).max(initial=0) > LARGEST:
             raise DatasetError(
                 f"{where}: {what} as large as {np.abs(values).max():.3g}, which no structure has: the file "
-                "is damaged. Leave the frame out with `frames`, or label it anew."
+                "is damaged.",
+                name=what,
+                value=float(np.abs(values).max()),
+                allowed=f"up to {LARGEST:g}",
+                remedy="Leave the frame out with `frames`, or label it anew.",
             )
 
 

@@ -33,19 +33,23 @@ def load_torch(file: Path, trust: bool) -> Any:
         If it is missing or damaged, or needs code to run and is not trusted.
     """
     if not file.is_file():
-        raise ModelError(f"no checkpoint {file}: correct its name (looked in {Path.cwd()})")
+        raise ModelError(
+            f"no checkpoint {file} (looked in {Path.cwd()})", name=str(file), remedy="correct its name"
+        )
     with file.open("rb") as stream:
         if not stream.read(20).startswith(BEGINNINGS):
-            raise ModelError(damaged(file, ValueError("it does not begin as one")))
+            raise damaged(file, ValueError("it does not begin as one"))
     try:
         return _load(file, weights_only=True)
     except UNREADABLE as error:
         if not _needs_code(error):
-            raise ModelError(damaged(file, error)) from error
+            raise damaged(file, error) from error
     if not trust:
         raise ModelError(
             f"{file} is a pickle of Python objects, and reading one runs whatever code its author put into "
-            "it. Where you know and trust its origin, import it with --trust; where you do not, leave it"
+            "it.",
+            name=str(file),
+            remedy="Where you know and trust its origin, import it with --trust; where you do not, leave it",
         )
     return _load_running_code(file)
 
@@ -55,11 +59,12 @@ def _load_running_code(file: Path) -> Any:
         return _load(file, weights_only=False)
     except (ImportError, AttributeError) as error:
         raise ModelError(
-            f"{file} needs Python code that is not installed here ({error}): install the package, in the "
-            "version it was written with, and import it again"
+            f"{file} needs Python code that is not installed here ({error})",
+            name=str(file),
+            remedy="install the package, in the version it was written with, and import it again",
         ) from error
     except UNREADABLE as error:
-        raise ModelError(damaged(file, error)) from error
+        raise damaged(file, error) from error
 
 
 def _load(file: Path, weights_only: bool) -> Any:
@@ -73,10 +78,12 @@ def _needs_code(error: Exception) -> bool:
     return isinstance(error, pickle.UnpicklingError) and "nsupported" in str(error)
 
 
-def damaged(file: Path, error: Exception) -> str:
-    """What is said of a file that cannot be read."""
+def damaged(file: Path, error: Exception) -> ModelError:
+    """Return the error of a file that cannot be read."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return (
+    return ModelError(
         f"{file} cannot be read as a checkpoint ({reason[:120]}): it is no file of torch.save, or was "
-        "damaged or cut short; copy it anew from where it came"
+        "damaged or cut short;",
+        name=str(file),
+        remedy="copy it anew from where it came",
     )

@@ -91,9 +91,11 @@ def _n_atoms(upstream: UpstreamModel, options: ImportOptions) -> int:
     if options.atom_counts is None:
         raise ModelError(
             f"the model adds the same {upstream.constant_eV:.6g} eV (its mean) to every structure, whatever "
-            "its size, and energies here are sums over atoms. If it was trained on one composition, name it "
-            "(--composition C2H6O): its energies are then upstream's. For several compositions it cannot be "
-            "imported with energies that compare between them; named one of them, they compare within each"
+            "its size, and energies here are sums over atoms.",
+            value=upstream.constant_eV,
+            remedy="If it was trained on one composition, name it (--composition C2H6O): its energies are "
+            "then upstream's. For several compositions it cannot be imported with energies that compare "
+            "between them; named one of them, they compare within each",
         )
     return sum(options.atom_counts.values())
 
@@ -104,7 +106,11 @@ def _check_elements(upstream: UpstreamModel, options: ImportOptions, file: Path)
     if beyond:
         raise ModelError(
             f"{file} has room for elements up to atomic number {limit}, and --elements names "
-            f"{', '.join(beyond)}: give the elements that it was trained on"
+            f"{', '.join(beyond)}",
+            name="--elements",
+            value=beyond,
+            allowed=f"atomic numbers up to {limit}",
+            remedy="give the elements that it was trained on",
         )
 
 
@@ -145,13 +151,20 @@ def _check_composition(atoms: Atoms, options: ImportOptions) -> None:
     strange = sorted(set(atoms.symbols) - set(options.elements))
     if strange:
         raise StructureError(
-            f"structure {options.structure!r} holds {', '.join(strange)}, which --elements does not name: "
-            "correct one of them"
+            f"structure {options.structure!r} holds {', '.join(strange)}, which --elements does not name",
+            name=options.structure,
+            value=strange,
+            allowed=options.elements,
+            remedy="correct one of them",
         )
     if options.atom_counts not in (None, atoms.symbols.formula.count()):
         raise StructureError(
             f"structure {options.structure!r} is {atoms.symbols.formula:hill} and not {options.composition}, "
-            "the one composition that the model is for: correct one of them"
+            "the one composition that the model is for",
+            name=options.structure,
+            value=f"{atoms.symbols.formula:hill}",
+            allowed=[options.composition],
+            remedy="correct one of them",
         )
 
 

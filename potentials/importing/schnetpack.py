@@ -46,12 +46,17 @@ def best_model(directory: Path) -> Path:
     if directory.is_file():
         return directory
     if not directory.is_dir():
-        raise ModelError(f"no training directory {directory}: correct its name (looked in {Path.cwd()})")
+        raise ModelError(
+            f"no training directory {directory} (looked in {Path.cwd()})",
+            name=str(directory),
+            remedy="correct its name",
+        )
     file = directory / "best_model"
     if not file.is_file():
         raise ModelError(
-            f"{directory} holds no file best_model, which schnetpack writes after the first validation: "
-            "give the directory that holds it, or a model file itself"
+            f"{directory} holds no file best_model, which schnetpack writes after the first validation",
+            name=str(directory),
+            remedy="give the directory that holds it, or a model file itself",
         )
     return file
 
@@ -83,7 +88,11 @@ def read_schnetpack(file: Path, options: SchNetPackImport, trust: bool) -> Upstr
     pooling = POOLING.get(str(readout.aggregation_mode))
     if pooling is None:
         raise ModelError(
-            f"{source}: aggregation_mode of {energy!r} is {readout.aggregation_mode!r}, not sum or avg"
+            f"{source}: aggregation_mode of {energy!r} is {readout.aggregation_mode!r}, not "
+            f"{' or '.join(POOLING)}",
+            name="aggregation_mode",
+            value=readout.aggregation_mode,
+            allowed=list(POOLING),
         )
     name = ARCHITECTURES[kind(model.representation)]
     length_A, energy_eV = length_unit(options.length_unit), energy_unit(options.energy_unit)
@@ -109,14 +118,20 @@ def _read(file: Path, trust: bool) -> nn.Module:
     model = found.model if kind(found) == "AtomisticTask" else found
     if kind(model) != "NeuralNetworkPotential":
         raise ModelError(
-            f"{file} holds a {kind(found)} and no NeuralNetworkPotential of schnetpack: give the file "
-            "best_model of a training with schnetpack 2.x"
+            f"{file} holds a {kind(found)} and no NeuralNetworkPotential of schnetpack",
+            name=str(file),
+            value=kind(found),
+            allowed=["NeuralNetworkPotential"],
+            remedy="give the file best_model of a training with schnetpack 2.x",
         )
     representation = kind(model.representation)
     if representation not in ARCHITECTURES:
         raise ModelError(
             f"{file}: its representation is {representation}; what can be imported are "
-            f"{', '.join(ARCHITECTURES)}"
+            f"{', '.join(ARCHITECTURES)}",
+            name="representation",
+            value=representation,
+            allowed=list(ARCHITECTURES),
         )
     return model
 
@@ -131,13 +146,19 @@ def _readout(model: nn.Module, wanted: str | None, source: str) -> tuple[str, nn
     if others:
         raise ModelError(
             f"{source}: the output module {kind(others[0])} adds to the energy what cannot be represented "
-            "here; what can be imported are energies of Atomwise alone"
+            "here; what can be imported are energies of Atomwise alone",
+            name="output module",
+            value=kind(others[0]),
+            allowed=["Atomwise"],
         )
     energy = wanted or _only_energy(model, list(atomwise), source)
     if energy not in atomwise:
         raise ModelError(
-            f"{source} predicts no {energy!r} by Atomwise, only {', '.join(atomwise) or 'other properties'}: "
-            "name its energy with --output"
+            f"{source} predicts no {energy!r} by Atomwise, only {', '.join(atomwise) or 'other properties'}",
+            name=source,
+            value=energy,
+            allowed=list(atomwise),
+            remedy="name its energy with --output",
         )
     return energy, atomwise[energy]
 
@@ -148,7 +169,10 @@ def _only_energy(model: nn.Module, names: list[str], source: str) -> str:
     candidates = dict.fromkeys(derived or names)
     if len(candidates) != 1:
         raise ModelError(
-            f"{source} predicts {', '.join(names) or 'no energy'}: name its energy with --output NAME"
+            f"{source} predicts {', '.join(names) or 'no energy'}",
+            name=source,
+            allowed=names,
+            remedy="name its energy with --output NAME",
         )
     return next(iter(candidates))
 
@@ -158,7 +182,10 @@ def _check_input_modules(model: nn.Module, source: str) -> None:
     if strange:
         raise ModelError(
             f"{source}: the input module {strange[0]} changes what the network sees, and cannot be "
-            "represented here"
+            "represented here",
+            name="input module",
+            value=strange[0],
+            allowed=sorted(INPUT_MODULES),
         )
 
 
@@ -171,12 +198,18 @@ def _offsets(model: nn.Module, energy: str, pooling: str, source: str) -> Tensor
             continue
         if kind(module) != "AddOffsets":
             raise ModelError(
-                f"{source}: the postprocessor {kind(module)} cannot be represented here; only AddOffsets can"
+                f"{source}: the postprocessor {kind(module)} cannot be represented here; only AddOffsets can",
+                name="postprocessor",
+                value=kind(module),
+                allowed=["AddOffsets"],
             )
         if module.is_extensive != (pooling == "sum"):
             raise ModelError(
                 f"{source}: AddOffsets has is_extensive {module.is_extensive} for energies that are a "
-                f"{pooling} over atoms, which cannot be represented here"
+                f"{pooling} over atoms, which cannot be represented here",
+                name="is_extensive",
+                value=module.is_extensive,
+                allowed=[not module.is_extensive],
             )
         if module.add_mean:
             total += module.mean.double()
@@ -194,7 +227,9 @@ def _weights(model: nn.Module, readout: nn.Module, length_A: float, source: str)
     basis = model.representation.radial_basis
     if kind(basis) == "BesselRBF" and length_A != 1.0:
         raise ModelError(
-            f"{source}: its BesselRBF has a unit, 1/length, and can be imported for lengths in Angstrom only"
+            f"{source}: its BesselRBF has a unit, 1/length, and can be imported for lengths in Angstrom only",
+            name="BesselRBF",
+            allowed=["Angstrom"],
         )
     weights = {f"representation.{name}": tensor for name, tensor in model.representation.state_dict().items()}
     weights |= {
@@ -223,8 +258,11 @@ def _check_stated_units(config: Path, energy: str, options: SchNetPackImport) ->
         unit = SPELLINGS.get(str(written), str(written).replace(" ", ""))
         if unit in (*ENERGY_UNITS, *LENGTH_UNITS) and unit != stated:
             raise ConfigError(
-                f"{config} says that the model was trained in {written}, and {option} is {stated}: "
-                "correct the one that is wrong"
+                f"{config} says that the model was trained in {written}, and {option} is {stated}",
+                name=option,
+                value=stated,
+                allowed=[unit],
+                remedy="correct the one that is wrong",
             )
 
 

@@ -74,10 +74,18 @@ def _schnet(representation: nn.Module, source: str) -> dict[str, Any]:
 def _painn(representation: nn.Module, source: str) -> dict[str, Any]:
     if any(block.epsilon != EPSILON for block in representation.mixing):
         raise ModelError(
-            f"{source}: PaiNN has epsilon {representation.mixing[0].epsilon}; only {EPSILON} can be imported"
+            f"{source}: PaiNN has epsilon {representation.mixing[0].epsilon}; only {EPSILON} can be imported",
+            name="epsilon",
+            value=representation.mixing[0].epsilon,
+            allowed=[EPSILON],
         )
     if representation.share_filters and len(representation.interactions) > 1:
-        raise ModelError(f"{source}: PaiNN with shared_filters cannot be represented here")
+        raise ModelError(
+            f"{source}: PaiNN with shared_filters cannot be represented here",
+            name="shared_filters",
+            value=True,
+            allowed=[False],
+        )
     blocks = nn.ModuleList([representation.interactions, representation.mixing])
     return {"activation": _activation(blocks, source)}
 
@@ -101,7 +109,10 @@ def _activation(network: nn.Module, source: str) -> str:
     if len(names) != 1:
         raise ModelError(
             f"{source}: its activation functions are {', '.join(sorted(names)) or 'none'}; one kind can be "
-            "imported"
+            "imported",
+            name="activation function",
+            value=sorted(names),
+            allowed="one kind",
         )
     return _known(names.pop(), ACTIVATIONS, "activation function", source)
 
@@ -112,5 +123,10 @@ def _name(function: object) -> str:
 
 def _known(name: str, known: dict[str, str], what: str, source: str) -> str:
     if name not in known:
-        raise ModelError(f"{source}: its {what} is {name}; what can be imported are {', '.join(known)}")
+        raise ModelError(
+            f"{source}: its {what} is {name}; what can be imported are {', '.join(known)}",
+            name=what,
+            value=name,
+            allowed=list(known),
+        )
     return known[name]

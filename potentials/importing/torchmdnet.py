@@ -111,14 +111,20 @@ def read_torchmdnet(file: Path, options: TorchMDNetImport, trust: bool) -> Upstr
 def _read(file: Path, trust: bool) -> TorchMDNetCheckpoint:
     if file.suffix == ".zip":
         raise ModelError(
-            f"{file} is an ensemble: unpack it, import each of its checkpoints, and make a committee of them"
+            f"{file} is an ensemble",
+            name=str(file),
+            remedy="unpack it, import each of its checkpoints, and make a committee of them",
         )
     found = load_torch(file, trust)
-    missing = {"state_dict", "hyper_parameters"} - (found.keys() if isinstance(found, Mapping) else set())
+    entries = set(found) if isinstance(found, Mapping) else set()
+    missing = {"state_dict", "hyper_parameters"} - entries
     if missing:
         raise ModelError(
             f"{file} holds no {' and no '.join(sorted(missing))}, so it is no checkpoint of a torchmd-net "
-            "training: give the .ckpt file that `torchmd-train` wrote"
+            "training",
+            name=str(file),
+            value=sorted(map(str, entries)),
+            remedy="give the .ckpt file that `torchmd-train` wrote",
         )
     arguments = found["hyper_parameters"]
     arguments = dict(arguments if isinstance(arguments, Mapping) else vars(arguments))
@@ -173,8 +179,10 @@ def _today_layout(weights: dict[str, Tensor], arguments: Mapping[str, Any], sour
         if "vector_cutoff" not in arguments:
             raise ModelError(
                 f"{source} has neither hyper-parameter check_errors nor vector_cutoff: it was written by a "
-                "TensorNet from before torchmd-net 2.0, whose weights are ordered in another way. Load it "
-                "with load_model(..., compatibility_load=True) of torchmd-net 3.1, and save it anew"
+                "TensorNet from before torchmd-net 2.0, whose weights are ordered in another way.",
+                name="vector_cutoff",
+                remedy="Load it with load_model(..., compatibility_load=True) of torchmd-net 3.1, and save "
+                "it anew",
             )
         return weights
     return {
@@ -198,8 +206,11 @@ def _our_sign(
     if options.trained_with is None:
         raise ModelError(
             f"{source} is a TensorNet of group SO(3), which tells mirror images apart, and torchmd-net's "
-            "Warp kernels and its Python see mirror images of each other. Say which it was trained with: "
-            "--trained-with warp (torchmd-net 3 where NVIDIA Warp is installed) or --trained-with python"
+            "Warp kernels and its Python see mirror images of each other.",
+            name="--trained-with",
+            allowed=["warp", "python"],
+            remedy="Say which it was trained with: --trained-with warp (torchmd-net 3 where NVIDIA Warp is "
+            "installed) or --trained-with python",
         )
     sign = -1 if options.trained_with == "warp" else 1
     return {name: sign * tensor if name == ANTISYMMETRIC else tensor for name, tensor in weights.items()}
@@ -215,7 +226,11 @@ def _references(checkpoint: TorchMDNetCheckpoint, source: str) -> tuple[Tensor, 
         if name not in REFERENCES:
             raise ModelError(
                 f"{source}: prior_model {name!r} adds an energy that cannot be represented here; only "
-                f"energies of atoms can ({', '.join(REFERENCES)}). Use torchmd-net itself"
+                f"energies of atoms can ({', '.join(REFERENCES)}).",
+                name="prior_model",
+                value=name,
+                allowed=REFERENCES,
+                remedy="Use torchmd-net itself",
             )
         if not given.get("enable", True):
             notes.append(
@@ -231,7 +246,8 @@ def _table(checkpoint: TorchMDNetCheckpoint, key: str, source: str) -> Tensor:
     if key not in checkpoint.weights:
         raise ModelError(
             f"{source}: hyper_parameters name reference energies of atoms, and the weights have no {key}: "
-            "the checkpoint is damaged or of an unknown version"
+            "the checkpoint is damaged or of an unknown version",
+            name=key,
         )
     values = checkpoint.weights[key].double().flatten()[:N_ELEMENTS]
     return torch.nn.functional.pad(values, (0, N_ELEMENTS - len(values)))

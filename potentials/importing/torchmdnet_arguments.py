@@ -139,13 +139,19 @@ def _architecture(arguments: Mapping[str, Any], source: str) -> str:
     if name not in ARCHITECTURES:
         raise ModelError(
             f"{source}: model is {name!r}, which is not offered here; what can be imported are "
-            f"{', '.join(ARCHITECTURES)}"
+            f"{', '.join(ARCHITECTURES)}",
+            name="model",
+            value=name,
+            allowed=list(ARCHITECTURES),
         )
     output = _required(arguments, "output_model", source)
     if output != "Scalar":
         raise ModelError(
             f"{source}: output_model is {output!r}; what can be imported are energies that are sums over "
-            "atoms, output_model 'Scalar'"
+            "atoms, output_model 'Scalar'",
+            name="output_model",
+            value=output,
+            allowed=["Scalar"],
         )
     return name
 
@@ -155,8 +161,9 @@ def _check_known(arguments: Mapping[str, Any], ignore: list[str], source: str) -
     if unknown:
         raise ModelError(
             f"{source} was written by another version of torchmd-net: the hyper-parameter "
-            f"{', '.join(unknown)} is not known here, and may change the network. Where you know that it "
-            f"does not, add --ignore {' '.join(unknown)}"
+            f"{', '.join(unknown)} is not known here, and may change the network.",
+            name=", ".join(unknown),
+            remedy=f"Where you know that it does not, add --ignore {' '.join(unknown)}",
         )
 
 
@@ -165,7 +172,10 @@ def _check_fixed(arguments: Mapping[str, Any], name: str, source: str) -> None:
         if name in fixed.architectures and arguments.get(entry, fixed.value) != fixed.value:
             raise ModelError(
                 f"{source}: {entry} is {arguments[entry]!r} ({fixed.meaning}); only {entry} {fixed.value!r} "
-                "can be represented here, so that this model cannot be imported"
+                "can be represented here, so that this model cannot be imported",
+                name=entry,
+                value=arguments[entry],
+                allowed=[fixed.value],
             )
 
 
@@ -175,7 +185,10 @@ def _check_sum(arguments: Mapping[str, Any], source: str) -> None:
     if operation not in SUMS:
         raise ModelError(
             f"{source}: reduce_op is {operation!r}; only energies that are sums over atoms "
-            f"({' or '.join(SUMS)}) can be imported. Means are taken differently by versions of torchmd-net"
+            f"({' or '.join(SUMS)}) can be imported. Means are taken differently by versions of torchmd-net",
+            name="reduce_op",
+            value=operation,
+            allowed=SUMS,
         )
 
 
@@ -183,6 +196,8 @@ def _required(arguments: Mapping[str, Any], entry: str, source: str) -> Any:
     if arguments.get(entry) is None:
         raise ModelError(
             f"{source} has no hyper-parameter {entry!r}, so that it was written by a version of torchmd-net "
-            "whose checkpoints cannot be read: load it with that version, and save it with torchmd-net 3.1"
+            "whose checkpoints cannot be read",
+            name=entry,
+            remedy="load it with that version, and save it with torchmd-net 3.1",
         )
     return arguments[entry]

@@ -14,6 +14,7 @@ from asecalc_ml.model.architectures import build_potential
 from asecalc_ml.model.model import Model, Pooling
 
 SHOWN = 3  # names of weights in a message
+FLOATS = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,14 @@ def _check_weights(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], 
             if given[name].shape != expected[name].shape
         ],
     }
-    told = [f"it {what} {_some(names)}" for what, names in complaints.items() if names]
-    if told:
+    misfits = {what: names for what, names in complaints.items() if names}
+    if misfits:
+        told = "; ".join(f"it {what} {_some(names)}" for what, names in misfits.items())
         raise ModelError(
-            f"{source} with these hyper-parameters has other weights than the checkpoint: {'; '.join(told)}. "
-            "The checkpoint is of another architecture or version: this one cannot be imported"
+            f"{source} with these hyper-parameters has other weights than the checkpoint: {told}. "
+            "The checkpoint is of another architecture or version: this one cannot be imported",
+            name="weights",
+            value=misfits,
         )
 
 
@@ -96,10 +100,14 @@ def _some(names: list[str]) -> str:
 
 def _dtype(weights: Mapping[str, Tensor], source: str) -> torch.dtype:
     dtypes = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
-    if len(dtypes) == 1 and dtypes <= {torch.float32, torch.float64}:
+    names = sorted(str(dtype).removeprefix("torch.") for dtype in dtypes)
+    if len(names) == 1 and names[0] in FLOATS:
         return dtypes.pop()
-    names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes)) or "no numbers"
     raise ModelError(
-        f"{source} holds weights in {names}; models here are float32 or float64: convert the checkpoint to "
-        "one of them"
+        f"{source} holds weights in {', '.join(names) or 'no numbers'}; models here are "
+        f"{' or '.join(FLOATS)}",
+        name=source,
+        value=names,
+        allowed=FLOATS,
+        remedy="convert the checkpoint to one of them",
     )

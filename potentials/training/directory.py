@@ -39,20 +39,24 @@ def check_directory(request: TrainingRequest) -> None:
     options, replace = request.options, request.replace
     directory = options.training_directory
     if why := obstacle(directory):
-        raise TrainingError(f"cannot write to {directory} ({why}): choose another `directory`")
+        raise TrainingError(
+            f"cannot write to {directory} ({why})", name=str(directory), remedy="choose another `directory`"
+        )
     begun, finished = (directory / LAST).exists(), any(directory.glob(f"*{SUFFIX}"))
     if request.resume:
         _check_resumable(directory, begun, options)
         if finished and not replace and _is_registered(options.name):
             raise TrainingError(
-                f"the training in {directory} is finished, and its model registered: nothing is left to do. "
-                "With --replace, too, a training that has more epochs now takes its place"
+                f"the training in {directory} is finished, and its model registered: nothing is left to do.",
+                name=str(directory),
+                remedy="With --replace, too, a training that has more epochs now takes its place",
             )
         _check_sources(directory, options, request.allow_different)
     elif begun and not finished and not replace:
         raise TrainingError(
-            f"{directory} holds a training that has not finished: go on with --resume, start over with "
-            "--replace, or choose another `directory`"
+            f"{directory} holds a training that has not finished",
+            name=str(directory),
+            remedy="continue with --resume, start over with --replace, or choose another `directory`",
         )
 
 
@@ -81,8 +85,9 @@ def writable(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        name = file_of(error) or str(directory)
         raise TrainingError(
-            f"cannot write to {file_of(error) or directory}: {reason(error, directory)}. {_kept(directory)}"
+            f"cannot write to {name}: {reason(error, directory)}.", name=name, remedy=_kept(directory)
         ) from error
 
 
@@ -99,17 +104,22 @@ def _kept(directory: Path) -> str:
 
 def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> None:
     if not begun:
-        raise TrainingError(f"nothing to resume: {directory / LAST} does not exist; start without --resume")
+        raise TrainingError(
+            f"nothing to resume: {directory / LAST} does not exist;",
+            name=str(directory / LAST),
+            remedy="start without --resume",
+        )
     stored = load_options(directory / OPTIONS, TrainOptions)
     before = stored.model_dump()
     changed = [key for key, value in options.model_dump().items() if value != before[key]]
     changed = sorted(set(changed) - FREE_AT_RESUME)
     if not changed and options.optimizer.spans_training and options.max_epochs != stored.max_epochs:
-        raise TrainingError(_other_length(directory, stored, options))
+        raise _other_length(directory, stored, options)
     if changed:
         raise TrainingError(
-            f"{', '.join(changed)} differ from the training that began in {directory} (see {OPTIONS} "
-            "there): put them back to resume it, or start another training with a new `directory`"
+            f"{', '.join(changed)} differ from the training that began in {directory} (see {OPTIONS} there)",
+            name=", ".join(changed),
+            remedy="put them back to resume it, or start another training with a new `directory`",
         )
 
 
@@ -138,15 +148,19 @@ def _check_sources(directory: Path, options: TrainOptions, allow_different: bool
     if changed(before, _parent(options)):
         raise TrainingError(
             f"'{options.init_from}' is another model than when the training in {directory} started from its "
-            "weights: bring the former one back (`asecalc-ml models add FILE --name NAME --replace`), or "
-            "start another training with a new `directory`"
+            "weights",
+            name=options.init_from,
+            remedy="bring the former one back (`asecalc-ml models add FILE --name NAME --replace`), or start "
+            "another training with a new `directory`",
         )
     differences = "; ".join(changed(before, _sources(options)))
     if differences and not allow_different:
         raise TrainingError(
-            f"the training in {directory} would continue with {differences}: bring back the code that it "
-            "began with, start another training with a new `directory`, or continue with --allow-different "
-            "(allow_different=True in Python)"
+            f"the training in {directory} would continue with {differences}",
+            name=str(directory),
+            value=differences,
+            remedy="bring back the code that it began with, start another training with a new `directory`, "
+            "or continue with --allow-different (allow_different=True in Python)",
         )
     if differences:
         warnings.warn(f"the training continues with {differences}", stacklevel=2)
@@ -156,12 +170,16 @@ def _is_registered(name: str) -> bool:
     return any(entry.name == name for entry in Registry().list())
 
 
-def _other_length(directory: Path, stored: TrainOptions, options: TrainOptions) -> str:
+def _other_length(directory: Path, stored: TrainOptions, options: TrainOptions) -> TrainingError:
     began_with, schedule = stored.max_epochs, options.optimizer.schedule
-    return (
+    return TrainingError(
         f"max_epochs is {options.max_epochs}, and the training in {directory} began with {began_with}: "
         f"schedule {schedule} takes the learning rate down over all epochs, so that it would have been "
-        f"another one at every step. Put {began_with} back to resume it, start over with --replace, or train "
-        f"on from the finished model under another `name` with `init_from: {options.name}`. A training with "
-        "`schedule: one-cycle` and `cycle_epochs` can have more epochs"
+        "another one at every step.",
+        name="max_epochs",
+        value=options.max_epochs,
+        allowed=[began_with],
+        remedy=f"Put {began_with} back to resume it, start over with --replace, or train on from the "
+        f"finished model under another `name` with `init_from: {options.name}`. A training with "
+        "`schedule: one-cycle` and `cycle_epochs` can have more epochs",
     )

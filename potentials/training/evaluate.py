@@ -139,8 +139,10 @@ def _check_finite(evaluation: Evaluation, part: Sequence[Atoms], n_before: int) 
     for k, (energy, of_frame) in enumerate(zip(evaluation.energy.tolist(), forces, strict=True), n_before):
         if not (np.isfinite(energy) and np.isfinite(of_frame).all()):
             raise DatasetError(
-                f"frame {k} of those evaluated, counted from 0: the model's energy or forces are not finite. "
-                "Look whether atoms coincide there; if not, the model is damaged or its training diverged"
+                f"frame {k} of those evaluated, counted from 0: the model's energy or forces are not finite.",
+                name=f"frame {k}",
+                remedy="Look whether atoms coincide there; if not, the model is damaged or its training "
+                "diverged",
             )
 
 
@@ -414,14 +416,17 @@ def _split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
     """
     if not card.options or card.dataset is None:
         raise DatasetError(
-            f"the card of {card.name!r} names no test data; give a file: asecalc-ml eval NAME DATA"
+            f"the card of {card.name!r} names no test data",
+            name=card.name,
+            remedy=f"give a file (asecalc-ml eval {card.name} DATA)",
         )
     data = read_data(parse_options(card.options, TrainOptions, f"card of {card.name!r}"), None, lineage)
     if dataset_hash(data.train) != card.dataset.hash:
         raise DatasetError(
             f"{data.source.place} does not hold the frames that {card.name!r} was trained on, so nobody "
-            "knows which were held out: put the old data back, or give a file "
-            f"(asecalc-ml eval {card.name} DATA)"
+            "knows which were held out",
+            name=data.source.place,
+            remedy=f"put the old data back, or give a file (asecalc-ml eval {card.name} DATA)",
         )
     return data
 
@@ -439,8 +444,9 @@ def _training_test_data(card: ModelCard) -> DatasetOptions:
     reader = dataset(card.options["test_data"])
     if not all(file.is_file() for file in reader.files):
         raise DatasetError(
-            f"the test data of {card.name!r}, {reader.place}, are not in {Path.cwd()}: give a file "
-            f"(asecalc-ml eval {card.name} DATA), or make this one with `asecalc-ml data fetch` or "
-            "`asecalc-ml data generate`"
+            f"the test data of {card.name!r}, {reader.place}, are not in {Path.cwd()}",
+            name=reader.place,
+            remedy=f"give a file (asecalc-ml eval {card.name} DATA), or make this one with `asecalc-ml data "
+            "fetch` or `asecalc-ml data generate`",
         )
     return reader

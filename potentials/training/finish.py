@@ -46,7 +46,9 @@ def load_best(model: Model, checkpoint: Path) -> Model:
         model.load_state_dict(weights_of(read_checkpoint(checkpoint), averaged=True))
     except Exception as error:  # whatever unpickling meets in a damaged file
         raise TrainingError(
-            f"{checkpoint} is damaged or cut short, and with it the best epoch: start over with --replace"
+            f"{checkpoint} is damaged or cut short, and with it the best epoch",
+            name=str(checkpoint),
+            remedy="start over with --replace",
         ) from error
     return model.cpu()
 

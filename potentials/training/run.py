@@ -117,15 +117,22 @@ def _check_elements(options: TrainOptions, data: TrainingData) -> None:
     missing = sorted(present - set(getattr(hyperparameters, "elements", present)))
     if missing:
         raise TrainingError(
-            f"the data hold {', '.join(missing)}, and the model takes {', '.join(hyperparameters.elements)}: "
-            "add what is missing to model.elements, or use an architecture that takes all elements"
+            f"the data hold {', '.join(missing)}, and the model takes {', '.join(hyperparameters.elements)}",
+            name=", ".join(missing),
+            value=missing,
+            allowed=hyperparameters.elements,
+            remedy="add what is missing to model.elements, or use an architecture that takes all elements",
         )
     heaviest = max(int(atoms.numbers.max()) for atoms in frames)
     room = getattr(hyperparameters, "max_atomic_number", heaviest)
     if heaviest > room:
         raise TrainingError(
             f"the data hold {chemical_symbols[heaviest]} (atomic number {heaviest}), and the model has room "
-            f"up to {room}: raise model.max_atomic_number"
+            f"up to {room}",
+            name=chemical_symbols[heaviest],
+            value=heaviest,
+            allowed=f"up to {room}",
+            remedy="raise model.max_atomic_number",
         )
 
 
@@ -139,8 +146,11 @@ def _check_cutoff(options: TrainOptions, data: TrainingData) -> None:
     if shortest < FARTHEST_A:
         raise TrainingError(
             f"model.cutoff_A is {cutoff} Å, and the shortest distance between atoms in the data is "
-            f"{shortest:.2f} Å: no atom has a neighbor. Raise model.cutoff_A, to 5 Å or so, or correct the "
-            "data's `length_unit`"
+            f"{shortest:.2f} Å: no atom has a neighbor.",
+            name="model.cutoff_A",
+            value=cutoff,
+            allowed=f"above {shortest:.2f}",
+            remedy="Raise model.cutoff_A, to 5 Å or so, or correct the data's `length_unit`",
         )
 
 
@@ -162,8 +172,10 @@ def _check_states(model: Model, data: TrainingData) -> None:
             if len(values) > 1:
                 raise TrainingError(
                     f"the data hold {formula} with {key} {', '.join(map(str, sorted(values)))}, and this "
-                    f"architecture does not take the {key}: it would learn a mean of them. Use one that does "
-                    f"(tensornet takes charge), or data of one {key}"
+                    f"architecture does not take the {key}: it would learn a mean of them.",
+                    name=key,
+                    value=sorted(values),
+                    remedy=f"Use one that does (tensornet takes charge), or data of one {key}",
                 )
 
 
@@ -171,8 +183,11 @@ def _check_charges(options: TrainOptions, model: Model) -> None:
     """Refuse to fit dipoles of an architecture that has none."""
     if "dipole" in options.loss.fitted and not model.potential.partial_charges:
         raise TrainingError(
-            "loss.dipole_weight is above 0, and this architecture predicts no partial charges: set it to 0, "
-            "or use one that does, such as physnet with `charges: true`"
+            "loss.dipole_weight is above 0, and this architecture predicts no partial charges",
+            name="loss.dipole_weight",
+            value=options.loss.dipole_weight,
+            allowed=[0],
+            remedy="set it to 0, or use one that does, such as physnet with `charges: true`",
         )
 
 
@@ -185,7 +200,9 @@ def _start(options: TrainOptions, scaling: Scaling) -> Model:
             model.potential.load_state_dict(source.potential.state_dict())
         except RuntimeError as error:
             raise TrainingError(
-                f"init_from: {card.name!r} is a {card.architecture} with {card.hyperparameters}; give "
-                "`model` the same architecture and hyperparameters to start from its weights"
+                f"init_from: {card.name!r} is a {card.architecture} with {card.hyperparameters};",
+                name="init_from",
+                value=card.name,
+                remedy="give `model` the same architecture and hyperparameters to start from its weights",
             ) from error
     return model

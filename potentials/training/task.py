@@ -65,9 +65,10 @@ class EnergyForcesTask(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         if not torch.isfinite(self.trainer.callback_metrics["train_loss"]):
             raise TrainingError(
-                f"the loss is not finite after epoch {self.current_epoch + 1}: lower optimizer.learning_rate "
-                f"({self.options.optimizer.learning_rate}) or raise optimizer.warmup_steps, and look for "
-                "frames with huge forces in the data"
+                f"the loss is not finite after epoch {self.current_epoch + 1}",
+                name="loss",
+                remedy=f"lower optimizer.learning_rate ({self.options.optimizer.learning_rate}) or raise "
+                "optimizer.warmup_steps, and look for frames with huge forces in the data",
             )
 
     def _loss(self, predicted: EdgeDerivative, batch: Batch) -> Tensor:

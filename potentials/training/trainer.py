@@ -93,11 +93,18 @@ def _check_checkpoint(directory: Path, task: EnergyForcesTask, max_epochs: int) 
             raise ValueError("its weights are not those of this model")
     except Exception as error:  # whatever unpickling meets in a file that a kill or a full disk cut
         raise TrainingError(
-            f"{directory / LAST} is damaged or cut short: copy {BEST} over it to go on from the best epoch, "
-            "or start over with --replace"
+            f"{directory / LAST} is damaged or cut short",
+            name=str(directory / LAST),
+            remedy=f"copy {BEST} over it to continue from the best epoch, or start over with --replace",
         ) from error
     if done > max_epochs:
-        raise TrainingError(f"max_epochs is {max_epochs}, and {done} epochs are done already: raise it")
+        raise TrainingError(
+            f"max_epochs is {max_epochs}, and {done} epochs are done already",
+            name="max_epochs",
+            value=max_epochs,
+            allowed=f"at least {done}",
+            remedy="raise it",
+        )
 
 
 @contextlib.contextmanager
@@ -111,7 +118,9 @@ def _told_plainly() -> Iterator[None]:
         if not type(error).__module__.startswith("wandb"):
             raise
         raise TrainingError(
-            f"Weights & Biases: {error} Or set `wandb.mode: offline`, or leave `wandb` out."
+            f"Weights & Biases: {error}",
+            name="Weights & Biases",
+            remedy="Or set `wandb.mode: offline`, or leave `wandb` out.",
         ) from error
 
 
@@ -178,7 +187,13 @@ def accelerator(device: str) -> str:
     """Lightning's name; "auto" takes no accelerator without float64, which geometry and sums need."""
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
-        raise TrainingError("device is cuda, and torch sees no CUDA device; use `device: cpu`")
+        raise TrainingError(
+            "device is cuda, and torch sees no CUDA device",
+            name="device",
+            value=device,
+            allowed=["auto", "cpu"],
+            remedy="use `device: cpu`",
+        )
     return "gpu" if has_cuda and device != "cpu" else "cpu"
 
 

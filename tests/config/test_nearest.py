@@ -9,8 +9,8 @@ from asecalc_ml import MLCalculator, plugins
 from asecalc_ml.analysis.relevance.methods.registry import check_methods
 from asecalc_ml.calculators.corrections import explicit
 from asecalc_ml.cli import md, templates
-from asecalc_ml.config.suggestions import nearest_name, unknown_name
-from asecalc_ml.errors import AsecalcError
+from asecalc_ml.config.suggestions import nearest_name, unknown_name, unknown_name_error
+from asecalc_ml.errors import AsecalcError, ConfigError
 from asecalc_ml.potentials.datasets.fetch import fetch
 from asecalc_ml.potentials.training.options import LossOptions, OptimizerOptions, SplitOptions, TrainOptions
 from asecalc_ml.store.registry import Registry
@@ -169,6 +169,15 @@ def test_where_no_name_is_near_all_are_listed_in_a_sentence_of_their_own(message
     with pytest.raises((AsecalcError, ValueError)) as caught:
         ask("zzqq")
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["appel", "q"])
+def test_the_error_says_the_same_and_carries_what_it_says(name):
+    error = unknown_name_error(ConfigError, "no such fruit", name, iter(["pear", "apple"]), "There are two.")
+    assert type(error) is ConfigError
+    assert str(error) == unknown_name("no such fruit", name, ["pear", "apple"], "There are two.")
+    assert (error.name, error.value, error.remedy) == (name, name, "There are two.")
+    assert error.allowed == ["pear", "apple"]
 
 
 def test_the_nearest_name_is_asked_for_and_what_follows_is_kept():

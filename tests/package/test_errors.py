@@ -33,6 +33,7 @@ def test_attributes_travel(kind, travel):
         ("no model X", "no model X: train one"),
         ("no model X;", "no model X; train one"),
         ("no model X.", "no model X. train one"),
+        ("no model X; did you mean 'Y'?", "no model X; did you mean 'Y'? train one"),
     ],
 )
 def test_the_remedy_ends_the_message(problem, message):
@@ -47,11 +48,23 @@ def test_a_place_goes_before_the_message():
     assert (error.value, error.remedy) == (900, "give a length in Å")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_of_another_kind_says_the_same(kind):
+    error = example().as_kind(kind)
+    assert type(error) is kind
+    assert str(error) == str(example())
+    assert vars(error) == vars(example())
+
+
 def test_attributes_are_checked():
     with pytest.raises(ConfigError, check=told(name="cutoff_A", value=900, allowed=["20"], remedy="length")):
         raise example()
     for wrong in ({"name": "skin_A"}, {"value": 9}, {"allowed": ["30"]}, {"remedy": "energy"}):
         with pytest.raises(AssertionError):
             told(**wrong)(example())
+    shape = ConfigError("forces of shape (4, 3)", value=(4, 3), allowed=[(3, 4)])
+    assert told(value=(4, 3), allowed=[(3, 4)])(shape)
+    with pytest.raises(AssertionError):
+        told(value=(3, 4))(shape)
     with pytest.raises(AssertionError, match="is not in"):
         told()(example(problem="it is 900"))

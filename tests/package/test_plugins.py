@@ -392,7 +392,7 @@ def test_an_analysis_mistake_is_one_sentence(tmp_path, monkeypatch, body, messag
         ("...", "Mine._read() returned None: it has to return a list of Atoms"),
         ("yield Atoms('H')", "Mine._read() returned a generator"),
         ("return [3]", "Mine._read() returned a int: it has to return Atoms"),
-        ("return [Atoms('H')]", "frame 0: Mine._read() has to attach the labels with `make_frame`"),
+        ("return [Atoms('H')]", "frame 0: Mine._read() attached no labels: attach them with `make_frame`"),
         ("return self.pth", "Mine._read() raised AttributeError"),
     ],
 )

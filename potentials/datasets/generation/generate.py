@@ -138,10 +138,19 @@ class GenerateOptions(Options):
     def _check_output(self, overwrite: bool) -> None:
         if self.output.exists() and not overwrite:
             raise DatasetError(
-                f"{self.output} exists: give another output, or replace it with --overwrite "
-                "(overwrite=True in Python)"
+                f"{self.output} exists",
+                name=str(self.output),
+                remedy="give another output, or replace it with --overwrite (overwrite=True in Python)",
             )
         if self.output.is_dir():
-            raise DatasetError(f"{self.output} is a folder: add a file's name, such as frames.xyz")
+            raise DatasetError(
+                f"{self.output} is a folder",
+                name=str(self.output),
+                remedy="add a file's name, such as frames.xyz",
+            )
         if why := obstacle(self.output.parent):  # before hours of sampling are lost
-            raise DatasetError(f"cannot write {self.output} ({why}). Choose another folder.")
+            raise DatasetError(
+                f"cannot write {self.output} ({why}).",
+                name=str(self.output),
+                remedy="Choose another folder.",
+            )

@@ -73,7 +73,11 @@ def label_file(
 
     check_target(output, overwrite)
     if not path.is_file():
-        raise DatasetError(f"cannot read {path}: there is no such file")
+        raise DatasetError(
+            f"cannot read {path}: there is no such file (looked in {Path.cwd()});",
+            name=str(path),
+            remedy="correct its name",
+        )
     structures, calculator = read_structures(path), make_calculator(reference)
     labelled, failures = [], []
     with progress(f"labelling {path.name}", len(structures), quiet, unit="structures") as advance:
@@ -89,7 +93,7 @@ def label_file(
     try:
         examine({output.name: labelled}).show(quiet, strict)
     except DatasetError as error:
-        raise DatasetError(f"{output} is written; {error}") from None
+        raise error.at(f"{output} is written") from None
     return len(labelled)
 
 
@@ -116,7 +120,7 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
 def _check_finite(quantities: Mapping[str, float | np.ndarray]) -> None:
     for name, values in quantities.items():
         if not np.isfinite(values).all():
-            raise DatasetError(f"{name} not finite")
+            raise DatasetError(f"{name} not finite", name=name)
 
 
 def _warn_of_energies_without_zero(frames: list[Atoms], calculator: BaseCalculator, path: Path) -> None:
@@ -138,7 +142,7 @@ def _warn_of_energies_without_zero(frames: list[Atoms], calculator: BaseCalculat
 def _tell(failures: list[str], n_structures: int, path: Path) -> None:
     if len(failures) == n_structures:
         reason = failures[0] if failures else "it holds no structure"
-        raise DatasetError(f"nothing in {path} could be labelled ({reason})")
+        raise DatasetError(f"nothing in {path} could be labelled ({reason})", name=str(path))
     if failures:
         warnings.warn(
             f"{len(failures)} of {n_structures} structures are left out; {failures[0]}", stacklevel=3

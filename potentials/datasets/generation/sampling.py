@@ -27,6 +27,7 @@ STEPS_PER_REPORT = 100
 #: Of the self-consistent field, tblite's own: forces are off by 0.02 meV/Å, and the thermostat makes up for
 #: the energy that is lost. So the frames that shipped models were trained on come out again to the last bit.
 ACCURACY = 1.0
+MILDER = "use a shorter timestep_fs, a lower temperature, or a better starting structure"
 
 
 def sample(options: GenerateOptions, advance: Callable[[float], None]) -> Iterator[Atoms]:
@@ -84,7 +85,8 @@ def evaluated(options: GenerateOptions) -> Atoms:
     try:
         atoms.get_forces()
     except (CalculationFailed, InputError) as error:
-        raise DatasetError(f"GFN2-xTB cannot compute {options.structure}: {error}") from error
+        problem = f"GFN2-xTB cannot compute {options.structure}: {error}"
+        raise DatasetError(problem, name=options.structure) from error
     return atoms
 
 
@@ -92,7 +94,7 @@ def _calculator(options: GenerateOptions) -> BaseCalculator:
     try:
         return make_calculator({options.method: {"accuracy": ACCURACY}})
     except ModelError as error:
-        raise DatasetError(f"labelling with {options.method} failed: {error}") from None
+        raise error.as_kind(DatasetError).at(f"labelling with {options.method} failed") from None
 
 
 def _dynamics(atoms: Atoms, options: GenerateOptions, temperature: float, rng) -> Langevin:
@@ -121,7 +123,8 @@ def _advance(dynamics: Langevin, steps: int, advance: Callable[[float], None]) -
         try:
             dynamics.run(piece)
         except (CalculationFailed, InputError) as error:
-            raise DatasetError(f"GFN2-xTB failed after {dynamics.nsteps} steps: {error}") from error
+            problem = f"GFN2-xTB failed after {dynamics.nsteps} steps ({error})"
+            raise DatasetError(problem, remedy=MILDER) from error
         _check_finite(dynamics)
         advance(piece)
         steps -= piece
@@ -131,8 +134,8 @@ def _check_finite(dynamics: Langevin) -> None:
     atoms = dynamics.atoms
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.calc.results["forces"]).all()):
         raise DatasetError(
-            f"the dynamics left the finite numbers after {dynamics.nsteps} steps: use a shorter timestep_fs, "
-            "a lower temperature, or a better starting structure"
+            f"positions or forces are not finite after {dynamics.nsteps} steps of dynamics",
+            remedy=MILDER,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.reading import DAMAGE
 from asecalc_ml.potentials.datasets.options import DatasetOptions, Paths, make_frame
@@ -53,14 +53,17 @@ class ANI1(DatasetOptions):
         except DAMAGE as error:
             raise DatasetError(
                 f"cannot read {self.path} ({type(error).__name__}: {error}): it is damaged, was cut short, "
-                "or is no file of ANI-1"
+                "or is no file of ANI-1;",
+                name=str(self.path),
+                remedy="fetch it again, or give a file of ANI-1",
             ) from error
 
     def _chosen(self, molecules: list[tuple[tuple[str, ...], h5py.Group]]) -> list[Atoms]:
         known = {name for names, _ in molecules for name in names}
         for asked in self.molecules or []:
             if asked not in known:
-                raise DatasetError(unknown_name(f"{self.path} has no molecule {asked!r}", asked, known))
+                complaint = f"{self.path} has no molecule {asked!r}"
+                raise unknown_name_error(DatasetError, complaint, asked, known, "Correct `molecules`.")
         wanted = known if self.molecules is None else set(self.molecules)
         return [
             atoms for names, group in molecules if wanted & set(names) for atoms in self._frames(names, group)

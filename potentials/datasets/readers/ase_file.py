@@ -100,7 +100,10 @@ class AseFile(FreeUnits):
             if values is not None and values.shape != shape:
                 expected = "one number" if shape == () else f"{shape}"
                 raise DatasetError(
-                    f"{self._where(index)}: {name} of shape {values.shape}, expected {expected}"
+                    f"{self._where(index)}: {name} of shape {values.shape}, expected {expected}",
+                    name=name,
+                    value=values.shape,
+                    allowed=[shape],
                 )
         stress, dipole = self._label(atoms, index, "stress"), self._label(atoms, index, "dipole")
         per_length = length_unit(self.length_unit)
@@ -125,8 +128,9 @@ class AseFile(FreeUnits):
             matrix = components.reshape(3, 3)
             if np.abs(matrix - matrix.T).max() > ASYMMETRY * np.abs(matrix).max():
                 raise DatasetError(
-                    f"{self._where(index)}: '{self._key('stress')}' is not symmetric. Nine numbers are the "
-                    "rows of a matrix, six are xx yy zz yz xz xy."
+                    f"{self._where(index)}: '{self._key('stress')}' is not symmetric.",
+                    name=self._key("stress"),
+                    remedy="Nine numbers are the rows of a matrix, six are xx yy zz yz xz xy.",
                 )
             components = full_3x3_to_voigt_6_stress(matrix)
         if self.virial_key is None:
@@ -148,14 +152,22 @@ class AseFile(FreeUnits):
         if np.asarray(value).dtype.kind == "b":
             raise DatasetError(
                 f"{self._where(index)}: '{key}' is {value!r}, not numbers. A word without a number, as in a "
-                f"comment `{key}` or `{key}=T`, reads as True: write `{key}=-1.5`, or name the {label} with "
-                f"`{self._option(label)}`"
+                f"comment `{key}` or `{key}=T`, reads as True",
+                name=key,
+                value=value,
+                allowed="numbers",
+                remedy=f"write `{key}=-1.5`, or name the {label} with `{self._option(label)}`",
             )
         try:
             return None if value is None else np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError):
-            remedy = ": write exponents as E, not as D" if EXPONENT.search(str(value)) else ""
-            raise DatasetError(f"{self._where(index)}: '{key}' is not numbers: {value!r}{remedy}") from None
+            raise DatasetError(
+                f"{self._where(index)}: '{key}' is not numbers: {value!r}",
+                name=key,
+                value=value,
+                allowed="numbers",
+                remedy="write exponents as E, not as D" if EXPONENT.search(str(value)) else None,
+            ) from None
 
     # ------------------------------------------------------------------------------- names of the labels
 
@@ -175,7 +187,11 @@ class AseFile(FreeUnits):
             renamed = key != type(self).model_fields[option].default
             if renamed and key not in _names(found) and not with_label(found, label):
                 raise DatasetError(
-                    f"{self.place}: no frame has '{key}', which `{option}` names. {self.remedy(label, found)}"
+                    f"{self.place}: no frame has '{key}', which `{option}` names.",
+                    name=option,
+                    value=key,
+                    allowed=_names(found),
+                    remedy=self.remedy(label, found),
                 )
         self._check_size_of_stress(frames)
 

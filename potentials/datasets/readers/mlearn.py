@@ -51,10 +51,16 @@ class Mlearn(DatasetOptions):
             records = json.loads(self.path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise DatasetError(
-                f"{self.path} is not whole JSON ({error}): damaged or cut short, fetch it again"
+                f"{self.path} is not whole JSON ({error}), so it is damaged or cut short",
+                name=str(self.path),
+                remedy="fetch it again",
             ) from error
         if not isinstance(records, list):
-            raise DatasetError(f"{self.path} holds no list of records. Is it a file of mlearn?")
+            raise DatasetError(
+                f"{self.path} holds no list of records",
+                name=str(self.path),
+                remedy="give a file of mlearn",
+            )
         return records
 
     def _frame(self, record: dict, index: int) -> Atoms:
@@ -62,8 +68,10 @@ class Mlearn(DatasetOptions):
             return _atoms(record)
         except DAMAGE as error:
             raise DatasetError(
-                f"{self.path}, record {index}: {type(error).__name__}: {error}. A record of mlearn has "
-                "`structure`, a dictionary of pymatgen, and `outputs` with energy, forces and virial_stress."
+                f"{self.path}, record {index}: {type(error).__name__}: {error}.",
+                name=str(self.path),
+                remedy="A record of mlearn has `structure`, a dictionary of pymatgen, and `outputs` with "
+                "energy, forces and virial_stress.",
             ) from error
 
 

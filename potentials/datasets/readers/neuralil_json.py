@@ -62,9 +62,11 @@ class NeuralILJson(DatasetOptions):
             atoms = _atoms(json.loads(line))
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(
-                f"{self.path}, line {number + 1}: {type(error).__name__}: {error}. A line is a JSON "
-                "object with Positions, Forces, Energy and Cell-Size, 15 atoms for each pair of ions. Was "
-                "the file cut short?"
+                f"{self.path}, line {number + 1}: {type(error).__name__}: {error}.",
+                name=str(self.path),
+                value=line,
+                remedy="A line is a JSON object with Positions, Forces, Energy and Cell-Size, 15 atoms for "
+                "each pair of ions. Was the file cut short?",
             ) from error
         atoms.info["frame"] = number
         return atoms

@@ -74,12 +74,22 @@ class RMD17(FreeUnits):
         with open_npz(self.path, DatasetError, "fetch it again") as archive:
             missing = [key for key in KEYS if key not in archive]
             if missing:
-                has = ", ".join(archive)
-                raise DatasetError(f"{self.path} lacks {', '.join(missing)}; it has {has}. Is it rMD17?")
+                raise DatasetError(
+                    f"{self.path} lacks {', '.join(missing)}; it has {', '.join(archive)}",
+                    name=str(self.path),
+                    value=list(archive),
+                    allowed=KEYS,
+                    remedy="give a file of rMD17",
+                )
             stored = [archive[key] for key in KEYS]
         for key, array in zip(KEYS, stored, strict=True):
             if array.dtype.kind not in "iuf":
-                raise DatasetError(f"{self.path}: {key} holds {array.dtype}, numbers are expected")
+                raise DatasetError(
+                    f"{self.path}: {key} holds {array.dtype}, numbers are expected",
+                    name=key,
+                    value=str(array.dtype),
+                    allowed="numbers",
+                )
         arrays = (stored[0].astype(int), *(array.astype(np.float64) for array in stored[1:]))
         self._check_shapes(*arrays)
         return arrays
@@ -94,8 +104,9 @@ class RMD17(FreeUnits):
                 is_last = file.read(len(END_MAGIC)) == END_MAGIC
             if begin or not is_last:
                 raise DatasetError(
-                    f"{self.path} holds more than one npz archive, of which only one would be read: fetch it "
-                    "again, or read its parts one by one"
+                    f"{self.path} holds more than one npz archive, of which only one would be read",
+                    name=str(self.path),
+                    remedy="fetch it again, or read its parts one by one",
                 )
 
     def _check_shapes(self, numbers, coords, energies, forces) -> None:
@@ -106,5 +117,8 @@ class RMD17(FreeUnits):
             if array.shape != expected[key]:
                 raise DatasetError(
                     f"{self.path}: {key} has shape {array.shape}, but {n_atoms} nuclear charges and "
-                    f"{n_frames} energies need {expected[key]}"
+                    f"{n_frames} energies need {expected[key]}",
+                    name=key,
+                    value=array.shape,
+                    allowed=[expected[key]],
                 )

@@ -28,7 +28,10 @@ def info_values(frames: Sequence[Atoms], key: str | None) -> list[Hashable]:
         known = sorted({name for atoms in frames for name in atoms.info})
         raise TrainingError(
             f"{without} of {len(frames)} frames have no {key!r} in their info, which split or evaluation ask "
-            f"for; there are {', '.join(known)}"
+            f"for; there are {', '.join(known)}",
+            name=key,
+            value=key,
+            allowed=known,
         )
     return [str(atoms.info[key]) for atoms in frames]
 
@@ -123,8 +126,10 @@ def draw_grouped(
         if not fits[part]:
             raise TrainingError(
                 f"a group of {len(frames)} frames fits into none of the parts of "
-                f"{', '.join(map(str, sizes))} frames: leave a few frames out of the sizes, or lower "
-                "split.group_distance_A"
+                f"{', '.join(map(str, sizes))} frames",
+                value=len(frames),
+                allowed=f"up to {max(sizes)} frames",
+                remedy="leave a few frames out of the sizes, or lower split.group_distance_A",
             )
         parts[part] += frames.tolist()
         room[part] -= len(frames)

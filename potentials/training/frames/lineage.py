@@ -121,7 +121,10 @@ class Lineage:
         if seen.all():
             raise TrainingError(
                 f"{self.names}, which the training starts from, has seen every one of the {len(located)} "
-                "frames of `test_data` in its own training: give other frames"
+                "frames of `test_data` in its own training",
+                name="test_data",
+                value=self.names,
+                remedy="give other frames",
             )
         return {place: atoms for (place, atoms), bad in zip(located.items(), seen, strict=True) if not bad}
 

@@ -95,11 +95,21 @@ def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tens
     missing = sorted({symbol for atoms in frames for symbol in atoms.symbols} - set(energies))
     if missing:
         raise TrainingError(
-            f"reference_energies_eV has no entry for {', '.join(missing)}; give every element, or none"
+            f"reference_energies_eV has no entry for {', '.join(missing)}",
+            name="reference_energies_eV",
+            value=sorted(energies),
+            allowed=sorted({*energies, *missing}),
+            remedy="give every element, or none",
         )
     unknown = sorted(set(energies) - set(number_of))
     if unknown:
-        raise TrainingError(f"reference_energies_eV names {', '.join(unknown)}: no element symbol")
+        raise TrainingError(
+            f"reference_energies_eV names {', '.join(unknown)}, which is no element",
+            name="reference_energies_eV",
+            value=unknown,
+            allowed="element symbols",
+            remedy="give element symbols, such as H",
+        )
     shift = torch.zeros(N_ELEMENTS, dtype=torch.float64)
     for symbol, energy in energies.items():
         shift[number_of[symbol]] = energy

@@ -65,7 +65,11 @@ class Split:
         if sum(parts) > n_frames:
             raise TrainingError(
                 f"split asks for {parts[0]} + {parts[1]} + {parts[2]} = {sum(parts)} frames, the data hold "
-                f"{n_frames}; lower split.n_train, split.n_validation or split.n_test"
+                f"{n_frames}",
+                name="split",
+                value=sum(parts),
+                allowed=f"up to {n_frames}",
+                remedy="lower split.n_train, split.n_validation or split.n_test",
             )
         random, barred = np.random.default_rng(seed), lineage.barred(frames)
         if sizes.stratify_by or sizes.group_by or sizes.group_distance_A:
@@ -90,16 +94,24 @@ class Split:
         if self.data_hash not in ("", data_hash):
             raise TrainingError(
                 f"the data have changed since {path} was written, so frames to test on may have been "
-                "trained on: put the old data back, or start another training with a new `directory`"
+                "trained on",
+                name=str(path),
+                value=data_hash,
+                allowed=[self.data_hash],
+                remedy="put the old data back, or start another training with a new `directory`",
             )
         numbers = [*self.train, *self.validation, *self.test]
         if len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(n_frames)):
             raise TrainingError(
-                f"{path} names a frame twice, or one beyond the {n_frames} of the data: give each of "
-                f"0 to {n_frames - 1} at most once"
+                f"{path} names a frame twice, or one beyond the {n_frames} of the data",
+                name=str(path),
+                allowed=f"0 to {n_frames - 1}",
+                remedy=f"give each of 0 to {n_frames - 1} at most once",
             )
         if not self.train or not self.validation:
-            raise TrainingError(f"{path} has no frames to train or to validate: give both")
+            raise TrainingError(
+                f"{path} has no frames to train or to validate", name=str(path), remedy="give both"
+            )
         barred = lineage.barred(frames)
         for part, rows in zip(PARTS, barred, strict=True):
             seen = [number for number in getattr(self, part) if rows[number]]
@@ -107,7 +119,10 @@ class Split:
                 raise TrainingError(
                     f"{path}: {len(seen)} of the {len(getattr(self, part))} frames of {part} (such as "
                     f"frame {seen[0]}) have been used to train {lineage.names}, which this training starts "
-                    "from, so errors on them would be too small. Move them to train, or leave them out"
+                    "from, so errors on them would be too small.",
+                    name=str(path),
+                    value=seen,
+                    remedy="Move them to train, or leave them out",
                 )
 
     def write(self, path: Path) -> None:
@@ -155,6 +170,9 @@ def _check_room(barred: np.ndarray, sizes: Sequence[int], lineage: Lineage) -> N
         f"split asks for {n_validation} frames to validate and {n_test} to test. Of the {barred.shape[1]} "
         f"frames of the data, {for_validation} have not trained {lineage.names}, which this training starts "
         f"from, and {for_test} have not chosen its epoch either (nor has a frame of their group, with "
-        "split.group_by or split.group_distance_A). Add frames that are new to it, lower split.n_validation "
-        "or split.n_test, or give `test_data`"
+        "split.group_by or split.group_distance_A).",
+        name="split",
+        value=(n_validation, n_test),
+        allowed=f"up to {for_validation} frames in both, {for_test} of them to test",
+        remedy="Add frames that are new to it, lower split.n_validation or split.n_test, or give `test_data`",
     )

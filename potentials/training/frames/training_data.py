@@ -98,7 +98,7 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
         parts["test"] += unseen.items()
         n_left_out = len(given) - len(unseen)
     if not parts["test"]:
-        raise TrainingError("nothing to test on: give `test_data`, or `split.n_test` above zero")
+        raise TrainingError("nothing to test on", remedy="give `test_data`, or `split.n_test` above zero")
     frames = {part: [atoms for _, atoms in members] for part, members in parts.items()}
     places = {part: [place for place, _ in members] for part, members in parts.items()}
     data = TrainingData(
@@ -115,8 +115,9 @@ def _check_labels(data: TrainingData, fitted: list[str]) -> None:
         _check_label(data, label)
     if not with_label(data.train, "energy"):
         raise TrainingError(
-            f"no frame of {place} that trains has an energy, and forces leave a constant open: give at least "
-            f"one energy. {data.source.remedy('energy', frames)}"
+            f"no frame of {place} that trains has an energy, and forces leave a constant open",
+            name=place,
+            remedy=f"give at least one energy. {data.source.remedy('energy', frames)}",
         )
 
 
@@ -142,7 +143,9 @@ def _check_label(data: TrainingData, label: str) -> None:
             remedy = "Draw another split (`seed`, `split.stratify_by`, larger parts)."
         raise TrainingError(
             f"loss.{label}_weight is above 0, and none of the {len(members)} frames of {data.source.place} "
-            f"that {part} has {label}. {remedy} Or set loss.{label}_weight to 0"
+            f"that {part} has {label}.",
+            name=f"loss.{label}_weight",
+            remedy=f"{remedy} Or set loss.{label}_weight to 0",
         )
 
 

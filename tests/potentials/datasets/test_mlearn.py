@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from ase import units
+from raising import told
 
 from asecalc_ml.errors import ConfigError, DatasetError
 from asecalc_ml.potentials.datasets import Mlearn, dataset, dataset_hash
@@ -63,21 +64,21 @@ def test_units_are_the_files_own(saved):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "place", "expected"),
     [
-        ("[{", "not whole JSON"),
-        ("{}", "no list of records"),
-        ("[{}]", r"record 0: KeyError: 'structure'.*virial_stress"),
-        (json.dumps([record(energy=None)]), "record 0: TypeError"),
-        (json.dumps([record(virial_stress=[1.0])]), "record 0: IndexError"),
-        (json.dumps([record(forces=[[0, 0, 0]])]), r"forces of shape \(1, 3\)"),
-        (json.dumps([record(virial_stress=[np.inf] * 6)]), "stress not finite"),
+        ("[{", "", {"name": "mlearn.json", "remedy": "fetch"}),
+        ("{}", "", {"name": "mlearn.json", "remedy": "mlearn"}),
+        ("[{}]", "record 0: KeyError: 'structure'", {"name": "mlearn.json", "remedy": "virial_stress"}),
+        (json.dumps([record(energy=None)]), "record 0: TypeError", {"remedy": "energy"}),
+        (json.dumps([record(virial_stress=[1.0])]), "record 0: IndexError", {"remedy": "virial_stress"}),
+        (json.dumps([record(forces=[[0, 0, 0]])]), "frame 0", {"name": "forces", "value": (1, 3)}),
+        (json.dumps([record(virial_stress=[np.inf] * 6)]), "frame 0", {"name": "stress", "remedy": True}),
     ],
 )
-def test_a_file_with_a_fault(tmp_path, content, message):
+def test_a_file_with_a_fault(tmp_path, content, place, expected):
     path = tmp_path / "mlearn.json"
     path.write_text(content)
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DatasetError, match=place, check=told(**expected)):
         Mlearn(path=path).read()
 
 

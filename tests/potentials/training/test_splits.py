@@ -12,6 +12,7 @@ from ase.io import write
 from hypothesis import given
 from hypothesis import strategies as st
 from places import EXAMPLES
+from raising import told
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import NeuralILJson
@@ -60,7 +61,7 @@ def test_an_atom_put_back_into_the_cell_has_not_moved():
 def test_frames_of_one_value_are_one_group():
     frames = [Atoms(info={"run": name}) for name in "abac"]
     assert find_groups(frames, "run", None).tolist() == [0, 1, 0, 2]
-    with pytest.raises(TrainingError, match=r"4 of 4 frames have no 'walk' in their info.*there are run"):
+    with pytest.raises(TrainingError, match="4 of 4", check=told(name="walk", value="walk", allowed=["run"])):
         find_groups(frames, "walk", None)
 
 
@@ -96,7 +97,9 @@ def test_every_part_has_its_share_of_each_stratum(strata, seed):
 
 
 def test_a_group_that_fits_nowhere_is_told():
-    with pytest.raises(TrainingError, match="a group of 5 frames fits into none of the parts of 3, 2"):
+    with pytest.raises(
+        TrainingError, match="3, 2", check=told(value=5, allowed="up to 3", remedy="split.group_distance_A")
+    ):
         draw_grouped(np.zeros(5, int), [""] * 5, [3, 2], np.random.default_rng(0))
 
 
@@ -132,18 +135,22 @@ def test_frame_numbers_from_a_file_are_used(options):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "text", "expected"),
     [
-        ({"train": [1, 2], "validation": [2], "test": [3]}, "names a frame twice"),
-        ({"train": [1, 2], "validation": [3], "test": [10]}, "beyond the 10 of the data"),
-        ({"train": [1], "validation": [], "test": [3]}, "no frames to train or to validate"),
-        ({"train": [1], "validation": [2]}, "is damaged .*test"),
-        ({"train": [1], "validation": [2], "test": [3], "data_hash": "5" * 64}, "the data have changed"),
+        ({"train": [1, 2], "validation": [2], "test": [3]}, "", {"name": "split.json", "allowed": "0 to 9"}),
+        ({"train": [1, 2], "validation": [3], "test": [10]}, "", {"name": "split.json", "allowed": "0 to 9"}),
+        ({"train": [1], "validation": [], "test": [3]}, "", {"name": "split.json", "remedy": "both"}),
+        ({"train": [1], "validation": [2]}, "is damaged .*test", {}),
+        (
+            {"train": [1], "validation": [2], "test": [3], "data_hash": "5" * 64},
+            "",
+            {"name": "split.json", "allowed": ["5" * 64], "remedy": "data"},
+        ),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused(options, content, message):
+def test_a_file_that_does_not_fit_is_refused(options, content, text, expected):
     options.split.file.write_text(json.dumps(content))
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(TrainingError, match=text, check=told(**expected)):
         read_data(options, None)
 
 
