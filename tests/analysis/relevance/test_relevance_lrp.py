@@ -373,11 +373,13 @@ def test_an_embedding_that_returns_no_tensor_is_told_what_to_return(method):
 
 
 @pytest.fixture
-def erf_without_a_rule(monkeypatch):
+def erf_without_a_rule():
     """Whatever plugins of other tests have registered in this process."""
-    operation = torch.ops.aten.erf.default
-    monkeypatch.setattr(rules, "ELEMENTWISE", rules.ELEMENTWISE - {operation})
-    return operation
+    before = set(rules.ELEMENTWISE)
+    rules.ELEMENTWISE.discard(torch.ops.aten.erf.default)
+    yield torch.ops.aten.erf.default
+    rules.ELEMENTWISE.clear()
+    rules.ELEMENTWISE.update(before)
 
 
 class Erf(ToyNetwork):
