@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+Kind = TypeVar("Kind", bound="AsecalcError")
 
 
 class AsecalcError(Exception):
@@ -53,7 +55,7 @@ class AsecalcError(Exception):
     def __str__(self) -> str:
         if not self.remedy:
             return self.problem
-        joint = " " if self.problem.endswith((".", ",", ";", ":")) else ": "
+        joint = " " if self.problem.endswith((".", ",", ";", ":", "?")) else ": "
         return f"{self.problem}{joint}{self.remedy}"
 
     def at(self, place: str) -> Self:
@@ -61,6 +63,12 @@ class AsecalcError(Exception):
         located = type(self)(f"{place}: {self.problem}")
         located.__dict__.update(self.__dict__ | {"problem": located.problem})
         return located
+
+    def as_kind(self, kind: type[Kind]) -> Kind:
+        """Return the same message and attributes as an error of another class."""
+        error = kind(self.problem)
+        error.__dict__.update(self.__dict__)
+        return error
 
 
 class ConfigError(AsecalcError):
