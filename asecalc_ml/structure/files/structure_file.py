@@ -17,7 +17,7 @@ from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.files.further_structure import line_of_further_structure
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
 from asecalc_ml.structure.files.stated_charge_and_spin import add_stated
-from asecalc_ml.structure.files.xyz_file import XYZFile, reason_and_remedy
+from asecalc_ml.structure.files.xyz_file import XYZFile, reason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -305,7 +305,6 @@ def _file_error(error: Exception, path: Path, where: str = "") -> StructureFileE
         return error.at(f"{path}{where}").as_kind(StructureFileError)
     if isinstance(error, AsecalcError):
         return error.as_kind(StructureFileError)
-    text, remedy = reason_and_remedy(error)
-    return StructureFileError(
-        f"cannot read {path}{where} ({text})", name=str(path), remedy=remedy or CHECK_FORMAT
-    )
+    text, attributes = reason(error)
+    attributes = {"name": str(path), "remedy": CHECK_FORMAT} | attributes
+    return StructureFileError(f"cannot read {path}{where} ({text})", **attributes)

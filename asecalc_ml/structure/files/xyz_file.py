@@ -97,10 +97,10 @@ class XYZFile(LazyFrames):
             atoms = self._parsed([str(n_rows), head[1], *self._lines[rows.start : rows.stop]])
         except Exception as error:  # ASE's readers raise whatever their parsing meets
             place = self._faulty_line(head, rows)
-            text, remedy = reason_and_remedy(error)
+            text, attributes = reason(error)
             if EXPONENT.search(self._lines[place]):
-                remedy = "write exponents as E, not as D"
-            raise self._error(place, f"frame {number} cannot be read ({text})", remedy=remedy) from error
+                attributes["remedy"] = "write exponents as E, not as D"
+            raise self._error(place, f"frame {number} cannot be read ({text})", **attributes) from error
         self._set_vectors(atoms, range(rows.stop, end), head[1])
         if len(atoms.constraints) > 1:
             atoms.set_constraint(grouped(atoms))
@@ -122,7 +122,7 @@ class XYZFile(LazyFrames):
             if name != f"VEC{number + 1}":
                 line = self._lines[place]
                 text = f"{_short(line)} where VEC{number + 1} has three numbers"
-                raise self._error(place, text, value=line)
+                raise self._error(place, text, value=line, allowed=f"VEC{number + 1} with three numbers")
 
     def _faulty_line(self, head: list[str], rows: range) -> int:
         """The first row that cannot be read alone; the comment if no row can."""
@@ -208,14 +208,15 @@ def _wrong_tensor(text: str) -> str | None:
     return None if is_symmetric else "is not symmetric"
 
 
-def reason_and_remedy(error: Exception) -> tuple[str, str | None]:
-    """Describe an exception of ASE's readers, and what to do about it where that is known."""
+def reason(error: Exception) -> tuple[str, dict[str, str]]:
+    """Describe an exception of ASE's readers in words, and in attributes of an AsecalcError."""
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
         symbol = error.args[0]
         if symbol in ISOTOPES:
-            return f"{symbol!r} is an isotope", "write H there, and its mass where the format has masses"
-        return f"{symbol!r} is no symbol of an element", None
-    return f"{type(error).__name__}: {error}", None
+            remedy = "write H there, and its mass where the format has masses"
+            return f"{symbol!r} is an isotope", {"value": symbol, "remedy": remedy}
+        return f"{symbol!r} is no symbol of an element", {"value": symbol}
+    return f"{type(error).__name__}: {error}", {}
 
 
 def _lines_of(path: Path) -> list[str]:
