@@ -102,6 +102,7 @@ class RunPlan:
 def no_moments(protocol: str) -> AnalysisError:
     """Error of an analysis over time of frames that are not moments in time."""
     return AnalysisError(
-        f"frames of a run of {protocol} are no moments in time: this analysis is made for dynamics",
+        f"frames of a run of {protocol} are no moments in time",
         name=protocol,
+        remedy="remove this analysis, which is made for dynamics",
     )

@@ -68,8 +68,7 @@ class XYZFile(LazyFrames):
         lines = self._lines
         if not (line.isascii() and line.isdigit() and int(line)):
             text = f"{_short(line)} where a frame begins with its number of atoms"
-            check = "check that the number in line {} fits the rows below it"
-            remedy = None if before is None else check.format(before + 1)
+            remedy = None if before is None else f"check the number of atoms in line {before + 1}"
             raise self._error(place, text, value=line, remedy=remedy)
         end = place + 2 + int(line)
         if end > len(lines):
@@ -178,10 +177,10 @@ class XYZFile(LazyFrames):
                 least = f"at least {FEWEST_COLUMNS}" if n_columns is None else str(n_columns)
                 raise self._error(
                     place,
-                    f"{n_there} columns ({_short(self._lines[place])}) where an atom has {least}.",
+                    f"{n_there} columns ({_short(self._lines[place])}) where an atom has {least}",
                     value=n_there,
                     allowed=f"{least} columns",
-                    remedy=f"Check the number of atoms in line {begin + 1}",
+                    remedy=f"check the number of atoms in line {begin + 1}",
                 )
 
     def _error(self, place: int, text: str, **attributes: Any) -> StructureFileError:
