@@ -104,7 +104,9 @@ class Frames:
         array = self.read(quantity)
         if array is None:
             raise AnalysisError(
-                f"the frames hold no {quantity}: write them with {quantity}, or leave this out"
+                f"the frames hold no {quantity}",
+                name=quantity,
+                remedy=f"write them with {quantity}, or leave this out",
             )
         self._check_finite(array, quantity)
         return _read_only(array)
@@ -117,9 +119,12 @@ class Frames:
         number = self.start + int(rows.argmin())
         raise RunError(
             f"frame {number} of {self.source}, counted from 0, is damaged: its {quantity} are not finite "
-            "(NaN or infinite), so no analysis can use it. Leave it out: in Python, ase.io.read(FILE, "
-            f"':{number}') reads the frames before it, and MemoryRun.from_frames analyses them; or repeat "
-            "the run, with a shorter time step if it became unstable"
+            "(NaN or infinite), so no analysis can use it.",
+            name=self.source,
+            value=number,
+            remedy=f"Leave it out: in Python, ase.io.read(FILE, ':{number}') reads the frames before it, and "
+            "MemoryRun.from_frames analyses them; or repeat the run, with a shorter time step if it became "
+            "unstable",
         )
 
 

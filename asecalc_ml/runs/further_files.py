@@ -113,8 +113,9 @@ class FurtherFiles:
             check_inside(name)
             if (self._directory / name).exists():
                 raise RunError(
-                    f"{self._directory / name} would be written by this run, and is there from elsewhere: "
-                    "move it away, or choose another directory"
+                    f"{self._directory / name} would be written by this run, and is there from elsewhere",
+                    name=str(self._directory / name),
+                    remedy="move it away, or choose another directory",
                 )
 
     def remove(self) -> None:
@@ -133,4 +134,6 @@ def check_inside(name: str) -> None:
     """Refuse a name that could lie outside the run directory, or be one of its folders."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
-        raise PluginError(f"{name!r} is no file inside a run directory: stages write nothing outside of it")
+        raise PluginError(
+            f"{name!r} is no file inside a run directory: stages write nothing outside of it", name=name
+        )

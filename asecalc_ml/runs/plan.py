@@ -71,7 +71,7 @@ class RunPlan:
             If frames are not moments in time.
         """
         if self.interval_fs is None:
-            raise AnalysisError(no_moments(self.protocol))
+            raise no_moments(self.protocol)
         return self.interval_fs
 
     def check_written(self, name: str) -> None:
@@ -91,11 +91,18 @@ class RunPlan:
         if self.files is not None and file not in self.files:
             raise AnalysisError(
                 f"it is made from the {file.partition('.')[0]} of a run, and {self.protocol} with these "
-                f"options writes none, only {', '.join(sorted(self.files))}: remove this analysis, or use a "
-                "protocol that does"
+                f"options writes none, only {', '.join(sorted(self.files))}",
+                name=self.protocol,
+                value=file,
+                allowed=sorted(self.files),
+                remedy="remove this analysis, or use a protocol that does",
             )
 
 
-def no_moments(protocol: str) -> str:
-    """Message for an analysis over time of frames that are not moments in time."""
-    return f"frames of a run of {protocol} are no moments in time: this analysis is made for dynamics"
+def no_moments(protocol: str) -> AnalysisError:
+    """Error of an analysis over time of frames that are not moments in time."""
+    return AnalysisError(
+        f"frames of a run of {protocol} are no moments in time",
+        name=protocol,
+        remedy="remove this analysis, which is made for dynamics",
+    )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.files.tables import whole_lines
 from asecalc_ml.runs.events import EventKind
 from asecalc_ml.runs.layout import FLAGGED
@@ -129,7 +128,7 @@ class RunReader(RunFiles, FormerAttributes):
     def frame_interval_fs(self) -> float:
         interval = self.read_provenance()["frame_interval_fs"]
         if interval is None:
-            raise AnalysisError(no_moments(self.read_options()["protocol"]))
+            raise no_moments(self.read_options()["protocol"])
         return interval
 
     @property

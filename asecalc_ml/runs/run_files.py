@@ -83,9 +83,15 @@ class RunFiles:
         self._contents: dict[str, Any] = {}  # by the name of the method that read it
         if not (self.directory / PROTOCOL).is_file():
             if self.directory.is_file():
-                raise RunError(f"{self.directory} is a file, and a run directory is expected")
+                raise RunError(
+                    f"{self.directory} is a file, and a run directory is expected",
+                    name=str(self.directory),
+                    allowed="a run directory",
+                )
             what = "no run" if self.directory.is_dir() else "no directory"
-            raise RunError(f"{self.directory}: {what} there ({PROTOCOL} is missing)")
+            raise RunError(
+                f"{self.directory}: {what} there ({PROTOCOL} is missing)", name=str(self.directory)
+            )
 
     def reread(self) -> Self:
         """Snapshot of the same run as it is now; this one stays as it is."""
@@ -202,7 +208,9 @@ class RunFiles:
     def _json(self, name: str, contents: str) -> dict[str, Any]:
         path = self.directory / name
         if not path.is_file():
-            raise RunError(f"{path} is missing: the directory is not whole; {COPY_AGAIN}")
+            raise RunError(
+                f"{path} is missing: the directory is not whole;", name=str(path), remedy=COPY_AGAIN
+            )
         return read_json(path, _contents(contents))
 
 
@@ -212,10 +220,12 @@ def _read_structure(path: Path) -> Atoms:
     try:
         atoms = read(path, format="traj")
     except Exception as error:  # ASE's readers raise whatever their parsing meets
-        raise RunError(f"{path} cannot be read: {error or type(error).__name__}; {COPY_AGAIN}") from error
+        problem = f"{path} cannot be read: {error or type(error).__name__};"
+        raise RunError(problem, name=str(path), remedy=COPY_AGAIN) from error
     is_finite = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
     if not is_finite or not np.isin(atoms.numbers, range(119)).all():
-        raise RunError(f"{path} is damaged: its positions, cell or atomic numbers are none; {COPY_AGAIN}")
+        problem = f"{path} is damaged: its positions, cell or atomic numbers are none;"
+        raise RunError(problem, name=str(path), remedy=COPY_AGAIN)
     return atoms
 
 

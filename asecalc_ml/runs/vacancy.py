@@ -20,6 +20,8 @@ from asecalc_ml.runs.layout import (
 #: Files that a new run writes first; without :data:`PROTOCOL` they are no run.
 BEFORE_PROTOCOL = (FURTHER, START, CARD, MEMBER_CARDS, PROVENANCE)
 
+CHOOSE_ANOTHER = "choose another directory"
+
 
 def check_free(directory: str | Path, overwrite: bool = False) -> None:
     """Refuse a directory that a new run cannot have, before anything is computed.
@@ -31,11 +33,16 @@ def check_free(directory: str | Path, overwrite: bool = False) -> None:
     """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
-        raise RunError(f"{directory} is a file: choose another directory")
+        raise RunError(f"{directory} is a file", name=str(directory), remedy=CHOOSE_ANOTHER)
     if (directory / PROTOCOL).is_file():
         _check_overwriting(directory, overwrite)
     elif others := [path.name for path in directory.glob("*") if not _is_left_over(path)]:
-        raise RunError(f"{directory} exists and holds no run but {min(others)}: choose another directory")
+        raise RunError(
+            f"{directory} exists and holds no run but {min(others)}",
+            name=str(directory),
+            value=min(others),
+            remedy=CHOOSE_ANOTHER,
+        )
 
 
 def check_writable(directory: str | Path) -> None:
@@ -46,14 +53,20 @@ def check_writable(directory: str | Path) -> None:
     RunError
     """
     if why := obstacle(Path(directory)):
-        raise RunError(f"cannot write to {directory} ({why}): choose another directory, or mend permissions")
+        raise RunError(
+            f"cannot write to {directory} ({why})",
+            name=str(directory),
+            remedy=f"{CHOOSE_ANOTHER}, or mend permissions",
+        )
 
 
 def _check_overwriting(directory: Path, overwrite: bool) -> None:
     if not overwrite:
         raise RunError(
-            f"{directory} holds a run already: `asecalc-md resume {directory}` goes on with it, "
-            "--overwrite (overwrite=True in Python) replaces it, or choose another directory"
+            f"{directory} holds a run already",
+            name=str(directory),
+            remedy=f"`asecalc-md resume {directory}` goes on with it, --overwrite (overwrite=True in Python) "
+            f"replaces it, or {CHOOSE_ANOTHER}",
         )
 
 

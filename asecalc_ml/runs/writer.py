@@ -57,16 +57,18 @@ def _says_what_to_do(method: Callable) -> Callable:
         try:
             return method(self, *args, **kwargs)
         except OSError as error:
-            raise RunError(_explain(self.directory, error)) from error
+            raise _explained(self.directory, error) from error
 
     return wrapped
 
 
-def _explain(directory: Path, error: OSError) -> str:
-    return (
-        f"cannot write to {file_of(error) or directory}: {reason(error, directory)}. What was written before "
-        "is kept: mend permissions, free space, or choose another directory. A run that had begun goes on "
-        f"with `asecalc-md resume {directory}`."
+def _explained(directory: Path, error: OSError) -> RunError:
+    path = file_of(error) or str(directory)
+    return RunError(
+        f"cannot write to {path}: {reason(error, directory)}. What was written before is kept:",
+        name=path,
+        remedy="mend permissions, free space, or choose another directory. A run that had begun goes on with "
+        f"`asecalc-md resume {directory}`.",
     )
 
 

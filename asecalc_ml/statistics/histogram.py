@@ -289,7 +289,10 @@ def _check_within(limit: int, bins: np.ndarray, width: float) -> None:
     if farthest > limit:
         raise AnalysisError(
             f"values as large as {farthest * width:.3g} have no histogram with bins of {width:g}: an atom "
-            "has left, or the trajectory is damaged. Look at its last frames, or analyse those before"
+            "has left, or the trajectory is damaged.",
+            name="values",
+            value=farthest * width,
+            remedy="Look at its last frames, or analyse those before",
         )
 
 

@@ -107,7 +107,7 @@ def set_charge_and_spin(
         stated_charge = _charge(atoms) if charge is None else charge
         stated_spin = _spin(atoms) if spin is None else spin
     except StructureError as error:
-        raise StructureError(f"{where}: {error}" if where else str(error)) from None
+        raise (error.at(where) if where else error) from None
     is_open = spin is None and spin_is_open(atoms)
     atoms.info["charge"] = stated_charge
     if not is_open:
@@ -135,7 +135,9 @@ def check_spin_is_stated(atoms: Atoms) -> None:
     """
     if spin_is_open(atoms):
         raise StructureError(
-            f"initial magnetic moments of a periodic structure do not state its spin: {REMEDY['spin']}"
+            "initial magnetic moments of a periodic structure do not state its spin",
+            name="spin",
+            remedy=REMEDY["spin"],
         )
 
 
@@ -172,8 +174,11 @@ def check_electrons(atoms: Atoms, charge: int, spin: int) -> None:
         return
     raise StructureError(
         f"{atoms.get_chemical_formula()} with charge {charge:+d} has {n_electrons} electrons, of which "
-        f"{spin} cannot be unpaired: correct charge or spin (the number of unpaired electrons, "
-        "multiplicity - 1)"
+        f"{spin} cannot be unpaired",
+        name="spin",
+        value=spin,
+        allowed=f"numbers up to {n_electrons} that differ from it by an even number",
+        remedy="correct charge or spin (the number of unpaired electrons, multiplicity - 1)",
     )
 
 
@@ -193,7 +198,7 @@ def warn_of_multiplicities(frames: Sequence[Atoms], source: str) -> None:
         try:
             check_electrons(atoms, charge, spin)
         except StructureError as error:
-            warnings.warn(f"{source}, frame {index}: {error}", stacklevel=3)
+            warnings.warn(str(error.at(f"{source}, frame {index}")), stacklevel=3)
             return
 
 
@@ -280,7 +285,13 @@ def _checked(value: Any, what: str, key: str, least: float = -math.inf) -> int:
         expected = "a whole number" if least == -math.inf else f"a whole number of at least {least}"
         shown = value.tolist() if hasattr(value, "tolist") else value  # numpy's types are no user's business
         origin = ", as a word without a value in a comment line reads" if shown is True else ""
-        raise StructureError(f"{what} is {shown!r}{origin}, but should be {expected}: {REMEDY[key]}")
+        raise StructureError(
+            f"{what} is {shown!r}{origin}, but should be {expected}",
+            name=what,
+            value=shown,
+            allowed=expected,
+            remedy=REMEDY[key],
+        )
     return number
 
 

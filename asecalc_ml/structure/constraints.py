@@ -110,25 +110,33 @@ def check_constraints(atoms: Atoms) -> None:
         one undoes what an earlier one did where they share atoms.
     """
     _check_known(atoms)
-    names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
+    names = sorted({type(constraint).__name__ for constraint in atoms.constraints})
+    listed = ", ".join(names)
     try:
         kept = _is_kept(atoms)
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:  # as ASE's solvers raise
         raise StructureError(
-            f"ASE cannot keep the constraints of the structure ({names}: {error}): look for bonds that "
-            "follow from others, and leave them out"
+            f"ASE cannot keep the constraints of the structure ({listed}: {error})",
+            name="constraints",
+            value=names,
+            remedy="look for bonds that follow from others, and leave them out",
         ) from error
     if not kept and _holds_centre_and_places(atoms):
         raise StructureError(
-            f"ASE does not keep the constraints of the structure in dynamics ({names}): FixCom moves atoms "
-            "that are held. Remove FixCom: a structure with atoms that are held does not drift"
+            f"ASE does not keep the constraints of the structure in dynamics ({listed}): FixCom moves atoms "
+            "that are held.",
+            name="constraints",
+            value=names,
+            remedy="Remove FixCom: a structure with atoms that are held does not drift",
         )
     if not kept:
         raise StructureError(
-            f"ASE does not keep the constraints of the structure in dynamics ({names}): they act on the same "
-            "atoms, and it applies one after the other, or one moves positions otherwise than momenta. Put "
-            "all bonds into one FixBondLengths, hold both atoms of a fixed bond or none, use FixScaled in a "
-            "cell with right angles only, and FixCom without atoms that are held"
+            f"ASE does not keep the constraints of the structure in dynamics ({listed}): they act on the "
+            "same atoms, and it applies one after the other, or one moves positions otherwise than momenta.",
+            name="constraints",
+            value=names,
+            remedy="Put all bonds into one FixBondLengths, hold both atoms of a fixed bond or none, use "
+            "FixScaled in a cell with right angles only, and FixCom without atoms that are held",
         )
 
 
@@ -188,8 +196,11 @@ def _check_known(atoms: Atoms) -> None:
         names = " and ".join(reasons_by_name)
         reasons = "; ".join(f"{name}: {reason}" for name, reason in reasons_by_name.items())
         raise StructureError(
-            f"the degrees of freedom under {names} are not known, nor is a temperature ({reasons}). "
-            f"For dynamics remove what is named, or use {', '.join(HELD)}"
+            f"the degrees of freedom under {names} are not known, nor is a temperature ({reasons}).",
+            name=names,
+            value=list(reasons_by_name),
+            allowed=tuple(HELD),
+            remedy=f"For dynamics remove what is named, or use {', '.join(HELD)}",
         )
 
 

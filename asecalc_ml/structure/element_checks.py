@@ -29,34 +29,44 @@ def check_elements(atoms: Atoms) -> None:
     if not atoms.numbers.all():
         dummies = np.flatnonzero(atoms.numbers == 0)
         raise StructureError(
-            f"atom {dummies[0]} is a dummy atom X, which is no element ({len(dummies)} in all): remove dummy "
-            "atoms, or correct their symbols"
+            f"atom {dummies[0]} is a dummy atom X, which is no element ({len(dummies)} in all)",
+            name=f"atom {dummies[0]}",
+            value="X",
+            remedy="remove dummy atoms, or correct their symbols",
         )
     unknown = np.flatnonzero((atoms.numbers < 0) | (atoms.numbers > HEAVIEST))
     if len(unknown):
         raise StructureError(
             f"atom {unknown[0]} has the atomic number {atoms.numbers[unknown[0]]}, which is no element "
-            f"({len(unknown)} atoms in all): the file is damaged, or holds something else in its place"
+            f"({len(unknown)} atoms in all)",
+            name=f"atom {unknown[0]}",
+            value=int(atoms.numbers[unknown[0]]),
+            allowed=f"1 to {HEAVIEST}",
+            remedy="look at the file, which is damaged or holds something else in this place",
         )
     if ("occupancy" in atoms.info or "occupancy" in atoms.arrays) and (site := _shared_site(atoms)):
+        name, said = site
         raise StructureError(
-            f"{site}: a potential needs one whole atom at each site. Choose an ordered structure, such as "
-            "one of the arrangements in a supercell, and remove the occupancies"
+            f"{name} {said}: a potential needs one whole atom at each site.",
+            name=name,
+            value=said,
+            remedy="Choose an ordered structure, such as one of the arrangements in a supercell, and remove "
+            "the occupancies",
         )
 
 
-def _shared_site(atoms: Atoms) -> str | None:
-    """First site with a fractional occupancy, as ASE keeps it of CIF and PDB files; None without one."""
+def _shared_site(atoms: Atoms) -> tuple[str, str] | None:
+    """First site with a fractional occupancy, as ASE keeps it of CIF and PDB files, and its occupancy."""
     import numpy as np
 
     sites = atoms.info.get("occupancy")
     for kind, shares in sites.items() if isinstance(sites, dict) else ():
         if isinstance(shares, dict) and (len(shares) > 1 or sum(shares.values()) < FULL):
             shared = ", ".join(f"{symbol} {share:g}" for symbol, share in shares.items())
-            return f"site {kind} is occupied in part ({shared})"
+            return f"site {kind}", f"is occupied in part ({shared})"
     values = np.asarray(atoms.arrays.get("occupancy", []), dtype=float)
     partial = np.flatnonzero((values > 0) & (values < FULL))
     if len(partial):
         first = int(partial[0])
-        return f"atom {first} ({atoms.symbols[first]}) has the occupancy {values[first]:g}"
+        return f"atom {first} ({atoms.symbols[first]})", f"has the occupancy {values[first]:g}"
     return None

@@ -25,13 +25,18 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
     """
     if not np.isfinite(cell).all():
         raise StructureError(
-            f"the cell is not finite ({cell.tolist()}): set it anew with atoms.set_cell(...); if it comes "
-            "from dynamics at constant pressure, use a slower barostat or a shorter time step"
+            f"the cell is not finite ({cell.tolist()})",
+            name="cell",
+            value=cell.tolist(),
+            remedy="set it anew with atoms.set_cell(...); if it comes from dynamics at constant pressure, "
+            "use a slower barostat or a shorter time step",
         )
     if pbc.any() and flatness(cell[pbc]) < FLATTEST:
         raise StructureError(
-            f"pbc is {pbc.tolist()}, but the cell vectors along these directions are zero or parallel; "
-            "set a cell with atoms.set_cell(...), or atoms.pbc = False for a molecule"
+            f"pbc is {pbc.tolist()}, but the cell vectors along these directions are zero or parallel;",
+            name="pbc",
+            value=pbc.tolist(),
+            remedy="set a cell with atoms.set_cell(...), or atoms.pbc = False for a molecule",
         )
 
 

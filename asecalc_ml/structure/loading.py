@@ -63,7 +63,9 @@ def check_structure(atoms: Atoms) -> None:
         included) closer than 0.4 Å; the message names them.
     """
     if len(atoms) == 0:
-        raise StructureError("the structure is empty: no atoms. Check the file or the name it came from.")
+        raise StructureError(
+            "the structure is empty: no atoms.", remedy="Check the file or the name it came from"
+        )
     check_positions(atoms)
     check_cell(atoms.cell.array, atoms.pbc)
     check_elements(atoms)
@@ -82,8 +84,11 @@ def check_positions(atoms: Atoms) -> None:
     if not np.isfinite(atoms.positions).all():
         bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
         raise StructureError(
-            f"positions of {_label(atoms, bad[0])} are not finite ({len(bad)} atoms in all): look where they "
-            "come from; if from dynamics, start it again from an earlier frame with a shorter time step"
+            f"positions of {_label(atoms, bad[0])} are not finite ({len(bad)} atoms in all)",
+            name=f"positions of {_label(atoms, bad[0])}",
+            value=atoms.positions[bad[0]].tolist(),
+            remedy="look where they come from; if from dynamics, start it again from an earlier frame with a "
+            "shorter time step",
         )
 
 
@@ -97,8 +102,10 @@ def _check_masses_and_momenta(atoms: Atoms) -> None:
         )
         if len(bad):
             raise StructureError(
-                f"{name} of {_label(atoms, bad[0])} are {values[bad[0]]} ({len(bad)} atoms in all): correct "
-                "them in the file or with ASE, or leave them out"
+                f"{name} of {_label(atoms, bad[0])} are {values[bad[0]]} ({len(bad)} atoms in all)",
+                name=f"{name} of {_label(atoms, bad[0])}",
+                value=values[bad[0]].tolist(),
+                remedy="correct them in the file or with ASE, or leave them out",
             )
 
 
@@ -116,9 +123,13 @@ def _check_overlaps(atoms: Atoms) -> None:
     vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     distances = np.linalg.norm(vectors, axis=1)
     worst = int(np.argmin(distances))
+    both = f"{_label(atoms, i[worst])} and {_label(atoms, j[worst])}"
     raise StructureError(
-        f"{_label(atoms, i[worst])} and {_label(atoms, j[worst])} are {distances[worst]:.3f} Å apart "
-        f"(at least {MIN_DISTANCE_A} Å expected). Duplicate atoms, a wrong cell or a wrong length unit?"
+        f"{both} are {distances[worst]:.3f} Å apart (at least {MIN_DISTANCE_A} Å expected)",
+        name=both,
+        value=float(distances[worst]),
+        allowed=f"at least {MIN_DISTANCE_A} Å",
+        remedy="look for duplicate atoms, a wrong cell or a wrong unit of length",
     )
 
 
@@ -138,21 +149,26 @@ def _find(spec: str) -> Atoms:
     path, _, index = spec.rpartition("@") if "@" in spec and not Path(spec).is_file() else (spec, "", "")
     if Path(path).is_file():
         return _read(Path(path), index)
-    raise StructureError(_unknown(spec, g2.names))
+    raise _unknown(spec, g2.names)
 
 
-def _unknown(spec: str, g2_names: list[str]) -> str:
+def _unknown(spec: str, g2_names: list[str]) -> StructureError:
     path = Path(spec.rpartition("@")[0] or spec)
     if path.is_dir():
-        return f"{path} is a folder: name a file in it"
+        return StructureError(f"{path} is a folder", name=str(path), remedy="name a file in it")
     names = shipped_names()
     near = difflib.get_close_matches(spec, names + list(g2_names), n=3)
     if not near and (path.suffix or len(path.parts) > 1):
-        return f"no structure file {path} (looked in {Path.cwd()}): correct its name"
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return (
-        f"no structure '{spec}': neither a name nor a file.{hint} Names: {', '.join(names)}, those of ASE's "
-        "g2 set ('CH3CH2OH'); or give 'smiles:CCO' or a file."
+        return StructureError(
+            f"no structure file {path} (looked in {Path.cwd()})", name=str(path), remedy="correct its name"
+        )
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return StructureError(
+        f"no structure '{spec}': neither a name nor a file.",
+        name=spec,
+        allowed=[*names, *g2_names],
+        remedy=f"{hint}Names: {', '.join(names)}, those of ASE's g2 set ('CH3CH2OH'); or give 'smiles:CCO' "
+        "or a file",
     )
 
 
@@ -161,18 +177,23 @@ def _read(path: Path, index: str) -> Atoms:
 
     frames = open_structures(path)
     if not len(frames):
-        raise StructureError(f"{path} holds no structure: check that it is complete")
+        raise StructureError(f"{path} holds no structure", name=str(path), remedy="check that it is complete")
     try:
         atoms = frames[int(index or -1)]
     except ValueError:
         raise StructureError(
-            f"'{path}@{index}' names several structures, or none: give the number of one of the "
-            f"{len(frames)}, such as '{path}@-1'"
+            f"'{path}@{index}' names several structures, or none",
+            name=str(path),
+            value=index,
+            remedy=f"give the number of one of the {len(frames)}, such as '{path}@-1'",
         ) from None
     except IndexError:
         raise StructureError(
             f"cannot read '{path}@{index}': the file has no such frame, its {len(frames)} have the numbers "
-            f"0 to {len(frames) - 1}"
+            f"0 to {len(frames) - 1}",
+            name=str(path),
+            value=index,
+            allowed=f"0 to {len(frames) - 1}",
         ) from None
     atoms.calc = None
     return atoms
@@ -184,19 +205,35 @@ def _from_smiles(smiles: str) -> Atoms:
         from rdkit.Chem import AllChem
     except ImportError:
         raise StructureError(
-            f"'smiles:{smiles}' needs RDKit: pip install 'asecalc-ml[molecules]', or give a name or a file"
+            f"'smiles:{smiles}' needs RDKit",
+            name="RDKit",
+            value=smiles,
+            remedy="pip install 'asecalc-ml[molecules]', or give a name or a file",
         ) from None
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
-        raise StructureError(f"'{smiles}' is not a SMILES that RDKit can read")
+        raise StructureError(
+            f"'{smiles}' is not a SMILES that RDKit can read",
+            name="SMILES",
+            value=smiles,
+            remedy="correct it, or give a name or a file",
+        )
     if len(Chem.GetMolFrags(molecule)) > 1:
         raise StructureError(
-            f"'{smiles}' holds several molecules, and a SMILES does not say where they are: give a file"
+            f"'{smiles}' holds several molecules, and a SMILES does not say where they are",
+            name="SMILES",
+            value=smiles,
+            remedy="give a file",
         )
     molecule = Chem.AddHs(molecule)
     if AllChem.EmbedMolecule(molecule, randomSeed=EMBED_SEED) != 0:
-        raise StructureError(f"RDKit finds no three-dimensional geometry for '{smiles}': give a file instead")
+        raise StructureError(
+            f"RDKit finds no three-dimensional geometry for the SMILES '{smiles}'",
+            name="SMILES",
+            value=smiles,
+            remedy="give a file instead",
+        )
     _relax_with_force_field(AllChem, molecule)
     return Atoms(
         [atom.GetSymbol() for atom in molecule.GetAtoms()],

@@ -31,6 +31,7 @@ from ase.filters import UnitCellFilter
 from ase.md.verlet import VelocityVerlet
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raising import told
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.integrators import degrees_of_freedom as temperature
@@ -253,13 +254,14 @@ def test_constraints_together(constraints):
     ids=name,
 )
 def test_constraints_that_do_not_go_together_are_refused(constraints):
-    with pytest.raises(StructureError, match=r"ASE (does not|cannot) keep the constraints of the structure"):
+    with pytest.raises(StructureError, check=told(name="constraints", remedy=True)) as error:
         check_constraints(ethanol(*constraints))
+    assert set(error.value.value) == {type(one).__name__ for one in ethanol(*constraints).constraints}
 
 
 @pytest.mark.parametrize("held", [FixAtoms([0]), FixCartesian([0, 1])], ids=name)
 def test_the_centre_beside_atoms_that_are_held_is_named(held):
-    with pytest.raises(StructureError, match="Remove FixCom: a structure with atoms that are held does not"):
+    with pytest.raises(StructureError, check=told(name="constraints", remedy="Remove FixCom")):
         check_constraints(ethanol(held, FixCom()))
 
 
@@ -267,7 +269,9 @@ def test_scaled_coordinates_of_a_skewed_cell_are_refused():
     atoms = ethanol(FixScaled([0, 1], (True, False, False)))
     check_constraints(atoms)
     atoms.set_cell([[10, 0, 0], [3, 10, 0], [1, 2, 10]])
-    with pytest.raises(StructureError, match="FixScaled in a cell with right angles"):
+    with pytest.raises(
+        StructureError, check=told(value=["FixScaled"], remedy="FixScaled in a cell with right angles")
+    ):
         check_constraints(atoms)
 
 
@@ -297,10 +301,11 @@ UNKNOWN = [
 @pytest.mark.parametrize("constraint", UNKNOWN, ids=lambda one: type(one).__name__)
 def test_unknown_constraints_are_refused_by_name(constraint, tmp_path):
     atoms = ethanol(constraint)
-    text = f"the degrees of freedom under {type(constraint).__name__} are not known.*use FixAtoms"
-    with pytest.raises(StructureError, match=text):
+    name = type(constraint).__name__
+    expected = told(name=name, value=[name], allowed=["FixAtoms", "FixBondLengths"], remedy="use FixAtoms")
+    with pytest.raises(StructureError, check=expected):
         NVT(steps=1).run(atoms, tmp_path / "run", quiet=True)
-    with pytest.raises(StructureError, match=text):
+    with pytest.raises(StructureError, check=expected):
         temperature.degrees_of_freedom(atoms)
 
 
@@ -318,7 +323,7 @@ def test_why_they_are_refused(constraint, monkeypatch):
     """ASE moves positions otherwise than momenta under them."""
     atoms = ethanol(constraint)
     monkeypatch.setitem(HELD, type(constraint).__name__, lambda *given: np.zeros((0, 3)))
-    with pytest.raises(StructureError, match="does not keep"):
+    with pytest.raises(StructureError, check=told(value=[type(constraint).__name__], remedy=True)):
         check_constraints(atoms)
 
 

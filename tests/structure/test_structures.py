@@ -1,5 +1,8 @@
 """Structures by name, SMILES and file; what is refused, and why."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -8,6 +11,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.io import read, write
 from hypothesis import given
 from hypothesis import strategies as st
+from raising import told
 
 from asecalc_ml.errors import StructureError
 from asecalc_ml.md_protocols.engine.preparation import prepare
@@ -78,7 +82,7 @@ def test_smiles():
     assert (atoms.info["charge"], atoms.info["spin"]) == (1, 0)
     assert np.array_equal(atoms.positions, load_structure("smiles:CC[NH3+]").positions)
     assert load_structure("smiles:[CH3]").info["spin"] == 1
-    with pytest.raises(StructureError, match="not a SMILES"):
+    with pytest.raises(StructureError, check=told(name="SMILES", value="C(")):
         load_structure("smiles:C(")
 
 
@@ -89,10 +93,11 @@ def test_files_and_frames_of_files(tmp_path):
     assert load_structure(path).get_distance(0, 1) == pytest.approx(0.9)  # the last, as ASE reads
     assert load_structure(f"{path}@0").get_distance(0, 1) == pytest.approx(0.7)
     assert load_structure(path).info == {"charge": 1, "spin": 1}
-    with pytest.raises(StructureError, match="names several structures, or none: give the number"):
+    with pytest.raises(StructureError, check=told(name="h2.xyz", value=":", remedy="number")):
         load_structure(f"{path}@:")
     for index in (3, -4):
-        with pytest.raises(StructureError, match="no such frame, its 3 have the numbers 0 to 2"):
+        expected = told(name="h2.xyz", value=str(index), allowed="0 to 2")
+        with pytest.raises(StructureError, check=expected):
             load_structure(f"{path}@{index}")
     path.rename(tmp_path / "h2@300K.xyz")
     assert load_structure(tmp_path / "h2@300K.xyz").get_distance(0, 1) == pytest.approx(0.9)
@@ -120,21 +125,24 @@ def test_results_of_a_file_are_left_behind(tmp_path):
 
 
 def test_unknown_names_get_the_nearest():
-    with pytest.raises(StructureError, match="Did you mean ethanol"):
+    expected = told(name="ethanl", allowed=["ethanol", "CH3CH2OH"], remedy="Did you mean ethanol")
+    with pytest.raises(StructureError, check=expected):
         load_structure("ethanl")
-    with pytest.raises(StructureError, match=r"no structure file missing\.xyz \(looked in"):
+    with pytest.raises(
+        StructureError, match=re.escape(str(Path.cwd())), check=told(name="missing.xyz", remedy=True)
+    ):
         load_structure("missing.xyz")
 
 
 def test_a_broken_file(tmp_path):
     (tmp_path / "broken.xyz").write_text("3\n\nH 0 0 zero\n")
-    with pytest.raises(StructureError, match=r"cannot read .*broken\.xyz, line 1: "):
+    with pytest.raises(StructureError, match=r"broken\.xyz, line 1: ", check=told(name="broken.xyz")):
         load_structure(tmp_path / "broken.xyz")
 
 
 @pytest.mark.parametrize("charge", [0.5, "one", None])
 def test_a_charge_that_is_no_whole_number(charge):
-    with pytest.raises(StructureError, match="whole number"):
+    with pytest.raises(StructureError, check=told(value=charge, allowed="whole number")):
         load_structure(Atoms("H", info={"charge": charge}))
 
 
@@ -142,7 +150,7 @@ def test_a_charge_that_is_no_whole_number(charge):
 
 
 def test_empty():
-    with pytest.raises(StructureError, match="empty"):
+    with pytest.raises(StructureError, check=told(remedy="file")):
         check_structure(Atoms())
 
 
@@ -150,14 +158,15 @@ def test_empty():
 def test_positions_that_are_not_finite(value):
     atoms = molecule("H2O")
     atoms.positions[1, 2] = value
-    with pytest.raises(StructureError, match=r"atom 1 \(H\) are not finite \(1 atoms"):
+    with pytest.raises(StructureError, check=told(name="positions of atom 1 (H)", remedy="time step")):
         check_structure(atoms)
 
 
 def test_overlapping_atoms_are_named():
     atoms = molecule("H2O")
     atoms.positions[2] = atoms.positions[0] + [0, 0, 0.1]
-    with pytest.raises(StructureError, match=r"atom 0 \(O\) and atom 2 \(H\) are 0\.100 Å apart"):
+    expected = told(name="atom 0 (O) and atom 2 (H)", value=pytest.approx(0.1), allowed="0.4 Å", remedy=True)
+    with pytest.raises(StructureError, check=expected):
         check_structure(atoms)
 
 
@@ -168,25 +177,26 @@ def test_overlap_across_one_wall_of_the_cell(axis, periodic):
     atoms = Atoms("He2", positions, cell=[4, 4, 4], pbc=False)
     atoms.pbc[axis] = periodic
     if periodic:
-        with pytest.raises(StructureError, match=r"0\.200 Å apart"):
+        with pytest.raises(StructureError, check=told(value=pytest.approx(0.2))):
             check_structure(atoms)
     else:
         check_structure(atoms)
 
 
 def test_a_cell_so_small_that_an_atom_meets_itself():
-    with pytest.raises(StructureError, match=r"atom 0 \(He\) and atom 0 \(He\) are 0\.300 Å"):
+    expected = told(name="atom 0 (He) and atom 0 (He)", value=pytest.approx(0.3))
+    with pytest.raises(StructureError, check=expected):
         check_structure(Atoms("He", cell=[0.3, 5, 5], pbc=True))
 
 
 def test_periodic_without_a_cell():
-    with pytest.raises(StructureError, match="zero or parallel"):
+    with pytest.raises(StructureError, check=told(name="pbc", value=[True, True, True])):
         check_structure(Atoms("He", pbc=True))
     check_structure(Atoms("He", cell=[[3, 0, 0], [0, 3, 0], [0, 0, 0]], pbc=[True, True, False]))
 
 
 def test_a_cell_that_is_not_finite():
-    with pytest.raises(StructureError, match="cell"):
+    with pytest.raises(StructureError, check=told(name="cell")):
         check_structure(Atoms("He", cell=[np.nan, 3, 3], pbc=True))
 
 
@@ -195,19 +205,19 @@ def test_every_shipped_file_is_a_molecule_of_the_table():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "shown"),
     [
-        ("masses", np.nan, r"masses of atom 1 \(H\) are nan \(1 atoms in all\)"),
-        ("masses", 0.0, r"masses of atom 1 \(H\) are 0\.0"),
-        ("masses", -1.0, r"masses of atom 1 \(H\) are -1\.0"),
-        ("momenta", np.inf, r"momenta of atom 1 \(H\) are \[inf inf inf\]"),
+        ("masses", np.nan, pytest.approx(np.nan, nan_ok=True)),
+        ("masses", 0.0, 0.0),
+        ("masses", -1.0, -1.0),
+        ("momenta", np.inf, [np.inf] * 3),
     ],
 )
-def test_masses_and_momenta_that_are_no_numbers(name, value, said):
+def test_masses_and_momenta_that_are_no_numbers(name, value, shown):
     atoms = molecule("H2O")
     atoms.set_array(name, np.ones((3, 3) if name == "momenta" else 3))
     atoms.arrays[name][1] = value
-    with pytest.raises(StructureError, match=said):
+    with pytest.raises(StructureError, check=told(name=f"{name} of atom 1 (H)", value=shown, remedy=True)):
         check_structure(atoms)
 
 

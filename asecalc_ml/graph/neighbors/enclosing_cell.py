@@ -34,8 +34,10 @@ def check_geometry(positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> None
     """
     if not bool(torch.isfinite(positions).all()):
         raise StructureError(
-            "positions are not finite (NaN or infinite): look where they come from; if from dynamics, start "
-            "it again from an earlier frame with a shorter time step"
+            "positions are not finite (NaN or infinite)",
+            name="positions",
+            remedy="look where they come from; if from dynamics, start it again from an earlier frame with a "
+            "shorter time step",
         )
     check_cell(cell, pbc)
 
@@ -100,14 +102,20 @@ def _check_density(n_atoms: int, box: np.ndarray, radius: float) -> None:
     if n_neighbors > MOST_NEIGHBORS:
         raise StructureError(
             f"an atom would have {n_neighbors:.1e} neighbors within {radius:.2f} Å: the cell is too small "
-            "for its atoms; lengths are in Å, so convert it if it is in another unit"
+            "for its atoms;",
+            name="cell",
+            value=n_neighbors,
+            allowed=f"at most {MOST_NEIGHBORS:.0e} neighbors",
+            remedy="lengths are in Å, so convert it if it is in another unit",
         )
 
 
 def _check_far_atoms(positions: Tensor, box: np.ndarray) -> None:
     if bool(((positions @ positions.new_tensor(np.linalg.inv(box))).abs() > FARTHEST).any()):
         raise StructureError(
-            f"atoms lie more than {FARTHEST:.0f} cells outside of theirs: put them back with atoms.wrap()"
+            f"atoms lie more than {FARTHEST:.0f} cells outside of theirs",
+            name="atoms",
+            remedy="put them back with atoms.wrap()",
         )
 
 

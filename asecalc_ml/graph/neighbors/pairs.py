@@ -15,6 +15,7 @@ from asecalc_ml.graph.neighbors.enclosing_cell import check_geometry, enclosing_
 
 ALL_PAIRS = "all-pairs"
 BACKENDS = (ALL_PAIRS, *backends.BACKENDS)
+CHOICES = ("auto", *BACKENDS)
 
 #: Molecules up to this size take all pairs: never rebuilt, and their shapes never change.
 ALL_PAIRS_LIMIT = 32
@@ -145,12 +146,20 @@ def as_geometry(
 
 def takes_all_pairs(n_atoms: int, pbc: np.ndarray, backend: str) -> bool:
     """Whether every pair is taken, near or far, whatever the positions."""
-    if backend not in ("auto", *BACKENDS):
-        raise StructureError(f"unknown neighbor backend {backend!r}; use one of: auto, {', '.join(BACKENDS)}")
+    if backend not in CHOICES:
+        raise StructureError(
+            f"unknown neighbor backend {backend!r};",
+            name="backend",
+            value=backend,
+            allowed=CHOICES,
+            remedy=f"use one of: {', '.join(CHOICES)}",
+        )
     if backend == ALL_PAIRS and pbc.any():
         raise StructureError(
-            "neighbor backend 'all-pairs' is for structures without periodic boundaries; "
-            "use 'vesin' or 'matscipy' (or 'auto') for this one"
+            f"neighbor backend {backend!r} is for structures without periodic boundaries;",
+            name="backend",
+            value=backend,
+            remedy="use 'vesin' or 'matscipy' (or 'auto') for this one",
         )
     small_molecule = not pbc.any() and n_atoms <= ALL_PAIRS_LIMIT
     return backend == ALL_PAIRS or (backend == "auto" and small_molecule)
@@ -197,8 +206,9 @@ def _in_order(pairs: Pairs, n_atoms: int) -> Pairs:
     base = 2 * int(shifts.abs().max()) + 1
     if n_atoms**2 * base**3 >= 2**63 or base**3 >= 2**53:
         raise StructureError(
-            "atoms lie so many cells from each other that their images cannot be numbered: put them back "
-            "into the cell with atoms.wrap()"
+            "atoms lie so many cells from each other that their images cannot be numbered",
+            name="atoms",
+            remedy="put them back into the cell with atoms.wrap()",
         )
     digits = shifts @ shifts.new_tensor([base**2, base, 1.0])  # from -base³/2 to base³/2, exactly
     order = torch.argsort((i * n_atoms + j) * base**3 + digits.to(torch.int64))

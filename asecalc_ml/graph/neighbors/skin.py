@@ -68,7 +68,11 @@ class SkinNeighborList:
     ):
         if not _is_length(skin):
             raise ConfigError(
-                f"skin is {skin} Å; use 0 (none) or a positive length, such as {DEFAULT_SKIN_A}"
+                f"skin is {skin} Å;",
+                name="skin",
+                value=skin,
+                allowed="0 or a positive length",
+                remedy=f"use 0 (none) or a positive length, such as {DEFAULT_SKIN_A}",
             )
         self.cutoff, self.skin, self.backend = float(cutoff), float(skin), backend
         self.device = torch.device(device)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.errors import RunError
-from asecalc_ml.files.reading import DAMAGE
+from asecalc_ml.files.reading import COPY_AGAIN, DAMAGE
 from asecalc_ml.runs.frames import MAX_FRAMES_A_CHUNK, Frames, chunk_starts
 
 if TYPE_CHECKING:
@@ -98,8 +98,9 @@ def damage_told(path: Path, where: str = "") -> Iterator[None]:
     except (*DAMAGE, MemoryError) as error:  # no whole frame takes all memory, a damaged count does
         place = f" {where}" if where else ""
         raise RunError(
-            f"{path} is damaged{place} ({error}): copy it again from where it was whole, or start the run "
-            "anew with --overwrite"
+            f"{path} is damaged{place} ({error})",
+            name=str(path),
+            remedy=f"{COPY_AGAIN}, or start the run anew with --overwrite",
         ) from error
 
 
@@ -114,5 +115,9 @@ def check_numbers(number: int, expected: np.ndarray, numbers: np.ndarray) -> Non
         order = ", in another order" if is_permuted else f": {formula} in place of {start}"
         raise RunError(
             f"frame {number} of the trajectory has other atoms than the structure at the start{order}. "
-            "Frames of different structures cannot be analysed together; give each a run of its own"
+            "Frames of different structures cannot be analysed together;",
+            name=f"frame {number}",
+            value=formula,
+            allowed=start,
+            remedy="give each a run of its own",
         )

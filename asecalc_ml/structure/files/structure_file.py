@@ -56,6 +56,10 @@ NOT_SEARCHED = (
     "lammps-dump-binary",
     "wout",
 )
+CHECK_FORMAT = (
+    "check that it is complete, and in a format that ASE knows by its name (.xyz, .traj, .cif, POSCAR ...), "
+    "or a data set by its `file_format`"
+)
 #: First bytes of formats that count their frames.
 MAGIC = {
     "traj": b"- of UlmASE-Trajectory  ",
@@ -176,7 +180,10 @@ def _opened_traj(path: Path, is_known: bool) -> LazyFrames:
         return LazyFrames(0, iter)
     if is_known and (lost := TrajFile(path).n_lost):
         raise StructureFileError(
-            f"{path} was cut short: its last {lost} frames are incomplete. Copy the complete file again"
+            f"{path} was cut short: its last {lost} frames are incomplete.",
+            name=str(path),
+            value=lost,
+            remedy="Copy the complete file again",
         )
     trajectory = TrajectoryReader(path)
     frames = LazyFrames(len(trajectory), lambda numbers: map(trajectory.__getitem__, numbers))
@@ -211,7 +218,10 @@ def _begins_with(path: Path, magic: bytes) -> bool:
         if (place := content.find(magic, 1)) > 0:
             raise StructureFileError(
                 f"{path} consists of several concatenated files (the second begins at byte {place}), and "
-                "only the first can be read. Join such files with `ase convert FIRST SECOND JOINED`"
+                "only the first can be read.",
+                name=str(path),
+                value=place,
+                remedy="Join such files with `ase convert FIRST SECOND JOINED`",
             )
         return content[: len(magic)] == magic
 
@@ -221,7 +231,12 @@ def _read(path: Path, file_format: str) -> list[Atoms]:
 
     frames = read(path, index=":", format=file_format, do_not_split_by_at_sign=True)
     if not all(map(len, frames)):
-        raise StructureFileError(f"{path}: ASE's reader of {file_format} finds no atoms in it")
+        raise StructureFileError(
+            f"{path}: ASE's reader of {file_format} finds no atoms in it",
+            name=str(path),
+            value=file_format,
+            remedy="check that the file is complete, and of this format",
+        )
     if file_format in ELEMENTS:
         _check_elements_are_named(path, *ELEMENTS[file_format])
     if marks := MARKS.get(file_format) or OUTPUT_MARKS.get(file_format):
@@ -248,8 +263,11 @@ def _refuse_further_structure(path: Path, file_format: str, first: Atoms) -> Non
         line = line_of_further_structure(content[:], file_format, first)
     if line:
         raise StructureFileError(
-            f"{path} has a further structure at line {line}, and its format ({file_format}) holds one: put "
-            "each into a file of its own, or join the files with `ase convert FIRST SECOND JOINED.xyz`"
+            f"{path} has a further structure at line {line}, and its format ({file_format}) holds one",
+            name=str(path),
+            value=line,
+            remedy="put each into a file of its own, or join the files with "
+            "`ase convert FIRST SECOND JOINED.xyz`",
         )
 
 
@@ -258,7 +276,9 @@ def _check_elements_are_named(path: Path, names: bytes, remedy: str) -> None:
         if not re.search(names, content):
             raise StructureFileError(
                 f"{path} has types of atoms and not their elements, and ASE would take type 1 as H and type "
-                f"2 as He: {remedy}, or convert the file with the elements named"
+                "2 as He",
+                name=str(path),
+                remedy=f"{remedy}, or convert the file with the elements named",
             )
 
 
@@ -270,17 +290,21 @@ def _compare(path: Path, n_frames: int, marks: bytes, has_to_be_whole: bool) -> 
         line = content[: places[n_frames]].count(b"\n") + 1
     text = f"{path} has {len(places)} frames, and ASE reads {n_frames} of them, not the one at line {line}"
     if has_to_be_whole:
-        raise StructureFileError(f"{text}: repair or cut the file there, or convert it to extended XYZ")
+        raise StructureFileError(
+            text,
+            name=str(path),
+            value=line,
+            remedy="repair or cut the file there, or convert it to extended XYZ",
+        )
     warnings.warn(f"{text}: it is incomplete, or its calculation has not ended", stacklevel=4)
 
 
 def _file_error(error: Exception, path: Path, where: str = "") -> StructureFileError:
     """Whatever a reader raised, as an error that names the file."""
     if isinstance(error, StructureError):
-        return StructureFileError(f"{path}{where}: {error}")
+        return error.at(f"{path}{where}").as_kind(StructureFileError)
     if isinstance(error, AsecalcError):
-        return StructureFileError(str(error))
-    return StructureFileError(
-        f"cannot read {path}{where} ({reason(error)}): check that it is complete, and in a format that ASE "
-        "knows by its name (.xyz, .traj, .cif, POSCAR ...), or a data set by its `file_format`"
-    )
+        return error.as_kind(StructureFileError)
+    text, attributes = reason(error)
+    attributes = {"name": str(path), "remedy": CHECK_FORMAT} | attributes
+    return StructureFileError(f"cannot read {path}{where} ({text})", **attributes)

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.errors import StructureFileError
 from asecalc_ml.structure.element_checks import ISOTOPES
@@ -67,16 +67,18 @@ class XYZFile(LazyFrames):
     def _end(self, place: int, line: str, before: int | None) -> int:
         lines = self._lines
         if not (line.isascii() and line.isdigit() and int(line)):
-            hint = "" if before is None else f" Does the number in line {before + 1} fit the rows below it?"
-            text = f"{_short(line)} where a frame begins with its number of atoms.{hint}"
-            raise self._error(place, text)
+            text = f"{_short(line)} where a frame begins with its number of atoms"
+            remedy = None if before is None else f"check the number of atoms in line {before + 1}"
+            raise self._error(place, text, value=line, remedy=remedy)
         end = place + 2 + int(line)
         if end > len(lines):
             n_there = max(len(lines) - place - 2, 0)
             raise self._error(
                 place,
-                f"a frame of {line} atoms begins, and {n_there} rows follow: the file was cut short. Copy it "
-                "again, or remove that frame",
+                f"a frame of {line} atoms begins, and {n_there} rows follow: the file was cut short.",
+                value=n_there,
+                allowed=f"{line} rows",
+                remedy="Copy it again, or remove that frame",
             )
         while end < len(lines) and lines[end].lstrip().startswith("VEC"):  # a cell, as ADF writes it
             end += 1
@@ -94,8 +96,10 @@ class XYZFile(LazyFrames):
             atoms = self._parsed([str(n_rows), head[1], *self._lines[rows.start : rows.stop]])
         except Exception as error:  # ASE's readers raise whatever their parsing meets
             place = self._faulty_line(head, rows)
-            hint = "; write exponents as E, not as D" if EXPONENT.search(self._lines[place]) else ""
-            raise self._error(place, f"frame {number} cannot be read ({reason(error)}{hint})") from error
+            text, attributes = reason(error)
+            if EXPONENT.search(self._lines[place]):
+                attributes["remedy"] = "write exponents as E, not as D"
+            raise self._error(place, f"frame {number} cannot be read ({text})", **attributes) from error
         self._set_vectors(atoms, range(rows.stop, end), head[1])
         if len(atoms.constraints) > 1:
             atoms.set_constraint(grouped(atoms))
@@ -104,7 +108,9 @@ class XYZFile(LazyFrames):
     def _set_vectors(self, atoms: Atoms, places: range, comment: str) -> None:
         """Set the cell that ADF writes below the atoms; ASE would leave out the keys of such a frame."""
         if places and self._is_extended and "Lattice" in comment:
-            raise self._error(places[0], "a cell in rows VEC, and another one as `Lattice`: remove one")
+            raise self._error(
+                places[0], "a cell in rows VEC, and another one as `Lattice`", remedy="remove one"
+            )
         for number, place in enumerate(places):
             name, *numbers = self._lines[place].split()
             try:
@@ -113,8 +119,9 @@ class XYZFile(LazyFrames):
             except (ValueError, IndexError):
                 name = None
             if name != f"VEC{number + 1}":
-                text = f"{_short(self._lines[place])} where VEC{number + 1} has three numbers"
-                raise self._error(place, text)
+                line = self._lines[place]
+                text = f"{_short(line)} where VEC{number + 1} has three numbers"
+                raise self._error(place, text, value=line, allowed=f"VEC{number + 1} with three numbers")
 
     def _faulty_line(self, head: list[str], rows: range) -> int:
         """The first row that cannot be read alone; the comment if no row can."""
@@ -143,15 +150,22 @@ class XYZFile(LazyFrames):
         comment = self._lines[place]
         for key in KEYS.findall(comment):
             if key != SPELLED[key.lower()]:
-                raise self._error(place, f"`{key}` has to be spelled `{SPELLED[key.lower()]}`")
+                spelled = SPELLED[key.lower()]
+                raise self._error(
+                    place, f"`{key}` has to be spelled `{spelled}`", value=key, allowed=(spelled,)
+                )
         if _swallows_a_key(comment):
-            raise self._error(place, "a quote or bracket is opened and not closed, and keys are lost in it")
+            raise self._error(
+                place, "a quote or bracket is opened and not closed, and keys are lost in it", value=comment
+            )
         for key, *texts in TENSORS.findall(comment):
             if said := _wrong_tensor("".join(texts)):
                 raise self._error(
                     place,
-                    f"`{key}` {said}. It has to be nine numbers, the rows of a symmetric matrix; rename "
-                    f"the key of six, xx yy zz yz xz xy, and name it with `{key}_key`",
+                    f"`{key}` {said}. It has to be nine numbers, the rows of a symmetric matrix;",
+                    value=key,
+                    allowed="nine numbers, the rows of a symmetric matrix",
+                    remedy=f"rename the key of six, xx yy zz yz xz xy, and name it with `{key}_key`",
                 )
 
     def _check_rows(self, begin: int, end: int) -> None:
@@ -163,12 +177,15 @@ class XYZFile(LazyFrames):
                 least = f"at least {FEWEST_COLUMNS}" if n_columns is None else str(n_columns)
                 raise self._error(
                     place,
-                    f"{n_there} columns ({_short(self._lines[place])}) where an atom has {least}. Is the "
-                    f"number of atoms in line {begin + 1} right?",
+                    f"{n_there} columns ({_short(self._lines[place])}) where an atom has {least}",
+                    value=n_there,
+                    allowed=f"{least} columns",
+                    remedy=f"check the number of atoms in line {begin + 1}",
                 )
 
-    def _error(self, place: int, text: str) -> StructureFileError:
-        return StructureFileError(f"cannot read {self._path}, line {place + 1}: {text}")
+    def _error(self, place: int, text: str, **attributes: Any) -> StructureFileError:
+        problem = f"cannot read {self._path}, line {place + 1}: {text}"
+        return StructureFileError(problem, name=str(self._path), **attributes)
 
 
 def _swallows_a_key(comment: str) -> bool:
@@ -190,14 +207,15 @@ def _wrong_tensor(text: str) -> str | None:
     return None if is_symmetric else "is not symmetric"
 
 
-def reason(error: Exception) -> str:
-    """Describe an exception of ASE's readers."""
+def reason(error: Exception) -> tuple[str, dict[str, str]]:
+    """Describe an exception of ASE's readers in words, and in attributes of an AsecalcError."""
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
         symbol = error.args[0]
         if symbol in ISOTOPES:
-            return f"{symbol!r} is an isotope: write H there, and its mass where the format has masses"
-        return f"{symbol!r} is no symbol of an element"
-    return f"{type(error).__name__}: {error}"
+            remedy = "write H there, and its mass where the format has masses"
+            return f"{symbol!r} is an isotope", {"value": symbol, "remedy": remedy}
+        return f"{symbol!r} is no symbol of an element", {"value": symbol}
+    return f"{type(error).__name__}: {error}", {}
 
 
 def _lines_of(path: Path) -> list[str]:
@@ -211,7 +229,9 @@ def _lines_of(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise StructureFileError(
-            f"cannot read {path}, line {line}: bytes that are not UTF-8 text. Save it as UTF-8"
+            f"cannot read {path}, line {line}: bytes that are not UTF-8 text.",
+            name=str(path),
+            remedy="Save it as UTF-8",
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip().split("\n") if text.strip() else []
 

@@ -99,7 +99,10 @@ def parse_terms(text: str) -> tuple[Term, ...]:
     if len(terms) not in KINDS:
         raise ConfigError(
             f"pattern {text!r}: expected two atoms for a bond ('C-O'), three for an angle ('C-C-O') or four "
-            "for a dihedral ('C-C-C-O')"
+            "for a dihedral ('C-C-C-O')",
+            name=str(text),
+            value=len(terms),
+            allowed=tuple(KINDS),
         )
     return terms
 
@@ -113,8 +116,11 @@ def _term(part: str, whole: str) -> Term:
     match = _TERM.fullmatch(part)
     if match is None:
         raise ConfigError(
-            f"pattern {whole!r}: expected atoms joined by hyphens, and {part!r} is none: an element (C, * "
-            "for any), with its hydrogen atoms (CH3) or all atoms bonded to it (C(CHHO)), or a number from 0"
+            f"pattern {whole!r}: expected atoms joined by hyphens, and {part!r} is none",
+            name=whole,
+            value=part,
+            remedy="name an element (C, * for any), with its hydrogen atoms (CH3) or all atoms bonded to it "
+            "(C(CHHO)), or a number from 0",
         )
     index, element, hydrogens, around = match.groups()
     if index is not None:
@@ -128,7 +134,9 @@ def _term(part: str, whole: str) -> Term:
 def _bonded(around: str, whole: str) -> tuple[str, ...]:
     pieces = list(_BONDED.finditer(around))
     if "".join(piece[0] for piece in pieces) != around:
-        raise ConfigError(f"pattern {whole!r}: expected elements in parentheses, got {around!r}")
+        raise ConfigError(
+            f"pattern {whole!r}: expected elements in parentheses, got {around!r}", name=whole, value=around
+        )
     elements = [(piece[1], int(piece[2] or 1)) for piece in pieces if not piece[3]]
     for element, _ in elements:
         _check_element(element, whole)
@@ -137,7 +145,9 @@ def _bonded(around: str, whole: str) -> tuple[str, ...]:
 
 def _check_element(element: str, whole: str) -> None:
     if element != ANY and element not in chemical_symbols[1:]:
-        raise ConfigError(f"pattern {whole!r}: expected elements, and {element!r} is none")
+        raise ConfigError(
+            f"pattern {whole!r}: expected elements, and {element!r} is none", name=whole, value=element
+        )
 
 
 class AtomTypes:
