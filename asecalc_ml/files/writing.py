@@ -172,7 +172,11 @@ def cut_back(path: Path, mark: dict) -> None:
     if size < mark["bytes"]:
         raise RunError(
             f"{path} has {size} bytes, and had {mark['bytes']} at the last checkpoint: it was damaged or "
-            "replaced, and this run cannot be resumed. Start it anew with --overwrite."
+            "replaced, and this run cannot be resumed.",
+            name=str(path),
+            value=size,
+            allowed=f"{mark['bytes']} bytes or more",
+            remedy="Start it anew with --overwrite.",
         )
     with path.open("r+b") as file:
         if "head" in mark:
