@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
+from raising import told
 
 from asecalc_ml.config.options import (
     Options,
@@ -205,25 +206,27 @@ def test_broken_yaml(tmp_path, text, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, check=told(name="nowhere.yaml", problem="no such file")):
         load_options(tmp_path / "nowhere.yaml", Cooking)
 
 
 def test_directory_in_place_of_a_file(tmp_path):
-    with pytest.raises(ConfigError, match="is a directory"):
+    with pytest.raises(ConfigError, check=told(name=str(tmp_path))):
         load_options(tmp_path, Cooking)
 
 
 def test_binary_file(tmp_path):
     path = tmp_path / "model.yaml"
     path.write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(ConfigError, match="not a text file"):
+    with pytest.raises(ConfigError, check=told(name="model.yaml")):
         load_options(path, Cooking)
 
 
 def test_plain_dict_has_no_lines_but_a_source():
-    with pytest.raises(ConfigError, match=r"^command line: unknown key 'stepz'; did you mean 'steps'\?$"):
+    is_said = told(name="stepz", value=3, allowed=["steps"], remedy="'steps'")
+    with pytest.raises(ConfigError, check=is_said) as error:
         parse_options({"structure": "egg", "stepz": 3}, Cooking, source="command line")
+    assert str(error.value).startswith("command line: ")
 
 
 def test_options_do_not_change():
@@ -243,7 +246,7 @@ def test_nearest_name_ignores_capitals():
 
 def test_one_value():
     assert parse_value("[300, 5e2]") == [300, 500.0]
-    with pytest.raises(ConfigError, match="not a valid YAML value"):
+    with pytest.raises(ConfigError, check=told(value="[300")):
         parse_value("[300")
 
 

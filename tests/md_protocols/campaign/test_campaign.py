@@ -124,7 +124,7 @@ def test_a_base_in_a_file_lies_beside_the_campaign(tmp_path):
     (tmp_path / "below" / "base.yaml").write_text(dump_yaml(BASE | {"directory": "elsewhere"}))
     (one,) = expand(Campaign(base="base.yaml", grid={"seed": [7]}), tmp_path / "below" / "c.yaml")
     assert (one.options.seed, one.options.steps, one.options.directory) == (7, 20, None)
-    with pytest.raises(ConfigError, check=told(name="nothing.yaml", remedy=True)):
+    with pytest.raises(ConfigError, check=told(name="nothing.yaml", problem="no such file")):
         expand(Campaign(base="nothing.yaml", grid={"seed": [7]}), tmp_path / "c.yaml")
     (tmp_path / "date.yaml").write_text("protocol: nve\ndirectory: 2026-11-21\n")
     with pytest.raises(ConfigError, check=told(name="base", remedy="quotes")):
