@@ -225,7 +225,7 @@ def _check_range(kind: str, values: np.ndarray) -> None:
             f"start and stop: a bond of {wrong:g} Å is none",
             name="start and stop",
             value=wrong,
-            allowed=f"above 0, up to {LONGEST_A} Å",
+            allowed=f"above 0, up to {LONGEST_A:g} Å",
             remedy=unit_hint("length_A", wrong, [Gt(0), Le(LONGEST_A)]),
         )
     if kind == "angle" and (low < 0 or high > 180):

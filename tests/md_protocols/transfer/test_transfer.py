@@ -353,7 +353,8 @@ def test_several_workers_make_the_same_runs(does, straight, tmp_path, met, monke
 
 def test_workers_pause_with_the_test(straight, tmp_path, met, monkeypatch):
     monkeypatch.setenv("TRANSFER_DOES", "sigterm")
-    with pytest.raises(RunPausedError, match=r"SIGTERM.*H2O/reference-1"):
+    is_said = told(value="SIGTERM", problem="H2O/reference-1", remedy="resume")
+    with pytest.raises(RunPausedError, check=is_said):
         test_of(tmp_path / "run", workers=2, **MEETING)
     for lock in (tmp_path / "run").glob("*/*/.lock"):
         FolderLock(lock, "looking").close()  # nobody writes any more
