@@ -1,5 +1,6 @@
 """Options: round trips, and messages that say where the mistake is and what is allowed."""
 
+import pickle
 from pathlib import Path
 from typing import Literal
 
@@ -227,6 +228,48 @@ def test_plain_dict_has_no_lines_but_a_source():
     with pytest.raises(ConfigError, check=is_said) as error:
         parse_options({"structure": "egg", "stepz": 3}, Cooking, source="command line")
     assert str(error.value).startswith("command line: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("steps: 0", {"name": "steps", "value": 0, "allowed": "greater than or equal to 1", "remedy": None}),
+        ("steps: 1,000", {"name": "steps", "value": "1,000", "allowed": "integer", "remedy": "thousands"}),
+        ("timestep_fs: -1", {"name": "timestep_fs", "value": -1, "allowed": "0", "remedy": "the unit is fs"}),
+        ("method: bake", {"name": "method", "value": "bake", "allowed": ["boil", "fry"]}),
+        ("relax: maybe", {"name": "relax", "value": "maybe", "allowed": "true or false"}),
+        ("steps: true", {"name": "steps", "value": True, "allowed": "integer"}),
+        ("weights: [1, a]", {"name": "weights.1", "value": "a", "allowed": "number"}),
+        ("weights: []", {"name": "weights", "value": [], "allowed": "at least 1 item"}),
+        ("sampling: {temperature_K: -3}", {"name": "sampling.temperature_K", "value": -3, "remedy": "K"}),
+        ("stepz: 3", {"name": "stepz", "value": 3, "allowed": ["steps", "method"], "remedy": "'steps'"}),
+        ("qqq: 3", {"name": "qqq", "value": 3, "allowed": ["steps", "method"], "remedy": "method, "}),
+        ("element: N", {"name": "element", "value": "N", "remedy": "'sampling.element'"}),
+    ],
+)
+def test_mistakes_have_attributes(line, said, tmp_path):
+    with pytest.raises(ConfigError, check=told(**said)) as error:
+        load(tmp_path, f"structure: egg\n{line}\n")
+    assert vars(pickle.loads(pickle.dumps(error.value))) == vars(error.value)
+
+
+def test_each_of_several_mistakes_has_attributes(tmp_path):
+    """In the order of the lines; the attributes of the whole are those of the first."""
+    with pytest.raises(ConfigError, check=told(name="steps", value=0)) as error:
+        load(tmp_path, "steps: 0\nstructure:\nmethod: bake\n")
+    attributes = [(other.name, other.value) for other in error.value.others]
+    assert attributes == [("structure", None), ("method", "bake")]
+    lines = str(error.value).splitlines()
+    assert [line.partition(", ")[2].partition(":")[0] for line in lines] == ["line 1", "line 2", "line 3"]
+    assert lines[1:] == [str(other) for other in error.value.others]
+
+
+def test_a_section_is_part_of_the_name():
+    data = {"sampling": {"temperature_K": "hot"}}
+    with pytest.raises(ConfigError, check=told(name="sampling.temperature_K", value="hot")):
+        parse_options(data, Sampling, within=("sampling",))
+    with pytest.raises(ConfigError, check=told(name="sampling", value="3", allowed="keys and values")):
+        parse_options({"sampling": 3}, Sampling, within=("sampling",))
 
 
 def test_options_do_not_change():
