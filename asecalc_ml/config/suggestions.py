@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 from asecalc_ml.config.synonyms import SYNONYMS
 from asecalc_ml.config.unit_hints import OTHERS, SYMBOLS
-from asecalc_ml.errors import AsecalcError
-
-Kind = TypeVar("Kind", bound=AsecalcError)
+from asecalc_ml.errors import AsecalcError, Kind
 
 SIMILAR = 0.75  # difflib's ratio, above which a name looks like another one misspelled
 SHORTEST = 3  # letters of an abbreviation such as "temp"
@@ -42,7 +39,7 @@ def _telling(name: str) -> set[str]:
 
 
 def unknown_name_error(
-    kind: type[Kind], complaint: str, name: object, known: Collection[str], remedy: str = ""
+    kind: type[Kind], complaint: str, name: object, known: Iterable[str], remedy: str = ""
 ) -> Kind:
     """Make the error about a name that does not exist, with the known name that may have been meant.
 
@@ -54,7 +51,7 @@ def unknown_name_error(
         Beginning of the message, without a full stop.
     name : object
         The name as it was given; what is no text is compared as text.
-    known : collection of str
+    known : iterable of str
         See :func:`nearest_name`.
     remedy : str
         Sentence that follows, such as a list of all names.
@@ -73,16 +70,17 @@ def unknown_name_error(
     >>> error.remedy
     "did you mean 'zbl'? There are d3, zbl"
     """
+    known = list(known)
     nearest = nearest_name(str(name), known)
     hints = [f"did you mean {nearest!r}?"] if nearest else []
     hints += [remedy] if remedy else []
     end = ";" if nearest else "." * bool(remedy)
     return kind(
-        f"{complaint}{end}", name=str(name), value=name, allowed=list(known), remedy=" ".join(hints) or None
+        f"{complaint}{end}", name=str(name), value=name, allowed=known, remedy=" ".join(hints) or None
     )
 
 
-def unknown_name(complaint: str, name: object, known: Collection[str], remedy: str = "") -> str:
+def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str = "") -> str:
     """Message about a name that does not exist; the parameters are those of :func:`unknown_name_error`.
 
     Examples

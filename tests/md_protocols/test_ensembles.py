@@ -259,7 +259,7 @@ def test_the_toy_cell_has_the_stress_of_its_energy():
 
 
 def test_a_molecule_has_no_pressure(tmp_path):
-    with pytest.raises(StructureError, check=told(value=[False], remedy="protocol nvt")):
+    with pytest.raises(StructureError, check=told(value=[False] * 3, remedy="protocol nvt")):
         NPT(**ETHANE, steps=1).run(directory=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

@@ -140,7 +140,7 @@ def test_every_part_is_checked_against_the_structure(tmp_path):
     options = Sequence(
         **ETHANE, sequence=[{"ensemble": "nve", "steps": 10}, {"ensemble": "npt", "steps": 10}]
     )
-    with pytest.raises(StructureError, check=told(value=[False], remedy="protocol nvt")):
+    with pytest.raises(StructureError, check=told(value=[False] * 3, remedy="protocol nvt")):
         options.run(directory=tmp_path / "run", quiet=True)
 
 

@@ -254,8 +254,8 @@ COORDINATE = {"name": "coordinate"}
             COORDINATE | {"value": "C-H", "allowed": [(0, 3)], "problem": "5 bonds", "remedy": "[0, 3]"},
         ),
         ({"coordinate": "C-H", "molecule": 1}, COORDINATE | {"problem": "molecule 1 of 1", "remedy": True}),
-        ({"coordinate": [1, 9]}, COORDINATE | {"value": [9], "allowed": "0 to 8", "remedy": "0 to 8"}),
-        ({"coordinate": [1, 1]}, COORDINATE | {"value": [1], "problem": "twice"}),
+        ({"coordinate": [1, 9]}, COORDINATE | {"value": [1, 9], "allowed": "0 to 8", "remedy": "0 to 8"}),
+        ({"coordinate": [1, 1]}, COORDINATE | {"value": [1, 1], "problem": "twice"}),
         ({"coordinate": "0-2"}, {"name": "C0", "remedy": "moves: atom"}),
         ({"start": 0.2}, {"value": 0.2, "problem": "0.2 Å", "remedy": "start and stop"}),
         ({"coordinate": "C-C-O", "start": 5, "stop": 90}, {"value": 5.0, "problem": "5 °", "remedy": True}),
@@ -272,7 +272,10 @@ def test_what_cannot_be_scanned_is_told_before_anything_is_computed(options, sai
     [
         ({"start": -1.0}, {"name": "start", "value": -1.0, "allowed": "above 0"}),
         ({"stop": 100.0}, {"name": "stop", "value": 100.0, "allowed": "50 Å", "remedy": "1 (100 pm)"}),
-        ({"coordinate": "C-C-O", "start": 90, "stop": 190}, {"value": [190.0], "allowed": "180 degrees"}),
+        (
+            {"coordinate": "C-C-O", "start": 90, "stop": 190},
+            {"value": (90.0, 190.0), "allowed": "180 degrees"},
+        ),
         ({"geometries": "gfn2"}, {"value": "gfn2", "allowed": ["each", EMT_NAME], "remedy": EMT_NAME}),
         ({"reference_values": "nowhere.csv"}, {"name": "nowhere.csv"}),
         ({"reference": "gfn3-xtb"}, {"problem": "gfn3-xtb"}),
