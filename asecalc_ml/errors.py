@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
 Kind = TypeVar("Kind", bound="AsecalcError")
@@ -25,7 +26,9 @@ class AsecalcError(Exception):
 
     Notes
     -----
-    All five are attributes, so that programs need not read the message, which may change.
+    All five are attributes, so that programs need not read the message, which may change. Problems that were
+    found together are one error: its attributes are those of the first problem, and its attribute ``others``
+    holds an error for each of the rest; see :func:`together`.
 
     Examples
     --------
@@ -51,8 +54,13 @@ class AsecalcError(Exception):
         self.value = value
         self.allowed = allowed
         self.remedy = remedy
+        self.others: tuple[AsecalcError, ...] = ()
 
     def __str__(self) -> str:
+        return "\n".join([self._own_message, *map(str, self.others)])
+
+    @property
+    def _own_message(self) -> str:
         if not self.remedy:
             return self.problem
         joint = " " if self.problem.endswith((".", ",", ";", ":", "?")) else ": "
@@ -117,6 +125,36 @@ class RunBusyError(RunError):
 
 class AnalysisError(AsecalcError):
     """An analysis that finds nothing to measure in a run."""
+
+
+def together(kind: type[Kind], errors: Sequence[AsecalcError]) -> Kind:
+    """Return one error of several, whose message has a line for each.
+
+    Parameters
+    ----------
+    kind : type
+        Class of the returned error.
+    errors : sequence of AsecalcError
+        At least one. The attributes of the first become those of the returned error.
+
+    Returns
+    -------
+    AsecalcError
+        Its attribute ``others`` holds the errors after the first.
+
+    Examples
+    --------
+    >>> problems = [ConfigError("steps is -1", value=-1), ConfigError("skin_A is 0", value=0)]
+    >>> error = together(ConfigError, problems)
+    >>> print(error)
+    steps is -1
+    skin_A is 0
+    >>> error.value, [other.value for other in error.others]
+    (-1, [0])
+    """
+    whole = errors[0].as_kind(kind)
+    whole.others = (*whole.others, *errors[1:])
+    return whole
 
 
 def lacks_room(error: BaseException | None) -> bool:

@@ -94,12 +94,15 @@ class DynamicsOptions(ProtocolOptions):
         if not offered(atoms.calc).continuous:
             raise ConfigError(
                 "the energy of this model jumps where an atom crosses the cutoff, and dynamics cannot "
-                "conserve it: use a model trained with `envelope: true`"
+                "conserve it",
+                remedy="use a model trained with `envelope: true`",
             )
         if self.velocities == "structure" and not atoms.has("momenta"):
             raise StructureError(
-                "velocities: structure, and the structure has no momenta: give one that has (a frame of a "
-                "run, trajectory.traj@-1), or use velocities: thermal"
+                "velocities: structure, and the structure has no momenta",
+                name="velocities",
+                value=self.velocities,
+                remedy="give one that has (a frame of a run, trajectory.traj@-1), or use velocities: thermal",
             )
         self._check_stop(atoms)
 
@@ -130,8 +133,11 @@ class DynamicsOptions(ProtocolOptions):
             if stage.produced_steps and stage.timestep_fs != self.timestep_fs:
                 raise PluginError(
                     f"a production of {self.protocol} has a time step of {stage.timestep_fs:g} fs, and its "
-                    f"timestep_fs is {self.timestep_fs:g}: frames would not be evenly spaced. Give every "
-                    "production the protocol's timestep_fs"
+                    f"timestep_fs is {self.timestep_fs:g}: frames would not be evenly spaced.",
+                    name="timestep_fs",
+                    value=stage.timestep_fs,
+                    allowed=[self.timestep_fs],
+                    remedy="Give every production the protocol's timestep_fs",
                 )
 
     def _check_stop(self, atoms: Atoms) -> None:
@@ -144,8 +150,11 @@ class DynamicsOptions(ProtocolOptions):
             return
         if any(stage.conserved is None for stage in self.productions(is_equilibrated=False)):
             raise ConfigError(
-                "stop.energy_change_eV_atom needs an energy that is conserved: use protocol nve, or nvt with "
-                "thermostat bussi or nose-hoover-chain, the latter without a ramp"
+                "stop.energy_change_eV_atom needs an energy that is conserved",
+                name="stop.energy_change_eV_atom",
+                value=self.stop.energy_change_eV_atom,
+                remedy="use protocol nve, or nvt with thermostat bussi or nose-hoover-chain, the latter "
+                "without a ramp",
             )
 
     def stages(self) -> list:

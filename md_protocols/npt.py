@@ -51,16 +51,25 @@ class NPT(ThermostatOptions):
         super().check_start(atoms)
         if atoms.constraints:
             names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
-            raise StructureError(f"a cell that changes moves every atom, {names} or not: remove constraints")
+            raise StructureError(
+                f"a cell that changes moves every atom, {names} or not",
+                name=names,
+                value=names,
+                remedy="remove constraints",
+            )
         if not atoms.pbc.all() or atoms.cell.rank < 3:
             raise StructureError(
                 "constant pressure needs a cell that is periodic in three directions, since a molecule or a "
-                "slab has no volume: use protocol nvt, or give a periodic structure"
+                "slab has no volume",
+                name="structure",
+                value=atoms.pbc.tolist(),
+                remedy="use protocol nvt, or give a periodic structure",
             )
         if "stress" not in offered(atoms.calc).implemented_properties:
             raise StructureError(
-                "constant pressure needs the stress, and the calculator does not offer it: use protocol nvt, "
-                "or another calculator"
+                "constant pressure needs the stress, and the calculator does not offer it",
+                name="stress",
+                remedy="use protocol nvt, or another calculator",
             )
 
     def integrator(self) -> MakeIntegrator:

@@ -88,12 +88,19 @@ class NVT(ThermostatOptions):
         if self.thermostat == "bussi" and is_given and internal_kinetic_energy(atoms) == 0:
             raise StructureError(
                 "the bussi thermostat scales velocities, and beside translation and rotation the structure "
-                "has none: use velocities: thermal, or thermostat: langevin"
+                "has none",
+                name="thermostat",
+                value=self.thermostat,
+                remedy="use velocities: thermal, or thermostat: langevin",
             )
         if self.thermostat == "nose-hoover-chain" and atoms.constraints:
             names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
             raise StructureError(
-                f"ASE's Nosé-Hoover chain does not keep {names}: use thermostat: bussi or langevin"
+                f"ASE's Nosé-Hoover chain does not keep {names}",
+                name="thermostat",
+                value=self.thermostat,
+                allowed=["bussi", "langevin"],
+                remedy="use thermostat: bussi or langevin",
             )
 
     def integrator(self) -> MakeIntegrator:
@@ -106,8 +113,10 @@ class NVT(ThermostatOptions):
         """
         if self.thermostat == AUTO:
             raise ConfigError(
-                "thermostat: auto is chosen by the number of atoms when a run starts; name one before asking "
-                "for the stages of a run, or use with_thermostat"
+                "thermostat: auto is chosen by the number of atoms when a run starts;",
+                name="thermostat",
+                value=AUTO,
+                remedy="name one before asking for the stages of a run, or use with_thermostat",
             )
         friction, time = {"friction_per_ps": self.friction_per_ps}, {"time_fs": self.thermostat_time_fs}
         integrator, options = {

@@ -193,7 +193,8 @@ class ProtocolOptions(Options):
             if not isinstance(stage, Stage):
                 raise returned(what, stage, f"a list of stages ({Stage.__module__}.{Stage.__name__})")
             if problem := stage.mistake():
-                raise PluginError(f"{what} returned a {type(stage).__name__} {problem}")
+                name = type(stage).__name__
+                raise PluginError(f"{what} returned a {name} {problem}", name=name)
         return list(stages)
 
     @property

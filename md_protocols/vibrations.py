@@ -41,13 +41,19 @@ class Vibrations(RelaxOptions):
         others = sorted({type(constraint).__name__ for constraint in atoms.constraints} - {"FixAtoms"})
         if others:
             raise StructureError(
-                f"vibrations know atoms that FixAtoms holds, and the structure has {', '.join(others)}: "
-                "remove them, or hold whole atoms"
+                f"vibrations know atoms that FixAtoms holds, and the structure has {', '.join(others)}",
+                name=", ".join(others),
+                value=others,
+                allowed=["FixAtoms"],
+                remedy="remove them, or hold whole atoms",
             )
         if self.hessian == "autograd" and not offers(atoms.calc, "get_hessian"):
             raise ConfigError(
-                f"{type(atoms.calc).__name__} offers no second derivatives by autograd: use hessian: "
-                "finite-differences"
+                f"{type(atoms.calc).__name__} offers no second derivatives by autograd",
+                name="hessian",
+                value=self.hessian,
+                allowed=["finite-differences"],
+                remedy="use hessian: finite-differences",
             )
 
     def stages(self) -> list:

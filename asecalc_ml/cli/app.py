@@ -66,19 +66,25 @@ class Command(TyperCommand):
             is_alone = name.startswith("--") and "=" not in name and (n_missing > 0 or value.startswith("--"))
             near = nearest_name(name, known) if is_alone else None
             if near:
-                raise ConfigError(f"{self.name} has no option {name}; did you mean {near}?")
+                raise ConfigError(
+                    f"{self.name} has no option {name};",
+                    name=name,
+                    value=name,
+                    allowed=known,
+                    remedy=f"did you mean {near}?",
+                )
 
     def _refuse_repeated(self, ctx: Context, args: list[str]) -> None:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         once = [option for option in order if _takes_value(option) and not option.multiple]
         for option in once:
             if once.count(option) > 1:
-                raise ConfigError(given_twice(option.opts[0]))
+                raise given_twice(option.opts[0])
 
 
-def given_twice(name: str) -> str:
-    """Message for an option whose first value would be lost."""
-    return f"{name} is given twice: give it once"
+def given_twice(name: str, remedy: str = "give it once") -> ConfigError:
+    """Make the error about an option whose first value would be lost."""
+    return ConfigError(f"{name} is given twice", name=name, remedy=remedy)
 
 
 def _takes_value(parameter: Parameter) -> bool:

@@ -106,20 +106,32 @@ def given_options(arguments: list[str]) -> dict[str, Any]:
         name, equals, text = rest.pop(0).partition("=")
         if re.fullmatch(rf"[{DASHES}]+[A-Za-z]\S+", name) and not name.startswith("--"):
             meant = f"--{name.strip(DASHES)}"
-            raise ConfigError(f"cannot understand {name!r}: options begin with two hyphens, {meant}")
+            raise ConfigError(
+                f"cannot understand {name!r}",
+                name=name,
+                value=name,
+                remedy=f"options begin with two hyphens, {meant}",
+            )
         if not re.fullmatch(r"--[^.\s-][^.]*(\.[^.]+)*", name):
             raise ConfigError(
-                f"cannot understand {name!r}: options of the file are given as `--key value`, and several "
-                "files, where a command takes them, as one pattern in quotes"
+                f"cannot understand {name!r}",
+                name=name,
+                value=name,
+                remedy="options of the file are given as `--key value`, and several files, where a command "
+                "takes them, as one pattern in quotes",
             )
         if not equals:
             if not rest or rest[0].startswith("--"):
-                raise ConfigError(f"{name} has no value: options of the file are given as `--key value`")
+                raise ConfigError(
+                    f"{name} has no value",
+                    name=name,
+                    remedy="options of the file are given as `--key value`",
+                )
             text = rest.pop(0)
         value = parse_value(text)
         option = _spelled(name[2:], value)
         if option in values:
-            raise ConfigError(f'{given_twice(name)}; several values are one list, {name} "[a, b]"')
+            raise given_twice(name, f'give it once; several values are one list, {name} "[a, b]"')
         values[option] = value
     return values
 
@@ -140,7 +152,11 @@ def check_folder(directory: Path | None) -> None:
     ConfigError
     """
     if directory is not None and (why := obstacle(directory)):
-        raise ConfigError(f"cannot write to {directory} ({why}): choose another folder, or mend permissions")
+        raise ConfigError(
+            f"cannot write to {directory} ({why})",
+            name=str(directory),
+            remedy="choose another folder, or mend permissions",
+        )
 
 
 def several(values: list[str] | None) -> list[str] | None:

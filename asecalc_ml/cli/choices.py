@@ -12,17 +12,23 @@ def load(group: str, name: Any, place: str) -> type[Any]:
     try:
         return plugins.get(group, str(name))
     except PluginError as error:
-        raise ConfigError(f"{place}: {error}") from error
+        raise error.as_kind(ConfigError).at(place) from error
 
 
 def load_chosen(group: str, data: Mapping, key: str, place: str, source: str) -> type[Any]:
     """Load the plugin that stands in `key: NAME`."""
+    known = plugins.names(group)
     if key not in data:
-        known = ", ".join(plugins.names(group))
-        raise ConfigError(f"{place}: key {key!r} is missing; add `{key}: NAME` with one of {known}")
+        raise ConfigError(
+            f"{place}: key {key!r} is missing;",
+            name=key,
+            allowed=known,
+            remedy=f"add `{key}: NAME` with one of {', '.join(known)}",
+        )
     place = config.locate(source, data, key)
     if not isinstance(data[key], str):
-        raise ConfigError(f"{place}: {key!r} should be one of {', '.join(plugins.names(group))}")
+        problem = f"{place}: {key!r} should be one of {', '.join(known)}"
+        raise ConfigError(problem, name=key, value=data[key], allowed=known)
     return load(group, data[key], place)
 
 

@@ -51,12 +51,17 @@ def check_kind(data: Mapping, allowed: tuple[Kind, ...], source: str) -> None:
     """
     if data.get("protocol") == "campaign":
         raise ConfigError(
-            f"{locate(source, data, 'protocol')}: a campaign is no protocol: remove the line `protocol: "
-            f"campaign`, and `{CAMPAIGN.run} {source}` runs the file"
+            f"{locate(source, data, 'protocol')}: a campaign is no protocol",
+            name="protocol",
+            value="campaign",
+            remedy=f"remove the line `protocol: campaign`, and `{CAMPAIGN.run} {source}` runs the file",
         )
     kind = kind_of(data)
     if kind is not None and kind not in allowed:
         raise ConfigError(
-            f"{source} holds the options of {kind.name}: `{kind.run} {source}` runs it, `{kind.validate} "
-            f"{source}` checks it"
+            f"{source} holds the options of {kind.name}",
+            name=source,
+            value=kind.name,
+            allowed=[other.name for other in allowed],
+            remedy=f"`{kind.run} {source}` runs it, `{kind.validate} {source}` checks it",
         )

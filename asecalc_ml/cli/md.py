@@ -19,7 +19,7 @@ from asecalc_ml.cli.campaign.command import campaign, validate_campaign
 from asecalc_ml.cli.commands.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
-from asecalc_ml.errors import AnalysisError, AsecalcError
+from asecalc_ml.errors import AnalysisError, AsecalcError, together
 from asecalc_ml.md_protocols.integrators import thermostat_choice
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _stored(directory: Path) -> Mapping:
 
 def _together(problems: list[AsecalcError]) -> AsecalcError:
     """One error of several runs."""
-    return problems[0] if len(problems) == 1 else AnalysisError("\n".join(map(str, problems)))
+    return problems[0] if len(problems) == 1 else together(AnalysisError, problems)
 
 
 def _analyse(directory: Path, quiet: bool) -> None:

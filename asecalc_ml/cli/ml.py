@@ -155,7 +155,9 @@ def evaluate(
     """
     show_messages(quiet=False)
     if data is None and context.args:
-        raise ConfigError(f"{context.args[0]} is an option of a dataset's reader: name the data, too")
+        option = context.args[0]
+        problem = f"{option} is an option of a dataset's reader"
+        raise ConfigError(problem, name=option, remedy="name the data, too")
     dataset = None if data is None else reader(data, context.args)
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 

@@ -48,7 +48,8 @@ def ensure_home() -> None:
         home = Path(tempfile.gettempdir()) / f"asecalc-ml-{os.getuid()}"
         home.mkdir(mode=0o700, exist_ok=True)
         if home.is_symlink() or home.stat().st_uid != os.getuid():
-            raise ConfigError(f"{home} belongs to another user: set HOME to a folder of your own") from None
+            problem, remedy = f"{home} belongs to another user", "set HOME to a folder of your own"
+            raise ConfigError(problem, name=str(home), remedy=remedy) from None
         os.environ["HOME"] = str(home)
         print_line(
             "Warning: HOME is not set, and this user has no entry in passwd. Registered models and caches go "

@@ -74,7 +74,12 @@ def _format_of(path: str) -> str:
     readers = plugins.loaded("datasets")
     found = [name for name, model in readers.items() if str(path).endswith(model.suffixes)]
     if len(found) > 1:
-        raise ConfigError(f"{path}: {' and '.join(found)} read files of this suffix: name one with --format")
+        raise ConfigError(
+            f"{path}: {' and '.join(found)} read files of this suffix",
+            name=str(path),
+            allowed=found,
+            remedy="name one with --format",
+        )
     return found[0] if found else "ase"
 
 
@@ -85,7 +90,8 @@ def _of_run(directory: Path) -> list[Atoms]:
 
     run = RunReader(directory)
     if run.n_frames == 0:
-        raise StructureError(f"{directory} holds no frame: the run ended before its first one was written")
+        problem = f"{directory} holds no frame: the run ended before its first one was written"
+        raise StructureError(problem, name=str(directory))
     if lost := run.n_lost_frames:
         warnings.warn(lost_frames_text(run.n_frames, lost), stacklevel=2)
     frames = []
@@ -103,7 +109,9 @@ def select_frames(structures: list[Atoms], frames: str) -> list[Atoms]:
         wanted = frames if ":" in frames else f"{int(frames)}:{int(frames) + 1 or ''}"
         chosen = [structures[k] for k in selected_numbers(wanted, len(structures), "the data")]
     except ValueError:
-        raise ConfigError(f"frames is {frames!r}; give a slice such as 0:500:10, or one number") from None
+        remedy = "give a slice such as 0:500:10, or one number"
+        raise ConfigError(f"frames is {frames!r};", name="frames", value=frames, remedy=remedy) from None
     if not chosen:
-        raise ConfigError(f"frames {frames!r} selects none of the {len(structures)} there are")
+        problem = f"frames {frames!r} selects none of the {len(structures)} there are"
+        raise ConfigError(problem, name="frames", value=frames, allowed=f"0 to {len(structures) - 1}")
     return chosen

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asecalc_ml import config, plugins
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,7 +66,13 @@ def _found(name: str, kinds: Mapping[str, str], group: str | None) -> tuple[str 
     if group is None and name in kinds:
         return None, of_file(kinds[name])
     if group is not None and group not in PLACES:
-        raise ConfigError(f"no group {group!r} of plugins with options: the groups are {', '.join(PLACES)}")
+        raise ConfigError(
+            f"no group {group!r} of plugins with options",
+            name=group,
+            value=group,
+            allowed=list(PLACES),
+            remedy=f"the groups are {', '.join(PLACES)}",
+        )
     groups = PLACES if group is None else [group]
     for one in groups:
         if name in plugins.names(one):
@@ -75,6 +81,5 @@ def _found(name: str, kinds: Mapping[str, str], group: str | None) -> tuple[str 
     known |= {one: plugins.names(one) for one in groups}
     every_name = [one for names in known.values() for one in names]
     listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in known.items())
-    raise ConfigError(
-        unknown_name(f"no options are called {name!r}", name, every_name, f"There are {listed}")
-    )
+    problem = f"no options are called {name!r}"
+    raise unknown_name_error(ConfigError, problem, name, every_name, f"There are {listed}")

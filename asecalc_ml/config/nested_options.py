@@ -57,8 +57,11 @@ def _first_key(section: Section, path: str, place: str) -> tuple[Any, str]:
         key, _, rest = path.partition(".")
         if not key.isdecimal() or int(key) >= len(section):
             raise ConfigError(
-                f"{place}: {key!r} is no item of a list of {len(section)}: they have the numbers 0 to "
-                f"{len(section) - 1}"
+                f"{place}: {key!r} is no item of a list of {len(section)}",
+                name=key,
+                value=key,
+                allowed=f"0 to {len(section) - 1}",
+                remedy=f"they have the numbers 0 to {len(section) - 1}",
             )
         return int(key), rest
     present = [key for key in section if isinstance(key, str) and f"{path}.".startswith(f"{key}.")]
@@ -77,8 +80,12 @@ def _inner(section: Section, key: Any, rest: str, place: str) -> Section:
         held = _set(section, key, {})
     else:
         is_name = isinstance(held, str) and re.fullmatch(r"[\w+-]+", held)
-        hint = f"; if {held} takes any, write {key}.{held}.{rest}" if is_name else ""
-        raise ConfigError(f"{place}: {key} is {held!r}, which has no options{hint}")
+        raise ConfigError(
+            f"{place}: {key} is {held!r}, which has no options{';' * bool(is_name)}",
+            name=str(key),
+            value=held,
+            remedy=f"if {held} takes any, write {key}.{held}.{rest}" if is_name else None,
+        )
     return held
 
 

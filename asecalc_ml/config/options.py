@@ -7,9 +7,10 @@ share it. YAML is read as version 1.2: `1e-3` is a number and `no` is the text "
 import io
 import re
 import typing
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -20,7 +21,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.config.unit_hints import unit_hint
-from asecalc_ml.errors import AsecalcError, ConfigError
+from asecalc_ml.errors import AsecalcError, ConfigError, together
 
 Model = TypeVar("Model", bound=BaseModel)
 Steps = tuple[Any, ...]  # keys and indices that lead to a value
@@ -128,7 +129,8 @@ def parse_options(data: Mapping, model: type[Model], source: str = "options", wi
     Raises
     ------
     ConfigError
-        One line for each key that is unknown, missing, of a wrong type or out of range.
+        One line for each key that is unknown, missing, of a wrong type or out of range. The attributes are
+        those of the first key, whose path is ``name``; ``others`` holds an error for each of the rest.
     """
     section = data
     for key in within:
@@ -136,14 +138,15 @@ def parse_options(data: Mapping, model: type[Model], source: str = "options", wi
     if within and section is None:
         section = {}
     if not isinstance(section, Mapping):
-        place = f"{locate(source, data, *within)}: " + (f"{_dotted(within)!r}: " if within else "")
-        raise ConfigError(f"{place}expected keys and values such as `name: value`, got {_show(section)}")
+        error = _not_a_mapping(section, name=_dotted(within) or None)
+        error = error.at(repr(error.name)) if within else error
+        raise error.at(locate(source, data, *within))
     try:
         return model.model_validate(_plain(section))
     except ValidationError as error:
-        raise ConfigError("\n".join(_messages(error, data, model, source, within))) from error
+        raise together(ConfigError, _mistakes(error, data, model, source, within)) from error
     except AsecalcError as error:
-        raise ConfigError(f"{source}: {error}") from error
+        raise error.as_kind(ConfigError).at(source) from error
 
 
 def parse_file(data: Mapping, model: type[Model], source: str) -> Model:
@@ -155,17 +158,17 @@ def parse_file(data: Mapping, model: type[Model], source: str) -> Model:
         One line for each key, those of empty options marked :data:`NEEDED_IN_FILES` first.
     """
     empty = {key: field for key, field in model.model_fields.items() if _is_needed(field)}
-    lines = [
-        f"{locate(source, data, key)}: {_empty(key, field, key in data)}"
+    mistakes = [
+        _mistake((key,), _empty(key, field, key in data), data).at(locate(source, data, key))
         for key, field in empty.items()
         if data.get(key) is None
     ]
     try:
         options = parse_options(data, model, source)
     except ConfigError as error:
-        raise ConfigError("\n".join([*lines, str(error)])) from error
-    if lines:
-        raise ConfigError("\n".join(lines))
+        raise together(ConfigError, [*mistakes, error]) from error
+    if mistakes:
+        raise together(ConfigError, mistakes)
     return options
 
 
@@ -180,18 +183,26 @@ def read_yaml(path: str | Path) -> CommentedMap:
     try:
         data = YAML().load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file (looked in {Path.cwd()})") from error
+        raise ConfigError(f"{path}: no such file (looked in {Path.cwd()})", name=str(path)) from error
     except IsADirectoryError as error:
-        raise ConfigError(f"{path} is a directory, expected a YAML file") from error
+        problem = f"{path} is a directory, expected a YAML file"
+        raise ConfigError(problem, name=str(path)) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file in UTF-8, so it cannot be YAML") from error
+        problem = f"{path} is not a text file in UTF-8, so it cannot be YAML"
+        raise ConfigError(problem, name=str(path)) from error
     except (YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(_broken_yaml(path, error)) from error
+        raise _broken_yaml(path, error) from error
     if data is None:
         return CommentedMap()
     if not isinstance(data, CommentedMap):
-        raise ConfigError(f"{path}: expected keys and values such as `name: value`, got {_show(data)}")
+        raise _not_a_mapping(data, name=str(path)).at(str(path))
     return data
+
+
+def _not_a_mapping(value: Any, name: str | None) -> ConfigError:
+    shown = _show(value)
+    problem = f"expected keys and values such as `name: value`, got {shown}"
+    return ConfigError(problem, name=name, value=shown, allowed="keys and values")
 
 
 def parse_value(text: str) -> Any:
@@ -203,15 +214,21 @@ def parse_value(text: str) -> Any:
         value = _plain(YAML().load(text))
         return text if isinstance(value, dict) and not text.lstrip().startswith("{") else value
     except (YAMLError, ValueError) as error:
-        raise ConfigError(f"{text!r} is not a valid YAML value: {str(error).splitlines()[0]}") from error
+        problem = f"{text!r} is not a valid YAML value: {str(error).splitlines()[0]}"
+        raise ConfigError(problem, value=text) from error
 
 
-def _broken_yaml(path: str | Path, error: Exception) -> str:
+def _broken_yaml(path: str | Path, error: Exception) -> ConfigError:
     mark = getattr(error, "problem_mark", None) if isinstance(error, MarkedYAMLError) else None
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     where = f", line {mark.line + 1}" if mark else ""
     hints = [hint for words, hint in YAML_HINTS.items() if words in problem]
-    return f"{path}{where}: this is not valid YAML: {'; '.join([problem, *hints])}"
+    return ConfigError(
+        f"{path}{where}: this is not valid YAML: {problem}{';' * bool(hints)}",
+        name=str(path),
+        value=problem,
+        remedy="; ".join(hints) or None,
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -221,7 +238,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, TaggedScalar):
-        raise ConfigError(f"YAML tags such as {value.tag.value} are not supported: write the plain value")
+        tag = str(value.tag.value)
+        raise ConfigError(
+            f"YAML tags such as {tag} are not supported", name=tag, value=tag, remedy="write the plain value"
+        )
     if isinstance(value, bool | ScalarBoolean):
         return bool(value)
     for kind in (int, float, str):
@@ -232,25 +252,32 @@ def _plain(value: Any) -> Any:
 
 def _plain_key(key: Any) -> Any:
     if isinstance(key, Mapping | list | tuple):
-        raise ConfigError(f"a key is {_show(_plain(key))}: write a text or a number before the colon")
+        problem, value = f"a key is {_show(_plain(key))}", _plain(key)
+        raise ConfigError(problem, value=value, remedy="write a text or a number before the colon")
     return _plain(key)
 
 
 # ---------------------------------------------------------------------------------------------- messages
 
 
-def _messages(
+class _Complaint(NamedTuple):
+    """What is wrong with an option, in words that follow its name and value if they begin with "should"."""
+
+    problem: str
+    allowed: Any = None
+    remedy: str = ""
+
+
+def _mistakes(
     error: ValidationError, data: Mapping, model: type[BaseModel], source: str, within: Steps
-) -> list[str]:
-    """One line per place in the data, in the order of the lines; a union's many complaints become one."""
-    found: dict[Steps, list[str]] = {}
+) -> list[ConfigError]:
+    """One error per place in the data, in the order of the lines; a union's many complaints become one."""
+    found: dict[Steps, list[_Complaint]] = defaultdict(list)
     for item in error.errors(include_url=False):
         path = _path_in(data, (*within, *item["loc"]), item["type"])
-        found.setdefault(path, []).append(_complaint(item, path, model, len(within)))
-    merged = {path: " or ".join(dict.fromkeys(texts)) for path, texts in found.items()}
-    merged = {path: text.replace(" or should be", " or") for path, text in merged.items()}
-    ordered = sorted(merged, key=lambda path: _line(data, path) or 0)
-    return [f"{_where(source, _line(data, path))}: {_say(path, merged[path], data)}" for path in ordered]
+        found[path].append(_complaint(item, path, model, len(within)))
+    ordered = sorted(found, key=lambda path: _line(data, path) or 0)
+    return [_mistake(path, _merged(found[path]), data).at(locate(source, data, *path)) for path in ordered]
 
 
 def _path_in(data: Any, loc: Steps, kind: str) -> Steps:
@@ -265,7 +292,7 @@ def _path_in(data: Any, loc: Steps, kind: str) -> Steps:
     return (*path, loc[-1]) if kind == "missing" else tuple(path)
 
 
-def _complaint(item: Mapping, path: Steps, model: type[BaseModel], depth: int) -> str:
+def _complaint(item: Mapping, path: Steps, model: type[BaseModel], depth: int) -> _Complaint:
     """What is wrong at a path, of whose steps so many lead to the model."""
     if item["type"] == "extra_forbidden":
         return _unknown_key(path, model, depth)
@@ -273,22 +300,38 @@ def _complaint(item: Mapping, path: Steps, model: type[BaseModel], depth: int) -
     if field is not None and field.is_required() and (item["type"] == "missing" or item["input"] is None):
         return _empty(_dotted(path), field, is_there=item["type"] != "missing")
     if item["type"] in PLAIN_WORDS:
-        return PLAIN_WORDS[item["type"]]
-    allowed = item["msg"].partition(", unable to parse")[0]
-    allowed = re.sub(r"^\w+ should", "should", allowed).removeprefix("Value error, ")  # "Input should be ..."
+        return _expected(PLAIN_WORDS[item["type"]])
+    words = item["msg"].partition(", unable to parse")[0]
+    words = re.sub(r"^\w+ should", "should", words).removeprefix("Value error, ")  # "Input should be ..."
     if item["type"] in NO_NUMBER:
-        return allowed + _number_hint(str(item["input"]))
-    return allowed + (_unit_hint(item, path, field) if item["type"] in OUT_OF_BOUNDS else "")
+        return _expected(words, _number_hint(str(item["input"])))
+    if item["type"] == "literal_error":
+        return _Complaint(words, [name for names in _choices(field) for name in names] if field else None)
+    return _expected(words, _unit_hint(item, path, field) if item["type"] in OUT_OF_BOUNDS else "")
 
 
-def _empty(name: str, field: FieldInfo, is_there: bool) -> str:
+def _expected(words: str, remedy: str = "") -> _Complaint:
+    """A complaint whose words, such as "should be a list", say what is allowed."""
+    allowed = words.removeprefix("should be ").removeprefix("should ") if words.startswith("should") else None
+    return _Complaint(words, allowed, remedy)
+
+
+def _merged(complaints: Sequence[_Complaint]) -> _Complaint:
+    """One complaint that joins those of the members of a union; names that are allowed go before words."""
+    problem = " or ".join(dict.fromkeys(one.problem for one in complaints)).replace(" or should be", " or")
+    names = [name for one in complaints if isinstance(one.allowed, list) for name in one.allowed]
+    remedies = dict.fromkeys(one.remedy for one in complaints if one.remedy)
+    return _Complaint(problem, names or _expected(problem).allowed, " or ".join(remedies))
+
+
+def _empty(name: str, field: FieldInfo, is_there: bool) -> _Complaint:
     meaning = f" ({field.description})" if field.description else ""
-    return f"key {name!r} is {'empty, and it is required' if is_there else 'missing'}{meaning}"
+    return _Complaint(f"key {name!r} is {'empty, and it is required' if is_there else 'missing'}{meaning}")
 
 
 def _number_hint(text: str) -> str:
     """What is wrong with a text that looks like a number."""
-    return next((f": {hint}" for pattern, hint in NUMBER_HINTS.items() if re.fullmatch(pattern, text)), "")
+    return next((hint for pattern, hint in NUMBER_HINTS.items() if re.fullmatch(pattern, text)), "")
 
 
 def _unit_hint(item: Mapping, path: Steps, field: FieldInfo | None) -> str:
@@ -296,17 +339,30 @@ def _unit_hint(item: Mapping, path: Steps, field: FieldInfo | None) -> str:
     return unit_hint(names[-1], item["input"], constraints(field)) if names and field is not None else ""
 
 
-def _say(path: Steps, complaint: str, data: Any) -> str:
+def _mistake(path: Steps, complaint: _Complaint, data: Any) -> ConfigError:
     """The complaint with the key and the value got in front, where it only says what is allowed."""
-    if not complaint.startswith("should"):
-        named = not path or repr(path[-1]) in complaint or _dotted(path) in complaint
-        return complaint if named else f"{_dotted(path)!r}: {complaint}"
+    name, problem = _dotted(path), complaint.problem
+    value = _value_at(data, path) if path else None
+    if problem.startswith("should"):
+        problem = f"{name!r} is {_show(value)}, but {problem}"
+    elif path and name not in problem:
+        problem = f"{name!r}: {problem}"
+    return ConfigError(
+        problem, name=name or None, value=value, allowed=complaint.allowed, remedy=complaint.remedy or None
+    )
+
+
+def _value_at(data: Any, path: Steps) -> Any:
+    """The plain value at a path; None where it is missing."""
     for step in path:
-        data = data[step]
-    return f"{_dotted(path)!r} is {_show(_plain(data))}, but {complaint}"
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return _plain(data)
 
 
-def _unknown_key(path: Steps, model: type[BaseModel], depth: int) -> str:
+def _unknown_key(path: Steps, model: type[BaseModel], depth: int) -> _Complaint:
     """The key and the nearest one, which may be an option of one of those beside it."""
     known = _fields(model, path[depth:-1])
     places = {key: key for key in known}
@@ -316,7 +372,7 @@ def _unknown_key(path: Steps, model: type[BaseModel], depth: int) -> str:
     nearest = nearest_name(str(path[-1]), places)
     near = nearest and _dotted((*path[:-1], places[nearest]))
     hint = f"did you mean {near!r}?" if near else f"the keys are {', '.join(known)}"
-    return f"unknown key {_dotted(path)!r}; {hint}"
+    return _Complaint(f"unknown key {_dotted(path)!r};", list(known), hint)
 
 
 def _fields(model: type[BaseModel], path: Steps) -> dict[str, FieldInfo]:

@@ -38,11 +38,15 @@ def _telling(name: str) -> set[str]:
     return set(_words(name)) - FILLERS
 
 
-def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str = "") -> str:
-    """Message about a name that does not exist, with the known name that may have been meant.
+def unknown_name_error(
+    kind: type[Kind], complaint: str, name: object, known: Iterable[str], remedy: str = ""
+) -> Kind:
+    """Make the error about a name that does not exist, with the known name that may have been meant.
 
     Parameters
     ----------
+    kind : type
+        Class of the error, such as :class:`~asecalc_ml.errors.ConfigError`.
     complaint : str
         Beginning of the message, without a full stop.
     name : object
@@ -52,6 +56,33 @@ def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str
     remedy : str
         Sentence that follows, such as a list of all names.
 
+    Returns
+    -------
+    AsecalcError
+        Its ``name`` and ``value`` are the given name, ``allowed`` are the known ones, and ``remedy`` asks for
+        the nearest of them.
+
+    Examples
+    --------
+    >>> from asecalc_ml.errors import ConfigError
+    >>> known = ["d3", "zbl"]
+    >>> error = unknown_name_error(ConfigError, "no correction 'zlb'", "zlb", known, "There are d3, zbl")
+    >>> error.remedy
+    "did you mean 'zbl'? There are d3, zbl"
+    """
+    known = list(known)
+    nearest = nearest_name(str(name), known)
+    hints = [f"did you mean {nearest!r}?"] if nearest else []
+    hints += [remedy] if remedy else []
+    end = ";" if nearest else "." * bool(remedy)
+    return kind(
+        f"{complaint}{end}", name=str(name), value=name, allowed=known, remedy=" ".join(hints) or None
+    )
+
+
+def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str = "") -> str:
+    """Message about a name that does not exist; the parameters are those of :func:`unknown_name_error`.
+
     Examples
     --------
     >>> unknown_name("no correction 'zlb'", "zlb", ["d3", "zbl"], "There are d3, zbl")
@@ -60,23 +91,6 @@ def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str
     "no correction 'q'. There are d3, zbl"
     """
     return str(unknown_name_error(AsecalcError, complaint, name, known, remedy))
-
-
-def unknown_name_error(
-    kind: type[Kind], complaint: str, name: object, known: Iterable[str], remedy: str = ""
-) -> Kind:
-    """Return the error whose message is :func:`unknown_name`, with the name, its value and those known.
-
-    Parameters
-    ----------
-    kind : subclass of AsecalcError
-    complaint, name, known, remedy
-        As of :func:`unknown_name`.
-    """
-    known = list(known)
-    nearest = nearest_name(str(name), known)
-    question = f"; did you mean {nearest!r}?" if nearest else "." * bool(remedy)
-    return kind(f"{complaint}{question}", name=str(name), value=name, allowed=known, remedy=remedy or None)
 
 
 NOT_NEAR = (0, 0.0)

@@ -51,7 +51,10 @@ class FolderLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise RunBusyError(
-                f"{path.parent}: another process is {purpose}{_holder(self._file)}; wait for it or stop it"
+                f"{path.parent}: another process is {purpose}{_holder(self._file)};",
+                name=str(path.parent),
+                value=purpose,
+                remedy="wait for it or stop it",
             ) from None
         except OSError:  # a file system without locks
             self.holds = False

@@ -26,6 +26,7 @@ def needing_a_home(variable: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ConfigError(
-            "no home folder is known: HOME is not set, and this user has no entry in passwd. Set "
-            f"{variable} to a folder of your own"
+            "no home folder is known: HOME is not set, and this user has no entry in passwd.",
+            name="HOME",
+            remedy=f"Set {variable} to a folder of your own",
         ) from error

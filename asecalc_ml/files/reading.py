@@ -44,7 +44,8 @@ class Stored(dict):
         self._path = path
 
     def __missing__(self, key: str) -> Any:
-        raise RunError(f"{self._path} is damaged: it has no {key!r}; {COPY_AGAIN}")
+        problem = f"{self._path} is damaged: it has no {key!r};"
+        raise RunError(problem, name=str(self._path), value=key, remedy=COPY_AGAIN)
 
 
 @contextmanager
@@ -73,7 +74,9 @@ def damage_named(
         if isinstance(damage, OSError) and damage.errno not in (None, errno.EINVAL):
             raise
         where = f" {place}" if place else ""
-        raise error(f"{path} is damaged{where} ({described(damage)}): {remedy}") from damage
+        cause = described(damage)
+        problem = f"{path} is damaged{where} ({cause})"
+        raise error(problem, name=str(path), value=cause, remedy=remedy) from damage
 
 
 def described(error: BaseException) -> str:
@@ -98,7 +101,7 @@ def read_text(path: Path, error: type[AsecalcError] = RunError, remedy: str = CO
         If it is missing or holds other bytes; the message names the line.
     """
     if not path.is_file():
-        raise error(f"{path} is missing (looked in {Path.cwd()}): {remedy}")
+        raise error(f"{path} is missing (looked in {Path.cwd()})", name=str(path), remedy=remedy)
     with damage_named(path, error, remedy):
         return path.read_bytes().decode("utf-8")
 

@@ -118,14 +118,18 @@ class RayExecutor:
             import ray
         except ImportError:
             raise RunError(
-                "executor: ray needs Ray: pip install 'asecalc-ml[distributed]', or use executor: local"
+                "executor: ray needs Ray",
+                name="executor",
+                value="ray",
+                remedy="pip install 'asecalc-ml[distributed]', or use executor: local",
             ) from None
         address = address or os.environ.get("RAY_ADDRESS")
         size = {} if address else {"num_cpus": workers, "include_dashboard": False}
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error", **size)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise RunError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
+            place = address or "this machine"
+            raise RunError(f"no Ray cluster at {place}: {error}", name=place, value=address) from error
         self._ray, self._carry_out = ray, ray.remote(max_retries=0)(carry_out)
 
     def start(self, job: Job) -> Future[Outcome]:

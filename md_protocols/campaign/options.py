@@ -112,8 +112,11 @@ def expand(campaign: Campaign, source: Path) -> list[GridPoint]:
         if point.name in points:
             raise ConfigError(
                 f"{source}: {_show(point.values)} and {_show(points[point.name].values)} would both be "
-                f"written to {point.name}: a value stands twice in the grid, or two differ in signs that "
-                "names of folders cannot have"
+                f"written to {point.name}: a value stands twice in the grid, or two values differ only in "
+                "characters that names of folders cannot have",
+                name=point.name,
+                value=(point.values, points[point.name].values),
+                remedy="leave out one of the two",
             )
         points[point.name] = point
     return list(points.values())
@@ -130,7 +133,8 @@ def _plain(data: dict[str, Any], source: Path) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(data))
     except TypeError as error:  # YAML reads 2026-11-21 as a date
-        raise ConfigError(f"{source}: base: {error}: put that value in quotes") from error
+        problem = f"{source}: base: {error}"
+        raise ConfigError(problem, name="base", remedy="put that value in quotes") from error
 
 
 def _point(base: dict[str, Any], values: dict[str, Any], source: Path) -> GridPoint:
@@ -139,11 +143,16 @@ def _point(base: dict[str, Any], values: dict[str, Any], source: Path) -> GridPo
     put_all(data, values, f"{source}: grid")
     data.pop("directory", None)  # of the base alone; every run has its own
     if "protocol" not in data:
-        raise ConfigError(f"{source}: the base names no protocol: add `protocol: nve` to it, or another")
+        raise ConfigError(
+            f"{source}: the base names no protocol",
+            name="protocol",
+            allowed=plugins.names("protocols"),
+            remedy="add `protocol: nve` to it, or another",
+        )
     try:
         model = plugins.get("protocols", str(data["protocol"]))
     except AsecalcError as error:
-        raise ConfigError(f"{source}: {error}") from error
+        raise error.as_kind(ConfigError).at(str(source)) from error
     return GridPoint(name, values, parse_options(data, model, f"{source}, run {name}"))
 
 
@@ -154,7 +163,13 @@ def _name(values: Mapping[str, Any]) -> str:
     parts = ("-".join(_words(value)) for value in values.values())
     name = ",".join(f"{key}={part}" for key, part in zip(keys, parts, strict=True))
     if len(name) > LONGEST_NAME:
-        raise ConfigError(f"{name}: too long for a folder. Put long values into files, or vary fewer options")
+        raise ConfigError(
+            f"{name}: too long for a folder.",
+            name=name,
+            value=len(name),
+            allowed=f"up to {LONGEST_NAME} characters",
+            remedy="Put long values into files, or vary fewer options",
+        )
     return name
 
 

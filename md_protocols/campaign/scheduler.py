@@ -161,7 +161,10 @@ def _ending_on_sigterm(directory: Path) -> Iterator[None]:
 
     def end(signal_number: int, frame: Any) -> None:
         raise RunPausedError(
-            f"{directory}: the system asked the campaign to end (SIGTERM). Begun again, it goes on from there"
+            f"{directory}: the system asked the campaign to end (SIGTERM).",
+            name=str(directory),
+            value="SIGTERM",
+            remedy="Begun again, it continues from there",
         )
 
     before = signal.signal(signal.SIGTERM, end)

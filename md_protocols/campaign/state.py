@@ -70,8 +70,10 @@ def _check_same(run: RunReader, options: ProtocolOptions) -> None:
     different = min((_differences(before, now) for now in choices), key=len)
     if different:
         raise RunError(
-            f"{run.directory} holds a run with other options ({'; '.join(different)}): bring them back, give "
-            "the campaign another directory, or remove that run"
+            f"{run.directory} holds a run with other options ({'; '.join(different)})",
+            name=str(run.directory),
+            value=different,
+            remedy="bring them back, give the campaign another directory, or remove that run",
         )
 
 

@@ -173,19 +173,20 @@ def load(directory: Path, before_stage: int | None = None) -> tuple[Checkpoint |
     RunError
         If there are checkpoints and none of them can be read.
     """
-    problems = []
+    damaged: list[RunError] = []
     for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
         path = directory / name
         if path.is_file():
             try:
                 checkpoint = _read(path)
             except RunError as error:
-                problems.append(str(error))
+                damaged.append(error)
                 continue
             if before_stage is None or checkpoint.stage < before_stage:
-                return checkpoint, "; ".join(problems) or None
-    if problems:
-        raise RunError(f"{'; '.join(problems)}. {REMEDY}.")
+                return checkpoint, "; ".join(map(str, damaged)) or None
+    if damaged:
+        problem = f"{'; '.join(map(str, damaged))}."
+        raise RunError(problem, name=damaged[0].name, value=damaged[0].value, remedy=f"{REMEDY}.")
     return None, None
 
 

@@ -86,8 +86,12 @@ class Engine:
             self.writer.flush()
             self.note(EventKind.STOPPED, str(error), is_asked_for=False)
             raise PluginError(
-                f"{self.directory}: {error}. When the mistake is mended, `asecalc-md resume {self.directory} "
-                "--allow-different` continues from the last checkpoint"
+                f"{self.directory}: {error}.",
+                name=error.name,
+                value=error.value,
+                allowed=error.allowed,
+                remedy=f"When the mistake is mended, `asecalc-md resume {self.directory} --allow-different` "
+                "continues from the last checkpoint",
             ) from error
 
     def _to_next_stage(self) -> None:
@@ -123,8 +127,10 @@ class Engine:
         what = f"{name} is not what the run began with ({'; '.join(differences)})"
         if not self._allow_different:
             raise RunError(
-                f"{self.directory}: {what}: bring it back, start a new run, or go on all the same with "
-                "--allow-different"
+                f"{self.directory}: {what}",
+                name=name,
+                value=differences,
+                remedy="bring it back, start a new run, or go on all the same with --allow-different",
             )
         self.note(EventKind.WARNING, f"{what}; the run goes on all the same")
 
@@ -235,7 +241,11 @@ class Engine:
         if set(extras) != set(declared):
             raise PluginError(
                 f"{type(self.integrator).__name__}.extras() returns the columns {sorted(extras)}, and its "
-                f"`columns` name {sorted(declared)}: name the same columns in both"
+                f"`columns` name {sorted(declared)}",
+                name=f"{type(self.integrator).__name__}.extras()",
+                value=sorted(extras),
+                allowed=sorted(declared),
+                remedy="name the same columns in both",
             )
         self.writer.row(table, row | extras | of_calculator)
 
@@ -249,8 +259,10 @@ class Engine:
             packed = pack(self.state, marks)
         except OSError as error:  # of a calculator whose memory goes through a file
             raise RunError(
-                f"{self.directory}: the calculator cannot give its memory for a checkpoint ({error}): free "
-                f"space for temporary files, and `asecalc-md resume {self.directory}` goes on"
+                f"{self.directory}: the calculator cannot give its memory for a checkpoint ({error})",
+                name=str(self.directory),
+                value=str(error),
+                remedy=f"free space for temporary files, and `asecalc-md resume {self.directory}` continues",
             ) from error
         self.writer.write_checkpoint(packed)
 
@@ -287,8 +299,10 @@ class Engine:
         if self.integrator is not None:  # anything else begins anew
             self._checkpoint_between()
         raise RunPausedError(
-            f"{self.directory}: {reason}, after step {self.state.step} of {self.progress.stage}. "
-            f"`asecalc-md resume {self.directory}` goes on from there."
+            f"{self.directory}: {reason}, after step {self.state.step} of {self.progress.stage}.",
+            name=str(self.directory),
+            value=reason,
+            remedy=f"`asecalc-md resume {self.directory}` continues from there.",
         )
 
     def note(self, kind: str, message: str, **fields) -> None:
@@ -321,6 +335,8 @@ class Engine:
         reason = reason if reason.endswith("?") else reason.rstrip(".") + "."
         raise RunError(
             f"{self.directory}: stopped after step {self.state.step} of {self.progress.stage}: {reason} "
-            f"The last good state is in {self.directory / CHECKPOINT}, and what led there in the trajectory. "
-            f"{ASKED_FOR if is_asked_for else self.options.remedy} {self.flagged_text}".rstrip()
+            f"The last good state is in {self.directory / CHECKPOINT}, and what led there in the trajectory.",
+            name=str(self.directory),
+            value=reason,
+            remedy=f"{ASKED_FOR if is_asked_for else self.options.remedy} {self.flagged_text}".rstrip(),
         ) from cause

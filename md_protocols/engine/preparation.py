@@ -50,18 +50,27 @@ def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = Non
     """A checked copy of the structure with its calculator."""
     if atoms is None and options.structure is None:
         raise ConfigError(
-            "no structure: add `structure: NAME` (ethanol, smiles:CCO, a file), or pass atoms in Python"
+            "no structure",
+            name="structure",
+            remedy="add `structure: NAME` (ethanol, smiles:CCO, a file), or pass atoms in Python",
         )
     if not (atoms is None or isinstance(atoms, Atoms)):
         raise StructureError(
-            f"atoms is a {type(atoms).__name__}, not ASE's Atoms: protocols move atoms themselves. Pass the "
-            "atoms that a filter holds (filter.atoms)"
+            f"atoms is a {type(atoms).__name__}, not ASE's Atoms: protocols move atoms themselves.",
+            name="atoms",
+            value=type(atoms).__name__,
+            allowed=["Atoms"],
+            remedy="Pass the atoms that a filter holds (filter.atoms)",
         )
     structure = load_structure(options.structure if atoms is None else atoms)
     own = None if atoms is None else atoms.calc
     structure.calc = calculator or (make_calculator(options.calculator) if options.calculator else own)
     if structure.calc is None:
-        raise ConfigError("no calculator: add `calculator: NAME`, or pass atoms with one in Python")
+        raise ConfigError(
+            "no calculator",
+            name="calculator",
+            remedy="add `calculator: NAME`, or pass atoms with one in Python",
+        )
     return structure
 
 
@@ -102,19 +111,27 @@ def first_state(options: ProtocolOptions, atoms: Atoms) -> State:
     """
     state = State(atoms, generator(options), linear=is_linear(atoms))
     if not unknown(atoms) and degrees_of_freedom(atoms, state.linear) == 0:
-        raise StructureError("nothing can move: it takes two atoms at least, and not all of them fixed")
+        raise StructureError(
+            "nothing can move",
+            value=len(atoms),
+            remedy="it takes two atoms at least, and not all of them fixed",
+        )
     try:
         state.forces = atoms.get_forces(md=True)
         state.energy = float(atoms.get_potential_energy())
     except AsecalcError:
         raise
     except Exception as error:  # a calculator may raise anything
-        text = f"the calculator cannot evaluate the structure: {error or type(error).__name__}"
-        raise StructureError(text) from error
+        reason = str(error) or type(error).__name__
+        raise StructureError(
+            f"the calculator cannot evaluate the structure: {reason}", name="calculator", value=reason
+        ) from error
     if not (np.isfinite(state.forces).all() and np.isfinite(state.energy)):
         raise StructureError(
-            f"energy ({state.energy} eV) or forces of the starting structure are not finite: look at its "
-            "distances, and whether the calculator knows its elements"
+            f"energy ({state.energy} eV) or forces of the starting structure are not finite",
+            name="structure",
+            value=state.energy,
+            remedy="look at its distances, and whether the calculator knows its elements",
         )
     return state
 

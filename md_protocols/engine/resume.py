@@ -84,7 +84,7 @@ def resume_run(
     atoms = preparation.prepare(_with_calculator(options, calculator, run), run.atoms, calculator)
     differences = differences_of(run, options, atoms)
     if differences and not allow_different:
-        raise RunError(_refusal(run, differences))
+        raise _refusal(run, differences)
     options = thermostat_choice.of_begun_run(options)
     with threads(options):
         return _go_on(run, options, atoms, differences, quiet, allow_different)
@@ -109,8 +109,10 @@ def _check_finished(run: RunReader, options: ProtocolOptions) -> None:
         given = fixed_options(options.model_dump(mode="json"))
         different = changed(fixed_options(options_before(run)), given)
         raise RunError(
-            f"{run.directory} is finished, and cannot have {'; '.join(different)} any more: bring back what "
-            f"it began with, or start a new run. {_from_the_end(run)}".rstrip()
+            f"{run.directory} is finished, and cannot have {'; '.join(different)} any more",
+            name=str(run.directory),
+            value=different,
+            remedy=f"bring back what it began with, or start a new run. {_from_the_end(run)}".rstrip(),
         )
 
 
@@ -124,7 +126,12 @@ def _options(run: RunReader, data: dict[str, Any]) -> ProtocolOptions:
     model = plugins.get("protocols", data["protocol"])
     if "steps" in data and "steps" not in model.model_fields:
         why = parse_options(run.read_options(), model).why_not_longer
-        raise RunError(f"{run.directory} cannot have more steps: {why}. {_from_the_end(run)}".rstrip())
+        raise RunError(
+            f"{run.directory} cannot have more steps: {why}.",
+            name="steps",
+            value=data["steps"],
+            remedy=_from_the_end(run) or None,
+        )
     return parse_options(data, model, source=str(run.directory / PROTOCOL))
 
 
@@ -133,7 +140,10 @@ def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) 
         name = run.read_provenance()["calculator"]["name"]
         raise RunError(
             f"{run.directory}: its calculator ({name}) was passed in Python and cannot be made from its "
-            f"name; use resume_run({str(run.directory)!r}, calculator=...)"
+            "name;",
+            name="calculator",
+            value=name,
+            remedy=f"use resume_run({str(run.directory)!r}, calculator=...)",
         )
     return options
 
@@ -190,16 +200,27 @@ def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> St
 def _check_not_beyond(run: RunReader, options: ProtocolOptions, state: State) -> None:
     done = state.produced + (state.step if state.stage == len(options.stages()) - 1 else 0)
     if more_steps(run, options) < 0 and done > options.steps:
-        raise RunError(f"{run.directory} has made {done} steps already: {options.steps} are too few")
+        raise RunError(
+            f"{run.directory} has made {done} steps already: {options.steps} are too few",
+            name="steps",
+            value=options.steps,
+            allowed=f"{done} or more",
+        )
 
 
-def _refusal(run: RunReader, differences: list[str]) -> str:
+def _refusal(run: RunReader, differences: list[str]) -> RunError:
     name = run.read_provenance()["calculator"]["name"]
-    return (
-        f"{run.directory} (calculator {name}) would go on with {'; '.join(differences)}, and what it "
-        "writes would not be that of one run. Bring back what it began with, or start a new run; "
-        f"--allow-different (allow_different=True in Python) goes on all the same. {_from_the_end(run)}"
-    ).rstrip()
+    remedy = (
+        "Bring back what it began with, or start a new run; --allow-different (allow_different=True in "
+        f"Python) goes on all the same. {_from_the_end(run)}"
+    )
+    return RunError(
+        f"{run.directory} (calculator {name}) would go on with {'; '.join(differences)}, and what it writes "
+        "would not be that of one run.",
+        name=str(run.directory),
+        value=differences,
+        remedy=remedy.rstrip(),
+    )
 
 
 def _resumed_provenance(run: RunReader, options: ProtocolOptions, state: State) -> dict:

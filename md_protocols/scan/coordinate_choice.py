@@ -19,6 +19,7 @@ from asecalc_ml.structure.topology.patterns import parse_terms
 
 Shift = tuple[int, int, int]
 SHOWN = 8  # matches named in a message
+ATOM_ALONE = "use moves: atom"  # where no fragment can move
 FLAT = 1e-3  # sine of an angle below which a dihedral over it is undefined
 
 
@@ -67,9 +68,17 @@ def _by_number(atoms: Atoms, spec: Sequence[int]) -> list[int]:
     indices = [int(i) for i in spec]
     for i in indices:
         if not 0 <= i < len(atoms):
-            raise StructureError(f"coordinate {list(spec)}: atoms are numbered from 0 to {len(atoms) - 1}")
+            last = len(atoms) - 1
+            raise StructureError(
+                f"coordinate {list(spec)}: no atom {i}",
+                name="coordinate",
+                value=list(spec),
+                allowed=f"0 to {last}",
+                remedy=f"atoms are numbered from 0 to {last}",
+            )
     if len(set(indices)) < len(indices):
-        raise StructureError(f"coordinate {list(spec)}: an atom is named twice")
+        problem = f"coordinate {list(spec)}: an atom is named twice"
+        raise StructureError(problem, name="coordinate", value=list(spec))
     return indices
 
 
@@ -77,7 +86,7 @@ def _by_pattern(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | No
     try:
         terms = parse_terms(pattern)
     except ConfigError as error:
-        raise StructureError(str(error)) from error
+        raise error.as_kind(StructureError) from error
     if all(term.index is not None for term in terms):
         return _by_number(atoms, [term.index for term in terms])
     types = types_of(atoms, graph)
@@ -106,15 +115,21 @@ def _only(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | None, ma
     kind = KINDS[len(parse_terms(pattern))]
     if not distinct:
         raise StructureError(
-            f"coordinate {pattern!r}: no {kind} of the structure matches{where}. Atoms that are not "
-            "bonded are named by number, as in [0, 5]"
+            f"coordinate {pattern!r}: no {kind} of the structure matches{where}.",
+            name="coordinate",
+            value=pattern,
+            remedy="Atoms that are not bonded are named by number, as in [0, 5]",
         )
     if len(distinct) > 1:
         listed = ", ".join(f"{list(g)} ({name_of(atoms, g)})" for g in sorted(distinct.values())[:SHOWN])
         more = ", ..." if len(distinct) > SHOWN else ""
         raise StructureError(
-            f"coordinate {pattern!r}: {len(distinct)} {kind}s match{where}: {listed}{more}. Name one by "
-            f"its numbers, coordinate: {list(min(distinct.values()))}, or by its surroundings (CH2-OH)"
+            f"coordinate {pattern!r}: {len(distinct)} {kind}s match{where}: {listed}{more}.",
+            name="coordinate",
+            value=pattern,
+            allowed=sorted(distinct.values()),
+            remedy=f"Name one by its numbers, coordinate: {list(min(distinct.values()))}, or by its "
+            "surroundings (CH2-OH)",
         )
     return list(*distinct.values())
 
@@ -140,17 +155,20 @@ def fragment(atoms: Atoms, graph: BondGraph, root: int, pivot: int) -> dict[int,
                 continue
             shift = tuple(a + b for a, b in zip(shifts[here], step, strict=True))
             if there == pivot or shifts.get(there, shift) != shift:
-                raise StructureError(_no_fragment(atoms, root, pivot))
+                raise _no_fragment(atoms, root, pivot)
             if there not in shifts:
                 shifts[there] = shift
                 queue.append(there)
     return shifts
 
 
-def _no_fragment(atoms: Atoms, root: int, pivot: int) -> str:
-    return (
-        f"nothing lies behind {name_of(atoms, (pivot, root))} alone, since bonds lead around it (a ring, or "
-        "a crystal): use moves: atom"
+def _no_fragment(atoms: Atoms, root: int, pivot: int) -> StructureError:
+    bond = name_of(atoms, (pivot, root))
+    return StructureError(
+        f"nothing lies behind {bond} alone, since bonds lead around it (a ring, or a crystal)",
+        name=bond,
+        value=(pivot, root),
+        remedy=ATOM_ALONE,
     )
 
 
@@ -160,7 +178,10 @@ def _check_fragment(atoms: Atoms, indices: Sequence[int], root: int, shifts: dic
     if stays or indices[-1] not in shifts:
         raise StructureError(
             f"coordinate {list(indices)}: {name_of(atoms, indices[-1:])} is not bonded behind "
-            f"{name_of(atoms, (root,))}, so that no fragment moves with it: use moves: atom"
+            f"{name_of(atoms, (root,))}, so that no fragment moves with it",
+            name="coordinate",
+            value=list(indices),
+            remedy=ATOM_ALONE,
         )
 
 
@@ -188,5 +209,8 @@ def _check_shape(atoms: Atoms, indices: Sequence[int]) -> None:
             if np.sin(np.radians(atoms.get_angle(*triple))) < FLAT:
                 raise StructureError(
                     f"coordinate {list(indices)}: the angle {name_of(atoms, triple)} is straight, so that "
-                    "the dihedral over it is undefined: choose other atoms"
+                    "the dihedral over it is undefined",
+                    name="coordinate",
+                    value=list(indices),
+                    remedy="choose other atoms",
                 )

@@ -98,10 +98,12 @@ class ScanPlan:
                 check_structure(self.coordinate.displaced(self.atoms, value))
             except StructureError as error:
                 unit, given = self.coordinate.unit, self.coordinate.measure(self.atoms)
-                reason = str(error).partition(" (at least")[0]
+                reason = error.problem.partition(" (at least")[0]
                 raise StructureError(
                     f"the scan drives atoms onto each other at {value:g} {unit} (the structure has "
-                    f"{given:.4g} {unit}): {reason}. Change start and stop, or what moves"
+                    f"{given:.4g} {unit}): {reason}.",
+                    value=float(value),
+                    remedy="Change start and stop, or what moves",
                 ) from error
         for entry in self.entries[1:]:  # the first one computes the first state of every run
             _check_computable(entry, self.atoms)
@@ -130,7 +132,10 @@ def _check_computable(entry: LabelledCalculator, atoms: Atoms) -> None:
     except (StructureError, ConfigError, ModelError, NotImplementedError) as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise StructureError(
-            f"{entry.label} cannot compute the structure: {reason}. Leave it out of the scan, or take another"
+            f"{entry.label} cannot compute the structure: {reason}.",
+            name=entry.label,
+            value=reason,
+            remedy="Leave it out of the scan, or take another",
         ) from error
     except Exception as error:  # a calculator may raise anything
         if lacks_room(error):
@@ -148,15 +153,28 @@ def read_values(path: str) -> list[list[float | None]]:
     try:
         lines = read_text(Path(path), ConfigError, "give a text file in UTF-8").splitlines()
         rows = [row for row in csv.reader(lines) if row and not row[0].lstrip().startswith("#")]
-    except (OSError, csv.Error, ConfigError) as error:
-        raise ConfigError(f"reference_values: {path} cannot be read ({error})") from error
+    except ConfigError as error:
+        raise error.at("reference_values") from error
+    except (OSError, csv.Error) as error:
+        problem = f"reference_values: {path} cannot be read ({error})"
+        raise ConfigError(problem, name=str(path), value=path) from error
     if rows and not _is_number(rows[0][0]):  # names of columns
         rows = rows[1:]
     if len(rows) < 2:
-        raise ConfigError(f"reference_values: {path} has {len(rows)} rows of numbers, and a scan needs two")
+        raise ConfigError(
+            f"reference_values: {path} has {len(rows)} rows of numbers, and a scan needs two",
+            name="reference_values",
+            value=path,
+            allowed="two rows or more",
+        )
     known = sorted((_numbers(path, k, row) for k, row in enumerate(rows, 1)), key=lambda row: row[0])
     if twice := [row[0] for row, other in pairwise(known) if row[0] == other[0]]:
-        raise ConfigError(f"reference_values: {path} has several rows for {twice[0]:g}: leave one")
+        raise ConfigError(
+            f"reference_values: {path} has several rows for {twice[0]:g}",
+            name="reference_values",
+            value=twice[0],
+            remedy="leave one",
+        )
     return known
 
 
@@ -164,8 +182,12 @@ def _numbers(path: str, k: int, row: list[str]) -> list[float | None]:
     cells = [cell.strip() for cell in row]
     if len(cells) not in (2, 3) or not all(map(_is_number, filter(None, cells))) or "" in cells[:2]:
         raise ConfigError(
-            f"reference_values: row {k} of {path} is {','.join(row)!r}; expected {', '.join(COLUMNS)} (Å or "
-            "degrees, eV, eV/Å or eV/rad; the force may be missing)"
+            f"reference_values: row {k} of {path} is {','.join(row)!r};",
+            name="reference_values",
+            value=",".join(row),
+            allowed=COLUMNS,
+            remedy=f"expected {', '.join(COLUMNS)} (Å or degrees, eV, eV/Å or eV/rad; the force may be "
+            "missing)",
         )
     return [float(cell) if cell else None for cell in [*cells, ""][:3]]
 
@@ -186,19 +208,33 @@ def _values(options: Scan, known: list) -> np.ndarray:
         missing = values[~np.isin(values.round(6), of_file.round(6))][0]
         raise ConfigError(
             f"reference_values: {options.reference_values} has no value at {missing:g}, where the scan has a "
-            "point: leave start, stop and points empty to scan where the file has values"
+            "point",
+            name="reference_values",
+            value=float(missing),
+            allowed=of_file.tolist(),
+            remedy="leave start, stop and points empty to scan where the file has values",
         )
     return values
 
 
 def _check_range(kind: str, values: np.ndarray) -> None:
-    if kind == "bond" and values.min() <= 0:
-        raise ConfigError(f"start and stop: a bond of {values.min():g} Å is none")
-    if kind == "bond" and values.max() > LONGEST_A:
-        hint = unit_hint("length_A", values.max(), [Gt(0), Le(LONGEST_A)])
-        raise ConfigError(f"start and stop: a bond of {values.max():g} Å is none{hint}")
-    if kind == "angle" and (values.min() < 0 or values.max() > 180):
-        raise ConfigError("start and stop: an angle lies between 0 and 180 degrees")
+    low, high = float(values.min()), float(values.max())
+    if kind == "bond" and (low <= 0 or high > LONGEST_A):
+        wrong = low if low <= 0 else high
+        raise ConfigError(
+            f"start and stop: a bond of {wrong:g} Å is none",
+            name="start and stop",
+            value=wrong,
+            allowed=f"above 0, up to {LONGEST_A:g} Å",
+            remedy=unit_hint("length_A", wrong, [Gt(0), Le(LONGEST_A)]),
+        )
+    if kind == "angle" and (low < 0 or high > 180):
+        raise ConfigError(
+            "start and stop: an angle lies between 0 and 180 degrees",
+            name="start and stop",
+            value=(low, high),
+            allowed="0 to 180 degrees",
+        )
 
 
 def _entries(options: Scan, first: BaseCalculator) -> list[LabelledCalculator]:
@@ -246,7 +282,13 @@ def _makers(options: Scan, labels: list[str]) -> dict[str, str]:
     if maker == EACH:
         return {label: label for label in labels}
     if maker not in labels:
-        raise ConfigError(f"geometries is {maker!r}; give 'each', 'reference' or one of {', '.join(labels)}")
+        raise ConfigError(
+            f"geometries is {maker!r};",
+            name="geometries",
+            value=maker,
+            allowed=[EACH, "reference", *labels],
+            remedy=f"give 'each', 'reference' or one of {', '.join(labels)}",
+        )
     return dict.fromkeys(labels, maker)
 
 

@@ -198,8 +198,10 @@ class _Walk:
             off = (off + 180) % 360 - 180
         if abs(off) > OFF:
             raise CalculationError(
-                "relaxing did not keep the coordinate, since an image of an atom is nearer than the atom: "
-                "use a larger cell, or kind: rigid"
+                "relaxing did not keep the coordinate, since an image of an atom is nearer than the atom",
+                name="coordinate",
+                value=float(off),
+                remedy="use a larger cell, or kind: rigid",
             )
 
     def _minimize(self, atoms: Atoms, calculator: Recorded, where: str) -> None:

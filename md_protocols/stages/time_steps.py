@@ -134,8 +134,11 @@ def integrator_and_options(make: MakeIntegrator) -> tuple[type[Integrator], dict
     if not (isinstance(make, type) and issubclass(make, Integrator)):
         name = getattr(make, "__qualname__", type(make).__name__)
         raise PluginError(
-            f"make_integrator is {name}, from which the run cannot state what is conserved: pass a class of "
-            "integrators with its options, as in functools.partial(VelocityVerlet, ramp=...)"
+            f"make_integrator is {name}, from which the run cannot state what is conserved",
+            name="make_integrator",
+            value=name,
+            remedy="pass a class of integrators with its options, as in "
+            "functools.partial(VelocityVerlet, ramp=...)",
         )
     return make, options
 

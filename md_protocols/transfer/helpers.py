@@ -57,7 +57,8 @@ class Helper:
     def pause_if_asked(self) -> None:
         """Pause where the whole does, or is gone."""
         if self.terminated:
-            raise RunPausedError(f"{self.directory}: the process that makes the test has ended")
+            problem = f"{self.directory}: the process that makes the test has ended"
+            raise RunPausedError(problem, name=str(self.directory))
 
     def note(self, kind: str, message: str, **fields: Any) -> None:
         """Nothing: the whole comes to know all runs, and notes what there is to be told."""

@@ -99,7 +99,11 @@ class Transfer(NVE):
         if self.workers > 1 and self.calculator is None:
             raise ConfigError(
                 f"workers is {self.workers}, and a calculator that was passed in Python cannot be made again "
-                "in another process: name it as `calculator` (NAME or module:Class), or set workers to 1"
+                "in another process",
+                name="workers",
+                value=self.workers,
+                allowed=[1],
+                remedy="name it as `calculator` (NAME or module:Class), or set workers to 1",
             )
         TransferPlan.of(self, atoms).check()
 

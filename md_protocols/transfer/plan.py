@@ -166,8 +166,11 @@ class TransferPlan:
             if not any(has_chain(molecule.atoms, pattern) for molecule in self.molecules):
                 names = ", ".join(molecule.name for molecule in self.molecules)
                 raise StructureError(
-                    f"distributions: nothing in {names} matches {pattern!r}. Name elements as they are "
-                    "bonded (C-O, C-C-O), or leave distributions empty for all without hydrogen"
+                    f"distributions: nothing in {names} matches {pattern!r}.",
+                    name="distributions",
+                    value=pattern,
+                    remedy="Name elements as they are bonded (C-O, C-C-O), or leave distributions empty for "
+                    "all without hydrogen",
                 )
 
 
@@ -214,8 +217,10 @@ def _check_computable(part: PartPlan, atoms: Atoms, is_model: bool) -> None:
         name = describe_calculator(atoms.calc)["name"]
         reason = str(error).rstrip(".")
         raise StructureError(
-            f"{molecule}: the {who} {name} cannot compute it: {reason}. Leave {molecule} out of "
-            f"the test, or take another {who}"
+            f"{molecule}: the {who} {name} cannot compute it: {reason}.",
+            name=molecule,
+            value=name,
+            remedy=f"Leave {molecule} out of the test, or take another {who}",
         ) from error
 
 

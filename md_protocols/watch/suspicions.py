@@ -148,8 +148,10 @@ def make_signs(options: Suspicion, start: Atoms, calculator) -> Sequence[Sign]:
     if options.committee_deviation_eV_A is not None:
         if not offered(calculator).members:
             raise ConfigError(
-                "committee_deviation_eV_A needs a committee of models: `calculator: {committee: {members: "
-                "[NAME, NAME]}}`"
+                "committee_deviation_eV_A needs a committee of models",
+                name="committee_deviation_eV_A",
+                value=options.committee_deviation_eV_A,
+                remedy="`calculator: {committee: {members: [NAME, NAME]}}`",
             )
         signs.append(CommitteeDisagrees(options.committee_deviation_eV_A))
     return signs
@@ -161,7 +163,10 @@ def _domains(calculator) -> list[tuple[dict[str, Histogram], float]]:
     if not cards or any(card.domain is None for card in cards):
         raise ConfigError(
             "outside_training_domain needs a model whose card says what it was trained on, or a committee of "
-            "such models: remove it, or use models trained with asecalc-ml"
+            "such models",
+            name="outside_training_domain",
+            value=True,
+            remedy="remove it, or use models trained with asecalc-ml",
         )
     domains = [(card.domain.distances, card.cutoff_A) for card in cards]
     return [domain for k, domain in enumerate(domains) if domain not in domains[:k]]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from raising import told
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -144,7 +145,7 @@ def test_override_wins_and_reads_yaml_values(nve):
 
 
 def test_override_refuses_a_lone_word():
-    with pytest.raises(ConfigError, match="cannot understand 'steps'"):
+    with pytest.raises(ConfigError, check=told(name="steps", remedy="--key value")):
         override({}, ["steps", "3"])
 
 

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
+from raising import told
 from typer.testing import CliRunner
 
 from asecalc_ml.analysis.checks.connectivity import ConnectivityResult
@@ -59,12 +60,10 @@ def replaced(path, old: bytes, new: bytes) -> None:
 
 def test_bytes_that_are_no_text_are_found_by_line(tmp_path):
     (tmp_path / "a.csv").write_bytes("Å\nb\nc\xff\n".encode("latin-1"))
-    with pytest.raises(
-        RunError, match=r"a\.csv is damaged \(line 1 holds bytes that are not UTF-8 text\): copy"
-    ):
+    with pytest.raises(RunError, check=told(name="a.csv", value="line 1 holds bytes", remedy="copy")):
         read_text(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_bytes("Å\nb\n".encode() + b"\xff\n")
-    with pytest.raises(TrainingError, match=r"line 3 holds .*: remove it"):
+    with pytest.raises(TrainingError, check=told(name="a.csv", value="line 3", remedy="remove it")):
         read_text(tmp_path / "a.csv", TrainingError, "remove it")
 
 
@@ -84,15 +83,16 @@ class Numbered(BaseModel):
 )
 def test_json_that_is_none_or_has_other_contents(tmp_path, text, said):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(RunError, match=rf"a\.json is damaged \(.*({said}).*\): copy it again"):
+    with pytest.raises(RunError, check=told(name="a.json", remedy="copy it again")) as error:
         read_json(tmp_path / "a.json", Numbered)
+    assert re.search(said, error.value.value)
 
 
 def test_a_key_that_is_missing_names_its_file(tmp_path):
     (tmp_path / "a.json").write_text('{"number": 1, "inner": {"a": [{}]}}')
     found = read_json(tmp_path / "a.json", Numbered)
     assert (found["number"], found.get("other")) == (1, None)
-    with pytest.raises(RunError, match=r"a\.json is damaged: it has no 'b'"):
+    with pytest.raises(RunError, check=told(name="a.json", value="b", remedy="copy it again")):
         found["inner"]["a"][0]["b"]
 
 
@@ -105,7 +105,7 @@ def test_an_array_of_a_trillion_numbers_takes_no_memory(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.zeros(3))
     content = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(content.replace(b"(3,), }            ", b"(9999999999999,), }"))
-    with pytest.raises(RunError, match=r"a\.npz is damaged"):
+    with pytest.raises(RunError, check=told(name="a.npz", remedy="copy it again")):
         read_npz(tmp_path / "a.npz")
 
 
@@ -138,7 +138,7 @@ def test_a_relaxation_has_every_number(run, column):
     columns = ["step", "energy_eV", "largest_force_eV_A"]
     values = ["nan" if name == column else "1" for name in columns]
     (run / "relaxation.csv").write_text(f"{','.join(columns)}\n{','.join(values)}\n")
-    with pytest.raises(RunError, match=r"relaxation\.csv is damaged \(line 2: a number is not finite"):
+    with pytest.raises(RunError, check=told(name="relaxation.csv", value="line 2: ", remedy=True)):
         _ = RunReader(run).read_relaxation()
 
 
@@ -179,7 +179,7 @@ def test_a_checkpoint_of_other_shape(run, has_checksum):
             arrays["values"] = np.array(json.dumps(values))
         np.savez(path, **arrays | {"positions": arrays["positions"][:-1]})
     said = "its checksum differs" if has_checksum else "wrong shape"
-    with pytest.raises(RunError, match=rf"checkpoint\.npz is damaged \(.*{said}.*cannot be resumed"):
+    with pytest.raises(RunError, check=told(name="checkpoint.npz", value=said, remedy="--overwrite")):
         resume_run(run, quiet=True)
 
 
@@ -252,25 +252,27 @@ def test_golden_values_have_three_numbers_an_atom():
 
 def test_keys_of_yaml_that_are_no_text(tmp_path):
     (tmp_path / "a.yaml").write_text("protocol: nve\n? {a: b}\n: c\n")
-    with pytest.raises(ConfigError, match=r"a\.yaml: a key is \{'a': 'b'\}: write a text or a number before"):
+    with pytest.raises(ConfigError, check=told(value={"a": "b"}, problem="a.yaml", remedy="a text")):
         parse_options(read_yaml(tmp_path / "a.yaml"), NVE, str(tmp_path / "a.yaml"))
 
 
 def test_reference_values_with_a_value_twice(tmp_path):
     write_whole(tmp_path / "a.csv", "1,0.5\n2,0.1\n1,0.5\n")
-    with pytest.raises(ConfigError, match=r"a\.csv has several rows for 1: leave one"):
+    with pytest.raises(ConfigError, check=told(value=1.0, problem="a.csv", remedy="leave one")):
         read_values(str(tmp_path / "a.csv"))
 
 
 def test_failures_of_a_campaign_that_are_no_texts(tmp_path):
     (tmp_path / "campaign.json").write_text('{"failures": ["text"]}')
-    with pytest.raises(RunError, match=r"campaign\.json is damaged \(failures: .*\): remove it"):
+    with pytest.raises(RunError, check=told(name="campaign.json", value="failures: ", remedy="remove it")):
         CampaignFolder(tmp_path)
 
 
 def test_a_split_that_holds_no_numbers(tmp_path):
     (tmp_path / "split.json").write_text('{"train": [[1]], "validation": [2], "test": 3}')
-    with pytest.raises(TrainingError, match=r"split\.json is damaged \(train\.0: .*lists of frame numbers"):
+    with pytest.raises(
+        TrainingError, check=told(name="split.json", value="train.0: ", remedy="frame numbers")
+    ):
         Split.read(tmp_path / "split.json")
 
 

@@ -9,8 +9,8 @@ from asecalc_ml.errors import AsecalcError
 def told(**expected: Any) -> Callable[[AsecalcError], bool]:
     """Return a ``check`` for ``pytest.raises``: the error has these attributes, and says each of them.
 
-    An expected text has to be part of the attribute; a collection given as ``allowed`` has to be among what
-    is allowed; any other value has to be equal. ``remedy=True`` asks for some remedy.
+    An expected text has to be part of the attribute, or of an item of it; a collection given as ``allowed``
+    has to be among what is allowed; any other value has to be equal. ``remedy=True`` asks for some remedy.
     """
 
     def check(error: AsecalcError) -> bool:
@@ -28,7 +28,8 @@ def _fits(actual: Any, expected: Any) -> bool:
     if expected is True:
         return bool(actual)
     if isinstance(expected, str):
-        return isinstance(actual, str) and expected in actual
+        texts = actual if isinstance(actual, list | tuple) else [actual]
+        return any(isinstance(text, str) and expected in text for text in texts)
     return bool(actual == expected)
 
 

@@ -14,6 +14,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 from pydantic import ValidationError
+from raising import told
 
 import asecalc_ml
 from asecalc_ml.config.options import load_options
@@ -242,7 +243,7 @@ def test_own_velocities_of_a_structure_that_is_relaxed_make_no_sense():
 
 def test_own_velocities_have_to_be_there(tmp_path):
     options = NVE(**WATER | PLAIN, velocities="structure", steps=1)
-    with pytest.raises(StructureError, match="the structure has no momenta"):
+    with pytest.raises(StructureError, check=told(name="velocities", value="structure", remedy="thermal")):
         options.run(directory=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
+from raising import told
 from typer.testing import CliRunner
 
 from asecalc_ml import plugins
@@ -100,7 +101,7 @@ def test_a_last_line_that_was_cut_is_computed_again(tmp_path, monkeypatch):
 
 def test_a_failure_stops_it_with_a_remedy_for_relaxations(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_BREAKS_AT", "4")
-    with pytest.raises(RunError, match=r"energy or forces are not finite.*structure without strain") as error:
+    with pytest.raises(RunError, check=told(value="not finite", remedy="strain")) as error:
         relax(tmp_path / "run", "toy_calculators:BreakingSprings")
     assert "timestep" not in str(error.value)
 

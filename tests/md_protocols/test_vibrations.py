@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms, FixBondLengths, FixCom, Hookean
+from raising import told
 from typer.testing import CliRunner
 
 from asecalc_ml.analysis.functions.harmonic import normal_modes, rigid_motions, zero_point_energy
@@ -105,7 +106,7 @@ def test_other_constraints_are_refused(constraint, tmp_path):
     atoms = molecule("N2")
     atoms.set_constraint(constraint)
     name = type(constraint).__name__
-    with pytest.raises(StructureError, match=f"FixAtoms holds, and the structure has {name}"):
+    with pytest.raises(StructureError, check=told(name=name, allowed=["FixAtoms"], remedy=True)):
         vibrations(tmp_path / "run", atoms, SPRING)
 
 
@@ -206,14 +207,14 @@ def test_killed_it_goes_on_with_the_next_displacement(call, tmp_path, monkeypatc
 
 def test_a_calculator_that_fails_stops_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_BREAKS_AT", "7")
-    with pytest.raises(RunError, match="no Hessian: energy or forces are not finite"):
+    with pytest.raises(RunError, check=told(value="no Hessian")):
         vibrations(tmp_path / "run", molecule("H2O"), "toy_calculators:BreakingSprings", relax=False)
     with pytest.raises(AnalysisError, match="no second derivatives"):
         NormalModes().run(RunReader(tmp_path / "run"))
 
 
 def test_autograd_that_is_not_there_names_the_remedy(tmp_path):
-    with pytest.raises(ConfigError, match="hessian: finite-differences"):
+    with pytest.raises(ConfigError, check=told(name="hessian", remedy="finite-differences")):
         vibrations(tmp_path / "run", molecule("N2"), SPRING, hessian="autograd")
     assert not (tmp_path / "run").exists()
 

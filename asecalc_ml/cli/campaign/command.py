@@ -11,7 +11,7 @@ import typer
 from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds
 from asecalc_ml.cli.arguments import Quiet, read_options
-from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedError
+from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedError, together
 from asecalc_ml.local_modules import search_also
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def validate_campaign(data: Mapping, file: Path) -> str:
         except AsecalcError as error:
             problems[point.name] = error
     if problems:
-        lines = [f"{file}, run {name}: {error}" for name, error in problems.items()]
-        raise ConfigError("\n".join(lines))
+        raise together(ConfigError, [error.at(f"{file}, run {name}") for name, error in problems.items()])
     n_begun = len(points) - len(waiting)
     begun = f", {n_begun} of which have begun" if n_begun else ""
     return f"{file} is valid: a campaign of {len(points)} runs{begun} in {folder}"
@@ -108,12 +107,17 @@ def _conclude(statuses: list[Status], directory: Path) -> None:
         first = failed[0]
         raise RunError(
             f"{directory}: {len(failed)} of {len(statuses)} runs failed, {first.point.name} for one: "
-            f"{first.text} Begun again, the campaign takes up those that have failed no more than `retries` "
-            "times"
+            f"{first.text}",
+            name=str(directory),
+            value=[status.point.name for status in failed],
+            remedy="Begun again, the campaign takes up those that have failed no more than `retries` times",
         )
     paused = [status for status in statuses if status.state not in ("done", "stopped")]
     if paused:
         raise RunPausedError(
             f"{directory}: {len(paused)} of {len(statuses)} runs are not done ({paused[0].point.name}: "
-            f"{paused[0].text or paused[0].state}). Begun again, the campaign goes on with them"
+            f"{paused[0].text or paused[0].state}).",
+            name=str(directory),
+            value=[status.point.name for status in paused],
+            remedy="Begun again, the campaign goes on with them",
         )

@@ -59,5 +59,10 @@ def draw_map(
 def _several(sources: str) -> list[str]:
     named = [source.strip() for source in sources.split(",") if source.strip()]
     if len(set(named)) < len(named) or not named:
-        raise ConfigError(f"sources are {sources!r}: name each file, data set or run once")
+        raise ConfigError(
+            f"sources are {sources!r}",
+            name="sources",
+            value=sources,
+            remedy="name each file, data set or run once",
+        )
     return named

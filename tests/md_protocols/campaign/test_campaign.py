@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from places import HELPERS
+from raising import told
 from typer.testing import CliRunner
 
 import asecalc_ml
@@ -123,12 +124,12 @@ def test_a_base_in_a_file_lies_beside_the_campaign(tmp_path):
     (tmp_path / "below" / "base.yaml").write_text(dump_yaml(BASE | {"directory": "elsewhere"}))
     (one,) = expand(Campaign(base="base.yaml", grid={"seed": [7]}), tmp_path / "below" / "c.yaml")
     assert (one.options.seed, one.options.steps, one.options.directory) == (7, 20, None)
-    with pytest.raises(ConfigError, match=r"nothing.yaml: no such file"):
+    with pytest.raises(ConfigError, check=told(name="nothing.yaml", problem="no such file")):
         expand(Campaign(base="nothing.yaml", grid={"seed": [7]}), tmp_path / "c.yaml")
     (tmp_path / "date.yaml").write_text("protocol: nve\ndirectory: 2026-11-21\n")
-    with pytest.raises(ConfigError, match="date is not JSON serializable: put that value in quotes"):
+    with pytest.raises(ConfigError, check=told(name="base", remedy="quotes")):
         expand(Campaign(base="date.yaml", grid={"seed": [7]}), tmp_path / "c.yaml")
-    with pytest.raises(ConfigError, match="the base names no protocol"):
+    with pytest.raises(ConfigError, check=told(name="protocol", allowed=["nve"], remedy="protocol: nve")):
         points({"seed": [1]}, {"structure": "H2O"})
 
 
@@ -153,7 +154,7 @@ def test_states_are_those_of_the_directories(tmp_path):
     (directory / "provenance.json").write_text(json.dumps(provenance | {"finished": None}))
     assert state_of(directory, options) == "unfinished"
     assert state_of(directory, NVE(**BASE | {"steps": 30})) == "unfinished"  # it is made longer
-    with pytest.raises(RunError, match=r"other options \(steps: 20 there, 10 now\)"):
+    with pytest.raises(RunError, check=told(name=str(directory), value="steps: 20 there, 10 now")):
         state_of(directory, NVE(**BASE | {"steps": 10}))
     assert state_of(directory, NVE(**BASE, threads=2)) == "unfinished"  # changes no result
     (tmp_path / "other").mkdir()
@@ -164,7 +165,7 @@ def test_states_are_those_of_the_directories(tmp_path):
 
 def test_one_campaign_at_a_time_in_a_folder(tmp_path):
     folder = CampaignFolder(tmp_path / "runs")
-    with pytest.raises(RunBusyError, match="another process is running this campaign"):
+    with pytest.raises(RunBusyError, check=told(name=str(tmp_path / "runs"), remedy="stop")):
         CampaignFolder(tmp_path / "runs")
     CampaignFolder(tmp_path / "runs", writes=False).close()
     folder.close()

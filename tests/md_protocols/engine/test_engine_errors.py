@@ -10,6 +10,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from places import HELPERS
+from raising import told
 from typer.testing import CliRunner
 
 import asecalc_ml
@@ -45,7 +46,8 @@ def breaking(**options) -> NVE:
 def test_last_good_state_is_kept(how, said, tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_BREAKS_BY", how)
     monkeypatch.setenv("TOY_BREAKS_AT", "39")  # the first call is that of the start, the 39th that of step 38
-    with pytest.raises(RunError, match=f"stopped after step 37 of production: {said}"):
+    is_said = told(value=said, problem="step 37 of production", remedy=True)
+    with pytest.raises(RunError, check=is_said):
         breaking().run(directory=tmp_path / "run", quiet=True)
     monkeypatch.setenv("TOY_BREAKS_AT", "-1")
     straight = breaking(write_every=1).run(directory=tmp_path / "straight", quiet=True)
@@ -76,7 +78,7 @@ def test_failure_in_the_other_stages(call, stage, tmp_path, monkeypatch):
     atoms = molecule("H2O")
     atoms.rattle(0.1, seed=0)
     options = breaking(relax=True, equilibration_ps=0.1)
-    with pytest.raises(RunError, match=f"of {stage}"):
+    with pytest.raises(RunError, check=told(problem=f"of {stage}", remedy=True)):
         options.run(atoms, tmp_path / "run", quiet=True)
     monkeypatch.setenv("TOY_BREAKS_AT", "-1")
     assert resume_run(tmp_path / "run", quiet=True).finished
@@ -124,23 +126,29 @@ def test_a_full_disk_loses_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"structure": None}, ConfigError, "add `structure: NAME`"),
-        ({"calculator": None}, ConfigError, "add `calculator: NAME`"),
-        ({"calculator": "toy_calculators:Jumping"}, ConfigError, "jumps where an atom crosses the cutoff"),
-        ({"structure": "nowhere.xyz"}, StructureError, "nowhere.xyz"),
+        ({"structure": None}, ConfigError, {"name": "structure", "remedy": "`structure: NAME`"}),
+        ({"calculator": None}, ConfigError, {"name": "calculator", "remedy": "`calculator: NAME`"}),
+        ({"calculator": "toy_calculators:Jumping"}, ConfigError, {"remedy": "envelope: true"}),
+        ({"structure": "nowhere.xyz"}, StructureError, {"problem": "nowhere.xyz"}),
     ],
 )
 def test_wrong_options_leave_no_directory(options, error, said, tmp_path):
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, check=told(**said)):
         breaking(**options).run(directory=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("how", "said"), [("nan", "not finite"), ("error", "no convergence")])
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("nan", {"name": "structure", "remedy": "elements"}),
+        ("error", {"name": "calculator", "value": "no convergence"}),
+    ],
+)
 def test_a_start_that_cannot_be_evaluated(how, said, tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_BREAKS_BY", how)
     monkeypatch.setenv("TOY_BREAKS_AT", "1")
-    with pytest.raises(StructureError, match=said):
+    with pytest.raises(StructureError, check=told(**said)):
         breaking().run(directory=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

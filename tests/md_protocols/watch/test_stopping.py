@@ -16,6 +16,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 from places import HELPERS
+from raising import told
 from typer.testing import CliRunner
 
 import asecalc_ml
@@ -37,8 +38,8 @@ WATER = {
 }
 
 
-def stopped(options, directory: Path, match: str) -> RunReader:
-    with pytest.raises(RunError, match=match):
+def stopped(options, directory: Path, reason: str) -> RunReader:
+    with pytest.raises(RunError, check=told(name=str(directory), value=reason, remedy=True)):
         options.run(directory=directory, quiet=True)
     run = RunReader(directory)
     assert run.read_events()[-1]["kind"] == "stopped"
@@ -51,7 +52,7 @@ def stopped(options, directory: Path, match: str) -> RunReader:
 
 def test_a_temperature_beyond_its_bound_stops(tmp_path):
     options = NVT(**WATER, **BUSSI, temperature_end_K=3000, steps=4000, stop={"temperature_above_K": 1500})
-    run = stopped(options, tmp_path / "run", r"the temperature is \d+ K \(temperature_above_K: 1500\)")
+    run = stopped(options, tmp_path / "run", "(temperature_above_K: 1500)")
     assert run.read_thermo()["temperature_K"][-1] > 1500
     assert (run.read_thermo()["temperature_K"][:-1] <= 1500).all()
     assert run.read_thermo()["step"][-1] < 4000
@@ -63,7 +64,7 @@ def test_a_run_that_goes_on_beyond_its_bound_misses_no_frame(tmp_path):
     options = NVT(
         **WATER, **BUSSI, **heated, write_every=10, thermo_every=10, stop={"temperature_above_K": 250}
     )
-    run = stopped(options, tmp_path / "run", "the temperature is")
+    run = stopped(options, tmp_path / "run", "temperature_above_K")
     for _ in range(12):
         if run.finished:
             break
@@ -82,12 +83,12 @@ def test_a_conserved_energy_that_changes_stops(protocol, tmp_path):
     sound = {"temperature_K": 300, "timestep_fs": 0.5, "steps": 300, "stop": {"energy_change_eV_atom": 0.02}}
     assert protocol(**WATER, **sound).run(directory=tmp_path / "sound", quiet=True).finished
     options = protocol(**WATER, **sound | {"timestep_fs": 5.0, "temperature_K": 3000})
-    stopped(options, tmp_path / "run", r"the conserved energy has changed by [+-]0\.\d+ eV per atom")
+    stopped(options, tmp_path / "run", "energy_change_eV_atom: 0.02")
 
 
 def test_langevin_dynamics_conserve_no_energy(tmp_path):
     options = NVT(**WATER, thermostat="langevin", steps=5, stop={"energy_change_eV_atom": 0.02})
-    with pytest.raises(ConfigError, match="use protocol nve, or nvt with thermostat bussi"):
+    with pytest.raises(ConfigError, check=told(value=0.02, remedy="thermostat bussi")):
         options.run(directory=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -95,7 +96,7 @@ def test_langevin_dynamics_conserve_no_energy(tmp_path):
 def test_a_bond_that_breaks_stops_and_its_frame_is_kept(tmp_path):
     soft = WATER | {"calculator": {"toy_calculators:Springs": {"stiffness": 0.05}}}
     options = NVE(**soft, temperature_K=3000, steps=5000, stop={"bond_change": True})
-    run = stopped(options, tmp_path / "run", r"stopped after step \d+ of production: bonds (broken|formed): ")
+    run = stopped(options, tmp_path / "run", "bonds ")
     (frame,) = read(tmp_path / "run" / "flagged.extxyz", ":")
     *_, last = run.frames()
     assert frame.positions == pytest.approx(last.positions, abs=1e-7)
@@ -192,15 +193,16 @@ def test_leaving_the_training_domain_stops(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "remedy"),
     [
-        ({"outside_training_domain": True}, "needs a model whose card says"),
-        ({"committee_deviation_eV_A": 0.1}, "needs a committee of models"),
+        ({"outside_training_domain": True}, "trained with asecalc-ml"),
+        ({"committee_deviation_eV_A": 0.1}, "calculator: {committee: "),
     ],
 )
 @pytest.mark.parametrize("where", ["stop", "flag"])
-def test_what_a_calculator_cannot_tell_is_refused_before_the_run(section, said, where, tmp_path):
-    with pytest.raises(ConfigError, match=said):
+def test_what_a_calculator_cannot_tell_is_refused_before_the_run(section, remedy, where, tmp_path):
+    ((name, value),) = section.items()
+    with pytest.raises(ConfigError, check=told(name=name, value=value, remedy=remedy)):
         NVE(**WATER, steps=5, **{where: section}).run(directory=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -223,9 +225,8 @@ def test_wall_time_pauses_and_the_rest_is_the_same(tmp_path, monkeypatch):
         patch.setattr(
             "asecalc_ml.md_protocols.engine.engine.time", SimpleNamespace(monotonic=lambda: next(clock))
         )
-        with pytest.raises(
-            RunPausedError, match=r"the wall time of 0\.1 h is over, after step \d+ of production"
-        ):
+        is_said = told(value="0.1 h", problem="of production", remedy="resume")
+        with pytest.raises(RunPausedError, check=is_said):
             NVT(**given, stop={"wall_time_h": 0.1}).run(directory=tmp_path / "run", quiet=True)
     assert RunReader(tmp_path / "run").read_events()[-1]["kind"] == "interrupted"
     resume_run(tmp_path / "run", quiet=True)
