@@ -143,7 +143,7 @@ def plugin_code(what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if lacks_room(error):
             raise
-        raise PluginError(f"{what} raised {located(error)}") from error
+        raise PluginError(f"{what} raised {located(error)}", name=what) from error
 
 
 def located(error: BaseException) -> str:
@@ -179,4 +179,10 @@ def returned(what: str, value: Any, expected: str) -> PluginError:
         What it has to return.
     """
     found = "None" if value is None else _kind(value)
-    return PluginError(f"{what} returned {found}: it has to return {expected}")
+    return PluginError(
+        f"{what} returned {found}",
+        name=what,
+        value=found,
+        allowed=expected,
+        remedy=f"it has to return {expected}",
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, Self, TypeVar
+
+Kind = TypeVar("Kind", bound="AsecalcError")
 
 
 class AsecalcError(Exception):
@@ -23,7 +26,9 @@ class AsecalcError(Exception):
 
     Notes
     -----
-    All five are attributes, so that programs need not read the message, which may change.
+    All five are attributes, so that programs need not read the message, which may change. Problems that were
+    found together are one error: its attributes are those of the first problem, and its attribute ``others``
+    holds an error for each of the rest; see :func:`together`.
 
     Examples
     --------
@@ -49,11 +54,16 @@ class AsecalcError(Exception):
         self.value = value
         self.allowed = allowed
         self.remedy = remedy
+        self.others: tuple[AsecalcError, ...] = ()
 
     def __str__(self) -> str:
+        return "\n".join([self._own_message, *map(str, self.others)])
+
+    @property
+    def _own_message(self) -> str:
         if not self.remedy:
             return self.problem
-        joint = " " if self.problem.endswith((".", ",", ";", ":")) else ": "
+        joint = " " if self.problem.endswith((".", ",", ";", ":", "?")) else ": "
         return f"{self.problem}{joint}{self.remedy}"
 
     def at(self, place: str) -> Self:
@@ -61,6 +71,12 @@ class AsecalcError(Exception):
         located = type(self)(f"{place}: {self.problem}")
         located.__dict__.update(self.__dict__ | {"problem": located.problem})
         return located
+
+    def as_kind(self, kind: type[Kind]) -> Kind:
+        """Return the same message and attributes as an error of another class."""
+        error = kind(self.problem)
+        error.__dict__.update(self.__dict__)
+        return error
 
 
 class ConfigError(AsecalcError):
@@ -109,6 +125,36 @@ class RunBusyError(RunError):
 
 class AnalysisError(AsecalcError):
     """An analysis that finds nothing to measure in a run."""
+
+
+def together(kind: type[Kind], errors: Sequence[AsecalcError]) -> Kind:
+    """Return one error of several, whose message has a line for each.
+
+    Parameters
+    ----------
+    kind : type
+        Class of the returned error.
+    errors : sequence of AsecalcError
+        At least one. The attributes of the first become those of the returned error.
+
+    Returns
+    -------
+    AsecalcError
+        Its attribute ``others`` holds the errors after the first.
+
+    Examples
+    --------
+    >>> problems = [ConfigError("steps is -1", value=-1), ConfigError("skin_A is 0", value=0)]
+    >>> error = together(ConfigError, problems)
+    >>> print(error)
+    steps is -1
+    skin_A is 0
+    >>> error.value, [other.value for other in error.others]
+    (-1, [0])
+    """
+    whole = errors[0].as_kind(kind)
+    whole.others = (*whole.others, *errors[1:])
+    return whole
 
 
 def lacks_room(error: BaseException | None) -> bool:

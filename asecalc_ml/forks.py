@@ -37,8 +37,9 @@ def check_not_forked_from_cuda() -> None:
 
     if torch.cuda._is_in_bad_fork():
         raise CalculationError(
-            "this process was forked from one that had already used a GPU, and torch cannot compute in it. "
-            "Start processes with multiprocessing.get_context('spawn'), or fork before the first calculation"
+            "this process was forked from one that had already used a GPU, and torch cannot compute in it.",
+            remedy="Start processes with multiprocessing.get_context('spawn'), or fork before the first "
+            "calculation",
         )
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from asecalc_ml._checkout import ROOT, is_checkout
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.contracts import located, mistake
 from asecalc_ml.errors import PluginError
 
@@ -71,11 +71,13 @@ def point(group: str, name: str) -> EntryPoint:
     """
     found = {point.value: point for point in _points(group) if point.name == name}
     if not found:
-        raise PluginError(_unknown(group, name))
+        raise _unknown(group, name)
     if len(found) > 1:
         raise PluginError(
-            f"{GROUPS[group]} {name!r} is registered twice, as {' and '.join(sorted(found))}: "
-            "uninstall one of the two packages"
+            f"{GROUPS[group]} {name!r} is registered twice, as {' and '.join(sorted(found))}",
+            name=name,
+            value=sorted(found),
+            remedy="uninstall one of the two packages",
         )
     return next(iter(found.values()))
 
@@ -109,7 +111,13 @@ def loaded(group: str) -> dict[str, Any]:
 
 def _points(group: str) -> tuple[EntryPoint, ...]:
     if group not in GROUPS:
-        raise PluginError(f"no plugin group {group!r}: the groups are {', '.join(GROUPS)}")
+        raise PluginError(
+            f"no plugin group {group!r}",
+            name=group,
+            value=group,
+            allowed=list(GROUPS),
+            remedy=f"the groups are {', '.join(GROUPS)}",
+        )
     return _found(f"asecalc_ml.{group}", tuple(sys.path))
 
 
@@ -135,13 +143,13 @@ def _is_ours(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name.lower().replace("_", "-") == "asecalc-ml"
 
 
-def _unknown(group: str, name: str) -> str:
+def _unknown(group: str, name: str) -> PluginError:
     known = names(group)
     remedy = (
         f"Registered are {', '.join(known) or 'none'}. A plugin that was just added to a package's setup.cfg "
         "is found after `pip install -e .` there, in a new process."
     )
-    return unknown_name(f"no {GROUPS[group]} {name!r}", name, known, remedy)
+    return unknown_name_error(PluginError, f"no {GROUPS[group]} {name!r}", name, known, remedy)
 
 
 def _load(group: str, point: EntryPoint) -> Any:
@@ -150,9 +158,16 @@ def _load(group: str, point: EntryPoint) -> Any:
         plugin = point.load()
     except (Exception, SystemExit) as error:  # a module may raise anything when it is imported
         raise PluginError(
-            f"{what} cannot be loaded: {located(error)}. "
-            "Its package may be half installed: try `pip install -e .` where it comes from."
+            f"{what} cannot be loaded: {located(error)}.",
+            name=point.name,
+            value=point.value,
+            remedy="Its package may be half installed: try `pip install -e .` where it comes from.",
         ) from error
     if wrong := mistake(group, point.name, plugin):
-        raise PluginError(f"{what}: {wrong}. CONTRIBUTING.md shows the form of each plugin.")
+        raise PluginError(
+            f"{what}: {wrong}.",
+            name=point.name,
+            value=point.value,
+            remedy="CONTRIBUTING.md shows the form of each plugin.",
+        )
     return plugin

@@ -3,7 +3,7 @@
 import functools
 import itertools
 
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError
 
 ENERGY_UNITS = ("eV", "meV", "kcal/mol", "kJ/mol", "Hartree")
@@ -146,4 +146,4 @@ def _in_our_units(quantity: str, name: str) -> float:
     if name in tuple(known):
         return float(known[name])
     remedy = f"Allowed are {', '.join(known)}."
-    raise ConfigError(unknown_name(f"unknown unit of {quantity} {name!r}", name, known, remedy))
+    raise unknown_name_error(ConfigError, f"unknown unit of {quantity} {name!r}", name, known, remedy)

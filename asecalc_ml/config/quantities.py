@@ -56,6 +56,6 @@ def check_has_steps(name: str, duration_ps: float, timestep_fs: float) -> None:
     """
     if 0 < 1000 * duration_ps < timestep_fs:
         raise ValueError(
-            f"{name} is {duration_ps:g}, shorter than one time step of {timestep_fs:g} fs; 0 for none"
+            f"{name} is {duration_ps:g}, shorter than one time step of {timestep_fs:g} fs; 0 for none: "
             f"{unit_hint(name, duration_ps, [Ge(timestep_fs / 1000), Le(LONGEST_PS)])}"
         )

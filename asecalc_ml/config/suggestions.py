@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import TypeVar
 
 from asecalc_ml.config.synonyms import SYNONYMS
 from asecalc_ml.config.unit_hints import OTHERS, SYMBOLS
+from asecalc_ml.errors import AsecalcError
+
+Kind = TypeVar("Kind", bound=AsecalcError)
 
 SIMILAR = 0.75  # difflib's ratio, above which a name looks like another one misspelled
 SHORTEST = 3  # letters of an abbreviation such as "temp"
@@ -37,19 +41,49 @@ def _telling(name: str) -> set[str]:
     return set(_words(name)) - FILLERS
 
 
-def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str = "") -> str:
-    """Message about a name that does not exist, with the known name that may have been meant.
+def unknown_name_error(
+    kind: type[Kind], complaint: str, name: object, known: Collection[str], remedy: str = ""
+) -> Kind:
+    """Make the error about a name that does not exist, with the known name that may have been meant.
 
     Parameters
     ----------
+    kind : type
+        Class of the error, such as :class:`~asecalc_ml.errors.ConfigError`.
     complaint : str
         Beginning of the message, without a full stop.
     name : object
         The name as it was given; what is no text is compared as text.
-    known : iterable of str
+    known : collection of str
         See :func:`nearest_name`.
     remedy : str
         Sentence that follows, such as a list of all names.
+
+    Returns
+    -------
+    AsecalcError
+        Its ``name`` and ``value`` are the given name, ``allowed`` are the known ones, and ``remedy`` asks for
+        the nearest of them.
+
+    Examples
+    --------
+    >>> from asecalc_ml.errors import ConfigError
+    >>> known = ["d3", "zbl"]
+    >>> error = unknown_name_error(ConfigError, "no correction 'zlb'", "zlb", known, "There are d3, zbl")
+    >>> error.remedy
+    "did you mean 'zbl'? There are d3, zbl"
+    """
+    nearest = nearest_name(str(name), known)
+    hints = [f"did you mean {nearest!r}?"] if nearest else []
+    hints += [remedy] if remedy else []
+    end = ";" if nearest else "." * bool(remedy)
+    return kind(
+        f"{complaint}{end}", name=str(name), value=name, allowed=list(known), remedy=" ".join(hints) or None
+    )
+
+
+def unknown_name(complaint: str, name: object, known: Collection[str], remedy: str = "") -> str:
+    """Message about a name that does not exist; the parameters are those of :func:`unknown_name_error`.
 
     Examples
     --------
@@ -58,9 +92,7 @@ def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str
     >>> unknown_name("no correction 'q'", "q", ["d3", "zbl"], "There are d3, zbl")
     "no correction 'q'. There are d3, zbl"
     """
-    nearest = nearest_name(str(name), known)
-    question = f"; did you mean {nearest!r}?" if nearest else "." * bool(remedy)
-    return f"{complaint}{question} {remedy}".rstrip()
+    return str(unknown_name_error(AsecalcError, complaint, name, known, remedy))
 
 
 NOT_NEAR = (0, 0.0)

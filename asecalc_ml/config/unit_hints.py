@@ -80,7 +80,7 @@ def unit_hint(name: str, value: float, bounds: Iterable[object]) -> str:
     --------
     >>> from annotated_types import Ge, Le
     >>> unit_hint("timestep_fs", 5e-16, [Ge(0.001), Le(20)])
-    ': the unit is fs; did you mean 0.5 (5e-16 s)?'
+    'the unit is fs; did you mean 0.5 (5e-16 s)?'
     """
     unit, bounds = unit_of(name), list(bounds)
     if unit is None:
@@ -91,7 +91,7 @@ def unit_hint(name: str, value: float, bounds: Iterable[object]) -> str:
         if value != 0 and _is_within(factor * value + offset, bounds)
     ]
     question = f"; did you mean {' or '.join(meant[:2])}?" if meant else ""
-    return f": the unit is {SYMBOLS[unit]}{question}"
+    return f"the unit is {SYMBOLS[unit]}{question}"
 
 
 def _is_within(value: float, bounds: Iterable[object]) -> bool:

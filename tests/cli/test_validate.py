@@ -488,10 +488,10 @@ def test_every_option_with_a_unit_is_bounded_on_both_sides(model):
 def test_every_unit_is_known_and_hints_are_within_the_bounds():
     assert set(OTHERS) <= set(SYMBOLS)
     assert unit_hint("steps", 3, []) == ""
-    assert unit_hint("length_A", 0, [Ge(1)]) == ": the unit is Å"
-    assert unit_hint("temperature_K", 9, [Ge(0), Le(100)]) == ": the unit is K"  # 282.15 is beyond
-    assert unit_hint("length_A", 9, [Le(5.5)]) == ": the unit is Å; did you mean 0.09 (9 pm)?"  # 90 is beyond
-    assert unit_hint("length_A", 200, [Ge(1), Le(50)]) == ": the unit is Å; did you mean 2 (200 pm)?"
+    assert unit_hint("length_A", 0, [Ge(1)]) == "the unit is Å"
+    assert unit_hint("temperature_K", 9, [Ge(0), Le(100)]) == "the unit is K"  # 282.15 is beyond
+    assert unit_hint("length_A", 9, [Le(5.5)]) == "the unit is Å; did you mean 0.09 (9 pm)?"  # 90 is beyond
+    assert unit_hint("length_A", 200, [Ge(1), Le(50)]) == "the unit is Å; did you mean 2 (200 pm)?"
 
 
 @pytest.mark.parametrize(

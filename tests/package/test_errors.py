@@ -8,7 +8,7 @@ import pytest
 from raising import told
 
 from asecalc_ml import errors
-from asecalc_ml.errors import AsecalcError, ConfigError
+from asecalc_ml.errors import AsecalcError, ConfigError, RunError, StructureError, together
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, AsecalcError)]
 
@@ -55,3 +55,20 @@ def test_attributes_are_checked():
             told(**wrong)(example())
     with pytest.raises(AssertionError, match="is not in"):
         told()(example(problem="it is 900"))
+
+
+def test_problems_that_were_found_together_keep_their_attributes():
+    problems = [example(), StructureError("no atoms", name="atoms"), example(problem="cutoff_A is 901")]
+    error = together(RunError, [problems[0], together(ConfigError, problems[1:])])
+    assert type(error) is RunError
+    assert told(name="cutoff_A", value=900, remedy=True)(error)
+    assert str(error).splitlines() == [str(problem) for problem in problems]
+    assert vars(pickle.loads(pickle.dumps(error))).keys() == vars(error).keys()
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(error.at("here")).startswith("here: cutoff_A is 900: give a length in Å\nno atoms")
+
+
+def test_a_kind_is_changed_with_everything_that_was_said():
+    error = example().as_kind(RunError)
+    assert type(error) is RunError
+    assert vars(error) == vars(example())

@@ -1,6 +1,7 @@
 """Units against constants of nature, CODATA 2014 as in ASE."""
 
 import pytest
+from raising import told
 
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.units import (
@@ -50,14 +51,13 @@ def test_every_length_unit_is_a_float(name):
 
 
 def test_mega_is_not_milli():
-    with pytest.raises(ConfigError, match=r"'MeV'; did you mean 'meV'\? Allowed are eV, meV, kcal/mol"):
+    with pytest.raises(ConfigError, check=told(value="MeV", allowed=["eV", "kcal/mol"], remedy="'meV'")):
         energy_unit("MeV")
 
 
 def test_unknown_length_says_what_is_allowed():
-    with pytest.raises(
-        ConfigError, match=r"unknown unit of length 'furlong'\. Allowed are Angstrom, Bohr, nm"
-    ):
+    units = ["Angstrom", "Bohr", "nm"]
+    with pytest.raises(ConfigError, check=told(value="furlong", allowed=units, remedy=", ".join(units))):
         length_unit("furlong")
 
 
@@ -89,5 +89,5 @@ def test_every_stress_unit_is_a_float(name):
     ("unit", "name"), [(forces_unit, "eV/A"), (stress_unit, "eV/A^3"), (stress_unit, "kB")]
 )
 def test_units_of_forces_and_stress_that_are_none(unit, name):
-    with pytest.raises(ConfigError, match=f"unknown unit of (force|stress) .{name[:2]}"):
+    with pytest.raises(ConfigError, check=told(value=name, remedy=True)):
         unit(name)
