@@ -328,7 +328,7 @@ def test_as_a_card_holds_them():
 @pytest.mark.parametrize(
     ("corrections", "expected"),
     [
-        (["zlb"], {"name": "zlb", "allowed": ["zbl", "d3"], "remedy": "'zbl'"}),
+        (["zlb"], {"name": "zlb", "allowed": ["zbl", "d3"], "remedy": True}),
         ([{"zbl": {}, "d3": {}}], {"name": "correction", "value": {"zbl": {}, "d3": {}}, "remedy": True}),
         ("zbl", {"name": "corrections", "value": "zbl", "remedy": "list"}),
         (["zbl", {"zbl": {"reach": 1}}], {"name": "zbl", "problem": "twice", "remedy": True}),
@@ -340,10 +340,11 @@ def test_corrections_that_make_no_sense(morse, corrections, expected):
 
 
 @pytest.mark.parametrize(
-    ("correction", "message"), [("d3", "'functional'"), ({"zbl": {"reech": 1}}, "'reech'.*'reach'")]
+    ("correction", "names"),
+    [("zlb", "'zbl'"), ("d3", "'functional'"), ({"zbl": {"reech": 1}}, "'reech'.*'reach'")],
 )
-def test_options_of_corrections_that_make_no_sense(morse, correction, message):
-    with pytest.raises(ConfigError, match=message):
+def test_the_right_names_are_suggested(morse, correction, names):
+    with pytest.raises(ConfigError, match=names):
         make_calculator({morse: {"corrections": [correction]}})
 
 

@@ -106,7 +106,7 @@ def test_provenance_names_the_package():
     ("parameters", "expected"),
     [
         ({"functional": "PBF"}, {"name": "functional", "value": "PBF", "remedy": True}),
-        ({"functionl": "PBE"}, {"name": "functionl", "remedy": "'functional'"}),
+        ({"functionl": "PBE"}, {"name": "functionl", "allowed": ["functional"], "remedy": True}),
         ({"spin": 0.5}, {"name": "spin", "value": 0.5, "allowed": "whole number"}),
     ],
 )

@@ -178,7 +178,9 @@ def test_a_calculator_that_raises_fails_that_check_and_the_suite_goes_on(broken)
 
 
 def test_unknown_check():
-    with pytest.raises(ConfigError, check=told(name="force", allowed=["forces"], remedy="'forces'")):
+    with pytest.raises(
+        ConfigError, match="'forces'", check=told(name="force", allowed=["forces"], remedy=True)
+    ):
         check_calculator(EMT(), bulk("Cu"), only=["force"])
 
 

@@ -47,7 +47,7 @@ def test_parameters_are_given_with_the_model(tiny_model):
 
 
 def test_a_mistake_is_refused(tiny_model):
-    with pytest.raises(ConfigError, check=told(name="dtyp", remedy="'dtype'")):
+    with pytest.raises(ConfigError, match="'dtype'", check=told(name="dtyp", remedy=True)):
         hub_calculator({tiny_model: {"dtyp": "float64"}})
     with pytest.raises(ModelError, check=told(name="tinny")):
         hub_calculator("tinny")
