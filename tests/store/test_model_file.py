@@ -121,9 +121,8 @@ def test_a_card_that_is_no_card(tmp_path, text):
 
 def test_an_architecture_that_is_not_installed(tiny_model_file, tmp_path):
     path = rewritten(tiny_model_file, tmp_path / "m.safetensors", architecture="equivariant-transformr")
-    with pytest.raises(PluginError, match="'equivariant-transformer'", check=told(remedy=True)) as caught:
+    with pytest.raises(PluginError, match=r"'equivariant-transformer'.*pip install -e"):
         read_model(path)
-    assert "pip install -e" in caught.value.remedy
 
 
 def test_hyperparameters_that_are_unknown(tiny_model_file, tmp_path):
