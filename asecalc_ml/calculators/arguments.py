@@ -17,7 +17,7 @@ from typing import Any
 from ase.calculators.calculator import Calculator, FileIOCalculator
 
 from asecalc_ml.calculators.protocol import offered
-from asecalc_ml.config.suggestions import nearest_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError
 
 SIMILAR = 0.8  # difflib's ratio above which a name that may be free looks like a declared one misspelled
@@ -65,9 +65,8 @@ def check_arguments(kind: Callable, name: str, arguments: Collection[str]) -> No
 
 def unknown_argument(name: str, key: str, known: Collection[str]) -> ConfigError:
     """The error for an argument that a calculator does not have."""
-    near = nearest_name(key, known)
-    hint = f". Did you mean {near!r}?" if near else ""
-    return ConfigError(f"{name} has no argument {key!r}; it has {', '.join(sorted(known)) or 'none'}{hint}")
+    remedy = f"It has {', '.join(sorted(known)) or 'none'}"
+    return unknown_name_error(ConfigError, f"{name} has no argument {key!r}", key, known, remedy)
 
 
 def _warn(name: str, strange: list[str], declared: Collection[str]) -> None:

@@ -80,8 +80,10 @@ class Committee(Composite):
     def __init__(self, members: Sequence[Any], **parameters: Any):
         if isinstance(members, str | Mapping) or len(members) < 2:
             raise ConfigError(
-                f"members of a committee is {members!r}: name at least two registered models, as in "
-                "{committee: {members: [first, second]}}"
+                f"members of a committee is {members!r}",
+                name="members",
+                value=members,
+                remedy="name at least two registered models, as in {committee: {members: [first, second]}}",
             )
         super().__init__([make_calculator(member, **parameters) for member in members])
         _check_models(self.members)
@@ -140,9 +142,11 @@ def _plain(value: np.ndarray | np.float64) -> np.ndarray | float:
 def _check_models(members: Sequence[BaseCalculator]) -> None:
     for member in members:
         if offered(member).card is None:
+            name = type(member).__name__
             raise ModelError(
-                f"{type(member).__name__} is no registered model, and a committee is made of these: name "
-                "models of `asecalc-ml models list`"
+                f"{name} is no registered model, and a committee is made of these",
+                name=name,
+                remedy="name models of `asecalc-ml models list`",
             )
     _check_different(members)
     _check_comparable(members)
@@ -154,7 +158,9 @@ def _check_different(members: Sequence[BaseCalculator]) -> None:
         if hashes.count(member.model_hash) > 1:
             raise ConfigError(
                 f"model {member.card.name!r} is in the committee twice, and would make it look more certain "
-                "than it is: name each model once"
+                "than it is",
+                name=member.card.name,
+                remedy="name each model once",
             )
 
 
@@ -165,7 +171,9 @@ def _check_comparable(members: Sequence[BaseCalculator]) -> None:
         listed = ", ".join(f"{member.card.name} on {level or 'an unknown level'}" for member, level in named)
         raise ModelError(
             "energies of these models do not compare, since they were trained at different levels of theory "
-            f"({listed}): take members trained at one level"
+            f"({listed})",
+            value=levels,
+            remedy="take members trained at one level",
         )
 
 
@@ -180,7 +188,8 @@ def _in_common(members: Sequence[BaseCalculator], key: str) -> list:
     if not common:
         named = zip(members, by_member, strict=True)
         listed = "; ".join(f"{member.card.name}: {', '.join(map(str, values))}" for member, values in named)
-        raise ModelError(f"the members of the committee have no {key} in common ({listed}): take others")
+        problem = f"the members of the committee have no {key} in common ({listed})"
+        raise ModelError(problem, name=key, value=by_member, remedy="take others")
     return common
 
 

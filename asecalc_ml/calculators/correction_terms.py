@@ -135,12 +135,19 @@ def _damping(options: Dispersion) -> DampingParam:
     try:
         from dftd3.interface import RationalDampingParam, ZeroDampingParam
     except ImportError as error:
-        raise ModelError("the d3 correction needs dftd3: pip install 'asecalc-ml[dispersion]'") from error
+        raise ModelError(
+            "the d3 correction needs dftd3",
+            name="d3",
+            value="dftd3",
+            remedy="pip install 'asecalc-ml[dispersion]'",
+        ) from error
     kind = {"bj": RationalDampingParam, "zero": ZeroDampingParam}[options.damping]
     try:
         return kind(method=options.functional, atm=options.three_body)
     except RuntimeError as error:
         raise ConfigError(
-            f"simple-dftd3 has no {options.damping} damping for functional {options.functional!r} ({error}): "
-            "name the functional that the model's labels were computed with, such as PBE"
+            f"simple-dftd3 has no {options.damping} damping for functional {options.functional!r} ({error})",
+            name="functional",
+            value=options.functional,
+            remedy="name the functional that the model's labels were computed with, such as PBE",
         ) from error

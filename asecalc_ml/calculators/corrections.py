@@ -17,7 +17,7 @@ from asecalc_ml.calculators.factory import calculator_spec, make_calculator, nam
 from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
 from asecalc_ml.calculators.results import Results, add_results
 from asecalc_ml.config.options import Options, parse_options
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.model.pair_potentials import ZBL
 from asecalc_ml.store.card import ModelCard
@@ -188,13 +188,16 @@ def explicit(corrections: Sequence[CorrectionSpec]) -> list[dict[str, dict]]:
     """
     if isinstance(corrections, str | Mapping) or not isinstance(corrections, Sequence):
         raise ConfigError(
-            f"corrections is {corrections!r}: give a list, such as [zbl, {{d3: {{functional: PBE}}}}]"
+            f"corrections is {corrections!r}",
+            name="corrections",
+            value=corrections,
+            remedy="give a list, such as [zbl, {d3: {functional: PBE}}]",
         )
     terms = [_explicit(spec) for spec in corrections]
     names = [name for term in terms for name in term]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"correction {name!r} comes twice: leave one out")
+            raise ConfigError(f"correction {name!r} comes twice", name=name, remedy="leave one out")
     return terms
 
 
@@ -202,12 +205,15 @@ def _explicit(spec: CorrectionSpec) -> dict[str, dict]:
     items = {spec: None} if isinstance(spec, str) else spec
     if not isinstance(items, Mapping) or len(items) != 1:
         raise ConfigError(
-            f"correction {spec!r}: give a name, or a name with its options as in {{d3: {{functional: PBE}}}}"
+            f"correction {spec!r}",
+            name="correction",
+            value=spec,
+            remedy="give a name, or a name with its options as in {d3: {functional: PBE}}",
         )
     name, options = next(iter(items.items()))
     if name not in CORRECTIONS:
         remedy = f"There are {', '.join(CORRECTIONS)}"
-        raise ConfigError(unknown_name(f"no correction {name!r}", name, CORRECTIONS, remedy))
+        raise unknown_name_error(ConfigError, f"no correction {name!r}", name, CORRECTIONS, remedy)
     return {
         name: parse_options(options or {}, CORRECTIONS[name], f"correction {name}").model_dump(mode="json")
     }
@@ -221,7 +227,10 @@ def _check_new(base: BaseCalculator, corrections: list[dict[str, dict]]) -> None
         if twice:
             raise ConfigError(
                 f"model {card.name!r} has {', '.join(sorted(twice))} by its card already, and twice would be "
-                "wrong: leave it out"
+                "wrong",
+                name=card.name,
+                value=sorted(twice),
+                remedy="leave it out",
             )
     if "d3" in names:
         _warn_of_dispersion(base)

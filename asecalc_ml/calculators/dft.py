@@ -98,7 +98,7 @@ class DFT(Calculator):
         super().__init__(**parameters)
         for key in ("charge", "spin"):
             self.parameters[key] = _whole_or_none(key, self.parameters[key])
-        with _told(f"functional {self.parameters.functional!r}"):
+        with _known_to_pyscf("functional", self.parameters.functional):
             self._kind = dft.libxc.xc_type(self.parameters.functional)
             self._is_hybrid = dft.libxc.is_hybrid_xc(self.parameters.functional)
 
@@ -145,7 +145,10 @@ class DFT(Calculator):
     def _molecule(self, atoms: Atoms) -> gto.Mole:
         if atoms.pbc.any():
             raise StructureError(
-                "pyscf-dft computes molecules only: set pbc to false, or use another reference"
+                "pyscf-dft computes molecules only",
+                name=self.name,
+                value=atoms.pbc.tolist(),
+                remedy="set pbc to false, or use another reference",
             )
         charge, spin = self._charge_and_spin(atoms)
         check_electrons(atoms, charge, spin)
@@ -154,7 +157,7 @@ class DFT(Calculator):
             for symbol, xyz in zip(atoms.symbols, atoms.positions, strict=True)
         ]
         basis = self.parameters.basis
-        with _told(f"basis {basis!r} for {', '.join(sorted(set(atoms.symbols)))}"):
+        with _known_to_pyscf("basis", basis, f" for {', '.join(sorted(set(atoms.symbols)))}"):
             return gto.M(
                 atom=places, unit="Bohr", basis=basis, charge=charge, spin=spin, verbose=0, parse_arg=False
             )
@@ -200,8 +203,9 @@ class DFT(Calculator):
             self._density = None
             raise CalculationError(
                 f"the self-consistent field of {self.parameters.functional}/{self.parameters.basis} did not "
-                f"converge in {self.parameters.max_cycles} cycles, nor by Newton's method: another spin, "
-                "unrestricted: true or more max_cycles may help"
+                f"converge in {self.parameters.max_cycles} cycles, nor by Newton's method",
+                value=self.parameters.max_cycles,
+                remedy="another spin, unrestricted: true or more max_cycles may help",
             )
         field.mo_coeff, field.mo_occ, field.mo_energy = second.mo_coeff, second.mo_occ, second.mo_energy
         field.e_tot, field.converged = second.e_tot, True
@@ -237,7 +241,9 @@ class DFT(Calculator):
 def _whole_or_none(key: str, value: Any) -> int | None:
     number = whole_number(value)
     if number is None and value is not None:
-        raise ConfigError(f"pyscf-dft: {key} is {value!r}, but should be a whole number, or empty")
+        allowed = "a whole number, or empty"
+        problem = f"pyscf-dft: {key} is {value!r}, but should be {allowed}"
+        raise ConfigError(problem, name=key, value=value, allowed=allowed)
     return number
 
 
@@ -274,11 +280,12 @@ def _mixed(field: Field) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def _known_to_pyscf(option: str, value: Any, atoms: str = "") -> Iterator[None]:
     """Turn what pyscf says to a name that it does not know into a ConfigError."""
     try:
         yield
     except AsecalcError:
         raise
     except Exception as error:
-        raise ConfigError(f"pyscf does not know {what} ({error}): correct its name") from error
+        problem = f"pyscf does not know {option} {value!r}{atoms} ({error})"
+        raise ConfigError(problem, name=option, value=value, remedy="correct its name") from error

@@ -207,8 +207,11 @@ def split_spec(spec: CalculatorSpec) -> tuple[str, dict[str, Any]]:
         if isinstance(name, str) and (arguments is None or isinstance(arguments, Mapping)):
             return name, dict(arguments or {})
     raise ConfigError(
-        f"calculator is {spec!r}: give a model's name, 'gfn2-xtb', 'module:Class', 'committee', or one of "
-        "these with its arguments as in {'ase.calculators.lj:LennardJones': {'epsilon': 0.01}}"
+        f"calculator is {spec!r}",
+        name="calculator",
+        value=spec,
+        remedy="give a model's name, 'gfn2-xtb', 'module:Class', 'committee', or one of these with its "
+        "arguments as in {'ase.calculators.lj:LennardJones': {'epsilon': 0.01}}",
     )
 
 
@@ -219,7 +222,12 @@ def _named_class(name: str) -> type:
         package = NEEDS.get(name)
         if package is None or (error.name or "").partition(".")[0] != package:
             raise
-        raise ModelError(f"{name} needs {package}: pip install 'asecalc-ml[reference]'") from None
+        raise ModelError(
+            f"{name} needs {package}",
+            name=name,
+            value=package,
+            remedy="pip install 'asecalc-ml[reference]'",
+        ) from None
 
 
 def _import_module_class(place: str) -> type:
@@ -232,12 +240,15 @@ def _import_class(name: str) -> type:
         return _import_module_class(name)
     except ImportError as error:
         raise ConfigError(
-            f"calculator '{name}': {error}. Is the package installed? A module of your own is "
-            "looked for in the current folder and in that of the YAML file"
+            f"calculator '{name}': {error}.",
+            name=name,
+            remedy="Is the package installed? A module of your own is looked for in the current folder and "
+            "in that of the YAML file",
         ) from None
     except (AttributeError, ValueError):
         module_name, _, class_name = name.partition(":")
-        raise ConfigError(f"calculator '{name}': '{module_name}' has no class '{class_name}'") from None
+        problem = f"calculator '{name}': '{module_name}' has no class '{class_name}'"
+        raise ConfigError(problem, name=name, value=class_name) from None
 
 
 def _build(kind: Callable[..., BaseCalculator], name: str, arguments: dict) -> BaseCalculator:
@@ -246,9 +257,10 @@ def _build(kind: Callable[..., BaseCalculator], name: str, arguments: dict) -> B
     except AsecalcError:
         raise
     except Exception as error:  # a foreign constructor: whatever it raises, its text is the message
-        raise ConfigError(f"calculator '{name}' cannot be made with {arguments}: {error}") from error
+        problem = f"calculator '{name}' cannot be made with {arguments}: {error}"
+        raise ConfigError(problem, name=name, value=arguments) from error
     if not hasattr(calculator, "get_potential_energy"):
-        raise ConfigError(f"'{name}' is not an ASE calculator")
+        raise ConfigError(f"'{name}' is not an ASE calculator", name=name)
     return calculator
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from ase import Atoms
@@ -20,12 +20,12 @@ from asecalc_ml.calculators.corrections import correction_calculators, with_term
 from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.calculators.results import Results, results_of
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
-from asecalc_ml.model.evaluator import Evaluator
+from asecalc_ml.model.evaluator import Compile, Evaluator
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.stored_model import StoredModel
@@ -139,11 +139,16 @@ class MLCalculator(Calculator):
         """Refuse unknown parameters, and changes once the model is loaded."""
         known = ("model", *self.default_parameters)
         for key in sorted(parameters.keys() - set(known)):
-            complaint = f"MLCalculator has no parameter {key!r}"
-            raise ConfigError(unknown_name(complaint, key, known, f"It has {', '.join(known)}"))
+            complaint, remedy = f"MLCalculator has no parameter {key!r}", f"It has {', '.join(known)}"
+            raise unknown_name_error(ConfigError, complaint, key, known, remedy)
         changed = [key for key, value in parameters.items() if self.parameters.get(key) != value]
         if changed and self._is_loaded:
-            raise ConfigError(f"{changed[0]} of a loaded model stays as it is; make a new MLCalculator")
+            raise ConfigError(
+                f"{changed[0]} of a loaded model cannot be changed;",
+                name=changed[0],
+                value=parameters[changed[0]],
+                remedy="make a new MLCalculator",
+            )
         return super().set(**parameters)
 
     def spec(self) -> Spec:
@@ -254,8 +259,14 @@ class MLCalculator(Calculator):
 
     def _stored(self) -> StoredModel:
         parameters = self.parameters
-        if parameters.compile not in ("auto", "never", "always"):
-            raise ModelError(f"compile is {parameters.compile!r}; use 'auto', 'never' or 'always'")
+        if parameters.compile not in (choices := get_args(Compile)):
+            raise ModelError(
+                f"compile is {parameters.compile!r};",
+                name="compile",
+                value=parameters.compile,
+                allowed=choices,
+                remedy=f"use {' or '.join(map(repr, choices))}",
+            )
         return StoredModel.find(parameters.model, parameters.dtype, parameters.device)
 
     def _identity(self) -> str:
@@ -287,7 +298,11 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
     if unknown:
         raise StructureError(
             f"model {card.name!r} was not trained on {', '.join(unknown)}, only on "
-            f"{', '.join(card.elements)}: use another model (asecalc-ml models list), or train one"
+            f"{', '.join(card.elements)}",
+            name=card.name,
+            value=unknown,
+            allowed=card.elements,
+            remedy="use another model (asecalc-ml models list), or train one",
         )
     for key, value, trained in zip(
         ("charge", "spin"), charge_and_spin(atoms), (card.charges, card.spins), strict=True
@@ -296,7 +311,11 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
             said = f"atoms.info[{key!r}]" if key in atoms.info else f"the {key} that the structure states"
             raise StructureError(
                 f"{said} is {value}, and model {card.name!r} was trained on {key} "
-                f"{', '.join(map(str, trained))} only; correct it, or use a model trained for it"
+                f"{', '.join(map(str, trained))} only;",
+                name=key,
+                value=value,
+                allowed=trained,
+                remedy="correct it, or use a model trained for it",
             )
 
 

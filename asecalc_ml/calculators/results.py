@@ -54,7 +54,9 @@ def results_of(evaluation: Evaluation, atoms: Atoms) -> Results:
         check_structure(atoms)  # knows the reason, where atoms have run into each other
         raise StructureError(
             f"the model gives energy {energy} eV or forces that are not finite: the structure is far from "
-            "anything it was trained on; look at its distances"
+            "anything it was trained on;",
+            value=energy,
+            remedy="look at its distances",
         )
     # stress = virial / V, in the order of Voigt: xx, yy, zz, yz, xz, xy
     if atoms.cell.rank == 3:

@@ -128,9 +128,14 @@ def charge_and_multiplicity(atoms: Atoms) -> tuple[int, int]:
     """Total charge and multiplicity, refused where the electrons do not fit."""
     charge, spin = charge_and_spin(atoms)
     if charge > valence_electrons(atoms):
+        n_electrons = valence_electrons(atoms)
         raise StructureError(
-            f"{atoms.get_chemical_formula()} has {valence_electrons(atoms)} valence electrons, so its charge "
-            f"cannot be {charge:+d}: correct it"
+            f"{atoms.get_chemical_formula()} has {n_electrons} valence electrons, so its charge cannot be "
+            f"{charge:+d}",
+            name="charge",
+            value=charge,
+            allowed=f"at most {n_electrons:+d}",
+            remedy="correct it",
         )
     check_spin_is_stated(atoms)
     check_electrons(atoms, charge, spin)

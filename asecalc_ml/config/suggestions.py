@@ -51,7 +51,7 @@ def unknown_name_error(
         Beginning of the message, without a full stop.
     name : object
         The name as it was given; what is no text is compared as text.
-    known : iterable of str
+    known : collection of str
         See :func:`nearest_name`.
     remedy : str
         Sentence that follows, such as a list of all names.

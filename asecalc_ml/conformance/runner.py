@@ -12,7 +12,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators.factory import CalculatorSpec, describe_calculator, make_calculator
 from asecalc_ml.calculators.protocol import offered
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.conformance.all_checks import CHECKS
 from asecalc_ml.conformance.checks.process import ProcessState
 from asecalc_ml.conformance.result import Check, CheckResult, Measured, NotApplicableError, Report
@@ -133,8 +133,9 @@ def _default(calculator: BaseCalculator) -> Atoms:
         if _takes(calculator, make_structures(atoms)):
             return atoms
     raise StructureError(
-        "this calculator takes none of ethanol, copper, silicon, argon and salt: name a structure that it "
-        "takes with --atoms FILE, or atoms= in Python"
+        "this calculator takes none of ethanol, copper, silicon, argon and salt",
+        value=type(calculator).__name__,
+        remedy="name a structure that it takes with --atoms FILE, or atoms= in Python",
     )
 
 
@@ -154,7 +155,7 @@ def _chosen(only: Sequence[str] | None) -> Sequence[Check]:
     for name in only:
         if name not in known:
             remedy = f"There are {', '.join(known)}"
-            raise ConfigError(unknown_name(f"no check {name!r}", name, known, remedy))
+            raise unknown_name_error(ConfigError, f"no check {name!r}", name, known, remedy)
     return [check for check in CHECKS if check.name in only]
 
 

@@ -37,6 +37,8 @@ def build_potential(options: Options) -> Potential:
         raise returned(what, potential, "a Potential (asecalc_ml.model.potential)")
     if not isinstance(getattr(potential, "cutoff", None), Real):
         raise PluginError(
-            f"{type(potential).__name__} has no cutoff: set `self.cutoff`, a number in Å, in its __init__"
+            f"{type(potential).__name__} has no cutoff",
+            name=type(potential).__name__,
+            remedy="set `self.cutoff`, a number in Å, in its __init__",
         )
     return potential

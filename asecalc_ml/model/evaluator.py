@@ -136,13 +136,14 @@ class Evaluator:
             If the model cannot be compiled here.
         """
         if self._packages is None:
-            raise ModelError("a model in memory cannot be compiled: save it to a model file first")
+            raise ModelError("a model in memory cannot be compiled", remedy="save it to a model file first")
         inputs = self._padded(graph)
         try:
             self._load_or_build(self._packages, inputs)
         except CompilationError as error:
             name = self._packages.stored.card.name
-            raise ModelError(f"model {name!r} cannot be compiled here: {error}") from error
+            problem = f"model {name!r} cannot be compiled here: {error.problem}"
+            raise ModelError(problem, name=name, remedy=error.remedy) from error
 
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""

@@ -40,8 +40,9 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
     evaluation = assemble(inputs, derivative)
     if not (evaluation.energy.isfinite().all() and evaluation.forces.isfinite().all()):
         raise ModelError(
-            "the model's energy or forces are not finite for the structure that its card would hold: train "
-            "again, at a lower learning rate, or import a checkpoint from before"
+            "the model's energy or forces are not finite for the structure that its card would hold",
+            value=float(evaluation.energy[0]),
+            remedy="train again, at a lower learning rate, or import a checkpoint from before",
         )
     charge, spin = charge_and_spin(atoms)
     golden = Golden(
@@ -57,8 +58,11 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
     deviation = deviation_from(golden, model)
     if not deviation.is_rounding:
         raise ModelError(
-            f"the model does not reproduce in {_name(dtype)} what it finds in float64: {deviation}. It could "
-            "not be used: train again in float64 or at a lower learning rate"
+            f"the model does not reproduce its float64 results in {_name(dtype)}: {deviation}. It could not "
+            "be used",
+            name=_name(dtype),
+            value=deviation,
+            remedy="train again in float64 or at a lower learning rate",
         )
     return golden
 
@@ -124,8 +128,12 @@ def check_golden(stored: StoredModel) -> None:
         return
     deviation = deviation_from(stored.card.golden, stored.model)
     if not deviation.is_rounding:
+        cause, remedy = _cause_and_remedy(stored.card)
         raise ModelError(
-            f"model {stored.card.name!r} does not reproduce its card: {deviation}. {_cause(stored.card)}"
+            f"model {stored.card.name!r} does not reproduce its card: {deviation}. {cause}",
+            name=stored.card.name,
+            value=deviation,
+            remedy=remedy,
         )
     if change := _changed_source(stored.card):
         warnings.warn(
@@ -136,13 +144,15 @@ def check_golden(stored: StoredModel) -> None:
     _leave(stamp)
 
 
-def _cause(card: ModelCard) -> str:
-    """What may have changed, and the remedy."""
+def _cause_and_remedy(card: ModelCard) -> tuple[str, str]:
+    """Return what may have changed, and what to do about it."""
     if change := _changed_source(card):
-        return f"{change[0].upper()}{change[1:]}: install what it was made with, or train the model again"
+        cause = f"{change[0].upper()}{change[1:]}"
+        return cause, "install what it was made with, or train the model again"
     return (
-        "Weights or a library differ from those it was made with: copy the model anew, or compare the "
-        f"versions in `asecalc-ml models show {card.name}` with the installed ones"
+        "Weights or a library differ from those it was made with",
+        f"copy the model anew, or compare the versions in `asecalc-ml models show {card.name}` with the "
+        "installed ones",
     )
 
 

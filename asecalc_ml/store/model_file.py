@@ -13,7 +13,7 @@ import hashlib
 import json
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ModelError
@@ -69,21 +69,26 @@ def read_card(path: Path) -> ModelCard:
     """
     header = _header(path)
     if _has_changed(path, header):
-        raise ModelError(f"{path} has changed since it was written (its checksum differs); {_REMEDY}")
+        raise _damaged(path, f"{path} has changed since it was written (its checksum differs)")
     if _HEADER_KEY not in header:
         raise ModelError(
-            f"{path} holds no model card, so it is no model of this package; train one, or get "
-            "the file that `asecalc-ml train` or `asecalc-ml models export` wrote"
+            f"{path} holds no model card, so it is no model of this package;",
+            name=str(path),
+            remedy="train one, or get the file that `asecalc-ml train` or `asecalc-ml models export` wrote",
         )
     try:
         data = json.loads(header[_HEADER_KEY])
         if data.get("schema_version", 0) > SCHEMA_VERSION:
-            raise ModelError(f"{path} was written by a newer asecalc-ml: pip install --upgrade asecalc-ml")
+            raise ModelError(
+                f"{path} was written by a newer asecalc-ml",
+                name=str(path),
+                value=data["schema_version"],
+                allowed=f"at most {SCHEMA_VERSION}",
+                remedy="pip install --upgrade asecalc-ml",
+            )
         return ModelCard.model_validate(data)
     except (ValueError, AttributeError, TypeError, RecursionError) as error:  # pydantic's is a ValueError
-        raise ModelError(
-            f"the model card in {path} cannot be read ({described(error)}); {_REMEDY}"
-        ) from error
+        raise _damaged(path, f"the model card in {path} cannot be read ({described(error)})") from error
 
 
 def read_model(path: Path) -> tuple[Model, ModelCard]:
@@ -114,9 +119,7 @@ def read_model(path: Path) -> tuple[Model, ModelCard]:
         model.load_state_dict({name: tensor for name, tensor in tensors if not name.startswith(_FRAMES)})
     except (RuntimeError, SafetensorError) as error:
         reason = shorten(str(error), 200)
-        raise ModelError(
-            f"the weights in {path} do not fit its architecture ({reason}); {_REMEDY}"
-        ) from error
+        raise _damaged(path, f"the weights in {path} do not fit its architecture ({reason})") from error
     return model, card
 
 
@@ -140,7 +143,7 @@ def read_seen(path: Path) -> SeenFrames | None:
                 {name.removeprefix(_FRAMES): file.get_tensor(name) for name in names}
             )
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"the training frames in {path} cannot be read ({error}); {_REMEDY}") from error
+        raise _damaged(path, f"the training frames in {path} cannot be read ({error})") from error
 
 
 def file_hash(path: Path) -> str:
@@ -170,9 +173,8 @@ def _check_cutoffs(path: Path, card: ModelCard, potential: Potential) -> None:
         ("triplet_cutoff_A", card.triplet_cutoff_A, potential.triplet_cutoff),
     ):
         if said != built:
-            raise ModelError(
-                f"the model card in {path} has {what} {said}, its architecture {built}; {_REMEDY}"
-            )
+            problem = f"the model card in {path} has {what} {said}, its architecture {built}"
+            raise _damaged(path, problem, value=said, allowed=[built])
 
 
 def _with_checksum(content: bytes) -> bytes:
@@ -196,20 +198,24 @@ def _parts(content: bytes) -> tuple[dict, bytes]:
     return json.loads(content[8:end]), content[end:]
 
 
-_REMEDY = "the file is damaged: copy it again from where it came, or train the model anew"
+def _damaged(path: Path, problem: str, **attributes: Any) -> ModelError:
+    remedy = "the file is damaged: copy it again from where it came, or train the model anew"
+    return ModelError(f"{problem};", name=str(path), remedy=remedy, **attributes)
 
 
 def _header(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     if path.is_dir():
-        raise ModelError(f"{path} is a folder; a model is one file, NAME{SUFFIX}")
+        remedy = f"a model is one file, NAME{SUFFIX}"
+        raise ModelError(f"{path} is a folder;", name=str(path), remedy=remedy)
     try:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}
     except FileNotFoundError as error:
-        raise ModelError(f"no model file {path}") from error
+        raise ModelError(f"no model file {path}", name=str(path)) from error
     except PermissionError as error:
-        raise ModelError(f"no permission to read {path}: ask its owner for it") from error
+        problem = f"no permission to read {path}"
+        raise ModelError(problem, name=str(path), remedy="ask its owner for it") from error
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as a model ({error}); {_REMEDY}") from error
+        raise _damaged(path, f"{path} cannot be read as a model ({error})") from error

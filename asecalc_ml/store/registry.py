@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files.home_folder import needing_a_home
 from asecalc_ml.files.writing import obstacle, write_whole
@@ -86,11 +86,17 @@ class Registry:
         else:
             candidates = [entry for entry in self._entries() if entry.name == name]
         if not candidates:
-            raise ModelError(self._unknown(name))
+            raise self._unknown(name)
         matching = [entry for entry in candidates if entry.hash.startswith(wanted)]
         if not matching:
             held = ", ".join(f"{entry.hash[:12]} in {entry.path.parent}" for entry in candidates)
-            raise ModelError(f"model {name!r} with hash {wanted} is not registered; found {held}")
+            raise ModelError(
+                f"model {name!r} with hash {wanted} is not registered;",
+                name=name,
+                value=wanted,
+                allowed=[entry.hash for entry in candidates],
+                remedy=f"found {held}",
+            )
         return matching[0]
 
     def add(self, source: Path, name: str | None = None, replace: bool = False) -> Entry:
@@ -126,8 +132,10 @@ class Registry:
         taken = [entry for entry in self._entries() if entry.name == name]
         if taken and not replace:
             raise ModelError(
-                f"a model named {name!r} exists ({taken[0].path}); choose another name, or replace it with "
-                "--replace"
+                f"a model named {name!r} exists ({taken[0].path});",
+                name=name,
+                value=str(taken[0].path),
+                remedy="choose another name, or replace it with --replace",
             )
         return self._folder_for(name)
 
@@ -136,7 +144,9 @@ class Registry:
         entry = self.find(spec)
         target = target / f"{entry.name}{SUFFIX}" if target.is_dir() else target
         if target.exists():
-            raise ModelError(f"{target} exists; remove it first, or name another file")
+            raise ModelError(
+                f"{target} exists;", name=str(target), remedy="remove it first, or name another file"
+            )
         write_whole(target, entry.path.read_bytes())
         return target
 
@@ -152,7 +162,7 @@ class Registry:
         try:
             entry.path.unlink()
         except OSError as error:
-            raise ModelError(f"{entry.path} cannot be removed ({error}): ask the folder's owner") from error
+            raise _protected(entry.path, "removed", error) from error
         return entry.path
 
     def note(self, name: str, text: str) -> Entry:
@@ -168,17 +178,20 @@ class Registry:
         try:
             save_model(entry.path, model, card.model_copy(update={"notes": [*card.notes, text]}), seen)
         except OSError as error:
-            raise ModelError(f"{entry.path} cannot be changed ({error}): ask the folder's owner") from error
+            raise _protected(entry.path, "changed", error) from error
         return self.find(name)
 
     def _own(self, name: str, done: str) -> Entry:
         entry = self.find(name)
         if entry.path.parent == SHIPPED:
             raise ModelError(
-                f"{name!r} ships with the package and cannot be {done}; only your own models can"
+                f"{name!r} ships with the package and cannot be {done};",
+                name=name,
+                remedy="only your own models can",
             )
         if entry.path.parent not in self.folders:
-            raise ModelError(f"{entry.path} is not in the registry: see to the file yourself")
+            path = str(entry.path)
+            raise ModelError(f"{path} is not in the registry", name=path, remedy="see to the file yourself")
         return entry
 
     def _entries(self) -> Iterator[Entry]:
@@ -186,10 +199,10 @@ class Registry:
             for path in sorted(folder.glob(f"*{SUFFIX}")):
                 yield Entry(path.stem, path)
 
-    def _unknown(self, name: str) -> str:
+    def _unknown(self, name: str) -> ModelError:
         known = sorted({entry.name for entry in self._entries()})
         remedy = f"Known: {', '.join(known) or 'none'} (asecalc-ml models list)"
-        return unknown_name(f"no model named {name!r}", name, known, remedy)
+        return unknown_name_error(ModelError, f"no model named {name!r}", name, known, remedy)
 
     def _folder_for(self, name: str) -> Path:
         """The place of the model that is replaced, else the last writable folder.
@@ -202,7 +215,10 @@ class Registry:
         if not os.access(taken[0], os.W_OK):
             raise ModelError(
                 f"{name!r} is registered in {taken[0]}, which cannot be written, and would hide a new model "
-                "of this name: choose another"
+                "of this name",
+                name=name,
+                value=str(taken[0]),
+                remedy="choose another",
             )
         return taken[0]
 
@@ -212,7 +228,10 @@ class Registry:
                 return folder
         folders = ", ".join(map(str, self.folders))
         raise ModelError(
-            f"no folder to register models in is writable ({folders}); set {HOME_VARIABLE} to one that is"
+            f"no folder to register models in is writable ({folders});",
+            name=HOME_VARIABLE,
+            value=folders,
+            remedy=f"set {HOME_VARIABLE} to one that is",
         )
 
 
@@ -230,15 +249,19 @@ def _home_folders() -> list[Path]:
         return [Path(platformdirs.user_data_dir("asecalc-ml", appauthor=False)) / "models"]
 
 
+def _protected(path: Path, done: str, error: OSError) -> ModelError:
+    problem = f"{path} cannot be {done} ({error})"
+    return ModelError(problem, name=str(path), remedy="ask the folder's owner")
+
+
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"\w[\w.+-]*", name) or name.endswith(SUFFIX):
-        raise ModelError(
-            f"{name!r} cannot be a model's name: use letters, digits, '-', '_', '+' and '.', "
-            "with a letter or a digit first"
-        )
+        allowed = "letters, digits, '-', '_', '+' and '.', with a letter or a digit first"
+        problem = f"{name!r} cannot be a model's name"
+        raise ModelError(problem, value=name, allowed=allowed, remedy=f"use {allowed}")
 
 
 def _from_path(path: Path) -> Entry:
     if not path.exists():
-        raise ModelError(f"no model file {path} (looked in {Path.cwd()})")
+        raise ModelError(f"no model file {path} (looked in {Path.cwd()})", name=str(path))
     return Entry(read_card(path).name, path)

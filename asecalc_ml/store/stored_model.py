@@ -14,6 +14,8 @@ from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.model_file import read_model
 from asecalc_ml.store.registry import Registry
 
+DTYPES = ("float32", "float64")
+
 
 @dataclass(frozen=True)
 class StoredModel:
@@ -65,8 +67,14 @@ class StoredModel:
 
 
 def _dtype(name: str) -> torch.dtype:
-    if name not in ("float32", "float64"):
-        raise ModelError(f"dtype is {name!r}; use 'float32' or 'float64'")
+    if name not in DTYPES:
+        raise ModelError(
+            f"dtype is {name!r};",
+            name="dtype",
+            value=name,
+            allowed=DTYPES,
+            remedy=f"use {' or '.join(map(repr, DTYPES))}",
+        )
     return getattr(torch, name)
 
 
@@ -74,5 +82,6 @@ def _device(name: str) -> torch.device:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device {name!r} cannot be used here ({error}); try 'cpu'") from error
+        problem = f"device {name!r} cannot be used here ({error});"
+        raise ModelError(problem, name="device", value=name, remedy="try 'cpu'") from error
     return torch.device(name)

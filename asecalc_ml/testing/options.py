@@ -73,7 +73,7 @@ class OptionChecks:
 
     def test_an_unknown_option_is_refused(self) -> None:
         given = self.options.model_dump(mode="json")
-        with pytest.raises(ConfigError, match="unknown key 'no_such_option'"):
+        with pytest.raises(ConfigError, match="no_such_option"):
             parse_options({**given, "no_such_option": 1}, type(self.options))
 
     def test_options_with_a_unit_are_bounded_on_both_sides(self) -> None:

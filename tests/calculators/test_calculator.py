@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError, get_calculator_class
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.io import read, write
+from raising import told
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
@@ -168,9 +169,8 @@ def test_a_changed_charge_is_seen(ethanol):
     assert charged == MLCalculator("charged").get_potential_energy(ethanol)
     assert charged != neutral
     ethanol.info["charge"] = 2
-    with pytest.raises(
-        StructureError, match=r"'charge'\] is 2, and model 'charged' was trained on charge 0, 1"
-    ):
+    expected = told(name="charge", value=2, allowed=[0, 1], problem="'charged'")
+    with pytest.raises(StructureError, check=expected):
         calculator.get_potential_energy(ethanol)
 
 
@@ -180,7 +180,9 @@ def test_a_refused_structure_is_refused_twice(tiny_model, ethanol):
     calculator.get_forces(ethanol)
     ethanol.symbols[0] = "Si"
     for _ in range(2):
-        with pytest.raises(StructureError, match="not trained on Si, only on C, H, O"):
+        with pytest.raises(
+            StructureError, check=told(name=tiny_model, value=["Si"], allowed=["C", "H", "O"])
+        ):
             calculator.get_forces(ethanol)
     ethanol.symbols[0] = "C"
     assert np.array_equal(calculator.get_forces(ethanol), MLCalculator(tiny_model).get_forces(ethanol))
@@ -209,30 +211,33 @@ def test_results_belong_to_the_caller(tiny_model, ethanol):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "expected"),
     [
-        (lambda atoms: atoms.symbols.__setitem__(0, "Fe"), "not trained on Fe.*asecalc-ml models list"),
-        (lambda atoms: atoms.info.update(charge=-1), "trained on charge 0 only"),
-        (lambda atoms: atoms.info.update(spin=2), "trained on spin 0 only"),
-        (lambda atoms: atoms.positions.__setitem__((4, 1), np.nan), "atom 4 .*not finite"),
-        (lambda atoms: atoms.positions.__setitem__(4, np.inf), "atom 4 .*not finite"),
-        (lambda atoms: atoms.positions.__setitem__(4, atoms.positions[5]), "atom 4 .* and atom 5 .* apart"),
-        (lambda atoms: atoms.__delitem__(slice(None)), "no atoms"),
-        (lambda atoms: setattr(atoms, "pbc", True), "cell"),
+        (
+            lambda atoms: atoms.symbols.__setitem__(0, "Fe"),
+            {"value": ["Fe"], "remedy": "asecalc-ml models list"},
+        ),
+        (lambda atoms: atoms.info.update(charge=-1), {"name": "charge", "value": -1, "allowed": [0]}),
+        (lambda atoms: atoms.info.update(spin=2), {"name": "spin", "value": 2, "allowed": [0]}),
+        (lambda atoms: atoms.positions.__setitem__((4, 1), np.nan), {"problem": "atom 4 "}),
+        (lambda atoms: atoms.positions.__setitem__(4, np.inf), {"problem": "atom 4 "}),
+        (lambda atoms: atoms.positions.__setitem__(4, atoms.positions[5]), {"problem": "and atom 5 "}),
+        (lambda atoms: atoms.__delitem__(slice(None)), {"problem": "no atoms"}),
+        (lambda atoms: setattr(atoms, "pbc", True), {"problem": "cell"}),
         (
             lambda atoms: (atoms.set_cell(5 * np.eye(3)), atoms.cell.__setitem__((0, 0), np.nan)),
-            "cell.*not finite",
+            {"problem": "cell"},
         ),
     ],
 )
 @pytest.mark.parametrize("warm", [False, True])
-def test_bad_structures_are_refused(tiny_model, ethanol, spoil, message, warm):
+def test_bad_structures_are_refused(tiny_model, ethanol, spoil, expected, warm):
     """At the first call, and at one that follows good ones."""
     calculator = MLCalculator(tiny_model)
     if warm:
         calculator.get_forces(ethanol)
     spoil(ethanol)
-    with pytest.raises(StructureError, match=message):
+    with pytest.raises(StructureError, check=told(**expected)):
         calculator.get_forces(ethanol)
 
 
@@ -245,7 +250,7 @@ def test_energies_that_are_not_finite_are_no_result(own_home):
     dimer.positions[1, 2] = 0.2
     calculator.get_forces(dimer)
     dimer.positions[1, 2] = 0.0
-    with pytest.raises(StructureError, match=r"atom 1 .* are 0\.000 Å apart"):
+    with pytest.raises(StructureError, check=told(problem="0.000 Å")):
         calculator.get_forces(dimer)
 
 
@@ -303,27 +308,29 @@ def test_identity(tiny_model, tiny_model_file):
 
 
 def test_parameters_that_do_not_exist(tiny_model):
-    with pytest.raises(ConfigError, match="no parameter 'devise'; did you mean 'device'"):
+    with pytest.raises(
+        ConfigError, match="'device'", check=told(name="devise", allowed=["device"], remedy=True)
+    ):
         MLCalculator(tiny_model, devise="cuda")
-    with pytest.raises(ModelError, match="dtype is 'float16'; use"):
+    with pytest.raises(ModelError, check=told(name="dtype", value="float16", remedy="float64")):
         MLCalculator(tiny_model, dtype="float16")
-    with pytest.raises(ModelError, match="compile is 'fast'; use 'auto'"):
+    with pytest.raises(ModelError, check=told(name="compile", value="fast", remedy="auto")):
         MLCalculator(tiny_model, compile="fast")
     for skin in (-1, "thick"):
-        with pytest.raises(ConfigError, match=f"skin is {skin} Å; use 0"):
+        with pytest.raises(ConfigError, check=told(problem=f"skin is {skin} Å")):
             MLCalculator(tiny_model, skin_A=skin)
-    with pytest.raises(ModelError, match=r"device 'abacus' cannot be used here.*try 'cpu'"):
+    with pytest.raises(ModelError, check=told(name="device", value="abacus", remedy="'cpu'")):
         MLCalculator(tiny_model, device="abacus")
 
 
 def test_a_loaded_model_does_not_change(tiny_model):
     calculator = MLCalculator(tiny_model)
     calculator.set(dtype=None)
-    with pytest.raises(ConfigError, match="make a new MLCalculator"):
+    with pytest.raises(ConfigError, check=told(name="dtype", value="float64", remedy="MLCalculator")):
         calculator.set(dtype="float64")
     assert calculator.todict().keys() == {"model"}
 
 
 def test_unknown_backend(tiny_model, ethanol):
-    with pytest.raises(StructureError, match=r"unknown neighbor backend 'vesinn'.*vesin"):
+    with pytest.raises(StructureError, check=told(problem="'vesinn'")):
         MLCalculator(tiny_model, neighbors="vesinn").get_forces(ethanol)

@@ -13,6 +13,7 @@ from ase.calculators.calculator import BaseCalculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from places import HELPERS
+from raising import told
 
 import asecalc_ml
 from asecalc_ml.calculators.arguments import check_arguments
@@ -45,26 +46,29 @@ def test_a_calculator_is_a_calculator():
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("name", "expected"),
     [
-        ("no_such_module:EMT", "no_such_module.*Is the package installed"),
-        ("ase.calculators.emt:EMTT", "has no class 'EMTT'"),
-        (":EMT", "has no class"),
-        ("ase.units:kB", "cannot be made"),
-        ("builtins:dict", "not an ASE calculator"),
-        ("ase.calculators.singlepoint:SinglePointCalculator", "missing 1 required .*'atoms'"),
-        ({"a:B": {}, "c:D": {}}, "give a model's name"),
-        ({"a:B": 3}, "give a model's name"),
-        (7, "give a model's name"),
+        ("no_such_module:EMT", {"problem": "'no_such_module'", "remedy": "installed"}),
+        ("ase.calculators.emt:EMTT", {"value": "EMTT"}),
+        (":EMT", {"value": "EMT"}),
+        ("ase.units:kB", {"value": {}}),
+        ("builtins:dict", {"problem": "ASE calculator"}),
+        ("ase.calculators.singlepoint:SinglePointCalculator", {"value": {}, "problem": "'atoms'"}),
     ],
 )
-def test_what_is_no_calculator(spec, message):
-    with pytest.raises(ConfigError, match=message):
+def test_what_is_no_calculator(name, expected):
+    with pytest.raises(ConfigError, check=told(name=name, **expected)):
+        make_calculator(name)
+
+
+@pytest.mark.parametrize("spec", [{"a:B": {}, "c:D": {}}, {"a:B": 3}, 7])
+def test_what_names_no_calculator(spec):
+    with pytest.raises(ConfigError, check=told(name="calculator", value=spec, remedy="module:Class")):
         make_calculator(spec)
 
 
 def test_an_unknown_model_is_the_registrys_word():
-    with pytest.raises(AsecalcError, match="no-such-model"):
+    with pytest.raises(AsecalcError, check=told(name="no-such-model")):
         make_calculator("no-such-model")
 
 
@@ -102,9 +106,7 @@ def toys(monkeypatch):
 def test_a_misspelled_argument_is_refused_and_not_ignored():
     """Argon's cohesive energy per cell is -0.29 eV; with the default well of 1 eV it would be -28 eV."""
     name, argon = "ase.calculators.lj:LennardJones", bulk("Ar", "fcc", 5.26, cubic=True)
-    with pytest.raises(
-        ConfigError, match=r"LennardJones has no argument 'epsilom'; .*Did you mean 'epsilon'\?"
-    ):
+    with pytest.raises(ConfigError, match="'epsilon'", check=told(name="epsilom", problem=name, remedy=True)):
         make_calculator({name: {"sigma": 3.4, "epsilom": 0.0103, "rc": 10}})
     argon.calc = make_calculator({name: {"sigma": 3.4, "epsilon": 0.0103, "rc": 10}})
     assert argon.get_potential_energy() == pytest.approx(-0.29, abs=0.05)
@@ -116,7 +118,7 @@ def test_a_misspelled_argument_is_refused_and_not_ignored():
     ids=["check", "corrections", "committee"],
 )
 def test_it_is_refused_wherever_a_calculator_is_named(make):
-    with pytest.raises(ConfigError, match="Did you mean 'epsilon'"):
+    with pytest.raises(ConfigError, match="'epsilon'", check=told(name="epsilom", remedy=True)):
         make({"ase.calculators.lj:LennardJones": {"epsilom": 0.01}})
 
 
@@ -132,8 +134,7 @@ def test_it_is_refused_wherever_a_calculator_is_named(make):
     ],
 )
 def test_arguments_that_are_nowhere_read(kind, key, near, toys):
-    expected = f"no argument '{key}'.*" + (f"Did you mean '{near}'" if near else "")
-    with pytest.raises(ConfigError, match=expected):
+    with pytest.raises(ConfigError, match=repr(near or key), check=told(name=key, remedy=True)):
         make_calculator({kind: {key: 1}})
 
 
@@ -242,7 +243,7 @@ def test_spin_counts_unpaired_electrons(tblite):
 
 
 def test_electrons_that_cannot_be_paired(tblite):
-    with pytest.raises(StructureError, match=r"H2O with charge \+1 has 9 electrons, of which 0 cannot"):
+    with pytest.raises(StructureError, check=told(problem="H2O with charge +1 has 9 electrons, of which 0")):
         gfn2_energy(molecule("H2O"), charge=1)
 
 
@@ -274,7 +275,7 @@ def test_the_description_is_that_of_the_calculator_and_not_of_the_molecule_it_co
 
 @pytest.mark.parametrize("key", ["acuracy", "charge", "multiplicity", "method"])
 def test_arguments_that_tblite_would_ignore_or_that_the_structure_decides(tblite, key):
-    with pytest.raises(ConfigError, match=f"no argument '{key}'; it has accuracy"):
+    with pytest.raises(ConfigError, check=told(name=key, allowed=["accuracy"], remedy="accuracy")):
         make_calculator({"gfn2-xtb": {key: 1}})
 
 

@@ -15,6 +15,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.mixing import SumCalculator
 from ase.collections import g2
+from raising import told
 from typer.testing import CliRunner
 
 from asecalc_ml import MLCalculator
@@ -133,13 +134,13 @@ def test_a_bare_slab_has_no_stress(dftd3):
 
 
 def test_a_functional_that_is_not_known(dftd3):
-    with pytest.raises(ConfigError, match=r"no bj damping for functional 'PBEE'.*labels were computed with"):
+    with pytest.raises(ConfigError, check=told(name="functional", value="PBEE", problem="bj", remedy=True)):
         term({"d3": {"functional": "PBEE"}})
 
 
 def test_without_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "dftd3.interface", None)
-    with pytest.raises(ModelError, match=r"asecalc-ml\[dispersion\]"):
+    with pytest.raises(ModelError, check=told(name="d3", remedy="asecalc-ml[dispersion]")):
         term(PBE_D3)
 
 
@@ -325,24 +326,31 @@ def test_as_a_card_holds_them():
 
 
 @pytest.mark.parametrize(
-    ("corrections", "message"),
+    ("corrections", "expected"),
     [
-        (["zlb"], "no correction 'zlb'; did you mean 'zbl'"),
-        (["d3"], "key 'functional' is missing"),
-        ([{"zbl": {"reech": 1}}], "unknown key 'reech'; did you mean 'reach'"),
-        ([{"zbl": {}, "d3": {}}], "with its options"),
-        ("zbl", "give a list"),
-        (["zbl", {"zbl": {"reach": 1}}], "'zbl' comes twice"),
+        (["zlb"], {"name": "zlb", "allowed": ["zbl", "d3"], "remedy": True}),
+        ([{"zbl": {}, "d3": {}}], {"name": "correction", "value": {"zbl": {}, "d3": {}}, "remedy": True}),
+        ("zbl", {"name": "corrections", "value": "zbl", "remedy": "list"}),
+        (["zbl", {"zbl": {"reach": 1}}], {"name": "zbl", "problem": "twice", "remedy": True}),
     ],
 )
-def test_corrections_that_make_no_sense(morse, corrections, message):
-    with pytest.raises(ConfigError, match=message):
+def test_corrections_that_make_no_sense(morse, corrections, expected):
+    with pytest.raises(ConfigError, check=told(**expected)):
         make_calculator({morse: {"corrections": corrections}})
+
+
+@pytest.mark.parametrize(
+    ("correction", "names"),
+    [("zlb", "'zbl'"), ("d3", "'functional'"), ({"zbl": {"reech": 1}}, "'reech'.*'reach'")],
+)
+def test_the_right_names_are_suggested(morse, correction, names):
+    with pytest.raises(ConfigError, match=names):
+        make_calculator({morse: {"corrections": [correction]}})
 
 
 def test_a_term_of_the_card_is_not_added_again(crystal):
     register_untrained("short", MORSE, crystal, corrections=explicit(["zbl"]))
-    with pytest.raises(ConfigError, match="'short' has zbl by its card already"):
+    with pytest.raises(ConfigError, check=told(name="short", value=["zbl"], remedy=True)):
         make_calculator({"short": {"corrections": ["zbl"]}})
 
 

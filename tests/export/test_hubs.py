@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from raising import told
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.calculators.committee import Committee
@@ -46,9 +47,9 @@ def test_parameters_are_given_with_the_model(tiny_model):
 
 
 def test_a_mistake_is_refused(tiny_model):
-    with pytest.raises(ConfigError, match="did you mean 'dtype'"):
+    with pytest.raises(ConfigError, match="'dtype'", check=told(name="dtyp", remedy=True)):
         hub_calculator({tiny_model: {"dtyp": "float64"}})
-    with pytest.raises(ModelError, match="tinny"):
+    with pytest.raises(ModelError, check=told(name="tinny")):
         hub_calculator("tinny")
 
 

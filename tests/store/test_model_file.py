@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from raising import told
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -50,22 +51,22 @@ def altered_weights(source, by):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    "spoil",
     [
-        (lambda content: b"", "cannot be read as a model.*copy it again"),
-        (lambda content: b"energy forces\n" * 40, "cannot be read as a model.*copy it again"),
-        (lambda content: content[:-7], "cannot be read as a model.*copy it again"),
-        (lambda content: content[: len(content) // 2], "cannot be read as a model.*copy it again"),
-        (lambda content: content[:20], "cannot be read as a model.*copy it again"),
-        (lambda content: content[:8] + b"[" + content[9:], "cannot be read as a model.*copy it again"),
-        (lambda content: b"\xff" * 8 + content[8:], "cannot be read as a model.*copy it again"),
+        lambda content: b"",
+        lambda content: b"energy forces\n" * 40,
+        lambda content: content[:-7],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:20],
+        lambda content: content[:8] + b"[" + content[9:],
+        lambda content: b"\xff" * 8 + content[8:],
     ],
 )
 @pytest.mark.parametrize("reader", [read_card, read_model, MLCalculator])
-def test_damaged_files(tiny_model_file, tmp_path, spoil, message, reader):
+def test_damaged_files(tiny_model_file, tmp_path, spoil, reader):
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(spoil(tiny_model_file.read_bytes()))
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, check=told(name=str(path), remedy="copy it again")):
         reader(path)
 
 
@@ -73,59 +74,61 @@ def test_every_truncation_is_noticed(tiny_model_file, tmp_path):
     content, path = tiny_model_file.read_bytes(), tmp_path / "short.safetensors"
     for length in np.random.default_rng(0).integers(0, len(content), 25):
         path.write_bytes(content[:length])
-        with pytest.raises(ModelError, match="cannot be read"):
+        with pytest.raises(ModelError, check=told(name=str(path), remedy="copy it again")):
             read_model(path)
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ModelError, match=r"no model file .*gone"):
-        read_model(tmp_path / "gone.safetensors")
+    path = tmp_path / "gone.safetensors"
+    with pytest.raises(ModelError, check=told(name=str(path))):
+        read_model(path)
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, check=told(name=str(tmp_path), remedy=SUFFIX)):
         read_card(tmp_path)
 
 
 def test_somebody_elses_safetensors(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(ModelError, match=r"holds no model card.*train one, or get the file"):
+    with pytest.raises(ModelError, check=told(name=str(path), remedy="asecalc-ml train")):
         read_card(path)
 
 
 @pytest.mark.parametrize(
-    ("card", "message"),
+    ("card", "expected"),
     [
-        ({"schema_version": 2}, "newer asecalc-ml: pip install --upgrade"),
-        ({"schema_version": "new"}, "card .* cannot be read"),
-        ({"cutoff_A": "far"}, "card .* cannot be read"),
-        ({"golden": None}, "card .* cannot be read"),
+        ({"schema_version": 2}, {"value": 2, "remedy": "pip install --upgrade"}),
+        ({"schema_version": "new"}, {"problem": "card", "remedy": "copy it again"}),
+        ({"cutoff_A": "far"}, {"problem": "cutoff_A", "remedy": "copy it again"}),
+        ({"golden": None}, {"problem": "golden", "remedy": "copy it again"}),
     ],
 )
-def test_cards_that_cannot_be_read(tiny_model_file, tmp_path, card, message):
-    with pytest.raises(ModelError, match=message):
-        read_card(rewritten(tiny_model_file, tmp_path / "m.safetensors", **card))
+def test_cards_that_cannot_be_read(tiny_model_file, tmp_path, card, expected):
+    path = rewritten(tiny_model_file, tmp_path / "m.safetensors", **card)
+    with pytest.raises(ModelError, check=told(name=str(path), **expected)):
+        read_card(path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", "3"])
 def test_a_card_that_is_no_card(tmp_path, text):
     path = tmp_path / "m.safetensors"
     save_file({"weight": torch.zeros(3)}, path, {"card": text})
-    with pytest.raises(ModelError, match=r"card .* cannot be read"):
+    with pytest.raises(ModelError, check=told(name=str(path), problem="card", remedy="copy it again")):
         read_card(path)
 
 
 def test_an_architecture_that_is_not_installed(tiny_model_file, tmp_path):
     path = rewritten(tiny_model_file, tmp_path / "m.safetensors", architecture="equivariant-transformr")
-    with pytest.raises(PluginError, match=r"did you mean 'equivariant-transformer'.*pip install -e"):
+    with pytest.raises(PluginError, match=r"'equivariant-transformer'.*pip install -e"):
         read_model(path)
 
 
 def test_hyperparameters_that_are_unknown(tiny_model_file, tmp_path):
     hyperparameters = {**read_card(tiny_model_file).hyperparameters, "n_layer": 3}
     path = rewritten(tiny_model_file, tmp_path / "m.safetensors", hyperparameters=hyperparameters)
-    with pytest.raises(ConfigError, match="did you mean 'n_layers'"):
+    with pytest.raises(ConfigError, match="'n_layers'"):
         read_model(path)
 
 
@@ -140,7 +143,7 @@ def test_weights_that_do_not_fit(tiny_model_file, tmp_path, change):
     else:
         tensors[name] = torch.zeros(2, 2, 2)
     path = rewritten(tiny_model_file, tmp_path / "m.safetensors", tensors)
-    with pytest.raises(ModelError, match=r"weights in .* do not fit its architecture.*copy it again"):
+    with pytest.raises(ModelError, check=told(name=str(path), problem="weights", remedy="copy it again")):
         read_model(path)
 
 
@@ -190,9 +193,7 @@ def test_golden_values_are_the_models_own(tiny_model_file):
 @pytest.mark.smoke
 def test_altered_weights_are_refused(tiny_model_file, tmp_path):
     path = rewritten(tiny_model_file, tmp_path / "m.safetensors", altered_weights(tiny_model_file, 1e-3))
-    with pytest.raises(
-        ModelError, match=r"does not reproduce its card.*copy the model anew.*asecalc-ml models show"
-    ):
+    with pytest.raises(ModelError, check=told(name="tiny", value=True, remedy="asecalc-ml models show tiny")):
         MLCalculator(path)
 
 
@@ -211,15 +212,15 @@ def test_one_changed_bit_of_a_shipped_model_is_noticed(tmp_path, monkeypatch):
     content = bytearray(path.read_bytes())
     content[-4] ^= 1  # the last bit of the last number
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="has changed since it was written"):
+    with pytest.raises(ModelError, check=told(name=str(path), problem="checksum", remedy="copy it again")):
         read_card(path)
-    with pytest.raises(ModelError, match="has changed since it was written"):
+    with pytest.raises(ModelError, check=told(name=str(path), problem="checksum", remedy="copy it again")):
         MLCalculator(path)
 
 
 def test_weights_that_are_not_numbers_are_refused(tiny_model_file, tmp_path):
     path = rewritten(tiny_model_file, tmp_path / "m.safetensors", altered_weights(tiny_model_file, np.nan))
-    with pytest.raises(ModelError, match="does not reproduce its card"):
+    with pytest.raises(ModelError, check=told(name="tiny", value=True, remedy=True)):
         MLCalculator(path)
 
 
@@ -230,8 +231,9 @@ def test_single_precision_is_given_more_room(tiny_model_file, tmp_path):
     path = tmp_path / "m.safetensors"
     save_model(path, model, card.model_copy(update={"golden": shifted}))
     MLCalculator(path, dtype="float32")
-    with pytest.raises(ModelError, match=r"off by 1.0e-06 eV"):
+    with pytest.raises(ModelError, check=told(name="tiny")) as caught:
         MLCalculator(path, dtype="float64")
+    assert caught.value.value.energy == pytest.approx(1e-6, rel=0.05)
 
 
 def test_the_check_is_made_once(tiny_model, monkeypatch):
@@ -254,7 +256,7 @@ def test_another_version_is_checked_anew(tiny_model, monkeypatch):
 def test_a_failed_check_leaves_no_stamp(tiny_model_file, tmp_path):
     path = rewritten(tiny_model_file, tmp_path / "m.safetensors", altered_weights(tiny_model_file, 1e-3))
     for _ in range(2):
-        with pytest.raises(ModelError, match="does not reproduce"):
+        with pytest.raises(ModelError, check=told(name="tiny", value=True)):
             MLCalculator(path)
 
 

@@ -10,6 +10,7 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.fd import calculate_numerical_stress
 from ase.md.verlet import VelocityVerlet
 from ase.units import GPa, fs
+from raising import told
 from typer.testing import CliRunner
 
 from asecalc_ml import MLCalculator
@@ -194,7 +195,7 @@ def test_the_total_energy_is_conserved(name, tmp_path):
 def test_an_untrained_element_is_named(name):
     atoms = molecule("CH3Cl")
     atoms.calc = MLCalculator(name)
-    with pytest.raises(StructureError, match="Cl"):
+    with pytest.raises(StructureError, check=told(name=name, value=["Cl"])):
         atoms.get_potential_energy()
 
 

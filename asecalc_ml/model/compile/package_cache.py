@@ -29,7 +29,7 @@ BOUND = "bound_"  # before the names of largest deviations in CHECK
 Shape = tuple[int, ...]
 
 
-class CompilationError(Exception):
+class CompilationError(ModelError):
     """A model that cannot be compiled here; the message says why."""
 
 
@@ -98,7 +98,7 @@ class PackageCache:
         except OSError:
             raise
         except Exception as error:  # whatever an architecture's code or the compiler meets
-            raise CompilationError(_reason(error)) from error
+            raise _failure(error) from error
         bounds = rounding(model, inputs, expected)
         if not bounds.allows(found, expected):
             raise CompilationError("compiled code does not find what eager mode finds")
@@ -113,11 +113,11 @@ def _verified(folder: Path, stored: StoredModel) -> Runner:
     hashes = json.loads((folder / MANIFEST).read_text())["sha256"]
     for name in (PACKAGE, CHECK):
         if file_hash(folder / name) != hashes[name]:
-            raise ModelError(f"{folder / name} is damaged")
+            raise ModelError(f"{folder / name} is damaged", name=str(folder / name))
     runner = load_package(folder / PACKAGE, stored.device)
     inputs, expected, bounds = _read_check(folder, stored.device)
     if not bounds.allows(runner(inputs), expected):
-        raise ModelError(f"{folder} does not find what eager mode found")
+        raise ModelError(f"{folder} does not find what eager mode found", name=str(folder))
     return runner
 
 
@@ -156,9 +156,9 @@ def _writable(folder: Path) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _reason(error: Exception) -> str:
-    """The first line of what may be a compiler's long output."""
+def _failure(error: Exception) -> CompilationError:
+    """An error with the first line of what may be a compiler's long output."""
     if "InvalidCxxCompiler" in str(error):
-        return "there is no C++ compiler; install one, such as g++"
+        return CompilationError("there is no C++ compiler;", remedy="install one, such as g++")
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return CompilationError(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
