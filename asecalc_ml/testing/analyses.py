@@ -62,14 +62,16 @@ class AnalysisChecks(OptionChecks):
         return ()
 
     @pytest.fixture(scope="class")
-    def run(self, tmp_path_factory: pytest.TempPathFactory) -> MemoryRun | RunReader:
+    @classmethod
+    def run(cls, tmp_path_factory: pytest.TempPathFactory) -> MemoryRun | RunReader:
         """The run that is measured."""
-        return self.make_run(tmp_path_factory.mktemp("measured"))
+        return cls().make_run(tmp_path_factory.mktemp("measured"))
 
     @pytest.fixture(scope="class")
-    def result(self, run: MemoryRun | RunReader) -> Result:
-        """What is measured there."""
-        return self.options.run(run)
+    @classmethod
+    def result(cls, run: MemoryRun | RunReader) -> Result:
+        """Result of the analysis for this run."""
+        return cls.options.run(run)
 
     @property
     def takes_frames(self) -> bool:
