@@ -212,7 +212,7 @@ class Analysis(Options):
     """
 
     result: ClassVar[type[Result]]
-    reads: ClassVar[str | None] = None  # file of a run that it is made from, by its name in rundir/layout.py
+    reads: ClassVar[str | None] = None  # file of a run that it is made from, by its name in runs/layout.py
     needs_times: ClassVar[bool] = False  # whether frames have to be moments in time, as those of dynamics are
 
     def check_start(self, atoms: Atoms) -> None:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 APPS = {"asecalc-md": md.app, "asecalc-ml": ml.app}
 PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
+WITH_PATHS = [*PAGES, ROOT / "CONTRIBUTING.md"]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 #: Words in code on a page, and the optional package that they need with the extra that installs it.
@@ -118,7 +119,23 @@ def commands() -> list[str]:
     return sorted({part for part in parts if part.startswith(tuple(APPS))})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page", [*WITH_PATHS, ROOT / "examples/plugin/README.md"], ids=lambda page: page.name
+)
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8"))
+    targets = [(page.parent / file if file else page, heading) for file, heading in links]
+    assert not [str(file) for file, _ in targets if not file.exists()]
+    assert not [(file.name, heading) for file, heading in targets if heading and heading not in anchors(file)]
+
+
+@pytest.mark.parametrize("page", WITH_PATHS, ids=lambda page: page.name)
 def test_every_python_file_that_a_page_names_exists(page):
     """With its whole path, so that a reader finds it; files that a reader would write begin with `my_`."""
     named = re.findall(r"(?<![\w/.<>-])(?:[\w.]+/)*\w+\.py\b", page.read_text(encoding="utf-8"))

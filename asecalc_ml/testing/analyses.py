@@ -70,7 +70,7 @@ class AnalysisChecks(OptionChecks):
     @pytest.fixture(scope="class")
     @classmethod
     def result(cls, run: MemoryRun | RunReader) -> Result:
-        """What is measured there."""
+        """Result of the analysis for this run."""
         return cls.options.run(run)
 
     @property
