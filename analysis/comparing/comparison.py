@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from asecalc_ml.analysis.base import Cell, Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Cell, Panel, Record, Result, Table, unknown_part_error
 from asecalc_ml.analysis.checks.energy_exchange import (
     REMEDY,
     SMALL_ERRORS,
@@ -20,7 +20,6 @@ from asecalc_ml.analysis.comparing.compared_functions import FunctionComparison
 from asecalc_ml.analysis.distributions.distribution_result import Average
 from asecalc_ml.analysis.figures import draw_comparison, draw_functions
 from asecalc_ml.analysis.number_text import number_text
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.outcome import Outcome, StoredOutcome
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.statistics.time_series import TOO_SHORT
@@ -142,7 +141,7 @@ class Comparison(Result):
         """Comparison of a pattern, read in either direction."""
         known = {one.pattern: one for one in self.patterns}
         if canonical(pattern) not in known:
-            raise AnalysisError(f"compared were {', '.join(known)}, not {pattern!r}")
+            raise unknown_part_error(self.analysis, "pattern", pattern, known)
         return known[canonical(pattern)]
 
     def panels(self) -> list[Panel]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.analysis.base import unknown_part_error
 from asecalc_ml.analysis.maps.predictions import Prediction
 from asecalc_ml.analysis.maps.results import MapQuantity
 from asecalc_ml.calculators.protocol import offered
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.store.card import ModelCard
 
 
@@ -102,8 +102,7 @@ def _source(sources: Sequence[str]) -> list[MapQuantity]:
 def _info(frames: Sequence[Atoms], key: str) -> MapQuantity:
     missing = next((k for k, atoms in enumerate(frames) if key not in atoms.info), None)
     if missing is not None:
-        known = ", ".join(map(str, frames[missing].info)) or "nothing"
-        raise AnalysisError(f"structure {missing} has no {key!r} in its info; it has {known}")
+        raise unknown_part_error(f"the info of structure {missing}", "entry", key, frames[missing].info)
     values = [atoms.info[key] for atoms in frames]
     numbers = all(isinstance(value, int | float | np.number) for value in values)
     kind = float if numbers else str

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Panel, Record, Result, Table, unknown_part_error
 from asecalc_ml.analysis.figures import png
 from asecalc_ml.analysis.maps import figures
 from asecalc_ml.analysis.maps.options import Level
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class RepresentationMap(Result):
         """
         known = {one.name: one for one in self.quantities}
         if name not in known:
-            raise AnalysisError(f"this map has no {name!r}; it has {', '.join(known)}")
+            raise unknown_part_error("this map", "quantity", name, known)
         return known[name]
 
     def panels(self) -> list[Panel]:

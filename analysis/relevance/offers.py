@@ -69,7 +69,13 @@ def chosen(wanted: Sequence[str], subject: ExplainedBatch, target: Target) -> li
         return possible
     for name in wanted:
         if name not in possible:
-            raise AnalysisError(f"{_reason(name, target)}; methods for it are {', '.join(possible)}")
+            raise AnalysisError(
+                f"{_reason(name, target)};",
+                name=name,
+                value=name,
+                allowed=possible,
+                remedy=f"methods for it are {', '.join(possible)}",
+            )
     return list(wanted)
 
 

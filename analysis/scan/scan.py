@@ -80,7 +80,7 @@ class ScanData:
     def __init__(self, run: RunReader):
         about, table = run.read_scan(), run.read_scan_table()
         if about is None or not len(table.get("point", ())):
-            raise AnalysisError("the run holds no point of a scan: run protocol scan")
+            raise AnalysisError("the run holds no point of a scan", remedy="run protocol scan")
         self.about: dict[str, Any] = about
         self.values = np.array(about["values"])
         entries = about["calculators"]
@@ -121,7 +121,9 @@ class ScanData:
     def _zero(self) -> int:
         computed = [raw[WHOLE][0] for raw in self._raw if np.isfinite(raw[WHOLE][0]).any()]
         if not computed:
-            raise AnalysisError("not one point of the scan could be computed: its events say why")
+            raise AnalysisError(
+                "no point of the scan could be computed", remedy="its events give the reasons"
+            )
         judges = [
             raw[WHOLE][0]
             for entry, raw in zip(self._entries, self._raw, strict=True)

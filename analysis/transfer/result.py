@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Cell, Panel, Result, Table, Verdict
+from asecalc_ml.analysis.base import Cell, Panel, Result, Table, Verdict, unknown_part_error
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.analysis.transfer.figure import draw_transfer
 from asecalc_ml.analysis.transfer.records import (
@@ -15,7 +15,6 @@ from asecalc_ml.analysis.transfer.records import (
     TransferDistribution,
     TransferRun,
 )
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.outcome import BY_GRAVITY
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class TransferResult(Result):
         """What was found of a molecule."""
         known = {one.name: one for one in self.molecules}
         if molecule not in known:
-            raise AnalysisError(f"the transfer test has {', '.join(known)}, not {molecule!r}")
+            raise unknown_part_error("the transfer test", "molecule", molecule, known)
         return known[molecule]
 
     @property

@@ -54,7 +54,7 @@ class TransferAnalysis(Analysis):
         """Read all runs; AnalysisError where there are none."""
         about = run.read_transfer()
         if about is None:
-            raise AnalysisError("the run is no transfer test: run protocol transfer")
+            raise AnalysisError("the run is no transfer test", remedy="run protocol transfer")
         patterns = _patterns(run)
         result = TransferResult(
             model=about["model"]["name"],
@@ -214,10 +214,8 @@ def _results(run: RunReader, groups: Mapping[int, list[str]], options: TransferA
     drift = EnergyDrift(limit_meV_atom_ps=options.limit_meV_atom_ps)
     of_kinds = {str(n_atoms): KINDS[n_atoms](patterns=patterns) for n_atoms, patterns in groups.items()}
     results, problems = measure(run, {"connectivity": Connectivity(), "energy-drift": drift, **of_kinds})
-    if lost := [str(problem) for name, problem in problems.items() if name in of_kinds]:
-        raise AnalysisError(
-            f"{run.directory} came to its end, but its distributions cannot be measured: {lost[0]}"
-        )
+    if lost := [problem for name, problem in problems.items() if name in of_kinds]:
+        raise lost[0].at(f"{run.directory} is finished, but its distributions cannot be measured")
     return {one.analysis: one for one in results}
 
 

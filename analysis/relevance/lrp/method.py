@@ -74,10 +74,14 @@ def checked(subject: ExplainedBatch, target: Target, value: Tensor) -> Tensor:
     charges = run.output.potential.charges
     expected = target.traced(run.output.atoms, run.output.systems, value if charges is None else charges)
     if not torch.allclose(value, expected, rtol=VALUE_TOLERANCE, atol=VALUE_TOLERANCE):
-        found, known = (float(one.detach()[0]) for one in (value, expected))
+        by_rules, by_model = float(value.detach()[0]), float(expected.detach()[0])
         raise AnalysisError(
-            f"method 'lrp' finds {found} where this architecture has {known}: the rules do not describe an "
-            "operation of it; take another method"
+            f"method 'lrp' computes {by_rules} for {target}, and the model {by_model}: its rules do not "
+            "describe an operation of this architecture;",
+            name="lrp",
+            value=by_rules,
+            allowed=by_model,
+            remedy="take another method",
         )
     return value
 

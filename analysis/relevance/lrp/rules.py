@@ -159,10 +159,18 @@ def register_rule(operation: Callable, kind: str) -> None:
         If there is no such kind, or the operation has another rule.
     """
     if kind not in KINDS:
-        raise AnalysisError(f"no rule {kind!r} for {operation}: the rules are {', '.join(KINDS)}")
+        raise AnalysisError(
+            f"no rule {kind!r} for {operation}",
+            name=kind,
+            value=kind,
+            allowed=list(KINDS),
+            remedy=f"the rules are {', '.join(KINDS)}",
+        )
     others = {*ADDITIVE, *BILINEAR, *OUT_OF_PLACE}.union(*(KINDS[one] for one in KINDS if one != kind))
     if operation in others:
-        raise AnalysisError(f"{operation} has another rule than {kind!r} already")
+        raise AnalysisError(
+            f"{operation} has another rule than {kind!r} already", name=str(operation), value=kind
+        )
     KINDS[kind].add(operation)
 
 

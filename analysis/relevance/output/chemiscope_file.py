@@ -29,7 +29,13 @@ def check(path: str | Path) -> None:
         If chemiscope is not installed.
     """
     if not str(path).endswith(SUFFIXES):
-        raise ConfigError(f"chemiscope is {str(path)!r}: its files end in {' or '.join(SUFFIXES)}")
+        raise ConfigError(
+            f"chemiscope is {str(path)!r}",
+            name="chemiscope",
+            value=str(path),
+            allowed=SUFFIXES,
+            remedy=f"its files end in {' or '.join(SUFFIXES)}",
+        )
     _library()
 
 
@@ -119,6 +125,8 @@ def _library():
         import chemiscope
     except ModuleNotFoundError as error:
         raise AnalysisError(
-            "a file for chemiscope needs the package of that name: pip install 'asecalc-ml[explain]'"
+            "a file for chemiscope needs the package of that name",
+            name="chemiscope",
+            remedy="pip install 'asecalc-ml[explain]'",
         ) from error
     return chemiscope
