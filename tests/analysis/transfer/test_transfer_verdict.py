@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import units
 from places import HELPERS
+from raising import told
 from scipy.stats import wasserstein_distance as wasserstein_of_samples
 
 from asecalc_ml.analysis.comparing.wasserstein import histogram_distance
@@ -424,13 +425,13 @@ def test_results_read_back_and_repeat(tmp_path):
     result = judge(tmp_path / "run", Case(shift=0.02, broken=1))
     assert read_results(tmp_path / "run") == [result]
     assert TransferAnalysis().run(RunReader(tmp_path / "run")) == result
-    with pytest.raises(AnalysisError, match="has ethanol, not 'methanol'"):
+    with pytest.raises(AnalysisError, check=told(value="methanol", allowed=["ethanol"])):
         result["methanol"]
 
 
 def test_another_run_is_no_transfer_test(tmp_path):
     Case().write(tmp_path / "run")
-    with pytest.raises(AnalysisError, match="run protocol transfer"):
+    with pytest.raises(AnalysisError, check=told(remedy="protocol transfer")):
         TransferAnalysis().run(RunReader(tmp_path / "run" / "ethanol" / "model-1"))
 
 
