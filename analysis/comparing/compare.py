@@ -92,7 +92,7 @@ def compare(
 
 def _named(runs: Mapping[str, Any] | Sequence[Any]) -> dict[str, RunReader]:
     if not runs:
-        raise AnalysisError("nothing to compare", name="runs", remedy="name one run directory at least")
+        raise AnalysisError("no runs to compare", name="runs", remedy="name one run directory at least")
     if not isinstance(runs, Mapping):
         paths = [getattr(run, "directory", run) for run in runs]
         names = _short_names(paths)

@@ -193,15 +193,15 @@ class _Chooser:
         given = [term.index for term in selection.terms if term.index is not None]
         if any(index >= len(self._atoms) for index in given):
             raise AnalysisError(
-                f"pattern {str(selection)!r} names an atom that {self._formula} does not have",
+                f"pattern {str(selection)!r} names an atom that is not there;",
                 name=str(selection),
                 value=str(selection),
                 allowed=f"0 to {len(self._atoms) - 1}",
-                remedy=f"its atoms are numbered 0 to {len(self._atoms) - 1}",
+                remedy=f"{self._formula} has the atoms 0 to {len(self._atoms) - 1}",
             )
         if any(a == b for a, b in pairwise(given)):
             raise AnalysisError(
-                f"pattern {str(selection)!r} names one atom twice in a row",
+                f"pattern {str(selection)!r} names an atom beside itself",
                 name=str(selection),
                 value=str(selection),
             )

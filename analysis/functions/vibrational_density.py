@@ -12,6 +12,7 @@ are weighted with a Hann window (P. D. Welch, IEEE Trans. Audio Electroacoust. 1
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -250,15 +251,16 @@ def segment_length(options: VibrationalDensity, n_frames: int, interval_fs: floa
         raise no_frame_error()
     needed = max(wanted, FEWEST)
     if n_frames < needed:
-        finest = HANN_WIDTH * CM1_FS / (n_frames * interval_fs)
-        coarser = f", or set resolution_per_cm to {finest:.0f} or more" if n_frames >= FEWEST else ""
+        finest = math.ceil(HANN_WIDTH * CM1_FS / (n_frames * interval_fs)) if n_frames >= FEWEST else None
+        coarser = f", or set resolution_per_cm to {finest} or more" if finest else ""
+        shortest_ps = math.ceil(needed * interval_fs / 10) / 100
         raise AnalysisError(
-            f"{n_frames} frames every {interval_fs:g} fs are too short for a resolution of "
-            f"{options.resolution_per_cm:g} 1/cm",
-            value=n_frames,
-            allowed=f"{needed} frames or more",
-            remedy=f"run for {needed * interval_fs / 1000:.3g} ps at least and five times that for "
-            f"errors{coarser}",
+            f"resolution_per_cm is {options.resolution_per_cm:g}, and {n_frames} frames every "
+            f"{interval_fs:g} fs are too short for it:",
+            name="resolution_per_cm",
+            value=options.resolution_per_cm,
+            allowed=finest and f"{finest} or more",
+            remedy=f"run for {shortest_ps} ps at least and five times that for errors{coarser}",
         )
     return needed
 

@@ -310,7 +310,7 @@ def test_a_users_file_of_that_name_is_never_written_to(tmp_path, name):
     directory = run(tmp_path / "run").directory
     (directory / name).parent.mkdir(exist_ok=True)
     (directory / name).write_text("mine")
-    with pytest.raises(RunError, match="is there from elsewhere: move it away"):
+    with pytest.raises(RunError, match=name):
         run(directory, "count", overwrite=True)
     assert (directory / name).read_text() == "mine"
     assert (directory / THERMO).is_file()  # refused before anything was removed
@@ -321,7 +321,7 @@ def test_no_file_outside_is_noted_or_removed(tmp_path, name):
     directory = run(tmp_path / "run").directory
     (tmp_path / "mine.txt").write_text("mine")
     writer = RunWriter.open(directory)
-    with pytest.raises(PluginError, match="no file inside a run directory"):
+    with pytest.raises(PluginError, match=repr(name)):
         writer.declare([name])
     writer.close()
     (directory / FURTHER).write_text(json.dumps({"other": [name]}))
@@ -333,7 +333,7 @@ def test_no_file_outside_is_noted_or_removed(tmp_path, name):
 def test_an_analysis_of_a_third_partys_file_can_name_it(tmp_path):
     plan = parse_options(WATER | {"protocol": "count"}, plugins.get("protocols", "count")).plan()
     plan.check_written("colvars.csv")
-    with pytest.raises(AnalysisError, match="and count with these options writes none"):
+    with pytest.raises(AnalysisError, match=r"other\.csv"):
         plan.check_written("other.csv")
 
 

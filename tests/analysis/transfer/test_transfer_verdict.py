@@ -343,14 +343,14 @@ def test_other_distributions_are_judged_afterwards(tmp_path):
     assert [one.pattern for one in result.distributions] == ["C-C", "C-O", "H-C-O"]
 
 
-@pytest.mark.parametrize(("given", "message"), [("[0-1]", "not numbers of atoms"), ("7", "distributions")])
-def test_distributions_that_mean_nothing_are_refused_afterwards_too(tmp_path, given, message):
+@pytest.mark.parametrize("given", ["[0-1]", "7"])
+def test_distributions_that_mean_nothing_are_refused_afterwards_too(tmp_path, given):
     judge(tmp_path / "run", Case())
     protocol = tmp_path / "run" / PROTOCOL
     listed = "distributions:\n- C-C\n- C-O\n- C-C-O\n"
     assert listed in protocol.read_text()
     protocol.write_text(protocol.read_text().replace(listed, f"distributions: {given}\n"))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match="distributions"):
         run_analyses(tmp_path / "run")
 
 
