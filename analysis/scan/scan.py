@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from asecalc_ml.runs import RunReader
 
+SEE_EVENTS = "the events of the run give the reasons"
+
 Raw = dict[int, tuple[np.ndarray, np.ndarray]]  # energies and forces by member, NaN where there are none
 
 
@@ -121,9 +123,7 @@ class ScanData:
     def _zero(self) -> int:
         computed = [raw[WHOLE][0] for raw in self._raw if np.isfinite(raw[WHOLE][0]).any()]
         if not computed:
-            raise AnalysisError(
-                "no point of the scan could be computed", remedy="its events give the reasons"
-            )
+            raise AnalysisError("no point of the scan could be computed", remedy=SEE_EVENTS)
         judges = [
             raw[WHOLE][0]
             for entry, raw in zip(self._entries, self._raw, strict=True)
@@ -132,7 +132,8 @@ class ScanData:
         common = np.isfinite(computed).all(axis=0)
         if not common.any():
             raise AnalysisError(
-                "the calculators have no point of the scan in common, so that their energies have no zero"
+                "the calculators have no point of the scan in common, so that their energies have no zero",
+                remedy=SEE_EVENTS,
             )
         return int(np.where(common, (judges or computed)[0], np.inf).argmin())
 
