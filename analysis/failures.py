@@ -74,7 +74,7 @@ class Failures:
         self._replaces = is_new
         if self._path.is_file() and not is_new:
             stored = read_json(self._path, _Stored, remedy="`asecalc-md report` writes it anew, or remove it")
-            self._by_name = {one["analysis"]: Failure(**one) for one in stored["failures"]}
+            self._by_name = {failure["analysis"]: Failure(**failure) for failure in stored["failures"]}
 
     def replace_earlier(self) -> None:
         """Remove those of an earlier analysis from the directory."""
@@ -135,8 +135,8 @@ class Failures:
 def _by_message(failures: Sequence[Failure]) -> dict[str, str]:
     """Names by message: a damaged trajectory is one message for all that read it."""
     names: dict[str, list[str]] = {}
-    for one in failures:
-        names.setdefault(one.text, []).append(one.analysis)
+    for failure in failures:
+        names.setdefault(failure.text, []).append(failure.analysis)
     return {
         text: f"{'analysis' if len(several) == 1 else 'analyses'} {', '.join(several)}"
         for text, several in names.items()
@@ -153,7 +153,7 @@ def place_of(analysis: str, error: BaseException) -> str:
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     package = _package_of(analysis)
-    own = [one for one in frames if one[0].f_globals.get("__name__", "").partition(".")[0] == package]
+    own = [place for place in frames if place[0].f_globals.get("__name__", "").partition(".")[0] == package]
     frame, line = (own or frames)[-1]
     return f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}"
 

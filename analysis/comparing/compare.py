@@ -263,7 +263,7 @@ def _measured(
         low=measured.low if known else None,
         high=measured.high if known else None,
         noise=measured.noise if known else None,
-        kolmogorov=kolmogorov_distance(*(one.cumulative for one in blocks)),
+        kolmogorov=kolmogorov_distance(*(block.cumulative for block in blocks)),
         small_errors=small_errors,
     )
 

@@ -96,7 +96,7 @@ class RepresentationMap(Result):
         AnalysisError
             If the map has none of it.
         """
-        known = {one.name: one for one in self.quantities}
+        known = {quantity.name: quantity for quantity in self.quantities}
         if name not in known:
             raise unknown_part_error("this map", "quantity", name, known)
         return known[name]
@@ -111,8 +111,15 @@ class RepresentationMap(Result):
         if not self.roughness:
             return []
         rows = [
-            [one.representation, one.metric, one.quantity, one.rogi, one.error, one.n_points]
-            for one in self.roughness
+            [
+                roughness.representation,
+                roughness.metric,
+                roughness.quantity,
+                roughness.rogi,
+                roughness.error,
+                roughness.n_points,
+            ]
+            for roughness in self.roughness
         ]
         return [
             Table(

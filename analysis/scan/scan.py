@@ -57,7 +57,7 @@ class ScanAnalysis(Analysis):
             values=data.values.tolist(),
             zero=data.zero,
             curves=curves,
-            errors=[one for curve in others for one in deviations(curve, judge)] if judge else [],
+            errors=[error for curve in others for error in deviations(curve, judge)] if judge else [],
             crossings=data.crossings(curves),
             followed=follow(run, data.about, self.follow),
         )
@@ -106,7 +106,7 @@ class ScanData:
     def crossings(self, curves: list[Curve]) -> list[Crossing]:
         """Where states of one method cross."""
         groups = [[curves[k] for k in states] for states in self._states]
-        return [one for states in groups for one in crossings(self.values, states, self._per_unit)]
+        return [crossing for states in groups for crossing in crossings(self.values, states, self._per_unit)]
 
     def _lowest(self, curves: list[Curve]) -> list[list[bool]]:
         is_lowest_state: list[list[bool]] = [[] for _ in curves]

@@ -49,9 +49,11 @@ def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) 
 def for_each(subject: ExplainedBatch, target: Target, propagate: Energies) -> MethodOutput:
     """What a function finds for each structure alone; for a force the slope of what the energy has."""
     parts = []
-    for one in subject.singles():
-        bound = target.bind(one)
-        parts.append(_slope(one, bound, propagate) if isinstance(bound, Force) else propagate(one, bound))
+    for single in subject.singles():
+        bound = target.bind(single)
+        parts.append(
+            _slope(single, bound, propagate) if isinstance(bound, Force) else propagate(single, bound)
+        )
     return joined(parts)
 
 

@@ -71,8 +71,10 @@ def run_with_blocks(subject: ExplainedBatch) -> tuple[Run, list[list[Tensor]]]:
     rows = (subject.n_atoms + 1, subject.inputs.edge_index.shape[1])
 
     def record(module: nn.Module, inputs: tuple, output) -> None:
-        tensors = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
-        outputs.append([one for one in tensors if one.requires_grad and one.dim() and len(one) in rows])
+        tensors = [tensor for tensor in tree_leaves(output) if isinstance(tensor, Tensor)]
+        outputs.append(
+            [tensor for tensor in tensors if tensor.requires_grad and tensor.dim() and len(tensor) in rows]
+        )
         if not tensors:
             raise PluginError(
                 f"the interaction block {type(module).__name__} of this architecture returns a "

@@ -110,13 +110,13 @@ def _structure_settings(result: RelevanceResult, method: MethodRelevance) -> dic
     color = {"property": method.title, "min": -largest, "max": largest, "palette": PALETTE}
     return {
         "color": color,
-        "unitCell": any(any(one.pbc) for one in result.structures),
+        "unitCell": any(any(structure.pbc) for structure in result.structures),
         "supercell": [1, 1, 1],
     }
 
 
 def _description(result: RelevanceResult) -> str:
-    methods = ", ".join(f"{one.title} ({one.unit})" for one in result.methods)
+    methods = ", ".join(f"{method.title} ({method.unit})" for method in result.methods)
     return f"Model {result.model} ({result.architecture}), hash {result.model_hash}. Methods: {methods}."
 
 

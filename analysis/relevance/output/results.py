@@ -107,7 +107,7 @@ class RelevanceResult(Result):
 
     def of(self, method: str) -> MethodRelevance:
         """What a method found."""
-        known = {one.method: one for one in self.methods}
+        known = {relevance.method: relevance for relevance in self.methods}
         if method not in known:
             raise unknown_part_error("this result", "method", method, known)
         return known[method]
