@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -42,7 +42,6 @@ SCHEMA = "schema_version"  # likewise
 #: Version of a result's JSON file. 1, without the key: up to asecalc-ml 0.1.0, with other words for outcomes.
 SCHEMA_VERSION = 2
 
-NO_FRAME = "the trajectory holds no frame: the run ended before its first one was written"
 
 Status = StoredOutcome
 Cell = str | float | int | None
@@ -149,8 +148,7 @@ class Result(Record):
         known = {panel.key: panel for panel in self.panels()}
         key = panel if panel is not None else next(iter(known), None)
         if key not in known:
-            shown = ", ".join(known) or "none"
-            raise AnalysisError(f"{self.analysis} has no figure {panel!r}; its figures are: {shown}")
+            raise unknown_part_error(self.analysis, "figure", panel, known)
         ax = ax if ax is not None else new_axes()
         self._draw(ax, key)
         ax.set_title(known[key].title)
@@ -276,6 +274,44 @@ class Analysis(Options):
         return measurement.conclude()
 
 
+def no_frame_error() -> AnalysisError:
+    """Return the error of a run without frames."""
+    return AnalysisError(
+        "the trajectory holds no frame, since the run ended before its first one was written",
+        name="trajectory",
+        remedy="resume the run, or run longer",
+    )
+
+
+def unknown_part_error(owner: str, kind: str, name: object, known: Iterable[object]) -> AnalysisError:
+    """Return the error about a part that is not there.
+
+    Parameters
+    ----------
+    owner : str
+        What was searched, such as "thermo.csv".
+    kind : str
+        Kind of part, such as "column".
+    name : object
+        The part that was asked for.
+    known : iterable
+        The parts that are there.
+
+    Examples
+    --------
+    >>> print(unknown_part_error("thermo.csv", "column", "density", ["time_fs", "total_eV"]))
+    thermo.csv has no column 'density': it has time_fs, total_eV
+    """
+    allowed = list(map(str, known))
+    return AnalysisError(
+        f"{owner} has no {kind} {name!r}",
+        name=str(name),
+        value=name,
+        allowed=allowed,
+        remedy=f"it has {', '.join(allowed) or 'none'}",
+    )
+
+
 def csv_text(table: Table) -> str:
     """A table as comma-separated text, its columns' names in the first line."""
     text = io.StringIO()
@@ -299,7 +335,11 @@ def thermo_columns(run: RunReader, *names: str) -> dict[str, np.ndarray]:
     thermo: Mapping = run.read_thermo()
     missing = [name for name in names if name not in thermo]
     if thermo and missing:
-        raise AnalysisError(f"thermo.csv has no column {missing[0]!r}; it has {', '.join(thermo)}")
+        raise unknown_part_error("thermo.csv", "column", missing[0], thermo)
     if not thermo or len(thermo[names[0]]) == 0:
-        raise AnalysisError("thermo.csv has no rows: the run ended before its first step was written")
+        raise AnalysisError(
+            "thermo.csv has no rows, since the run ended before its first step was written",
+            name="thermo.csv",
+            remedy="resume the run, or run longer",
+        )
     return {name: thermo[name] for name in names}

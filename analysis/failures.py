@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -69,10 +70,11 @@ class Failures:
     def __init__(self, directory: Path, is_new: bool = False):
         self._path, self._log = directory / RESULTS / FAILURES, directory / ANALYSIS_LOG
         self._by_name: dict[str, Failure] = {}
+        self._foreseen: dict[str, dict[str, Any]] = {}  # attributes of an error of ours by its message
         self._replaces = is_new
         if self._path.is_file() and not is_new:
             stored = read_json(self._path, _Stored, remedy="`asecalc-md report` writes it anew, or remove it")
-            self._by_name = {one["analysis"]: Failure(**one) for one in stored["failures"]}
+            self._by_name = {failure["analysis"]: Failure(**failure) for failure in stored["failures"]}
 
     def replace_earlier(self) -> None:
         """Remove those of an earlier analysis from the directory."""
@@ -105,25 +107,36 @@ class Failures:
         self._by_name[analysis] = Failure.of(analysis, error)
         stored = _Stored(failures=self.all)
         write_whole(self._path, stored.model_dump_json(indent=1) + "\n")
-        if not isinstance(error, AsecalcError):
+        if isinstance(error, AsecalcError):
+            self._foreseen[self._by_name[analysis].text] = dict(vars(error))
+        else:
             with writing(self._log), self._log.open("a", encoding="utf-8") as log:
                 log.write(f"analysis {analysis}\n{''.join(traceback.format_exception(error))}\n")
             traceback.clear_frames(error.__traceback__)  # which may hold all frames of a trajectory
 
     def error(self) -> AsecalcError:
-        """An error that names all failures, of their type if they have one of ours."""
-        kinds = {one.error for one in self.all}
+        """An error that names all failures, of their type if they have one of ours.
+
+        If all have one message, the error has the attributes of theirs.
+        """
+        names = _by_message(self.all)
+        kinds = {failure.error for failure in self.all}
         kind = getattr(errors, kinds.pop(), AnalysisError) if len(kinds) == 1 else AnalysisError
-        text = "; ".join(f"{name}: {message}" for message, name in _by_message(self.all).items())
-        log = f". Tracebacks are in {self._log}" if any(one.place for one in self.all) else ""
+        if len(names) == 1 and names.keys() == self._foreseen.keys():
+            ((message, of_all),) = names.items()
+            error = kind()
+            vars(error).update(self._foreseen[message])
+            return error.at(of_all)
+        text = "; ".join(f"{of_message}: {message}" for message, of_message in names.items())
+        log = f". Tracebacks are in {self._log}" if any(failure.place for failure in self.all) else ""
         return kind(f"{text}{log}")
 
 
 def _by_message(failures: Sequence[Failure]) -> dict[str, str]:
     """Names by message: a damaged trajectory is one message for all that read it."""
     names: dict[str, list[str]] = {}
-    for one in failures:
-        names.setdefault(one.text, []).append(one.analysis)
+    for failure in failures:
+        names.setdefault(failure.text, []).append(failure.analysis)
     return {
         text: f"{'analysis' if len(several) == 1 else 'analyses'} {', '.join(several)}"
         for text, several in names.items()
@@ -140,7 +153,7 @@ def place_of(analysis: str, error: BaseException) -> str:
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     package = _package_of(analysis)
-    own = [one for one in frames if one[0].f_globals.get("__name__", "").partition(".")[0] == package]
+    own = [place for place in frames if place[0].f_globals.get("__name__", "").partition(".")[0] == package]
     frame, line = (own or frames)[-1]
     return f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}"
 

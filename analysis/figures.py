@@ -75,49 +75,63 @@ def new_axes() -> Axes:
 # ------------------------------------------------------------------------------------------------ drawing
 
 
-def draw_distribution(ax: Axes, one: PatternDistribution, label: str, unit: str) -> None:
+def draw_distribution(ax: Axes, distribution: PatternDistribution, label: str, unit: str) -> None:
     """Density of a run's values as a line, the training data's behind it as a grey area."""
-    limits = [*one.histogram.edges[[0, -1]]]
-    if one.training is not None:
-        seen = one.training.histogram
-        name = f"training data, {one.training.temperature}"
+    limits = [*distribution.histogram.edges[[0, -1]]]
+    if distribution.training is not None:
+        seen = distribution.training.histogram
+        name = f"training data, {distribution.training.temperature}"
         ax.stairs(seen.density, seen.edges, fill=True, color=GREY, alpha=0.4, label=name)
         limits += [*seen.edges[[0, -1]]]
-    ax.stairs(one.histogram.density, one.histogram.edges, color=BLUE, linewidth=1.6, label="this run")
+    ax.stairs(
+        distribution.histogram.density,
+        distribution.histogram.edges,
+        color=BLUE,
+        linewidth=1.6,
+        label="this run",
+    )
     margin = 0.04 * (max(limits) - min(limits))
     ax.set(xlabel=label, ylabel=f"density (1/{unit})", xlim=(min(limits) - margin, max(limits) + margin))
     ax.set_ylim(0, 1.25 * ax.get_ylim()[1])  # room for the legend
     ax.legend(loc="upper left", ncols=2, borderaxespad=0.0, columnspacing=1.2, handlelength=1.4)
 
 
-def draw_comparison(ax: Axes, one: PatternComparison) -> None:
+def draw_comparison(ax: Axes, comparison: PatternComparison) -> None:
     """Densities of several runs as lines, the reference's dashed, the training data's as a grey area."""
-    limits = [edge for curve in one.curves for edge in curve.histogram.edges[[0, -1]]]
-    if one.training is not None:
-        seen = one.training.histogram
-        ax.stairs(seen.density, seen.edges, fill=True, color=GREY, alpha=0.4, label=one.training.name)
+    limits = [edge for curve in comparison.curves for edge in curve.histogram.edges[[0, -1]]]
+    if comparison.training is not None:
+        seen = comparison.training.histogram
+        ax.stairs(seen.density, seen.edges, fill=True, color=GREY, alpha=0.4, label=comparison.training.name)
         limits += [*seen.edges[[0, -1]]]
-    for number, (curve, color) in enumerate(zip(one.curves, PALETTE * len(one.curves), strict=False)):
+    for number, (curve, color) in enumerate(
+        zip(comparison.curves, PALETTE * len(comparison.curves), strict=False)
+    ):
         style = {"linestyle": (0, (4, 2)), "zorder": 4} if number == 0 else {}
         histogram = curve.histogram
         ax.stairs(histogram.density, histogram.edges, color=color, linewidth=1.5, label=curve.name, **style)
     margin = 0.04 * (max(limits) - min(limits))
-    label = f"{one.quantity} ({one.unit})"
-    ax.set(xlabel=label, ylabel=f"density (1/{one.unit})", xlim=(min(limits) - margin, max(limits) + margin))
-    if one.period is not None:
-        ax.set(xlim=(-one.period / 2, one.period / 2), xticks=range(-180, 181, 60))
-    rows = -(-(len(one.curves) + (one.training is not None)) // 2)
+    label = f"{comparison.quantity} ({comparison.unit})"
+    ax.set(
+        xlabel=label,
+        ylabel=f"density (1/{comparison.unit})",
+        xlim=(min(limits) - margin, max(limits) + margin),
+    )
+    if comparison.period is not None:
+        ax.set(xlim=(-comparison.period / 2, comparison.period / 2), xticks=range(-180, 181, 60))
+    rows = -(-(len(comparison.curves) + (comparison.training is not None)) // 2)
     ax.set_ylim(0, (1.1 + 0.13 * rows) * ax.get_ylim()[1])  # room for the legend
     ax.legend(loc="upper left", ncols=2, borderaxespad=0.0, columnspacing=1.2, handlelength=1.8)
 
 
-def draw_functions(ax: Axes, one: FunctionComparison, has_reference: bool) -> None:
+def draw_functions(ax: Axes, comparison: FunctionComparison, has_reference: bool) -> None:
     """A function of several runs as lines with bands, the reference's dashed."""
-    for number, (curve, color) in enumerate(zip(one.curves, PALETTE * len(one.curves), strict=False)):
+    for number, (curve, color) in enumerate(
+        zip(comparison.curves, PALETTE * len(comparison.curves), strict=False)
+    ):
         style = {"dashes": (4, 2), "zorder": 4} if has_reference and number == 0 else {}
         draw_curve(ax, curve.x, curve.y, curve.errors, color=color, linewidth=1.2, label=curve.name, **style)
-    ax.set(xlabel=one.x_label, ylabel=one.y_label, xlim=(0, one.x_end), ylim=(0, None))
-    ax.set_ylim(0, (1.1 + 0.13 * -(-len(one.curves) // 2)) * ax.get_ylim()[1])  # room for the legend
+    ax.set(xlabel=comparison.x_label, ylabel=comparison.y_label, xlim=(0, comparison.x_end), ylim=(0, None))
+    ax.set_ylim(0, (1.1 + 0.13 * -(-len(comparison.curves) // 2)) * ax.get_ylim()[1])  # room for the legend
     ax.legend(loc="upper left", ncols=2, borderaxespad=0.0, columnspacing=1.2, handlelength=1.8)
 
 

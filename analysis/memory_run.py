@@ -185,11 +185,14 @@ def _momenta(frames: Sequence[Atoms]) -> np.ndarray | None:
 
 def _check_atoms(frames: Sequence[Atoms]) -> None:
     if not frames:
-        raise AnalysisError("no frames: give at least one structure")
+        raise AnalysisError("no frames", name="frames", remedy="give at least one structure")
     for number, atoms in enumerate(frames):
         if not np.array_equal(atoms.numbers, frames[0].numbers):
-            one, first = (each.get_chemical_formula() for each in (atoms, frames[0]))
+            given, expected = (frame.get_chemical_formula() for frame in (atoms, frames[0]))
             raise AnalysisError(
-                f"frame {number} has other atoms than the first, or another order ({one}, not {first}): "
-                "frames of different structures cannot be analysed together"
+                f"frame {number} has other atoms than the first, or another order ({given}, not {expected})",
+                name=f"frame {number}",
+                value=given,
+                allowed=expected,
+                remedy="analyse frames of different structures separately",
             )

@@ -90,11 +90,18 @@ def _check_name(name: str, result: Any) -> None:
     """Refuse a result that could not be found again, with what its author has to do."""
     kind = type(result).__name__
     if not isinstance(result, Result):
-        raise PluginError(f"it returned a {kind}, which is not a Result of asecalc_ml.analysis.base")
+        raise PluginError(
+            f"it returned a {kind}, which is not a Result of asecalc_ml.analysis.base",
+            value=kind,
+            allowed="Result",
+        )
     if result.analysis != name:
         raise PluginError(
-            f"its result names the analysis {result.analysis!r}, and it is registered as {name!r}: write "
-            f'analysis: Literal["{name}"] = "{name}" in class {kind}'
+            f"its result names the analysis {result.analysis!r}, and it is registered as {name!r}",
+            name="analysis",
+            value=result.analysis,
+            allowed=[name],
+            remedy=f'write analysis: Literal["{name}"] = "{name}" in class {kind}',
         )
 
 
@@ -104,8 +111,10 @@ def _check_read_back(path: Path, name: str) -> None:
         plugins.get("analyses", name).result.model_validate_json(path.read_bytes())
     except ValueError as error:
         raise PluginError(
-            f"its result cannot be read back from {path} ({described(error)}): `result` of the analysis has "
-            "to be the class of what it returns, and its fields numbers, text, lists and records"
+            f"its result cannot be read back from {path} ({described(error)})",
+            name=str(path),
+            remedy="`result` of the analysis has to be the class of what it returns, and its fields numbers, "
+            "text, lists and records",
         ) from error
 
 
@@ -246,7 +255,9 @@ def read_result(path: Path, kind: type[Result], remedy: str) -> Result:
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValueError as error:  # pydantic's are
-        raise RunError(f"{path} is damaged or of another version ({described(error)}); {remedy}") from error
+        raise RunError(
+            f"{path} is damaged or of another version ({described(error)});", name=str(path), remedy=remedy
+        ) from error
 
 
 def _is_result(path: Path) -> bool:

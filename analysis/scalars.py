@@ -50,7 +50,7 @@ def _of_list(values: list) -> Iterator[tuple[str, Scalar]]:
 
 def _about(record: BaseModel) -> str:
     identifiers = (getattr(record, name, None) for name in IDENTIFIERS)
-    return ".".join(one for one in identifiers if isinstance(one, str) and one)
+    return ".".join(identifier for identifier in identifiers if isinstance(identifier, str) and identifier)
 
 
 def _is_number(value: object) -> bool:

@@ -117,8 +117,8 @@ class CommitteeDeviation(Analysis):
 
         if not offered(atoms.calc).members:
             raise AnalysisError(
-                "only a committee has members that disagree: remove this analysis, or use `calculator: "
-                "{committee: {members: [NAME, NAME]}}`"
+                "only a committee has members that disagree",
+                remedy="remove this analysis, or use `calculator: {committee: {members: [NAME, NAME]}}`",
             )
 
     def run(self, run: RunReader) -> CommitteeDeviationResult:
@@ -126,7 +126,9 @@ class CommitteeDeviation(Analysis):
         columns = thermo_columns(run, "time_fs", COMMITTEE_DEVIATION)
         known = np.isfinite(columns[COMMITTEE_DEVIATION])
         if not known.any():
-            raise AnalysisError("thermo.csv has no row with the deviation of a committee")
+            raise AnalysisError(
+                f"no row of thermo.csv has a value of {COMMITTEE_DEVIATION}", name=COMMITTEE_DEVIATION
+            )
         return self._summary(
             columns["time_fs"][known] / 1000, columns[COMMITTEE_DEVIATION][known], run.count_flagged()
         )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import AliasChoices, Field
 
-from asecalc_ml.analysis.base import NO_FRAME, Analysis, Measurement, Record, Result, Table, Verdict
+from asecalc_ml.analysis.base import Analysis, Measurement, Record, Result, Table, Verdict, no_frame_error
 from asecalc_ml.analysis.distributions.internal_coordinates import ChainValues
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.structure.topology.bonds import (
     BROKEN_TOLERANCE,
     MoleculePairs,
@@ -138,7 +137,7 @@ class ConnectivityMeasurement:
     def conclude(self) -> ConnectivityResult:
         """Return the changes in the order of time."""
         if self._n_frames == 0:
-            raise AnalysisError(NO_FRAME)
+            raise no_frame_error()
         changes = sorted(self._first.items(), key=lambda item: (item[1], item[0]))
         return ConnectivityResult(
             n_frames=self._n_frames,

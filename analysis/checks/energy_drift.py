@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 UNIT = "meV/atom/ps"
 TOTAL_ENERGY, CONSERVED_QUANTITY = "total energy", "conserved quantity"
-TOO_FEW_ROWS = "a drift needs at least two rows in thermo.csv: run longer, or write more often"
 
 
 class SegmentDrift(Record):
@@ -146,11 +145,21 @@ def _check(quantity: str, segment: str) -> str:
     return f"the {quantity} was conserved" + (f" in {segment}" if segment else "")
 
 
-NOTHING_CONSERVED = (
-    "this run conserves no energy that could drift: a Langevin thermostat, or one whose target changes, "
-    "gives and takes without account. Run nve, or a thermostat with a conserved quantity "
-    "(bussi, nose-hoover-chain) at one temperature"
-)
+def _nothing_conserved_error() -> AnalysisError:
+    return AnalysisError(
+        "this run conserves no energy that could drift: a Langevin thermostat, or one whose target changes, "
+        "exchanges energy that is not recorded.",
+        remedy="Run nve, or a thermostat with a conserved quantity (bussi, nose-hoover-chain) at one "
+        "temperature",
+    )
+
+
+def _too_few_rows_error() -> AnalysisError:
+    return AnalysisError(
+        "a drift needs at least two rows in thermo.csv",
+        name="thermo.csv",
+        remedy="run longer, or write more often",
+    )
 
 
 class EnergyDrift(Analysis):
@@ -171,9 +180,9 @@ class EnergyDrift(Analysis):
         """An energy that is conserved, and two rows at least."""
         super().check_plan(plan)
         if not plan.conserves_energy:
-            raise AnalysisError(NOTHING_CONSERVED)
+            raise _nothing_conserved_error()
         if plan.n_rows < 2:
-            raise AnalysisError(TOO_FEW_ROWS)
+            raise _too_few_rows_error()
 
     def run(self, run: RunReader) -> EnergyDriftResult:
         """Fit a line to what each segment conserves.
@@ -186,18 +195,18 @@ class EnergyDrift(Analysis):
         segments, time_fs = run.production.segments, thermo_columns(run, "time_fs")["time_fs"]
         names = segment_names([segment.start_fs for segment in segments])
         if not any(segment.conserved for segment in segments):
-            raise AnalysisError(NOTHING_CONSERVED)
+            raise _nothing_conserved_error()
         drifts, unjudged = [], {}
         for name, segment, rows in zip(names, segments, run.production.rows(time_fs), strict=True):
             if segment.conserved is None:
                 unjudged[name] = "it conserves no energy that could drift"
             elif len(rows) < 2:
-                unjudged[name] = TOO_FEW_ROWS
+                unjudged[name] = str(_too_few_rows_error())
             else:
                 energy = thermo_columns(run, segment.conserved)[segment.conserved][rows]
                 drifts.append(self._fit(time_fs[rows] / 1000, energy, len(run.atoms), segment, name))
         if not drifts:
-            raise AnalysisError(TOO_FEW_ROWS)
+            raise _too_few_rows_error()
         return _result(drifts, unjudged)
 
     def _fit(
@@ -205,7 +214,8 @@ class EnergyDrift(Analysis):
     ) -> SegmentDrift:
         if not np.isfinite(energy_eV).all():
             raise AnalysisError(
-                f"{segment.conserved} in thermo.csv is nan in some rows, and the run states it as conserved"
+                f"{segment.conserved} in thermo.csv is nan in some rows, and the run states it as conserved",
+                name=segment.conserved,
             )
         # change since the start, meV per atom
         energy = 1000 * (energy_eV - energy_eV[0]) / n_atoms

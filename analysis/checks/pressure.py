@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Analysis, Panel, Record, Result, Table, Verdict, thermo_columns
+from asecalc_ml.analysis.base import (
+    Analysis,
+    Panel,
+    Record,
+    Result,
+    Table,
+    Verdict,
+    thermo_columns,
+    unknown_part_error,
+)
 from asecalc_ml.analysis.checks.thermo_series import TimeBand, segment_names, target_lines
 from asecalc_ml.analysis.figures import draw_aim, draw_band
 from asecalc_ml.analysis.number_text import number_text, with_error
@@ -91,7 +100,7 @@ class PressureResult(Result):
         """The "pressure", "volume" or "density"."""
         known = {quantity.name: quantity for quantity in self.quantities}
         if name not in known:
-            raise AnalysisError(f"{self.analysis} found {', '.join(known)} in thermo.csv, not {name!r}")
+            raise unknown_part_error(self.analysis, "quantity", name, known)
         return known[name]
 
     def verdicts(self) -> list[Verdict]:
@@ -185,8 +194,9 @@ def _levels(
 def _check_columns(names: Iterable[str]) -> None:
     if not {"pressure_GPa", "volume_A3"} & set(names):
         raise AnalysisError(
-            "thermo.csv has neither pressure_GPa nor volume_A3, since the run keeps its cell: remove this "
-            "analysis, or run npt"
+            "thermo.csv has neither pressure_GPa nor volume_A3, since the run keeps its cell",
+            name="thermo.csv",
+            remedy="remove this analysis, or run npt",
         )
 
 

@@ -112,7 +112,7 @@ class Relaxation(Analysis):
         """Read the steps and the two structures; AnalysisError where nothing was relaxed to its end."""
         steps, after = run.read_relaxation(), run.read_relaxed()
         if after is None or not len(steps.get("step", ())):
-            raise AnalysisError("the run holds no relaxation that came to its end: resume it")
+            raise AnalysisError("the run holds no finished relaxation", remedy="resume it")
         return RelaxationResult(
             limit_eV_A=run.relaxation_limit,
             energies_eV=steps["energy_eV"].tolist(),

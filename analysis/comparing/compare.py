@@ -92,7 +92,7 @@ def compare(
 
 def _named(runs: Mapping[str, Any] | Sequence[Any]) -> dict[str, RunReader]:
     if not runs:
-        raise AnalysisError("nothing to compare: name one run directory at least")
+        raise AnalysisError("no runs to compare", name="runs", remedy="name one run directory at least")
     if not isinstance(runs, Mapping):
         paths = [getattr(run, "directory", run) for run in runs]
         names = _short_names(paths)
@@ -110,13 +110,22 @@ def _short_names(paths: Sequence[Any]) -> list[str]:
         names = ["/".join(path.parts[-length:]) for path in known]
         if len(set(names)) == len(names):
             return names
-    raise AnalysisError("a run was given twice: compare it with another one")
+    twice = next(str(path) for path in known if known.count(path) > 1)
+    raise AnalysisError(
+        f"{twice} was given twice", name=twice, value=twice, remedy="compare it with another run"
+    )
 
 
 def _reference_first(runs: dict[str, RunReader], reference: str | None) -> dict[str, RunReader]:
     first = reference if reference is not None else next(iter(runs))
     if first not in runs:
-        raise AnalysisError(f"no run {first!r} among {', '.join(runs)}: the reference must be one of them")
+        raise AnalysisError(
+            f"reference is {first!r}, which is not among the runs",
+            name="reference",
+            value=first,
+            allowed=list(runs),
+            remedy=f"take one of {', '.join(runs)}",
+        )
     return {first: runs[first], **runs}
 
 
@@ -138,7 +147,7 @@ def common_patterns(run: RunReader) -> dict[int, list[str]]:
             continue
     if not patterns:
         raise AnalysisError(
-            f"no bonds in {run.atoms.get_chemical_formula()}: name pairs of atoms, such as 0-1"
+            f"no bonds in {run.atoms.get_chemical_formula()}", remedy="name pairs of atoms, such as 0-1"
         )
     return patterns
 
@@ -154,7 +163,7 @@ def _measure(name: str, run: RunReader, groups: dict[int, list[str]]) -> dict[in
     }
     results, problems = measure(run, analyses)
     if problems:
-        raise AnalysisError(f"{name}: {next(iter(problems.values()))}")
+        raise next(iter(problems.values())).at(name)
     return dict(zip(groups, results, strict=True))
 
 
@@ -254,7 +263,7 @@ def _measured(
         low=measured.low if known else None,
         high=measured.high if known else None,
         noise=measured.noise if known else None,
-        kolmogorov=kolmogorov_distance(*(one.cumulative for one in blocks)),
+        kolmogorov=kolmogorov_distance(*(block.cumulative for block in blocks)),
         small_errors=small_errors,
     )
 

@@ -57,21 +57,21 @@ def compared_functions(runs: Mapping[str, RunReader]) -> list[FunctionComparison
     for analysis, join in ((RADIAL, _radial), (SPECTRUM, _spectra)):
         results, missing = _measured(runs, analysis, wanted[analysis])
         compared += join(results, missing)
-    return [one for one in compared if len(one.curves) > 1]
+    return [comparison for comparison in compared if len(comparison.curves) > 1]
 
 
 def _measured(
     runs: Mapping[str, RunReader], name: str, analyses: Mapping[str, Analysis]
 ) -> tuple[dict[str, Result], dict[str, str]]:
     """Results by run, and why there is none."""
-    found, missing = {}, {}
+    measured, missing = {}, {}
     for run, analysis in analyses.items():
         results, problems = measure(runs[run], {name: analysis})
         if results:
-            found[run] = results[0]
+            measured[run] = results[0]
         else:
             missing[run] = str(problems[name])
-    return found, missing
+    return measured, missing
 
 
 def _spectra_alike(runs: Mapping[str, RunReader]) -> dict[str, VibrationalDensity]:
@@ -134,7 +134,9 @@ def _spectra(
 
 def _folding(name: str, result: VibrationalResult) -> str:
     """What a spectrum's checks say where they did not pass, with a space before it."""
-    return "".join(f" Of {name} {one.text}." for one in result.verdicts() if one.status != "passed")
+    return "".join(
+        f" Of {name} {verdict.text}." for verdict in result.verdicts() if verdict.status != "passed"
+    )
 
 
 def _end(curve: FunctionCurve) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from asecalc_ml.analysis.base import Cell, Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Cell, Panel, Record, Result, Table, unknown_part_error
 from asecalc_ml.analysis.checks.energy_exchange import (
     REMEDY,
     SMALL_ERRORS,
@@ -20,7 +20,6 @@ from asecalc_ml.analysis.comparing.compared_functions import FunctionComparison
 from asecalc_ml.analysis.distributions.distribution_result import Average
 from asecalc_ml.analysis.figures import draw_comparison, draw_functions
 from asecalc_ml.analysis.number_text import number_text
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.outcome import Outcome, StoredOutcome
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.statistics.time_series import TOO_SHORT
@@ -140,9 +139,9 @@ class Comparison(Result):
 
     def __getitem__(self, pattern: str) -> PatternComparison:
         """Comparison of a pattern, read in either direction."""
-        known = {one.pattern: one for one in self.patterns}
+        known = {comparison.pattern: comparison for comparison in self.patterns}
         if canonical(pattern) not in known:
-            raise AnalysisError(f"compared were {', '.join(known)}, not {pattern!r}")
+            raise unknown_part_error(self.analysis, "pattern", pattern, known)
         return known[canonical(pattern)]
 
     def panels(self) -> list[Panel]:
@@ -159,11 +158,11 @@ class Comparison(Result):
     @property
     def _doubts(self) -> str:
         """Runs whose errors are too small, and those of which that is not known, with a space before it."""
-        doubted = [one for one in self.runs if one.exchange and not one.exchange.is_enough]
-        unknown = [one.name for one in self.runs if one.exchange is None]
+        doubted = [run for run in self.runs if run.exchange and not run.exchange.is_enough]
+        unknown = [run.name for run in self.runs if run.exchange is None]
         text = ""
         if doubted:
-            names = "; ".join(f"{one.name}: {one.exchange.numbers}" for one in doubted)
+            names = "; ".join(f"{run.name}: {run.exchange.numbers}" for run in doubted)
             text = f" Undecided: {SMALL_ERRORS[0].lower()}{SMALL_ERRORS[1:]} ({names}). {REMEDY}."
         if unknown:
             text += (
@@ -172,19 +171,27 @@ class Comparison(Result):
             )
         return text
 
-    def _function_caption(self, one: FunctionComparison) -> str:
-        dashed = f"; {self.runs[0].name} is the reference (dashed)" if self._has_reference(one) else ""
-        missing = "".join(f" Not of {name}: {reason}." for name, reason in one.missing.items())
+    def _function_caption(self, comparison: FunctionComparison) -> str:
+        dashed = f"; {self.runs[0].name} is the reference (dashed)" if self._has_reference(comparison) else ""
+        missing = "".join(f" Not of {name}: {reason}." for name, reason in comparison.missing.items())
         shown = f"Of each run, with a band of twice the standard error where it is known{dashed}."
-        return f"{shown} {one.note}{missing}{self._doubts}"
+        return f"{shown} {comparison.note}{missing}{self._doubts}"
 
-    def _has_reference(self, one: FunctionComparison) -> bool:
-        return one.curves[0].name == self.runs[0].name
+    def _has_reference(self, comparison: FunctionComparison) -> bool:
+        return comparison.curves[0].name == self.runs[0].name
 
-    def _caption(self, one: PatternComparison) -> str:
+    def _caption(self, comparison: PatternComparison) -> str:
         reference = self.runs[0].name
-        texts = [_distance_text(each, one.unit) for each in one.distances if each.second == reference]
-        seen = [_distance_text(each, one.unit) for each in one.distances if each.second == TRAINING]
+        texts = [
+            _distance_text(distance, comparison.unit)
+            for distance in comparison.distances
+            if distance.second == reference
+        ]
+        seen = [
+            _distance_text(distance, comparison.unit)
+            for distance in comparison.distances
+            if distance.second == TRAINING
+        ]
         away = f" Distance from {reference}: {'; '.join(texts)}." if texts else ""
         trained = f" Distance from the {TRAINING} (grey): {'; '.join(seen)}." if seen else ""
         return f"Density of each run; {reference} is the reference (dashed).{away}{trained}"
@@ -206,9 +213,9 @@ class Comparison(Result):
             for distance in pattern.distances
         ]
         averages = [
-            [one.pattern, curve.name, *_average_row(curve), one.unit]
-            for one in self.patterns
-            for curve in [*one.curves, *([one.training] if one.training else [])]
+            [comparison.pattern, curve.name, *_average_row(curve), comparison.unit]
+            for comparison in self.patterns
+            for curve in [*comparison.curves, *([comparison.training] if comparison.training else [])]
         ]
         return [
             Table(
@@ -255,20 +262,21 @@ class Comparison(Result):
             draw_comparison(ax, next(one for one in self.patterns if one.key == panel))
 
 
-def _distance_text(one: Distance, unit: str) -> str:
-    text = f"{one.first} {number_text(one.distance)} {unit}"
-    if one.noise is None:
+def _distance_text(distance: Distance, unit: str) -> str:
+    text = f"{distance.first} {number_text(distance.distance)} {unit}"
+    if distance.noise is None:
         return f"{text} (error: too short)"
     remarks = {
-        "passed": f", no more than noise of {number_text(one.noise)}",
-        "undecided": f", undecided: errors of {' and '.join(one.small_errors)} are {TOO_SMALL}",
+        "passed": f", no more than noise of {number_text(distance.noise)}",
+        "undecided": f", undecided: errors of {' and '.join(distance.small_errors)} are {TOO_SMALL}",
     }
-    return f"{text} ({number_text(one.low)} to {number_text(one.high)}{remarks.get(one.agreement, '')})"
+    remark = remarks.get(distance.agreement, "")
+    return f"{text} ({number_text(distance.low)} to {number_text(distance.high)}{remark})"
 
 
-def _bounds(one: Distance) -> list[Cell]:
+def _bounds(distance: Distance) -> list[Cell]:
     """Interval and noise."""
-    return [one.low, one.high, TOO_SHORT if one.noise is None else one.noise]
+    return [distance.low, distance.high, TOO_SHORT if distance.noise is None else distance.noise]
 
 
 def _average_row(curve: ComparedCurve) -> list:
@@ -278,19 +286,28 @@ def _average_row(curve: ComparedCurve) -> list:
     return [curve.average.mean, error, curve.average.std]
 
 
-def _points(one: PatternComparison) -> Table:
-    curves = [*one.curves, *([one.training] if one.training else [])]
+def _points(comparison: PatternComparison) -> Table:
+    curves = [*comparison.curves, *([comparison.training] if comparison.training else [])]
     rows = [
         [curve.name, float(center), float(density)]
         for curve in curves
         for center, density in zip(curve.histogram.centers, curve.histogram.density, strict=True)
     ]
-    columns = ["run", f"{one.quantity} ({one.unit})", f"density (1/{one.unit})"]
-    return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)
+    columns = ["run", f"{comparison.quantity} ({comparison.unit})", f"density (1/{comparison.unit})"]
+    return Table(
+        key=comparison.key, title=f"{comparison.pattern} {comparison.quantity}", columns=columns, rows=rows
+    )
 
 
-def _function_points(one: FunctionComparison) -> Table:
+def _function_points(comparison: FunctionComparison) -> Table:
     rows = [
-        [curve.name, *row] for curve in one.curves for row in zip(curve.x, curve.y, curve.errors, strict=True)
+        [curve.name, *row]
+        for curve in comparison.curves
+        for row in zip(curve.x, curve.y, curve.errors, strict=True)
     ]
-    return Table(key=one.key, title=one.title, columns=["run", one.x_label, one.y_label, "error"], rows=rows)
+    return Table(
+        key=comparison.key,
+        title=comparison.title,
+        columns=["run", comparison.x_label, comparison.y_label, "error"],
+        rows=rows,
+    )

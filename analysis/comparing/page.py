@@ -38,7 +38,7 @@ def render(comparison: Comparison) -> str:
     """The page as text."""
     return render_page(
         "results.html",
-        title=f"Comparison of {' and '.join(one.name for one in comparison.runs)}",
+        title=f"Comparison of {' and '.join(run.name for run in comparison.runs)}",
         kind="Comparison of runs",
         drawings=list(drawings([comparison])),
         tables=[_runs(comparison), *comparison.tables()],
@@ -46,6 +46,6 @@ def render(comparison: Comparison) -> str:
 
 
 def _runs(comparison: Comparison) -> Table:
-    rows = [[one.name, one.model, one.n_frames, one.duration_ps, one.draws] for one in comparison.runs]
+    rows = [[run.name, run.model, run.n_frames, run.duration_ps, run.draws] for run in comparison.runs]
     columns = ["run", "calculator", "frames", "duration (ps)", "values of each vibration's energy"]
     return Table(key="runs", title="Runs", columns=columns, rows=rows, caption="The reference first.")

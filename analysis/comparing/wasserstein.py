@@ -109,14 +109,15 @@ def on_same_bins(histograms: Sequence[Histogram]) -> np.ndarray:
     """Counts of histograms of one width, shape (n_histograms, n_bins)."""
     low, high = common_range(histograms)
     counts = np.zeros((len(histograms), high - low), dtype=int)
-    for row, one in zip(counts, histograms, strict=True):
-        row[one.start - low :][: len(one.counts)] = one.counts
+    for row, histogram in zip(counts, histograms, strict=True):
+        row[histogram.start - low :][: len(histogram.counts)] = histogram.counts
     return counts
 
 
 def common_range(histograms: Sequence[Histogram]) -> tuple[int, int]:
     """First bin, and the one after the last, that hold all of several histograms of one width."""
-    return min(one.start for one in histograms), max(one.start + len(one.counts) for one in histograms)
+    low = min(histogram.start for histogram in histograms)
+    return low, max(histogram.start + len(histogram.counts) for histogram in histograms)
 
 
 def kolmogorov_distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field, field_validator
 
-from asecalc_ml.analysis.base import NO_FRAME, Analysis, Measurement
+from asecalc_ml.analysis.base import Analysis, Measurement, no_frame_error
 from asecalc_ml.analysis.checks.energy_exchange import ExchangeMeasurement
 from asecalc_ml.analysis.distributions.conformers_result import (
     ConformersResult,
@@ -33,7 +33,6 @@ from asecalc_ml.analysis.distributions.rotors import (
     rotors,
     well_numbers,
 )
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics.time_series import TOO_SHORT, block_average
 from asecalc_ml.structure.topology.bonds import BondGraph, bond_graph
 from asecalc_ml.structure.topology.chains import Chains, join, types_of
@@ -136,7 +135,7 @@ class ConformersMeasurement:
         """Return the populations."""
         wells = np.concatenate(self._wells) if self._wells else np.empty((0, 0))
         if len(wells) == 0:
-            raise AnalysisError(NO_FRAME)
+            raise no_frame_error()
         return ConformersResult(
             n_frames=len(wells),
             wells_deg={rotor.pattern: dict(rotor.wells) for rotor in self._rotors},

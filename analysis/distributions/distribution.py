@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from asecalc_ml.analysis.base import NO_FRAME, Analysis, Measurement
+from asecalc_ml.analysis.base import Analysis, Measurement, no_frame_error
 from asecalc_ml.analysis.checks.energy_exchange import EnergyExchange, ExchangeMeasurement
 from asecalc_ml.analysis.distributions.distribution_result import (
     Average,
@@ -18,7 +18,6 @@ from asecalc_ml.analysis.distributions.distribution_result import (
 )
 from asecalc_ml.analysis.distributions.internal_coordinates import ChainValues, choose
 from asecalc_ml.analysis.distributions.training_domain import TrainingComparison, TrainingDomain
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.statistics.histogram import SlicedCounts
 from asecalc_ml.statistics.time_series import (
     MAX_BLOCKS,
@@ -97,7 +96,7 @@ class DistributionMeasurement:
     def conclude(self) -> DistributionResult:
         """Return the distributions of all frames taken."""
         if any(part.n_frames == 0 for part in self._parts.values()):
-            raise AnalysisError(NO_FRAME)
+            raise no_frame_error()
         exchange = self._exchange.conclude()
         patterns = [
             part.conclude(pattern, self._interval_fs, exchange) for pattern, part in self._parts.items()

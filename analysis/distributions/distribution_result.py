@@ -109,17 +109,24 @@ class DistributionResult(TimeAverages):
         """
         key = self[pattern].pattern
         if self._values is None:
-            raise AnalysisError(f"values per frame are not stored: run the {self.analysis} analysis again")
+            raise self._not_stored_error("values per frame")
         if key not in self._values.arrays:
-            raise AnalysisError(f"{key} has more values than are kept: choose a pattern of fewer members")
+            raise AnalysisError(
+                f"{key} has more values than are kept", name=key, remedy="choose a pattern of fewer members"
+            )
         return self._values.arrays[key]
 
     def counts(self, pattern: str) -> SlicedCounts:
         """Counts of consecutive parts of the run, for comparisons; AnalysisError as in :meth:`values`."""
         key = self[pattern].pattern
         if self._values is None:
-            raise AnalysisError(f"parts of the run are not stored: run the {self.analysis} analysis again")
+            raise self._not_stored_error("parts of the run")
         return self._values.counts[key]
+
+    def _not_stored_error(self, what: str) -> AnalysisError:
+        return AnalysisError(
+            f"{what} are not stored", name=what, remedy=f"run the {self.analysis} analysis again"
+        )
 
     def verdicts(self) -> list[Verdict]:
         """Whether every distribution lies inside the training data; nothing where no card tells."""

@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import AfterValidator
 
+from asecalc_ml.analysis.base import unknown_part_error
 from asecalc_ml.analysis.distributions.unwrapping import UnwrappedVectors
 from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.structure.minimum_image import image_shifts
@@ -77,7 +78,7 @@ def of_pattern(records: Iterable[Any], pattern: str, analysis: str) -> Any:
     """Record of a pattern, read in either direction; AnalysisError where the analysis did not measure it."""
     by_pattern = {record.pattern: record for record in records}
     if canonical(pattern) not in by_pattern:
-        raise AnalysisError(f"{analysis} measured {', '.join(by_pattern)}, not {pattern!r}")
+        raise unknown_part_error(analysis, "pattern", pattern, by_pattern)
     return by_pattern[canonical(pattern)]
 
 
@@ -131,8 +132,10 @@ class _Chooser:
             return grouped(chains, self._types.name, self._surroundings)
         if len(chains) > MAX_ALONE:
             raise AnalysisError(
-                f"by: atoms gives {len(chains):,} distributions in {self._formula}, more than {MAX_ALONE:,}"
-                f": name fewer {self._kind}s in `patterns`, or choose another `by`"
+                f"by: atoms gives {len(chains):,} distributions in {self._formula}, more than {MAX_ALONE:,}",
+                name="by",
+                value=by,
+                remedy=f"name fewer {self._kind}s in `patterns`, or choose another `by`",
             )
         return grouped(chains, lambda group: str(_numbered(group)))
 
@@ -149,8 +152,12 @@ class _Chooser:
         if number > MAX_CHAINS:
             raise AnalysisError(
                 f"{self._formula} has {number:,} {self._kind}s, at most {MAX_CHAINS:,} are analysed: every "
-                "neighbor counts as bonded, which says little in a metal. Leave this analysis out (radial "
-                "shows the structure of a metal), or analyse a smaller system"
+                "neighbor counts as bonded, which says little in a metal.",
+                name=self._formula,
+                value=number,
+                allowed=f"at most {MAX_CHAINS:,}",
+                remedy="Leave this analysis out (radial shows the structure of a metal), or analyse a "
+                "smaller system",
             )
 
     def _default(self) -> dict[str, Chains]:
@@ -162,7 +169,9 @@ class _Chooser:
     def _need_some(self) -> None:
         if len(self._chains) == 0:
             raise AnalysisError(
-                f"no {self._kind} in {self._formula}: remove this analysis, or start from a bonded structure"
+                f"no {self._kind} in {self._formula}",
+                name=self._formula,
+                remedy="remove this analysis, or start from a bonded structure",
             )
 
     def _matching(self, patterns: list[str]) -> dict[str, Chains]:
@@ -178,26 +187,39 @@ class _Chooser:
         if selection.indices is not None:
             return _nearest_images(self._atoms, selection.indices)
         self._need_some()
-        raise AnalysisError(self._no_match(text))
+        raise self._no_match_error(text)
 
     def _check_indices(self, selection: Selection) -> None:
         given = [term.index for term in selection.terms if term.index is not None]
         if any(index >= len(self._atoms) for index in given):
             raise AnalysisError(
-                f"pattern {str(selection)!r}: {self._formula} has the atoms 0 to {len(self._atoms) - 1}"
+                f"pattern {str(selection)!r} names an atom that is not there;",
+                name=str(selection),
+                value=str(selection),
+                allowed=f"0 to {len(self._atoms) - 1}",
+                remedy=f"{self._formula} has the atoms 0 to {len(self._atoms) - 1}",
             )
         if any(a == b for a, b in pairwise(given)):
-            raise AnalysisError(f"pattern {str(selection)!r} names an atom beside itself")
+            raise AnalysisError(
+                f"pattern {str(selection)!r} names an atom beside itself",
+                name=str(selection),
+                value=str(selection),
+            )
 
-    def _no_match(self, text: str) -> str:
+    def _no_match_error(self, text: str) -> AnalysisError:
         by_element = sorted(by_name(self._chains, self._types.elements, self._elements))
         by_surroundings = sorted(by_name(self._chains, self._types.name, self._surroundings))
         known = by_surroundings if "(" in text else by_element
         nearest = sorted(known, key=partial(_likeness, parse_selection(text)), reverse=True)[:N_NEAREST]
-        hint = f"; nearest are {', '.join(nearest)}" if len(known) > N_NEAREST else ""
+        hint = f"nearest are {', '.join(nearest)}; " if len(known) > N_NEAREST else ""
         more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
-        there = ", ".join(known[:MAX_NAMED]) + more
-        return f"no {self._kind} in {self._formula} matches {text!r}{hint}; there are {there}"
+        return AnalysisError(
+            f"no {self._kind} in {self._formula} matches {text!r};",
+            name=text,
+            value=text,
+            allowed=known,
+            remedy=f"{hint}there are {', '.join(known[:MAX_NAMED])}{more}",
+        )
 
 
 def _likeness(wanted: Selection, name: str) -> float:

@@ -62,8 +62,9 @@ def rotors(atoms: Atoms, graph: BondGraph) -> dict[str, Chains]:
             ]
     if not dihedrals:
         raise AnalysisError(
-            f"no bond in {atoms.get_chemical_formula()} can turn into another conformer: remove this "
-            "analysis, or name its dihedrals"
+            f"no bond in {atoms.get_chemical_formula()} can turn into another conformer",
+            name=atoms.get_chemical_formula(),
+            remedy="remove this analysis, or name its dihedrals in `dihedrals`",
         )
     chains = Chains(*(np.array(part) for part in zip(*dihedrals, strict=True)))
     return grouped(chains, types_of(atoms, graph).elements)

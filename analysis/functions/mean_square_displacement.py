@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from asecalc_ml.analysis.base import NO_FRAME, Analysis, Measurement
+from asecalc_ml.analysis.base import Analysis, Measurement, no_frame_error
 from asecalc_ml.analysis.distributions.unwrapping import UnwrappedPositions
 from asecalc_ml.analysis.functions.mean_square_displacement_result import (
     CellVector,
@@ -109,7 +109,7 @@ class DisplacementMeasurement:
         """Return the displacements."""
         rows, step_ps = self._series.rows, self._series.stride * self._interval_ps
         if len(rows) == 0:
-            raise AnalysisError(NO_FRAME)
+            raise no_frame_error()
         first, last = fitted_lags(self._options, len(rows), step_ps)
         elements = sorted(set(self._symbols))
         return DisplacementResult(
@@ -248,7 +248,8 @@ def fitted_lags(options: MeanSquareDisplacement, n_rows: int, step_ps: float) ->
     if last - first < MIN_LAGS - 1:
         raise AnalysisError(
             f"too few frames for a mean-square displacement: {n_rows} of {step_ps:g} ps leave the lags from "
-            f"{first * step_ps:g} to {last * step_ps:g} ps, a tenth of the run at most. Run longer, or widen "
-            "the range of the fit"
+            f"{first * step_ps:g} to {last * step_ps:g} ps, a tenth of the run at most.",
+            value=n_rows,
+            remedy="Run longer, or widen the range of the fit (fit_from_ps, fit_to_ps)",
         )
     return first, last

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Panel, Record, Result, Table, unknown_part_error
 from asecalc_ml.analysis.figures import PALETTE
 from asecalc_ml.analysis.number_text import with_error
-from asecalc_ml.errors import AnalysisError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +61,7 @@ class DisplacementResult(Result):
         """Displacement of an element."""
         displacements = {displacement.element: displacement for displacement in self.elements}
         if element not in displacements:
-            raise AnalysisError(f"{self.analysis} measured {', '.join(displacements)}, not {element!r}")
+            raise unknown_part_error(self.analysis, "element", element, displacements)
         return displacements[element]
 
     @property

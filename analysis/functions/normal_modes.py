@@ -126,7 +126,9 @@ class NormalModes(Analysis):
         """Diagonalise; AnalysisError where the run holds no second derivatives."""
         hessian = run.read_hessian()  # arrays of its file, by name
         if hessian is None:
-            raise AnalysisError("the run holds no second derivatives: run protocol vibrations to its end")
+            raise AnalysisError(
+                "the run holds no second derivatives", remedy="run protocol vibrations to its end"
+            )
         # the structure that second derivatives belong to, and its atoms that were free to move
         free, masses = hessian["free"], hessian["masses"][hessian["free"]]
         atoms = run.atoms.copy()

@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
-from asecalc_ml.analysis.base import NO_FRAME, Analysis, Measurement, Panel, Record, Table
+from asecalc_ml.analysis.base import Analysis, Measurement, Panel, Record, Table, no_frame_error
 from asecalc_ml.analysis.checks.energy_exchange import ExchangeMeasurement, TimeAverages
 from asecalc_ml.analysis.distributions.internal_coordinates import BondPattern, of_pattern
 from asecalc_ml.analysis.figures import BLUE, draw_curve
@@ -233,7 +233,7 @@ class RadialMeasurement:
     def conclude(self) -> RadialResult:
         """Return the curves."""
         if self._n_frames == 0:
-            raise AnalysisError(NO_FRAME)
+            raise no_frame_error()
         rows = self._series.rows
         return RadialResult(
             n_frames=self._n_frames,
@@ -307,8 +307,12 @@ def element_pairs(atoms: Atoms, patterns: list[str] | None, has_images: bool) ->
     for pattern, pair in zip(patterns, pairs, strict=True):
         if missing := [element for element in pair if element not in symbols]:
             raise AnalysisError(
-                f"no pair in {atoms.get_chemical_formula()} matches {pattern!r}: {missing[0]!r} is none "
-                f"of its elements, {', '.join(symbols)}"
+                f"no pair in {atoms.get_chemical_formula()} matches {pattern!r}, since it has no atom "
+                f"{missing[0]!r}",
+                name=pattern,
+                value=missing[0],
+                allowed=symbols,
+                remedy=f"its elements are {', '.join(symbols)}",
             )
     return pairs
 
@@ -322,7 +326,9 @@ def _default_pairs(symbols: list[str], has_images: bool) -> list[tuple[str, str]
     ]
     if not pairs:
         raise AnalysisError(
-            "no pair of atoms other than hydrogen: name pairs, such as H-O, or remove this analysis"
+            "no pair of atoms other than hydrogen",
+            name="pair",
+            remedy="name `pairs`, such as H-O, or remove this analysis",
         )
     return pairs
 

@@ -12,6 +12,7 @@ are weighted with a Hann window (P. D. Welch, IEEE Trans. Audio Electroacoust. 1
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,7 +20,7 @@ import numpy as np
 from ase import units
 from pydantic import Field
 
-from asecalc_ml.analysis.base import NO_FRAME, Analysis, Measurement
+from asecalc_ml.analysis.base import Analysis, Measurement, no_frame_error
 from asecalc_ml.analysis.checks.energy_exchange import ExchangeMeasurement
 from asecalc_ml.analysis.distributions.unwrapping import UnwrappedPositions
 from asecalc_ml.analysis.functions.peaks import spectrum_peaks
@@ -178,7 +179,9 @@ class VibrationalMeasurement:
         step = CM1_FS / (self._length * self._interval_fs)
         power = self._spectra.rows.mean(axis=0)
         if power.sum() == 0:
-            raise AnalysisError("no atom moves: the frames hold velocities, and all of them are zero")
+            raise AnalysisError(
+                "no atom moves: the frames hold velocities, and all of them are zero", name="velocities"
+            )
         # kT from the mean temperature, or from the integral and the degrees of freedom where none is written
         thermal = (
             units.kB * self._temperature_K
@@ -245,15 +248,19 @@ def segment_length(options: VibrationalDensity, n_frames: int, interval_fs: floa
     """Frames in a segment; AnalysisError where the run has fewer."""
     wanted = round(HANN_WIDTH * CM1_FS / (options.resolution_per_cm * interval_fs))
     if n_frames == 0:
-        raise AnalysisError(NO_FRAME)
+        raise no_frame_error()
     needed = max(wanted, FEWEST)
     if n_frames < needed:
-        finest = HANN_WIDTH * CM1_FS / (n_frames * interval_fs)
-        coarser = f", or set resolution_per_cm to {finest:.0f} or more" if n_frames >= FEWEST else ""
+        finest = math.ceil(HANN_WIDTH * CM1_FS / (n_frames * interval_fs)) if n_frames >= FEWEST else None
+        coarser = f", or set resolution_per_cm to {finest} or more" if finest else ""
+        shortest_ps = math.ceil(needed * interval_fs / 10) / 100
         raise AnalysisError(
-            f"{n_frames} frames every {interval_fs:g} fs are too short for a resolution of "
-            f"{options.resolution_per_cm:g} 1/cm: run for {needed * interval_fs / 1000:.3g} ps at least "
-            f"and five times that for errors{coarser}"
+            f"resolution_per_cm is {options.resolution_per_cm:g}, and {n_frames} frames every "
+            f"{interval_fs:g} fs are too short for it:",
+            name="resolution_per_cm",
+            value=options.resolution_per_cm,
+            allowed=finest and f"{finest} or more",
+            remedy=f"run for {shortest_ps} ps at least and five times that for errors{coarser}",
         )
     return needed
 
@@ -272,10 +279,18 @@ def harmonic_frequencies(options: VibrationalDensity) -> list[float]:
     try:
         frequencies = RunReader(options.harmonic_run).read_harmonic_per_cm()
     except RunError as error:
-        raise AnalysisError(f"harmonic_run: {error}") from error
+        raise AnalysisError(
+            f"harmonic_run: {error.problem}",
+            name="harmonic_run",
+            value=str(options.harmonic_run),
+            remedy=error.remedy,
+        ) from error
     if not frequencies:
         raise AnalysisError(
-            f"{options.harmonic_run} holds no harmonic frequencies: name a run of the protocol vibrations"
+            f"harmonic_run is {str(options.harmonic_run)!r}, which holds no harmonic frequencies",
+            name="harmonic_run",
+            value=str(options.harmonic_run),
+            remedy="name a run of the protocol vibrations",
         )
     return sorted(frequencies)
 

@@ -51,7 +51,7 @@ def draw(result: RepresentationMap, ax: Axes, panel: str) -> None:
     if panel == ROUGHNESS:
         _roughness(result, ax)
         return
-    projection = next(one for one in result.projections if panel.startswith(f"{one.key}-"))
+    projection = next(candidate for candidate in result.projections if panel.startswith(f"{candidate.key}-"))
     quantity = result.of(panel.removeprefix(f"{projection.key}-"))
     points = np.array(projection.points)
     (_numbers if quantity.is_number else _names)(ax, points, quantity)
@@ -102,16 +102,19 @@ def _size(points: np.ndarray) -> float:
 
 def _roughness(result: RepresentationMap, ax: Axes) -> None:
     """A group of bars for each quantity and metric, a bar for each representation."""
-    groups = list(dict.fromkeys((one.quantity, one.metric) for one in result.roughness))
-    kinds = list(dict.fromkeys(one.representation for one in result.roughness))
+    groups = list(dict.fromkeys((roughness.quantity, roughness.metric) for roughness in result.roughness))
+    kinds = list(dict.fromkeys(roughness.representation for roughness in result.roughness))
     height = 0.8 / len(kinds)
     for number, (kind, color) in enumerate(zip(kinds, PALETTE, strict=False)):
-        own = [one for one in result.roughness if one.representation == kind]
-        places = [groups.index((one.quantity, one.metric)) + (number + 0.5) * height - 0.4 for one in own]
-        errors = [2 * (one.error or 0.0) for one in own]
+        own = [roughness for roughness in result.roughness if roughness.representation == kind]
+        places = [
+            groups.index((roughness.quantity, roughness.metric)) + (number + 0.5) * height - 0.4
+            for roughness in own
+        ]
+        errors = [2 * (roughness.error or 0.0) for roughness in own]
         ax.barh(
             places,
-            [one.rogi for one in own],
+            [roughness.rogi for roughness in own],
             height,
             xerr=errors,
             color=color,

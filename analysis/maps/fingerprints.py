@@ -57,7 +57,7 @@ def _soap(frames: Sequence[Atoms], of_atoms: bool) -> np.ndarray:
 def _coulomb(frames: Sequence[Atoms]) -> np.ndarray:
     """Sorted eigenvalues of the Coulomb matrix (Rupp et al. 2012)."""
     if any(atoms.pbc.any() for atoms in frames):
-        raise AnalysisError("a Coulomb matrix is that of a molecule: take soap for periodic structures")
+        raise _periodic_error("coulomb-matrix")
     largest = max(map(len, frames))
     matrix = _dscribe().CoulombMatrix(n_atoms_max=largest, permutation="eigenspectrum")
     return np.stack([matrix.create(atoms) for atoms in frames])
@@ -70,10 +70,10 @@ def _morgan(frames: Sequence[Atoms]) -> np.ndarray:
         from rdkit.Chem import rdDetermineBonds, rdFingerprintGenerator
     except ImportError as error:
         raise AnalysisError(
-            "Morgan's fingerprints are RDKit's: pip install 'asecalc-ml[molecules]'"
+            "Morgan's fingerprints need RDKit", name="RDKit", remedy="pip install 'asecalc-ml[molecules]'"
         ) from error
     if any(atoms.pbc.any() for atoms in frames):
-        raise AnalysisError("Morgan's fingerprints are those of molecules: take soap for periodic structures")
+        raise _periodic_error("morgan")
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=MORGAN_RADIUS, fpSize=MORGAN_BITS)
     rows = []
     for atoms in frames:
@@ -99,9 +99,20 @@ def _dscribe():
         from dscribe import descriptors
     except ImportError as error:
         raise AnalysisError(
-            "SOAP and Coulomb matrices are dscribe's: pip install 'asecalc-ml[explain]'"
+            "SOAP and Coulomb matrices need dscribe",
+            name="dscribe",
+            remedy="pip install 'asecalc-ml[explain]'",
         ) from error
     return descriptors
+
+
+def _periodic_error(representation: str) -> AnalysisError:
+    return AnalysisError(
+        f"representation {representation!r} describes molecules, and a structure is periodic",
+        name=representation,
+        value=representation,
+        remedy="take soap for periodic structures",
+    )
 
 
 def _elements(frames: Sequence[Atoms]) -> list[str]:

@@ -33,5 +33,5 @@ def points_of(name: str, data: Data, level: str) -> np.ndarray:
     if name != "features":
         return fingerprints(name, data.frames, level == "atoms")
     if level == "atoms":
-        return np.concatenate([one.features for one in data.predictions])
-    return np.stack([one.features.mean(axis=0) for one in data.predictions])
+        return np.concatenate([prediction.features for prediction in data.predictions])
+    return np.stack([prediction.features.mean(axis=0) for prediction in data.predictions])

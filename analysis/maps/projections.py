@@ -58,12 +58,17 @@ def _umap(points: np.ndarray, options: MapOptions) -> np.ndarray:
         from umap import UMAP
     except ImportError as error:
         raise AnalysisError(
-            "UMAP is a package of its own: pip install 'asecalc-ml[explain]', or take projections: pca"
+            "projection 'umap' needs the package umap-learn",
+            name="umap",
+            remedy="pip install 'asecalc-ml[explain]', or take projections: pca",
         ) from error
     if len(points) <= options.neighbors:
         raise AnalysisError(
-            f"UMAP with {options.neighbors} neighbors needs more than {len(points)} points: lower "
-            "`neighbors`, give more structures, or take projections: pca"
+            f"UMAP with {options.neighbors} neighbors needs more than {len(points)} points",
+            name="neighbors",
+            value=options.neighbors,
+            allowed=f"below {len(points)}",
+            remedy="lower `neighbors`, give more structures, or take projections: pca",
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed makes it serial, and says so

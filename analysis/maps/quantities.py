@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.analysis.base import unknown_part_error
 from asecalc_ml.analysis.maps.predictions import Prediction
 from asecalc_ml.analysis.maps.results import MapQuantity
 from asecalc_ml.calculators.protocol import offered
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.store.card import ModelCard
 
 
@@ -65,7 +65,9 @@ def of_structures(data: Data, info: Sequence[str]) -> list[MapQuantity]:
             name="energy" if data.is_energy else "value",
             title="energy per atom, less the elements' references" if data.is_energy else "value per atom",
             unit=f"{data.unit}/atom",
-            values=[data.per_atom(one.value, len(one.features)) for one in data.predictions],
+            values=[
+                data.per_atom(prediction.value, len(prediction.features)) for prediction in data.predictions
+            ],
         ),
     ]
     if data.is_energy:
@@ -102,8 +104,7 @@ def _source(sources: Sequence[str]) -> list[MapQuantity]:
 def _info(frames: Sequence[Atoms], key: str) -> MapQuantity:
     missing = next((k for k, atoms in enumerate(frames) if key not in atoms.info), None)
     if missing is not None:
-        known = ", ".join(map(str, frames[missing].info)) or "nothing"
-        raise AnalysisError(f"structure {missing} has no {key!r} in its info; it has {known}")
+        raise unknown_part_error(f"the info of structure {missing}", "entry", key, frames[missing].info)
     values = [atoms.info[key] for atoms in frames]
     numbers = all(isinstance(value, int | float | np.number) for value in values)
     kind = float if numbers else str
@@ -111,7 +112,7 @@ def _info(frames: Sequence[Atoms], key: str) -> MapQuantity:
 
 
 def _forces(data: Data) -> MapQuantity:
-    values = [float(np.sqrt((one.forces**2).mean())) for one in data.predictions]
+    values = [float(np.sqrt((prediction.forces**2).mean())) for prediction in data.predictions]
     return MapQuantity(name="force", title="root mean square force component", unit="eV/Å", values=values)
 
 
@@ -119,9 +120,14 @@ def _errors(data: Data) -> list[MapQuantity]:
     energy = _labelled(
         data,
         "energy",
-        lambda one, label: 1000 * abs(data.per_atom(one.value + one.references - label, len(one.features))),
+        lambda prediction, label: (
+            1000
+            * abs(data.per_atom(prediction.value + prediction.references - label, len(prediction.features)))
+        ),
     )
-    force = _labelled(data, "forces", lambda one, label: 1000 * float(np.abs(one.forces - label).mean()))
+    force = _labelled(
+        data, "forces", lambda prediction, label: 1000 * float(np.abs(prediction.forces - label).mean())
+    )
     return [
         MapQuantity(name=name, title=title, unit=unit, values=values)
         for name, title, unit, values in (
@@ -134,14 +140,14 @@ def _errors(data: Data) -> list[MapQuantity]:
 
 def _atom_errors(data: Data) -> list[MapQuantity]:
     frame_errors = _labelled(
-        data, "forces", lambda one, label: 1000 * np.abs(one.forces - label).mean(axis=1)
+        data, "forces", lambda prediction, label: 1000 * np.abs(prediction.forces - label).mean(axis=1)
     )
     if not frame_errors:
         return []
     values = [
         value
-        for one, errors in zip(data.predictions, frame_errors, strict=True)
-        for value in (len(one.features) * [None] if errors is None else errors.tolist())
+        for prediction, errors in zip(data.predictions, frame_errors, strict=True)
+        for value in (len(prediction.features) * [None] if errors is None else errors.tolist())
     ]
     return [
         MapQuantity(name="force-error", title="mean error of a force component", unit="meV/Å", values=values)

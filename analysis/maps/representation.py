@@ -30,8 +30,15 @@ def represent(
     source = Source.of(model)
     data = collect(source, structures, quiet)
     points = {name: points_of(name, data, options.level) for name in options.representations}
-    if len(next(iter(points.values()))) < FEWEST_POINTS:
-        raise AnalysisError(f"a map of fewer than {FEWEST_POINTS} points shows nothing: give more structures")
+    n_points = len(next(iter(points.values())))
+    if n_points < FEWEST_POINTS:
+        raise AnalysisError(
+            f"a map of fewer than {FEWEST_POINTS} points shows nothing",
+            name="points",
+            value=n_points,
+            allowed=f"{FEWEST_POINTS} or more",
+            remedy="give more structures",
+        )
     quantities = (of_structures if options.level == "structures" else of_atoms)(data, options.info)
     return RepresentationMap(
         model=source.name,

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Panel, Record, Result, Table, unknown_part_error
 from asecalc_ml.analysis.figures import png
 from asecalc_ml.analysis.maps import figures
 from asecalc_ml.analysis.maps.options import Level
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
@@ -97,9 +96,9 @@ class RepresentationMap(Result):
         AnalysisError
             If the map has none of it.
         """
-        known = {one.name: one for one in self.quantities}
+        known = {quantity.name: quantity for quantity in self.quantities}
         if name not in known:
-            raise AnalysisError(f"this map has no {name!r}; it has {', '.join(known)}")
+            raise unknown_part_error("this map", "quantity", name, known)
         return known[name]
 
     def panels(self) -> list[Panel]:
@@ -112,8 +111,15 @@ class RepresentationMap(Result):
         if not self.roughness:
             return []
         rows = [
-            [one.representation, one.metric, one.quantity, one.rogi, one.error, one.n_points]
-            for one in self.roughness
+            [
+                roughness.representation,
+                roughness.metric,
+                roughness.quantity,
+                roughness.rogi,
+                roughness.error,
+                roughness.n_points,
+            ]
+            for roughness in self.roughness
         ]
         return [
             Table(

@@ -88,6 +88,9 @@ def _check_atoms(target: Target, frames: list[Atoms]) -> None:
     smallest = min(map(len, frames))
     if max(target.atoms, default=0) >= smallest:
         raise AnalysisError(
-            f"target {target}: a structure has {smallest} atoms, numbered 0 to {smallest - 1}; "
-            "name one of these"
+            f"target is {str(target)!r}, and a structure has {smallest} atoms;",
+            name="target",
+            value=str(target),
+            allowed=f"0 to {smallest - 1}",
+            remedy=f"name atoms numbered 0 to {smallest - 1}",
         )

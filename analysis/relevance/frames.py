@@ -44,7 +44,7 @@ def split(
     output: MethodOutput, subject: ExplainedBatch, structures: Sequence[Structure], top_walks: int
 ) -> list[FrameRelevance]:
     """A batch's relevance, for each structure."""
-    sizes = [len(one.symbols) for one in structures]
+    sizes = [len(structure.symbols) for structure in structures]
     atoms = _lists(output.atoms, sizes)
     blocks = {name: _lists(values, sizes) for name, values in output.blocks.items()}
     pairs = _pairs(output.edges, subject, structures)

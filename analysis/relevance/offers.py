@@ -34,7 +34,9 @@ def passes_messages(subject: ExplainedBatch) -> bool:
 
     def look(module: nn.Module, inputs: tuple, keywords: dict) -> None:
         values = tree_leaves((inputs, keywords))
-        states.extend(one for one in values if is_state(one, subject.n_atoms + 1) and one.requires_grad)
+        states.extend(
+            value for value in values if is_state(value, subject.n_atoms + 1) and value.requires_grad
+        )
 
     potential = subject.model.potential
     handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in potential.interactions]
@@ -69,7 +71,13 @@ def chosen(wanted: Sequence[str], subject: ExplainedBatch, target: Target) -> li
         return possible
     for name in wanted:
         if name not in possible:
-            raise AnalysisError(f"{_reason(name, target)}; methods for it are {', '.join(possible)}")
+            raise AnalysisError(
+                f"{_reason(name, target)};",
+                name=name,
+                value=name,
+                allowed=possible,
+                remedy=f"methods for it are {', '.join(possible)}",
+            )
     return list(wanted)
 
 

@@ -70,7 +70,9 @@ class Source:
         """
         frames = [structures] if isinstance(structures, Atoms) else list(structures)
         if not frames:
-            raise AnalysisError("there is no structure to explain: give at least one")
+            raise AnalysisError(
+                "there are no structures to explain", name="structures", remedy="give at least one"
+            )
         for atoms in frames:
             check_structure(atoms)
             if self.card is not None:

@@ -140,8 +140,11 @@ class Force(Target):
         sizes = vectors.norm(dim=1, keepdim=True)
         if (sizes < SMALLEST_FORCE_EV_A).any():
             raise AnalysisError(
-                f"target {self}: the force on atom {self.atom} is zero in a structure, so it has no "
-                f"direction; give one, such as force:{self.atom}-{0 if self.atom else 1}"
+                f"target is {str(self)!r}, and the force on atom {self.atom} is zero in a structure, so it "
+                "has no direction;",
+                name="target",
+                value=str(self),
+                remedy=f"give one, such as force:{self.atom}-{0 if self.atom else 1}",
             )
         motion = torch.zeros(subject.n_atoms, 3, dtype=torch.float64, device=vectors.device)
         motion[rows] = vectors / sizes
@@ -209,8 +212,10 @@ class Charge(Target):
     def bind(self, subject: ExplainedBatch) -> Charge:
         if not subject.model.potential.partial_charges:
             raise AnalysisError(
-                f"target {self}: this model has no partial charges; explain its energy or a force, or take "
-                "a model with charges, such as one of physnet"
+                f"target is {str(self)!r}, and this model has no partial charges;",
+                name="target",
+                value=str(self),
+                remedy="explain its energy or a force, or take a model with charges, such as one of physnet",
             )
         return Charge(self.atom, first_atoms(subject) + self.atom)
 

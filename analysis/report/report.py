@@ -83,8 +83,8 @@ def write_report(run: str | Path | RunReader) -> Path:
         results += read_relevance(run.directory)
     page = run.directory / REPORT
     write_whole(page, render(run, results, failures))
-    for one in failures.all[n_before:]:
-        warnings.warn(f"{page}: analysis {one.analysis}: {one.text}", stacklevel=2)
+    for failure in failures.all[n_before:]:
+        warnings.warn(f"{page}: analysis {failure.analysis}: {failure.text}", stacklevel=2)
     return page
 
 
@@ -245,9 +245,9 @@ def shown(
 def checked(records: Iterable[Any], kind: type[Record]) -> list[Record]:
     """Records that a page can show; TypeError where an analysis gives something else."""
     listed = list(records)
-    for one in listed:
-        if not isinstance(one, kind):
-            raise TypeError(f"a {type(one).__name__} where a {kind.__name__} should be: {one!r}")
+    for entry in listed:
+        if not isinstance(entry, kind):
+            raise TypeError(f"a {type(entry).__name__} where a {kind.__name__} should be: {entry!r}")
     return listed
 
 
@@ -304,7 +304,7 @@ def _card_rows(card: Mapping) -> Iterator[Row]:
     yield Row("elements", ", ".join(card.get("elements", ())))
     yield Row("precision", card.get("dtype"))
     if card.get("corrections"):
-        yield Row("added terms", ", ".join(calculator_name(one) for one in card["corrections"]))
+        yield Row("added terms", ", ".join(calculator_name(correction) for correction in card["corrections"]))
     yield from _error_rows(card)
     yield from _dataset_rows(card.get("dataset"))
     ancestors = card.get("ancestors") or ()
@@ -345,7 +345,11 @@ def _never_seen(card: Mapping) -> str:
     if n_copies := metrics.get("n_copies"):
         n_frames = f"{metrics['n_frames']:,}"
         return f"({n_copies:,} of all {n_frames} test frames trained the model or chose its epoch)"
-    unknown = [str(one.get("name")) for one in card.get("ancestors") or () if not one.get("knows_frames")]
+    unknown = [
+        str(ancestor.get("name"))
+        for ancestor in card.get("ancestors") or ()
+        if not ancestor.get("knows_frames")
+    ]
     if unknown:
         return f"that its own training never saw; whether that of {', '.join(unknown)} did is unknown"
     if (card.get("dataset") or {}).get("n_train") is None:

@@ -106,7 +106,7 @@ class Way:
     @property
     def largest(self) -> float:
         """Largest size over all frames, where the colours end."""
-        listed = [*self.atoms, *(one for one in self.bonds if one is not None)]
+        listed = [*self.atoms, *(bond for bond in self.bonds if bond is not None)]
         return max((abs(x) for values in listed for x in values if x is not None), default=0.0) or 1.0
 
     def packed(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Scene:
             "ends": [[int(color[k : k + 2], 16) for k in (1, 3, 5)] for color in self.css_ends],
             "elements": self.elements,
             "broken": BROKEN_TOLERANCE,
-            "molecules": [one.packed() for one in molecules.values()],
+            "molecules": [molecule.packed() for molecule in molecules.values()],
             "frames": [frame.packed(numbers[frame.molecule.key]) for frame in self.frames],
             "ways": [way.packed() for way in self.ways],
         }

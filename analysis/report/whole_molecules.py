@@ -35,13 +35,13 @@ class WholeMolecules:
     """
 
     def __init__(self, atoms: Atoms):
-        self.bonds, found = find_bonds_and_shifts(atoms)
-        graph = BondGraph(len(atoms), self.bonds, found)
+        self.bonds, shifts = find_bonds_and_shifts(atoms)
+        graph = BondGraph(len(atoms), self.bonds, shifts)
         self._molecules, self._pbc = graph.molecules, atoms.pbc
         self._levels = _levels(graph)
         self._start = Lattices(atoms.cell.array, self._pbc).fractional(atoms.positions)[0]
-        self._images = self._chosen_images(found)
-        self.shifts = found + self._images[self.bonds[:, 0]] - self._images[self.bonds[:, 1]]
+        self._images = self._chosen_images(shifts)
+        self.shifts = shifts + self._images[self.bonds[:, 0]] - self._images[self.bonds[:, 1]]
 
     def _chosen_images(self, found: np.ndarray) -> np.ndarray:
         """By how many cell vectors each atom of the start is moved, shape (n_atoms, 3)."""

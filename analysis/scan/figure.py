@@ -53,10 +53,10 @@ def draw_scan(ax: Axes, result: ScanResult, panel: str) -> None:
 def draw_followed(ax: Axes, result: ScanResult, pair: str) -> None:
     """The distance of two other atoms along the coordinate."""
     styles = _styles(result)
-    for one in result.followed:
-        if one.pair == pair:
-            y, label = _array(one.distances_A), _label(one.calculator)
-            ax.plot(result.values, y, label=label, **_marker(result.values), **styles[one.calculator])
+    for distance in result.followed:
+        if distance.pair == pair:
+            y, label = _array(distance.distances_A), _label(distance.calculator)
+            ax.plot(result.values, y, label=label, **_marker(result.values), **styles[distance.calculator])
     ax.set(xlabel=f"{result.kind} {result.coordinate} ({result.unit})", ylabel=f"distance {pair} (Å)")
     ax.set_xlim(min(result.values), max(result.values))
     ax.legend(loc="best", borderaxespad=0.2)

@@ -61,8 +61,11 @@ def check_pairs(atoms: Atoms, pairs: list[tuple[int, int]]) -> None:
     for i, j in pairs:
         if not (0 <= i < len(atoms) and 0 <= j < len(atoms)) or i == j:
             raise AnalysisError(
-                f"follow: {[i, j]} are not two atoms of the structure; they are numbered from 0 to "
-                f"{len(atoms) - 1}"
+                f"follow: {[i, j]} are not two atoms of the structure;",
+                name="follow",
+                value=[i, j],
+                allowed=f"0 to {len(atoms) - 1}",
+                remedy=f"atoms are numbered from 0 to {len(atoms) - 1}",
             )
 
 

@@ -94,7 +94,7 @@ class ScanResult(Result):
 
     def _followed_panels(self, shared: str) -> list[Panel]:
         caption = f"{shared} Nearest distance of the two atoms, in the structures that each calculator made."
-        pairs = dict.fromkeys(one.pair for one in self.followed)
+        pairs = dict.fromkeys(distance.pair for distance in self.followed)
         return [Panel(key=pair, title=f"{pair} along {self.coordinate}", caption=caption) for pair in pairs]
 
     def tables(self) -> list[Table]:
@@ -166,9 +166,9 @@ class ScanResult(Result):
             columns += [f"{curve.label} energy (eV)", f"{curve.label} force (eV/{self.force_unit})"]
             for row, energy, force in zip(rows, curve.energies_eV, curve.forces, strict=True):
                 row += [energy, force]
-        for one in self.followed:
-            columns.append(f"{one.pair} {one.calculator} (Å)")
-            for row, distance in zip(rows, one.distances_A, strict=True):
+        for distances in self.followed:
+            columns.append(f"{distances.pair} {distances.calculator} (Å)")
+            for row, distance in zip(rows, distances.distances_A, strict=True):
                 row.append(distance)
         return [Table(key="points", title="Points", columns=columns, rows=rows)]
 
@@ -197,4 +197,4 @@ def _regions(curve: Curve) -> Iterator[tuple[str, list[bool]]]:
     yield "all", [True] * len(curve.force_stds)
     if curve.inside and curve.force_stds:
         yield "inside", curve.inside
-        yield "outside", [not one for one in curve.inside]
+        yield "outside", [not is_inside for is_inside in curve.inside]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from asecalc_ml.runs import RunReader
 
+SEE_EVENTS = "the events of the run give the reasons"
+
 Raw = dict[int, tuple[np.ndarray, np.ndarray]]  # energies and forces by member, NaN where there are none
 
 
@@ -55,7 +57,7 @@ class ScanAnalysis(Analysis):
             values=data.values.tolist(),
             zero=data.zero,
             curves=curves,
-            errors=[one for curve in others for one in deviations(curve, judge)] if judge else [],
+            errors=[error for curve in others for error in deviations(curve, judge)] if judge else [],
             crossings=data.crossings(curves),
             followed=follow(run, data.about, self.follow),
         )
@@ -80,7 +82,7 @@ class ScanData:
     def __init__(self, run: RunReader):
         about, table = run.read_scan(), run.read_scan_table()
         if about is None or not len(table.get("point", ())):
-            raise AnalysisError("the run holds no point of a scan: run protocol scan")
+            raise AnalysisError("the run holds no point of a scan", remedy="run protocol scan")
         self.about: dict[str, Any] = about
         self.values = np.array(about["values"])
         entries = about["calculators"]
@@ -104,7 +106,7 @@ class ScanData:
     def crossings(self, curves: list[Curve]) -> list[Crossing]:
         """Where states of one method cross."""
         groups = [[curves[k] for k in states] for states in self._states]
-        return [one for states in groups for one in crossings(self.values, states, self._per_unit)]
+        return [crossing for states in groups for crossing in crossings(self.values, states, self._per_unit)]
 
     def _lowest(self, curves: list[Curve]) -> list[list[bool]]:
         is_lowest_state: list[list[bool]] = [[] for _ in curves]
@@ -121,7 +123,7 @@ class ScanData:
     def _zero(self) -> int:
         computed = [raw[WHOLE][0] for raw in self._raw if np.isfinite(raw[WHOLE][0]).any()]
         if not computed:
-            raise AnalysisError("not one point of the scan could be computed: its events say why")
+            raise AnalysisError("no point of the scan could be computed", remedy=SEE_EVENTS)
         judges = [
             raw[WHOLE][0]
             for entry, raw in zip(self._entries, self._raw, strict=True)
@@ -130,7 +132,8 @@ class ScanData:
         common = np.isfinite(computed).all(axis=0)
         if not common.any():
             raise AnalysisError(
-                "the calculators have no point of the scan in common, so that their energies have no zero"
+                "the calculators have no point of the scan in common, so that their energies have no zero",
+                remedy=SEE_EVENTS,
             )
         return int(np.where(common, (judges or computed)[0], np.inf).argmin())
 

@@ -79,18 +79,18 @@ class TransferDistribution(Record):
     @property
     def check(self) -> TransferCheck:
         """Whether the distance is one that chance explains."""
-        what, found = f"{self.pattern} {self.quantity}: W1", self.distance
-        if found is None:
+        what, value = f"{self.pattern} {self.quantity}: W1", self.distance
+        if value is None:
             return TransferCheck(what, None, "", self.unit, "undecided", NO_RUN)
         bound = "" if self.bound is None else f"at most {self.bound:.3g} {self.unit}"
         if self.n_reference < FEWEST_REFERENCE_RUNS:
             why = f"{self.n_reference} reference runs of {FEWEST_REFERENCE_RUNS} needed"
-            return TransferCheck(what, found, bound, self.unit, "undecided", why)
+            return TransferCheck(what, value, bound, self.unit, "undecided", why)
         if self.reference_drifts:
             return TransferCheck(
-                what, found, bound, self.unit, "undecided", "the energy of the reference drifts"
+                what, value, bound, self.unit, "undecided", "the energy of the reference drifts"
             )
-        return TransferCheck(what, found, bound, self.unit, "passed" if found <= self.bound else "failed")
+        return TransferCheck(what, value, bound, self.unit, "passed" if value <= self.bound else "failed")
 
 
 class MoleculeResult(Record):
@@ -109,7 +109,7 @@ class MoleculeResult(Record):
     def checks(self) -> list[TransferCheck]:
         """Bonds, drift, then every distribution."""
         drifts = [self._drift(), *self._drift_of_reference()]
-        return [self._bonds(), *drifts, *(one.check for one in self.distributions)]
+        return [self._bonds(), *drifts, *(distribution.check for distribution in self.distributions)]
 
     @property
     def status(self) -> Status:
@@ -123,14 +123,14 @@ class MoleculeResult(Record):
         whole = [run for run in self.model_runs if run.is_whole]
         lost = [run for run in self.model_runs if run.changes or run.state == "ended early"]
         shortest = min((run.duration_ps for run in whole), default=0.0)
-        found, bound = f"{len(whole)} of {n_runs} runs", f"at least {needed}"
+        value, bound = f"{len(whole)} of {n_runs} runs", f"at least {needed}"
         why = "; ".join([*map(_loss, lost), *self._of_reference()])
         if len(lost) > n_runs - needed:
-            return TransferCheck("bonds kept in", found, bound, "", "failed", why)
+            return TransferCheck("bonds kept in", value, bound, "", "failed", why)
         missing = self._missing(len(whole), needed, shortest)
         status: Status = "undecided" if missing else "passed"
         return TransferCheck(
-            "bonds kept in", found, bound, "", status, "; ".join(filter(None, [why, missing]))
+            "bonds kept in", value, bound, "", status, "; ".join(filter(None, [why, missing]))
         )
 
     def _of_reference(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Cell, Panel, Result, Table, Verdict
+from asecalc_ml.analysis.base import Cell, Panel, Result, Table, Verdict, unknown_part_error
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.analysis.transfer.figure import draw_transfer
 from asecalc_ml.analysis.transfer.records import (
@@ -15,7 +15,6 @@ from asecalc_ml.analysis.transfer.records import (
     TransferDistribution,
     TransferRun,
 )
-from asecalc_ml.errors import AnalysisError
 from asecalc_ml.outcome import BY_GRAVITY
 
 if TYPE_CHECKING:
@@ -32,39 +31,43 @@ class TransferResult(Result):
 
     def __getitem__(self, molecule: str) -> MoleculeResult:
         """What was found of a molecule."""
-        known = {one.name: one for one in self.molecules}
+        known = {result.name: result for result in self.molecules}
         if molecule not in known:
-            raise AnalysisError(f"the transfer test has {', '.join(known)}, not {molecule!r}")
+            raise unknown_part_error("the transfer test", "molecule", molecule, known)
         return known[molecule]
 
     @property
     def distributions(self) -> list[TransferDistribution]:
         """Those of all molecules."""
-        return [one for molecule in self.molecules for one in molecule.distributions]
+        return [distribution for molecule in self.molecules for distribution in molecule.distributions]
 
     def verdicts(self) -> list[Verdict]:
         """One for every molecule."""
-        return [self._verdict(one) for one in self.molecules]
+        return [self._verdict(molecule) for molecule in self.molecules]
 
-    def _verdict(self, one: MoleculeResult) -> Verdict:
-        trained = " (trained on it)" if one.is_trained else ""
+    def _verdict(self, molecule: MoleculeResult) -> Verdict:
+        trained = " (trained on it)" if molecule.is_trained else ""
         by_status = {
-            status: [check.text for check in one.checks if check.status == status]
+            status: [check.text for check in molecule.checks if check.status == status]
             for status in reversed(BY_GRAVITY)
         }
         groups = [f"{status}: {'; '.join(texts)}" for status, texts in by_status.items() if texts]
         return Verdict(
-            check=f"{one.name}: {self.model}{trained} runs as {self.reference} does",
-            status=one.status,
+            check=f"{molecule.name}: {self.model}{trained} runs as {self.reference} does",
+            status=molecule.status,
             text=". ".join([*groups[:1], *map(_capitalized, groups[1:])]),
         )
 
     def panels(self) -> list[Panel]:
         """A figure for each distribution of each molecule."""
         return [
-            Panel(key=one.key, title=f"{molecule.name}: {one.pattern} {one.quantity}", caption=_caption(one))
+            Panel(
+                key=distribution.key,
+                title=f"{molecule.name}: {distribution.pattern} {distribution.quantity}",
+                caption=_caption(distribution),
+            )
             for molecule in self.molecules
-            for one in molecule.distributions
+            for distribution in molecule.distributions
         ]
 
     def tables(self) -> list[Table]:
@@ -73,9 +76,9 @@ class TransferResult(Result):
 
     def _checks(self) -> Table:
         rows: list[list[Cell]] = [
-            [one.name, check.what, check.found, check.unit, check.bound, check.status]
-            for one in self.molecules
-            for check in one.checks
+            [molecule.name, check.what, check.found, check.unit, check.bound, check.status]
+            for molecule in self.molecules
+            for check in molecule.checks
         ]
         n = len(self.distributions)
         caption = (
@@ -90,9 +93,9 @@ class TransferResult(Result):
 
     def _moments(self) -> Table:
         rows: list[list[Cell]] = [
-            [molecule.name, one.pattern, one.unit, *_moments_of(one)]
+            [molecule.name, distribution.pattern, distribution.unit, *_moments_of(distribution)]
             for molecule in self.molecules
-            for one in molecule.distributions
+            for distribution in molecule.distributions
         ]
         columns = ["molecule", "distribution", "unit", "mean, reference", "mean, model"]
         columns += ["std, reference", "std, model"]
@@ -120,10 +123,12 @@ class TransferResult(Result):
 
     def data(self) -> list[Table]:
         """All distributions, bin by bin."""
-        return [_points(one) for one in self.distributions]
+        return [_points(distribution) for distribution in self.distributions]
 
     def _draw(self, ax: Axes, panel: str) -> None:
-        draw_transfer(ax, next(one for one in self.distributions if one.key == panel))
+        draw_transfer(
+            ax, next(distribution for distribution in self.distributions if distribution.key == panel)
+        )
 
 
 def _capitalized(text: str) -> str:
@@ -136,25 +141,36 @@ def _run_row(run: TransferRun) -> list[Cell]:
     return [run.name.rpartition("/")[2], state, run.duration_ps, bonds, run.drift_meV_atom_ps]
 
 
-def _moments_of(one: TransferDistribution) -> list[Cell]:
-    both = (one.reference, one.model)
+def _moments_of(distribution: TransferDistribution) -> list[Cell]:
+    both = (distribution.reference, distribution.model)
     return [histogram and getattr(histogram, moment) for moment in ("mean", "std") for histogram in both]
 
 
-def _caption(one: TransferDistribution) -> str:
+def _caption(distribution: TransferDistribution) -> str:
     text = (
-        f"Model (line, {one.n_model} runs), reference (dashed, {one.n_reference} runs), and the range of its "
-        "single runs (grey)."
+        f"Model (line, {distribution.n_model} runs), reference (dashed, {distribution.n_reference} runs), "
+        "and the range of its single runs (grey)."
     )
-    return f"{text} {one.check.text}: {one.check.status}."
+    return f"{text} {distribution.check.text}: {distribution.check.status}."
 
 
-def _points(one: TransferDistribution) -> Table:
-    curves = {"reference": one.reference} | ({"model": one.model} if one.model else {})
+def _points(distribution: TransferDistribution) -> Table:
+    curves = {"reference": distribution.reference} | (
+        {"model": distribution.model} if distribution.model else {}
+    )
     rows: list[list[Cell]] = [
         [name, float(center), float(density)]
         for name, histogram in curves.items()
         for center, density in zip(histogram.centers, histogram.density, strict=True)
     ]
-    columns = ["runs of", f"{one.quantity} ({one.unit})", f"density (1/{one.unit})"]
-    return Table(key=one.key, title=f"{one.pattern} {one.quantity}", columns=columns, rows=rows)
+    columns = [
+        "runs of",
+        f"{distribution.quantity} ({distribution.unit})",
+        f"density (1/{distribution.unit})",
+    ]
+    return Table(
+        key=distribution.key,
+        title=f"{distribution.pattern} {distribution.quantity}",
+        columns=columns,
+        rows=rows,
+    )

@@ -54,7 +54,7 @@ class TransferAnalysis(Analysis):
         """Read all runs; AnalysisError where there are none."""
         about = run.read_transfer()
         if about is None:
-            raise AnalysisError("the run is no transfer test: run protocol transfer")
+            raise AnalysisError("the run is no transfer test", remedy="run protocol transfer")
         patterns = _patterns(run)
         result = TransferResult(
             model=about["model"]["name"],
@@ -137,7 +137,9 @@ def molecule_of(
         role: [_measured(run.directory, name, atoms, groups, options) for name in entry[role]]
         for role in ("reference", "model")
     }
-    reference = {k: one for k, one in enumerate(runs["reference"]) if one.run.state == "complete"}
+    reference = {
+        k: measured for k, measured in enumerate(runs["reference"]) if measured.run.state == "complete"
+    }
     judged_here = [pattern for of_kind in groups.values() for pattern in of_kind] if reference else []
     return MoleculeResult(
         name=entry["name"],
@@ -145,8 +147,10 @@ def molecule_of(
         is_trained=entry["is_trained"],
         duration_ps=options.duration_ps,
         limit_meV_atom_ps=options.limit_meV_atom_ps,
-        reference_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(runs["reference"])],
-        model_runs=[_beside(k, one, reference, judged_here) for k, one in enumerate(runs["model"])],
+        reference_runs=[
+            _beside(k, measured, reference, judged_here) for k, measured in enumerate(runs["reference"])
+        ],
+        model_runs=[_beside(k, measured, reference, judged_here) for k, measured in enumerate(runs["model"])],
         distributions=[
             _distribution(entry["name"], pattern, list(reference.values()), runs["model"])
             for pattern in judged_here
@@ -214,36 +218,36 @@ def _results(run: RunReader, groups: Mapping[int, list[str]], options: TransferA
     drift = EnergyDrift(limit_meV_atom_ps=options.limit_meV_atom_ps)
     of_kinds = {str(n_atoms): KINDS[n_atoms](patterns=patterns) for n_atoms, patterns in groups.items()}
     results, problems = measure(run, {"connectivity": Connectivity(), "energy-drift": drift, **of_kinds})
-    if lost := [str(problem) for name, problem in problems.items() if name in of_kinds]:
-        raise AnalysisError(
-            f"{run.directory} came to its end, but its distributions cannot be measured: {lost[0]}"
-        )
-    return {one.analysis: one for one in results}
+    if lost := [problem for name, problem in problems.items() if name in of_kinds]:
+        raise lost[0].at(f"{run.directory} is finished, but its distributions cannot be measured")
+    return {result.analysis: result for result in results}
 
 
 # ------------------------------------------------------------------------------------------ distributions
 
 
 def _beside(
-    k: int, one: MeasuredRun, reference: Mapping[int, MeasuredRun], patterns: list[str]
+    k: int, measured: MeasuredRun, reference: Mapping[int, MeasuredRun], patterns: list[str]
 ) -> TransferRun:
     """A run with its distances from the reference's runs of other starts."""
-    others = [each for number, each in reference.items() if number != k]
-    if not one.kinds or not others:
-        return one.run
+    others = [other for number, other in reference.items() if number != k]
+    if not measured.kinds or not others:
+        return measured.run
     distances = {
-        pattern: histogram_distance([one.histogram(pattern)], [each.histogram(pattern) for each in others])
+        pattern: histogram_distance(
+            [measured.histogram(pattern)], [other.histogram(pattern) for other in others]
+        )
         for pattern in patterns
     }
-    return one.run.model_copy(update={"distances": distances})
+    return measured.run.model_copy(update={"distances": distances})
 
 
 def _distribution(
     molecule: str, pattern: str, reference: list[MeasuredRun], model: list[MeasuredRun]
 ) -> TransferDistribution:
     kind = reference[0].kinds[pattern]
-    of_reference = [one.histogram(pattern) for one in reference]
-    of_model = [one.histogram(pattern) for one in model if one.run.is_whole]
+    of_reference = [measured.histogram(pattern) for measured in reference]
+    of_model = [measured.histogram(pattern) for measured in model if measured.run.is_whole]
     distance, bound = judged(of_reference, of_model) if of_model else (None, None)
     start, band = _band(of_reference)
     return TransferDistribution(
@@ -260,7 +264,7 @@ def _distribution(
         bound=bound,
         n_reference=len(of_reference),
         n_model=len(of_model),
-        reference_drifts=worst_drift(one.run for one in reference) == "failed",
+        reference_drifts=worst_drift(measured.run for measured in reference) == "failed",
     )
 
 
@@ -272,8 +276,8 @@ def _band(histograms: Sequence[Histogram]) -> tuple[int, list[tuple[float, float
     """Lowest and highest density of any run in each bin, and the number of the first bin."""
     low, high = common_range(histograms)
     densities = np.zeros((len(histograms), high - low))
-    for row, one in zip(densities, histograms, strict=True):
-        row[one.start - low :][: len(one.counts)] = one.density
+    for row, histogram in zip(densities, histograms, strict=True):
+        row[histogram.start - low :][: len(histogram.counts)] = histogram.density
     return low, list(zip(densities.min(axis=0).tolist(), densities.max(axis=0).tolist(), strict=True))
 
 

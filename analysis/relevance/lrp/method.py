@@ -49,9 +49,11 @@ def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) 
 def for_each(subject: ExplainedBatch, target: Target, propagate: Energies) -> MethodOutput:
     """What a function finds for each structure alone; for a force the slope of what the energy has."""
     parts = []
-    for one in subject.singles():
-        bound = target.bind(one)
-        parts.append(_slope(one, bound, propagate) if isinstance(bound, Force) else propagate(one, bound))
+    for single in subject.singles():
+        bound = target.bind(single)
+        parts.append(
+            _slope(single, bound, propagate) if isinstance(bound, Force) else propagate(single, bound)
+        )
     return joined(parts)
 
 
@@ -74,10 +76,14 @@ def checked(subject: ExplainedBatch, target: Target, value: Tensor) -> Tensor:
     charges = run.output.potential.charges
     expected = target.traced(run.output.atoms, run.output.systems, value if charges is None else charges)
     if not torch.allclose(value, expected, rtol=VALUE_TOLERANCE, atol=VALUE_TOLERANCE):
-        found, known = (float(one.detach()[0]) for one in (value, expected))
+        by_rules, by_model = float(value.detach()[0]), float(expected.detach()[0])
         raise AnalysisError(
-            f"method 'lrp' finds {found} where this architecture has {known}: the rules do not describe an "
-            "operation of it; take another method"
+            f"method 'lrp' computes {by_rules} for {target}, and the model {by_model}: its rules do not "
+            "describe an operation of this architecture;",
+            name="lrp",
+            value=by_rules,
+            allowed=by_model,
+            remedy="take another method",
         )
     return value
 

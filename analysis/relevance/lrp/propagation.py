@@ -236,8 +236,10 @@ class Propagation(Interpreter):
         if target is aten.native_layer_norm.default:
             return rules.layer_norm(args, self._bias)
         raise AnalysisError(
-            f"method 'lrp' has no rule for the operation {target} of this architecture; take another method, "
-            "or give it one with asecalc_ml.analysis.relevance.lrp.rules.register_rule"
+            f"method 'lrp' has no rule for the operation {target} of this architecture;",
+            name=str(target),
+            remedy="take another method, or give it one with "
+            "asecalc_ml.analysis.relevance.lrp.rules.register_rule",
         )
 
     def _marked(self, values: Tensor, kind: str, number: int) -> Tensor:

@@ -159,10 +159,18 @@ def register_rule(operation: Callable, kind: str) -> None:
         If there is no such kind, or the operation has another rule.
     """
     if kind not in KINDS:
-        raise AnalysisError(f"no rule {kind!r} for {operation}: the rules are {', '.join(KINDS)}")
-    others = {*ADDITIVE, *BILINEAR, *OUT_OF_PLACE}.union(*(KINDS[one] for one in KINDS if one != kind))
+        raise AnalysisError(
+            f"no rule {kind!r} for {operation}",
+            name=kind,
+            value=kind,
+            allowed=list(KINDS),
+            remedy=f"the rules are {', '.join(KINDS)}",
+        )
+    others = {*ADDITIVE, *BILINEAR, *OUT_OF_PLACE}.union(*(KINDS[other] for other in KINDS if other != kind))
     if operation in others:
-        raise AnalysisError(f"{operation} has another rule than {kind!r} already")
+        raise AnalysisError(
+            f"{operation} has another rule than {kind!r} already", name=str(operation), value=kind
+        )
     KINDS[kind].add(operation)
 
 
@@ -179,7 +187,7 @@ def additive(target: Callable, args: tuple, kwargs: dict, source: Callable[[int,
     for place in ADDITIVE[target]:
         value = changed[place]
         if isinstance(value, list | tuple):
-            changed[place] = [one if is_signal(one) else source(place, one) for one in value]
+            changed[place] = [part if is_signal(part) else source(place, part) for part in value]
         elif not is_signal(value):
             changed[place] = source(place, value)
     if target is aten.rsub.Scalar:  # other − alpha · self, with the other a tensor now

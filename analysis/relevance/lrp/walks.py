@@ -35,7 +35,7 @@ Walk = tuple[int, ...]
 
 def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) -> MethodOutput:
     """All walks of up to ``options.walk_length`` steps."""
-    return for_each(subject, target, lambda one, bound: _explained(one, bound, options.walk_length))
+    return for_each(subject, target, lambda single, bound: _explained(single, bound, options.walk_length))
 
 
 def _explained(subject: ExplainedBatch, target: Target, length: int) -> MethodOutput:

@@ -35,8 +35,11 @@ def only_tensor(part: str, module: nn.Module, output: object) -> Tensor:
     """
     if not isinstance(output, Tensor):
         raise PluginError(
-            f"{part} {type(module).__name__} of this architecture returns a {type(output).__name__}: name a "
-            "module that returns one tensor"
+            f"{part} {type(module).__name__} of this architecture returns a {type(output).__name__}",
+            name=type(module).__name__,
+            value=type(output).__name__,
+            allowed="one tensor",
+            remedy="name a module that returns one tensor",
         )
     return output
 
@@ -68,13 +71,19 @@ def run_with_blocks(subject: ExplainedBatch) -> tuple[Run, list[list[Tensor]]]:
     rows = (subject.n_atoms + 1, subject.inputs.edge_index.shape[1])
 
     def record(module: nn.Module, inputs: tuple, output) -> None:
-        tensors = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
-        outputs.append([one for one in tensors if one.requires_grad and one.dim() and len(one) in rows])
+        tensors = [tensor for tensor in tree_leaves(output) if isinstance(tensor, Tensor)]
+        outputs.append(
+            [tensor for tensor in tensors if tensor.requires_grad and tensor.dim() and len(tensor) in rows]
+        )
         if not tensors:
             raise PluginError(
                 f"the interaction block {type(module).__name__} of this architecture returns a "
-                f"{type(output).__name__}: let it return tensors with a row for each atom or edge, alone or "
-                "in a tuple, a list or a dict"
+                f"{type(output).__name__}",
+                name=type(module).__name__,
+                value=type(output).__name__,
+                allowed="tensors",
+                remedy="let it return tensors with a row for each atom or edge, alone or in a tuple, a list "
+                "or a dict",
             )
 
     with hooks(subject.model.potential.interactions, record):

@@ -50,7 +50,7 @@ def weighted_sum(terms: Sequence[tuple[float, MethodOutput]]) -> MethodOutput:
     weights, parts = zip(*terms, strict=True)
 
     def total(values: Sequence[Tensor]) -> Tensor:
-        return sum(weight * one for weight, one in zip(weights, values, strict=True))
+        return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
     edges = None if parts[0].edges is None else total([part.edges for part in parts])
     return MethodOutput(
@@ -62,11 +62,11 @@ def weighted_sum(terms: Sequence[tuple[float, MethodOutput]]) -> MethodOutput:
 
 
 def _in_a_row(maps: Sequence[Mapping]) -> dict:
-    return {key: torch.cat([one.cpu() for one in values]) for key, values in _by_key(maps).items()}
+    return {key: torch.cat([part.cpu() for part in values]) for key, values in _by_key(maps).items()}
 
 
 def _by_key(maps: Sequence[Mapping]) -> dict:
     """What each map has of every key; zero where it has none, as for a walk that a cutoff ends."""
     zero = torch.zeros(1, dtype=torch.float64)
-    keys = dict.fromkeys(key for one in maps for key in one)
-    return {key: [one.get(key, zero) for one in maps] for key in keys}
+    keys = dict.fromkeys(key for part in maps for key in part)
+    return {key: [part.get(key, zero) for part in maps] for key in keys}

@@ -29,7 +29,13 @@ def check(path: str | Path) -> None:
         If chemiscope is not installed.
     """
     if not str(path).endswith(SUFFIXES):
-        raise ConfigError(f"chemiscope is {str(path)!r}: its files end in {' or '.join(SUFFIXES)}")
+        raise ConfigError(
+            f"chemiscope is {str(path)!r}",
+            name="chemiscope",
+            value=str(path),
+            allowed=SUFFIXES,
+            remedy=f"its files end in {' or '.join(SUFFIXES)}",
+        )
     _library()
 
 
@@ -104,13 +110,13 @@ def _structure_settings(result: RelevanceResult, method: MethodRelevance) -> dic
     color = {"property": method.title, "min": -largest, "max": largest, "palette": PALETTE}
     return {
         "color": color,
-        "unitCell": any(any(one.pbc) for one in result.structures),
+        "unitCell": any(any(structure.pbc) for structure in result.structures),
         "supercell": [1, 1, 1],
     }
 
 
 def _description(result: RelevanceResult) -> str:
-    methods = ", ".join(f"{one.title} ({one.unit})" for one in result.methods)
+    methods = ", ".join(f"{method.title} ({method.unit})" for method in result.methods)
     return f"Model {result.model} ({result.architecture}), hash {result.model_hash}. Methods: {methods}."
 
 
@@ -119,6 +125,8 @@ def _library():
         import chemiscope
     except ModuleNotFoundError as error:
         raise AnalysisError(
-            "a file for chemiscope needs the package of that name: pip install 'asecalc-ml[explain]'"
+            "a file for chemiscope needs the package of that name",
+            name="chemiscope",
+            remedy="pip install 'asecalc-ml[explain]'",
         ) from error
     return chemiscope

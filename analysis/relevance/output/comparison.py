@@ -26,17 +26,17 @@ def correlations(
     explanation: Explanation, frames: Sequence[Atoms], target: Target, relevances: Sequence[MethodRelevance]
 ) -> list[RankCorrelation]:
     """Spearman's ρ between |R| of each method and of occlusion, over the atoms of evenly spread frames."""
-    others = [one for one in relevances if one.method != REFERENCE]
+    others = [method for method in relevances if method.method != REFERENCE]
     n_compared = min(explanation.options.compared_frames, len(frames))
     if not others or n_compared == 0:
         return []
     numbers = np.unique(np.linspace(0, len(frames) - 1, n_compared).round().astype(int)).tolist()
-    known = next((one for one in relevances if one.method == REFERENCE), None)
+    known = next((method for method in relevances if method.method == REFERENCE), None)
     if known is not None:
         reference = [known.frames[k].atoms for k in numbers]
     else:
         reference = [_occluded(explanation, frames[k], target) for k in numbers]
-    return [_correlation(one, numbers, reference) for one in others]
+    return [_correlation(method, numbers, reference) for method in others]
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -57,12 +57,12 @@ def _occluded(explanation: Explanation, atoms: Atoms, target: Target) -> list[fl
 
 
 def _correlation(
-    one: MethodRelevance, numbers: Sequence[int], reference: Sequence[Sequence[float]]
+    method: MethodRelevance, numbers: Sequence[int], reference: Sequence[Sequence[float]]
 ) -> RankCorrelation:
-    pairs = zip([one.frames[k].atoms for k in numbers], reference, strict=True)
+    pairs = zip([method.frames[k].atoms for k in numbers], reference, strict=True)
     rhos = [rho for rho in (spearman(*pair) for pair in pairs) if rho is not None]
     return RankCorrelation(
-        method=one.method,
+        method=method.method,
         mean=float(np.mean(rhos)) if rhos else None,
         lowest=min(rhos) if rhos else None,
         n_frames=len(rhos),

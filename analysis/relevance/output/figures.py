@@ -24,17 +24,17 @@ ATOMS, MOLECULE = "atoms-", "molecule-"
 def panels(result: RelevanceResult) -> list[Panel]:
     """Two for each method, and the comparison."""
     drawn = []
-    for one in result.methods:
-        name = f"{one.title} of the {result.what}"
+    for method in result.methods:
+        name = f"{method.title} of the {result.what}"
         drawn += [
             Panel(
-                key=f"{MOLECULE}{one.method}",
+                key=f"{MOLECULE}{method.method}",
                 title=name,
-                caption=f"Atoms and bonds of the first structure, coloured by relevance ({one.unit}), "
+                caption=f"Atoms and bonds of the first structure, coloured by relevance ({method.unit}), "
                 f"{_averaged(result)}. Red raises the target, blue lowers it.",
             ),
             Panel(
-                key=f"{ATOMS}{one.method}",
+                key=f"{ATOMS}{method.method}",
                 title=name,
                 caption=f"Relevance of each atom, {_averaged(result)}; lines are standard deviations.",
             ),
@@ -57,7 +57,7 @@ def draw(result: RelevanceResult, ax: Axes, panel: str) -> None:
 
 def is_one_molecule(result: RelevanceResult) -> bool:
     """Whether all structures have the same atoms, so that means over them make sense."""
-    return len({tuple(one.symbols) for one in result.structures}) == 1
+    return len({tuple(structure.symbols) for structure in result.structures}) == 1
 
 
 def _averaged(result: RelevanceResult) -> str:
@@ -67,12 +67,12 @@ def _averaged(result: RelevanceResult) -> str:
     return f"mean of {n_frames} structures" if is_one_molecule(result) else "first structure alone"
 
 
-def _values(result: RelevanceResult, one: MethodRelevance) -> tuple[np.ndarray, np.ndarray]:
+def _values(result: RelevanceResult, method: MethodRelevance) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each atom's relevance, or those of the first structure."""
     if not is_one_molecule(result):
-        first = np.array(one.frames[0].atoms)
+        first = np.array(method.frames[0].atoms)
         return first, np.zeros_like(first)
-    values = np.array([frame.atoms for frame in one.frames])
+    values = np.array([frame.atoms for frame in method.frames])
     return values.mean(axis=0), values.std(axis=0)
 
 
@@ -80,19 +80,19 @@ def _labels(result: RelevanceResult) -> list[str]:
     return [f"{symbol}{k}" for k, symbol in enumerate(result.structures[0].symbols)]
 
 
-def _bars(result: RelevanceResult, one: MethodRelevance, ax: Axes) -> None:
-    mean, deviation = _values(result, one)
+def _bars(result: RelevanceResult, method: MethodRelevance, ax: Axes) -> None:
+    mean, deviation = _values(result, method)
     places = np.arange(len(mean))
     colors = np.where(mean < 0, BLUE, VERMILION)
     ax.bar(places, mean, color=colors, yerr=deviation if deviation.any() else None, ecolor=GREY, width=0.7)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.set(xlabel="atom", ylabel=f"relevance ({one.unit})")
+    ax.set(xlabel="atom", ylabel=f"relevance ({method.unit})")
     if len(mean) <= MOST_BARS:
         ax.set_xticks(places, _labels(result), rotation=90 if len(mean) > 12 else 0)
 
 
-def _molecule(result: RelevanceResult, one: MethodRelevance, ax: Axes) -> None:
-    structure, (mean, _) = result.structures[0], _values(result, one)
+def _molecule(result: RelevanceResult, method: MethodRelevance, ax: Axes) -> None:
+    structure, (mean, _) = result.structures[0], _values(result, method)
     plane = _flat(np.array(structure.positions_A))
     largest = float(np.abs(mean).max()) or 1.0
     _bonds(structure, plane, ax)
@@ -101,7 +101,7 @@ def _molecule(result: RelevanceResult, one: MethodRelevance, ax: Axes) -> None:
     if len(plane) < 30:
         for place, label in zip(plane, _labels(result), strict=True):
             ax.text(*place, label, ha="center", va="center", fontsize=8, color="black", zorder=3)
-    ax.set(aspect="equal", xlabel=f"largest: {largest:.3g} {one.unit}", xticks=[], yticks=[])
+    ax.set(aspect="equal", xlabel=f"largest: {largest:.3g} {method.unit}", xticks=[], yticks=[])
     ax.margins(0.15)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
@@ -130,14 +130,22 @@ def _mixed(fraction: float) -> tuple[float, float, float]:
 
 
 def _correlations(result: RelevanceResult, ax: Axes) -> None:
-    known = [one for one in result.correlations if one.mean is not None]
+    known = [correlation for correlation in result.correlations if correlation.mean is not None]
     places = np.arange(len(known))
-    ax.barh(places, [one.mean for one in known], color=BLUE, height=0.6)
+    ax.barh(places, [correlation.mean for correlation in known], color=BLUE, height=0.6)
     ax.plot(
-        [one.lowest for one in known], places, "|", color=VERMILION, markersize=12, label="lowest structure"
+        [correlation.lowest for correlation in known],
+        places,
+        "|",
+        color=VERMILION,
+        markersize=12,
+        label="lowest structure",
     )
-    ax.set_yticks(places, [one.method for one in known])
-    ax.set(xlabel="rank correlation", xlim=(min([-0.05, *(one.lowest - 0.05 for one in known)]), 1))
+    ax.set_yticks(places, [correlation.method for correlation in known])
+    ax.set(
+        xlabel="rank correlation",
+        xlim=(min([-0.05, *(correlation.lowest - 0.05 for correlation in known)]), 1),
+    )
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))

@@ -61,7 +61,7 @@ def write_page(result: RelevanceResult, directory: str | Path) -> Path:
 
 def structures_text(result: RelevanceResult) -> str:
     """What was explained: a formula, or how many structures."""
-    formulas = {one.to_atoms().get_chemical_formula() for one in result.structures}
+    formulas = {structure.to_atoms().get_chemical_formula() for structure in result.structures}
     return formulas.pop() if len(formulas) == 1 else f"{len(result.structures):,} structures"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
-from asecalc_ml.analysis.base import Panel, Record, Result, Table
+from asecalc_ml.analysis.base import Panel, Record, Result, Table, unknown_part_error
 from asecalc_ml.analysis.relevance.output import figures, notebook, tables
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.files.writing import write_whole
@@ -107,16 +107,16 @@ class RelevanceResult(Result):
 
     def of(self, method: str) -> MethodRelevance:
         """What a method found."""
-        known = {one.method: one for one in self.methods}
+        known = {relevance.method: relevance for relevance in self.methods}
         if method not in known:
-            raise AnalysisError(f"this result has no method {method!r}; it has {', '.join(known)}")
+            raise unknown_part_error("this result", "method", method, known)
         return known[method]
 
     def atoms(self, method: str) -> np.ndarray:
         """Relevance of each atom, shape (n_frames, n_atoms), for structures of equal size."""
         frames = [frame.atoms for frame in self.of(method).frames]
         if len({len(frame) for frame in frames}) > 1:
-            raise AnalysisError("structures differ in size: read `of(method).frames` one by one")
+            raise AnalysisError("structures differ in size", remedy="read `of(method).frames` one by one")
         return np.array(frames)
 
     def panels(self) -> list[Panel]:

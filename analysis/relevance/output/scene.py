@@ -13,8 +13,8 @@ from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 
 def relevance_scene(result: RelevanceResult) -> Scene:
     """Structures coloured by each method."""
-    one = max(result.structures, key=lambda each: len(each.symbols))
-    size = 3 * len(one.symbols) + len(result.methods) * (len(one.symbols) + len(one.pairs))
+    structure = max(result.structures, key=lambda candidate: len(candidate.symbols))
+    size = 3 * len(structure.symbols) + len(result.methods) * (len(structure.symbols) + len(structure.pairs))
     numbers = chosen_frames(len(result.structures), size)
     frames = [_structure_frame(result, number) for number in numbers]
     ways = [_way(result, method, numbers, frames) for method in result.methods]
@@ -30,11 +30,11 @@ def relevance_scene(result: RelevanceResult) -> Scene:
 
 
 def _structure_frame(result: RelevanceResult, number: int) -> Picture:
-    one = result.structures[number]
-    atoms = one.to_atoms()
+    structure = result.structures[number]
+    atoms = structure.to_atoms()
     whole = WholeMolecules(atoms)
-    molecule = DrawnMolecule(one.symbols, whole.bonds, whole.shifts)
-    value = minus(f"{result.what} {one.value:.6g} {result.target_unit}")
+    molecule = DrawnMolecule(structure.symbols, whole.bonds, whole.shifts)
+    value = minus(f"{result.what} {structure.value:.6g} {result.target_unit}")
     last = len(result.structures) - 1
     label = f"structure {number:,} of {last:,}, {value}" if last else value
     cell = atoms.cell.array

@@ -23,7 +23,10 @@ def tables(result: RelevanceResult) -> list[Table]:
             key="correlation",
             title="Rank correlation with occlusion",
             columns=["method", "mean", "lowest", "structures"],
-            rows=[[one.method, one.mean, one.lowest, one.n_frames] for one in result.correlations],
+            rows=[
+                [correlation.method, correlation.mean, correlation.lowest, correlation.n_frames]
+                for correlation in result.correlations
+            ],
             caption="Spearman's rank correlation between sizes of relevance, over the atoms of a structure.",
         )
     ]
@@ -38,9 +41,11 @@ def data(result: RelevanceResult) -> list[Table]:
 def to_atoms(result: RelevanceResult) -> list[Atoms]:
     """Structures with an array ``relevance_METHOD`` for each method."""
     frames = []
-    for k, one in enumerate(result.structures):
-        atoms = one.to_atoms()
-        atoms.info.update(model=result.model, target=result.target, value=one.value, unit=result.target_unit)
+    for k, structure in enumerate(result.structures):
+        atoms = structure.to_atoms()
+        atoms.info.update(
+            model=result.model, target=result.target, value=structure.value, unit=result.target_unit
+        )
         if result.model_hash is not None:
             atoms.info["model_hash"] = result.model_hash
         for method in result.methods:
@@ -56,8 +61,8 @@ def _headed(result: RelevanceResult) -> list[str]:
 def _atoms(result: RelevanceResult) -> Table:
     rows = [
         [k, atom, symbol, *(method.frames[k].atoms[atom] for method in result.methods)]
-        for k, one in enumerate(result.structures)
-        for atom, symbol in enumerate(one.symbols)
+        for k, structure in enumerate(result.structures)
+        for atom, symbol in enumerate(structure.symbols)
     ]
     return Table(
         key="atoms",
@@ -70,9 +75,9 @@ def _atoms(result: RelevanceResult) -> Table:
 def _pairs(result: RelevanceResult) -> Table:
     methods = [method for method in result.methods if any(frame.pairs for frame in method.frames)]
     rows = [
-        [k, *pair, *one.pair_shifts[n], *(method.frames[k].pairs[n] for method in methods)]
-        for k, one in enumerate(result.structures)
-        for n, pair in enumerate(one.pairs)
+        [k, *pair, *structure.pair_shifts[n], *(method.frames[k].pairs[n] for method in methods)]
+        for k, structure in enumerate(result.structures)
+        for n, pair in enumerate(structure.pairs)
         if methods
     ]
     columns = ["structure", "first", "second", "shift_a", "shift_b", "shift_c"]

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.build import molecule
 from hypothesis import given
 from hypothesis import strategies as st
+from raising import told
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import ks_2samp
 from scipy.stats import wasserstein_distance as scipy_wasserstein
@@ -220,18 +221,18 @@ def test_another_reference_and_names():
     result = compare(runs, ["N-N"], reference="b")
     assert [one.name for one in result.runs] == ["b", "a", "c"]
     assert {one.second for one in result["N-N"].distances} == {"b"}
-    with pytest.raises(AnalysisError, match="no run 'd' among a, b, c"):
+    with pytest.raises(AnalysisError, check=told(name="reference", value="d", allowed=["a", "b", "c"])):
         compare(runs, reference="d")
-    with pytest.raises(AnalysisError, match="nothing to compare"):
+    with pytest.raises(AnalysisError, check=told(name="runs", remedy=True)):
         compare([])
 
 
 def test_what_is_not_there_names_the_run():
     ethanol = molecule("CH3CH2OH")
     runs = {"n2": nitrogen(1), "ethanol": MemoryRun.from_frames([ethanol] * 3, 1.0)}
-    with pytest.raises(AnalysisError, match="ethanol: no bond in C2H6O matches 'N-N'"):
+    with pytest.raises(AnalysisError, match=r"^ethanol: ", check=told(value="N-N", allowed=["C-C", "C-O"])):
         compare(runs, ["N-N"])
-    with pytest.raises(ConfigError, match="expected"):
+    with pytest.raises(ConfigError, match="pattern 'N'"):
         compare(runs, ["N"])
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from raising import told
 
 from asecalc_ml.analysis.checks.connectivity import Connectivity
 from asecalc_ml.analysis.distributions.angles import Angles
@@ -72,9 +73,9 @@ def test_a_cell_that_swells_breaks_bonds_and_one_that_shrinks_forms_them():
 
 
 def test_frames_of_other_atoms_are_refused():
-    with pytest.raises(AnalysisError, match=r"frame 1 has other atoms than the first.*CO2, not H2O"):
+    with pytest.raises(AnalysisError, check=told(name="frame 1", value="CO2", allowed="H2O", remedy=True)):
         MemoryRun.from_frames([molecule("H2O"), molecule("CO2")], 1.0)
-    with pytest.raises(AnalysisError, match="no frames"):
+    with pytest.raises(AnalysisError, check=told(name="frames", remedy=True)):
         MemoryRun.from_frames([], 1.0)
 
 

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raising import told
 
 from asecalc_ml.analysis.distributions.conformers import Conformers, ConformersResult, population
 from asecalc_ml.analysis.distributions.dihedrals import Dihedrals, DihedralsResult
@@ -108,9 +109,9 @@ def test_files_hold_the_result(tmp_path):
 
 
 def test_bins_must_fit_the_circle():
-    with pytest.raises(ConfigError, match="not a whole number of bins"):
+    with pytest.raises(ConfigError, match="bin_deg"):
         parse_options({"bin_deg": 7}, Dihedrals)
-    with pytest.raises(ConfigError, match="not a whole number of bins"):
+    with pytest.raises(ConfigError, match="bin_deg"):
         parse_options({"bin_deg": 8}, Dihedrals)  # 180 degrees lie in the middle of one
 
 
@@ -226,7 +227,7 @@ def test_propanol_has_two_bonds_that_turn():
 def test_bonds_that_turn(name, expected):
     run = MemoryRun.from_frames([molecule(name)] * 2, 1.0)
     if expected is None:
-        with pytest.raises(AnalysisError, match="can turn"):
+        with pytest.raises(AnalysisError, check=told(remedy="dihedrals")):
             Conformers().run(run)
     else:
         result = Conformers().run(run)
@@ -337,7 +338,7 @@ STRAIGHT = "CC#CC CCC#N CN=[N+]=[N-]"
 
 @pytest.mark.parametrize("smiles", [*ALIKE.split(), *STRAIGHT.split()])
 def test_what_looks_the_same_when_turned_has_no_conformers(smiles):
-    with pytest.raises(AnalysisError, match=r"no bond in .* can turn into another conformer"):
+    with pytest.raises(AnalysisError, check=told(remedy="dihedrals")):
         Conformers().run(anywhere(smiles))
 
 
@@ -471,12 +472,12 @@ def test_a_metal_is_the_sum_of_its_frames_however_few_values_are_computed_at_onc
 
 def test_more_dihedrals_than_memory_holds_are_refused_before_they_are_listed(monkeypatch):
     monkeypatch.setattr("asecalc_ml.analysis.distributions.internal_coordinates.all_chains", None)
-    with pytest.raises(AnalysisError, match=r"Cu8788 has .* dihedrals, at most 5,000,000 are analysed"):
+    with pytest.raises(AnalysisError, check=told(name="Cu8788", allowed="5,000,000", remedy="radial")):
         Dihedrals().check_start(bulk("Cu", cubic=True) * (13, 13, 13))
 
 
 def test_more_distributions_than_anybody_reads_are_refused():
-    with pytest.raises(AnalysisError, match=r"by: atoms gives .* distributions"):
+    with pytest.raises(AnalysisError, check=told(name="by", value="atoms", remedy="patterns")):
         Dihedrals(by="atoms").check_start(bulk("Cu", cubic=True) * (3, 3, 3))
 
 

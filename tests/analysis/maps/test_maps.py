@@ -8,6 +8,7 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import given
 from hypothesis import strategies as st
+from raising import told
 from scipy.spatial.distance import pdist, squareform
 from typer.testing import CliRunner
 
@@ -239,7 +240,7 @@ def test_umap_separates_what_is_apart():
 @pytest.mark.slow  # importing umap takes as long
 def test_umap_needs_more_points_than_neighbors():
     pytest.importorskip("umap", reason="pip install 'asecalc-ml[explain]'")
-    with pytest.raises(AnalysisError, match="`neighbors`"):
+    with pytest.raises(AnalysisError, check=told(name="neighbors", remedy="pca")):
         maps.draw_map(random_model(), shaken(4), projections="umap", quiet=True)
 
 
@@ -270,7 +271,7 @@ def test_a_crystal_has_no_fingerprint_of_molecules():
     pytest.importorskip("rdkit", reason="pip install 'asecalc-ml[molecules]'")
     silicon = bulk("Si", cubic=True)
     for name in ("coulomb-matrix", "morgan"):
-        with pytest.raises(AnalysisError, match="soap"):
+        with pytest.raises(AnalysisError, check=told(value=name, remedy="soap")):
             fingerprints(name, [silicon], of_atoms=False)
     assert len(fingerprints("soap", [silicon], of_atoms=True)) == 8
 
@@ -281,9 +282,9 @@ def test_a_crystal_has_no_fingerprint_of_molecules():
 def test_what_cannot_be_is_named():
     with pytest.raises(ConfigError, match="level: structures"):
         maps.draw_map(random_model(), shaken(4), representations="morgan", level="atoms")
-    with pytest.raises(AnalysisError, match="fewer than 3"):
+    with pytest.raises(AnalysisError, check=told(value=2, allowed="3", remedy=True)):
         maps.draw_map(random_model(), shaken(2), quiet=True)
-    with pytest.raises(AnalysisError, match="'temperature'"):
+    with pytest.raises(AnalysisError, check=told(value="temperature", remedy=True)):
         maps.draw_map(random_model(), shaken(4), info="temperature", quiet=True)
 
 

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
+from raising import told
 from typer.testing import CliRunner
 
 from asecalc_ml.analysis.pipeline import read_results, run_analyses
@@ -180,7 +181,9 @@ def test_results_of_analyses_no_longer_asked_for_go_away(tmp_path):
 
 def test_one_analysis_that_finds_nothing_does_not_lose_the_others(tmp_path):
     folder = write_run(tmp_path / "run")
-    with pytest.raises(AnalysisError, match="analysis bond-lengths: no bond in C2H6O matches 'C-N'"):
+    with pytest.raises(
+        AnalysisError, match=r"^analysis bond-lengths: ", check=told(value="C-N", allowed=["C-C"])
+    ):
         run_analyses(folder, {"bond-lengths": {"patterns": ["C-N"]}, "temperature": {}})
     assert [result.analysis for result in read_results(folder)] == ["temperature"]
 
@@ -194,7 +197,7 @@ def test_damaged_result_names_the_remedy_and_loses_no_other(tmp_path):
     folder = write_run(tmp_path / "run")
     run_analyses(folder)
     (folder / "results" / "temperature.json").write_text("{")
-    with pytest.raises(RunError, match="asecalc-md report"):
+    with pytest.raises(RunError, check=told(name="temperature.json", remedy="asecalc-md report")):
         read_results(folder)
     with pytest.warns(UserWarning, match=r"temperature\.json is damaged.*asecalc-md report"):
         page = load(write_report(folder).parent)
@@ -330,7 +333,7 @@ def test_run_that_never_began(tmp_path):
     text = load(folder).text
     assert "0 of 1,596 steps" in text
     assert "No analysis has left a result" in text
-    with pytest.raises(AnalysisError, match="no frame"):
+    with pytest.raises(AnalysisError, check=told(name="trajectory", remedy="run longer")):
         run_analyses(folder, {"bond-lengths": {}})
 
 
@@ -410,7 +413,7 @@ def test_runs_that_cannot_be_compared_have_their_reports(tmp_path, monkeypatch):
     folders = [write_run(tmp_path / name, n_frames=40) for name in ("one", "other")]
     (folders[1] / "trajectory.traj").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(UserWarning, match="no comparison: other: .*no frame"):
+    with pytest.warns(UserWarning, match="no comparison: other: "):
         result = CliRunner().invoke(md.app, ["report", *map(str, folders), "-q"])
     assert result.exit_code == 0, result.output
     assert all((folder / "report.html").is_file() for folder in folders)

@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from places import HELPERS
+from raising import told
 
 from asecalc_ml.analysis.scan.curve import Curve
 from asecalc_ml.analysis.scan.scan import ScanAnalysis
@@ -154,5 +155,5 @@ def test_a_point_without_a_structure_has_no_distance(tmp_path, monkeypatch):
 @pytest.mark.parametrize("pair", [(0, 2), (1, 1), (-1, 0)])
 def test_atoms_to_follow_that_do_not_exist(pair, tmp_path):
     run = scan(tmp_path / "run", calculator=SINGLET)
-    with pytest.raises(AnalysisError, match="numbered from 0 to 1"):
+    with pytest.raises(AnalysisError, check=told(name="follow", value=list(pair), allowed="0 to 1")):
         ScanAnalysis(follow=[pair]).run(run)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import units
 from places import HELPERS
+from raising import told
 from scipy.stats import wasserstein_distance as wasserstein_of_samples
 
 from asecalc_ml.analysis.comparing.wasserstein import histogram_distance
@@ -342,14 +343,14 @@ def test_other_distributions_are_judged_afterwards(tmp_path):
     assert [one.pattern for one in result.distributions] == ["C-C", "C-O", "H-C-O"]
 
 
-@pytest.mark.parametrize(("given", "message"), [("[0-1]", "not numbers of atoms"), ("7", "distributions")])
-def test_distributions_that_mean_nothing_are_refused_afterwards_too(tmp_path, given, message):
+@pytest.mark.parametrize("given", ["[0-1]", "7"])
+def test_distributions_that_mean_nothing_are_refused_afterwards_too(tmp_path, given):
     judge(tmp_path / "run", Case())
     protocol = tmp_path / "run" / PROTOCOL
     listed = "distributions:\n- C-C\n- C-O\n- C-C-O\n"
     assert listed in protocol.read_text()
     protocol.write_text(protocol.read_text().replace(listed, f"distributions: {given}\n"))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match="distributions"):
         run_analyses(tmp_path / "run")
 
 
@@ -424,13 +425,13 @@ def test_results_read_back_and_repeat(tmp_path):
     result = judge(tmp_path / "run", Case(shift=0.02, broken=1))
     assert read_results(tmp_path / "run") == [result]
     assert TransferAnalysis().run(RunReader(tmp_path / "run")) == result
-    with pytest.raises(AnalysisError, match="has ethanol, not 'methanol'"):
+    with pytest.raises(AnalysisError, check=told(value="methanol", allowed=["ethanol"])):
         result["methanol"]
 
 
 def test_another_run_is_no_transfer_test(tmp_path):
     Case().write(tmp_path / "run")
-    with pytest.raises(AnalysisError, match="run protocol transfer"):
+    with pytest.raises(AnalysisError, check=told(remedy="protocol transfer")):
         TransferAnalysis().run(RunReader(tmp_path / "run" / "ethanol" / "model-1"))
 
 
