@@ -46,7 +46,7 @@ class ComparedRun(Record):
     @property
     def draws(self) -> Cell:
         """Independent values of each mode's energy, to two digits; None where that is not known."""
-        return self.exchange and float(f"{self.exchange.n_draws:.2g}")
+        return float(f"{self.exchange.n_draws:.2g}") if self.exchange else None
 
 
 class ComparedCurve(Record):
@@ -159,11 +159,11 @@ class Comparison(Result):
     @property
     def _doubts(self) -> str:
         """Runs whose errors are too small, and those of which that is not known, with a space before it."""
-        doubted = [one for one in self.runs if one.exchange and not one.exchange.is_enough]
+        doubted = {one.name: one.exchange for one in self.runs if one.exchange and not one.exchange.is_enough}
         unknown = [one.name for one in self.runs if one.exchange is None]
         text = ""
         if doubted:
-            names = "; ".join(f"{one.name}: {one.exchange.numbers}" for one in doubted)
+            names = "; ".join(f"{name}: {exchange.numbers}" for name, exchange in doubted.items())
             text = f" Undecided: {SMALL_ERRORS[0].lower()}{SMALL_ERRORS[1:]} ({names}). {REMEDY}."
         if unknown:
             text += (
@@ -257,7 +257,7 @@ class Comparison(Result):
 
 def _distance_text(one: Distance, unit: str) -> str:
     text = f"{one.first} {number_text(one.distance)} {unit}"
-    if one.noise is None:
+    if one.noise is None or one.low is None or one.high is None:
         return f"{text} (error: too short)"
     remarks = {
         "passed": f", no more than noise of {number_text(one.noise)}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.maps.options import MapOptions
@@ -29,7 +30,9 @@ def represent(
     """Project structures, or their atoms; see :func:`asecalc_ml.analysis.maps.draw_map.draw_map`."""
     source = Source.of(model)
     data = collect(source, structures, quiet)
-    points = {name: points_of(name, data, options.level) for name in options.representations}
+    points: dict[str, np.ndarray] = {
+        name: points_of(name, data, options.level) for name in options.representations
+    }
     if len(next(iter(points.values()))) < FEWEST_POINTS:
         raise AnalysisError(f"a map of fewer than {FEWEST_POINTS} points shows nothing: give more structures")
     quantities = (of_structures if options.level == "structures" else of_atoms)(data, options.info)

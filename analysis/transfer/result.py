@@ -138,7 +138,9 @@ def _run_row(run: TransferRun) -> list[Cell]:
 
 def _moments_of(one: TransferDistribution) -> list[Cell]:
     both = (one.reference, one.model)
-    return [histogram and getattr(histogram, moment) for moment in ("mean", "std") for histogram in both]
+    return [
+        getattr(histogram, moment) if histogram else None for moment in ("mean", "std") for histogram in both
+    ]
 
 
 def _caption(one: TransferDistribution) -> str:

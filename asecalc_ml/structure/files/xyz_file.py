@@ -111,7 +111,7 @@ class XYZFile(LazyFrames):
                 atoms.cell[number] = [float(value) for value in numbers]
                 atoms.pbc[number] = True
             except (ValueError, IndexError):
-                name = None
+                name = ""
             if name != f"VEC{number + 1}":
                 text = f"{_short(self._lines[place])} where VEC{number + 1} has three numbers"
                 raise self._error(place, text)

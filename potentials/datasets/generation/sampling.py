@@ -95,7 +95,9 @@ def _calculator(options: GenerateOptions) -> BaseCalculator:
         raise DatasetError(f"labelling with {options.method} failed: {error}") from None
 
 
-def _dynamics(atoms: Atoms, options: GenerateOptions, temperature: float, rng) -> Langevin:
+def _dynamics(
+    atoms: Atoms, options: GenerateOptions, temperature: float, rng: np.random.Generator
+) -> Langevin:
     """ASE's integrator; a constraint holds the centre of mass, which keeps the canonical distribution."""
     atoms.calc = _calculator(options)
     thermal = np.sqrt(atoms.get_masses() * (units.kB * temperature))

@@ -9,11 +9,12 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.labels import LABELS, with_label
-from asecalc_ml.potentials.datasets.options import EnergyUnit, FreeUnits, make_frame
+from asecalc_ml.potentials.datasets.options import FreeUnits, make_frame
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
 from asecalc_ml.units import (
-    DIPOLE_UNITS,
-    STRESS_UNITS,
+    DipoleUnit,
+    EnergyUnit,
+    StressUnit,
     dipole_unit,
     energy_unit,
     length_unit,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-DipoleUnit = Literal[DIPOLE_UNITS]
-StressUnit = Literal[STRESS_UNITS]
 PositiveIn = Literal["tension", "compression"]
 
 #: Of a stress or virial that is positive in tension, as ASE's stress is, or in compression.

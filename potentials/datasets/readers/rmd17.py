@@ -98,7 +98,9 @@ class RMD17(FreeUnits):
                     "again, or read its parts one by one"
                 )
 
-    def _check_shapes(self, numbers, coords, energies, forces) -> None:
+    def _check_shapes(
+        self, numbers: np.ndarray, coords: np.ndarray, energies: np.ndarray, forces: np.ndarray
+    ) -> None:
         n_frames, n_atoms = energies.size, numbers.size
         per_atom = (n_frames, n_atoms, 3)
         expected = {"coords": per_atom, "energies": (n_frames,), "forces": per_atom}
