@@ -240,14 +240,15 @@ class DatasetOptions(Options):
             str(entry) if glob.has_magic(str(entry)) else entry.stem for entry in self._entries
         )
 
-    def check_file(self) -> None:
-        """Refuse a path that is no file.
+    def check_file(self) -> Path:
+        """Return the path of the one file that is read, and refuse one that is no file.
 
         Raises
         ------
         DatasetError
             The message says where it was looked for.
         """
+        assert isinstance(self.path, Path)  # each file of several has options of its own
         if self.path.is_dir():
             raise DatasetError(f"{self.path} is a folder; a file is expected")
         if not self.path.is_file():
@@ -255,6 +256,7 @@ class DatasetOptions(Options):
                 f"{self.path} does not exist (looked in {Path.cwd()}): correct `path`, or make the file with "
                 "`asecalc-ml data fetch` or `asecalc-ml data generate`"
             )
+        return self.path
 
 
 class FreeUnits(DatasetOptions):

@@ -29,7 +29,7 @@ STEPS_PER_REPORT = 100
 ACCURACY = 1.0
 
 
-def sample(options: GenerateOptions, advance: Callable[[float], None]) -> Iterator[Atoms]:
+def sample(options: GenerateOptions, advance: Callable[[int], None]) -> Iterator[Atoms]:
     """Frames of all temperatures in turn.
 
     Parameters
@@ -117,7 +117,7 @@ def _dynamics(
         )
 
 
-def _advance(dynamics: Langevin, steps: int, advance: Callable[[float], None]) -> None:
+def _advance(dynamics: Langevin, steps: int, advance: Callable[[int], None]) -> None:
     while steps > 0:
         piece = min(steps, STEPS_PER_REPORT)
         try:
