@@ -373,7 +373,7 @@ def test_what_a_user_should_know_is_in_the_card(upstream, write_checkpoint):
 
 def test_report_of_a_run_shows_what_is_known(write_checkpoint):
     card = import_model(write_checkpoint("graph-network"), dataset="SPICE").card
-    rows = model_rows(argparse.Namespace(model_cards=[card.model_dump(mode="json")]))
+    rows = model_rows(argparse.Namespace(read_model_cards=lambda: [card.model_dump(mode="json")]))
     shown = {row.name: row.value for row in rows}
     assert shown["training data"] == "SPICE"
     assert shown["measured errors"] == "none in the card"
