@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
+    from asecalc_ml.analysis.memory_run import MemoryRun
     from asecalc_ml.runs import RunPlan, RunReader
     from asecalc_ml.runs.frames import Frames
+
+    AnyRun = RunReader | MemoryRun
 
 NOT_IN_FILE_NAMES = r"[^\w().-]"  # such as the * of a pattern
 CHECKSUM = "sha256"  # key of a result's JSON file
@@ -227,11 +230,11 @@ class Analysis(Options):
         """Warnings about what a run as planned will show, each with its remedy."""
         return []
 
-    def _check_times(self, run: RunPlan | RunReader) -> None:
+    def _check_times(self, run: RunPlan | AnyRun) -> None:
         if self.needs_times:
             _ = run.frame_interval_fs  # an AnalysisError where there is none
 
-    def begin(self, run: RunReader) -> Measurement:
+    def begin(self, run: AnyRun) -> Measurement:
         """The measurement of :meth:`prepare`, of a run whose frames are what the analysis needs."""
         self._check_times(run)
         what = f"{type(self).__name__}.prepare()"
@@ -241,7 +244,7 @@ class Analysis(Options):
             raise returned(what, measurement, "a measurement, with `frames` and `conclude`")
         return measurement
 
-    def prepare(self, run: RunReader) -> Measurement:
+    def prepare(self, run: AnyRun) -> Measurement:
         """Look at a run and return a measurement that awaits its frames.
 
         Raises
@@ -251,12 +254,12 @@ class Analysis(Options):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define `prepare` or `run`")
 
-    def run(self, run: RunReader) -> Result:
+    def run(self, run: AnyRun) -> Result:
         """Measure a run.
 
         Parameters
         ----------
-        run : RunReader
+        run : RunReader or MemoryRun
             Anything with its attributes will do.
 
         Returns
@@ -324,7 +327,7 @@ def _cell(value: Cell) -> Any:
     return "" if value is None else repr(float(value)) if isinstance(value, float) else value
 
 
-def thermo_columns(run: RunReader, *names: str) -> dict[str, np.ndarray]:
+def thermo_columns(run: AnyRun, *names: str) -> dict[str, np.ndarray]:
     """Columns of a run's thermo.csv.
 
     Raises

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from matplotlib.axes import Axes
 
     from asecalc_ml.analysis.base import Result
@@ -106,7 +107,7 @@ def draw_comparison(ax: Axes, comparison: PatternComparison) -> None:
     for number, (curve, color) in enumerate(
         zip(comparison.curves, PALETTE * len(comparison.curves), strict=False)
     ):
-        style = {"linestyle": (0, (4, 2)), "zorder": 4} if number == 0 else {}
+        style: dict[str, Any] = {"linestyle": (0, (4, 2)), "zorder": 4} if number == 0 else {}
         histogram = curve.histogram
         ax.stairs(histogram.density, histogram.edges, color=color, linewidth=1.5, label=curve.name, **style)
     margin = 0.04 * (max(limits) - min(limits))
@@ -177,7 +178,8 @@ def draw_bars(
     ]
     if known:
         ax.errorbar(
-            *zip(*((value, place) for value, place, _ in known), strict=True),
+            [value for value, _, _ in known],
+            [place for _, place, _ in known],
             xerr=[error for *_, error in known],
             fmt="none",
             ecolor=INK,
@@ -190,7 +192,9 @@ def draw_bars(
     ax.grid(visible=True, axis="x")
 
 
-def draw_curve(ax: Axes, x: list[float], y: list[float], errors: list[float | None], **style: Any) -> None:
+def draw_curve(
+    ax: Axes, x: Sequence[float] | np.ndarray, y: list[float], errors: list[float | None], **style: Any
+) -> None:
     """A line with a band of twice its standard error where that is known."""
     (line,) = ax.plot(x, y, **style)
     known = [error is not None for error in errors]

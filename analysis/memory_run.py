@@ -61,9 +61,9 @@ class MemoryRun(FormerAttributes):
     events: Sequence[Mapping[str, Any]] = ()
     cells: np.ndarray | None = None
     momenta: np.ndarray | None = None
-    production: Production | None = None
+    production: Production = None  # type: ignore[assignment]  # __post_init__ sets it
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.production is None:
             production = production_by_options(self.options, self.thermo)
             object.__setattr__(self, "production", production)

@@ -55,14 +55,15 @@ def carry_out(
     run: str | Path | RunReader, analyses: Mapping[str, Mapping | None] | None = None
 ) -> tuple[list[Result], Failures]:
     """Do what :func:`run_analyses` does, and return the failures in place of raising them."""
-    run = open_run(run)
-    folder = run.directory / RESULTS
+    reader: RunReader = open_run(run)
+    folder = reader.directory / RESULTS
     is_asked = analyses is not None
-    failures, chosen = Failures(run.directory, is_new=True), {}
-    for name, options in (analyses if is_asked else dict.fromkeys(default_analyses(run))).items():
+    wanted = dict.fromkeys(default_analyses(reader)) if analyses is None else analyses
+    failures, chosen = Failures(reader.directory, is_new=True), {}
+    for name, options in wanted.items():
         with failures.alone(name):
             chosen[name] = parse_options(options or {}, plugins.get("analyses", name), f"analysis {name}")
-    results, problems = measure(run, chosen, catches=(Exception, SystemExit))
+    results, problems = measure(reader, chosen, catches=(Exception, SystemExit))
     for name, error in problems.items():
         if is_asked or not isinstance(error, AnalysisError):  # a default one need not find anything
             failures.note(name, error)
@@ -232,10 +233,9 @@ def not_installed(run: str | Path | RunReader) -> list[str]:
 
 
 def _files(run: str | Path | RunReader) -> list[Path]:
-
-    run = open_run(run)
-    default = default_analyses(run)
-    paths = sorted((run.directory / RESULTS).glob("*.json"))
+    reader: RunReader = open_run(run)
+    default = default_analyses(reader)
+    paths = sorted((reader.directory / RESULTS).glob("*.json"))
     return sorted(paths, key=lambda path: default.index(path.stem) if path.stem in default else len(default))
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError
@@ -12,6 +13,19 @@ DIPOLE_UNITS = ("e Angstrom", "e Bohr", "Debye")
 FORCES_UNITS = tuple(f"{energy}/{length}" for energy, length in itertools.product(ENERGY_UNITS, LENGTH_UNITS))
 PRESSURE_UNITS = ("GPa", "kbar", "bar")
 STRESS_UNITS = (*(f"{unit}^3" for unit in FORCES_UNITS), *PRESSURE_UNITS)
+
+if TYPE_CHECKING:  # type checkers take no Literal of a computed tuple
+    EnergyUnit: TypeAlias = str
+    LengthUnit: TypeAlias = str
+    DipoleUnit: TypeAlias = str
+    ForcesUnit: TypeAlias = str
+    StressUnit: TypeAlias = str
+else:
+    EnergyUnit = Literal[ENERGY_UNITS]
+    LengthUnit = Literal[LENGTH_UNITS]
+    DipoleUnit = Literal[DIPOLE_UNITS]
+    ForcesUnit = Literal[FORCES_UNITS]
+    StressUnit = Literal[STRESS_UNITS]
 
 
 def energy_unit(name: str) -> float:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class DynamicsOptions(ProtocolOptions):
     """Relax, equilibrate with Langevin dynamics, then produce as a subclass says."""
 
-    default_analyses: ClassVar = (
+    default_analyses: ClassVar[tuple[str, ...]] = (
         "connectivity",
         "energy-drift",
         "temperature",
@@ -201,7 +201,7 @@ class DynamicsOptions(ProtocolOptions):
         raise NotImplementedError(f"{type(self).__name__} does not define `productions`")
 
     @property
-    def frame_interval_fs(self) -> float:
+    def frame_interval_fs(self) -> float | None:
         """Time from frame to frame of the trajectory."""
         return self.timestep_fs * self.write_every
 

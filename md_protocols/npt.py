@@ -25,7 +25,7 @@ class NPT(ThermostatOptions):
     """
 
     protocol: Literal["npt"] = Field("npt", description="dynamics at constant pressure and temperature")
-    default_analyses: ClassVar = (
+    default_analyses: ClassVar[tuple[str, ...]] = (
         "connectivity",
         "temperature",
         "pressure",

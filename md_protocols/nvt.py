@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -118,7 +118,8 @@ class NVT(ThermostatOptions):
                 value=AUTO,
                 remedy="name one before asking for the stages of a run, or use with_thermostat",
             )
-        friction, time = {"friction_per_ps": self.friction_per_ps}, {"time_fs": self.thermostat_time_fs}
+        friction: dict[str, Any] = {"friction_per_ps": self.friction_per_ps}
+        time: dict[str, Any] = {"time_fs": self.thermostat_time_fs}
         integrator, options = {
             "langevin": (integrators.Langevin, friction),
             "bussi": (integrators.Bussi, time),

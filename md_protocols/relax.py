@@ -29,7 +29,7 @@ class Relax(RelaxOptions):
     """
 
     protocol: Literal["relax"] = Field("relax", description="relaxation to the nearest minimum")
-    default_analyses: ClassVar = ("relaxation",)
+    default_analyses: ClassVar[tuple[str, ...]] = ("relaxation",)
 
     def stages(self) -> list:
         """One relaxation, whose steps are the frames."""

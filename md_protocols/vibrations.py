@@ -19,7 +19,7 @@ class Vibrations(RelaxOptions):
     """Relax, then compute the second derivatives of the energy that normal modes follow from."""
 
     protocol: Literal["vibrations"] = Field("vibrations", description="harmonic vibrations")
-    default_analyses: ClassVar = ("normal-modes", "relaxation")
+    default_analyses: ClassVar[tuple[str, ...]] = ("normal-modes", "relaxation")
 
     relax: bool = Field(True, description="relax the structure first")
     relax_fmax_eV_A: Fmax_eV_A = Field(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
 
 UNIT = "eV/Å"
 ALLOWED = 0.01  # of the rows may exceed a limit
@@ -121,7 +121,7 @@ class CommitteeDeviation(Analysis):
                 remedy="remove this analysis, or use `calculator: {committee: {members: [NAME, NAME]}}`",
             )
 
-    def run(self, run: RunReader) -> CommitteeDeviationResult:
+    def run(self, run: AnyRun) -> CommitteeDeviationResult:
         """Summarise a column of thermo.csv; AnalysisError where there is none."""
         columns = thermo_columns(run, "time_fs", COMMITTEE_DEVIATION)
         known = np.isfinite(columns[COMMITTEE_DEVIATION])

@@ -20,7 +20,7 @@ from asecalc_ml.structure.topology.bonds import (
 from asecalc_ml.structure.topology.chains import Chains
 
 if TYPE_CHECKING:
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs.frames import Frames
 
 BOUND = "the molecule stayed bound"
@@ -104,7 +104,7 @@ class Connectivity(Analysis):
         200, gt=0, description="frames of each thousand of a periodic run in which new bonds are looked for"
     )
 
-    def prepare(self, run: RunReader) -> Measurement:
+    def prepare(self, run: AnyRun) -> Measurement:
         """Find the bonds of the starting structure."""
         return ConnectivityMeasurement(run, self.periodic_frames)
 
@@ -115,7 +115,7 @@ class Connectivity(Analysis):
 class ConnectivityMeasurement:
     """Looks for the first frame in which each bond is broken, and each other pair bonded."""
 
-    def __init__(self, run: RunReader, periodic_frames: int):
+    def __init__(self, run: AnyRun, periodic_frames: int):
         self._atoms, self._interval_fs = run.atoms.copy(), run.frame_interval_fs
         self._bonds, shifts = find_bonds_and_shifts(self._atoms)
         self._lengths = ChainValues(run, Chains(self._bonds, shifts[:, None]))
@@ -176,7 +176,8 @@ class ConnectivityMeasurement:
         """Remember the first frame of each pair that changed, boolean of shape (n_frames, n_pairs)."""
         for column in np.flatnonzero(changed.any(axis=0)):
             frame = self._n_frames + offset + int(changed[:, column].argmax())
-            self._first.setdefault((*map(int, pairs[column]), change), frame)
+            i, j = pairs[column].tolist()
+            self._first.setdefault((i, j, change), frame)
 
     def _change(self, i: int, j: int, change: str, frame: int) -> BondChange:
         symbols = self._atoms.get_chemical_symbols()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import Field
@@ -28,10 +28,12 @@ from asecalc_ml.statistics.time_series import linear_drift
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunPlan, RunReader, Segment
+    from asecalc_ml.analysis.base import AnyRun
+    from asecalc_ml.runs import RunPlan, Segment
 
 UNIT = "meV/atom/ps"
-TOTAL_ENERGY, CONSERVED_QUANTITY = "total energy", "conserved quantity"
+TOTAL_ENERGY: Final = "total energy"
+CONSERVED_QUANTITY: Final = "conserved quantity"
 
 
 class SegmentDrift(Record):
@@ -184,7 +186,7 @@ class EnergyDrift(Analysis):
         if plan.n_rows < 2:
             raise _too_few_rows_error()
 
-    def run(self, run: RunReader) -> EnergyDriftResult:
+    def run(self, run: AnyRun) -> EnergyDriftResult:
         """Fit a line to what each segment conserves.
 
         Raises

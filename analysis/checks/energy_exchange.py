@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs.frames import Frames
 
 TOO_SMALL = "too small"
@@ -126,7 +126,9 @@ class TimeAverages(Result):
     @property
     def doubt(self) -> str:
         """A sentence to add to captions where errors are too small, with a space before it."""
-        return f" {SMALL_ERRORS} ({self.exchange.numbers})." if self.has_small_errors else ""
+        if self.exchange is None or self.exchange.is_enough:
+            return ""
+        return f" {SMALL_ERRORS} ({self.exchange.numbers})."
 
     def scalars(self) -> dict[str, float | None]:
         """Numbers for a table of many runs, without errors that are too small."""
@@ -191,10 +193,10 @@ class ExchangeMeasurement:
 
     Parameters
     ----------
-    run : RunReader
+    run : RunReader or MemoryRun
     """
 
-    def __init__(self, run: RunReader):
+    def __init__(self, run: AnyRun):
         atoms, n_frames = run.atoms, run.n_frames
         # blocks of equal length end with the run; frames left over at its beginning belong to none
         self._interval_fs, self._length = run.frame_interval_fs, n_frames // MAX_BLOCKS

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunPlan, RunReader
+    from asecalc_ml.analysis.base import AnyRun
+    from asecalc_ml.runs import RunPlan
 
 AMU_A3 = 1.66053906660  # one amu/Å³ in g/cm³
 
@@ -159,7 +160,7 @@ class Pressure(Analysis):
         super().check_plan(plan)
         _check_columns(plan.columns)
 
-    def run(self, run: RunReader) -> PressureResult:
+    def run(self, run: AnyRun) -> PressureResult:
         """Average columns of thermo.csv; AnalysisError where it has neither pressure nor volume."""
         _check_columns(run.read_thermo())
         time_fs = thermo_columns(run, "time_fs")["time_fs"]
@@ -179,7 +180,7 @@ class Pressure(Analysis):
 
 
 def _levels(
-    run: RunReader, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray
+    run: AnyRun, time_fs: np.ndarray, pressure: np.ndarray, target: np.ndarray
 ) -> Iterator[SegmentPressure]:
     """Mean pressure of each segment that has a target."""
     names = segment_names([segment.start_fs for segment in run.production.segments])
@@ -200,7 +201,7 @@ def _check_columns(names: Iterable[str]) -> None:
         )
 
 
-def _columns(run: RunReader) -> dict[tuple[str, str], np.ndarray]:
+def _columns(run: AnyRun) -> dict[tuple[str, str], np.ndarray]:
     """Pressure, volume and density at the rows of thermo.csv, by name and unit."""
     columns = {}
     if "pressure_GPa" in run.read_thermo():

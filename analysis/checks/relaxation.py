@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
 
 
 class RelaxationResult(Result):
@@ -96,7 +96,7 @@ class RelaxationResult(Result):
         ax.plot(values, color=BLUE, marker="o", markersize=3)
         label = "largest force (eV/Å)" if panel == "forces" else "energy − last (meV)"
         ax.set(xlabel="step", ylabel=label)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
         if panel == "forces":
             ax.set_yscale("log")
             ax.axhline(self.limit_eV_A, color=VERMILION, dashes=(5, 3))
@@ -108,7 +108,7 @@ class Relaxation(Analysis):
     result: ClassVar = RelaxationResult
     reads: ClassVar = "RELAXATION"
 
-    def run(self, run: RunReader) -> RelaxationResult:
+    def run(self, run: AnyRun) -> RelaxationResult:
         """Read the steps and the two structures; AnalysisError where nothing was relaxed to its end."""
         steps, after = run.read_relaxation(), run.read_relaxed()
         if after is None or not len(steps.get("step", ())):

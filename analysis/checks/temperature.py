@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
 
 SHORTEST_PART = 0.05  # of the rows of a segment: a shorter part says nothing about a mean
 MOST_NAMED = 5  # temperatures of a target in words
@@ -60,7 +60,7 @@ class TemperatureResult(Result):
         kelvin = [value for line in self.targets for _, value in line]
         kelvin = [value for k, value in enumerate(kelvin) if k == 0 or value != kelvin[k - 1]]
         if not kelvin or len(kelvin) > MOST_NAMED:
-            kelvin = [self.target_K, self.target_end_K]
+            kelvin = [value for value in (self.target_K, self.target_end_K) if value is not None]
         return " to ".join(f"{value:g}" for value in kelvin)
 
     @property
@@ -126,7 +126,7 @@ class Temperature(Analysis):
         0.15, gt=0, le=1, description="largest relative deviation of the mean from the target"
     )
 
-    def run(self, run: RunReader) -> TemperatureResult:
+    def run(self, run: AnyRun) -> TemperatureResult:
         """Average the temperature of a run's thermo.csv."""
         columns = thermo_columns(run, "time_fs", "temperature_K")
         time_fs, temperature = columns["time_fs"], columns["temperature_K"]
@@ -155,7 +155,7 @@ class Temperature(Analysis):
 
 
 def _deviations(
-    run: RunReader, time_fs: np.ndarray, temperature: np.ndarray, target: np.ndarray
+    run: AnyRun, time_fs: np.ndarray, temperature: np.ndarray, target: np.ndarray
 ) -> Iterator[tuple[float, float | None]]:
     """Relative deviations from the target, and their errors, of parts of the run.
 

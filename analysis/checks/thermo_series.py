@@ -12,7 +12,7 @@ from asecalc_ml.analysis.base import Record
 from asecalc_ml.runs.production import straightened
 
 if TYPE_CHECKING:
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
 
 MAX_INTERVALS, POINTS_AN_INTERVAL = 300, 20
 MIN_INTERVALS = 50  # as far as there are points
@@ -47,7 +47,7 @@ def segment_names(starts_fs: Sequence[float]) -> list[str]:
     return [f"segment {number}, from {start / 1000:g} ps" for number, start in enumerate(starts_fs, start=1)]
 
 
-def target_lines(run: RunReader, time_fs: np.ndarray, target: np.ndarray) -> list[list[tuple[float, float]]]:
+def target_lines(run: AnyRun, time_fs: np.ndarray, target: np.ndarray) -> list[list[tuple[float, float]]]:
     """Turning points (ps, value) of a target at the rows of thermo.csv, a list for each segment with one."""
     lines = []
     for all_rows in run.production.rows(time_fs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import starmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import Field
 
@@ -52,11 +52,12 @@ def compared_functions(runs: Mapping[str, RunReader]) -> list[FunctionComparison
     need velocities, and have the resolution that the shortest run allows.
     """
     radial = {name: RadialDistribution() for name, run in runs.items() if run.pbc.all()}
-    wanted = {RADIAL: radial, SPECTRUM: _spectra_alike(runs)}
-    compared: list[FunctionComparison] = []
-    for analysis, join in ((RADIAL, _radial), (SPECTRUM, _spectra)):
-        results, missing = _measured(runs, analysis, wanted[analysis])
-        compared += join(results, missing)
+    distributions, without_radial = _measured(runs, RADIAL, radial)
+    spectra, without_spectrum = _measured(runs, SPECTRUM, _spectra_alike(runs))
+    compared = [
+        *_radial(cast("dict[str, RadialResult]", distributions), without_radial),
+        *_spectra(cast("dict[str, VibrationalResult]", spectra), without_spectrum),
+    ]
     return [comparison for comparison in compared if len(comparison.curves) > 1]
 
 

@@ -45,7 +45,7 @@ class ComparedRun(Record):
     @property
     def draws(self) -> Cell:
         """Independent values of each mode's energy, to two digits; None where that is not known."""
-        return self.exchange and float(f"{self.exchange.n_draws:.2g}")
+        return float(f"{self.exchange.n_draws:.2g}") if self.exchange else None
 
 
 class ComparedCurve(Record):
@@ -158,11 +158,11 @@ class Comparison(Result):
     @property
     def _doubts(self) -> str:
         """Runs whose errors are too small, and those of which that is not known, with a space before it."""
-        doubted = [run for run in self.runs if run.exchange and not run.exchange.is_enough]
+        doubted = {run.name: run.exchange for run in self.runs if run.exchange and not run.exchange.is_enough}
         unknown = [run.name for run in self.runs if run.exchange is None]
         text = ""
         if doubted:
-            names = "; ".join(f"{run.name}: {run.exchange.numbers}" for run in doubted)
+            names = "; ".join(f"{name}: {exchange.numbers}" for name, exchange in doubted.items())
             text = f" Undecided: {SMALL_ERRORS[0].lower()}{SMALL_ERRORS[1:]} ({names}). {REMEDY}."
         if unknown:
             text += (
@@ -264,7 +264,7 @@ class Comparison(Result):
 
 def _distance_text(distance: Distance, unit: str) -> str:
     text = f"{distance.first} {number_text(distance.distance)} {unit}"
-    if distance.noise is None:
+    if distance.noise is None or distance.low is None or distance.high is None:
         return f"{text} (error: too short)"
     remarks = {
         "passed": f", no more than noise of {number_text(distance.noise)}",

@@ -39,7 +39,7 @@ from asecalc_ml.structure.topology.chains import Chains, join, types_of
 from asecalc_ml.structure.topology.equivalence import orders, priorities
 
 if TYPE_CHECKING:
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs.frames import Frames
 
 MIN_CHANGES = 10  # between wells, of each member on average, for an error
@@ -86,7 +86,7 @@ class Conformers(Analysis):
         """Dihedrals that there are."""
         choose_dihedrals(atoms, self.dihedrals)
 
-    def prepare(self, run: RunReader) -> Measurement:
+    def prepare(self, run: AnyRun) -> Measurement:
         """Find the dihedrals; AnalysisError where there are none."""
         return ConformersMeasurement(run, self)
 
@@ -102,7 +102,7 @@ class _Rotor(NamedTuple):
 class ConformersMeasurement:
     """Notes the well of each dihedral in each frame, one byte each."""
 
-    def __init__(self, run: RunReader, options: Conformers):
+    def __init__(self, run: AnyRun, options: Conformers):
         atoms, graph = run.atoms, bond_graph(run.atoms)
         chosen = choose_dihedrals(atoms, options.dihedrals)
         groups = chosen if options.wells_deg else by_wells(atoms, graph, chosen)
@@ -115,7 +115,7 @@ class ConformersMeasurement:
             _Rotor(
                 name,
                 np.arange(*ends[k : k + 2]),
-                options.wells_deg or natural_wells(atoms, graph, group.atoms[0, 1:3]),
+                options.wells_deg or natural_wells(atoms, graph, group.atoms[0, 1:3].tolist()),
             )
             for k, (name, group) in enumerate(groups.items())
         ]
@@ -267,9 +267,9 @@ def choose_dihedrals(atoms: Atoms, patterns: list[str] | None) -> dict[str, Chai
 
 def by_wells(atoms: Atoms, graph: BondGraph, groups: dict[str, Chains]) -> dict[str, Chains]:
     """Dihedrals of the same wells together: a group of several kinds is split by what is bonded around."""
-    by_name = {}
+    by_name: dict[str, Chains] = {}
     for name, chains in groups.items():
-        wells = [natural_wells(atoms, graph, chain[1:3]) for chain in chains.atoms]
+        wells = [natural_wells(atoms, graph, chain[1:3].tolist()) for chain in chains.atoms]
         is_mixed = any(other != wells[0] for other in wells)
         by_name |= grouped(chains, types_of(atoms, graph).name) if is_mixed else {name: chains}
     return by_name

@@ -31,7 +31,7 @@ from asecalc_ml.structure.topology.chains import Chains, direction, join
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs.frames import Frames
 
 MAX_NUMBERS = 16_000_000  # 128 MB for the values of each pattern
@@ -43,6 +43,7 @@ class DistributionOptions(Analysis):
     """Base of analyses that give the distribution of bond lengths, angles or dihedrals."""
 
     n_atoms: ClassVar[int]
+    result: ClassVar[type[DistributionResult]]
     needs_times: ClassVar = True
 
     patterns: list[str] | None
@@ -61,7 +62,7 @@ class DistributionOptions(Analysis):
         """Bonds, angles or dihedrals that there are."""
         choose(atoms, self.n_atoms, self.patterns, self.by)
 
-    def prepare(self, run: RunReader) -> Measurement:
+    def prepare(self, run: AnyRun) -> Measurement:
         """Find the members of each pattern; AnalysisError where one has none."""
         return DistributionMeasurement(run, self)
 
@@ -73,7 +74,7 @@ class DistributionMeasurement:
     over frames, see :class:`asecalc_ml.statistics.time_series.CondensedSeries`.
     """
 
-    def __init__(self, run: RunReader, options: DistributionOptions):
+    def __init__(self, run: AnyRun, options: DistributionOptions):
         groups = choose(run.atoms, options.n_atoms, options.patterns, options.by)
         self._result, self._interval_fs = options.result, run.frame_interval_fs
         self._values = ChainValues(run, join(list(groups.values())))
@@ -144,10 +145,16 @@ class PatternMeasurement:
             self._training.add(values)
 
     @property
+    def _taken(self) -> LinearMoments:
+        """The moments, once a frame has been taken."""
+        assert self._moments is not None
+        return self._moments
+
+    @property
     def values(self) -> np.ndarray | None:
         """Values in each frame, shape (n_frames, n_members); None where there were too many to keep."""
         is_whole = self._keeps_all and self._of_members.stride == 1
-        return self._moments.values(self._of_members.rows) if is_whole else None
+        return self._moments.values(self._of_members.rows) if self._moments and is_whole else None
 
     def conclude(
         self, pattern: str, interval_fs: float, exchange: EnergyExchange | None
@@ -164,7 +171,7 @@ class PatternMeasurement:
             n_frames=self.n_frames,
             n_members=len(atoms),
             average=average,
-            n_blocks=self._moments.n_blocks(self._of_all.rows, _most_blocks(exchange)),
+            n_blocks=self._taken.n_blocks(self._of_all.rows, _most_blocks(exchange)),
             histogram=self.counts.histogram(average.mean, average.std),
             members=members,
             training=self._training and self._training.conclude(),
@@ -178,7 +185,7 @@ class PatternMeasurement:
         exchange: EnergyExchange | None,
     ) -> Average:
         """Average of a series of moments, its error widened where vibrations keep their energies."""
-        average = self._moments.average(rows, _most_blocks(exchange))
+        average = self._taken.average(rows, _most_blocks(exchange))
         widening = exchange.widening(average.n_blocks) if exchange else 1.0
         return Average(
             mean=average.mean,

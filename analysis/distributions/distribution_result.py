@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, PrivateAttr
 
@@ -71,7 +71,7 @@ class FrameValues:
             return False
         return all((array == other.arrays[key]).all() for key, array in self.arrays.items())
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # arrays have none
 
 
 class DistributionResult(TimeAverages):
@@ -89,9 +89,9 @@ class DistributionResult(TimeAverages):
     @classmethod
     def of(
         cls, patterns: list[PatternDistribution], values: FrameValues, exchange: EnergyExchange | None = None
-    ):
+    ) -> Self:
         """Make a result that holds its values per frame."""
-        result = cls(patterns=patterns, exchange=exchange)
+        result = cls(patterns=patterns, exchange=exchange)  # type: ignore[call-arg]  # each kind has its name
         result._values = values
         return result
 
@@ -130,31 +130,27 @@ class DistributionResult(TimeAverages):
 
     def verdicts(self) -> list[Verdict]:
         """Whether every distribution lies inside the training data; nothing where no card tells."""
-        compared = [distribution for distribution in self.patterns if distribution.training is not None]
+        compared = {one.pattern: one.training for one in self.patterns if one.training is not None}
         if not compared:
             return []
         check = f"{self.quantity}s stayed inside the training data"
-        status = gravest(distribution.training.status for distribution in compared)
+        status = gravest(training.status for training in compared.values())
         return [Verdict(check=check, status=status, text=self._outside_text(compared))]
 
-    def _outside_text(self, compared: list[PatternDistribution]) -> str:
+    def _outside_text(self, compared: dict[str, TrainingDistribution]) -> str:
         unknown = [distribution.pattern for distribution in self.patterns if distribution.training is None]
         more = f"; the card knows nothing about {', '.join(unknown)}" if unknown else ""
-        source = f"{compared[0].training.dataset}, {compared[0].training.temperature}"
-        beyond = [
-            (distribution.pattern, distribution.training)
-            for distribution in compared
-            if distribution.training.values_outside > 0
-        ]
+        first = next(iter(compared.values()))
+        source = f"{first.dataset}, {first.temperature}"
+        beyond = {name: training for name, training in compared.items() if training.values_outside > 0}
         if not beyond:
-            patterns = ", ".join(distribution.pattern for distribution in compared)
-            return f"{patterns}: no value outside what training saw ({source}){more}"
+            return f"{', '.join(compared)}: no value outside what training saw ({source}){more}"
         parts = [
             f"{pattern} in {percent(training.frames_outside)} of frames, "
             f"{percent(training.values_outside)} of values (at most "
             f"{percent(training.allowed_outside)} by chance, with {training.n_values:,} "
             "training values)"
-            for pattern, training in beyond
+            for pattern, training in beyond.items()
         ]
         return f"outside what training saw ({source}): {'; '.join(parts)}{more}"
 

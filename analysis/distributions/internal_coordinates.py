@@ -34,7 +34,7 @@ from asecalc_ml.structure.topology.chains import (
 from asecalc_ml.structure.topology.patterns import EXAMPLES, KINDS, Selection, canonical, parse_selection
 
 if TYPE_CHECKING:
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs.frames import Frames
 
 Splitting = Literal["element", "environment", "atoms"]
@@ -233,7 +233,7 @@ def _likeness(wanted: Selection, name: str) -> float:
     return max(alike) + sum(Counter.__and__(*elements).values())
 
 
-def _numbered(group) -> Selection:
+def _numbered(group: Iterable[int]) -> Selection:
     return parse_selection("-".join(map(str, group)))
 
 
@@ -249,9 +249,9 @@ def grouped(chains: Chains, name: Callable, kinds: Sequence | None = None) -> di
 
 def _nearest_images(atoms: Atoms, indices: list[int]) -> Chains:
     """One chain of atoms that need not be bonded, from each to the nearest image of the next."""
-    indices = np.array(indices)
-    raw = pair_vectors(atoms.positions, (indices[:-1], indices[1:]))
-    return Chains(indices[None], image_shifts(raw, atoms.cell.array, atoms.pbc)[None])
+    chain = np.array(indices)
+    raw = pair_vectors(atoms.positions, (chain[:-1], chain[1:]))
+    return Chains(chain[None], image_shifts(raw, atoms.cell.array, atoms.pbc)[None])
 
 
 # ------------------------------------------------------------------------------------------------ values
@@ -263,7 +263,7 @@ class ChainValues:
     Each bond is unwrapped once, however many chains it is part of.
     """
 
-    def __init__(self, run: RunReader, chains: Chains):
+    def __init__(self, run: AnyRun, chains: Chains):
         # the bonds of all chains, as rows of two atoms and three cell shifts
         pairs = np.stack([chains.atoms[:, :-1], chains.atoms[:, 1:]], axis=-1).reshape(-1, 2)
         shifts = chains.shifts.reshape(-1, 3)

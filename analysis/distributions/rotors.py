@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -70,7 +70,7 @@ def rotors(atoms: Atoms, graph: BondGraph) -> dict[str, Chains]:
     return grouped(chains, types_of(atoms, graph).elements)
 
 
-def _is_planar(atoms: Atoms, graph: BondGraph, bond: tuple[int, int]) -> bool:
+def _is_planar(atoms: Atoms, graph: BondGraph, bond: Sequence[int]) -> bool:
     """Whether a bond ends at a planar atom, such as a carbon with three neighbors."""
     return any((atoms.numbers[i], len(graph.neighbors[i])) in PLANAR for i in bond)
 
@@ -115,7 +115,8 @@ def _is_oxo(atoms: Atoms, graph: BondGraph, atom: int) -> bool:
 
 def _in_ring(graph: BondGraph, start: int, end: int, shift: tuple) -> bool:
     """Whether the far end of a bond can be reached on another way, of at most seven bonds."""
-    goal, seen = (end, shift), {(start, (0, 0, 0))}
+    seen: set[tuple[int, tuple[int, ...]]] = {(start, (0, 0, 0))}
+    goal = (end, shift)
     edge = set(seen)
     for _ in range(LARGEST_RING - 1):
         reached = set()
@@ -135,7 +136,7 @@ def _in_ring(graph: BondGraph, start: int, end: int, shift: tuple) -> bool:
 # ------------------------------------------------------------------------------------------------- wells
 
 
-def natural_wells(atoms: Atoms, graph: BondGraph, bond: tuple[int, int]) -> Wells:
+def natural_wells(atoms: Atoms, graph: BondGraph, bond: Sequence[int]) -> Wells:
     """Wells of a bond's dihedral: two next to a planar atom, three where bonds are staggered.
 
     Lone pairs of neighboring atoms avoid each other, which leaves two forms that are neither gauche nor

@@ -11,7 +11,7 @@ from asecalc_ml.structure.minimum_image import Lattices
 from asecalc_ml.structure.pair_vectors import pair_vectors
 
 if TYPE_CHECKING:
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs.frames import Frames
 
 
@@ -27,14 +27,14 @@ class UnwrappedVectors:
 
     Parameters
     ----------
-    run : RunReader
+    run : RunReader or MemoryRun
         Its starting structure says where the pairs were.
     pairs : array of int, shape (n_pairs, 2)
     shifts : array of int, shape (n_pairs, 3)
         Cell shifts in the starting structure.
     """
 
-    def __init__(self, run: RunReader, pairs: np.ndarray, shifts: np.ndarray):
+    def __init__(self, run: AnyRun, pairs: np.ndarray, shifts: np.ndarray):
         self._pairs = np.asarray(pairs, dtype=int).T
         self._shifts = np.asarray(shifts, dtype=int)
         self._pbc = np.asarray(run.pbc, dtype=bool)
@@ -69,14 +69,14 @@ class UnwrappedPositions:
 
     Parameters
     ----------
-    run : RunReader
+    run : RunReader or MemoryRun
 
     Notes
     -----
     Source: S. von Bülow, J. T. Bullerjahn & G. Hummer, J. Chem. Phys. 153, 021101 (2020), eq. 2.
     """
 
-    def __init__(self, run: RunReader):
+    def __init__(self, run: AnyRun):
         self._pbc = np.asarray(run.pbc, dtype=bool)
         self._operation = reduced(run.cell, self._pbc)[1]
         self._wrapped: np.ndarray | None = None

@@ -27,7 +27,8 @@ from asecalc_ml.statistics.time_series import MIN_BLOCKS, TOO_SHORT, ThinnedSeri
 from asecalc_ml.structure.lattice import complete
 
 if TYPE_CHECKING:
-    from asecalc_ml.runs import RunPlan, RunReader
+    from asecalc_ml.analysis.base import AnyRun
+    from asecalc_ml.runs import RunPlan
     from asecalc_ml.runs.frames import Frames
 
 MAX_NUMBERS = 30_000_000  # 240 MB of positions
@@ -82,7 +83,7 @@ class MeanSquareDisplacement(Analysis):
         super().check_plan(plan)
         fitted_lags(self, plan.n_frames or 0, plan.frame_interval_fs / 1000)
 
-    def prepare(self, run: RunReader) -> Measurement:
+    def prepare(self, run: AnyRun) -> Measurement:
         """Begin at the start of the run."""
         return DisplacementMeasurement(run, self)
 
@@ -90,7 +91,7 @@ class MeanSquareDisplacement(Analysis):
 class DisplacementMeasurement:
     """Collects unwrapped positions of all atoms."""
 
-    def __init__(self, run: RunReader, options: MeanSquareDisplacement):
+    def __init__(self, run: AnyRun, options: MeanSquareDisplacement):
         self._options, self._interval_ps = options, run.frame_interval_fs / 1000
         self._symbols, self._masses = np.array(run.atoms.get_chemical_symbols()), run.atoms.get_masses()
         self._unwrapped, self._series, self._n_frames = UnwrappedPositions(run), ThinnedSeries(MAX_NUMBERS), 0
@@ -167,7 +168,8 @@ class DisplacementMeasurement:
 def default_directions(pbc: np.ndarray) -> list[CellVector]:
     """Periodic cell vectors; all three where there are none, since a cluster moves in space."""
     pbc = np.asarray(pbc, dtype=bool)
-    return [name for name, is_periodic in zip("abc", pbc, strict=True) if is_periodic or not pbc.any()]
+    names: tuple[CellVector, ...] = ("a", "b", "c")
+    return [name for name, is_periodic in zip(names, pbc, strict=True) if is_periodic or not pbc.any()]
 
 
 def span(cell: np.ndarray, pbc: np.ndarray, directions: list[CellVector]) -> np.ndarray | None:

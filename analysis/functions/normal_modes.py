@@ -18,7 +18,7 @@ from asecalc_ml.structure.rigid_motions import rotations
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
 
 LISTED = 5  # imaginary frequencies named in a verdict
 
@@ -122,7 +122,7 @@ class NormalModes(Analysis):
     result: ClassVar = NormalModesResult
     reads: ClassVar = "HESSIAN"
 
-    def run(self, run: RunReader) -> NormalModesResult:
+    def run(self, run: AnyRun) -> NormalModesResult:
         """Diagonalise; AnalysisError where the run holds no second derivatives."""
         hessian = run.read_hessian()  # arrays of its file, by name
         if hessian is None:

@@ -34,7 +34,9 @@ def first_peak(values: Sequence[float]) -> tuple[int | None, int | None]:
     return int(peaks[0]) - 1, minimum
 
 
-def spectrum_peaks(frequencies: Sequence[float], density: Sequence[float], prominence: float) -> list[float]:
+def spectrum_peaks(
+    frequencies: Sequence[float] | np.ndarray, density: Sequence[float] | np.ndarray, prominence: float
+) -> list[float]:
     """Frequencies of the peaks of a spectrum.
 
     Each is the vertex of a parabola through the logarithms of its three highest points, which for a Hann
@@ -49,10 +51,10 @@ def spectrum_peaks(frequencies: Sequence[float], density: Sequence[float], promi
     """
     from scipy.signal import find_peaks  # slow to import, and not needed for options
 
-    density = np.asarray(density, dtype=float)
-    peaks, _ = find_peaks(density, prominence=prominence * density.max(initial=0.0))
+    values = np.asarray(density, dtype=float)
+    peaks, _ = find_peaks(values, prominence=prominence * values.max(initial=0.0))
     # vertex of the parabola through (−1, left), (0, middle), (1, right): ½ (left − right) / curvature
-    heights = np.log(np.maximum(density, 1e-12 * density.max(initial=0.0)))
+    heights = np.log(np.maximum(values, 1e-12 * values.max(initial=0.0)))
     left, middle, right = heights[peaks - 1], heights[peaks], heights[peaks + 1]
     curvature = left - 2 * middle + right
     offset = np.divide(0.5 * (left - right), curvature, out=np.zeros_like(middle), where=curvature < 0)

@@ -32,7 +32,7 @@ from asecalc_ml.structure.topology.bonds import canonical_pattern
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs.frames import Frames
 
 DEFAULT_RANGE_A = 10.0
@@ -195,7 +195,7 @@ class RadialDistribution(Analysis):
         """Elements that there are."""
         element_pairs(atoms, self.pairs, has_images=bool(atoms.pbc.any()))
 
-    def prepare(self, run: RunReader) -> Measurement:
+    def prepare(self, run: AnyRun) -> Measurement:
         """Find the atoms of each pair; AnalysisError where an element is not there."""
         return RadialMeasurement(run, self)
 
@@ -206,7 +206,7 @@ class RadialDistribution(Analysis):
 class RadialMeasurement:
     """Counts pairs by element and distance."""
 
-    def __init__(self, run: RunReader, options: RadialDistribution):
+    def __init__(self, run: AnyRun, options: RadialDistribution):
         self._pbc, self._width = np.asarray(run.pbc, dtype=bool), options.bin_A
         self._is_normalised = bool(self._pbc.all())
         self._symbols = np.array(run.atoms.get_chemical_symbols())
@@ -314,7 +314,7 @@ def element_pairs(atoms: Atoms, patterns: list[str] | None, has_images: bool) ->
                 allowed=symbols,
                 remedy=f"its elements are {', '.join(symbols)}",
             )
-    return pairs
+    return [(pair[0], pair[1]) for pair in pairs]
 
 
 def _default_pairs(symbols: list[str], has_images: bool) -> list[tuple[str, str]]:
@@ -333,7 +333,7 @@ def _default_pairs(symbols: list[str], has_images: bool) -> list[tuple[str, str]
     return pairs
 
 
-def _default_range(run: RunReader) -> float:
+def _default_range(run: AnyRun) -> float:
     """Half the shortest lattice vector: the largest sphere without two images of one atom.
 
     Without a density 1.5 times the largest extent of the structure at the start.

@@ -52,6 +52,6 @@ class RigidMotion:
     def n_degrees(self) -> int:
         """Degrees of freedom that move: 3N without constraints, and without what is at rest of the whole."""
         kinetic, drifting, turning = self._energies
-        n_at_rest = len(translations(self._atoms)) * (drifting <= AT_REST * kinetic)
-        n_at_rest += len(rotations(self._atoms, is_linear(self._atoms))) * (turning <= AT_REST * kinetic)
+        n_at_rest = len(translations(self._atoms)) * bool(drifting <= AT_REST * kinetic)
+        n_at_rest += len(rotations(self._atoms, is_linear(self._atoms))) * bool(turning <= AT_REST * kinetic)
         return 3 * len(self._atoms) - n_removed(self._atoms) - n_at_rest

@@ -39,6 +39,7 @@ from asecalc_ml.statistics.time_series import MAX_BLOCKS, MIN_BLOCKS, CondensedS
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs import RunPlan
     from asecalc_ml.runs.frames import Frames
 
@@ -95,7 +96,7 @@ class VibrationalDensity(Analysis):
             f"lower frequencies. {closer_frames(fastest)}"
         ]
 
-    def prepare(self, run: RunReader) -> Measurement:
+    def prepare(self, run: AnyRun) -> Measurement:
         """Choose segments; AnalysisError where the run is too short for the resolution."""
         return VibrationalMeasurement(run, self)
 
@@ -103,7 +104,7 @@ class VibrationalDensity(Analysis):
 class VibrationalMeasurement:
     """Averages the power spectra of segments."""
 
-    def __init__(self, run: RunReader, options: VibrationalDensity):
+    def __init__(self, run: AnyRun, options: VibrationalDensity):
         self._options, self._interval_fs = options, run.frame_interval_fs
         self._symbols = np.array(run.atoms.get_chemical_symbols())
         self._roots, self._temperature_K = np.sqrt(run.atoms.get_masses()), _temperature(run)
@@ -153,11 +154,12 @@ class VibrationalMeasurement:
         more; the velocities and positions of a bin say how much of each.
         """
         # frequencies, rad/fs: that of a bin, and the lowest that frames fold into it
-        positions = self._of_positions / self._n_segments
+        positions = np.asarray(self._of_positions / self._n_segments)
         highest = np.pi / self._interval_fs
         apparent = 2 * highest * np.fft.rfftfreq(self._length)
         # velocity over displacement that each of the two would show
-        slow, fast, limit = map(self._speed, (apparent, 2 * highest - apparent, highest))
+        slow, fast = self._speed(apparent), self._speed(2 * highest - apparent)
+        limit = self._speed(np.array(highest))
         # velocity over displacement that the frames show, where the two can be told apart
         known = (positions > 0) & (fast > 1.001 * slow)
         shown = np.sqrt(density[known] / positions[known]) * units.fs
@@ -169,7 +171,7 @@ class VibrationalMeasurement:
         fraction = float(states.sum() / density.sum())
         return fraction if fraction >= LEAST_FOLDED else 0.0
 
-    def _speed(self, frequency: np.ndarray | float) -> np.ndarray | float:
+    def _speed(self, frequency: np.ndarray) -> np.ndarray:
         """Velocity of the integrator over displacement, 1/fs, of a frequency in rad/fs."""
         return frequency * np.sinc(frequency * self._timestep_fs / np.pi)
 
@@ -302,7 +304,7 @@ def _fastest_stretch_per_cm(atoms: Atoms) -> float:
     return fastest_stretch_per_cm(atoms)
 
 
-def _temperature(run: RunReader) -> float | None:
+def _temperature(run: AnyRun) -> float | None:
     """Mean temperature of the run, None where it has not been written."""
     temperatures = run.read_thermo().get("temperature_K", ())
     return float(np.mean(temperatures)) if len(temperatures) else None

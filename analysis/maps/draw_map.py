@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.analysis.maps.options import MapOptions
 from asecalc_ml.config.options import parse_options
@@ -21,7 +21,7 @@ def draw_map(
     structures: Iterable[Atoms] | Mapping[str, Iterable[Atoms]],
     options: MapOptions | None = None,
     quiet: bool = False,
-    **changes,
+    **changes: Any,
 ) -> RepresentationMap:
     """Put structures, or their atoms, where a model's last layer or a fingerprint puts them.
 

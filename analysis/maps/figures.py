@@ -73,10 +73,14 @@ def _axes_in_words(projection: Projection) -> str:
 def _numbers(ax: Axes, points: np.ndarray, quantity: MapQuantity) -> None:
     values = np.array([np.nan if value is None else value for value in quantity.values])
     known = np.isfinite(values)
-    ax.scatter(*points[~known].T, s=_size(points), color=GREY, linewidths=0, rasterized=True)
+    ax.scatter(
+        points[~known, 0], points[~known, 1], s=_size(points), color=GREY, linewidths=0, rasterized=True
+    )
     low, high = np.percentile(values[known], [2, 98])  # a few outliers would leave the others one colour
     style = {"c": values[known], "cmap": "cividis", "vmin": low, "vmax": high}
-    drawn = ax.scatter(*points[known].T, s=_size(points), linewidths=0, rasterized=True, **style)
+    drawn = ax.scatter(
+        points[known, 0], points[known, 1], s=_size(points), linewidths=0, rasterized=True, **style
+    )
     unit = f" ({quantity.unit})" if quantity.unit else ""
     ax.figure.colorbar(drawn, ax=ax, label=f"{quantity.name}{unit}", extend="both")
 
@@ -86,12 +90,26 @@ def _names(ax: Axes, points: np.ndarray, quantity: MapQuantity) -> None:
     common = sorted(set(names), key=lambda name: (-(names == name).sum(), name))
     for name, color in zip(common, (PALETTE * len(common))[:MOST_NAMES], strict=False):
         ax.scatter(
-            *points[names == name].T, s=_size(points), color=color, label=name, linewidths=0, rasterized=True
+            points[names == name, 0],
+            points[names == name, 1],
+            s=_size(points),
+            color=color,
+            label=name,
+            linewidths=0,
+            rasterized=True,
         )
     if len(common) > MOST_NAMES:
         rest = np.isin(names, common[MOST_NAMES:])
         others = f"{len(common) - MOST_NAMES} others"
-        ax.scatter(*points[rest].T, s=_size(points), color=GREY, label=others, linewidths=0, rasterized=True)
+        ax.scatter(
+            points[rest, 0],
+            points[rest, 1],
+            s=_size(points),
+            color=GREY,
+            label=others,
+            linewidths=0,
+            rasterized=True,
+        )
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=1.5, handletextpad=0.2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 from ase import Atoms
@@ -94,7 +95,7 @@ def _xyz(atoms: Atoms) -> str:
     return "\n".join([str(len(atoms)), "", *rows, ""])
 
 
-def _dscribe():
+def _dscribe() -> ModuleType:
     try:
         from dscribe import descriptors
     except ImportError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +13,9 @@ from asecalc_ml.analysis.relevance.source import Source
 from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.model.derivative import forces
 from asecalc_ml.terminal.progress import progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -72,5 +76,5 @@ def _batch(subject: ExplainedBatch, sizes: list[int]) -> list[Prediction]:
     ]
 
 
-def _by_structure(values, sizes: list[int]) -> list[np.ndarray]:
+def _by_structure(values: Tensor, sizes: list[int]) -> list[np.ndarray]:
     return [part.detach().cpu().numpy() for part in values.split(sizes)]

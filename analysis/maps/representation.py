@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.maps.options import MapOptions
@@ -29,7 +30,9 @@ def represent(
     """Project structures, or their atoms; see :func:`asecalc_ml.analysis.maps.draw_map.draw_map`."""
     source = Source.of(model)
     data = collect(source, structures, quiet)
-    points = {name: points_of(name, data, options.level) for name in options.representations}
+    points: dict[str, np.ndarray] = {
+        name: points_of(name, data, options.level) for name in options.representations
+    }
     n_points = len(next(iter(points.values())))
     if n_points < FEWEST_POINTS:
         raise AnalysisError(

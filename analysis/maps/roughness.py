@@ -14,7 +14,7 @@ a merge is followed by a long gap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.cluster.hierarchy import linkage
@@ -55,7 +55,7 @@ def measure(
     return indices
 
 
-def _metrics(representation: str, metrics: list[str]) -> list[str]:
+def _metrics(representation: str, metrics: Sequence[str]) -> Sequence[str]:
     """Tanimoto's for bits, those asked for else."""
     return ["tanimoto"] if metrics and representation == "morgan" else metrics
 

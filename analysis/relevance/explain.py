@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
 from asecalc_ml.config.options import parse_options
@@ -21,7 +21,7 @@ def explain(
     structures: Atoms | Iterable[Atoms],
     options: RelevanceOptions | None = None,
     quiet: bool = False,
-    **changes,
+    **changes: Any,
 ) -> RelevanceResult:
     """Say which atoms and pairs a model's prediction rests on.
 

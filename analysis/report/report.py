@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from asecalc_ml import plugins
 from asecalc_ml.analysis.base import Record, Result, Table, Verdict
@@ -56,6 +56,9 @@ class Row(NamedTuple):
     meaning: str = ""
 
 
+Shown = TypeVar("Shown", bound=Result)
+
+
 def write_report(run: str | Path | RunReader) -> Path:
     """Write ``report.html`` from the results in a run directory.
 
@@ -75,14 +78,14 @@ def write_report(run: str | Path | RunReader) -> Path:
     UserWarning
         If a result cannot be read or shown. The page names it, and has all others.
     """
-    run = open_run(run)
-    failures = Failures(run.directory)
+    reader: RunReader = open_run(run)
+    failures = Failures(reader.directory)
     n_before = len(failures.all)
-    results = results_alone(run, failures)
+    results = results_alone(reader, failures)
     with failures.alone("relevance"):
-        results += read_relevance(run.directory)
-    page = run.directory / REPORT
-    write_whole(page, render(run, results, failures))
+        results += read_relevance(reader.directory)
+    page = reader.directory / REPORT
+    write_whole(page, render(reader, results, failures))
     for failure in failures.all[n_before:]:
         warnings.warn(f"{page}: analysis {failure.analysis}: {failure.text}", stacklevel=2)
     return page
@@ -151,7 +154,9 @@ def completion(run: RunReader) -> Completion:
     """Whether the run is complete, and if not where and why it ended."""
     steps, done = run.planned_steps, _last_step(run)
     of_all = f"{done:,} of {steps:,} steps" if steps else f"{done:,} steps"
-    last = next((event for event in reversed(run.read_events()) if event.get("kind") in ENDINGS), {})
+    last: Mapping[str, Any] = next(
+        (event for event in reversed(run.read_events()) if event.get("kind") in ENDINGS), {}
+    )
     kind, message = last.get("kind"), last.get("message", "no reason was recorded")
     if kind == EventKind.FINISHED:
         what = f"{steps or done:,} steps" if done else message  # the last row may stand before the last step
@@ -189,8 +194,8 @@ def readable_verdict(run: RunReader) -> list[Verdict]:
 
 
 def _last_step(run: RunReader) -> int:
-    steps = run.read_thermo().get("step", ())
-    return int(steps[-1]) if len(steps) else 0
+    steps = run.read_thermo().get("step")
+    return 0 if steps is None or len(steps) == 0 else int(steps[-1])
 
 
 def key_facts(run: RunReader) -> Iterator[Row]:
@@ -222,18 +227,16 @@ def _time_facts(run: RunReader) -> Iterator[Row]:
 def target_course(production: Production) -> str:
     """The temperatures that a run was asked for, such as "300 to 900 K"; empty where there were none."""
     kelvin = [value for segment in production.segments for _, value in segment.temperature_K]
-    kelvin = [f"{value:g}" for k, value in enumerate(kelvin) if k == 0 or value != kelvin[k - 1]]
-    if len(kelvin) > MOST_TURNS:
-        kelvin = [kelvin[0], "…", kelvin[-1]]
-    return " to ".join(kelvin) + " K" if kelvin else ""
+    turns = [f"{value:g}" for k, value in enumerate(kelvin) if k == 0 or value != kelvin[k - 1]]
+    if len(turns) > MOST_TURNS:
+        turns = [turns[0], "…", turns[-1]]
+    return " to ".join(turns) + " K" if turns else ""
 
 
 # ------------------------------------------------------------------------------------- figures and tables
 
 
-def shown(
-    results: Iterable[Result], show: Callable[[Result], Iterable[Any]], failures: Failures
-) -> list[Any]:
+def shown(results: Iterable[Shown], show: Callable[[Shown], Iterable[Any]], failures: Failures) -> list[Any]:
     """What each result shows; one that raises an error is noted, and the others are shown."""
     content: list[Any] = []
     for result in results:

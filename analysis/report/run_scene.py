@@ -96,6 +96,8 @@ def _labels(run: RunReader, n_frames: int) -> dict[int, str]:
 def _scan_labels(run: RunReader) -> dict[int, str]:
     """Calculator and value of each point that was computed, in the order of the frames."""
     table, about = run.read_scan_table(), run.read_scan()
+    if about is None:
+        return {}
     unit = "Å" if about["kind"] == "bond" else "°"
     names = [one["label"] for one in about["calculators"]]
     columns = (table[name] for name in ("calculator", "member", "value", "energy_eV"))

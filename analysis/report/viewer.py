@@ -200,4 +200,4 @@ def _hundredths(lengths: np.ndarray) -> list[int]:
 
 
 def _rounded(values: Sequence[float | None] | None) -> list[float | None] | None:
-    return values and [None if value is None else float(f"{value:.4g}") for value in values]
+    return None if values is None else [None if value is None else float(f"{value:.4g}") for value in values]

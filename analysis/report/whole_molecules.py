@@ -94,8 +94,10 @@ def _levels(graph: BondGraph) -> list[Level]:
             for atom, shift in graph.neighbors[host]:
                 if atom not in seen:
                     seen.add(atom)
-                    for column, value in zip(level, (atom, host, shift), strict=True):
-                        column.append(value)
+                    atoms, hosts, shifts = level
+                    atoms.append(atom)
+                    hosts.append(host)
+                    shifts.append(shift)
         front = level[0]
         levels += [level] if front else []
     return levels

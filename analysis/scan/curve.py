@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -79,7 +80,9 @@ def extrema(
     }
 
 
-def _extremum(curve, places: np.ndarray, which: Literal["lowest", "highest"]) -> Extremum | None:
+def _extremum(
+    curve: Callable[[np.ndarray], np.ndarray], places: np.ndarray, which: Literal["lowest", "highest"]
+) -> Extremum | None:
     if len(places) == 0:
         return None
     energies = curve(places)

@@ -72,7 +72,7 @@ def _styles(result: ScanResult) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def _draw_curve(ax: Axes, values: list[float], curve: Curve, panel: str, **style) -> None:
+def _draw_curve(ax: Axes, values: list[float], curve: Curve, panel: str, **style: Any) -> None:
     y, spread = _of(curve, panel)
     if curve.lowest:
         ax.plot(values, y, **style, alpha=FAINT)

@@ -17,7 +17,7 @@ from asecalc_ml.structure.topology.chains import name_of
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
 
 Structures = dict[tuple[str, int], "Atoms"]  # by the calculator that made them and number of the point
 
@@ -30,7 +30,7 @@ class Followed(Record):
     distances_A: Numbers = Field(description="nearest image; null where no structure was computed")
 
 
-def follow(run: RunReader, about: dict[str, Any], pairs: list[tuple[int, int]]) -> list[Followed]:
+def follow(run: AnyRun, about: dict[str, Any], pairs: list[tuple[int, int]]) -> list[Followed]:
     """Distances along a scan, for each calculator that made structures of its own.
 
     Raises
@@ -69,7 +69,7 @@ def check_pairs(atoms: Atoms, pairs: list[tuple[int, int]]) -> None:
             )
 
 
-def _structures(run: RunReader, about: dict[str, Any]) -> Structures:
+def _structures(run: AnyRun, about: dict[str, Any]) -> Structures:
     """The trajectory has one frame for each computed row that is not a member's."""
     table = run.read_scan_table()
     written = np.flatnonzero((table["member"] == WHOLE) & np.isfinite(table["energy_eV"]))

@@ -129,7 +129,7 @@ class ScanResult(Result):
         return [Table(key="states", title="Crossings", columns=columns, rows=rows, caption=caption)]
 
     def _error_table(self) -> list[Table]:
-        if not self.errors:
+        if self.reference is None or not self.errors:
             return []
         per = self.force_unit
         columns = ["calculator", "points", "number", "energy, mean (meV)", "energy, largest (meV)"]
@@ -161,7 +161,8 @@ class ScanResult(Result):
 
     def data(self) -> list[Table]:
         """Every point."""
-        columns, rows = [f"value ({self.unit})"], [[value] for value in self.values]
+        columns = [f"value ({self.unit})"]
+        rows: list[list[Cell]] = [[value] for value in self.values]
         for curve in self.curves:
             columns += [f"{curve.label} energy (eV)", f"{curve.label} force (eV/{self.force_unit})"]
             for row, energy, force in zip(rows, curve.energies_eV, curve.forces, strict=True):
@@ -185,8 +186,8 @@ def _row(curve: Curve) -> list[Cell]:
     barrier = curve.barrier or Extremum(at=0, energy_eV=0)
     return [
         curve.label,
-        low and low.at,
-        curve.barrier and barrier.at,
+        low.at if low else None,
+        barrier.at if curve.barrier else None,
         barrier.energy_eV - low.energy_eV if low and curve.barrier else None,
         end - low.energy_eV if low and end is not None else None,
         curve.n_failed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +22,7 @@ from asecalc_ml.statistics.histogram import Histogram
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
 
 SEE_EVENTS = "the events of the run give the reasons"
 
@@ -44,7 +45,7 @@ class ScanAnalysis(Analysis):
         """Atoms that there are."""
         check_pairs(atoms, self.follow)
 
-    def run(self, run: RunReader) -> ScanResult:
+    def run(self, run: AnyRun) -> ScanResult:
         """Read the points; AnalysisError where there are none."""
         data = ScanData(run)
         curves = data.curves()
@@ -68,7 +69,7 @@ class ScanData:
 
     Parameters
     ----------
-    run : RunReader
+    run : RunReader or MemoryRun
 
     Attributes
     ----------
@@ -79,14 +80,14 @@ class ScanData:
         reference, or the lowest at this point, is zero.
     """
 
-    def __init__(self, run: RunReader):
+    def __init__(self, run: AnyRun):
         about, table = run.read_scan(), run.read_scan_table()
         if about is None or not len(table.get("point", ())):
             raise AnalysisError("the run holds no point of a scan", remedy="run protocol scan")
         self.about: dict[str, Any] = about
         self.values = np.array(about["values"])
         entries = about["calculators"]
-        self._raw = [_raw(table, k, len(self.values)) for k in range(len(entries))]
+        self._raw: list[Raw] = [_raw(table, k, len(self.values)) for k in range(len(entries))]
         if about["reference_values"]:
             name = str(run.read_options().get("reference_values"))
             entries = [*entries, {"label": Path(name).stem, "is_reference": True, "cards": []}]
@@ -183,7 +184,7 @@ class ScanData:
         return [(float(max(a, low)), float(min(b, high))) for a, b in turned if a < high and b > low]
 
 
-def _raw(table: dict[str, np.ndarray], calculator: int, n_points: int) -> Raw:
+def _raw(table: Mapping[str, np.ndarray], calculator: int, n_points: int) -> Raw:
     columns: Raw = {WHOLE: (np.full(n_points, np.nan), np.full(n_points, np.nan))}
     for row in np.flatnonzero(table["calculator"] == calculator):
         member, point = int(table["member"][row]), int(table["point"][row])
@@ -194,7 +195,7 @@ def _raw(table: dict[str, np.ndarray], calculator: int, n_points: int) -> Raw:
 
 
 def _of_file(rows: list[list[float | None]], values: np.ndarray) -> Raw:
-    known = {round(row[0], 6): row for row in rows}
+    known = {round(value, 6): row for row in rows if (value := row[0]) is not None}
     chosen = [known[round(value, 6)] for value in values.tolist()]
     columns = ([np.nan if row[k] is None else row[k] for row in chosen] for k in (1, 2))
     energies, forces = (np.array(column, dtype=float) for column in columns)

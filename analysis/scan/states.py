@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,9 @@ def crossings(values: np.ndarray, states: list[Curve], per_unit: float) -> list[
     all_crossings = [
         crossing
         for a, b in combinations(states, 2)
-        for crossing in _between(values[order], *(_ordered(one, order, per_unit) for one in (a, b)), (a, b))
+        for crossing in _between(
+            values[order], _ordered(a, order, per_unit), _ordered(b, order, per_unit), (a, b)
+        )
     ]
     return sorted(all_crossings, key=lambda one: one.at)
 
@@ -102,7 +105,7 @@ def _root(x: np.ndarray, gap: np.ndarray, slope: np.ndarray) -> float:
     return float(brentq(_interpolate(x, gap, slope), x[0], x[1]))
 
 
-def _interpolate(x: np.ndarray, y: np.ndarray, slope: np.ndarray):
+def _interpolate(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> Callable[[float], np.ndarray]:
     # slow to import, and options lead here
     from scipy.interpolate import CubicHermiteSpline, make_interp_spline
 

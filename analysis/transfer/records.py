@@ -83,7 +83,7 @@ class TransferDistribution(Record):
         if value is None:
             return TransferCheck(what, None, "", self.unit, "undecided", NO_RUN)
         bound = "" if self.bound is None else f"at most {self.bound:.3g} {self.unit}"
-        if self.n_reference < FEWEST_REFERENCE_RUNS:
+        if self.bound is None or self.n_reference < FEWEST_REFERENCE_RUNS:
             why = f"{self.n_reference} reference runs of {FEWEST_REFERENCE_RUNS} needed"
             return TransferCheck(what, value, bound, self.unit, "undecided", why)
         if self.reference_drifts:

@@ -143,7 +143,9 @@ def _run_row(run: TransferRun) -> list[Cell]:
 
 def _moments_of(distribution: TransferDistribution) -> list[Cell]:
     both = (distribution.reference, distribution.model)
-    return [histogram and getattr(histogram, moment) for moment in ("mean", "std") for histogram in both]
+    return [
+        getattr(histogram, moment) if histogram else None for moment in ("mean", "std") for histogram in both
+    ]
 
 
 def _caption(distribution: TransferDistribution) -> str:

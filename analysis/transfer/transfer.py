@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from ase import Atoms
@@ -33,6 +33,9 @@ from asecalc_ml.runs import PROTOCOL, RunReader
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.structure.topology.chains import has_chain
 
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.base import AnyRun
+
 
 class TransferAnalysis(Analysis):
     """Judge the runs of a transfer test.
@@ -50,10 +53,10 @@ class TransferAnalysis(Analysis):
     )
     duration_ps: float = Field(10.0, gt=0, le=100_000, description="how long a run has to keep its bonds")
 
-    def run(self, run: RunReader) -> TransferResult:
+    def run(self, run: AnyRun) -> TransferResult:
         """Read all runs; AnalysisError where there are none."""
         about = run.read_transfer()
-        if about is None:
+        if about is None or not isinstance(run, RunReader):
             raise AnalysisError("the run is no transfer test", remedy="run protocol transfer")
         patterns = _patterns(run)
         result = TransferResult(
@@ -130,7 +133,7 @@ def molecule_of(
         What is judged where the molecule has it; None for its bonds and angles without hydrogen.
     options : TransferAnalysis
     """
-    first = next((runs for name in entry["reference"] if (runs := _opened(run.directory / name))), None)
+    first = next((part for name in entry["reference"] if (part := _opened(run.directory / name))), None)
     atoms = first.atoms if first else None
     groups = _groups(first, patterns) if first else {}
     runs = {
@@ -189,8 +192,8 @@ def _measured(
     run = PartRun(begun.directory, atoms)
     state, reason = _state(run)
     results = _results(run, groups if state == "complete" else {}, options)
-    connectivity: ConnectivityResult | None = results.get("connectivity")
-    drift: EnergyDriftResult | None = results.get("energy-drift") if state == "complete" else None
+    connectivity = cast("ConnectivityResult | None", results.get("connectivity"))
+    drift = cast("EnergyDriftResult | None", results.get("energy-drift") if state == "complete" else None)
     times = run.read_thermo()["time_fs"]
     measured = TransferRun(
         name=name,
@@ -219,7 +222,8 @@ def _results(run: RunReader, groups: Mapping[int, list[str]], options: TransferA
     of_kinds = {str(n_atoms): KINDS[n_atoms](patterns=patterns) for n_atoms, patterns in groups.items()}
     results, problems = measure(run, {"connectivity": Connectivity(), "energy-drift": drift, **of_kinds})
     if lost := [problem for name, problem in problems.items() if name in of_kinds]:
-        raise lost[0].at(f"{run.directory} is finished, but its distributions cannot be measured")
+        problem = cast("AnalysisError", lost[0])  # what measure catches
+        raise problem.at(f"{run.directory} is finished, but its distributions cannot be measured")
     return {result.analysis: result for result in results}
 
 

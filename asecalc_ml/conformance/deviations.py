@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from asecalc_ml.conformance.bounds import Bounds
 from asecalc_ml.conformance.result import Measured
@@ -30,7 +31,9 @@ def energy_deviation(
     return Measured(abs(float(np.squeeze(difference))) / n_atoms, bounds.energy_eV_atom, "eV/atom", note)
 
 
-def array_deviation(values, expected, part: float, unit: str, note: str = "") -> Measured:
+def array_deviation(
+    values: ArrayLike, expected: ArrayLike, part: float, unit: str, note: str = ""
+) -> Measured:
     """Of the worst component; the bound is a part of the largest one, or of 1 if that is larger."""
     values, expected = np.asarray(values, float), np.asarray(expected, float)
     bound = part * max(1.0, np.abs(expected).max(initial=0.0))

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
@@ -94,9 +95,9 @@ def _run_all(subject: CalculatorUnderTest, checks: Sequence[Check], quiet: bool)
 def _run(subject: CalculatorUnderTest, check: Check) -> CheckResult:
     start = time.perf_counter()
 
-    def ended(verdict: Outcome, *figures, **fields) -> CheckResult:
+    def ended(verdict: Outcome, **fields: Any) -> CheckResult:
         seconds = time.perf_counter() - start
-        return CheckResult(check.name, check.meaning, verdict, *figures, **fields, seconds=seconds)
+        return CheckResult(check.name, check.meaning, verdict, **fields, seconds=seconds)
 
     try:
         with warnings.catch_warnings():
@@ -106,7 +107,7 @@ def _run(subject: CalculatorUnderTest, check: Check) -> CheckResult:
         return ended("not applicable", note=_one_line(error))
     except Exception as error:  # whatever a foreign calculator raises is its failure, not the suite's
         return ended("failed", note=f"raised {type(error).__name__}: {_one_line(error)}")
-    return ended(worst.verdict, worst.figure, worst.bound, worst.unit, note=worst.note)
+    return ended(worst.verdict, figure=worst.figure, bound=worst.bound, unit=worst.unit, note=worst.note)
 
 
 def _worst(measured: Iterable[Measured]) -> Measured:

@@ -19,7 +19,7 @@ from asecalc_ml.conformance.noise import rounding
 from asecalc_ml.conformance.result import NotApplicableError
 from asecalc_ml.conformance.structures import Structures
 
-Results = dict[str, float | np.ndarray]
+Results = dict[str, Any]  # float or array, as each property has it
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -110,7 +110,7 @@ class Potential(nn.Module, ABC):
     cutoff: float
     triplet_cutoff: float | None = None
     continuous: bool = True
-    takes: ClassVar[frozenset[str]] = frozenset()
+    takes: frozenset[str] = frozenset()
     partial_charges: bool = False
 
     @abstractmethod

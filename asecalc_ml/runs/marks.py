@@ -27,7 +27,7 @@ def mark(path: Path, head_bytes: int = 0) -> dict:
     with path.open("rb") as file:
         with writing(path):
             os.fsync(file.fileno())
-        state = {"bytes": file.seek(0, os.SEEK_END)}
+        state: dict[str, int | str] = {"bytes": file.seek(0, os.SEEK_END)}
         if head_bytes:
             file.seek(0)
             state["head"] = file.read(head_bytes).hex()

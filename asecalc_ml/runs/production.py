@@ -104,7 +104,7 @@ class Production(_Statement):
         values = np.full(time_fs.shape, np.nan)
         for segment, rows in zip(self.segments, self.rows(time_fs), strict=True):
             if line := getattr(segment, quantity):
-                values[rows] = np.interp(time_fs[rows], *zip(*line, strict=True))
+                values[rows] = np.interp(time_fs[rows], *np.transpose(line))
         return values
 
 
@@ -147,7 +147,7 @@ def _since(line: Line, time_fs: float) -> Line:
 
 
 def _at(line: Line, time_fs: float) -> float:
-    return float(np.interp(time_fs, *zip(*line, strict=True)))
+    return float(np.interp(time_fs, *np.transpose(line)))
 
 
 def production_by_options(options: Mapping[str, Any], thermo: Mapping[str, np.ndarray]) -> Production:

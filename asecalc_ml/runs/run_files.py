@@ -49,13 +49,14 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Content = TypeVar("Content")
+Files = TypeVar("Files", bound="RunFiles")
 
 
-def once(read: Callable[[RunFiles], Content]) -> Callable[[RunFiles], Content]:
+def once(read: Callable[[Files], Content]) -> Callable[[Files], Content]:
     """Let a method read at its first call; each later call of the same object returns the same object."""
 
     @functools.wraps(read)
-    def remembered(self: RunFiles) -> Content:
+    def remembered(self: Files) -> Content:
         if read.__name__ not in self._contents:
             self._contents[read.__name__] = read(self)
         return self._contents[read.__name__]

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
     from MDAnalysis import Universe
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.runs.frames import Frames
 
 
-def universe_of(run: RunReader) -> Universe:
+class RunOfFrames(Protocol):
+    """A run in a directory or in memory."""
+
+    @property
+    def atoms(self) -> Atoms: ...
+
+    @property
+    def pbc(self) -> np.ndarray: ...
+
+    @property
+    def frame_interval_fs(self) -> float: ...
+
+    def frame_chunks(self) -> Iterator[Frames]: ...
+
+
+def universe_of(run: RunOfFrames) -> Universe:
     """A run's frames with elements, masses, bonds and cells, for MDAnalysis' own analyses.
 
     MDAnalysis keeps positions in single precision and in memory, times in ps and cells as lengths and
@@ -21,8 +39,7 @@ def universe_of(run: RunReader) -> Universe:
 
     Parameters
     ----------
-    run : RunReader
-        Or anything with its attributes.
+    run : RunReader, or anything with the members of RunOfFrames
     """
     import MDAnalysis
     from MDAnalysis.coordinates.memory import MemoryReader
@@ -46,13 +63,13 @@ def universe_of(run: RunReader) -> Universe:
     return universe
 
 
-def _bonds(run: RunReader) -> np.ndarray:
+def _bonds(run: RunOfFrames) -> np.ndarray:
     from asecalc_ml.structure.topology.bonds import find_bonds
 
     return find_bonds(run.atoms)
 
 
-def _coordinates(run: RunReader) -> tuple[np.ndarray, np.ndarray | None]:
+def _coordinates(run: RunOfFrames) -> tuple[np.ndarray, np.ndarray | None]:
     """Positions of all frames (n_frames, n_atoms, 3) in single precision, and boxes (n_frames, 6) or None."""
     positions, boxes = [np.empty((0, len(run.atoms), 3), np.float32)], []
     for frames in run.frame_chunks():

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -49,11 +49,17 @@ if TYPE_CHECKING:
     from asecalc_ml.runs.trajectories.writer import TrajectoryWriter
 
 
-def _says_what_to_do(method: Callable) -> Callable:
+P = ParamSpec("P")
+Returned = TypeVar("Returned")
+
+
+def _says_what_to_do(
+    method: Callable[Concatenate[RunWriter, P], Returned],
+) -> Callable[Concatenate[RunWriter, P], Returned]:
     """Turn an operating system's error while writing into a RunError."""
 
     @functools.wraps(method)
-    def wrapped(self, *args, **kwargs):
+    def wrapped(self: RunWriter, *args: P.args, **kwargs: P.kwargs) -> Returned:
         try:
             return method(self, *args, **kwargs)
         except OSError as error:
@@ -86,7 +92,7 @@ class RunWriter:
         self._trajectory: TrajectoryWriter | None = None
         self._n_frames = 0  # of this process
         self._lock: FolderLock | None = None
-        self._further: FurtherFiles | None = None
+        self._further: FurtherFiles  # set with the lock
         self.tracker = Tracker()  # told of every row of thermo.csv
 
     @classmethod

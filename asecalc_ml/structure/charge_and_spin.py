@@ -234,7 +234,7 @@ def whole_number(value: Any) -> int | None:
     (None, None, None, None)
     """
     if isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value) if abs(value) < LARGEST else None
+        return int(value) if abs(int(value)) < LARGEST else None
     number = value if isinstance(value, float) else _number(value)
     if not abs(number) < LARGEST:  # NaN is not
         return None

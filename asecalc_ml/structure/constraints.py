@@ -8,12 +8,15 @@ wrong number of degrees of freedom a thermostat holds a wrong temperature.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
 from asecalc_ml.errors import StructureError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 NOTHING, EVERYTHING = np.zeros((0, 3)), np.eye(3)
 STEP = 1e-5  # times a thermal velocity at kT = 1 eV: a small part of any distance
@@ -241,7 +244,7 @@ def _n_free_translations(atoms: Atoms) -> int:
 # -------------------------------------------------------------------------------------------------- rank
 
 
-def _rows(atoms: Atoms):
+def _rows(atoms: Atoms) -> csr_array:
     """Conditions on velocities, mass-weighted, one a row: a sparse matrix of shape (n, 3 n_atoms)."""
     from scipy.sparse import csr_array, vstack
 
@@ -256,7 +259,7 @@ def _rows(atoms: Atoms):
     return rows / np.sqrt((rows * rows).sum(axis=1))[:, None]
 
 
-def _rows_of(constraint: Any, atoms: Atoms):
+def _rows_of(constraint: Any, atoms: Atoms) -> csr_array:
     name = type(constraint).__name__
     if name == "FixBondLengths":
         return _rows_of_distances(np.reshape(constraint.pairs, (-1, 2)), atoms)
@@ -269,12 +272,12 @@ def _rows_of(constraint: Any, atoms: Atoms):
     return _sparse(places, np.tile(directions, (len(held), 1))[:, None, :], atoms)
 
 
-def _rows_of_distances(pairs: np.ndarray, atoms: Atoms):
+def _rows_of_distances(pairs: np.ndarray, atoms: Atoms) -> csr_array:
     along = _between(pairs[:, 0], pairs[:, 1], atoms)
     return _sparse(pairs, np.stack([along, -along], axis=1), atoms)
 
 
-def _rows_of_triples(triples: np.ndarray, atoms: Atoms):
+def _rows_of_triples(triples: np.ndarray, atoms: Atoms) -> csr_array:
     """Distance of the ends, and the place of the middle atom on the line between them."""
     from scipy.sparse import vstack
 
@@ -293,7 +296,7 @@ def _between(first: np.ndarray, second: np.ndarray, atoms: Atoms) -> np.ndarray:
     return find_mic(atoms.positions[first] - atoms.positions[second], atoms.cell, atoms.pbc)[0]
 
 
-def _sparse(places: np.ndarray, vectors: np.ndarray, atoms: Atoms):
+def _sparse(places: np.ndarray, vectors: np.ndarray, atoms: Atoms) -> csr_array:
     """Rows with a vector for each of some atoms: places of shape (n, k), vectors of shape (n, k, 3)."""
     from scipy.sparse import csr_array
 
@@ -303,7 +306,7 @@ def _sparse(places: np.ndarray, vectors: np.ndarray, atoms: Atoms):
     return csr_array((np.ravel(vectors), where), shape=(len(places), 3 * len(atoms)))
 
 
-def _rank(rows) -> int:
+def _rank(rows: csr_array) -> int:
     """Rank of sparse rows of norm 1, block by block of rows that are not orthogonal."""
     from scipy.sparse.csgraph import connected_components
 
@@ -318,6 +321,6 @@ def _rank(rows) -> int:
     return sum(1 if len(block) == 1 else _rank_of_block(products, block) for block in blocks if len(block))
 
 
-def _rank_of_block(products, block: np.ndarray) -> int:
+def _rank_of_block(products: csr_array, block: np.ndarray) -> int:
     values = np.linalg.eigvalsh(products[block][:, block].toarray())
     return int((values > DEPENDENT * len(block)).sum())

@@ -1,7 +1,11 @@
 """Structures by name, SMILES or file, and the check every structure passes before it is used."""
 
+from __future__ import annotations
+
 import difflib
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -11,6 +15,9 @@ from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and
 from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.lattice import check_cell
 from asecalc_ml.structure.pair_vectors import pair_vectors
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
 
 MOLECULES = Path(__file__).parents[1] / "data" / "molecules"
 MIN_DISTANCE_A = 0.4  # below every bond length, H2 (0.74 Å) included
@@ -202,7 +209,7 @@ def _read(path: Path, index: str) -> Atoms:
 def _from_smiles(smiles: str) -> Atoms:
     try:
         from rdkit import Chem, rdBase
-        from rdkit.Chem import AllChem
+        from rdkit.Chem import AllChem, rdDistGeom
     except ImportError:
         raise StructureError(
             f"'smiles:{smiles}' needs RDKit",
@@ -227,7 +234,7 @@ def _from_smiles(smiles: str) -> Atoms:
             remedy="give a file",
         )
     molecule = Chem.AddHs(molecule)
-    if AllChem.EmbedMolecule(molecule, randomSeed=EMBED_SEED) != 0:
+    if rdDistGeom.EmbedMolecule(molecule, randomSeed=EMBED_SEED) != 0:
         raise StructureError(
             f"RDKit finds no three-dimensional geometry for the SMILES '{smiles}'",
             name="SMILES",
@@ -247,13 +254,13 @@ def _from_smiles(smiles: str) -> Atoms:
     )
 
 
-def _isotope_masses(molecule) -> list[float | None] | None:
+def _isotope_masses(molecule: Mol) -> list[float | None] | None:
     """Masses in u where the SMILES names isotopes; None for the element's mean, and where it names none."""
     masses = [atom.GetMass() if atom.GetIsotope() else None for atom in molecule.GetAtoms()]
     return masses if any(masses) else None
 
 
-def _relax_with_force_field(chem, molecule) -> None:
+def _relax_with_force_field(chem: ModuleType, molecule: Mol) -> None:
     """MMFF94 where it has parameters, else UFF, else the embedding as it is."""
     if chem.MMFFHasAllMoleculeParams(molecule):
         chem.MMFFOptimizeMolecule(molecule, maxIters=2000)

@@ -7,7 +7,7 @@ import numpy as np
 
 def pair_vectors(
     positions: np.ndarray,
-    pairs: np.ndarray,
+    pairs: np.ndarray | tuple[np.ndarray | int, np.ndarray | int],
     cell_shifts: np.ndarray | None = None,
     cell: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -19,7 +19,7 @@ def pair_vectors(
     ----------
     positions : array, shape (..., n_atoms, 3), Å
         Of one structure or of several frames.
-    pairs : array of int, shape (2, n_pairs)
+    pairs : array of int, shape (2, n_pairs), or a pair of arrays or numbers
         Atoms i, then atoms j.
     cell_shifts : array, shape (..., n_pairs, 3), optional
         Whole numbers :math:`s_{ij}`; without them the vectors lie within one cell.

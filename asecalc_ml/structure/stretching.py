@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixAtoms, FixBondLengths
@@ -9,6 +11,9 @@ from ase.data import atomic_numbers
 
 from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import bond_graph
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 FORCE_CONSTANT = 1.734 * units.Hartree * units.Bohr  # eV Å, of a bond one Å longer than its offset
 OFFSETS_A = np.array([[-0.244, 0.352, 0.660], [0.352, 1.085, 1.522], [0.660, 1.522, 2.068]]) * units.Bohr
@@ -46,7 +51,7 @@ def fastest_stretch_per_cm(atoms: Atoms) -> float:
     )
 
 
-def _springs(atoms: Atoms):
+def _springs(atoms: Atoms) -> csr_matrix:
     """Root of each bond's force constant times its change with the mass-weighted coordinates, sparse."""
     from scipy.sparse import csr_matrix
 
@@ -87,7 +92,7 @@ def _is_rigid(atoms: Atoms, bonds: np.ndarray) -> np.ndarray:
     return np.array([frozenset(bond) in rigid for bond in bonds.tolist()], dtype=bool)
 
 
-def _largest_eigenvalue(matrix) -> float:
+def _largest_eigenvalue(matrix: csr_matrix) -> float:
     from scipy.sparse.linalg import eigsh
 
     if matrix.shape[0] <= FEW_BONDS:

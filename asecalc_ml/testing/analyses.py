@@ -199,7 +199,7 @@ def in_memory(run: MemoryRun | RunReader) -> MemoryRun:
     if isinstance(run, MemoryRun):
         return run
     quantities = ("positions", "momenta", "cells")
-    arrays = {name: np.concatenate(list(run.chunks(quantity=name))) for name in quantities}
+    arrays: dict[str, Any] = {name: np.concatenate(list(run.chunks(quantity=name))) for name in quantities}
     return MemoryRun(
         atoms=run.atoms,
         frame_interval_fs=run.frame_interval_fs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from asecalc_ml.errors import RunError
 
@@ -91,7 +92,8 @@ class LocalExecutor:
         """Let the runs that go on pause, and end."""
         for process in list(self._processes):
             with suppress(OSError, ValueError):
-                process.stdin.close()
+                stdin, _ = _pipes(process)
+                stdin.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
@@ -124,9 +126,9 @@ class RayExecutor:
                 remedy="pip install 'asecalc-ml[distributed]', or use executor: local",
             ) from None
         address = address or os.environ.get("RAY_ADDRESS")
-        size = {} if address else {"num_cpus": workers, "include_dashboard": False}
+        size: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="error", **size)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **size)
         except (ConnectionError, ValueError, RuntimeError) as error:
             place = address or "this machine"
             raise RunError(f"no Ray cluster at {place}: {error}", name=place, value=address) from error
@@ -167,23 +169,31 @@ def carry_out(job: Job, processes: set[subprocess.Popen] | None = None) -> Outco
         )
     processes = set() if processes is None else processes
     processes.add(process)
+    stdin, stdout = _pipes(process)
     try:
         said = {
             "directory": job.directory,
             "options": job.options,
             "module_folders": job.module_folders,
         }
-        process.stdin.write(json.dumps(said).encode() + b"\n")
-        process.stdin.flush()
-        printed = process.stdout.read()
+        stdin.write(json.dumps(said).encode() + b"\n")
+        stdin.flush()
+        printed = stdout.read()
         return _outcome(printed, process.wait(), job.log)
     except (OSError, ValueError):  # its input is closed: it ended, or is told to
-        return _outcome(process.stdout.read(), process.wait(), job.log)
+        return _outcome(stdout.read(), process.wait(), job.log)
     finally:
         processes.discard(process)
-        for stream in (process.stdin, process.stdout):
+        for stream in (stdin, stdout):
             with suppress(OSError):
                 stream.close()
+
+
+def _pipes(process: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    """Input and output of a process, which were asked for as pipes."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
 
 
 def _outcome(printed: bytes, status: int, log: str) -> Outcome:

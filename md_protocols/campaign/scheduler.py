@@ -77,7 +77,7 @@ class Scheduler:
         path = self._folder.path(point)
         state, why = state_of(path, point.options), self._folder.why_failed(point)
         if state == STOPPED:
-            return Status(point, path, state, RunReader(path).ended_early, steps_of(path))
+            return Status(point, path, state, RunReader(path).ended_early or "", steps_of(path))
         if state != DONE and len(why) > self._options.retries:
             return Status(point, path, FAILED, self._failure(why), steps_of(path))
         text = f"failed before: {why[-1]}" if why and state != DONE else ""

@@ -65,7 +65,7 @@ def _check_same(run: RunReader, options: ProtocolOptions) -> None:
     begun = thermostat_choice.of_begun_run(stored)
     before = _compared(begun)
     if more_steps(run, options) > 0 and not begun.why_not_longer:
-        before["steps"] = options.steps
+        before["steps"] = options.model_dump()["steps"]
     choices = [_compared(options.with_thermostat(name)) for name in thermostat_choice.CHOICES]
     different = min((_differences(before, now) for now in choices), key=len)
     if different:

@@ -305,7 +305,7 @@ class Engine:
             remedy=f"`asecalc-md resume {self.directory}` continues from there.",
         )
 
-    def note(self, kind: str, message: str, **fields) -> None:
+    def note(self, kind: str, message: str, **fields: Any) -> None:
         """Put an event into events.jsonl, and a warning before the user's eyes."""
         self.writer.event(kind, message, **{"stage": self.state.stage, "step": self.state.step, **fields})
         if kind == EventKind.WARNING:

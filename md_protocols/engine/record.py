@@ -6,6 +6,7 @@ where they were killed without a calculation, and go on from there. So they need
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -76,7 +77,12 @@ class Recorded(Calculator):
         super().__init__()
         self.calculator, self.label, self.record = calculator, label, record
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
         evaluation = self.record.find(self.label, self.atoms)
         if evaluation is None:

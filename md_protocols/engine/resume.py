@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from asecalc_ml import plugins
 from asecalc_ml.config.nested_options import put_all
 from asecalc_ml.config.options import dump_yaml, parse_options
@@ -151,7 +153,7 @@ def _with_calculator(options: ProtocolOptions, calculator: Any, run: RunReader) 
 def _go_on(
     run: RunReader,
     options: ProtocolOptions,
-    atoms,
+    atoms: Atoms,
     differences: list[str],
     quiet: bool,
     allow_different: bool,
@@ -163,7 +165,7 @@ def _go_on(
 
 
 def restored(
-    run: RunReader, options: ProtocolOptions, atoms, writer: RunWriter, differences: list[str]
+    run: RunReader, options: ProtocolOptions, atoms: Atoms, writer: RunWriter, differences: list[str]
 ) -> State:
     """The state of the last checkpoint, growing files cut back to it, and a note that the run goes on."""
     checkpoint, problem = load(run.directory)
@@ -188,7 +190,7 @@ def restored(
     return state
 
 
-def _state(options: ProtocolOptions, atoms, checkpoint: Checkpoint | None) -> State:
+def _state(options: ProtocolOptions, atoms: Atoms, checkpoint: Checkpoint | None) -> State:
     if checkpoint is None:  # killed before the first: begin again
         preparation.announce(options, atoms)
         return preparation.first_state(options, atoms)

@@ -25,7 +25,7 @@ class Bussi(Integrator):
         self._time = time_fs * units.fs
         super().__init__(state, timestep_fs, ramp)
 
-    def _make(self, timestep: float):
+    def _make(self, timestep: float) -> bussi.Bussi:
         dynamics = bussi.Bussi(self.atoms, timestep, self._ramp.start_K, self._time, rng=self._state.rng)
         # N_f and the target K = N_f kB T / 2 of Eq. (A7), of the degrees of freedom that move
         dynamics.ndof = self.n_degrees

@@ -55,7 +55,7 @@ class Langevin(Integrator):
         self._centre = [CentreAtRest(directions)] if len(directions) else []
         super().__init__(state, timestep_fs, ramp)
 
-    def _make(self, timestep: float):
+    def _make(self, timestep: float) -> langevin.Langevin:
         return langevin.Langevin(
             self.atoms,
             timestep,

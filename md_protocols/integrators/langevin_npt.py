@@ -49,7 +49,7 @@ class LangevinNPT(Integrator):
         self._barostat_time, self._isotropic = barostat_time_fs * units.fs, isotropic
         super().__init__(state, timestep_fs, ramp)
 
-    def _make(self, timestep: float):
+    def _make(self, timestep: float) -> CentredLangevinBAOAB:
         with warnings.catch_warnings():  # that the cell's mass is a heuristic, and no choice of the user's
             warnings.filterwarnings("ignore", message="Using heuristic P_mass")
             return CentredLangevinBAOAB(
@@ -72,8 +72,8 @@ class LangevinNPT(Integrator):
         self._dynamics.set_temperature(temperature_K)
 
     @classmethod
-    def target_pressure(cls, pressure_GPa: float, **options: Any) -> float:
-        return pressure_GPa
+    def target_pressure(cls, **options: Any) -> float:
+        return options["pressure_GPa"]
 
     def extras(self, total_eV: float) -> dict[str, float]:
         # P = -Tr(σ) / 3, with the kinetic part Σ p_i p_i / m_i V in the stress
@@ -101,21 +101,21 @@ class CentredLangevinBAOAB(LangevinBAOAB):
         As of ASE's class.
     """
 
-    def __init__(self, atoms: Atoms, timestep: float, n_degrees: int, **options):
+    def __init__(self, atoms: Atoms, timestep: float, n_degrees: int, **options: Any):
         self._n_degrees = n_degrees
         super().__init__(atoms, timestep, **options)
 
-    def _set_barostat_mass(self, *mass) -> None:
+    def _set_barostat_mass(self, *mass: float) -> None:
         self.Ndof = self._n_degrees  # ASE has counted 3N just before
         super()._set_barostat_mass(*mass)
 
-    def _BAOAB_OU(self, drag_gamma_mod=0.0) -> None:  # noqa: N802
+    def _BAOAB_OU(self, drag_gamma_mod: float | np.ndarray = 0.0) -> None:  # noqa: N802
         super()._BAOAB_OU(drag_gamma_mod)
         # velocity of the centre of mass, V = Σ p_i / M: p_i -= m_i V
         momenta, masses = self.atoms.get_momenta(), self.atoms.get_masses()[:, None]
         self.atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
 
-    def _barostat_BAOAB_OU_gamma_mod(self):  # noqa: N802
+    def _barostat_BAOAB_OU_gamma_mod(self) -> float | np.ndarray:  # noqa: N802
         """Drag of the atoms by the cell's velocity: J. Chem. Phys. 120, 11432 (2004), Eq. (5b), second term.
 
         ASE adds the trace to all nine elements instead of the diagonal.

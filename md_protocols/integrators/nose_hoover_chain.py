@@ -26,12 +26,12 @@ class NoseHooverChain(Integrator):
         self._time = time_fs * units.fs
         super().__init__(state, timestep_fs, ramp)
 
-    def _make(self, timestep: float):
+    def _make(self, timestep: float) -> NoseHooverChainNVT:
         dynamics = NoseHooverChainNVT(self.atoms, timestep, self._ramp.start_K, self._time)
         dynamics._thermostat = self._chain(self._ramp.start_K)
         return dynamics
 
-    def _chain(self, temperature_K: float):
+    def _chain(self, temperature_K: float) -> NoseHooverChainThermostat:
         """ASE's chain takes 3 N kT for the kinetic energy that it is to have; N need not be whole."""
         masses = self.atoms.get_masses()[:, None]
         return NoseHooverChainThermostat(self.n_degrees / 3, masses, temperature_K, self._time)
@@ -52,9 +52,9 @@ class NoseHooverChain(Integrator):
         return total_eV + self._dynamics._thermostat.get_thermostat_energy()
 
     @classmethod
-    def conserves(cls, ramp: Ramp, **options: Any) -> str | None:
+    def conserves(cls, **options: Any) -> str | None:
         """Return the column of the chain's energy, which is that at one temperature."""
-        return CONSERVED if ramp.is_constant else None
+        return CONSERVED if options["ramp"].is_constant else None
 
     @property
     def _memory_of(self) -> Any:

@@ -7,7 +7,7 @@ keeps the shares with which it began. Langevin dynamics exchange energy with eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Some = TypeVar("Some", bound=ProtocolOptions)
 
-AUTO = "auto"
+AUTO: Final = "auto"
 FEW_ATOMS = 50
 OF_FEW_ATOMS, OF_MANY_ATOMS = "langevin", "bussi"
 CHOICES = (OF_FEW_ATOMS, OF_MANY_ATOMS)

@@ -12,7 +12,7 @@ class VelocityVerlet(Integrator):
 
     has_thermostat = False
 
-    def _make(self, timestep: float):
+    def _make(self, timestep: float) -> verlet.VelocityVerlet:
         return verlet.VelocityVerlet(self.atoms, timestep)
 
     def _set_temperature(self, temperature_K: float) -> None:

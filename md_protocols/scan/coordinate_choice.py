@@ -87,8 +87,9 @@ def _by_pattern(atoms: Atoms, graph: BondGraph, pattern: str, molecule: int | No
         terms = parse_terms(pattern)
     except ConfigError as error:
         raise error.as_kind(StructureError) from error
-    if all(term.index is not None for term in terms):
-        return _by_number(atoms, [term.index for term in terms])
+    numbers = [term.index for term in terms if term.index is not None]
+    if len(numbers) == len(terms):
+        return _by_number(atoms, numbers)
     types = types_of(atoms, graph)
     allowed = [types.matches(term) for term in terms]
     matches = [
@@ -153,7 +154,8 @@ def fragment(atoms: Atoms, graph: BondGraph, root: int, pivot: int) -> dict[int,
             if here == root and there == pivot and not crossed:
                 crossed = True  # the bond itself; one to another image of the pivot is a way around
                 continue
-            shift = tuple(a + b for a, b in zip(shifts[here], step, strict=True))
+            a, b, c = np.add(shifts[here], step).tolist()
+            shift = (a, b, c)
             if there == pivot or shifts.get(there, shift) != shift:
                 raise _no_fragment(atoms, root, pivot)
             if there not in shifts:

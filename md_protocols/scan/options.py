@@ -19,7 +19,7 @@ class Scan(RelaxOptions):
     """Drive a bond, an angle or a dihedral; energy and projected force with several calculators."""
 
     protocol: Literal["scan"] = Field("scan", description="scan of a bond, an angle or a dihedral")
-    default_analyses: ClassVar = ("scan",)
+    default_analyses: ClassVar[tuple[str, ...]] = ("scan",)
 
     coordinate: str | list[int] = Field(
         description="two atoms for a bond, three for an angle, four for a dihedral, the last one moving: a "

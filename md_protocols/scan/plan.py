@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +168,7 @@ def read_values(path: str) -> list[list[float | None]]:
             value=path,
             allowed="two rows or more",
         )
-    known = sorted((_numbers(path, k, row) for k, row in enumerate(rows, 1)), key=lambda row: row[0])
+    known = sorted((_numbers(path, k, row) for k, row in enumerate(rows, 1)), key=itemgetter(0))
     if twice := [row[0] for row, other in pairwise(known) if row[0] == other[0]]:
         raise ConfigError(
             f"reference_values: {path} has several rows for {twice[0]:g}",
@@ -201,7 +202,7 @@ def _is_number(text: str) -> bool:
 
 def _values(options: Scan, known: list) -> np.ndarray:
     of_file = np.array([row[0] for row in known])
-    if options.start is None:
+    if options.start is None or options.stop is None:
         return of_file
     values = np.linspace(options.start, options.stop, options.points or POINTS)
     if len(known) and not np.isin(values.round(6), of_file.round(6)).all():

@@ -42,7 +42,7 @@ class ScanStage(Stage):
     writes: ClassVar[tuple[str, ...]] = (SCAN, SCAN_TABLE, TRAJECTORY)
 
     @property
-    def n_steps(self) -> int:  # type: ignore[override]
+    def n_steps(self) -> int:  # type: ignore[override]  # computed here
         """Points of all calculators, as far as the options tell."""
         return self._n_calculators * (self.options.points or 1)
 
@@ -221,7 +221,7 @@ class _Walk:
             self._engine.note(EventKind.WARNING, text)
 
 
-def _held(coordinate: Coordinate, value: float):
+def _held(coordinate: Coordinate, value: float) -> FixBondLengths | FixInternals:
     """ASE's constraint that keeps a coordinate."""
     atoms = list(coordinate.atoms)
     if coordinate.kind == "bond":

@@ -54,7 +54,7 @@ class Produce(TimeSteps):
     writes: ClassVar[tuple[str, ...]] = (THERMO, TRAJECTORY)
 
     @property
-    def produced_steps(self) -> int:
+    def produced_steps(self) -> int:  # type: ignore[override]  # computed here
         """Steps that count on in thermo.csv."""
         return self.n_steps
 

@@ -32,7 +32,7 @@ class RelaxOnRecord(RelaxStage):
     is_all: bool = False
 
     @property
-    def writes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def writes(self) -> tuple[str, ...]:  # type: ignore[override]  # computed here
         """Table, last structure, and frames where these are wanted."""
         return (RELAXED, RELAXATION, *([TRAJECTORY] if self.is_all else []))
 

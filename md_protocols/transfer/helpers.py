@@ -36,7 +36,8 @@ def helpers(directory: Path, number: int, threads: int) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            process.stdin.close()
+            if process.stdin is not None:  # a pipe, as asked for
+                process.stdin.close()
         for process in processes:
             process.wait()
 

@@ -27,10 +27,10 @@ class Transfer(NVE):
     energy.
     """
 
-    protocol: Literal["transfer"] = Field(
+    protocol: Literal["transfer"] = Field(  # type: ignore[assignment]  # each class has its own name
         "transfer", description="a model on other molecules, beside a reference from the same starts"
     )
-    default_analyses: ClassVar = ("transfer",)
+    default_analyses: ClassVar[tuple[str, ...]] = ("transfer",)
 
     transfer_to: list[str] = Field(
         min_length=1,

@@ -31,9 +31,11 @@ class Whole(Protocol):
     progress : Progress
     """
 
-    directory: Path
     state: State
     progress: Progress
+
+    @property
+    def directory(self) -> Path: ...
 
     def pause_if_asked(self) -> None:
         """Raise RunPausedError where the process is to end."""

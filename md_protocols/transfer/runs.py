@@ -124,8 +124,10 @@ class TransferRuns:
         if part.start is None:
             return atoms, None
         directory = self._whole.directory / part.start
-        reference = RunReader(directory) if (directory / PROTOCOL).is_file() else None
-        first = next(reference.frames(), None) if reference else None
+        if not (directory / PROTOCOL).is_file():
+            return None
+        reference = RunReader(directory)
+        first = next(reference.frames(), None)
         if first is None:
             return None
         atoms.set_cell(first.cell)

@@ -30,7 +30,7 @@ class TransferStage(Stage):
     writes: ClassVar[tuple[str, ...]] = (TRANSFER,)
 
     @property
-    def n_steps(self) -> int:  # type: ignore[override]
+    def n_steps(self) -> int:  # type: ignore[override]  # computed here
         """Steps of all runs, as far as the options tell."""
         options = self.options
         numbers = {reference_options: options.reference_runs, model_options: options.runs}

@@ -16,6 +16,7 @@ from asecalc_ml.structure.topology.pair_classes import ClassedPairs, classed_pai
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import BaseCalculator
 
     from asecalc_ml.md_protocols.watch.stopping import Suspicion
     from asecalc_ml.statistics.histogram import Histogram
@@ -131,7 +132,7 @@ class CommitteeDisagrees(Sign):
         )
 
 
-def make_signs(options: Suspicion, start: Atoms, calculator) -> Sequence[Sign]:
+def make_signs(options: Suspicion, start: Atoms, calculator: BaseCalculator) -> Sequence[Sign]:
     """The signs that options ask for.
 
     Raises
@@ -157,10 +158,11 @@ def make_signs(options: Suspicion, start: Atoms, calculator) -> Sequence[Sign]:
     return signs
 
 
-def _domains(calculator) -> list[tuple[dict[str, Histogram], float]]:
+def _domains(calculator: BaseCalculator) -> list[tuple[dict[str, Histogram], float]]:
     """Training distances of a model, or of each member of a committee, with the cutoff; equal ones once."""
     cards = model_cards(calculator)
-    if not cards or any(card.domain is None for card in cards):
+    domains = [(card.domain.distances, card.cutoff_A) for card in cards if card.domain is not None]
+    if not cards or len(domains) < len(cards):
         raise ConfigError(
             "outside_training_domain needs a model whose card says what it was trained on, or a committee of "
             "such models",
@@ -168,7 +170,6 @@ def _domains(calculator) -> list[tuple[dict[str, Histogram], float]]:
             value=True,
             remedy="remove it, or use models trained with asecalc-ml",
         )
-    domains = [(card.domain.distances, card.cutoff_A) for card in cards]
     return [domain for k, domain in enumerate(domains) if domain not in domains[:k]]
 
 

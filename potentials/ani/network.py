@@ -82,6 +82,7 @@ class ElementNetworks(nn.Module):
             {symbol: nn.Linear(options.widths(symbol)[-1], 1) for symbol in options.elements}
         )
         numbers = torch.tensor([number_of[symbol] for symbol in options.elements])
+        self.numbers: Tensor
         self.register_buffer("numbers", numbers, persistent=False)
 
     def forward(self, environments: Tensor, atomic_numbers: Tensor) -> AtomOutput:
@@ -100,8 +101,8 @@ class ElementNetworks(nn.Module):
     @property
     def last_linear(self) -> tuple[Tensor, Tensor]:
         layers = list(self.last.values())
-        weights = [layer.weight[0] for layer in layers]
-        biases = [layer.bias for layer in layers]
+        weights = [layer.get_parameter("weight")[0] for layer in layers]
+        biases = [layer.get_parameter("bias") for layer in layers]
         weight = torch.cat([*weights, *biases])[None]
         return weight, weight.new_zeros(1)
 

@@ -45,6 +45,14 @@ class EnvironmentVectors(nn.Module):
     options : ANI
     """
 
+    radial_shifts: Tensor
+    angular_shifts: Tensor
+    cos_sections: Tensor
+    sin_sections: Tensor
+    element_index: Tensor
+    pair_index: Tensor
+    missing: Tensor
+
     def __init__(self, options: ANI):
         super().__init__()
         self.cutoff, self.angular_cutoff = options.cutoff_A, options.angular_cutoff_A
@@ -89,6 +97,7 @@ class EnvironmentVectors(nn.Module):
 
     def _angular(self, inputs: PotentialInput, elements: Tensor, distances: Tensor) -> Tensor:
         # Both distances of each pair of neighbors, and cos θ = r_ij · r_ik / (r_ij r_ik).
+        assert inputs.triplets is not None
         first, second = inputs.triplets
         r, s = take(distances, first), take(distances, second)
         products = take(inputs.edge_vectors, first) * take(inputs.edge_vectors, second)

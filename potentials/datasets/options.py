@@ -7,7 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -19,7 +19,7 @@ from asecalc_ml.potentials.datasets.labels import LABELS, label_counts
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
 from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.files.lazy_frames import joined, parse_slice, selected_numbers
-from asecalc_ml.units import ENERGY_UNITS, FORCES_UNITS, LENGTH_UNITS, forces_unit
+from asecalc_ml.units import EnergyUnit, ForcesUnit, LengthUnit, forces_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     from ase import Atoms
 
-EnergyUnit = Literal[ENERGY_UNITS]
-LengthUnit = Literal[LENGTH_UNITS]
-ForcesUnit = Literal[FORCES_UNITS]
 Paths = Path | Annotated[list[Path], Field(min_length=1)]
 
 
@@ -262,14 +259,15 @@ class DatasetOptions(Options):
             str(entry) if glob.has_magic(str(entry)) else entry.stem for entry in self._entries
         )
 
-    def check_file(self) -> None:
-        """Refuse a path that is no file.
+    def check_file(self) -> Path:
+        """Return the path of the one file that is read, and refuse one that is no file.
 
         Raises
         ------
         DatasetError
             The message says where it was looked for.
         """
+        assert isinstance(self.path, Path)  # each file of several has options of its own
         if self.path.is_dir():
             raise DatasetError(
                 f"{self.path} is a folder", name=str(self.path), remedy="name a file in `path`"
@@ -281,6 +279,7 @@ class DatasetOptions(Options):
                 remedy="correct `path`, or make the file with `asecalc-ml data fetch` or "
                 "`asecalc-ml data generate`",
             )
+        return self.path
 
 
 class FreeUnits(DatasetOptions):

@@ -55,6 +55,8 @@ class SphericalBasis(nn.Module):
         orders = np.arange(options.n_spherical)
         radial_norms = math.sqrt(2) / np.abs(spherical_jn(orders[:, None] + 1, zeros))
         norms = radial_norms * np.sqrt((2 * orders[:, None] + 1) / (4 * math.pi))  # the latter of Y_l0
+        self.zeros: Tensor
+        self.norms: Tensor
         self.register_buffer("zeros", torch.from_numpy(zeros), persistent=False)
         self.register_buffer("norms", torch.from_numpy(norms), persistent=False)
 

@@ -93,7 +93,7 @@ class OutputBlock(nn.Module):
         super().__init__()
         width = options.output_channels
         self.radial = linear(options.n_radial, options.hidden_channels, bias=False)
-        layers = [linear(options.hidden_channels, width, bias=False)]
+        layers: list[nn.Module] = [linear(options.hidden_channels, width, bias=False)]
         for _ in range(options.n_output_layers):
             layers += [linear(width, width), nn.SiLU()]
         self.network = nn.Sequential(*layers)

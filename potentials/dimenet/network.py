@@ -67,6 +67,8 @@ class DimeNetPlusPlusPotential(Potential):
         """Of two edges j→k and j→i of one atom j, k→j enters j→i and i→j enters j→k."""
         # cos α, with α = π − ∠kji: zero where the messages go straight on.
         units = inputs.edge_vectors / distances[:, None]
+        assert inputs.triplets is not None
+        assert inputs.reverse_edges is not None
         first, second = inputs.triplets
         cosines = -(take(units, first) * take(units, second)).sum(dim=1)
         # A triplet of an edge with itself is padding; its sums would grow from layer to layer.

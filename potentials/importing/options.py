@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml.config.options import Options
-from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS
+from asecalc_ml.units import ENERGY_UNITS, LENGTH_UNITS, EnergyUnit, LengthUnit
 
 if TYPE_CHECKING:
     from asecalc_ml.store.registry import Entry
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class ImportOptions(Options):
     """What a checkpoint does not say about itself."""
 
-    energy_unit: Literal[ENERGY_UNITS] = Field(
+    energy_unit: EnergyUnit = Field(
         description=f"unit of the energies it was trained on, which no file says: {', '.join(ENERGY_UNITS)}"
     )
-    length_unit: Literal[LENGTH_UNITS] = Field(
+    length_unit: LengthUnit = Field(
         description=f"unit of the positions it was trained on: {', '.join(LENGTH_UNITS)}"
     )
     elements: list[str] = Field(min_length=1, description="elements of the training data, such as H C O")

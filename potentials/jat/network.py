@@ -88,7 +88,7 @@ class JATPotential(Potential):
 
     @property
     def attentions(self) -> list[nn.Module]:
-        return [layer.attention for layer in self.layers]
+        return [layer.get_submodule("attention") for layer in self.layers]
 
     @property
     def readout(self) -> nn.Module:
@@ -173,7 +173,7 @@ class Score(nn.Module):
 class SkipConnection(nn.Module):
     """Activated messages added to the features."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.activation = nn.SiLU()
 

@@ -6,7 +6,7 @@ kernels on a GPU hide both, and are no plain operations to a tracer.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class MessageEdges(NamedTuple):
 
     Parameters
     ----------
-    index : Tensor, shape (2, n_edges), int64
+    edge_index : Tensor, shape (2, n_edges), int64
         Row 0 the centre, which collects messages, row 1 the neighbor.
     features : Tensor, shape (n_edges, n_features)
     matrices : Tensor, shape (n_edges, width, width)
@@ -31,7 +31,7 @@ class MessageEdges(NamedTuple):
         Cutoff function; None where the paper is reproduced.
     """
 
-    index: Tensor
+    edge_index: Tensor
     features: Tensor
     matrices: Tensor
     weights: Tensor | None
@@ -55,7 +55,7 @@ class Messages(OwnEdges, NNConv):
         return self.nn(features).view(-1, self.in_channels, self.out_channels)
 
     def forward(self, x: Tensor, edges: MessageEdges) -> Tensor:
-        centres, neighbors = edges.index
+        centres, neighbors = edges.edge_index
         # A(e_ij) h_j of each edge, weighted with the cutoff function, summed over the neighbors.
         messages = torch.matmul(take(x, neighbors)[:, None, :], edges.matrices)[:, 0]
         if edges.weights is not None:
@@ -89,7 +89,7 @@ class GatedAttention(OwnEdges, TransformerConv):
         self.attention, self.gate = nn.Identity(), nn.Sigmoid()
 
     def forward(self, x: Tensor, edges: MessageEdges) -> Tensor:
-        centres, neighbors = edges.index
+        centres, neighbors = edges.edge_index
         # Queries of the centre; keys and values of the neighbor, each with the edge's own part.
         bonds = self._by_head(self.lin_edge(edges.features))
         queries = self._by_head(take(self.lin_query(x), centres))
@@ -117,8 +117,8 @@ class AttentionPass(SharedPass):
         super().__init__()
         self.attention_layer = GatedAttention(width, n_heads, n_edge_features)
 
-    def forward(self, x: Tensor, layer: nn.Module, edges: MessageEdges) -> Tensor:
-        return self.attention_layer(super().forward(x, layer, edges), edges)
+    def forward(self, x: Tensor, layer: nn.Module, *edges: Any) -> Tensor:
+        return self.attention_layer(super().forward(x, layer, *edges), *edges)
 
 
 class GatedRecurrentUnit(nn.Module):

@@ -74,7 +74,7 @@ class MPNNPotential(Potential):
         distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
         features = torch.cat([distances[:, None], self.basis(distances)], dim=1)
         return MessageEdges(
-            index=inputs.edge_index,
+            edge_index=inputs.edge_index,
             features=features,
             matrices=self.message_update.messages.matrices(features),
             weights=smooth_cutoff(distances, self.cutoff) if self.continuous else None,
@@ -118,9 +118,9 @@ class MPNNTransformerPotential(MPNNPotential):
     options : MPNNTransformer
     """
 
-    def _pass(self, options: MPNNTransformer) -> SharedPass:
+    def _pass(self, options: MPNNTransformer) -> SharedPass:  # type: ignore[override]  # as registered
         return AttentionPass(options.hidden_channels, options.n_heads, self.n_edge_features)
 
     @property
     def attentions(self) -> list[nn.Module]:
-        return [attention_pass.attention_layer.attention for attention_pass in self.passes]
+        return [attention_pass.get_submodule("attention_layer.attention") for attention_pass in self.passes]

@@ -46,6 +46,7 @@ class NeuralILPotential(Potential):
         self.descriptors = PowerSpectrum(options)
         n_inputs = self.descriptors.n_features + options.embedding_dimensions
         self.pyramid = Pyramid([n_inputs, *options.hidden_channels])
+        self.slots: Tensor
         self.register_buffer("slots", _slots(options.elements), persistent=False)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:

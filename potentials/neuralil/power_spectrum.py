@@ -116,11 +116,12 @@ def _coefficients(n_max: int, cutoff: float) -> NDArray:
     columns = []
     for l in range(n_max + 1):  # noqa: E741
 
-        def values(t, l=l):  # noqa: E741
+        def values(t: NDArray, l: int = l) -> NDArray:  # noqa: E741
             x = np.sqrt((1 + t) / 2)
             return (radial_functions(l, n_max - l + 1, x * cutoff, cutoff) / x**l).T
 
-        columns.append(chebinterpolate(values, degree))
+        # NumPy's stub knows functions of one value alone
+        columns.append(chebinterpolate(values, degree))  # type: ignore[type-var]
     return np.concatenate(columns, axis=1)
 
 

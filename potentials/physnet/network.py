@@ -84,7 +84,7 @@ class PhysNetPotential(Potential):
     @property
     def attentions(self) -> list[nn.Module]:
         """The attention masks, a weight for each feature."""
-        return [module.mask for module in self.interaction_modules]
+        return [module.get_submodule("mask") for module in self.interaction_modules]
 
     @property
     def readout(self) -> nn.Module:
@@ -92,7 +92,7 @@ class PhysNetPotential(Potential):
 
     @property
     def last_linear(self) -> tuple[Tensor, Tensor]:
-        weight = [module.linear.weight[:1] for module in self.output.outputs]
+        weight = [module.get_parameter("linear.weight")[:1] for module in self.output.outputs]
         one = torch.ones_like(weight[0][:, :1])  # of the shift, which is the last feature
         return torch.cat([*weight, one], dim=1), torch.zeros_like(one[0])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +28,14 @@ class ExactConstants(nn.Module):
     exact : ndarray, float64
     """
 
+    values: Tensor
+
     def __init__(self, exact: np.ndarray):
         super().__init__()
         self._exact = torch.from_numpy(exact)
         self.register_buffer("values", self._exact.to(torch.get_default_dtype()), persistent=False)
 
-    def _apply(self, fn, recurse: bool = True) -> ExactConstants:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExactConstants:
         """Round the constants anew after a change of type: a cast to float32 and back would lose digits."""
         super()._apply(fn, recurse)
         self.values = self._exact.to(self.values)
@@ -45,5 +49,5 @@ class SharedPass(nn.Module):
     on a pass see the atoms before and after it.
     """
 
-    def forward(self, x: Tensor, layer: nn.Module, *edges) -> Tensor:
+    def forward(self, x: Tensor, layer: nn.Module, *edges: Any) -> Tensor:
         return layer(x, *edges)

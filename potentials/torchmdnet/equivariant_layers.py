@@ -6,13 +6,15 @@ from shapes, and a zero vector has a zero norm with a zero gradient. Parameters 
 upstream's.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
-_upstream = layers()
+_upstream: Any = layers()  # its classes are known when it is imported only
 
 
 class NeighborEmbedding(_upstream.utils.NeighborEmbedding):
@@ -31,7 +33,19 @@ class NeighborEmbedding(_upstream.utils.NeighborEmbedding):
 class EquivariantAttention(_upstream.et.EquivariantMultiHeadAttention):
     """Equivariant attention; messages are summed over a number of atoms known from the shapes."""
 
-    def propagate(self, edge_index, q, k, v, vec, dk, dv, r_ij, d_ij, dim_size):  # noqa: PLR0913, PLR0917
+    def propagate(  # noqa: PLR0913, PLR0917
+        self,
+        edge_index: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        vec: Tensor,
+        dk: Tensor | None,
+        dv: Tensor | None,
+        r_ij: Tensor,
+        d_ij: Tensor,
+        dim_size: int | None,
+    ) -> tuple[Tensor, Tensor]:
         centres, neighbors = edge_index
         # Messages of each edge from the query of the centre and key, value and vectors of the neighbor.
         q_i, k_j, v_j, vec_j = take(q, centres), take(k, neighbors), take(v, neighbors), take(vec, neighbors)

@@ -16,8 +16,12 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
 
 from asecalc_ml.graph.segments import segment_sum, take
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _PACKAGE = "torchmdnet"
 _WARP_OPS = "torchmdnet.extensions.ops"
@@ -60,7 +64,7 @@ def _remove_torchmdnet() -> dict[str, types.ModuleType]:
     return {name: sys.modules.pop(name) for name in names}
 
 
-def _no_neighbor_search(*args, **kwargs):
+def _no_neighbor_search(*args: object, **kwargs: object) -> NoReturn:
     raise RuntimeError(
         "torchmd-net's own neighbor search is not used here: edges come from asecalc_ml.graph.neighbors"
     )
@@ -79,18 +83,22 @@ def _use_segment_sums(modules: types.SimpleNamespace) -> None:
     modules.tensornet.tensornet_embedding_message_passing = _embedding_message_passing
 
 
-def _convolution(self, x, edge_index, distances, basis, n_atoms):
+def _convolution(
+    self: nn.Module, x: Tensor, edge_index: Tensor, distances: Tensor, basis: Tensor, n_atoms: int
+) -> Tensor:
     """CFConv.forward: messages of the neighbors, filtered by distance, summed over each atom's edges."""
     filters = self.net(basis) * self.cutoff(distances)[:, None]
     messages = filters * take(self.lin1(x), edge_index[1])
     return self.lin2(segment_sum(messages, edge_index[0], n_atoms))
 
 
-def _message_passing(edge_index, factor, tensor, n_atoms):
+def _message_passing(edge_index: Tensor, factor: Tensor, tensor: Tensor, n_atoms: int) -> Tensor:
     return segment_sum(factor * take(tensor, edge_index[1]), edge_index[0], n_atoms)
 
 
-def _embedding_message_passing(directions, edge_features, edge_index, n_atoms):
+def _embedding_message_passing(
+    directions: Tensor, edge_features: Tensor, edge_index: Tensor, n_atoms: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Scalar, vector and tensor parts of the embedding, summed over each atom's edges."""
     tensornet = layers().tensornet
     outer = directions[:, :, None] * directions[:, None, :]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning
 import torch
 from ase import units
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from asecalc_ml.errors import TrainingError
@@ -74,7 +75,7 @@ class EnergyForcesTask(lightning.LightningModule):
     def _loss(self, predicted: EdgeDerivative, batch: Batch) -> Tensor:
         return total_loss(predicted, batch, self.options.loss)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         options = self.options.optimizer
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True

@@ -14,9 +14,10 @@ import lightning
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
-from asecalc_ml.config.options import parse_options
+from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files.reading import check_archive
 from asecalc_ml.files.writing import write_whole
@@ -44,7 +45,7 @@ def build_model(options: TrainOptions, scaling: Scaling) -> Model:
     return model.set_dtype(getattr(torch, options.precision))
 
 
-def architecture(options: TrainOptions):
+def architecture(options: TrainOptions) -> Options:
     """Options of the architecture, complete."""
     hyperparameters = {key: value for key, value in options.model.items() if key != "architecture"}
     kind = get("architectures", options.model.get("architecture", ""))
@@ -197,7 +198,7 @@ def accelerator(device: str) -> str:
     return "gpu" if has_cuda and device != "cpu" else "cpu"
 
 
-def _logger(options: TrainOptions):
+def _logger(options: TrainOptions) -> Logger | bool:
     """Weights & Biases where asked for; the CSV file is written in any case."""
     if options.wandb is None:
         return False

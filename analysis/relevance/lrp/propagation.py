@@ -203,7 +203,9 @@ class Propagation(Interpreter):
         self._node = n
         return super().run_node(n)
 
-    def call_function(self, target: Callable, args: tuple, kwargs: dict) -> Any:
+    def call_function(  # type: ignore[override]  # a call of a function has no name as its target
+        self, target: Callable, args: tuple, kwargs: dict
+    ) -> Any:
         """One operation by its rule."""
         target = rules.OUT_OF_PLACE.get(target, target)
         if target is MARK:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -70,7 +71,7 @@ def run_with_blocks(subject: ExplainedBatch) -> tuple[Run, list[list[Tensor]]]:
     outputs: list[list[Tensor]] = []
     rows = (subject.n_atoms + 1, subject.inputs.edge_index.shape[1])
 
-    def record(module: nn.Module, inputs: tuple, output) -> None:
+    def record(module: nn.Module, inputs: tuple, output: Any) -> None:
         tensors = [tensor for tensor in tree_leaves(output) if isinstance(tensor, Tensor)]
         outputs.append(
             [tensor for tensor in tensors if tensor.requires_grad and tensor.dim() and len(tensor) in rows]

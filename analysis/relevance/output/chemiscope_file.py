@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.errors import AnalysisError, ConfigError
@@ -120,7 +121,7 @@ def _description(result: RelevanceResult) -> str:
     return f"Model {result.model} ({result.architecture}), hash {result.model_hash}. Methods: {methods}."
 
 
-def _library():
+def _library() -> ModuleType:
     try:
         import chemiscope
     except ModuleNotFoundError as error:

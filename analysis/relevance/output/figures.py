@@ -13,7 +13,7 @@ from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult
+    from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult, Structure
 
 MOST_BARS = 60  # beyond it labels of atoms cannot be read
 
@@ -107,7 +107,7 @@ def _molecule(result: RelevanceResult, method: MethodRelevance, ax: Axes) -> Non
     ax.spines[:].set_visible(False)
 
 
-def _bonds(structure, plane: np.ndarray, ax: Axes) -> None:
+def _bonds(structure: Structure, plane: np.ndarray, ax: Axes) -> None:
     bonds, shifts = find_bonds_and_shifts(structure.to_atoms())
     for i, j in bonds[~shifts.any(axis=1)]:
         ax.plot(*plane[[i, j]].T, color=GREY, linewidth=2.5, zorder=1)

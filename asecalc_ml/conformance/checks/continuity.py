@@ -89,7 +89,7 @@ def _largest_jumps(
 def _suspects(points: list[ApproachPoint], jump: Jump, floor: float) -> list[int]:
     """Intervals whose jump stands out among their neighbors, the most suspect first."""
     spikes = _spikes(np.array([np.ravel(jump(*pair)) for pair in pairwise(points)], float), floor)
-    suspects = []
+    suspects: list[int] = []
     while len(suspects) < SUSPECTS and spikes.any():
         suspects.append(int(np.argmax(spikes)))
         spikes[max(0, suspects[-1] - ORDER // 2) : suspects[-1] + ORDER // 2 + 1] = 0.0

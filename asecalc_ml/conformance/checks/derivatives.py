@@ -136,13 +136,12 @@ def _forces(
 ) -> list[Measured]:
     # ∂E/∂x of every coordinate of the chosen atoms
     noise, tolerance = reference.noise_of(atoms), ENOUGH * np.abs(given).max()
+
+    def energy(index: tuple[int, int], x: float) -> float:
+        return reference.energy(_moved(atoms, index, x))
+
     slopes = [
-        slope(
-            lambda x, index=(i, k): reference.energy(_moved(atoms, index, x)),
-            reference.bounds.step_A,
-            noise,
-            tolerance,
-        )
+        slope(partial(energy, (i, k)), reference.bounds.step_A, noise, tolerance)
         for i in chosen
         for k in range(3)
     ]
@@ -166,10 +165,13 @@ def _slopes_of_forces(atoms: Atoms, chosen: np.ndarray, reference: CalculatorUnd
     def forces_of(moved: Atoms) -> np.ndarray:
         return np.asarray(reference.evaluate(moved)["forces"], float)[chosen].ravel()
 
+    def forces_at(index: tuple[int, int], x: float) -> np.ndarray:
+        return forces_of(_moved(atoms, index, x))
+
     noise, step, tolerance = rounding(forces_of, atoms), reference.bounds.hessian_step_A, 0.0
     rows = []
     for index in ((i, k) for i in chosen for k in range(3)):
-        rows.append(slope(lambda x, index=index: forces_of(_moved(atoms, index, x)), step, noise, tolerance))
+        rows.append(slope(partial(forces_at, index), step, noise, tolerance))
         tolerance = max(tolerance, ENOUGH * float(np.abs(rows[-1].value).max()))
     return FiniteDifference(*(np.array(part) for part in zip(*rows, strict=True)))
 
@@ -185,9 +187,13 @@ def _stress(subject: CalculatorUnderTest, atoms: Atoms) -> list[Measured]:
 def _compared_stress(atoms: Atoms, stress: np.ndarray, reference: CalculatorUnderTest) -> list[Measured]:
     # ∂E/∂ε of the six components of Voigt; a shear of ε_yz = ε_zy = x/2 is one of x
     volume, noise = atoms.get_volume(), reference.noise_of(atoms)
+
+    def energy(unit: np.ndarray, x: float) -> float:
+        return reference.energy(strained(atoms, x * unit))
+
     slopes = [
         slope(
-            lambda x, unit=unit: reference.energy(strained(atoms, x * unit)),
+            partial(energy, unit),
             reference.bounds.strain,
             noise,
             ENOUGH * np.abs(stress).max() * volume,

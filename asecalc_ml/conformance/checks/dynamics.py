@@ -13,7 +13,7 @@ from asecalc_ml.conformance.bounds import DRIFT_OF_PRECISION, DRIFT_meV_ATOM_PS,
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import SEED
 from asecalc_ml.conformance.subject import CalculatorUnderTest
-from asecalc_ml.statistics.time_series import Drift, linear_drift
+from asecalc_ml.statistics.time_series import linear_drift
 
 TEMPERATURE_K = 300.0
 SIGMAS = 3.0
@@ -82,14 +82,14 @@ def warm(atoms: Atoms) -> Atoms:
     return moving
 
 
-def _drift(energies: np.ndarray, timestep_fs: float) -> Drift:
+def _drift(energies: np.ndarray, timestep_fs: float) -> tuple[float, float]:
     """Slope per ps with an error; that of a run too short for blocks is what one slow wave could feign."""
     time = np.arange(len(energies)) * timestep_fs / 1000
     slope, error = linear_drift(time, energies)
     if error is None:
         residuals = energies - np.polyval(np.polyfit(time, energies, 1), time)
         error = float(np.std(residuals) * np.sqrt(12) / time[-1])
-    return Drift(slope, error)
+    return slope, error
 
 
 def _drift_within(limit: float, slope: float, error: float) -> Measured:

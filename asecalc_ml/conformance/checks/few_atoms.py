@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import ArrayLike
 
 from asecalc_ml.conformance.deviations import array_deviation, deviations, energy_deviation
 from asecalc_ml.conformance.result import Measured
@@ -41,7 +42,7 @@ def two_atoms(subject: CalculatorUnderTest) -> Iterator[Measured]:
     across = pair[1] - (pair[1] @ axis) * axis
     bound = subject.bounds.forces * max(1.0, np.abs(pair).max())
     yield Measured(float(np.abs(across).max()), bound, "eV/Å", "across the axis")
-    other = subject.evaluate(_atoms(subject, [np.zeros(3), [0.0, 0.0, np.linalg.norm(vector)]]))
+    other = subject.evaluate(_atoms(subject, [np.zeros(3), [0.0, 0.0, float(np.linalg.norm(vector))]]))
     yield energy_deviation(results["energy"] - other["energy"], subject.bounds, 2, "another direction")
 
 
@@ -83,6 +84,6 @@ def side_by_side(atoms: Atoms, shift: np.ndarray) -> Atoms:
     return both
 
 
-def _atoms(subject: CalculatorUnderTest, positions) -> Atoms:
+def _atoms(subject: CalculatorUnderTest, positions: Sequence[ArrayLike]) -> Atoms:
     molecule = subject.molecule
     return with_info(Atoms([even_element(molecule)] * len(positions), positions), molecule)

@@ -30,7 +30,11 @@ class ProcessState:
         """As it is."""
         states = (random.getstate(), np.random.get_state())  # noqa: NPY002 - others' state is the question
         return cls(
-            dict(os.environ), str(Path.cwd()), np.geterr(), _digest(repr(states).encode()), **_torch_state()
+            dict(os.environ),
+            str(Path.cwd()),
+            {key: str(value) for key, value in np.geterr().items()},
+            _digest(repr(states).encode()),
+            **_torch_state(),
         )
 
     def changes(self, later: ProcessState) -> list[str]:
@@ -53,7 +57,7 @@ def _torch_state() -> dict:
 
 def _describe(name: str, before: object, after: object) -> str:
     words = name.replace("_", " ")
-    if isinstance(before, dict):
+    if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted(key for key in {**before, **after} if before.get(key) != after.get(key))
         return f"{words}: {', '.join(keys)}"
     return words if "random" in name else f"{words}: {before} is now {after}"

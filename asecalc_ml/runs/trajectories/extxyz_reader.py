@@ -31,7 +31,8 @@ class ExtxyzFile(TrajectoryFile):
     """
 
     def __init__(self, path: Path):
-        self.path, self._bytes, self.n_frames = path, b"", 0
+        self.path, self.n_frames = path, 0
+        self._bytes: bytes | mmap.mmap = b""
         if not path.is_file() or path.stat().st_size == 0:
             return
         with path.open("rb") as file:
@@ -109,5 +110,5 @@ class _ChunkReader:
         return np.reshape(cells, (-1, 3, 3))
 
     def _energies(self) -> np.ndarray:
-        find = re.compile(r"\benergy=(\S+)").search
-        return np.array([float(find(comment)[1]) for comment in self._comments])
+        find = re.compile(r"\benergy=(\S+)").findall
+        return np.array([float(find(comment)[0]) for comment in self._comments])

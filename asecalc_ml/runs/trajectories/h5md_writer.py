@@ -77,6 +77,7 @@ class H5MDWriter(TrajectoryWriter):
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
+        assert self._layout is not None  # made with the first frame
         try:
             self._layout.write(waiting)
         except OSError:  # what the file then holds is what its superblock says, and not what we remember
@@ -160,16 +161,16 @@ class _Layout:
         boundary = heap.attribute("boundary", *kinds)
         self._box = (hdf5.integers("dimension", 3), boundary)
         author = hdf5.group({}, [heap.attribute("name", _user())])
-        creator = [heap.attribute("name", "asecalc-ml"), heap.attribute("version", __version__)]
-        creator = hdf5.group({}, creator)
+        versions = [heap.attribute("name", "asecalc-ml"), heap.attribute("version", __version__)]
+        creator = hdf5.group({}, versions)
         unit, n_atoms = (heap.attribute("unit", "u"),), len(atoms)
         parameters = [heap.attribute(name, text) for name, text in _parameters(atoms).items()]
         self._append(heap.encoded())  # first, since its address is known to all attributes
         about = {"author": self._append(author), "creator": self._append(creator)}
         self._h5md = self._append(hdf5.group(about, [hdf5.integers("version", 1, 1)]))
         numbers = FixedDataset(INT64, (n_atoms,), self._append(atoms.numbers.astype("<i8").tobytes()))
-        masses = self._append(atoms.get_masses().astype("<f8").tobytes())
-        masses = FixedDataset(FLOAT64, (n_atoms,), masses, unit)
+        address = self._append(atoms.get_masses().astype("<f8").tobytes())
+        masses = FixedDataset(FLOAT64, (n_atoms,), address, unit)
         self._fixed = {"species": self._append(numbers.header()), "mass": self._append(masses.header())}
         for name in EXTRAS:
             if atoms.has(name) and atoms.arrays[name].any():
@@ -210,8 +211,9 @@ class _Layout:
         groups = {
             name: self._append(hdf5.group({"value": at[name], **moments})) for name in ELEMENTS if name in at
         }
-        energy, edges = groups.pop("potential_energy"), {"edges": groups.pop("edges", None)}
-        box = self._append(hdf5.group(edges if self._has_cell else {}, self._box))
+        energy = groups.pop("potential_energy")
+        edges = {"edges": groups.pop("edges")} if self._has_cell else {}
+        box = self._append(hdf5.group(edges, self._box))
         trajectory = self._append(hdf5.group({"box": box, **groups, **self._fixed}))
         particles = self._append(hdf5.group({"trajectory": trajectory}))
         observables = self._append(hdf5.group({"potential_energy": energy}))

@@ -99,7 +99,8 @@ class StringHeap:
     """
 
     def __init__(self, address: int):
-        self._address, self._strings = address, []
+        self._address = address
+        self._strings: list[bytes] = []
 
     def attribute(self, name: str, *values: str) -> tuple[int, bytes]:
         """An attribute of one string, or of several."""

@@ -38,7 +38,8 @@ class TrajFile(TrajectoryFile):
     """
 
     def __init__(self, path: Path):
-        self.path, self._bytes, counted = path, b"", 0
+        self.path, counted = path, 0
+        self._bytes: bytes | mmap.mmap = b""
         self._places = self._lengths = np.empty(0, dtype=np.int64)
         if path.is_file() and path.stat().st_size > 0:
             with path.open("rb") as file:
@@ -128,8 +129,10 @@ class _ChunkReader:
             return None if None in energies else np.array(energies, dtype=float).reshape(self._n_frames)
         if (places := self._places_of(quantity)) is not None:
             return self._file.doubles(places, 3 * shape[1]).reshape(shape)
-        references = [self._reference(frame, quantity) for frame in self._frames]
-        if None in references:
+        references = [
+            known for frame in self._frames if (known := self._reference(frame, quantity)) is not None
+        ]
+        if len(references) < self._n_frames:
             return None
         return np.array([self._file.array(reference) for reference in references], dtype=float).reshape(shape)
 
@@ -137,8 +140,8 @@ class _ChunkReader:
         """Where the arrays of a quantity begin, found without parsing the texts; None if that fails."""
         begins = rb'"%b\.": \{"ndarray": \[\[%d, 3\], "float64", (\d+)\]\}'
         search = re.compile(begins % (quantity.encode(), len(self._numbers))).search
-        matches = [search(text) for text in self._texts]
-        if None in matches or any(b'"_little_endian"' in text for text in self._texts):
+        matches = [match for text in self._texts if (match := search(text))]
+        if len(matches) < len(self._texts) or any(b'"_little_endian"' in text for text in self._texts):
             return None
         places = np.array([int(match[1]) for match in matches], dtype=np.int64)
         return None if (places % 8).any() else places

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.files.full_disk import writing
 from asecalc_ml.runs.trajectories.writer import Moment, Origin, TrajectoryWriter
@@ -60,10 +60,11 @@ class _Results:
     """What ASE's trajectory writer asks of a calculator, and nothing of what a real one would recompute."""
 
     def __init__(self, origin: Origin):
-        self.name, self.parameters, self.values = origin.name, origin.parameters, {}
+        self.name, self.parameters = origin.name, origin.parameters
+        self.values: dict[str, Any] = {}
 
     def todict(self) -> dict:
         return self.parameters
 
-    def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True):
+    def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True) -> Any:
         return self.values.get(name)

@@ -6,13 +6,13 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 
-class LazyFrames(Sequence):
+class LazyFrames(Sequence["Atoms"]):
     """Sequence of structures that are made when they are taken.
 
     Parameters
@@ -27,6 +27,12 @@ class LazyFrames(Sequence):
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Atoms: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Atoms]: ...
 
     def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
         if isinstance(index, slice):

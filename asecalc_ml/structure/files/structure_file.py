@@ -145,7 +145,7 @@ def _format_of(path: Path) -> str:
 class _Once:
     """Issues the first warning it receives, and no other."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._is_new = True
 
     def __call__(self, text: str) -> None:

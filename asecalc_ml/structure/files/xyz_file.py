@@ -117,7 +117,7 @@ class XYZFile(LazyFrames):
                 atoms.cell[number] = [float(value) for value in numbers]
                 atoms.pbc[number] = True
             except (ValueError, IndexError):
-                name = None
+                name = ""
             if name != f"VEC{number + 1}":
                 line = self._lines[place]
                 text = f"{_short(line)} where VEC{number + 1} has three numbers"

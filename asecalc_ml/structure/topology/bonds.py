@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +22,9 @@ from ase.data import covalent_radii
 from asecalc_ml.structure.lattice import reduced
 from asecalc_ml.structure.loading import check_positions
 from asecalc_ml.structure.pair_vectors import pair_vectors
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 BOND_TOLERANCE = 1.3
 CHAINS_AT_ONCE = 500_000  # dihedrals that are looked at together, some 200 MB
@@ -102,7 +106,7 @@ def _is_positive(shifts: np.ndarray) -> np.ndarray:
 
 
 def bond_changes(
-    start_bonds: Sequence[Sequence[int]], atoms: Atoms
+    start_bonds: np.ndarray | Sequence[Sequence[int]], atoms: Atoms
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Bonds that broke and that formed since the start.
 
@@ -216,7 +220,7 @@ class BondGraph:
         return shortest_path(self._matrix, directed=False, unweighted=True)
 
     @property
-    def _matrix(self):
+    def _matrix(self) -> "csr_matrix":
         from scipy.sparse import coo_matrix
 
         ones = np.ones(len(self.bonds))
@@ -273,7 +277,8 @@ class BondGraph:
 
     def _walk(self, start: int, max_steps: int) -> dict[tuple, int]:
         """Fewest bonds from an atom to each atom and image within ``max_steps`` bonds, breadth first."""
-        n_bonds, queue = {(start, (0, 0, 0)): 0}, deque([(start, (0, 0, 0))])
+        origin: tuple[int, tuple[int, ...]] = (start, (0, 0, 0))
+        n_bonds, queue = {origin: 0}, deque([origin])
         while queue:
             here = queue.popleft()
             if n_bonds[here] == max_steps:

@@ -32,7 +32,8 @@ class Chains(NamedTuple):
     atoms: np.ndarray
     shifts: np.ndarray
 
-    def __getitem__(self, rows) -> Chains:
+    def take(self, rows: np.ndarray) -> Chains:
+        """Some of the chains, by their numbers."""
         return Chains(self.atoms[rows], self.shifts[rows])
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ def by_name(
     first, kind = distinct_rows(rows)
     names, number = np.unique([name(row) for row in chains.atoms[first].tolist()], return_inverse=True)
     number = number[kind]
-    return {str(one): chains[np.flatnonzero(number == k)] for k, one in enumerate(names)}
+    return {str(one): chains.take(np.flatnonzero(number == k)) for k, one in enumerate(names)}
 
 
 def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +102,7 @@ def types_of(atoms: Atoms, graph: BondGraph) -> AtomTypes:
 
 def matching(chains: Chains, types: AtomTypes, selection: Selection) -> Chains:
     """The chains that a pattern means, read in either direction."""
-    return chains[np.flatnonzero(types.mask(selection, chains.atoms))] if len(chains) else chains
+    return chains.take(np.flatnonzero(types.mask(selection, chains.atoms))) if len(chains) else chains
 
 
 def has_chain(atoms: Atoms, pattern: str) -> bool:

@@ -68,8 +68,8 @@ class Selection:
     @property
     def indices(self) -> list[int] | None:
         """Numbers of its atoms, where it names nothing but numbers."""
-        indices = [term.index for term in self.terms]
-        return None if None in indices else indices
+        indices = [term.index for term in self.terms if term.index is not None]
+        return indices if len(indices) == len(self.terms) else None
 
 
 def parse_selection(text: str) -> Selection:
@@ -208,12 +208,12 @@ class AtomTypes:
         return (
             term.element in (ANY, self.symbols[i])
             and term.n_hydrogens in (None, around.count("H"))
-            and (term.bonded is None or _fits(term, around))
+            and (term.bonded is None or _fits(term.bonded, term.others, around))
         )
 
 
-def _fits(term: Term, around: tuple[str, ...]) -> bool:
+def _fits(bonded: tuple[str, ...], others: bool, around: tuple[str, ...]) -> bool:
     """Whether what is bonded to an atom is what a term asks for."""
-    if not term.others:
-        return term.bonded == around
-    return all(around.count(element) >= term.bonded.count(element) for element in term.bonded)
+    if not others:
+        return bonded == around
+    return all(around.count(element) >= bonded.count(element) for element in bonded)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-    from asecalc_ml.runs import RunReader
+    from asecalc_ml.analysis.base import AnyRun
     from asecalc_ml.runs.frames import Frames
 
 
@@ -67,7 +67,7 @@ class RadiusOfGyration(Analysis):
                 "a radius of gyration needs a molecule of two atoms or more that is not periodic"
             )
 
-    def prepare(self, run: RunReader) -> Gyration:
+    def prepare(self, run: AnyRun) -> Gyration:
         """Measurement of a run."""
         self.check_start(run.atoms)
         return Gyration(run.atoms.get_masses(), run.frame_interval_fs, self.stride)

@@ -30,7 +30,7 @@ ACCURACY = 1.0
 MILDER = "use a shorter timestep_fs, a lower temperature, or a better starting structure"
 
 
-def sample(options: GenerateOptions, advance: Callable[[float], None]) -> Iterator[Atoms]:
+def sample(options: GenerateOptions, advance: Callable[[int], None]) -> Iterator[Atoms]:
     """Frames of all temperatures in turn.
 
     Parameters
@@ -97,7 +97,9 @@ def _calculator(options: GenerateOptions) -> BaseCalculator:
         raise error.as_kind(DatasetError).at(f"labelling with {options.method} failed") from None
 
 
-def _dynamics(atoms: Atoms, options: GenerateOptions, temperature: float, rng) -> Langevin:
+def _dynamics(
+    atoms: Atoms, options: GenerateOptions, temperature: float, rng: np.random.Generator
+) -> Langevin:
     """ASE's integrator; a constraint holds the centre of mass, which keeps the canonical distribution."""
     atoms.calc = _calculator(options)
     thermal = np.sqrt(atoms.get_masses() * (units.kB * temperature))
@@ -117,7 +119,7 @@ def _dynamics(atoms: Atoms, options: GenerateOptions, temperature: float, rng) -
         )
 
 
-def _advance(dynamics: Langevin, steps: int, advance: Callable[[float], None]) -> None:
+def _advance(dynamics: Langevin, steps: int, advance: Callable[[int], None]) -> None:
     while steps > 0:
         piece = min(steps, STEPS_PER_REPORT)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -98,7 +98,9 @@ def _links(frames: Sequence[Atoms], same: np.ndarray) -> list[tuple[int, int]]:
     return [(int(same[a]), int(same[b])) for a, b in links]
 
 
-def _are_copies(frames: Sequence[Atoms], pairs: np.ndarray, fingerprints) -> np.ndarray:
+def _are_copies(
+    frames: Sequence[Atoms], pairs: np.ndarray, fingerprints: Callable[[Sequence[Atoms]], np.ndarray]
+) -> np.ndarray:
     """Return True for each pair of frames, shape (n_pairs, 2), that are copies."""
     if len(pairs) == 0:
         return np.empty(0, bool)
@@ -146,10 +148,9 @@ def _crystal(frames: Sequence[Atoms]) -> np.ndarray:
             by_element = [np.sort(distances[:, atoms.numbers == z], axis=None) for z in elements]
         # Structure factors S_Z(k) of each element, times that of the rarest: no origin is left in them.
         waves = np.exp(2j * np.pi * atoms.positions @ np.linalg.inv(cell) @ (WAVES * atoms.pbc).T)
-        factors = [
-            waves[atoms.numbers == z].sum(axis=0) / n**0.5 for z, n in zip(elements, counts, strict=True)
-        ]
-        factors = np.array(factors)
+        factors = np.array(
+            [waves[atoms.numbers == z].sum(axis=0) / n**0.5 for z, n in zip(elements, counts, strict=True)]
+        )
         products = (factors * factors[np.argmin(counts)].conj()).real * lengths.min() / (8 * np.pi * 3**0.5)
         rows.append(np.concatenate([lengths, metric[np.triu_indices(3, 1)], *by_element, *products]))
     return np.array(rows)

@@ -67,7 +67,7 @@ class Distances:
 
 def measure_distances(labels: Labelled, random: np.random.Generator) -> Distances:
     """Shortest distance by pair of elements, overlaps, and how distances compare with covalent radii."""
-    measured, single = Distances(), []
+    measured, kinds_searched = Distances(), [np.empty(0, int)]
     # Frames whose cell or positions cannot be used.
     problems = ((index, cell_problem(atoms)) for index, atoms in enumerate(labels.frames))
     measured.unreadable.update({index: problem for index, problem in problems if problem})
@@ -75,17 +75,17 @@ def measure_distances(labels: Labelled, random: np.random.Generator) -> Distance
     for kind in labels.kinds:
         first = labels.frames[kind[0]]
         if first.pbc.any() or len(first) > ALL_DISTANCES:
-            single.append(kind)
+            kinds_searched.append(kind)
             continue
         measured.n_searched += len(kind)
         if len(first) > 1:
             for frames, positions in labels.chunks(kind, len(first) ** 2):
                 _all_distances(measured, first.numbers, frames, positions)
     # Large and periodic frames: a search within a radius, of a sample; the others for overlaps alone.
-    single = np.concatenate(single) if single else np.empty(0, int)
-    whole = set(sample(single, LARGE_FRAMES, random).tolist())
-    for index in single:
-        _search(measured, labels.frames[index], int(index), index in whole)
+    searched = np.concatenate(kinds_searched)
+    whole = set(sample(searched, LARGE_FRAMES, random).tolist())
+    for index in searched.tolist():
+        _search(measured, labels.frames[index], index, index in whole)
     measured.n_searched += len(whole)
     return measured
 

@@ -127,8 +127,8 @@ def _copies(
     group = find_copies([*frames, *extra])
     starts = np.cumsum([len(part) for part in parts.values()])[:-1]
     of_part = dict(zip(parts, np.split(group[: len(frames)], starts), strict=True))
-    trained = [own for name, own in of_part.items() if parts[name] is training]
-    trained = np.concatenate([group[len(frames) :], *trained])
+    of_training = [own for name, own in of_part.items() if parts[name] is training]
+    trained = np.concatenate([group[len(frames) :], *of_training])
     counts = {name: int(np.isin(own, trained).sum()) for name, own in of_part.items()}
     others = {name: n for name, n in counts.items() if parts[name] is not training}
     return group[: len(frames)], others if len(trained) else {}

@@ -68,7 +68,8 @@ class NearPairs:
     def renumbered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Numbers of the frames that occur, and the place of a and of b of each pair among them."""
         ids, places = np.unique(np.concatenate([self.a, self.b]), return_inverse=True)
-        return ids, *np.split(places.ravel(), 2)
+        a, b = np.split(places.ravel(), 2)
+        return ids, a, b
 
     def __getitem__(self, chosen: np.ndarray) -> NearPairs:
         return NearPairs(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
@@ -81,8 +82,10 @@ def near_pairs(labels: Labelled, random: np.random.Generator) -> NearPairs:
     size = int(np.clip(FRAMES_IN_ALL // max(len(kinds), 1), 20, FRAMES_OF_A_KIND))
     of_kinds = [_among(labels, sample(kind, size, random), random) for kind in kinds[:FRAMES_IN_ALL]]
     # Pairs of all kinds in one; an empty part first, where there are none.
-    empty = np.empty(0)
-    no_pairs = NearPairs(*[empty.astype(int)] * 2, *[empty] * 5, empty.astype(int), empty.astype(bool))
+    kinds_of_values = {"a": int, "b": int, "n_atoms": int, "with_forces": bool}
+    no_pairs = NearPairs(
+        **{field.name: np.empty(0, kinds_of_values.get(field.name, float)) for field in fields(NearPairs)}
+    )
     parts = [no_pairs, *of_kinds]
     names = [field.name for field in fields(NearPairs)]
     return NearPairs(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
@@ -126,10 +129,9 @@ def _among(labels: Labelled, kind: np.ndarray, random: np.random.Generator) -> N
         kind[j],
         size / np.maximum(np.minimum(shortest[i], shortest[j]), 1e-9),
         labels.energies[kind[j]] - labels.energies[kind[i]],
-        *(
-            np.where(with_forces, values, 0.0)
-            for values in (works[0].sum(axis=1), works[1].sum(axis=1), error)
-        ),
+        np.where(with_forces, works[0].sum(axis=1), 0.0),
+        np.where(with_forces, works[1].sum(axis=1), 0.0),
+        np.where(with_forces, error, 0.0),
         np.full(len(i), positions.shape[1]),
         with_forces,
     )

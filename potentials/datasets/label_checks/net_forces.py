@@ -46,7 +46,7 @@ def measure_net_forces(labels: Labelled) -> NetForces:
 
 def net_force_warnings(net: NetForces, labels: Labelled) -> Iterator[str]:
     """Forces that do not add up to zero."""
-    if not len(net.suspicious):
+    if net.largest_frame is None or not len(net.suspicious):
         return
     count = "a frame" if len(net.suspicious) == 1 else f"{len(net.suspicious)} frames"
     yield (

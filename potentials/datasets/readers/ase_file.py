@@ -9,11 +9,12 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.labels import LABELS, with_label
-from asecalc_ml.potentials.datasets.options import EnergyUnit, FreeUnits, make_frame
+from asecalc_ml.potentials.datasets.options import FreeUnits, make_frame
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
 from asecalc_ml.units import (
-    DIPOLE_UNITS,
-    STRESS_UNITS,
+    DipoleUnit,
+    EnergyUnit,
+    StressUnit,
     dipole_unit,
     energy_unit,
     length_unit,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-DipoleUnit = Literal[DIPOLE_UNITS]
-StressUnit = Literal[STRESS_UNITS]
 PositiveIn = Literal["tension", "compression"]
 
 #: Of a stress or virial that is positive in tension, as ASE's stress is, or in compression.
@@ -85,8 +84,7 @@ class AseFile(FreeUnits):
     def _read(self) -> LazyFrames:
         from asecalc_ml.structure.files.structure_file import open_structures
 
-        self.check_file()
-        frames = open_structures(self.path, self.file_format)
+        frames = open_structures(self.check_file(), self.file_format)
 
         def converted(numbers: range) -> Iterator[Atoms]:
             return map(self._converted, frames.make(numbers), numbers)
@@ -111,7 +109,7 @@ class AseFile(FreeUnits):
         atoms.positions *= per_length
         return make_frame(
             atoms,
-            None if energy is None else energy * energy_unit(self.energy_unit),
+            None if energy is None else float(energy) * energy_unit(self.energy_unit),
             None if forces is None else forces * self.per_force,
             None if stress is None or atoms.cell.rank < 3 else self._stress(stress, atoms, index),
             None if dipole is None or atoms.pbc.any() else dipole * dipole_unit(self.dipole_unit),
@@ -205,7 +203,7 @@ class AseFile(FreeUnits):
             for where, atoms in frames.items()
             if "stress" in atoms.calc.results
         }
-        where = max(sizes, key=sizes.get, default=None)
+        where = max(sizes, key=lambda place: sizes[place], default=None)
         if where is None or sizes[where] < LARGEST_STRESS_GPa:
             return
         remedy = "Check `virial_unit`, and that it is no stress (`stress_key`)."

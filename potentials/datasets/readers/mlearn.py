@@ -46,9 +46,9 @@ class Mlearn(DatasetOptions):
         return LazyFrames(len(records), lambda numbers: (self._frame(records[k], k) for k in numbers))
 
     def _records(self) -> list:
-        self.check_file()
+        path = self.check_file()
         try:
-            records = json.loads(self.path.read_text(encoding="utf-8-sig"))
+            records = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise DatasetError(
                 f"{self.path} is not whole JSON ({error}), so it is damaged or cut short",

@@ -49,9 +49,8 @@ class NeuralILJson(DatasetOptions):
     )
 
     def _read(self) -> LazyFrames:
-        self.check_file()
-        lines = self.path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
-        lines = [(k, line) for k, line in enumerate(lines) if line.strip()]
+        texts = self.check_file().read_text(encoding="utf-8-sig", errors="replace").split("\n")
+        lines = [(k, line) for k, line in enumerate(texts) if line.strip()]
         return LazyFrames(len(lines), lambda numbers: (self._frame(*lines[k]) for k in numbers))
 
     def _keeps(self, atoms: Atoms) -> bool:

@@ -22,6 +22,8 @@ from asecalc_ml.structure.files.lazy_frames import LazyFrames
 from asecalc_ml.units import energy_unit, length_unit
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 KEYS = ("nuclear_charges", "coords", "energies", "forces")
 END_MAGIC, END_BYTES = b"PK\5\6", 22  # of the record that ends an archive, but for its comment
@@ -69,9 +71,9 @@ class RMD17(FreeUnits):
     def _arrays(self) -> tuple[np.ndarray, ...]:
         import numpy as np
 
-        self.check_file()
-        self._check_ends()
-        with open_npz(self.path, DatasetError, "fetch it again") as archive:
+        path = self.check_file()
+        self._check_ends(path)
+        with open_npz(path, DatasetError, "fetch it again") as archive:
             missing = [key for key in KEYS if key not in archive]
             if missing:
                 raise DatasetError(
@@ -94,12 +96,12 @@ class RMD17(FreeUnits):
         self._check_shapes(*arrays)
         return arrays
 
-    def _check_ends(self) -> None:
+    def _check_ends(self, path: Path) -> None:
         """Refuse bytes before or after the archive: of two concatenated files numpy reads the last one."""
-        with suppress(*DAMAGE), zipfile.ZipFile(self.path) as archive:
+        with suppress(*DAMAGE), zipfile.ZipFile(path) as archive:
             begin = min((one.header_offset for one in archive.infolist()), default=0)
             n_last = END_BYTES + len(archive.comment)
-            with self.path.open("rb") as file:
+            with path.open("rb") as file:
                 file.seek(-n_last, os.SEEK_END)
                 is_last = file.read(len(END_MAGIC)) == END_MAGIC
             if begin or not is_last:
@@ -109,7 +111,9 @@ class RMD17(FreeUnits):
                     remedy="fetch it again, or read its parts one by one",
                 )
 
-    def _check_shapes(self, numbers, coords, energies, forces) -> None:
+    def _check_shapes(
+        self, numbers: np.ndarray, coords: np.ndarray, energies: np.ndarray, forces: np.ndarray
+    ) -> None:
         n_frames, n_atoms = energies.size, numbers.size
         per_atom = (n_frames, n_atoms, 3)
         expected = {"coords": per_atom, "energies": (n_frames,), "forces": per_atom}

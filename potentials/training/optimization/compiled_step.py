@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -202,5 +203,5 @@ class _Substituted:
     def __init__(self, model: Model, parameters: dict[str, Tensor]):
         self.model, self.parameters = model, parameters
 
-    def __call__(self, inputs: PotentialInput):
+    def __call__(self, inputs: PotentialInput) -> Any:
         return torch.func.functional_call(self.model, self.parameters, (inputs,))
