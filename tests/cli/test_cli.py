@@ -105,7 +105,7 @@ def test_wrong_option_of_an_analysis(nve):
     [
         ("bond-lengths: {patterns: [C-N]}", "no bond in C2H6O matches 'C-N'"),
         ("conformers: {dihedrals: [C-C-C-O]}", "no dihedral in C2H6O matches 'C-C-C-O'"),
-        ("radial-distribution: {pairs: [O-N]}", "no pair in C2H6O matches 'N-O': 'N' is none"),
+        ("radial-distribution: {pairs: [O-N]}", "no pair in C2H6O matches 'N-O', since it has no atom 'N'"),
         ("scan: {follow: [[1, 9]]}", "follow: [1, 9] are not two atoms of the structure"),
     ],
 )

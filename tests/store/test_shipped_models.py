@@ -195,8 +195,9 @@ def test_the_total_energy_is_conserved(name, tmp_path):
 def test_an_untrained_element_is_named(name):
     atoms = molecule("CH3Cl")
     atoms.calc = MLCalculator(name)
-    with pytest.raises(StructureError, check=told(name=name, value=["Cl"])):
+    with pytest.raises(StructureError, check=told(name=name)) as error:
         atoms.get_potential_energy()
+    assert "Cl" in error.value.value
 
 
 # ------------------------------------------------------------------------------------------------ silicon
