@@ -383,7 +383,7 @@ def test_every_module_of_then_is_found():
 @pytest.mark.smoke
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_classes_and_functions_of_then_are_found():
-    """Those of protocols and commands, renamed or not, in the module that answers for theirs."""
+    """Renamed or not, in the module that answers for theirs; a few functions of no use to others are gone."""
     lines = (VERSION / "names.txt").read_text().splitlines()
     named = [(importlib.import_module(module), name) for module, name in map(str.split, lines)]
     assert not [(module.__name__, name) for module, name in named if not hasattr(module, name)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 import numpy as np
 from pydantic import Field
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.base import (
     Analysis,
     Cell,
@@ -242,3 +243,6 @@ def _result(drifts: list[SegmentDrift], unjudged: dict[str, str]) -> EnergyDrift
     worst = max(drifts, key=lambda drift: abs(drift.slope_meV_atom_ps))
     several = drifts if len(drifts) + len(unjudged) > 1 else []
     return EnergyDriftResult(**dict(worst), segments=several, unjudged=unjudged)
+
+
+__getattr__ = renamed(__name__, {"Drift": "SegmentDrift"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.base import (
     Analysis,
     Panel,
@@ -225,3 +226,6 @@ def _quantity(name: str, unit: str, time_ps: np.ndarray, values: np.ndarray) -> 
         std=average.std,
         band=TimeBand.from_series(time_ps, values),
     )
+
+
+__getattr__ = renamed(__name__, {"Quantity": "AveragedQuantity", "Level": "SegmentPressure"})

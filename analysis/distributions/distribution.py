@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.base import Analysis, Measurement, no_frame_error
 from asecalc_ml.analysis.checks.energy_exchange import EnergyExchange, ExchangeMeasurement
 from asecalc_ml.analysis.distributions.distribution_result import (
@@ -256,3 +257,8 @@ class CircularMoments(LinearMoments):
     def n_blocks(self, moments: np.ndarray, most_blocks: int) -> int:
         """Blocks longer than the correlation times across and along the mean direction."""
         return self.average(moments, most_blocks).n_blocks
+
+
+__getattr__ = renamed(
+    __name__, {"Values": "FrameValues", "Linear": "LinearMoments", "Circular": "CircularMoments"}
+)

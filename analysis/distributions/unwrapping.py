@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.structure.lattice import reduced
 from asecalc_ml.structure.minimum_image import Lattices
 from asecalc_ml.structure.pair_vectors import pair_vectors
@@ -100,3 +101,8 @@ class UnwrappedPositions:
     def _shifts(self, fractional: np.ndarray) -> np.ndarray:
         """Cell shifts, as those of Lattices, that put atoms into the reduced cell around the origin."""
         return -np.rint(fractional @ np.linalg.inv(self._operation)) @ self._operation
+
+
+__getattr__ = renamed(
+    __name__, {"FollowedVectors": "UnwrappedVectors", "FollowedPositions": "UnwrappedPositions"}
+)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import units
 
+from asecalc_ml._lazy import renamed
+
 #: cm⁻¹ of a mode with ω² = 1 eV/(Å² amu)
 PER_CM = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
 
@@ -104,3 +106,6 @@ def rigid_motions(positions: np.ndarray, masses: np.ndarray, axes: np.ndarray) -
 def zero_point_energy(per_cm: np.ndarray) -> float:
     """Half the sum of all real quanta, eV."""
     return float(0.5 * units.invcm * per_cm[per_cm > 0].sum())
+
+
+__getattr__ = renamed(__name__, {"NormalModes": "HarmonicModes"})

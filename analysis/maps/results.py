@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.base import Panel, Record, Result, Table, unknown_part_error
 from asecalc_ml.analysis.figures import png
 from asecalc_ml.analysis.maps import figures
@@ -154,3 +155,6 @@ class RepresentationMap(Result):
             paths.append(Path(directory) / f"{self.analysis}-{panel.key}.png")
             write_whole(paths[-1], png(self, panel.key))
         return paths
+
+
+__getattr__ = renamed(__name__, {"Quantity": "MapQuantity"})

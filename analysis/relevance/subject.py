@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.segments import segment_sum
@@ -163,3 +164,6 @@ def embedding_modules(potential: nn.Module) -> list[nn.Module]:
         tables = [module for module in part.modules() if isinstance(module, nn.Embedding)]
         modules += tables or [part]
     return modules
+
+
+__getattr__ = renamed(__name__, {"Subject": "ExplainedBatch"})

@@ -12,6 +12,7 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from ase.data.colors import jmol_colors
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.figures import BLUE, VERMILION
 from asecalc_ml.structure.topology.bonds import BROKEN_TOLERANCE
 
@@ -201,3 +202,6 @@ def _hundredths(lengths: np.ndarray) -> list[int]:
 
 def _rounded(values: Sequence[float | None] | None) -> list[float | None] | None:
     return None if values is None else [None if value is None else float(f"{value:.4g}") for value in values]
+
+
+__getattr__ = renamed(__name__, {"Molecule": "DrawnMolecule"})

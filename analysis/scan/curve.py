@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.base import Record
 
 Numbers = list[float | None]  # None where a point could not be computed
@@ -132,3 +133,6 @@ def deviations(curve: Curve, reference: Curve) -> list[CurveDeviation]:
 
 def _array(values: Numbers) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+__getattr__ = renamed(__name__, {"Deviation": "CurveDeviation"})

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.base import Cell, Record, Status
 from asecalc_ml.analysis.number_text import number_text
 from asecalc_ml.outcome import gravest
@@ -187,3 +188,6 @@ def worst_drift(runs: Iterable[TransferRun]) -> Status:
 
 def _loss(run: TransferRun) -> str:
     return f"{run.name}: {', '.join(run.changes) or run.reason}"
+
+
+__getattr__ = renamed(__name__, {"Check": "TransferCheck", "TransferMolecule": "MoleculeResult"})

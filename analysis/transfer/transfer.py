@@ -12,6 +12,7 @@ from ase import Atoms
 from pydantic import Field
 
 from asecalc_ml import plugins
+from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.base import Analysis, Result
 from asecalc_ml.analysis.checks.connectivity import Connectivity, ConnectivityResult
 from asecalc_ml.analysis.checks.energy_drift import EnergyDrift, EnergyDriftResult
@@ -287,3 +288,6 @@ def _band(histograms: Sequence[Histogram]) -> tuple[int, list[tuple[float, float
 
 #: Deprecated alias: name of versions up to 0.1.0, which is also that of the protocol.
 Transfer = TransferAnalysis
+
+
+__getattr__ = renamed(__name__, {"Measured": "MeasuredRun"})

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
         make_calculator,
         modules_named,
         modules_of,
+        packages_of,
+        sources_of,
         versions_of,
     )
 
@@ -22,6 +24,8 @@ __all__ = [
     "make_calculator",
     "modules_named",
     "modules_of",
+    "packages_of",
+    "sources_of",
     "versions_of",
 ]
 

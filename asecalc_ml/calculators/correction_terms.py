@@ -11,6 +11,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, Hartree
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.errors import ConfigError, ModelError
 
@@ -151,3 +152,6 @@ def _damping(options: Dispersion) -> DampingParam:
             value=options.functional,
             remedy="name the functional that the model's labels were computed with, such as PBE",
         ) from error
+
+
+__getattr__ = renamed(__name__, {"Term": "CorrectionTerm"})

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.conformance.bounds import BOUNDS, NOISE_FACTOR, Bounds
 from asecalc_ml.conformance.checks.process import ProcessState
@@ -233,3 +234,6 @@ def ask_raw(calculator: BaseCalculator, atoms: Atoms, *properties: str) -> dict[
 def _number(value: Any) -> float | np.ndarray:
     """A float from what holds one number; a copy of an array, which the calculator may write to again."""
     return float(np.squeeze(value)) if np.size(value) == 1 else np.array(value)
+
+
+__getattr__ = renamed(__name__, {"Subject": "CalculatorUnderTest"})

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.runs.production import Production
 from asecalc_ml.statistics.histogram import Histogram
 
@@ -220,3 +221,25 @@ def check_hessian(arrays: dict[str, np.ndarray]) -> None:
             raise ValueError(f"{name} is not finite")
     if not np.isin(arrays["free"], range(n_atoms)).all():
         raise ValueError("free names atoms that there are not")
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "Options": "OptionsFile",
+        "Calculator": "CalculatorEntry",
+        "Machine": "MachineEntry",
+        "Provenance": "ProvenanceFile",
+        "Event": "EventLine",
+        "Evaluation": "EvaluationLine",
+        "Dataset": "DatasetEntry",
+        "Domain": "DomainEntry",
+        "Card": "CardFile",
+        "MemberCards": "MemberCardsFile",
+        "ScanCalculator": "ScanCalculatorEntry",
+        "Scan": "ScanFile",
+        "TransferMolecule": "MoleculeEntry",
+        "Transfer": "TransferFile",
+        "NormalModes": "NormalModesFile",
+    },
+)

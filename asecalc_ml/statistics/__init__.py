@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         autocorrelation,
         autocorrelation_time,
         block_average,
+        block_means,
         circular_average,
         linear_drift,
+        slowest_time,
     )
 
 __all__ = [
@@ -31,8 +33,10 @@ __all__ = [
     "autocorrelation",
     "autocorrelation_time",
     "block_average",
+    "block_means",
     "circular_average",
     "linear_drift",
+    "slowest_time",
 ]
 
 __getattr__ = lazily(__name__, dict.fromkeys(__all__, "asecalc_ml.statistics.time_series"))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from ase import Atoms
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.graph.atom_graph import AtomGraph
@@ -201,3 +202,6 @@ def _leave(stamp: Path) -> None:
         stamp.touch()
     except OSError:
         pass
+
+
+__getattr__ = renamed(__name__, {"Deviation": "GoldenDeviation"})

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.conv import CGConv
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_mean, segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
@@ -128,3 +129,6 @@ class CGCNNReadout(nn.Module):
         hidden = self.hidden(segment_mean(x, inputs.batch, inputs.n_systems))
         # The last hidden layer is the structure's, and so the same for all of its atoms.
         return AtomOutput(features=take(hidden, inputs.batch), system=self.output(hidden))
+
+
+__getattr__ = renamed(__name__, {"Readout": "CGCNNReadout"})

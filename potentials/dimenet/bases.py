@@ -10,6 +10,7 @@ import torch
 from scipy.special import spherical_jn
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.potentials.shared.radial_basis import bessel_zeros
 
 if TYPE_CHECKING:
@@ -108,3 +109,6 @@ def legendre(x: Tensor, n_orders: int) -> Tensor:
         # (l + 1) P_{l+1} = (2l + 1) x P_l − l P_{l−1}
         before, values = values, ((2 * order + 1) * x * values - order * before) / (order + 1)
     return torch.stack(orders, dim=1)
+
+
+__getattr__ = renamed(__name__, {"RadialBasis": "BesselBasis"})

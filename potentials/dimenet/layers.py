@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
 
@@ -120,3 +121,9 @@ def linear(n_in: int, n_out: int, bias: bool = True) -> nn.Linear:
         if bias:
             layer.bias.zero_()
     return layer
+
+
+__getattr__ = renamed(
+    __name__,
+    {"Interaction": "DirectionalInteraction", "Residual": "PostActivationResidual", "Output": "OutputBlock"},
+)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
@@ -121,3 +122,6 @@ class DTNNReadout(nn.Module):
     def forward(self, x: Tensor) -> AtomOutput:
         features = self.hidden(x)
         return AtomOutput(features=features, contributions=self.output(features))
+
+
+__getattr__ = renamed(__name__, {"Readout": "DTNNReadout"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import ModelError
 from asecalc_ml.model.model import N_ELEMENTS
 from asecalc_ml.potentials.importing.pickles import load_torch
@@ -277,3 +278,6 @@ def _remarks(arguments: Mapping[str, Any]) -> list[str]:
         ),
     }
     return [remark for remark, holds in remarks.items() if holds]
+
+
+__getattr__ = renamed(__name__, {"Checkpoint": "TorchMDNetCheckpoint"})

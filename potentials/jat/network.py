@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
@@ -197,3 +198,6 @@ class Head(nn.Module):
 
 def _stage(n_in: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(n_in, n_out, bias=False), nn.LayerNorm(n_out), nn.SiLU())
+
+
+__getattr__ = renamed(__name__, {"Edges": "AttentionEdges"})

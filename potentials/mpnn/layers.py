@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.conv import NNConv, TransformerConv
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
 from asecalc_ml.potentials.shared.geometric import OwnEdges
 from asecalc_ml.potentials.shared.layers import SharedPass
@@ -164,3 +165,6 @@ class LongShortTermMemory(nn.Module):
         enter, keep, new, leave = (self.of_input(given) + self.of_state(state)).chunk(4, dim=1)
         memory = self.gate(keep) * memory + self.gate(enter) * self.activation(new)
         return self.gate(leave) * self.activation(memory), memory
+
+
+__getattr__ = renamed(__name__, {"Edges": "MessageEdges", "Attention": "GatedAttention"})

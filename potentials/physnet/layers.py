@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.potentials.shared.layers import ShiftedSoftplus
@@ -128,3 +129,8 @@ def zero(linear: nn.Linear) -> nn.Linear:
     """A linear map that starts at zero, as those to masks and to outputs do."""
     nn.init.zeros_(linear.weight)
     return linear
+
+
+__getattr__ = renamed(
+    __name__, {"RadialBasis": "ExpNormalBasis", "Residual": "PreActivationResidual", "Output": "ModuleOutput"}
+)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.segments import segment_mean, take
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.potentials.physnet.electrostatics import conserved, coulomb_energies
@@ -146,3 +147,6 @@ def nonhierarchicality(outputs: Tensor, batch: Tensor, n_systems: int) -> Tensor
     squares = outputs**2
     ratios = squares[1:] / (squares[1:] + squares[:-1] + TINY)
     return segment_mean(ratios.mean(dim=2).sum(dim=0), batch, n_systems)
+
+
+__getattr__ = renamed(__name__, {"Readout": "PhysNetReadout"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.schnetpack.activations import ACTIVATIONS, use_activation
@@ -102,3 +103,6 @@ class _Representation(nn.Module):
             q, mu = interaction(q, mu, filters_here, directions, inputs.edge_index)
             q, mu = mixing(q, mu)
         return q[:, 0], mu
+
+
+__getattr__ = renamed(__name__, {"Interaction": "PaiNNInteraction"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import PotentialInput
@@ -103,3 +104,6 @@ def _interaction(options: SchNet) -> nn.Module:
     width = options.n_atom_basis
     interaction = SchNetInteraction(width, options.n_rbf, options.n_filters or width)
     return use_activation(interaction, options.activation)
+
+
+__getattr__ = renamed(__name__, {"Interaction": "SchNetInteraction"})

@@ -15,6 +15,7 @@ import torch
 from numpy.polynomial import legendre, polynomial
 from torch import Tensor, nn
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.potentials.shared.layers import ExactConstants
 
 
@@ -117,3 +118,6 @@ def _quadrature(lmax: int) -> tuple[np.ndarray, np.ndarray]:
     points = torch.from_numpy(np.stack([rho * np.cos(angle), rho * np.sin(angle), z], axis=1))
     harmonics = SphericalHarmonics(lmax).to(torch.float64)(points).numpy()
     return harmonics, np.repeat(weights, n_angles) * 2 * np.pi / n_angles
+
+
+__getattr__ = renamed(__name__, {"Table": "ExactConstants"})

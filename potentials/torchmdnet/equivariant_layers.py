@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
@@ -74,3 +75,6 @@ def safe_norm(vectors: Tensor, dim: int) -> Tensor:
     squares = (vectors * vectors).sum(dim=dim)
     positive = squares > 0
     return torch.where(positive, squares, 1.0).sqrt() * positive
+
+
+__getattr__ = renamed(__name__, {"Attention": "EquivariantAttention"})

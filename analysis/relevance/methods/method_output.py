@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from asecalc_ml._lazy import renamed
+
 
 @dataclass(frozen=True)
 class MethodOutput:
@@ -70,3 +72,6 @@ def _by_key(maps: Sequence[Mapping]) -> dict:
     zero = torch.zeros(1, dtype=torch.float64)
     keys = dict.fromkeys(key for part in maps for key in part)
     return {key: [part.get(key, zero) for part in maps] for key in keys}
+
+
+__getattr__ = renamed(__name__, {"Found": "MethodOutput"})

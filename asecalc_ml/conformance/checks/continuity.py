@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculatorError
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.conformance.result import Measured
 from asecalc_ml.conformance.structures import even_element, extent, nearest_distance, with_info
 from asecalc_ml.conformance.subject import CalculatorUnderTest
@@ -127,3 +128,6 @@ def _force_jump(first: ApproachPoint, second: ApproachPoint) -> np.ndarray:
 
 def _size(jump: float | np.ndarray) -> float:
     return float(np.abs(jump).max())
+
+
+__getattr__ = renamed(__name__, {"Point": "ApproachPoint"})

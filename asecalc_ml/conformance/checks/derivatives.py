@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.protocol import offers
 from asecalc_ml.conformance.bounds import NOISE_FACTOR, RESOLVED, SLOPE
 from asecalc_ml.conformance.noise import rounding
@@ -251,3 +252,6 @@ def _explained(measured: Measured, stress: np.ndarray, expected: np.ndarray) -> 
     if not close and parallel and abs(factor - 1) > 0.01:
         close = [f"{factor:.4g} times what it should be (volume or unit?)"]
     return replace(measured, note=close[0].strip() if close else "")
+
+
+__getattr__ = renamed(__name__, {"Slope": "FiniteDifference"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.potentials.datasets.label_checks.near import NearPairs
 from asecalc_ml.potentials.datasets.label_checks.units import force_factors, name_factor
 
@@ -185,3 +186,6 @@ def _factors_of_frames(pairs: NearPairs, a: np.ndarray, b: np.ndarray, n: int, f
 
 def _misfit(pairs: NearPairs, a: np.ndarray, b: np.ndarray, factors: np.ndarray) -> float:
     return float(np.abs(pairs.difference - factors[a] * pairs.work_a - factors[b] * pairs.work_b).sum())
+
+
+__getattr__ = renamed(__name__, {"Slope": "ForceSlope"})
