@@ -13,8 +13,10 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from raising import told
+from typer.testing import CliRunner
 
 from asecalc_ml import MLCalculator, sources
+from asecalc_ml.cli import ml
 from asecalc_ml.errors import ModelError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.model import evaluator
@@ -111,6 +113,19 @@ def test_a_crystal_is_compiled_once_in_a_run(morse, shared_cache):
         assert calculator.get_forces(atoms) == pytest.approx(expected.forces.numpy(), abs=1e-10)
     assert len(n_edges) > 1
     assert len(calculator._evaluator.compiled_shapes) == 1
+
+
+@pytest.mark.slow
+def test_the_command_compiles_ahead_of_time(tiny_model, monkeypatch):
+    """A calculator that comes later finds the package and makes none."""
+    result = CliRunner().invoke(ml.app, ["compile", tiny_model, "--atoms", "ethanol"])
+    assert result.exit_code == 0, result.output
+    assert result.output == "tiny is ready for 9 atoms (C2OH6)\n"
+    monkeypatch.setattr(PackageCache, "build", lambda *args: pytest.fail("it compiles again"))
+    atoms = load_structure("ethanol")
+    atoms.calc = MLCalculator(tiny_model, compile="always")
+    assert np.isfinite(atoms.get_forces()).all()
+    assert atoms.calc._evaluator.compiled_shapes
 
 
 @pytest.mark.slow
