@@ -172,7 +172,7 @@ class ProtocolOptions(Options):
     def doubts(self) -> list[str]:
         """Warnings about options that were set to another value than their default and have no effect."""
         return [
-            f"{name}: {getattr(self, name)} has no effect: it belongs to {owner}. Remove it, or use {owner}"
+            f"{name}: {getattr(self, name)} has no effect without {owner}. Remove the option, or set that"
             for name, owner in self.unused().items()
             if name in self.model_fields_set
             and getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True)

@@ -133,7 +133,7 @@ def test_what_is_no_pattern(pattern, value):
 
 def test_no_match_offers_the_nearest():
     with pytest.raises(
-        AnalysisError, match=r"no dihedral in C3H8O matches 'C-C-O-C'; nearest are C-C-C-O, C-C-O-H"
+        AnalysisError, check=told(value="C-C-O-C", problem="C3H8O", remedy="nearest are C-C-C-O, C-C-O-H")
     ):
         choose(PROPANOL, 4, ["C-C-O-C"])
     with pytest.raises(

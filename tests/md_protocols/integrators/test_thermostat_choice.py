@@ -102,13 +102,12 @@ def test_an_option_that_has_no_effect_is_named_with_what_it_belongs_to(
 ):
     options = protocol(**(IN_PARTS if protocol is Sequence else WATER) | changes)
     path = tmp_path / "a.yaml"
-    path.write_text(json.dumps(options.model_dump(mode="json", exclude_unset=True)))
+    given = options.model_dump(mode="json", exclude_unset=True)
+    path.write_text(json.dumps({"protocol": options.protocol} | given))
     for command in ("validate", "run"):
-        result = CliRunner().invoke(md.app, [command, str(path), "--directory", str(tmp_path / "run")])
+        with pytest.warns(UserWarning, match=rf"^{name}: .*{owner}"):
+            result = CliRunner().invoke(md.app, [command, str(path), "--directory", str(tmp_path / "run")])
         assert result.exit_code == 0, result.output
-        said = " ".join(result.output.split())
-        assert f"{name}: " in said
-        assert owner in said[said.index(name) :]
 
 
 @pytest.mark.parametrize(
