@@ -421,3 +421,20 @@ def test_bonds_are_compared_with_the_structure_that_was_relaxed(tmp_path):
         f"relaxing broke 0 bonds of the structure and formed {len(made.bonds) - n_last}; the analyses take "
         "the bonds of the structure as it was given"
     ]
+
+
+# ---------------------------------------------------------------------- the error that names all
+
+
+def test_failures_of_one_message_are_one_error_and_keep_their_attributes(tmp_path):
+    from asecalc_ml.analysis.failures import Failures
+
+    failures = Failures(tmp_path)
+    for name in ("temperature", "angles"):
+        failures.note(name, RunError("frame 3 is damaged", name="frame 3", value=3, remedy="copy it again"))
+    with failures.alone("mine"):
+        raise ZeroDivisionError("division by zero")
+    error = failures.error()
+    assert told(name="frame 3", value=3, remedy="copy it again", problem="temperature, angles")(error)
+    (other,) = error.others
+    assert told(problem="mine", remedy=ANALYSIS_LOG)(other)
