@@ -6,13 +6,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from asecalc_ml import errors, plugins
 from asecalc_ml.analysis.base import Record, Verdict
-from asecalc_ml.errors import AnalysisError, AsecalcError, PluginError
+from asecalc_ml.errors import AnalysisError, AsecalcError, PluginError, together
 from asecalc_ml.files.full_disk import writing
 from asecalc_ml.files.reading import read_json
 from asecalc_ml.files.writing import write_whole
@@ -70,7 +69,7 @@ class Failures:
     def __init__(self, directory: Path, is_new: bool = False):
         self._path, self._log = directory / RESULTS / FAILURES, directory / ANALYSIS_LOG
         self._by_name: dict[str, Failure] = {}
-        self._foreseen: dict[str, dict[str, Any]] = {}  # attributes of an error of ours by its message
+        self._foreseen: dict[str, AsecalcError] = {}  # errors of ours by message, without their tracebacks
         self._replaces = is_new
         if self._path.is_file() and not is_new:
             stored = read_json(self._path, _Stored, remedy="`asecalc-md report` writes it anew, or remove it")
@@ -108,7 +107,7 @@ class Failures:
         stored = _Stored(failures=self.all)
         write_whole(self._path, stored.model_dump_json(indent=1) + "\n")
         if isinstance(error, AsecalcError):
-            self._foreseen[self._by_name[analysis].text] = dict(vars(error))
+            self._foreseen[self._by_name[analysis].text] = error.as_kind(type(error))
         else:
             with writing(self._log), self._log.open("a", encoding="utf-8") as log:
                 log.write(f"analysis {analysis}\n{''.join(traceback.format_exception(error))}\n")
@@ -117,19 +116,18 @@ class Failures:
     def error(self) -> AsecalcError:
         """An error that names all failures, of their type if they have one of ours.
 
-        If all have one message, the error has the attributes of theirs.
+        Failures of one message are one error, with the attributes of theirs; see
+        :func:`asecalc_ml.errors.together`.
         """
-        names = _by_message(self.all)
         kinds = {failure.error for failure in self.all}
         kind = getattr(errors, kinds.pop(), AnalysisError) if len(kinds) == 1 else AnalysisError
-        if len(names) == 1 and names.keys() == self._foreseen.keys():
-            ((message, of_all),) = names.items()
-            error = kind()
-            vars(error).update(self._foreseen[message])
-            return error.at(of_all)
-        text = "; ".join(f"{of_message}: {message}" for message, of_message in names.items())
-        log = f". Tracebacks are in {self._log}" if any(failure.place for failure in self.all) else ""
-        return kind(f"{text}{log}")
+        unforeseen = {failure.text for failure in self.all if failure.place}
+        found = []
+        for message, of_message in _by_message(self.all).items():
+            remedy = f"the traceback is in {self._log}" if message in unforeseen else None
+            one = self._foreseen.get(message) or kind(f"{message};" if remedy else message, remedy=remedy)
+            found.append(one.at(of_message))
+        return together(kind, found)
 
 
 def _by_message(failures: Sequence[Failure]) -> dict[str, str]:

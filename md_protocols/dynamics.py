@@ -85,6 +85,16 @@ class DynamicsOptions(ProtocolOptions):
             )
         return self
 
+    def unused(self) -> dict[str, str]:
+        """Options of a relaxation or an equilibration that is left out."""
+        names: dict[str, str] = {}
+        if not self.relax:
+            names |= dict.fromkeys(("relax_fmax_eV_A", "relax_steps"), "relax: true")
+        if self.equilibration_ps == 0:
+            own = ("equilibration_timestep_fs", "equilibration_friction_per_ps")
+            names |= dict.fromkeys(own, "an equilibration_ps above 0")
+        return super().unused() | names
+
     def check_start(self, atoms: Atoms) -> None:
         """Constraints that are kept, own velocities, and an energy that can be conserved."""
         from asecalc_ml.calculators.protocol import offered

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from asecalc_ml.md_protocols.stages import MakeIntegrator, Produce
 
 
+#: The option of its own that each thermostat has.
+OWN_OPTIONS = {
+    "langevin": "friction_per_ps",
+    "bussi": "thermostat_time_fs",
+    "nose-hoover-chain": "thermostat_time_fs",
+}
+
+
 class ThermostatOptions(EnsembleOptions):
     """Dynamics whose production has a temperature, constant or going from one to another."""
 
@@ -79,6 +87,17 @@ class NVT(ThermostatOptions):
         """Return these options with the named thermostat in place of ``auto``."""
         return self.model_copy(update={"thermostat": name}) if self.thermostat == AUTO else self
 
+    def unused(self) -> dict[str, str]:
+        """Options of thermostats other than the chosen one, too."""
+        owners: dict[str, list[str]] = {}
+        for thermostat, option in OWN_OPTIONS.items():
+            owners.setdefault(option, []).append(thermostat)
+        return super().unused() | {
+            option: f"thermostat: {' or '.join(names)}"
+            for option, names in owners.items()
+            if self.thermostat not in (AUTO, *names)
+        }
+
     def check_start(self, atoms: Atoms) -> None:
         """Velocities that can be scaled, and no constraints that the thermostat would break."""
         from asecalc_ml.md_protocols.integrators.degrees_of_freedom import internal_kinetic_energy
@@ -118,11 +137,11 @@ class NVT(ThermostatOptions):
                 value=AUTO,
                 remedy="name one before asking for the stages of a run, or use with_thermostat",
             )
-        friction: dict[str, Any] = {"friction_per_ps": self.friction_per_ps}
-        time: dict[str, Any] = {"time_fs": self.thermostat_time_fs}
-        integrator, options = {
-            "langevin": (integrators.Langevin, friction),
-            "bussi": (integrators.Bussi, time),
-            "nose-hoover-chain": (integrators.NoseHooverChain, time),
-        }[self.thermostat]
-        return partial(integrator, ramp=self.ramp, **options)
+        makers: dict[str, Any] = {
+            "langevin": integrators.Langevin,
+            "bussi": integrators.Bussi,
+            "nose-hoover-chain": integrators.NoseHooverChain,
+        }
+        option = OWN_OPTIONS[self.thermostat]
+        own = {option.removeprefix("thermostat_"): getattr(self, option)}
+        return partial(makers[self.thermostat], ramp=self.ramp, **own)

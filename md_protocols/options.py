@@ -165,6 +165,19 @@ class ProtocolOptions(Options):
         """Format of the trajectory."""
         return "traj"
 
+    def unused(self) -> dict[str, str]:
+        """Options without effect next to the others, each with the setting that it belongs to."""
+        return {}
+
+    def doubts(self) -> list[str]:
+        """Warnings about options that were set to another value than their default and have no effect."""
+        return [
+            f"{name}: {getattr(self, name)} has no effect without {owner}. Remove the option, or set that"
+            for name, owner in self.unused().items()
+            if name in self.model_fields_set
+            and getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True)
+        ]
+
     def check_start(self, atoms: Atoms) -> None:
         """Refuse a structure that the protocol cannot start from, with a StructureError."""
 

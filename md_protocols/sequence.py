@@ -79,6 +79,15 @@ class Sequence(DynamicsOptions):
         ]
         return self.model_copy(update={"sequence": chosen})
 
+    def doubts(self) -> list[str]:
+        """Those of each part, too, with its number."""
+        of_parts = [
+            f"part {number} of the sequence: {doubt}"
+            for number, part in enumerate(self.parts, start=1)
+            for doubt in part.doubts()
+        ]
+        return [*super().doubts(), *of_parts]
+
     def check_start(self, atoms: Atoms) -> None:
         """What every ensemble asks of the structure."""
         super().check_start(atoms)

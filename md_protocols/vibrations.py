@@ -33,6 +33,12 @@ class Vibrations(RelaxOptions):
         0.005, ge=1e-4, le=0.1, description="displacement of an atom for central finite differences, Å"
     )
 
+    def unused(self) -> dict[str, str]:
+        """Options of a relaxation that is left out, and of differences of forces that are not computed."""
+        names = {} if self.relax else {"relax_steps": "relax: true"}
+        names |= {"displacement_A": "hessian: finite-differences"} if self.hessian == "autograd" else {}
+        return super().unused() | names
+
     def check_start(self, atoms: Atoms) -> None:
         """Refuse constraints other than FixAtoms, and a method that the calculator does not offer."""
         from asecalc_ml.calculators.protocol import offers

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from asecalc_ml.config.synonyms import SYNONYMS
 from asecalc_ml.config.unit_hints import OTHERS, SYMBOLS
-from asecalc_ml.errors import AsecalcError, Kind
+from asecalc_ml.errors import Kind
 
 SIMILAR = 0.75  # difflib's ratio, above which a name looks like another one misspelled
 SHORTEST = 3  # letters of an abbreviation such as "temp"
@@ -69,6 +69,8 @@ def unknown_name_error(
     >>> error = unknown_name_error(ConfigError, "no correction 'zlb'", "zlb", known, "There are d3, zbl")
     >>> error.remedy
     "did you mean 'zbl'? There are d3, zbl"
+    >>> print(unknown_name_error(ConfigError, "no correction 'q'", "q", known, "There are d3, zbl"))
+    no correction 'q'. There are d3, zbl
     """
     known = list(known)
     nearest = nearest_name(str(name), known)
@@ -78,19 +80,6 @@ def unknown_name_error(
     return kind(
         f"{complaint}{end}", name=str(name), value=name, allowed=known, remedy=" ".join(hints) or None
     )
-
-
-def unknown_name(complaint: str, name: object, known: Iterable[str], remedy: str = "") -> str:
-    """Message about a name that does not exist; the parameters are those of :func:`unknown_name_error`.
-
-    Examples
-    --------
-    >>> unknown_name("no correction 'zlb'", "zlb", ["d3", "zbl"], "There are d3, zbl")
-    "no correction 'zlb'; did you mean 'zbl'? There are d3, zbl"
-    >>> unknown_name("no correction 'q'", "q", ["d3", "zbl"], "There are d3, zbl")
-    "no correction 'q'. There are d3, zbl"
-    """
-    return str(unknown_name_error(AsecalcError, complaint, name, known, remedy))
 
 
 NOT_NEAR = (0, 0.0)

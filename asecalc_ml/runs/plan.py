@@ -90,12 +90,12 @@ class RunPlan:
         file = getattr(layout, name, name)
         if self.files is not None and file not in self.files:
             raise AnalysisError(
-                f"it is made from the {file.partition('.')[0]} of a run, and {self.protocol} with these "
-                f"options writes none, only {', '.join(sorted(self.files))}",
+                f"it needs {file}, which a run of {self.protocol} with these options does not write "
+                f"(it writes {', '.join(sorted(self.files))})",
                 name=self.protocol,
                 value=file,
                 allowed=sorted(self.files),
-                remedy="remove this analysis, or use a protocol that does",
+                remedy=f"remove this analysis, or use a protocol that writes {file}",
             )
 
 

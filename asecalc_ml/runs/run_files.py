@@ -223,10 +223,14 @@ def _read_structure(path: Path) -> Atoms:
     except Exception as error:  # ASE's readers raise whatever their parsing meets
         problem = f"{path} cannot be read: {error or type(error).__name__};"
         raise RunError(problem, name=str(path), remedy=COPY_AGAIN) from error
-    is_finite = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
-    if not is_finite or not np.isin(atoms.numbers, range(119)).all():
-        problem = f"{path} is damaged: its positions, cell or atomic numbers are none;"
-        raise RunError(problem, name=str(path), remedy=COPY_AGAIN)
+    faults = {
+        "positions are not finite": not np.isfinite(atoms.positions).all(),
+        "cell is not finite": not np.isfinite(atoms.cell.array).all(),
+        "atomic numbers are not all from 0 to 118": not np.isin(atoms.numbers, range(119)).all(),
+    }
+    if found := [fault for fault, is_there in faults.items() if is_there]:
+        problem = f"{path} is damaged: its {', its '.join(found)};"
+        raise RunError(problem, name=str(path), value=found, remedy=COPY_AGAIN)
     return atoms
 
 

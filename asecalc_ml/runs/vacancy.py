@@ -38,7 +38,7 @@ def check_free(directory: str | Path, overwrite: bool = False) -> None:
         _check_overwriting(directory, overwrite)
     elif others := [path.name for path in directory.glob("*") if not _is_left_over(path)]:
         raise RunError(
-            f"{directory} exists and holds no run but {min(others)}",
+            f"{directory} is not a run directory: it contains {min(others)}",
             name=str(directory),
             value=min(others),
             remedy=CHOOSE_ANOTHER,

@@ -39,6 +39,8 @@ def examined(
     check_writable(directory)
     atoms = prepare(options, atoms)
     options = thermostat_choice.for_structure(options, atoms)
+    for doubt in options.doubts():
+        warnings.warn(doubt, stacklevel=2)
     FurtherFiles(directory).check_free(options.plan().files or ())
     with plugin_code(f"{type(options).__name__}.check_start()"):
         options.check_start(atoms)
@@ -91,7 +93,7 @@ def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:
                 analysis.check_plan(plan)
                 doubts = list(analysis.doubts(atoms, plan))
         except (AnalysisError, PluginError) as error:
-            raise type(error)(f"analysis {name}: {error}") from error
+            raise error.at(f"analysis {name}") from error
         for doubt in doubts:
             warnings.warn(f"analysis {name}: {doubt}", stacklevel=2)
 

@@ -222,11 +222,12 @@ def _check_range(kind: str, values: np.ndarray) -> None:
     low, high = float(values.min()), float(values.max())
     if kind == "bond" and (low <= 0 or high > LONGEST_A):
         wrong = low if low <= 0 else high
+        allowed = f"above 0, up to {LONGEST_A:g} Å"
         raise ConfigError(
-            f"start and stop: a bond of {wrong:g} Å is none",
+            f"start and stop: a bond length of {wrong:g} Å is out of range ({allowed})",
             name="start and stop",
             value=wrong,
-            allowed=f"above 0, up to {LONGEST_A:g} Å",
+            allowed=allowed,
             remedy=unit_hint("length_A", wrong, [Gt(0), Le(LONGEST_A)]),
         )
     if kind == "angle" and (low < 0 or high > 180):

@@ -190,7 +190,10 @@ def test_a_frame_that_is_damaged_leaves_what_needs_no_frames(tmp_path):
     place = content.find(np.float64(molecule("H2O").positions[0, 2]).tobytes())
     content[place : place + 8] = np.float64(np.nan).tobytes()
     path.write_bytes(bytes(content))
-    with pytest.raises(RunError, match=r"^analyses connectivity, bond-lengths, angles: .*frame 0"):
+    with pytest.raises(
+        RunError,
+        check=told(value=0, name="trajectory.traj", problem="analyses connectivity, bond-lengths, angles"),
+    ):
         run_analyses(directory)
     assert {one.analysis for one in read_results(directory)} == {"energy-drift", "temperature"}
 
@@ -206,7 +209,7 @@ def test_results_of_an_analysis_that_is_gone_are_named(tmp_path, theirs):
     page = report(directory)
     assert "results/fragile.json is of an analysis that is not installed" in page
     assert "mine.json" not in page
-    with pytest.raises(PluginError, match="no analysis 'fragile'"):
+    with pytest.raises(PluginError, check=told(name="fragile", remedy="pip install -e")):
         run_analyses(directory, RunReader(directory).read_options()["analyses"])
     assert {one.analysis for one in read_results(directory)} == {"temperature", "bond-lengths"}
 
@@ -224,7 +227,10 @@ def test_a_module_that_cannot_be_imported_loses_no_other_result(tmp_path, theirs
     directory = run(tmp_path / "run").directory
     monkeypatch.delitem(sys.modules, "their_analyses", raising=False)
     (theirs / "their_analyses.py").write_text("def broken(:\n")
-    with pytest.raises(PluginError, match=r"'fragile' .* cannot be loaded: SyntaxError: invalid syntax"):
+    with pytest.raises(
+        PluginError,
+        check=told(name="fragile", problem="SyntaxError: invalid syntax", remedy="pip install -e"),
+    ):
         run_analyses(directory, asked("nowhere"))
     assert {one.analysis for one in read_results(directory)} == {"temperature", "bond-lengths"}
 
@@ -310,7 +316,7 @@ def test_a_users_file_of_that_name_is_never_written_to(tmp_path, name):
     directory = run(tmp_path / "run").directory
     (directory / name).parent.mkdir(exist_ok=True)
     (directory / name).write_text("mine")
-    with pytest.raises(RunError, match=name):
+    with pytest.raises(RunError, check=told(name=name, remedy=True)):
         run(directory, "count", overwrite=True)
     assert (directory / name).read_text() == "mine"
     assert (directory / THERMO).is_file()  # refused before anything was removed
@@ -321,11 +327,11 @@ def test_no_file_outside_is_noted_or_removed(tmp_path, name):
     directory = run(tmp_path / "run").directory
     (tmp_path / "mine.txt").write_text("mine")
     writer = RunWriter.open(directory)
-    with pytest.raises(PluginError, match=repr(name)):
+    with pytest.raises(PluginError, check=told(name=name)):
         writer.declare([name])
     writer.close()
     (directory / FURTHER).write_text(json.dumps({"other": [name]}))
-    with pytest.raises(AsecalcError, match=FURTHER):
+    with pytest.raises(AsecalcError, check=told(name=FURTHER, value=repr(name), remedy=True)):
         RunWriter.create(directory, overwrite=True)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
@@ -333,7 +339,9 @@ def test_no_file_outside_is_noted_or_removed(tmp_path, name):
 def test_an_analysis_of_a_third_partys_file_can_name_it(tmp_path):
     plan = parse_options(WATER | {"protocol": "count"}, plugins.get("protocols", "count")).plan()
     plan.check_written("colvars.csv")
-    with pytest.raises(AnalysisError, match=r"colvars\.csv"):
+    with pytest.raises(
+        AnalysisError, check=told(value="other.csv", allowed=["colvars.csv"], remedy="other.csv")
+    ):
         plan.check_written("other.csv")
 
 
@@ -413,3 +421,20 @@ def test_bonds_are_compared_with_the_structure_that_was_relaxed(tmp_path):
         f"relaxing broke 0 bonds of the structure and formed {len(made.bonds) - n_last}; the analyses take "
         "the bonds of the structure as it was given"
     ]
+
+
+# ---------------------------------------------------------------------- the error that names all
+
+
+def test_failures_of_one_message_are_one_error_and_keep_their_attributes(tmp_path):
+    from asecalc_ml.analysis.failures import Failures
+
+    failures = Failures(tmp_path)
+    for name in ("temperature", "angles"):
+        failures.note(name, RunError("frame 3 is damaged", name="frame 3", value=3, remedy="copy it again"))
+    with failures.alone("mine"):
+        raise ZeroDivisionError("division by zero")
+    error = failures.error()
+    assert told(name="frame 3", value=3, remedy="copy it again", problem="temperature, angles")(error)
+    (other,) = error.others
+    assert told(problem="mine", remedy=ANALYSIS_LOG)(other)

@@ -74,7 +74,7 @@ def test_an_unknown_model_is_the_registrys_word():
 
 @pytest.mark.parametrize("arguments", [{"model": "x"}, {"no_such_option": 1}])
 def test_arguments_that_a_model_does_not_take(arguments, tiny_model):
-    with pytest.raises(ConfigError, match=r"tiny|no_such_option"):
+    with pytest.raises(ConfigError, check=told(problem=next(iter(arguments)))):
         make_calculator({tiny_model: arguments})
 
 

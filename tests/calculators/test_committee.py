@@ -342,7 +342,7 @@ def test_fewer_than_two(members, few):
 
 
 def test_without_members():
-    with pytest.raises(ConfigError, match="members"):
+    with pytest.raises(ConfigError, check=told(name="committee", problem="members")):
         make_calculator("committee")
 
 

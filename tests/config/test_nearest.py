@@ -9,7 +9,7 @@ from asecalc_ml import MLCalculator, plugins
 from asecalc_ml.analysis.relevance.methods.registry import check_methods
 from asecalc_ml.calculators.corrections import explicit
 from asecalc_ml.cli import md, templates
-from asecalc_ml.config.suggestions import nearest_name, unknown_name, unknown_name_error
+from asecalc_ml.config.suggestions import nearest_name, unknown_name_error
 from asecalc_ml.errors import AsecalcError, ConfigError
 from asecalc_ml.potentials.datasets.fetch import fetch
 from asecalc_ml.potentials.training.options import LossOptions, OptimizerOptions, SplitOptions, TrainOptions
@@ -175,15 +175,17 @@ def test_where_no_name_is_near_all_are_listed_in_a_sentence_of_their_own(message
 def test_the_error_says_the_same_and_carries_what_it_says(name):
     error = unknown_name_error(ConfigError, "no such fruit", name, iter(["pear", "apple"]), "There are two.")
     assert type(error) is ConfigError
-    assert str(error) == unknown_name("no such fruit", name, ["pear", "apple"], "There are two.")
     assert (error.name, error.value) == (name, name)
     assert error.remedy.endswith("There are two.")
     assert error.allowed == ["pear", "apple"]
 
 
 def test_the_nearest_name_is_asked_for_and_what_follows_is_kept():
-    assert unknown_name("no fruit 'appel'", "appel", ["pear", "apple"]) == (
-        "no fruit 'appel'; did you mean 'apple'?"
-    )
-    assert unknown_name("no fruit 3", 3, ["pear", "apple"], "There are two") == "no fruit 3. There are two"
-    assert unknown_name("no fruit 'q'", "q", []) == "no fruit 'q'"
+    fruits = ["pear", "apple"]
+    errors = {
+        "no fruit 'appel'; did you mean 'apple'?": ("no fruit 'appel'", "appel", fruits),
+        "no fruit 3. There are two": ("no fruit 3", 3, fruits, "There are two"),
+        "no fruit 'q'": ("no fruit 'q'", "q", []),
+    }
+    for text, given in errors.items():
+        assert str(unknown_name_error(ConfigError, *given)) == text

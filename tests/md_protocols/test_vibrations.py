@@ -209,7 +209,7 @@ def test_a_calculator_that_fails_stops_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_BREAKS_AT", "7")
     with pytest.raises(RunError, check=told(value="no Hessian")):
         vibrations(tmp_path / "run", molecule("H2O"), "toy_calculators:BreakingSprings", relax=False)
-    with pytest.raises(AnalysisError, match="no second derivatives"):
+    with pytest.raises(AnalysisError, check=told(remedy="protocol vibrations")):
         NormalModes().run(RunReader(tmp_path / "run"))
 
 

@@ -129,20 +129,20 @@ def test_before_the_first_frame_there_is_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content"),
     [
-        ("provenance.json", "{", "provenance.json is damaged"),
-        (START, "x", "start.traj cannot be read"),
-        (THERMO, "step,time_fs\n0,zero\n", "thermo.csv is damaged"),
-        ("events.jsonl", "{]\n", "events.jsonl is damaged"),
-        (TRAJECTORY, "no trajectory", "trajectory.traj is damaged"),
+        ("provenance.json", "{"),
+        (START, "x"),
+        (THERMO, "step,time_fs\n0,zero\n"),
+        ("events.jsonl", "{]\n"),
+        (TRAJECTORY, "no trajectory"),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path, name, content, message):
+def test_a_damaged_file_is_named(tmp_path, name, content):
     finished_setup(tmp_path / "run").close()
     (tmp_path / "run" / name).write_text(content)
     run = RunReader(tmp_path / "run")
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, check=told(name=name, remedy="copy it again")):
         [run.read_provenance(), run.atoms, run.read_thermo(), run.read_events(), list(run.chunks())]
 
 
@@ -436,7 +436,7 @@ def test_one_writer_at_a_time(tmp_path):
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert "another process is writing this run" in other().stderr
-    with pytest.raises(RunError, match="another process is writing this run"):
+    with pytest.raises(RunError, check=told(name="run", remedy=True)):
         RunWriter.open(tmp_path / "run")  # nor a second writer of this one
     writer.close()
     assert other().returncode == 0

@@ -237,7 +237,7 @@ def test_density_functional_theory_computes_the_triplet():
     singlet = make_calculator(calculator, spin=0).get_potential_energy(oxygen())
     assert singlet > by_info + 0.5
     for key, value in (("charge", 0.4), ("spin", "singlet"), ("charge", True)):
-        with pytest.raises(ConfigError, match=f"pyscf-dft: {key} is {value!r}"):
+        with pytest.raises(ConfigError, check=told(name=key, value=value, problem="pyscf-dft")):
             make_calculator(calculator, **{key: value})
 
 
@@ -267,7 +267,9 @@ def test_a_model_takes_the_sum_of_charges(ethanol):
     assert charged[0] == charged[1] != neutral
     del ethanol.info["spin"]
     ethanol.set_initial_magnetic_moments([2.0, *[0.0] * 8])
-    with pytest.raises(StructureError, match="spin that the structure states is 2, and model 'charged'"):
+    with pytest.raises(
+        StructureError, check=told(name="spin", value=2, allowed=[0], problem="'charged'", remedy=True)
+    ):
         calculator.get_potential_energy(ethanol)
 
 

@@ -328,7 +328,10 @@ def test_why_they_are_refused(constraint, monkeypatch):
 
 
 def test_a_filter_is_no_structure(tmp_path):
-    with pytest.raises(StructureError, match=r"UnitCellFilter, not ASE's Atoms.*filter\.atoms"):
+    with pytest.raises(
+        StructureError,
+        check=told(name="atoms", value="UnitCellFilter", allowed=["Atoms"], remedy="filter.atoms"),
+    ):
         Relax().run(UnitCellFilter(ethanol(pbc=True)), tmp_path / "run", quiet=True)
 
 

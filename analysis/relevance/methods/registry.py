@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from asecalc_ml.config.suggestions import unknown_name
+from asecalc_ml.config.suggestions import unknown_name_error
+from asecalc_ml.errors import ConfigError
 
 ALL = "all"
 
@@ -89,5 +90,6 @@ def check_methods(names: list[str]) -> list[str]:
     for name in names:
         if name not in METHODS and name != ALL:
             remedy = f"There are {', '.join(METHODS)}, and {ALL}"
-            raise ValueError(unknown_name(f"no method is called {name!r}", name, METHODS, remedy))
+            complaint = f"no method is called {name!r}"
+            raise ValueError(str(unknown_name_error(ConfigError, complaint, name, METHODS, remedy)))
     return list(dict.fromkeys(names))

@@ -116,7 +116,7 @@ def _term(part: str, whole: str) -> Term:
     match = _TERM.fullmatch(part)
     if match is None:
         raise ConfigError(
-            f"pattern {whole!r}: expected atoms joined by hyphens, and {part!r} is none",
+            f"pattern {whole!r}: {part!r} is not an atom; a pattern is atoms joined by hyphens",
             name=whole,
             value=part,
             remedy="name an element (C, * for any), with its hydrogen atoms (CH3) or all atoms bonded to it "
@@ -146,7 +146,7 @@ def _bonded(around: str, whole: str) -> tuple[str, ...]:
 def _check_element(element: str, whole: str) -> None:
     if element != ANY and element not in chemical_symbols[1:]:
         raise ConfigError(
-            f"pattern {whole!r}: expected elements, and {element!r} is none", name=whole, value=element
+            f"pattern {whole!r}: {element!r} is not a chemical element", name=whole, value=element
         )
 
 

@@ -115,7 +115,8 @@ class LabelReport:
                 make_console().print(str(self), soft_wrap=True, markup=False)
         if strict and self.warnings:
             sentences = [f"{text[0].upper()}{text[1:]}." for text in self.warnings]
-            raise DatasetError(" ".join(["labels that contradict themselves are refused.", *sentences]))
+            problem = " ".join(["labels that contradict themselves are refused.", *sentences])
+            raise DatasetError(problem, value=self.warnings)
         for text in self.warnings:
             warnings.warn(f"{text}.", stacklevel=2)
 

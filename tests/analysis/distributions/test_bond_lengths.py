@@ -132,7 +132,7 @@ def test_no_frames():
 
 @pytest.mark.parametrize("pattern", ["C-Q", "C-C-O", "C", ""])
 def test_bad_pattern_is_refused_when_options_are_read(pattern):
-    with pytest.raises(ConfigError, match=f"pattern {pattern!r}"):
+    with pytest.raises(ConfigError, check=told(name="patterns", value=pattern)):
         parse_options({"patterns": [pattern]}, BondLengths)
 
 

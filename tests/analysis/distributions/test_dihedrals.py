@@ -109,9 +109,9 @@ def test_files_hold_the_result(tmp_path):
 
 
 def test_bins_must_fit_the_circle():
-    with pytest.raises(ConfigError, match="bin_deg"):
+    with pytest.raises(ConfigError, check=told(name="bin_deg", value=7)):
         parse_options({"bin_deg": 7}, Dihedrals)
-    with pytest.raises(ConfigError, match="bin_deg"):
+    with pytest.raises(ConfigError, check=told(name="bin_deg", value=8)):
         parse_options({"bin_deg": 8}, Dihedrals)  # 180 degrees lie in the middle of one
 
 
@@ -402,7 +402,7 @@ def test_own_wells():
         {"front": 2 / 3, "back": 1 / 3}
     )
     for bad in ({"half": [0, 180]}, {"a": [0, 200], "b": [180, 0]}, {"all": [0, 0]}):
-        with pytest.raises(ConfigError, match="wells_deg"):
+        with pytest.raises(ConfigError, check=told(name="wells_deg", value=bad)):
             parse_options({"wells_deg": bad}, Conformers)
 
 

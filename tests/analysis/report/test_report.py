@@ -189,7 +189,7 @@ def test_one_analysis_that_finds_nothing_does_not_lose_the_others(tmp_path):
 
 
 def test_unknown_analysis(tmp_path):
-    with pytest.raises(PluginError, match="did you mean 'bond-lengths'"):
+    with pytest.raises(PluginError, check=told(name="bond-length", remedy="'bond-lengths'")):
         run_analyses(write_run(tmp_path / "run"), {"bond-length": {}})
 
 

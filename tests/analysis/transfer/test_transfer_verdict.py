@@ -350,7 +350,7 @@ def test_distributions_that_mean_nothing_are_refused_afterwards_too(tmp_path, gi
     listed = "distributions:\n- C-C\n- C-O\n- C-C-O\n"
     assert listed in protocol.read_text()
     protocol.write_text(protocol.read_text().replace(listed, f"distributions: {given}\n"))
-    with pytest.raises(ConfigError, match="distributions"):
+    with pytest.raises(ConfigError, check=told(name="distributions")):
         run_analyses(tmp_path / "run")
 
 

@@ -400,7 +400,7 @@ def test_a_finished_run_says_so(tmp_path, capsys):
 
 
 def test_nothing_to_resume(tmp_path):
-    with pytest.raises(RunError, match="no directory there"):
+    with pytest.raises(RunError, check=told(name="nowhere", problem="protocol.yaml")):
         resume_run(tmp_path / "nowhere")
 
 

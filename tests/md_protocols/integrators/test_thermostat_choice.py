@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,7 +61,7 @@ def test_validate_names_it(tmp_path):
 
 def test_what_needs_a_conserved_energy_is_refused_before_the_run(tmp_path):
     """Of a small molecule auto is Langevin dynamics, which conserve none; the remedy is named."""
-    with pytest.raises(AnalysisError, match=r"Langevin thermostat.*bussi"):
+    with pytest.raises(AnalysisError, check=told(problem="energy-drift", remedy="bussi")):
         NVT(**WATER, analyses={"energy-drift": None}).run(directory=tmp_path / "run", quiet=True)
     with pytest.raises(ConfigError, check=told(value=0.1, remedy="thermostat bussi")):
         NVT(**WATER, stop={"energy_change_eV_atom": 0.1}).run(directory=tmp_path / "run", quiet=True)
@@ -70,6 +72,57 @@ def test_stages_of_options_that_leave_it_open():
     with pytest.raises(ConfigError, check=told(name="thermostat", value="auto", remedy=True)):
         NVT(**WATER).stages()
     assert NVT(**WATER).with_thermostat("langevin").stages()
+
+
+# --------------------------------------------------------------------------- options without an effect
+
+IGNORED = [
+    (NVT, {"thermostat": "bussi", "friction_per_ps": 5.0}, "friction_per_ps", "thermostat: langevin"),
+    (NVT, {"thermostat": "langevin", "thermostat_time_fs": 50.0}, "thermostat_time_fs", "nose-hoover-chain"),
+    (NVT, {"thermostat_time_fs": 50.0}, "thermostat_time_fs", "bussi"),  # auto is langevin here
+    (NVT, {"relax_fmax_eV_A": 0.1}, "relax_fmax_eV_A", "relax: true"),
+    (
+        NVT,
+        {"equilibration_ps": 0, "equilibration_friction_per_ps": 5.0},
+        "equilibration_friction_per_ps",
+        "equilibration_ps above 0",
+    ),
+    (
+        Sequence,
+        {"sequence": [*PARTS[:2], PARTS[2] | {"thermostat": "bussi", "friction_per_ps": 5.0}]},
+        "part 3 of the sequence: friction_per_ps",
+        "thermostat: langevin",
+    ),
+]
+
+
+@pytest.mark.parametrize(("protocol", "changes", "name", "owner"), IGNORED)
+def test_an_option_that_has_no_effect_is_named_with_what_it_belongs_to(
+    protocol, changes, name, owner, tmp_path
+):
+    options = protocol(**(IN_PARTS if protocol is Sequence else WATER) | changes)
+    path = tmp_path / "a.yaml"
+    given = options.model_dump(mode="json", exclude_unset=True)
+    path.write_text(json.dumps({"protocol": options.protocol} | given))
+    for command in ("validate", "run"):
+        with pytest.warns(UserWarning, match=rf"^{name}: .*{owner}"):
+            result = CliRunner().invoke(md.app, [command, str(path), "--directory", str(tmp_path / "run")])
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"friction_per_ps": 5.0},  # auto is langevin here
+        {"thermostat": "bussi", "friction_per_ps": 1.0},  # as a template or a run's own file has it
+        {"thermostat": "nose-hoover-chain", "thermostat_time_fs": 50.0},
+        {"thermostat": "langevin", "friction_per_ps": 5.0},
+    ],
+)
+def test_options_in_use_and_defaults_give_no_warning(given, tmp_path):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*has no effect.*")
+        NVT(**WATER, **given).check(directory=tmp_path / "run")
 
 
 # ----------------------------------------------------------------------------------- runs that have begun
@@ -133,8 +186,6 @@ def broken_off(options, directory: Path, monkeypatch) -> None:
 
 def forget_thermostat(path: Path) -> None:
     """Leave the option out of a file."""
-    import json
-
     from asecalc_ml.config.options import read_yaml
 
     data = json.loads(json.dumps(read_yaml(path)))

@@ -603,7 +603,7 @@ def test_a_run_without_a_point_has_no_result(tmp_path):
     from asecalc_ml.md_protocols.relax import Relax
 
     run = Relax(calculator=EMT_NAME).run(molecule("H2O"), tmp_path / "run", quiet=True)
-    with pytest.raises(AnalysisError, match="no point of a scan"):
+    with pytest.raises(AnalysisError, check=told(remedy="protocol scan")):
         ScanAnalysis().run(run)
 
 

@@ -314,7 +314,7 @@ def test_overwriting_takes_all_parts_and_nothing_else(tmp_path, straight):
     run = test_of(tmp_path / "run", runs=3)
     kept = tmp_path / "run" / "CH4" / "model-3" / "notes.txt"
     kept.write_text("mine")
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, check=told(name="run", remedy="asecalc-md resume")):
         test_of(tmp_path / "run")
     run = Transfer(**SHORT).run(directory=tmp_path / "run", overwrite=True, quiet=True)
     assert contents(run) == contents(straight)
@@ -440,7 +440,9 @@ def test_a_pattern_that_is_nowhere(tmp_path):
 
 
 def test_a_structure_that_is_not_there(tmp_path):
-    with pytest.raises(StructureError, match="no structure '3-propanol'"):
+    with pytest.raises(
+        StructureError, check=told(name="3-propanol", allowed=["2-propanol"], remedy="2-propanol")
+    ):
         test_of(tmp_path / "run", transfer_to=["3-propanol"])
 
 

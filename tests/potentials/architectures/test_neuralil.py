@@ -272,7 +272,7 @@ def complex_harmonic(l, m, polar, azimuth):  # noqa: E741
 
 @pytest.mark.parametrize("elements", [[], ["H", "H"], ["H", "Xx"], ["hydrogen"]])
 def test_elements_that_are_none(elements):
-    with pytest.raises(ConfigError, match="elements"):
+    with pytest.raises(ConfigError, check=told(name="elements")):
         parse_options({"elements": elements}, NeuralIL, source="train.yaml")
 
 

@@ -15,6 +15,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from places import EXAMPLES
+from raising import told
 from typer.testing import CliRunner
 
 from asecalc_ml.cli.ml import app
@@ -577,7 +578,7 @@ def test_a_training_warns_or_refuses(tmp_path, sampled):
     with_forces(-1)(frames)
     write(tmp_path / "flipped.xyz", frames, format="extxyz")
     options = training_on(tmp_path / "flipped.xyz", tmp_path)
-    with pytest.raises(DatasetError, match="gradients in place of forces"):
+    with pytest.raises(DatasetError, check=told(value="gradients in place of forces")):
         train(options, quiet=True, strict=True)
     assert not (tmp_path / "training").exists()
     with pytest.warns(UserWarning, match="gradients in place of forces"):

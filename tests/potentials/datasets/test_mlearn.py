@@ -59,7 +59,7 @@ def test_frames_are_chosen_before_they_are_read(saved):
 
 
 def test_units_are_the_files_own(saved):
-    with pytest.raises(ConfigError, match=r"'energy_unit' is 'Hartree', but should be 'eV'"):
+    with pytest.raises(ConfigError, check=told(name="energy_unit", value="Hartree", allowed="eV")):
         dataset({"format": "mlearn", "path": str(saved([record()])), "energy_unit": "Hartree"})
 
 

@@ -212,5 +212,5 @@ def test_readers_are_found_by_name_and_have_units_of_their_own():
     assert isinstance(dataset({"format": "ani1", "path": "x"}), ANI1)
     assert isinstance(dataset({"format": "neuralil-json", "path": "x"}), NeuralILJson)
     for name in ("ani1", "neuralil-json"):
-        with pytest.raises(ConfigError, match="energy_unit"):
+        with pytest.raises(ConfigError, check=told(name="energy_unit")):
             dataset({"format": name, "path": "x", "energy_unit": "kJ/mol"})

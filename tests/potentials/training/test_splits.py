@@ -155,8 +155,8 @@ def test_a_file_that_does_not_fit_is_refused(options, content, text, expected):
 
 
 def test_a_file_that_is_not_there_is_told(options):
-    message = r"split\.json is missing .*it should hold train, validation and test"
-    with pytest.raises(TrainingError, match=message):
+    expected = told(name="split.json", remedy="it should hold train, validation and test")
+    with pytest.raises(TrainingError, check=expected):
         read_data(options, None)
 
 

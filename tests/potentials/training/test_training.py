@@ -88,7 +88,7 @@ def test_a_split_that_is_too_large_names_the_sizes():
 def test_a_taken_name_is_refused_before_training(options):
     train(options, quiet=True)
     first = Registry().find("methanol").hash
-    with pytest.raises(ModelError, match="--replace"):
+    with pytest.raises(ModelError, check=told(name="methanol", remedy="--replace")):
         train(changed(options, seed=1), quiet=True)
     assert Registry().find("methanol").hash == first
     train(changed(options, seed=1), replace=True, quiet=True)
