@@ -6,6 +6,7 @@ import json
 import pickle
 import pickletools
 import platform
+import runpy
 import shutil
 import sys
 import tarfile
@@ -435,6 +436,14 @@ def test_every_module_of_then_is_found():
             if (error.name or "").startswith("asecalc_ml"):  # and not an optional dependency
                 missing.append(module)
     assert not missing
+
+
+@pytest.mark.parametrize("module", ["asecalc_ml.cli.campaign_worker", "asecalc_ml.quantities"])
+def test_a_module_is_run_under_its_former_name(module):
+    """As ``python -m`` does, with the code of today."""
+    names = runpy.run_module(module, run_name="run_here")
+    now = importlib.import_module(current_name(module))
+    assert {name for name in vars(now) if not name.startswith("__")} <= names.keys()
 
 
 @pytest.mark.smoke
