@@ -264,6 +264,13 @@ def test_a_pickled_reader_reads_the_files_of_its_run(sample):
     assert len(list(again.frames())) == reader.n_frames
 
 
+def test_arrays_that_a_reader_shares_cannot_be_changed(sample):
+    unpack("finished/nvt", "finished/vibrations")
+    shared = [*RunReader("finished/nvt").read_thermo().values()]
+    shared += RunReader("finished/vibrations").read_hessian().values()
+    assert not [array for array in shared if array.flags.writeable]
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_results_are_those_that_the_analyses_find_now(sample):
     unpack("finished/nvt")

@@ -169,6 +169,8 @@ class RunFiles:
         arrays = Stored(read_npz(path), path)
         with damage_named(path):
             check_hessian(arrays)
+        for array in arrays.values():
+            array.setflags(write=False)
         return arrays
 
     @once
