@@ -55,6 +55,10 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore a pickled record as one is read from a file: former names and words are translated."""
+        super().__setstate__(state | {"__dict__": type(self).model_validate(state["__dict__"]).__dict__})
+
 
 class Verdict(Record):
     """One check of a run and what came out."""

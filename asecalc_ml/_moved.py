@@ -8,9 +8,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from importlib.util import find_spec
+from types import CodeType, ModuleType
 
 MOVED = {
     "asecalc_ml.analysis.angles": "asecalc_ml.analysis.distributions.angles",
@@ -276,6 +277,13 @@ class MovedFinder(MetaPathFinder, Loader):
         new = MOVED[module.__name__]
         warnings.warn(f"{module.__name__} is now {new}", DeprecationWarning, stacklevel=2)
         sys.modules[module.__name__] = import_module(new)
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Code of the module at its new place, which ``python -m`` with a former name runs."""
+        spec = find_spec(MOVED[fullname])
+        if spec is None or not isinstance(spec.loader, InspectLoader):
+            raise ImportError(f"no code of {MOVED[fullname]}", name=fullname)
+        return spec.loader.get_code(spec.name)
 
 
 def install() -> None:

@@ -3,8 +3,10 @@
 import importlib
 import inspect
 import json
+import pickle
 import pickletools
 import platform
+import runpy
 import shutil
 import sys
 import tarfile
@@ -24,6 +26,7 @@ from asecalc_ml.analysis.pipeline import read_results, run_analyses
 from asecalc_ml.calculators import make_calculator
 from asecalc_ml.cli import md, ml
 from asecalc_ml.config import dump_yaml, read_yaml
+from asecalc_ml.conformance.result import CheckResult, Report
 from asecalc_ml.md_protocols.engine.differences import other_calculator
 from asecalc_ml.md_protocols.engine.resume import resume_run
 from asecalc_ml.outcome import current_word
@@ -206,6 +209,68 @@ def test_outcomes_of_a_transfer_test_have_the_words_of_today(sample):
     assert type(result).model_validate_json(Path("again/transfer.json").read_bytes()) == result
 
 
+# ---------------------------------------------------------------------- pickled objects
+
+
+def pickled_as(obj: object, **replaced: str) -> bytes:
+    """Pickle of an object in which some text is replaced; protocol 0 stores text without its length."""
+    data = pickle.dumps(obj, protocol=0)
+    for now, then in replaced.items():
+        assert now.encode() in data
+        data = data.replace(now.encode(), then.encode())
+    return data
+
+
+def test_pickled_results_have_the_words_and_names_of_today(sample):
+    """Also below a result: pickle does not validate, and outcomes are compared as words."""
+    unpack("finished/transfer")
+    (transfer,) = (result for result in read_results("finished/transfer") if result.analysis == "transfer")
+    assert pickle.loads(pickled_as(transfer, undecided="unclear")) == transfer
+    unpack("finished/relax")
+    (relaxation,) = (result for result in read_results("finished/relax") if result.analysis == "relaxation")
+    former = pickled_as(relaxation, largest_forces_eV_A="forces_eV_A", n_broken="broken", n_formed="formed")
+    assert pickle.loads(former) == relaxation
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [("passed", "pass"), ("failed", "fail"), ("not applicable", "n.a."), ("undecided", "not decided")],
+)
+def test_a_pickled_check_has_the_word_of_today(now, then):
+    """A report counts words: a former word must not turn a failed check into none."""
+    check = CheckResult("symmetry", "the energy is invariant", now)
+    report = Report({}, "H2O", "float64", None, (check,))
+    again = pickle.loads(pickled_as(report, **{now: then}))
+    assert again == report
+    assert again.passed == (now in ("passed", "not applicable"))
+    assert CheckResult("symmetry", "the energy is invariant", then) == check
+
+
+def test_a_pickled_reader_reads_the_files_of_its_run(sample):
+    """That of version 0.1.0 keeps its structure under a name that is a method now."""
+    unpack("finished/nvt")
+    reader = RunReader("finished/nvt")
+    assert reader.atoms
+    again = pickle.loads(pickle.dumps(reader))
+    assert again.n_frames == reader.n_frames
+    assert again.read_provenance() == reader.read_provenance()
+    former = RunReader("finished/nvt")
+    former.__dict__ = {"directory": former.directory, "_start": reader.atoms, "options": {}}
+    data = pickle.dumps(former, protocol=0)
+    data = data.replace(b"casecalc_ml.runs.reader", b"casecalc_ml.rundir.reader")
+    again = pickle.loads(data)
+    assert again.atoms == reader.atoms
+    assert again.read_options() == reader.read_options()
+    assert len(list(again.frames())) == reader.n_frames
+
+
+def test_arrays_that_a_reader_shares_cannot_be_changed(sample):
+    unpack("finished/nvt", "finished/vibrations")
+    shared = [*RunReader("finished/nvt").read_thermo().values()]
+    shared += RunReader("finished/vibrations").read_hessian().values()
+    assert not [array for array in shared if array.flags.writeable]
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_results_are_those_that_the_analyses_find_now(sample):
     unpack("finished/nvt")
@@ -378,6 +443,14 @@ def test_every_module_of_then_is_found():
             if (error.name or "").startswith("asecalc_ml"):  # and not an optional dependency
                 missing.append(module)
     assert not missing
+
+
+@pytest.mark.parametrize("module", ["asecalc_ml.cli.campaign_worker", "asecalc_ml.quantities"])
+def test_a_module_is_run_under_its_former_name(module):
+    """As ``python -m`` does, with the code of today."""
+    names = runpy.run_module(module, run_name="run_here")
+    now = importlib.import_module(current_name(module))
+    assert {name for name in vars(now) if not name.startswith("__")} <= names.keys()
 
 
 @pytest.mark.smoke

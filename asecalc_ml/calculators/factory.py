@@ -92,10 +92,8 @@ def calculator_spec(calculator: BaseCalculator, given: Any = None) -> Spec | Non
         parameters of other packages' calculators may lack arguments, or hold more than arguments.
     """
     own = offered(calculator).spec()
-    if own is not None or given is None:
-        return own
     try:
-        return json.loads(json.dumps(given))
+        return json.loads(json.dumps(given if own is None else own))
     except TypeError:  # an argument that is an object
         return None
 

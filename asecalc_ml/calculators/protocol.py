@@ -6,7 +6,7 @@ comes from. The table is in ``docs/calculators.md``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 
 from asecalc_ml.calculators.results import Results
+from asecalc_ml.contracts import plugin_code
 from asecalc_ml.store.card import ModelCard
 
 #: A name, or a mapping of a name to its arguments: :func:`asecalc_ml.calculators.factory.make_calculator`.
@@ -25,9 +26,9 @@ class ExtendedCalculator(Protocol):
     """The optional members of a calculator, each with its default.
 
     A calculator offers a property by an attribute, and a method by a method, of this name. None counts as
-    absent, and so does a method in place of an attribute, or the reverse: it is something else of the same
-    name. No calculator inherits from this class or has to have all members. The bodies are the defaults,
-    which :func:`offered` takes where a calculator has no such member.
+    absent, and so does anything of another type: it is something else of the same name. No calculator
+    inherits from this class or has to have all members. The bodies are the defaults, which :func:`offered`
+    takes where a calculator has no such member.
     """
 
     # ------------------------------------------------------------------------------------- ASE's own members
@@ -72,7 +73,7 @@ class ExtendedCalculator(Protocol):
 
     @property
     def card(self) -> ModelCard | None:
-        """Card of a registered model. Default: None; an attribute of another type counts as absent."""
+        """Card of a registered model. Default: None."""
         return None
 
     @property
@@ -163,16 +164,62 @@ class _WithDefaults:
     def __init__(self, calculator: object):
         self._calculator = calculator
 
-    @property
-    def card(self) -> ModelCard | None:
-        own = _own(self._calculator, "card")
-        return own if isinstance(own, ModelCard) else None
+
+def _is_collection(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str | bytes)
+
+
+def _holds_calculators(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(hasattr(entry, "get_property") for entry in value)
+
+
+def _holds_mappings(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(entry, Mapping) for entry in value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_truth_value(value: Any) -> bool:
+    return isinstance(value, int | np.bool_)
+
+
+def _is_card(value: Any) -> bool:
+    return isinstance(value, ModelCard)
+
+
+#: Tests of the types that :class:`ExtendedCalculator` states for attributes; all other members are methods.
+_IS_OF_ITS_TYPE: dict[str, Callable[[Any], bool]] = {
+    "name": _is_text,
+    "implemented_properties": _is_collection,
+    "parameters": _is_mapping,
+    "default_parameters": _is_mapping,
+    "ignored_changes": _is_collection,
+    "results": _is_mapping,
+    "card": _is_card,
+    "model_hash": _is_text,
+    "parts": _holds_calculators,
+    "members": _holds_calculators,
+    "corrections": _holds_mappings,
+    "packages": _is_collection,
+    "of_the_structure": _is_collection,
+    "continuous": _is_truth_value,
+}
 
 
 def _own(calculator: object, member: str) -> Any:
     """A calculator's own member; None where it has none, or something else of the same name."""
-    own = getattr(calculator, member, None)
-    return own if callable(own) is callable(MEMBERS[member]) else None
+    try:
+        own = getattr(calculator, member, None)
+    except Exception:
+        with plugin_code(f"{type(calculator).__name__}.{member}"):
+            raise
+    return own if _IS_OF_ITS_TYPE.get(member, callable)(own) else None
 
 
 def _own_or_default(name: str, default: Any) -> property:
@@ -183,8 +230,8 @@ def _own_or_default(name: str, default: Any) -> property:
     return property(value, doc=default.__doc__)
 
 
-for _name in MEMBERS.keys() - vars(_WithDefaults).keys():
-    setattr(_WithDefaults, _name, _own_or_default(_name, MEMBERS[_name]))
+for _name, _default in MEMBERS.items():
+    setattr(_WithDefaults, _name, _own_or_default(_name, _default))
 
 
 def offered(calculator: object) -> ExtendedCalculator:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.conformance.table import as_text
-from asecalc_ml.outcome import Outcome
+from asecalc_ml.outcome import Outcome, current_word
 
 if TYPE_CHECKING:
     from asecalc_ml.conformance.subject import CalculatorUnderTest
@@ -77,7 +77,10 @@ class Check:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Outcome of one check. ``figure`` is None where nothing was measured; ``note`` then says why."""
+    """Outcome of one check. ``figure`` is None where nothing was measured; ``note`` then says why.
+
+    Words of earlier versions for ``verdict`` are translated, also those of pickled results.
+    """
 
     name: str
     meaning: str
@@ -87,6 +90,12 @@ class CheckResult:
     unit: str = ""
     note: str = ""
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdict", current_word(self.verdict))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)

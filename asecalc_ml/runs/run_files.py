@@ -94,6 +94,12 @@ class RunFiles:
                 f"{self.directory}: {what} there ({PROTOCOL} is missing)", name=str(self.directory)
             )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled reader; one of version 0.1.0 or earlier reads its files anew."""
+        if "_contents" not in state:
+            state = {"directory": state["directory"], "_contents": {}}
+        self.__dict__.update(state)
+
     def reread(self) -> Self:
         """Snapshot of the same run as it is now; this one stays as it is."""
         now = copy.copy(self)
@@ -163,6 +169,8 @@ class RunFiles:
         arrays = Stored(read_npz(path), path)
         with damage_named(path):
             check_hessian(arrays)
+        for array in arrays.values():
+            array.setflags(write=False)
         return arrays
 
     @once

@@ -100,7 +100,9 @@ def check_analyses(options: ProtocolOptions, atoms: Atoms) -> None:
 
 def announce(options: ProtocolOptions, atoms: Atoms) -> None:
     """Tell the calculator how many steps will come: one that compiles does so before a long run."""
-    offered(atoms.calc).expect(atoms, sum(stage.n_steps for stage in options.checked_stages()))
+    n_steps = sum(stage.n_steps for stage in options.checked_stages())
+    with plugin_code(f"{type(atoms.calc).__name__}.expect()"):
+        offered(atoms.calc).expect(atoms, n_steps)
 
 
 def first_state(options: ProtocolOptions, atoms: Atoms) -> State:

@@ -30,7 +30,7 @@ from asecalc_ml.calculators.factory import describe_calculator, identity, make_c
 from asecalc_ml.calculators.ml_calculator import MLCalculator
 from asecalc_ml.calculators.protocol import MEMBERS, ExtendedCalculator, model_cards, offered, offers
 from asecalc_ml.conformance import Effort
-from asecalc_ml.errors import ConfigError, ModelError, StructureError
+from asecalc_ml.errors import ConfigError, ModelError, PluginError, StructureError
 from asecalc_ml.md_protocols.npt import NPT
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.vibrations import Vibrations
@@ -149,6 +149,52 @@ def test_a_member_that_is_none_counts_as_absent():
     assert offered(calculator).continuous is True
     calculator.continuous = np.False_
     assert not offered(calculator).continuous
+
+
+OTHER_TYPES = {
+    "name": [7, b"water"], "implemented_properties": ["energy forces", 3], "parameters": [[], "none"],
+    "default_parameters": [3], "ignored_changes": ["cell", 0], "results": ["none", [1.0]], "reset": [0],
+    "card": [{"name": "a dict"}], "model_hash": [b"12", 12], "parts": [("a", "b"), 3, {"a": 1}],
+    "members": [("a", "b"), 3, {"a": 1}, [np.ones(3)]], "corrections": ["d3", ["d3"], 1],
+    "packages": ["numpy", 1], "of_the_structure": ["charge"], "continuous": ["no", np.array([True, False])],
+    "spec": ["a specification"], "calculate_many": [True], "get_hessian": [np.eye(3)], "expect": [3],
+    "checkpoint_state": [{}], "restore_state": [{}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("member", "value"), [(name, value) for name in MEMBERS for value in OTHER_TYPES[name]]
+)
+def test_a_member_of_another_type_counts_as_absent(member, value):
+    kind = type("Other", (Alone,), {member: value})
+    calculator, without = kind(), type("Other", (Alone,), {})()
+    assert not offers(calculator, member)
+    own, default = getattr(offered(calculator), member), getattr(offered(without), member)
+    assert own.__func__ is default.__func__ if callable(default) else own == default
+    described = describe_calculator(calculator)
+    assert described == describe_calculator(without) | {"class": described["class"]}
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_member_that_raises_is_named(member):
+    """AttributeError means that there is none, as everywhere in Python."""
+
+    def fails(self):
+        raise RuntimeError("not connected")
+
+    calculator = type("Unconnected", (Alone,), {member: property(fails)})()
+    with pytest.raises(
+        PluginError, match=rf"Unconnected\.{member} raised RuntimeError: not connected .*line"
+    ):
+        getattr(offered(calculator), member)
+
+
+def test_an_announcement_that_fails_is_named(tmp_path):
+    kind = type("Announced", (Bare,), {"expect": lambda self: None})
+    atoms = WATER.copy()
+    atoms.calc = kind()
+    with pytest.raises(PluginError, match=r"Announced\.expect\(\) raised TypeError"):
+        NVE(timestep_fs=0.1, steps=4, relax=False).run(atoms, directory=tmp_path / "run", quiet=True)
 
 
 def test_a_name_that_is_no_member_is_refused():
@@ -409,6 +455,13 @@ def test_arguments_that_are_objects_are_not_stored():
     parts = [EMT(), LennardJones()]
     calculator = Corrected({"ase.calculators.mixing:SumCalculator": {"calcs": parts}}, ["zbl"])
     assert isinstance(calculator.base, SumCalculator)
+    assert calculator.spec() is None
+    json.dumps(calculator.todict())
+
+
+def test_a_spec_that_holds_objects_is_not_stored():
+    kind = type("Holding", (Bare,), {"spec": lambda self: {"somewhere:Holding": {"network": object()}}})
+    calculator = Corrected(kind(), ["zbl"])
     assert calculator.spec() is None
     json.dumps(calculator.todict())
 
