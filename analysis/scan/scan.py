@@ -130,6 +130,7 @@ class ScanData:
             for entry, raw in zip(self._entries, self._raw, strict=True)
             if entry["is_reference"] and np.isfinite(raw[WHOLE][0]).any()
         ]
+        # the zero of energy: the lowest point of the reference among those that all calculators have
         common = np.isfinite(computed).all(axis=0)
         if not common.any():
             raise AnalysisError(

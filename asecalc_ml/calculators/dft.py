@@ -273,6 +273,7 @@ def _mixed(field: Field) -> np.ndarray:
         if n_occupied in (0, len(order)):
             continue
         highest, lowest = order[n_occupied - 1], order[n_occupied]
+        # (HOMO ± LUMO)/√2 for one spin and the opposite sign for the other breaks the symmetry of the spins
         first, second = orbitals[spin][:, highest].copy(), orbitals[spin][:, lowest].copy()
         orbitals[spin][:, highest] = (first + sign * second) / np.sqrt(2)
         orbitals[spin][:, lowest] = (second - sign * first) / np.sqrt(2)

@@ -69,6 +69,7 @@ class Histogram(BaseModel):
         if values.size == 0 or not np.isfinite(values).all():
             raise ValueError("a histogram needs at least one sample, and all of them finite")
         bins = np.floor(values / width).astype(int)
+        # bin k covers [k width, (k + 1) width)
         start = int(bins.min())
         counts = np.bincount(bins - start).tolist()
         mean, std = float(values.mean()), float(values.std())
@@ -274,6 +275,7 @@ def _counted(values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     places = np.floor(np.asarray(values, dtype=float) / width).ravel()
     _check_within(MAX_COUNTED, places, width)
     bins = places.astype(int)
+    # far apart: sort; close together: count into an array that begins at the lowest bin
     lowest = int(bins.min(initial=0))
     if int(bins.max(initial=0)) - lowest > MAX_BINS_AT_ONCE:
         return np.unique(bins, return_counts=True)

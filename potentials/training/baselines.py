@@ -83,6 +83,7 @@ def _mean_forces(training: Sequence[Atoms], frames: Sequence[Atoms]) -> Callable
     if len({tuple(atoms.numbers) for atoms in (*training, *frames)}) == 1:
         by_atom = np.mean([atoms.get_forces() for atoms in training], axis=0)
         return lambda atoms: by_atom
+    # frames with other atoms or another order: the mean of each element, zero for unknown ones
     numbers = np.concatenate([atoms.numbers for atoms in training])
     forces = np.concatenate([atoms.get_forces() for atoms in training])
     by_element = np.zeros((numbers.max() + 1, 3))

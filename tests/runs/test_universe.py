@@ -119,7 +119,10 @@ def test_compare_from_the_command_line(directory, tmp_path, capsys):
         md.app(arguments)
     assert ended.value.code == 0
     assert (tmp_path / "out" / "comparison.html").read_text().count("<svg") == 2
-    for wrong, message in ((["-p", "C-N"], "no bond in C3H8O matches 'C-N'"), (["-p", "CO"], "joined by hyphens")):
+    for wrong, message in (
+        (["-p", "C-N"], "no bond in C3H8O matches 'C-N'"),
+        (["-p", "CO"], "joined by hyphens"),
+    ):
         with pytest.raises(SystemExit) as ended:
             md.app(["compare", str(directory), *wrong])
         assert ended.value.code == 2

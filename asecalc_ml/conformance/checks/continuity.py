@@ -64,6 +64,7 @@ def _largest_jumps(
             distance, results["energy"], forces, float((forces[len(standing) :] @ AXIS).sum())
         )
 
+    # energies and forces on a coarse grid of distances
     points = [at(distance) for distance in np.arange(start, start + LONGEST_A, STEP_A)]
     floor = max(subject.noise_eV, 1e-13)
 
@@ -72,11 +73,13 @@ def _largest_jumps(
         before, after = (abs(point.energy - points[-1].energy) > 4 * floor for point in (first, second))
         return float(before != after)
 
+    # around each suspected jump, bisect until the interval is narrow; a jump stays, a slope shrinks
     enclosed = [
         _enclose(at, points[k], points[k + 1], jump)
         for jump in (ends, _energy_jump, _force_jump)
         for k in _suspects(points, jump, floor)
     ]
+    # what is left across each narrow interval, in energy and in force
     n_atoms = len(standing) + len(moving)
     for first, second in enclosed:
         where = f"{what}, moved by {first.distance:.4f} Å"

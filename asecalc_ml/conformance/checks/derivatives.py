@@ -169,9 +169,11 @@ def _slopes_of_forces(atoms: Atoms, chosen: np.ndarray, reference: CalculatorUnd
     def forces_at(index: tuple[int, int], x: float) -> np.ndarray:
         return forces_of(_moved(atoms, index, x))
 
+    # rounding of the forces bounds how small a difference can be resolved
     noise, step, tolerance = rounding(forces_of, atoms), reference.bounds.hessian_step_A, 0.0
     rows = []
     for index in ((i, k) for i in chosen for k in range(3)):
+        # a row of the Hessian: −∂F/∂x of one coordinate, as far as the largest element so far needs it
         rows.append(slope(partial(forces_at, index), step, noise, tolerance))
         tolerance = max(tolerance, ENOUGH * float(np.abs(rows[-1].value).max()))
     return FiniteDifference(*(np.array(part) for part in zip(*rows, strict=True)))
@@ -247,6 +249,7 @@ def _explained(measured: Measured, stress: np.ndarray, expected: np.ndarray) -> 
     close = [
         name for name, guess in guesses.items() if np.allclose(stress, guess, rtol=1e-2, atol=1e-2 * abs(x))
     ]
+    # least-squares factor between the two, where all components are off by the same
     factor = float(stress @ expected / (expected @ expected))
     parallel = np.allclose(stress, factor * expected, atol=1e-2 * np.abs(stress).max())
     if not close and parallel and abs(factor - 1) > 0.01:

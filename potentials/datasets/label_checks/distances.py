@@ -120,6 +120,7 @@ def _search(measured: Distances, atoms: Atoms, index: int, whole: bool) -> None:
     except StructureError as error:
         measured.unreadable[index] = str(error)
         return
+    # distances of all pairs, images included
     i, j = pairs.edge_index
     vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
     distances = np.linalg.norm(vectors, axis=1)
@@ -128,6 +129,7 @@ def _search(measured: Distances, atoms: Atoms, index: int, whole: bool) -> None:
         measured.overlaps.append(Overlap(index, int(i[k]), int(j[k]), float(distances[k])))
     if whole:
         _note_shortest(measured, atoms.numbers, i, j, distances)
+        # nearest neighbor of each atom, in units of the sum of covalent radii
         nearest = np.full(len(atoms), np.inf)
         np.minimum.at(nearest, i, distances / _radii(atoms.numbers, i, j))
         if len(atoms) > 2 or (len(atoms) != 2 and len(distances)):

@@ -112,6 +112,7 @@ def _mixed_units(labels: Labelled, explained: set[int]) -> Iterator[str]:
         upper, _, separation = two_clusters(energies)
         if min(upper.sum(), (~upper).sum()) < 1 or separation < CLUSTERS or explained & {*frames}:
             continue
+        # the smaller cluster is suspected; the ratio of the medians is that of two units
         few = frames[upper if upper.mean() <= 0.5 else ~upper]
         others = np.setdiff1d(frames, few)
         units = units_of_ratio(*(np.median(labels.energies[part]) for part in (few, others)))

@@ -85,10 +85,12 @@ class Labelled:
         for index, atoms in enumerate(self.frames):
             alike[atoms.numbers.tobytes()].append(index)
         numbers = [self.frames[same[0]].numbers for same in alike.values()]
+        # number of atoms of each element in each frame
         elements = np.unique(np.concatenate([np.empty(0, int), *numbers]))
         counts = np.zeros((len(self), len(elements)))
         for same, of_same in zip(alike.values(), numbers, strict=True):
             counts[same] = [np.count_nonzero(of_same == z) for z in elements]
+        # frames of equal counts have one composition, whatever the order of their atoms
         table, of_frame = np.unique(counts, axis=0, return_inverse=True)
         return elements, table, of_frame.ravel()
 

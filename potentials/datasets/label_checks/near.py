@@ -98,6 +98,7 @@ def _kinds_of_one_cell(labels: Labelled) -> list[np.ndarray]:
         if not len(kind) or not labels.frames[kind[0]].pbc.any():
             kinds.append(kind)
             continue
+        # frames whose cells agree to 1e-4 Å stay together; adding 0 makes −0 and 0 the same
         cells = np.round([labels.frames[index].cell.array.ravel() for index in kind], 4) + 0.0
         _, cell = np.unique(cells, axis=0, return_inverse=True)
         order = np.argsort(cell.ravel(), kind="stable")
@@ -165,6 +166,7 @@ def _shortest(positions: np.ndarray, distances: np.ndarray, periodic: _Periodic)
         return np.full(n_frames, np.inf)
     if n_atoms * (n_atoms - 1) // 2 <= DISTANCES:
         return distances.min(axis=1)
+    # the nearest neighbor of some twenty atoms in some five frames
     nearest = []
     for atoms in positions[:: max(1, n_frames // 5)]:
         for atom in range(0, n_atoms, max(1, n_atoms // 20)):

@@ -88,6 +88,7 @@ class Label(NamedTuple):
             Shape of a row.
         """
         has_label = torch.tensor([one is not None for one in values])
+        # rows of the batch that belong to a frame with the label
         rows = has_label.repeat_interleave(torch.tensor(n_rows)).nonzero().flatten()
         there = [one for one in values if one is not None]
         return cls(torch.cat(there) if there else torch.empty(0, *shape, dtype=torch.float64), rows)

@@ -70,10 +70,12 @@ def _close_among(frames: Sequence[Atoms], same: np.ndarray, distance_A: float) -
     cells = np.array([frames[k].cell.array * frames[k].pbc[:, None] for k in same])
     pairs = []
     for a, first in enumerate(same[:-1]):
+        # frames further on with about the same cell
         later = np.flatnonzero(np.abs(cells[a + 1 :] - cells[a]).max(axis=(1, 2)) < distance_A) + a + 1
         vectors = (positions[later] - positions[a]).reshape(-1, 3)
         if frames[first].pbc.any() and len(later):
             vectors = minimum_image(vectors, cells[a], frames[first].pbc)
+        # mean-square displacement between the frames, atom by atom
         mean_square = (vectors**2).sum(axis=1).reshape(-1, positions.shape[1]).mean(axis=1)
         pairs += [(int(first), int(same[b])) for b in later[mean_square < distance_A**2]]
     return pairs
@@ -114,12 +116,14 @@ def draw_grouped(
     n_frames = len(groups)
     room = np.array([*sizes, n_frames - sum(sizes)], float)
     names, stratum = np.unique(np.array(strata, dtype=str), return_inverse=True)
+    # frames of each stratum that each part, and what is left over, should have
     missing = np.outer(room, np.bincount(stratum, minlength=len(names))) / n_frames
     parts: list[list[int]] = [[] for _ in room]
     members = [np.flatnonzero(groups == group) for group in random.permutation(np.unique(groups))]
     kept_out = np.zeros((len(room), n_frames), dtype=bool)
     kept_out[: len(sizes)] = False if barred is None else barred
     for frames in sorted(members, key=lambda one: (kept_out[:, one[0]].sum(), len(one)), reverse=True):
+        # the part with room that lacks most of what the group brings
         gain = missing[:, stratum[frames]].sum(axis=1)
         fits = (room >= len(frames)) & ~kept_out[:, frames[0]]
         part = int(np.argmax(np.where(fits, gain, -np.inf)))
