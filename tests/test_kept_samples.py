@@ -446,8 +446,9 @@ def test_every_module_of_then_is_found():
 
 
 @pytest.mark.parametrize("module", ["asecalc_ml.cli.campaign_worker", "asecalc_ml.quantities"])
-def test_a_module_is_run_under_its_former_name(module):
-    """As ``python -m`` does, with the code of today."""
+def test_a_module_is_run_under_its_former_name(module, monkeypatch):
+    """As ``python -m`` does in a new process, with the code of today."""
+    monkeypatch.delitem(sys.modules, module, raising=False)
     names = runpy.run_module(module, run_name="run_here")
     now = importlib.import_module(current_name(module))
     assert {name for name in vars(now) if not name.startswith("__")} <= names.keys()

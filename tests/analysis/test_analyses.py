@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 
 from asecalc_ml.analysis.checks.committee_deviation import CommitteeDeviation
 from asecalc_ml.analysis.checks.connectivity import Connectivity
@@ -32,7 +33,7 @@ from asecalc_ml.runs import COMMITTEE_DEVIATION
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import AnalysisChecks
 
-EMT = "ase.calculators.emt:EMT"
+EMT_BY_NAME = "ase.calculators.emt:EMT"
 
 
 def shaken(atoms: Atoms, n_frames: int = 40, amplitude: float = 0.03) -> MemoryRun:
@@ -142,7 +143,7 @@ class OfAProtocol(AnalysisChecks):
     protocol: dict
 
     def make_run(self, directory):
-        given = {"structure": "ethanol", "calculator": EMT, "relax_fmax_eV_A": 0.3, **self.protocol}
+        given = {"structure": "ethanol", "calculator": EMT_BY_NAME, "relax_fmax_eV_A": 0.3, **self.protocol}
         options = parse_options(given, get("protocols", given["protocol"]))
         return options.run(directory=directory / "run", quiet=True)
 
@@ -168,7 +169,7 @@ class TestCommitteeDeviation(AnalysisChecks):
     def make_run(self, directory):
         thermo = {"time_fs": np.arange(20) * 0.5, COMMITTEE_DEVIATION: np.linspace(0.01, 0.2, 20)}
         atoms = molecule("H2O")
-        atoms.calc = SimpleNamespace(members=("one", "other"))
+        atoms.calc = SimpleNamespace(members=(EMT(), EMT()))
         return MemoryRun(atoms, np.empty((0, 3, 3)), thermo=thermo)
 
     def refused_runs(self):
@@ -181,7 +182,7 @@ class TestTransfer(OfAProtocol):
         "protocol": "transfer",
         "structure": "water",
         "transfer_to": ["CH4"],
-        "reference": EMT,
+        "reference": EMT_BY_NAME,
         "runs": 1,
         "reference_runs": 1,
         "steps": 20,
