@@ -22,7 +22,7 @@ from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
-from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.model.evaluator import Compile, Evaluator
@@ -32,8 +32,8 @@ from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, is_same_state
 from asecalc_ml.structure.loading import check_structure
 
-#: Atoms that are computed together by :meth:`MLCalculator.calculate_many`.
-BATCH_ATOMS = 512
+#: Atoms that :meth:`MLCalculator.calculate_many` sorts into batches at a time.
+MANY_ATOMS = 8192
 
 #: Digits of a model's hash that files carry.
 HASH_DIGITS = 16
@@ -214,11 +214,10 @@ class MLCalculator(Calculator):
             As for a single structure.
         """
         results = []
-        for batch in batches_by_atoms(structures, BATCH_ATOMS):
-            graph = collate([self._new_graph(atoms) for atoms in batch])
-            parts = self._evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
-            for part, atoms in zip(parts, batch, strict=True):
-                results.append(with_terms(results_of(part, atoms), self._terms, atoms))
+        for batch in batches_by_atoms(structures, MANY_ATOMS):
+            evaluations = self._evaluator.many([self._new_graph(atoms) for atoms in batch])
+            for evaluation, atoms in zip(evaluations, batch, strict=True):
+                results.append(with_terms(results_of(evaluation, atoms), self._terms, atoms))
         return results
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:

@@ -48,7 +48,7 @@ def edge_derivative(model: Model, inputs: PotentialInput, create_graph: bool = F
     with torch.enable_grad():
         vectors = inputs.edge_vectors.detach().requires_grad_(True)
         output = model(inputs._replace(edge_vectors=vectors))
-        gradient = _gradient(output.systems.sum(), vectors, create_graph)
+        gradient = energy_gradient(output.systems.sum(), vectors, create_graph)
     derivative = with_derivative(output, gradient)
     return derivative if create_graph else EdgeDerivative(*(tensor.detach() for tensor in derivative))
 
@@ -65,7 +65,8 @@ def _double_or_empty(values: Tensor | None, like: Tensor) -> Tensor:
     return like.new_empty(0) if values is None else values.double()
 
 
-def _gradient(energy: Tensor, vectors: Tensor, create_graph: bool) -> Tensor:
+def energy_gradient(energy: Tensor, vectors: Tensor, create_graph: bool = False) -> Tensor:
+    """Derivative of an energy, of the vectors' shape; zero where no vector reaches it."""
     if not energy.requires_grad:  # no edges reach the energy: a model of constants
         return torch.zeros_like(vectors)
     (gradient,) = torch.autograd.grad(energy, vectors, create_graph=create_graph, materialize_grads=True)
@@ -106,7 +107,7 @@ def hessian(model: Model, graph: AtomGraph) -> Tensor:
         positions = graph.positions.detach().requires_grad_(True)
         moved = replace(graph, positions=positions)
         inputs = with_ghost(moved, model.cutoff, triplet_cutoff=model.triplet_cutoff)
-        gradient = _gradient(model(inputs).systems[:-1].sum(), positions, create_graph=True)
-        rows = [_gradient(component, positions, create_graph=True) for component in gradient.flatten()]
+        gradient = energy_gradient(model(inputs).systems[:-1].sum(), positions, create_graph=True)
+        rows = [energy_gradient(component, positions, create_graph=True) for component in gradient.flatten()]
     matrix = torch.stack([row.detach().flatten() for row in rows])
     return 0.5 * (matrix + matrix.T)

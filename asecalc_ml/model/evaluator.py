@@ -14,14 +14,18 @@ from torch import Tensor
 
 from asecalc_ml.errors import ModelError
 from asecalc_ml.forks import allow_forks, check_not_forked_from_cuda
-from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
-from asecalc_ml.model.compile.compiled_graph import Runner
+from asecalc_ml.model.compile.edge_list import edge_list_program, shape_of
+from asecalc_ml.model.compile.molecules import MoleculeInput, MoleculeOutput, molecule_input, molecule_program
 from asecalc_ml.model.compile.no_compiling import may_compile
-from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache, Shape
+from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache
+from asecalc_ml.model.compile.program import Function, Program, Shape, plain
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces, hessian, virials
 from asecalc_ml.model.model import Model
+from asecalc_ml.model.molecule_batches import fill, molecule_batches
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.store.stored_model import StoredModel
 
@@ -34,6 +38,9 @@ EDGES_BEFORE_COMPILING = 2_000_000
 
 #: A call with fewer edges takes no less time than one with these.
 FEWEST_EDGES = 200
+
+#: Atoms of structures that are computed at once where nothing is compiled.
+BATCH_ATOMS = 512
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
 CAPACITY_FACTOR = 1.1
@@ -96,7 +103,7 @@ class Evaluator:
         self._packages = PackageCache(model) if isinstance(model, StoredModel) else None
         self._capacities: dict[tuple, int] = {}
         self._calls: Counter[Shape] = Counter()
-        self._runners: dict[Shape, Runner] = {}
+        self._functions: dict[Shape, Function] = {}
         self._seen: set[Shape] = set()  # for which a package was looked for
         self._promised: set[Shape] = set()  # compiled in the run that is resumed
         self.n_compilations = 0
@@ -108,13 +115,40 @@ class Evaluator:
 
     @property
     def compiled_shapes(self) -> list[Shape]:
-        """Numbers of atoms, systems, edges (and triplets), the ghost's included, that run as machine code."""
-        return sorted(self._runners)
+        """Shapes (:class:`asecalc_ml.model.compile.program.Program`) that run as machine code."""
+        return sorted(self._functions)
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
+        if self._takes_all_pairs(graph):
+            return self._molecule(graph)
         inputs = self._padded(graph)
-        return assemble(inputs, self._derivative(inputs))
+        function = self._function(edge_list_program(inputs))
+        if function is None:
+            return assemble(inputs, edge_derivative(self.model, inputs))
+        return assemble(inputs, EdgeDerivative(*function(plain(inputs.tensors))))
+
+    def many(self, graphs: Sequence[AtomGraph]) -> list[Evaluation]:
+        """Evaluate structures that may differ in everything, in batches.
+
+        Molecules whose pairs are all pairs are sorted into arrays of few shapes, which are compiled as single
+        structures are; other structures run eagerly.
+        """
+        evaluations: dict[int, Evaluation] = {}
+        dense = [place for place, graph in enumerate(graphs) if self._takes_all_pairs(graph)]
+        for batch in molecule_batches([graphs[place].n_atoms for place in dense]):
+            places = [dense[place] for place in batch.places]
+            given = fill([graphs[place].to(self._source.device) for place in places], batch.shape)
+            function = self._function(molecule_program(given))
+            if function is not None:
+                sizes = [graphs[place].n_atoms for place in places]
+                evaluations |= zip(places, _of_molecules(function, given, sizes), strict=True)
+        rest = [place for place in range(len(graphs)) if place not in evaluations]
+        for places in batches_by_atoms(rest, BATCH_ATOMS, n_atoms=lambda place: graphs[place].n_atoms):
+            sizes = [graphs[place].n_atoms for place in places]
+            together = self.eagerly(collate([graphs[place] for place in places]))
+            evaluations |= zip(places, together.split(sizes), strict=True)
+        return [evaluations[place] for place in range(len(graphs))]
 
     def eagerly(self, graph: AtomGraph) -> Evaluation:
         """Without padding or compiling, as suits shapes that do not come again."""
@@ -137,9 +171,8 @@ class Evaluator:
         """
         if self._packages is None:
             raise ModelError("a model in memory cannot be compiled", remedy="save it to a model file first")
-        inputs = self._padded(graph)
         try:
-            self._load_or_build(self._packages, inputs)
+            self._load_or_build(self._packages, self._program(graph))
         except CompilationError as error:
             name = self._packages.stored.card.name
             problem = f"model {name!r} cannot be compiled here: {error.problem}"
@@ -147,7 +180,7 @@ class Evaluator:
 
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""
-        self._calls[_shape(self._padded(graph))] += n_calls
+        self._calls[self._program(graph).shape] += n_calls
 
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
@@ -159,22 +192,47 @@ class Evaluator:
         }
 
     def restore(self, state: dict) -> None:
-        """Go on as the evaluator did whose :meth:`state` this is."""
+        """Continue as the evaluator did whose :meth:`state` this is."""
         self.compile = state["compile"]
         self._capacities = {tuple(sizes): capacity for *sizes, capacity in state["capacities"]}
-        self._calls = Counter({tuple(shape): n for *shape, n in state["calls"]})
+        self._calls = Counter({self._today(shape): n for *shape, n in state["calls"]})
         self._seen = set(self._calls)
-        self._promised = {tuple(shape) for shape in state["compiled"]}
-        self._runners.clear()
+        self._promised = {self._today(shape) for shape in state["compiled"]}
+        self._functions.clear()
 
-    def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
-        shape = _shape(inputs)
+    def _today(self, shape: Sequence[int]) -> Shape:
+        """A shape as it is named now; versions up to 0.1.0 had edge lists for molecules too."""
+        if len(shape) == 3 and shape[1] == 2 and self._source.triplet_cutoff is None:
+            n_atoms = shape[0] - 1
+            if shape[2] == n_atoms * (n_atoms - 1) > 0:
+                return (1, n_atoms)
+        return tuple(shape)
+
+    def _takes_all_pairs(self, graph: AtomGraph) -> bool:
+        """True for a molecule whose graph is compiled as an array of pairs."""
+        return self._source.triplet_cutoff is None and graph.n_atoms > 1 and _is_static(graph)
+
+    def _program(self, graph: AtomGraph) -> Program:
+        if self._takes_all_pairs(graph):
+            return molecule_program(molecule_input(graph.to(self._source.device)))
+        return edge_list_program(self._padded(graph))
+
+    def _molecule(self, graph: AtomGraph) -> Evaluation:
+        given = molecule_input(graph.to(self._source.device))
+        function = self._function(molecule_program(given))
+        if function is None:
+            inputs = self._padded(graph)
+            return assemble(inputs, edge_derivative(self.model, inputs))
+        return _of_molecules(function, given, [graph.n_atoms])[0]
+
+    def _function(self, program: Program) -> Function | None:
+        """Compiled code for one more call of a program; None if it runs eagerly."""
+        shape = program.shape
         self._calls[shape] += 1
         packages = self._packages
-        if packages is not None and shape not in self._runners and self._is_due(packages, shape):
-            self._compile(packages, inputs)
-        run = self._runners.get(shape)
-        return edge_derivative(self.model, inputs) if run is None else run(inputs)
+        if packages is not None and shape not in self._functions and self._is_due(packages, shape):
+            self._compile(packages, program)
+        return self._functions.get(shape)
 
     def _is_due(self, packages: PackageCache, shape: Shape) -> bool:
         """Whether a shape is compiled now.
@@ -187,38 +245,37 @@ class Evaluator:
             return False
         if self.compile == "always" or shape in self._promised:
             return True
-        if self._calls[shape] * max(*shape[2:], FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
+        if self._calls[shape] * max(_n_edges(shape), FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
             return True
         first = shape not in self._seen
         self._seen.add(shape)
         return first and packages.has(shape)
 
-    def _compile(self, packages: PackageCache, inputs: PotentialInput) -> None:
-        """Load the shape's package or build it; what cannot be compiled stays eager, and says so once."""
+    def _compile(self, packages: PackageCache, program: Program) -> None:
+        """Load the program's package or build it; what cannot be compiled stays eager, with one warning."""
         try:
-            self._load_or_build(packages, inputs)
+            self._load_or_build(packages, program)
         except CompilationError as error:
             warnings.warn(
-                f"model {packages.stored.card.name!r} cannot be compiled here and goes on in eager mode, "
+                f"model {packages.stored.card.name!r} cannot be compiled here and continues in eager mode, "
                 f"several times slower: {error}",
                 stacklevel=2,
             )
             self.compile = "never"
 
-    def _load_or_build(self, packages: PackageCache, inputs: PotentialInput) -> None:
-        """Run the shape of these inputs as machine code from now on."""
-        shape = _shape(inputs)
-        self._runners[shape] = packages.load(shape) or self._built(packages, shape, inputs)
+    def _load_or_build(self, packages: PackageCache, program: Program) -> None:
+        """Run calls of this shape as machine code from now on."""
+        self._functions[program.shape] = packages.load(program.shape) or self._built(packages, program)
 
-    def _built(self, packages: PackageCache, shape: Shape, inputs: PotentialInput) -> Runner:
-        name, n_atoms = packages.stored.card.name, shape[0] - 1
+    def _built(self, packages: PackageCache, program: Program) -> Function:
+        name = packages.stored.card.name
         # A warning, since Python shows it to who has set up no logging, and would wonder why nothing happens.
-        log.warning("compiling %s for %d atoms, once on this machine: it takes about a minute", name, n_atoms)
+        log.warning("compiling %s for %s, once on this machine: it takes about a minute", name, _size(program))
         start = time.monotonic()
-        runner = packages.build(shape, inputs)
+        function = packages.build(program)
         self.n_compilations += 1
         log.info("compiled %s in %.0f s", name, time.monotonic() - start)
-        return runner
+        return function
 
     def _padded(self, graph: AtomGraph) -> PotentialInput:
         source = self._source
@@ -252,9 +309,36 @@ def _is_static(graph: AtomGraph) -> bool:
     return graph.n_systems == 1 and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1)
 
 
-def _shape(inputs: PotentialInput) -> Shape:
-    n_triplets = () if inputs.triplets is None else (inputs.triplets.shape[1],)
-    return inputs.n_atoms, inputs.n_systems, inputs.edge_index.shape[1], *n_triplets
+def _n_edges(shape: Shape) -> int:
+    """Number of edges, or of triplets where there are more."""
+    if len(shape) == 2:
+        n_systems, n_atoms = shape
+        return n_systems * n_atoms**2
+    return max(shape[2:])
+
+
+def _size(program: Program) -> str:
+    """Numbers of atoms in words."""
+    if len(program.shape) == 2 and program.shape[0] > 1:
+        return f"{program.shape[0]} molecules of up to {program.shape[1]} atoms"
+    n_atoms = program.shape[1] if len(program.shape) == 2 else program.shape[0] - 1
+    return f"{n_atoms} atoms"
+
+
+def _of_molecules(function: Function, given: MoleculeInput, sizes: Sequence[int]) -> list[Evaluation]:
+    """Evaluations of the molecules that are there, whose numbers of atoms are given."""
+    (rows,) = function(list(given))
+    output = MoleculeOutput.unpacked(rows, given.molecules.n_atoms)
+    return [
+        Evaluation(
+            energies=output.atoms[system, :size],
+            energy=output.systems[system : system + 1],
+            forces=output.forces[system, :size],
+            virial=output.virials[system : system + 1],
+            charges=output.charges[system, :size],
+        )
+        for system, size in enumerate(sizes)
+    ]
 
 
 def assemble(inputs: PotentialInput, derivative: EdgeDerivative) -> Evaluation:

@@ -29,7 +29,11 @@ class PotentialInput(NamedTuple):
         Numbers of two different edges of one centre, each pair once, for a potential with a
         ``triplet_cutoff``; None for others. An edge with itself is padding, and a ghost's.
     reverse_edges : Tensor, shape (n_edges,), int64, or None
-        Number of the edge from j back to i, beside triplets.
+        Number of the edge from j back to i, given with triplets.
+    self_pairs : Tensor, shape (n_edges,), bool, or None
+        Where edges are all pairs of a molecule's atoms in an array (n_atoms, n_atoms): the diagonal, pairs of
+        an atom with itself. No sum counts them. An architecture with self loops may put these there, where
+        others append them to the edges.
     """
 
     atomic_numbers: Tensor
@@ -40,11 +44,12 @@ class PotentialInput(NamedTuple):
     spin: Tensor
     triplets: Tensor | None = None
     reverse_edges: Tensor | None = None
+    self_pairs: Tensor | None = None
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Those that are there, in order: ``PotentialInput(*tensors)`` is the input again."""
-        return [tensor for tensor in self if tensor is not None]
+        """What differs from call to call, in order: ``PotentialInput(*tensors)`` is the input of an edge list."""
+        return [tensor for tensor in self._replace(self_pairs=None) if tensor is not None]
 
     @property
     def n_atoms(self) -> int:

@@ -9,14 +9,14 @@ from asecalc_ml.model.potential import PotentialInput
 
 
 class LoopedEdges(NamedTuple):
-    """Edges followed by one self loop per atom.
+    """Edges and one self loop per atom.
 
     Parameters
     ----------
-    index : Tensor, shape (2, n_edges + n_atoms)
-    distances : Tensor, shape (n_edges + n_atoms,), Å
+    index : Tensor, shape (2, n_edges_and_loops)
+    distances : Tensor, shape (n_edges_and_loops,), Å
         Zero for the loops.
-    directions : Tensor, shape (n_edges + n_atoms, 3)
+    directions : Tensor, shape (n_edges_and_loops, 3)
         Unit vectors; zero for the loops.
     """
 
@@ -26,10 +26,21 @@ class LoopedEdges(NamedTuple):
 
 
 def with_self_loops(inputs: PotentialInput) -> LoopedEdges:
-    """Append the loops. They are known by their place, so that an atom's own image is not one."""
+    """Append the loops, or put them in place of the pairs of an atom with itself where the edges hold these.
+
+    Loops are known by their place, so that an atom's own image is not one.
+    """
     atoms = torch.arange(inputs.n_atoms, device=inputs.edge_index.device)
     distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
     directions = inputs.edge_vectors / distances[:, None]
+    if inputs.self_pairs is not None:
+        is_loop = inputs.self_pairs
+        n_partners = inputs.edge_index.shape[1] // inputs.n_atoms
+        return LoopedEdges(
+            index=torch.where(is_loop, atoms.repeat_interleave(n_partners), inputs.edge_index),
+            distances=distances.masked_fill(is_loop, 0.0),
+            directions=directions.masked_fill(is_loop[:, None], 0.0),
+        )
     return LoopedEdges(
         index=torch.cat([inputs.edge_index, atoms.expand(2, -1)], dim=1),
         distances=torch.cat([distances, distances.new_zeros(inputs.n_atoms)]),

@@ -1,4 +1,4 @@
-"""A model as machine code: energy and edge derivative for inputs of one shape, compiled ahead of time."""
+"""A program as machine code, compiled ahead of time into a file and loaded from it."""
 
 from __future__ import annotations
 
@@ -6,36 +6,18 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.model.compile.cuda_graph import CudaGraph, Function
-from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
+from asecalc_ml.model.compile.cuda_graph import CudaGraph
+from asecalc_ml.model.compile.program import Function, Program
 from asecalc_ml.model.model import Model
-from asecalc_ml.model.potential import PotentialInput
 
-Runner = Callable[[PotentialInput], EdgeDerivative]
-
-
-def trace(model: Model, inputs: PotentialInput) -> torch.fx.GraphModule:
-    """One graph of plain tensor operations for energy and edge derivative, for inputs of one shape."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    def energy_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(edge_derivative(model, PotentialInput(*tensors)))
-
-    graph = make_fx(energy_and_gradient)(*inputs.tensors)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
-
-
-def write_package(model: Model, inputs: PotentialInput, path: Path) -> None:
-    """Trace a model and compile it with AOTInductor into a file that :func:`load_package` reads.
+def write_package(model: Model, program: Program, path: Path) -> None:
+    """Trace a program and compile it with AOTInductor into a file that :func:`load_package` reads.
 
     Raises
     ------
@@ -50,17 +32,16 @@ def write_package(model: Model, inputs: PotentialInput, path: Path) -> None:
         warnings.simplefilter("ignore")  # of torch about itself
         from torch._inductor import aoti_compile_and_package
 
-        exported = torch.export.export(trace(model, inputs), tuple(_plain(inputs)), strict=False)
+        arguments = tuple(program.plain_arguments())
+        exported = torch.export.export(program.trace(model), arguments, strict=False)
         aoti_compile_and_package(exported, package_path=package)
     write_whole(path, package.getvalue())
 
 
-def load_package(path: Path, device: torch.device) -> Runner:
+def load_package(path: Path, device: torch.device) -> Function:
     """The compiled function of a package, which needs none of the model's own code."""
     run = _loaded(path, device)
-    if device.type == "cuda":
-        run = CudaGraph(run)
-    return lambda inputs: EdgeDerivative(*run(_plain(inputs)))
+    return CudaGraph(run) if device.type == "cuda" else run
 
 
 def _loaded(path: Path, device: torch.device) -> Function:
@@ -86,8 +67,3 @@ def _environment_as_found() -> Iterator[None]:
         for key in os.environ.keys() - before.keys():
             del os.environ[key]
         os.environ.update(before)
-
-
-def _plain(inputs: PotentialInput) -> list[Tensor]:
-    """Compiled code takes the layout of its example for granted, and reads rubbish from any other."""
-    return [tensor.contiguous() for tensor in inputs.tensors]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-Function = Callable[[list[Tensor]], list[Tensor]]
+from asecalc_ml.model.compile.program import Function
 
 WARM_UPS = 3  # calls before a recording, as torch's own documentation does it
 

@@ -9,24 +9,19 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files.full_disk import reason
 from asecalc_ml.files.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.model.compile.compiled_graph import Runner, load_package, write_package
-from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
-from asecalc_ml.model.potential import PotentialInput
-from asecalc_ml.model.rounding import Rounding, rounding
+from asecalc_ml.model.compile.compiled_graph import load_package, write_package
+from asecalc_ml.model.compile.program import Function, KnownCall, Program, Shape
 from asecalc_ml.sources import code_of_model
 from asecalc_ml.store.model_file import file_hash
 from asecalc_ml.store.stored_model import StoredModel
 
 PACKAGE, CHECK, MANIFEST = "package.pt2", "check.safetensors", "manifest.json"
-BOUND = "bound_"  # before the names of largest deviations in CHECK
-
-#: Numbers of atoms, systems, edges, and triplets where the potential needs them, the ghost's included.
-Shape = tuple[int, ...]
 
 
 class CompilationError(ModelError):
@@ -36,9 +31,9 @@ class CompilationError(ModelError):
 class PackageCache:
     """Packages of one model in one type on one device, a folder for each shape.
 
-    A folder holds the package, inputs with what eager mode finds for them and how far rounding may take
-    another answer from it (:mod:`asecalc_ml.model.rounding`), and the hashes of both files. A package is used
-    after its hash is confirmed and its own answers agree with eager mode's.
+    A folder holds the package, calls with the results of eager mode and how far rounding may take other
+    results from them (:mod:`asecalc_ml.model.rounding`), and the hashes of both files. A package is used
+    after its hash is confirmed and its own results agree with eager mode's.
 
     Parameters
     ----------
@@ -59,7 +54,7 @@ class PackageCache:
         """Whether there is something to load."""
         return (self.folder(shape) / MANIFEST).is_file()
 
-    def load(self, shape: Shape) -> Runner | None:
+    def load(self, shape: Shape) -> Function | None:
         """The compiled function; a package that is damaged or wrong is removed, and None comes back."""
         folder = self.folder(shape)
         try:
@@ -68,75 +63,80 @@ class PackageCache:
             shutil.rmtree(folder, ignore_errors=True)
             return None
 
-    def build(self, shape: Shape, inputs: PotentialInput) -> Runner:
-        """Compile for the shape of these inputs, compare with eager mode, and keep the package.
+    def build(self, program: Program) -> Function:
+        """Compile a program, compare it with eager mode, and keep the package.
 
         Raises
         ------
         CompilationError
-            If the model cannot be traced or compiled, compiled code finds something else, or the disk is
-            full.
+            If the model cannot be traced or compiled, compiled code gives other results, or the disk is full.
         """
-        folder = self.folder(shape)
+        folder = self.folder(program.shape)
         try:
             with tempfile.TemporaryDirectory(dir=_writable(folder.parent)) as temporary:
                 made = Path(temporary) / "made"
                 made.mkdir()
-                runner = self._built(made, inputs)
+                function = self._built(made, program)
                 _move(made, folder)
         except OSError as error:
             raise CompilationError(reason(error, folder.parent)) from error
-        return runner
+        return function
 
-    def _built(self, folder: Path, inputs: PotentialInput) -> Runner:
+    def _built(self, folder: Path, program: Program) -> Function:
         model = self.stored.model
-        expected = edge_derivative(model, inputs)
+        calls = program.known_calls(model)
         try:
-            write_package(model, inputs, folder / PACKAGE)
-            runner = load_package(folder / PACKAGE, self.stored.device)
-            found = runner(inputs)
+            write_package(model, program, folder / PACKAGE)
+            function = load_package(folder / PACKAGE, self.stored.device)
+            agrees = all(call.agrees_with(function) for call in calls)
         except OSError:
             raise
         except Exception as error:  # whatever an architecture's code or the compiler meets
             raise _failure(error) from error
-        bounds = rounding(model, inputs, expected)
-        if not bounds.allows(found, expected):
-            raise CompilationError("compiled code does not find what eager mode finds")
-        _write_check(folder, inputs, expected, bounds)
+        if not agrees:
+            raise CompilationError("compiled code does not compute what eager mode does")
+        _write_calls(folder, calls)
         hashes = {name: file_hash(folder / name) for name in (PACKAGE, CHECK)}
         manifest = {"model": self.stored.card.name, "sha256": hashes}
         write_whole(folder / MANIFEST, json.dumps(manifest))
-        return runner
+        return function
 
 
-def _verified(folder: Path, stored: StoredModel) -> Runner:
+def _verified(folder: Path, stored: StoredModel) -> Function:
     hashes = json.loads((folder / MANIFEST).read_text())["sha256"]
     for name in (PACKAGE, CHECK):
         if file_hash(folder / name) != hashes[name]:
             raise ModelError(f"{folder / name} is damaged", name=str(folder / name))
-    runner = load_package(folder / PACKAGE, stored.device)
-    inputs, expected, bounds = _read_check(folder, stored.device)
-    if not bounds.allows(runner(inputs), expected):
-        raise ModelError(f"{folder} does not find what eager mode found", name=str(folder))
-    return runner
+    function = load_package(folder / PACKAGE, stored.device)
+    if not all(call.agrees_with(function) for call in _read_calls(folder, stored.device)):
+        raise ModelError(f"{folder} does not compute what eager mode did", name=str(folder))
+    return function
 
 
-def _write_check(folder: Path, inputs: PotentialInput, expected: EdgeDerivative, bounds: Rounding) -> None:
+def _write_calls(folder: Path, calls: list[KnownCall]) -> None:
+    """Known calls in one file of tensors, under names such as ``0.arguments.2``."""
     from safetensors.torch import save
 
-    given = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None}
-    tensors = {**given, **expected._asdict()} | {BOUND + key: one for key, one in bounds._asdict().items()}
-    plain = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_whole(folder / CHECK, save(plain))
+    tensors = {
+        f"{number}.{part}.{place}": tensor.cpu().contiguous().clone()
+        for number, call in enumerate(calls)
+        for part, of_part in call._asdict().items()
+        for place, tensor in enumerate(of_part)
+    }
+    write_whole(folder / CHECK, save(tensors))
 
 
-def _read_check(folder: Path, device: torch.device) -> tuple[PotentialInput, EdgeDerivative, Rounding]:
+def _read_calls(folder: Path, device: torch.device) -> list[KnownCall]:
     from safetensors.torch import load_file
 
-    tensors = load_file(folder / CHECK, device=str(device))
-    inputs = PotentialInput(*(tensors[name] for name in PotentialInput._fields if name in tensors))
-    expected = EdgeDerivative(*(tensors[name] for name in EdgeDerivative._fields))
-    return inputs, expected, Rounding(*(tensors[BOUND + name] for name in Rounding._fields))
+    parts: dict[int, dict[str, dict[int, Tensor]]] = {}
+    for name, tensor in load_file(folder / CHECK, device=str(device)).items():
+        number, part, place = name.split(".")
+        parts.setdefault(int(number), {}).setdefault(part, {})[int(place)] = tensor
+    return [
+        KnownCall(*([of_call.get(field, {})[k] for k in sorted(of_call.get(field, {}))] for field in KnownCall._fields))
+        for _, of_call in sorted(parts.items())
+    ]
 
 
 def _move(made: Path, folder: Path) -> None:

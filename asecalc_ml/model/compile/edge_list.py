@@ -1,0 +1,41 @@
+"""Energy and edge derivative for an edge list, as a program that is compiled."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.fx import GraphModule
+
+from asecalc_ml.model.compile.program import KnownCall, Program, Shape, traced
+from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
+from asecalc_ml.model.model import Model
+from asecalc_ml.model.potential import PotentialInput
+from asecalc_ml.model.rounding import rounding
+
+
+def edge_list_program(inputs: PotentialInput) -> Program:
+    """From a :class:`PotentialInput` to an :class:`EdgeDerivative`."""
+    arguments = inputs.tensors
+    return Program(
+        shape_of(inputs), arguments, lambda model: trace(model, inputs), lambda model: [_call(model, inputs)]
+    )
+
+
+def trace(model: Model, inputs: PotentialInput) -> GraphModule:
+    """One graph of plain tensor operations for energy and edge derivative, for inputs of one shape."""
+
+    def energy_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(edge_derivative(model, PotentialInput(*tensors)))
+
+    return traced(energy_and_gradient, inputs.tensors)
+
+
+def shape_of(inputs: PotentialInput) -> Shape:
+    """Numbers of atoms, systems, edges, and triplets where there are some."""
+    n_triplets = () if inputs.triplets is None else (inputs.triplets.shape[1],)
+    return inputs.n_atoms, inputs.n_systems, inputs.edge_index.shape[1], *n_triplets
+
+
+def _call(model: Model, inputs: PotentialInput) -> KnownCall:
+    expected = edge_derivative(model, inputs)
+    bounds = rounding(model, inputs, expected)[: len(EdgeDerivative._fields)]
+    return KnownCall(inputs.tensors, list(expected), list(bounds))

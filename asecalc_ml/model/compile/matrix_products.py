@@ -1,0 +1,75 @@
+"""Linear layers that act on one tensor as a single matrix product: a network of small matrices costs calls."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+aten = torch.ops.aten
+
+#: Operations that change how a tensor is addressed, and none of its numbers.
+RESHAPING = (aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.alias.default)
+
+
+@dataclass(frozen=True)
+class JointProduct:
+    """x W + b of several layers with one x.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (n_in, Σ n_out)
+        The layers' matrices, side by side.
+    biases : tuple of Tensor, shape (n_out,), or None
+    """
+
+    weights: Tensor
+    biases: tuple[Tensor | None, ...]
+    sizes: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """What each layer gives, shape (n, n_out)."""
+        products = torch.mm(x, self.weights).split(self.sizes, dim=1)
+        return [y if b is None else y + b for y, b in zip(products, self.biases, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Linear:
+    node: Node
+    weight: Tensor  # (n_out, n_in)
+    bias: Tensor | None
+
+
+def joint_products(graph: GraphModule) -> dict[Node, tuple[JointProduct, int]]:
+    """For every linear layer of a graph the product it is a part of, and its place there."""
+    groups: dict[tuple, list[_Linear]] = defaultdict(list)
+    for node in graph.graph.find_nodes(op="call_function", target=aten.addmm.default):
+        _add(graph, groups, node, bias=node.args[0])
+    for node in graph.graph.find_nodes(op="call_function", target=aten.mm.default):
+        _add(graph, groups, node, bias=None)
+    products = {}
+    for layers in groups.values():
+        weights = torch.cat([layer.weight for layer in layers]).T.contiguous()
+        biases, sizes = zip(*((layer.bias, len(layer.weight)) for layer in layers), strict=True)
+        joint = JointProduct(weights, biases, sizes)
+        products |= {layer.node: (joint, place) for place, layer in enumerate(layers)}
+    return products
+
+
+def _add(graph: GraphModule, groups: dict[tuple, list[_Linear]], node: Node, bias: Node | None) -> None:
+    x, weight = node.args[-2:]
+    if not (_is_constant(weight, aten.t.default) and (bias is None or bias.op == "get_attr")):
+        return
+    tensors = [getattr(graph, str(one.target)).detach() for one in (weight.args[0], bias) if one is not None]
+    source = x
+    while source.op == "call_function" and source.target in RESHAPING:
+        source = source.args[0]
+    groups[source, x.meta["shape"]].append(_Linear(node, tensors[0], tensors[1] if bias else None))
+
+
+def _is_constant(node: Node, operation: object) -> bool:
+    """Return True for an operation on a parameter or buffer of the model."""
+    return node.op == "call_function" and node.target is operation and node.args[0].op == "get_attr"

@@ -1,0 +1,292 @@
+"""From positions to energy, forces and virial in one graph, for molecules whose pairs are all pairs.
+
+The graph holds everything: pairs, the cutoff, the network, its derivative and the sums of forces and virial.
+Pairs beyond the cutoff take a constant vector inside it, and count in no sum, as
+:mod:`asecalc_ml.graph.padding` has it for edge lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.neighbors.pairs import all_pairs
+from asecalc_ml.graph.padding import ghost_vector, with_ghost
+from asecalc_ml.model.compile.all_pairs import DenseEnergy, Molecules, NotDenseError
+from asecalc_ml.model.compile.energy_graph import energy_graph
+from asecalc_ml.model.compile.materialize import materialize_broadcasts
+from asecalc_ml.model.compile.program import Function, KnownCall, Program, traced
+from asecalc_ml.model.derivative import edge_derivative, energy_gradient, forces, virials
+from asecalc_ml.model.model import Model
+from asecalc_ml.model.potential import PotentialInput
+from asecalc_ml.model.rounding import rounding
+
+
+class MoleculeInput(NamedTuple):
+    """Molecules of one size, or with atoms that are not there up to this size.
+
+    Parameters
+    ----------
+    positions : Tensor, shape (n_systems n_atoms, 3), float64, Å
+    atomic_numbers : Tensor, shape (n_systems n_atoms,), int64
+    present : Tensor, shape (n_systems n_atoms,), bool
+        False for an atom that only fills the array.
+    charge, spin : Tensor, shape (n_systems,), float64
+    """
+
+    positions: Tensor
+    atomic_numbers: Tensor
+    present: Tensor
+    charge: Tensor
+    spin: Tensor
+
+    @property
+    def molecules(self) -> Molecules:
+        n_systems = len(self.charge)
+        return Molecules(n_systems, len(self.present) // n_systems)
+
+
+class MoleculeOutput(NamedTuple):
+    """What a molecule graph computes, in one tensor: energies, forces, virials and charges, float64.
+
+    Parameters
+    ----------
+    systems : Tensor, shape (n_systems,), eV
+    atoms : Tensor, shape (n_systems, n_atoms), eV
+    forces : Tensor, shape (n_systems, n_atoms, 3), eV/Å
+    virials : Tensor, shape (n_systems, 3, 3), eV
+    charges : Tensor, shape (n_systems, n_atoms), e
+        Of no atoms where the architecture has none.
+    """
+
+    systems: Tensor
+    atoms: Tensor
+    forces: Tensor
+    virials: Tensor
+    charges: Tensor
+
+    def packed(self) -> Tensor:
+        """One row for each system."""
+        n_systems = len(self.systems)
+        return torch.cat([part.reshape(n_systems, -1) for part in self], dim=1)
+
+    @classmethod
+    def unpacked(cls, rows: Tensor, n_atoms: int) -> MoleculeOutput:
+        """What :meth:`packed` has put together."""
+        n_systems, n_charges = len(rows), rows.shape[1] - 10 - 4 * n_atoms
+        systems, atoms, forces, virials, charges = rows.split([1, n_atoms, 3 * n_atoms, 9, n_charges], dim=1)
+        return cls(
+            systems[:, 0],
+            atoms,
+            forces.reshape(n_systems, n_atoms, 3),
+            virials.reshape(n_systems, 3, 3),
+            charges,
+        )
+
+
+def molecule_input(graph: AtomGraph) -> MoleculeInput:
+    """Input of a single molecule, without copies."""
+    present = torch.ones(graph.n_atoms, dtype=torch.bool, device=graph.positions.device)
+    return MoleculeInput(graph.positions, graph.atomic_numbers, present, graph.charge, graph.spin)
+
+
+def molecule_program(given: MoleculeInput) -> Program:
+    """From a :class:`MoleculeInput` to a packed :class:`MoleculeOutput`."""
+
+    def known_calls(model: Model) -> list[KnownCall]:
+        return [_known_call(model, call) for call in (given, _stretched(given, model.cutoff))]
+
+    def trace(model: Model) -> GraphModule:
+        graph = trace_dense(model, given)
+        if graph is None or not all(call.agrees_with(_as_list(graph)) for call in known_calls(model)):
+            return _trace(_by_edge_list(model, given), given)
+        return materialize_broadcasts(graph, given) if given.positions.device.type == "cpu" else graph
+
+    return Program(tuple(given.molecules), given, trace, known_calls)
+
+
+def trace_dense(model: Model, given: MoleculeInput) -> GraphModule | None:
+    """Graph of plain operations in which sums over neighbors are sums along an axis; None if there is none."""
+    try:
+        return _trace(_dense(model, given), given)
+    except NotDenseError:
+        return None
+
+
+Evaluate = Callable[[MoleculeInput], MoleculeOutput]
+
+
+def _trace(evaluate: Evaluate, given: MoleculeInput) -> GraphModule:
+    return traced(lambda *tensors: [evaluate(MoleculeInput(*tensors)).packed()], given)
+
+
+def _as_list(graph: GraphModule) -> Function:
+    return lambda tensors: graph(*tensors)
+
+
+class _Pairs(NamedTuple):
+    """All pairs of some molecules, those of an atom with itself included, and what they are made of."""
+
+    edge_index: Tensor
+    batch: Tensor
+    self_pairs: Tensor
+    outside: Tensor  # vector of a pair that counts in no sum
+
+    @classmethod
+    def of(cls, given: MoleculeInput, cutoff: float) -> _Pairs:
+        molecules, device = given.molecules, given.positions.device
+        edge_index = molecules.edge_index(device)
+        self_pairs = edge_index[0] == edge_index[1]
+        return cls(edge_index, molecules.batch(device), self_pairs, ghost_vector(given.positions, cutoff))
+
+    def vectors(self, given: MoleculeInput, cutoff: float) -> tuple[Tensor, Tensor]:
+        """Vectors r_ij = x_j - x_i, shape (n_edges, 3), and whether a pair is within the cutoff."""
+        n_systems, n_atoms = given.molecules
+        x, there = given.positions.view(n_systems, n_atoms, 3), given.present.view(n_systems, n_atoms)
+        vectors = (x[:, None] - x[:, :, None]).reshape(-1, 3)
+        both_there = (there[:, None] & there[:, :, None]).flatten() & ~self.self_pairs
+        visible = both_there & ((vectors * vectors).sum(dim=1) < cutoff**2)
+        return torch.where(visible[:, None], vectors, self.outside), visible
+
+
+def _output(
+    given: MoleculeInput, atoms: Tensor, systems: Tensor, charges: Tensor, vectors: Tensor, gradient: Tensor
+) -> MoleculeOutput:
+    """Forces and virials from the edge derivative; nothing of atoms that are not there."""
+    n_systems, n_atoms = given.molecules
+    # F_i = Σ_j (g_ij - g_ji), and sym Σ r_ij ⊗ g_ij
+    g, r = (array.view(n_systems, n_atoms, n_atoms, 3) for array in (gradient, vectors))
+    strain = (r[..., :, None] * g[..., None, :]).sum(dim=(1, 2))
+    return MoleculeOutput(
+        systems,
+        torch.where(given.present, atoms, 0.0),
+        g.sum(dim=2) - g.sum(dim=1),
+        0.5 * (strain + strain.transpose(1, 2)),
+        torch.where(given.present, charges, 0.0) if len(charges) else charges,
+    )
+
+
+def _dense(model: Model, example: MoleculeInput) -> Evaluate:
+    if model.triplet_cutoff is not None:
+        raise NotDenseError("triplets depend on positions")
+    pairs = _Pairs.of(example, model.cutoff)
+    inputs = PotentialInput(
+        example.atomic_numbers,
+        pairs.edge_index,
+        pairs.outside.repeat(len(pairs.self_pairs), 1),
+        pairs.batch,
+        example.charge,
+        example.spin,
+        self_pairs=pairs.self_pairs,
+    )
+    dense = DenseEnergy(energy_graph(model, inputs), example.molecules, inputs.tensors)
+
+    def evaluate(given: MoleculeInput) -> MoleculeOutput:
+        vectors, visible = pairs.vectors(given, model.cutoff)
+        with torch.enable_grad():
+            moving = vectors.detach().requires_grad_(True)
+            arguments = given.atomic_numbers, pairs.edge_index, moving, pairs.batch, given.charge, given.spin
+            atoms, systems, *charges = dense(list(arguments), visible, given.present)
+            gradient = energy_gradient(systems.sum(), moving)
+        energies = atoms.detach(), systems.detach()
+        own_charges = charges[0].detach() if charges else gradient.new_empty(0)
+        return _output(given, *energies, own_charges, vectors, gradient)
+
+    return evaluate
+
+
+def _by_edge_list(model: Model, example: MoleculeInput) -> Evaluate:
+    """The same for any architecture without triplets: pairs beyond the cutoff lead to a ghost."""
+    pairs, ghost = _Pairs.of(example, model.cutoff), len(example.present)
+
+    def evaluate(given: MoleculeInput) -> MoleculeOutput:
+        vectors, visible = pairs.vectors(given, model.cutoff)
+        n_systems = len(given.charge)
+        # an atom that is not there is one more ghost: in the ghost's system it changes no other
+        batch = torch.where(given.present, pairs.batch, n_systems)
+        inputs = PotentialInput(
+            torch.cat([given.atomic_numbers, given.atomic_numbers[:1]]),
+            torch.where(visible, pairs.edge_index, ghost),
+            vectors,
+            torch.cat([batch, batch.new_full((1,), n_systems)]),
+            torch.cat([given.charge, given.charge.new_zeros(1)]),
+            torch.cat([given.spin, given.spin.new_zeros(1)]),
+        )
+        derivative = edge_derivative(model, inputs)
+        gradient = torch.where(visible[:, None], derivative.gradient, 0.0)
+        charges = derivative.charges[:-1]
+        return _output(given, derivative.atoms[:-1], derivative.systems[:-1], charges, vectors, gradient)
+
+    return evaluate
+
+
+def _stretched(given: MoleculeInput, cutoff: float) -> MoleculeInput:
+    """The same molecules, so large that half of their pairs or more lie beyond the cutoff."""
+    distances = torch.cat([torch.nn.functional.pdist(graph.positions) for graph in graphs_of(given)])
+    factor = max(1.0, cutoff / float(distances.median())) if len(distances) else 1.0
+    return given._replace(positions=factor * given.positions)
+
+
+def graphs_of(given: MoleculeInput) -> list[AtomGraph]:
+    """A graph for each molecule, without the atoms that are not there."""
+    n_systems, n_atoms = given.molecules
+    graphs = []
+    for system, there in enumerate(given.present.view(n_systems, n_atoms)):
+        positions = given.positions.view(n_systems, n_atoms, 3)[system][there]
+        pairs = all_pairs(len(positions), positions.device)
+        graphs.append(
+            AtomGraph(
+                atomic_numbers=given.atomic_numbers.view(n_systems, n_atoms)[system][there],
+                positions=positions,
+                cell=positions.new_zeros(1, 3, 3),
+                pbc=there.new_zeros(1, 3),
+                edge_index=pairs.edge_index,
+                cell_shifts=pairs.cell_shifts,
+                batch=pairs.edge_index.new_zeros(len(positions)),
+                charge=given.charge[system : system + 1],
+                spin=given.spin[system : system + 1],
+            )
+        )
+    return graphs
+
+
+def _known_call(model: Model, given: MoleculeInput) -> KnownCall:
+    """Results of eager mode for molecules that are there, with atoms."""
+    n_systems, n_atoms = given.molecules
+    inputs = with_ghost(collate(graphs_of(given)), model.cutoff)
+    derivative = edge_derivative(model, inputs)
+    bounds = rounding(model, inputs, derivative)
+    centres = inputs.batch[inputs.edge_index[0]]
+    lengths = torch.zeros_like(derivative.systems).scatter_add(0, centres, inputs.edge_vectors.norm(dim=1))
+
+    def by_atom(values: Tensor) -> Tensor:
+        """Values of the atoms that are there, with zeros for the others."""
+        if len(values) == 0:
+            return values
+        array = values.new_zeros(n_systems * n_atoms, *values.shape[1:])
+        array[given.present] = values[:-1]
+        return array.view(n_systems, n_atoms, *values.shape[1:])
+
+    known = MoleculeOutput(
+        derivative.systems[:-1],
+        by_atom(derivative.atoms),
+        by_atom(forces(derivative.gradient, inputs.edge_index, inputs.n_atoms)),
+        virials(
+            derivative.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems
+        )[:-1],
+        by_atom(derivative.charges),
+    )
+    # a virial is a sum of r_ij ⊗ g_ij: its error is at most that of a g_ij times Σ |r_ij|
+    allowed = MoleculeOutput(
+        bounds.systems[:-1],
+        by_atom(bounds.atoms.expand(inputs.n_atoms)),
+        by_atom(bounds.forces.expand(inputs.n_atoms, 3)),
+        (bounds.gradient * lengths[:-1])[:, None, None].expand(-1, 3, 3),
+        by_atom(bounds.charges.expand(len(derivative.charges))),
+    )
+    return KnownCall(list(given), [known.packed()], [allowed.packed()])

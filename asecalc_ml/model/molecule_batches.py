@@ -1,0 +1,80 @@
+"""Molecules of several sizes as few arrays of fixed shapes, which compiled code needs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.model.compile.all_pairs import Molecules
+from asecalc_ml.model.compile.molecules import MoleculeInput
+
+#: Molecules that are computed at once.
+N_SYSTEMS = 16
+
+#: Sizes that are less frequent than this among the molecules of a call are rounded up to a multiple of ...
+FREQUENT = 4 * N_SYSTEMS
+
+#: ... this number of atoms.
+SIZE_STEP = 4
+
+
+class MoleculeBatch(NamedTuple):
+    """Molecules that are computed together.
+
+    Parameters
+    ----------
+    shape : Molecules
+        There may be fewer molecules, with fewer atoms.
+    places : list of int
+        Numbers of the molecules among those that were given.
+    """
+
+    shape: Molecules
+    places: list[int]
+
+
+def molecule_batches(sizes: Sequence[int]) -> list[MoleculeBatch]:
+    """Sort molecules into batches of few shapes.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Numbers of atoms.
+
+    Examples
+    --------
+    >>> [batch.shape.n_atoms for batch in molecule_batches([9, 3, 10, 12])]
+    [4, 12]
+    """
+    n_of_size = Counter(sizes)
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for place, size in enumerate(sizes):
+        frequent = n_of_size[size] >= FREQUENT
+        by_size[size if frequent else -(-size // SIZE_STEP) * SIZE_STEP].append(place)
+    return [
+        MoleculeBatch(Molecules(N_SYSTEMS, n_atoms), places[start : start + N_SYSTEMS])
+        for n_atoms, places in sorted(by_size.items())
+        for start in range(0, len(places), N_SYSTEMS)
+    ]
+
+
+def fill(graphs: Sequence[AtomGraph], shape: Molecules) -> MoleculeInput:
+    """Put molecules into an array with room for more molecules and atoms than there are."""
+    n_systems, n_atoms = shape
+    first = graphs[0]
+    device = first.positions.device
+    # atoms that are not there have an element that the model knows
+    numbers = first.atomic_numbers.new_full((n_systems, n_atoms), int(first.atomic_numbers[0]))
+    positions = first.positions.new_zeros(n_systems, n_atoms, 3)
+    sizes = torch.tensor([graph.n_atoms for graph in graphs] + [0] * (n_systems - len(graphs)), device=device)
+    present = torch.arange(n_atoms, device=device) < sizes[:, None]
+    numbers[present] = torch.cat([graph.atomic_numbers for graph in graphs])
+    positions[present] = torch.cat([graph.positions for graph in graphs])
+    charge, spin = first.charge.new_zeros(n_systems), first.spin.new_zeros(n_systems)
+    charge[: len(graphs)] = torch.cat([graph.charge for graph in graphs])
+    spin[: len(graphs)] = torch.cat([graph.spin for graph in graphs])
+    return MoleculeInput(positions.view(-1, 3), numbers.flatten(), present.flatten(), charge, spin)
