@@ -270,7 +270,9 @@ class Evaluator:
     def _built(self, packages: PackageCache, program: Program) -> Function:
         name = packages.stored.card.name
         # A warning, since Python shows it to who has set up no logging, and would wonder why nothing happens.
-        log.warning("compiling %s for %s, once on this machine: it takes about a minute", name, _size(program))
+        log.warning(
+            "compiling %s for %s, once on this machine: it takes about a minute", name, _size(program)
+        )
         start = time.monotonic()
         function = packages.build(program)
         self.n_compilations += 1

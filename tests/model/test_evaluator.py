@@ -21,14 +21,16 @@ from asecalc_ml.errors import ModelError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.model import evaluator
 from asecalc_ml.model.compile import package_cache
+from asecalc_ml.model.compile.molecules import molecule_input, molecule_program
 from asecalc_ml.model.compile.package_cache import CHECK, MANIFEST, PACKAGE, CompilationError, PackageCache
 from asecalc_ml.model.evaluator import Evaluator
+from asecalc_ml.model.molecule_batches import FREQUENT, N_SYSTEMS
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import register_untrained, untrained_model
 
-ETHANOL_SHAPE = (10, 2, 72)
+ETHANOL_SHAPE = (1, 9)  # one molecule of nine atoms
 
 
 @pytest.fixture
@@ -189,7 +191,7 @@ def test_a_warm_start_takes_four_seconds_at_most(shared_cache):
 def quick_compiler(compiled, tiny_model, monkeypatch) -> None:
     """Compiling takes the package that is there."""
     made = folder_of(tiny_model) / PACKAGE
-    monkeypatch.setattr(package_cache, "write_package", lambda model, inputs, path: shutil.copy(made, path))
+    monkeypatch.setattr(package_cache, "write_package", lambda model, program, path: shutil.copy(made, path))
 
 
 def folder_of(name: str):
@@ -207,7 +209,7 @@ def wrong_answers(folder):
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / CHECK)
-    tensors["gradient"] += 1e-2
+    tensors["1.results.0"] += 1e-2
     save_file(tensors, folder / CHECK)
     hashes = {name: package_cache.file_hash(folder / name) for name in (PACKAGE, CHECK)}
     (folder / MANIFEST).write_text(json.dumps({"model": "tiny", "sha256": hashes}))
@@ -263,7 +265,7 @@ def test_packages_are_told_apart(tiny_model, own_home):
         folders.append(folder())
     finally:
         torch.set_num_threads(before)
-    folders.append(PackageCache(StoredModel.find(tiny_model)).folder((10, 2, 80)))
+    folders.append(PackageCache(StoredModel.find(tiny_model)).folder((1, 10)))
     register_untrained("other", Morse(), load_structure("ethanol"))
     folders.append(PackageCache(StoredModel.find("other")).folder(ETHANOL_SHAPE))
     assert len(set(folders)) == len(folders)
@@ -300,12 +302,13 @@ def builds(monkeypatch) -> list:
     """Shapes that were compiled, without the time that it takes."""
     shapes = []
 
-    def build(self, shape, inputs):
-        shapes.append(shape)
-        folder = self.folder(shape)
+    def build(self, program):
+        shapes.append(program.shape)
+        folder = self.folder(program.shape)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).write_text("{}")
-        return lambda inputs: evaluator.edge_derivative(self.stored.model, inputs)
+        graph = program.trace(self.stored.model)
+        return lambda tensors: graph(*tensors)
 
     monkeypatch.setattr(PackageCache, "build", build)
     monkeypatch.setattr(PackageCache, "load", lambda self, shape: None)
@@ -371,9 +374,34 @@ def test_never_and_always(tiny_model, ethanol, builds, compile):
     assert len(builds) == (compile == "always")
 
 
-def test_many_structures_are_not_compiled(tiny_model, ethanol, builds):
-    MLCalculator(tiny_model, compile="always").calculate_many([ethanol, ethanol[:4]])
+def test_many_molecules_are_compiled_in_few_shapes(tiny_model, ethanol, builds):
+    """Sizes are rounded up unless there are many of one; what is not there changes nothing."""
+    molecules = [ethanol, ethanol[:4], ethanol[:2], ethanol[:3], ethanol[:5], ethanol[:1]]
+    calculator, eager = MLCalculator(tiny_model, compile="always"), MLCalculator(tiny_model, compile="never")
+    results = calculator.calculate_many(molecules)
+    assert builds == [(N_SYSTEMS, n_atoms) for n_atoms in (4, 8, 12)]
+    for atoms, of_molecule, expected in zip(molecules, results, eager.calculate_many(molecules), strict=True):
+        assert of_molecule["energy"] == pytest.approx(expected["energy"], abs=1e-5)
+        assert of_molecule["energies"] == pytest.approx(expected["energies"], abs=1e-5)
+        assert of_molecule["forces"] == pytest.approx(expected["forces"], abs=1e-5)
+        assert len(of_molecule["forces"]) == len(atoms)
+    calculator.calculate_many(FREQUENT * [ethanol])
+    assert builds[3:] == [(N_SYSTEMS, 9)]
+
+
+def test_a_few_molecules_are_not_compiled(tiny_model, ethanol, builds, monkeypatch):
+    monkeypatch.setattr(evaluator, "EDGES_BEFORE_COMPILING", 10_000)
+    MLCalculator(tiny_model).calculate_many([ethanol, ethanol[:4]])
     assert builds == []
+
+
+def test_a_crystal_among_molecules_keeps_its_place(morse, builds):
+    structures = [Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]]), bulk("Si"), Atoms("Si3", 2.3 * np.eye(3))]
+    results = MLCalculator(morse, compile="always").calculate_many(structures)
+    expected = [MLCalculator(morse, compile="never").get_forces(atoms) for atoms in structures]
+    for of_structure, forces in zip(results, expected, strict=True):
+        assert of_structure["forces"] == pytest.approx(forces, abs=1e-9)
+    assert builds == [(N_SYSTEMS, 4)]
 
 
 def test_a_resumed_calculator_goes_the_same_way(compiled, tiny_model, ethanol):
@@ -420,23 +448,23 @@ def test_an_architecture_that_looks_at_values_is_eager(own_home, ethanol, monkey
     monkeypatch.setattr(
         potential, "pair_energy", lambda d: plain(d) if bool(d.min() > 0) else d, raising=True
     )
-    with pytest.warns(UserWarning, match="cannot be compiled here and goes on in eager mode"):
+    with pytest.warns(UserWarning, match="cannot be compiled here and continues in eager mode"):
         found = calculator.get_forces(ethanol)
     assert np.array_equal(found, MLCalculator("morse", compile="never").get_forces(ethanol))
 
 
 def test_code_that_finds_something_else_is_refused(tiny_model, ethanol, monkeypatch):
     """The comparison with eager mode at first use, with a compiler that makes a mistake."""
-    monkeypatch.setattr(package_cache, "write_package", lambda model, inputs, path: path.touch())
+    monkeypatch.setattr(package_cache, "write_package", lambda model, program, path: path.touch())
 
     def wrong(path, device):
-        return lambda inputs: evaluator.edge_derivative(untrained_model(Morse()), inputs)
+        return lambda tensors: list(program.trace(untrained_model(Morse()))(*tensors))
 
     monkeypatch.setattr(package_cache, "load_package", wrong)
     cache = PackageCache(StoredModel.find(tiny_model))
-    inputs = Evaluator(cache.stored)._padded(graph_of(ethanol))
+    program = molecule_program(molecule_input(graph_of(ethanol)))
     with pytest.raises(CompilationError, check=told(problem="eager")):
-        cache.build(ETHANOL_SHAPE, inputs)
+        cache.build(program)
     assert not cache.has(ETHANOL_SHAPE)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node, map_arg
 
 from asecalc_ml.model.compile.energy_graph import dependents
+from asecalc_ml.model.compile.half_pairs import HalfPairs, Kept, OfAllPairs, even_nodes, is_of_rows, with_rows
 from asecalc_ml.model.compile.matrix_products import JointProduct, joint_products
 
 aten = torch.ops.aten
@@ -212,6 +213,8 @@ class DenseEnergy(Interpreter):
         super().__init__(graph)
         self.places = find_places(graph, molecules, arguments)
         self.is_complete = {node: bool(place.open.all()) for node, place in self.places.items()}
+        self.half = HalfPairs(arguments[1])
+        self.even = even_nodes(graph, graph.graph.find_nodes(op="placeholder")[2], self.half)
         self.products = joint_products(graph)
         for node in self.places:
             if node.target not in (*READS, *_SUMS):
@@ -231,11 +234,15 @@ class DenseEnergy(Interpreter):
         """
         self._masks = {3: visible, 2: present}  # by the number of axes
         self._layers: dict[int, list[Tensor]] = {}
+        self._other_rows: dict[Node, Tensor] = {}
         return self.run(*arguments)
 
     def run_node(self, n: Node) -> object:
         if n in self.products:
             return self._layer(*self.products[n], n)
+        if n in self.even:
+            arguments, keywords = self.fetch_args_kwargs_from_env(n)
+            return self.call_function(n.target, with_rows(n, arguments, self.half), keywords)
         if n not in self.places:
             return super().run_node(n)
         arguments, keywords = self.fetch_args_kwargs_from_env(n)
@@ -249,8 +256,25 @@ class DenseEnergy(Interpreter):
     def _layer(self, joint: JointProduct, place: int, node: Node) -> Tensor:
         """One of several layers; the first that is met computes all."""
         if id(joint) not in self._layers:
-            self._layers[id(joint)] = joint(self.env[node.args[-2]])
+            self._layers[id(joint)] = joint(self._argument(node.args[-2], node))
         return self._layers[id(joint)][place]
+
+    def fetch_args_kwargs_from_env(self, n: Node) -> tuple[tuple, dict]:
+        """Arguments of an operation, with the rows that it takes."""
+        fetched = map_arg((n.args, n.kwargs), lambda argument: self._argument(argument, n))
+        return fetched[0], fetched[1]
+
+    def _argument(self, argument: Node, user: Node) -> object:
+        """A value with as many rows as its user takes: pairs i ≤ j where this is an even operation, or all."""
+        value = self.env[argument]
+        if (argument in self.even) == (user in self.even):
+            return value
+        if argument not in self.even and not is_of_rows(argument, user, self.half):
+            return value
+        if argument not in self._other_rows:
+            change = OfAllPairs if argument in self.even else Kept
+            self._other_rows[argument] = change.apply(value, self.half)
+        return self._other_rows[argument]
 
     def _mask(self, node: Node, place: Place) -> Tensor:
         """Rows that count, shape (n_rows,), bool."""

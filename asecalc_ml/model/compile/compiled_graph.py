@@ -16,6 +16,7 @@ from asecalc_ml.model.compile.cuda_graph import CudaGraph
 from asecalc_ml.model.compile.program import Function, Program
 from asecalc_ml.model.model import Model
 
+
 def write_package(model: Model, program: Program, path: Path) -> None:
     """Trace a program and compile it with AOTInductor into a file that :func:`load_package` reads.
 

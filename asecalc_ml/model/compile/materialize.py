@@ -63,7 +63,9 @@ def _broadcast(graph: GraphModule) -> list[Node]:
         for argument in node.all_input_nodes:
             if _size(argument) < _size(node):
                 sources[_without_views(argument)] = None
-    return [node for node in sources if node.op == "call_function" and node.target not in KEPT and _size(node) > 1]
+    return [
+        node for node in sources if node.op == "call_function" and node.target not in KEPT and _size(node) > 1
+    ]
 
 
 def _without_views(node: Node) -> Node:

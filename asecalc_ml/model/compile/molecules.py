@@ -114,7 +114,7 @@ def trace_dense(model: Model, given: MoleculeInput) -> GraphModule | None:
     """Graph of plain operations in which sums over neighbors are sums along an axis; None if there is none."""
     try:
         return _trace(_dense(model, given), given)
-    except NotDenseError:
+    except Exception:  # NotDenseError, or whatever an unusual architecture raises: the edge list takes all
         return None
 
 
@@ -276,9 +276,9 @@ def _known_call(model: Model, given: MoleculeInput) -> KnownCall:
         derivative.systems[:-1],
         by_atom(derivative.atoms),
         by_atom(forces(derivative.gradient, inputs.edge_index, inputs.n_atoms)),
-        virials(
-            derivative.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems
-        )[:-1],
+        virials(derivative.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems)[
+            :-1
+        ],
         by_atom(derivative.charges),
     )
     # a virial is a sum of r_ij ⊗ g_ij: its error is at most that of a g_ij times Σ |r_ij|

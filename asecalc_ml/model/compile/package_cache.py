@@ -134,7 +134,12 @@ def _read_calls(folder: Path, device: torch.device) -> list[KnownCall]:
         number, part, place = name.split(".")
         parts.setdefault(int(number), {}).setdefault(part, {})[int(place)] = tensor
     return [
-        KnownCall(*([of_call.get(field, {})[k] for k in sorted(of_call.get(field, {}))] for field in KnownCall._fields))
+        KnownCall(
+            *(
+                [of_call.get(field, {})[k] for k in sorted(of_call.get(field, {}))]
+                for field in KnownCall._fields
+            )
+        )
         for _, of_call in sorted(parts.items())
     ]
 
