@@ -20,8 +20,16 @@ from asecalc_ml.graph.triplets import pad_triplets
 from asecalc_ml.model.compile.compiled_graph import Runner
 from asecalc_ml.model.compile.no_compiling import may_compile
 from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache, Shape
-from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces, hessian, virials
+from asecalc_ml.model.derivative import (
+    EdgeDerivative,
+    atomic_virials,
+    edge_derivative,
+    forces,
+    hessian,
+    virials,
+)
 from asecalc_ml.model.model import Model
+from asecalc_ml.model.pair_forces import PairForces, pair_forces
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.store.stored_model import StoredModel
 
@@ -118,10 +126,18 @@ class Evaluator:
 
     def eagerly(self, graph: AtomGraph) -> Evaluation:
         """Without padding or compiling, as suits shapes that do not come again."""
-        check_not_forked_from_cuda()
-        source = self._source
-        inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
-        return assemble(inputs, edge_derivative(self.model, inputs))
+        return assemble(*self._edge_derivative(graph))
+
+    def atomic_virials(self, graph: AtomGraph) -> Tensor:
+        """Share of each atom in the virial, shape (n_atoms, 3, 3), eV, without padding or compiling."""
+        inputs, derivative = self._edge_derivative(graph)
+        virials = atomic_virials(derivative.gradient, inputs.edge_vectors, inputs.edge_index, inputs.n_atoms)
+        return virials[:-1]
+
+    def pair_forces(self, graph: AtomGraph) -> PairForces:
+        """Forces between pairs of atoms of one structure, without padding or compiling."""
+        inputs, derivative = self._edge_derivative(graph)
+        return pair_forces(graph, inputs, derivative.gradient)
 
     def hessian(self, graph: AtomGraph) -> Tensor:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
@@ -166,6 +182,13 @@ class Evaluator:
         self._seen = set(self._calls)
         self._promised = {tuple(shape) for shape in state["compiled"]}
         self._runners.clear()
+
+    def _edge_derivative(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
+        """The inputs with a ghost, and what plain PyTorch gives for them."""
+        check_not_forked_from_cuda()
+        source = self._source
+        inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
+        return inputs, edge_derivative(self.model, inputs)
 
     def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
         shape = _shape(inputs)
