@@ -6,13 +6,14 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
 
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files.full_disk import reason
-from asecalc_ml.files.user_cache import cache_folder, fingerprint, hardware
+from asecalc_ml.files.user_cache import ANOTHER_CACHE, cache_folder, fingerprint, hardware, is_writable
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.model.compile.compiled_graph import Runner, load_package, write_package
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
@@ -79,7 +80,7 @@ class PackageCache:
         """
         folder = self.folder(shape)
         try:
-            with tempfile.TemporaryDirectory(dir=_writable(folder.parent)) as temporary:
+            with tempfile.TemporaryDirectory(dir=_where_it_stays(folder.parent)) as temporary:
                 made = Path(temporary) / "made"
                 made.mkdir()
                 runner = self._built(made, inputs)
@@ -139,6 +140,18 @@ def _read_check(folder: Path, device: torch.device) -> tuple[PotentialInput, Edg
     return inputs, expected, Rounding(*(tensors[BOUND + name] for name in Rounding._fields))
 
 
+def _where_it_stays(folder: Path) -> Path | None:
+    """The folder of all packages; where it cannot be written, none, with a warning that names the remedy."""
+    if is_writable(folder):
+        return folder
+    warnings.warn(
+        f"compiled code cannot be kept in {folder}, which cannot be written to, so that every process "
+        f"compiles again: {ANOTHER_CACHE}",
+        stacklevel=2,
+    )
+    return None
+
+
 def _move(made: Path, folder: Path) -> None:
     """Put a whole folder in its place at once; where nothing can be written it is made again next time."""
     try:
@@ -148,17 +161,9 @@ def _move(made: Path, folder: Path) -> None:
         pass
 
 
-def _writable(folder: Path) -> Path | None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
-
-
 def _failure(error: Exception) -> CompilationError:
     """An error with the first line of what may be a compiler's long output."""
     if "InvalidCxxCompiler" in str(error):
-        return CompilationError("there is no C++ compiler;", remedy="install one, such as g++")
+        return CompilationError("there is no C++ compiler that works;", remedy="install one, such as g++")
     lines = str(error).strip().splitlines()
     return CompilationError(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
