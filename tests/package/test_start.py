@@ -1,4 +1,4 @@
-"""What commands and imports leave out, so that they start quickly. Times are in docs/compiling.md."""
+"""What commands and imports leave out, so that they start quickly."""
 
 import subprocess
 import sys
