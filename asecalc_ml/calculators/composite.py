@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,12 +54,17 @@ class Composite(Calculator):
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """As ASE's, with a message that says what there is."""
-        if name not in self.implemented_properties:
-            raise PropertyNotImplementedError(
-                f"no {name}: all parts of this calculator give {', '.join(self.implemented_properties)}; ask "
-                "for one of these, or use another calculator"
-            )
+        self._need([name])
         return super().get_property(name, atoms, allow_calculation)
+
+    def _need(self, properties: Iterable[str]) -> None:
+        """Refuse properties that a part lacks."""
+        for name in properties:
+            if name not in self.implemented_properties:
+                raise PropertyNotImplementedError(
+                    f"no {name}: all parts of this calculator give {', '.join(self.implemented_properties)}; "
+                    "ask for one of these, or use another calculator"
+                )
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return the properties that changed since the last call, charge and spin in ``info`` included."""
@@ -80,10 +85,11 @@ class Composite(Calculator):
             [results_of_part(part, self.atoms, wanted) for part in self.parts], self.atoms
         )
 
-    def calculate_many(self, structures: Iterable[Atoms]) -> list[Results]:
+    def calculate_many(self, structures: Iterable[Atoms], properties: Collection[str] = ()) -> list[Results]:
         """Results of each structure; parts that can take all of them in one batch."""
-        structures = list(structures)
-        by_part = [offered(part).calculate_many(structures) for part in self.parts]
+        self._need(properties)
+        structures, asked = list(structures), [properties] if properties else []
+        by_part = [offered(part).calculate_many(structures, *asked) for part in self.parts]
         by_structure = zip(*by_part, strict=True)
         return [self.combine(results, atoms) for results, atoms in zip(by_structure, structures, strict=True)]
 

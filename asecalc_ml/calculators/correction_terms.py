@@ -12,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, Hartree
 
 from asecalc_ml._lazy import renamed
-from asecalc_ml.calculators.results import Results, results_of
+from asecalc_ml.calculators.results import Results, need_cell, results_of, stresses_of
 from asecalc_ml.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from asecalc_ml.calculators.corrections import Dispersion, Repulsion
     from asecalc_ml.graph.atom_graph import AtomGraph
+    from asecalc_ml.model.pair_forces import PairForces
 
 D3_CUTOFF_A = 60 * Bohr  # simple-dftd3's own for pairs, the longest of its cutoffs
 
@@ -37,13 +38,25 @@ class CorrectionTerm(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
-        if "stress" in properties and self.atoms.cell.rank < 3:
-            raise PropertyNotImplementedError("stress needs a cell of rank 3")
-        self.results = self.evaluate(self.atoms, "energies" in properties)
+        need_cell(self.atoms, properties)
+        self.results = self.evaluate(self.atoms, properties)
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
-        """Results, with stress for a cell of rank 3; energies of atoms may be left out."""
+    def evaluate(self, atoms: Atoms, properties: Sequence[str]) -> Results:
+        """Results, with stress for a cell of rank 3; energies and stresses of atoms where asked for."""
         raise NotImplementedError
+
+    def pair_forces(self, atoms: Atoms) -> PairForces:
+        """Forces between pairs of atoms.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            The default.
+        """
+        raise PropertyNotImplementedError(
+            f"{type(self).__name__} gives no pair forces: ask for the forces of atoms, or use a model "
+            "without this term"
+        )
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
@@ -53,6 +66,8 @@ class CorrectionTerm(Calculator):
 class RepulsionCalculator(CorrectionTerm):
     """The ZBL core."""
 
+    implemented_properties = [*CorrectionTerm.implemented_properties, "stresses"]  # noqa: RUF012
+
     def __init__(self, options: Repulsion):
         from asecalc_ml.model.evaluator import Evaluator
         from asecalc_ml.model.model import Model
@@ -60,8 +75,15 @@ class RepulsionCalculator(CorrectionTerm):
         super().__init__()
         self._evaluator = Evaluator(Model(options.build()))
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
-        return results_of(self._evaluator(self._graph(atoms)), atoms)
+    def evaluate(self, atoms: Atoms, properties: Sequence[str]) -> Results:
+        graph = self._graph(atoms)
+        results = results_of(self._evaluator(graph), atoms)
+        if "stresses" in properties:
+            results["stresses"] = stresses_of(self._evaluator.atomic_virials(graph), atoms)
+        return results
+
+    def pair_forces(self, atoms: Atoms) -> PairForces:
+        return self._evaluator.pair_forces(self._graph(atoms))
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         return self._evaluator.hessian(self._graph(atoms)).numpy()
@@ -88,7 +110,7 @@ class DispersionCalculator(CorrectionTerm):
         super().__init__()
         self._damping = _damping(options)
 
-    def evaluate(self, atoms: Atoms, with_energies: bool) -> Results:
+    def evaluate(self, atoms: Atoms, properties: Sequence[str]) -> Results:
         # energy, gradient and virial in atomic units, converted to eV and Å
         model = _dispersion_model(atoms)
         in_hartree = model.get_dispersion(self._damping, grad=True)
@@ -102,7 +124,7 @@ class DispersionCalculator(CorrectionTerm):
             stress = in_hartree["virial"] * Hartree / atoms.get_volume()
             results["stress"] = full_3x3_to_voigt_6_stress(stress)
         # the energy of an atom is the sum of its pairs' halves; a third of the time on top
-        if with_energies:
+        if "energies" in properties:
             pairs = model.get_pairwise_dispersion(self._damping)
             results["energies"] = sum(terms.sum(axis=1) for terms in pairs.values()) * Hartree
         return results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,18 +14,20 @@ from ase.calculators.calculator import (
     all_changes,
     register_calculator_class,
 )
+from torch import Tensor
 
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
 from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec, offered
-from asecalc_ml.calculators.results import Results, results_of
+from asecalc_ml.calculators.results import Results, need_cell, results_of, stresses_of
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
-from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
-from asecalc_ml.model.evaluator import Compile, Evaluator
+from asecalc_ml.model.evaluator import BATCH_ATOMS, Compile, Evaluator
+from asecalc_ml.model.pair_forces import PairForces, summed
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.stored_model import StoredModel
@@ -99,7 +101,7 @@ class MLCalculator(Calculator):
     """
 
     name = "asecalc-ml"
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]  # noqa: RUF012
     default_parameters = {  # noqa: RUF012
         "device": "cpu",
         "dtype": None,
@@ -117,9 +119,8 @@ class MLCalculator(Calculator):
         stored = self._stored()
         check_golden(stored)
         self.card, self.model_hash = stored.card, stored.hash
-        if self.card.partial_charges:
-            self.implemented_properties = [*type(self).implemented_properties, "charges", "dipole"]
         self._terms = correction_calculators(self.card.corrections)
+        self.implemented_properties = self._properties()
         self._pairs = SkinNeighborList(
             self.card.cutoff_A, self.parameters.skin_A, self.parameters.neighbors, stored.device
         )
@@ -169,11 +170,7 @@ class MLCalculator(Calculator):
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """As ASE's, with a message that says what there is."""
-        if name not in self.implemented_properties:
-            raise PropertyNotImplementedError(
-                f"no {name}: model {self.card.name!r} gives {', '.join(self.implemented_properties)}; "
-                "ask for one of these, or use another calculator"
-            )
+        self._need([name])
         return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
@@ -183,25 +180,26 @@ class MLCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
-        if "stress" in properties and self.atoms.cell.rank < 3:
-            raise PropertyNotImplementedError(
-                f"stress needs a cell of rank 3; this one has rank {self.atoms.cell.rank}: "
-                "give the cell a vector along every direction, or do not ask for stress"
-            )
+        need_cell(self.atoms, properties)
         if "dipole" in properties and self.atoms.pbc.any():
             raise PropertyNotImplementedError(
                 "a periodic structure has no dipole: set pbc to false, or do not ask for it"
             )
-        network = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
-        self.results = with_terms(network, self._terms, self.atoms)
+        if system_changes or not self.results:  # else stresses are asked for after the rest
+            network = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
+            self.results = with_terms(network, self._terms, self.atoms)
+        if "stresses" in properties:
+            self.results["stresses"] = self._stresses([self.atoms])[0]
 
-    def calculate_many(self, structures: Iterable[Atoms]) -> list[Results]:
+    def calculate_many(self, structures: Iterable[Atoms], properties: Collection[str] = ()) -> list[Results]:
         """Results of many structures, computed in batches.
 
         Parameters
         ----------
         structures : iterable of Atoms
             They may differ in everything. They are left as they are, and so are the calculator's results.
+        properties : collection of str
+            "stresses" adds the stress of each atom, at the price of a second pass; all else is there.
 
         Returns
         -------
@@ -213,12 +211,34 @@ class MLCalculator(Calculator):
         StructureError
             As for a single structure.
         """
+        self._need(properties)
         results = []
         for batch in batches_by_atoms(structures, MANY_ATOMS):
             evaluations = self._evaluator.many([self._new_graph(atoms) for atoms in batch])
-            for evaluation, atoms in zip(evaluations, batch, strict=True):
-                results.append(with_terms(results_of(evaluation, atoms), self._terms, atoms))
+            in_batch = [
+                with_terms(results_of(evaluation, atoms), self._terms, atoms)
+                for evaluation, atoms in zip(evaluations, batch, strict=True)
+            ]
+            if "stresses" in properties:
+                for result, stresses in zip(in_batch, self._stresses(batch), strict=True):
+                    result["stresses"] = stresses
+            results += in_batch
         return results
+
+    def pair_forces(self, atoms: Atoms) -> PairForces:
+        """Forces F_ij between pairs of atoms, with ∂E/∂r_ij, of the network and the terms of its card.
+
+        The calculator's results are left as they are.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If the card names a term without pair forces, such as D3.
+        StructureError
+            As for a single structure.
+        """
+        own = self._evaluator.pair_forces(self._new_graph(atoms))
+        return summed([own, *(term.pair_forces(atoms) for term in self._terms)])
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy by automatic differentiation.
@@ -268,6 +288,21 @@ class MLCalculator(Calculator):
             )
         return StoredModel.find(parameters.model, parameters.dtype, parameters.device)
 
+    def _need(self, properties: Iterable[str]) -> None:
+        """Refuse properties that the model, or a term of its card, lacks."""
+        for name in properties:
+            if name not in self.implemented_properties:
+                raise PropertyNotImplementedError(
+                    f"no {name}: model {self.card.name!r} gives {', '.join(self.implemented_properties)}; "
+                    "ask for one of these, or use another calculator"
+                )
+
+    def _properties(self) -> list[str]:
+        """What the network gives, as far as the terms of the card give it too."""
+        own = type(self).implemented_properties
+        common = [name for name in own if all(name in term.implemented_properties for term in self._terms)]
+        return [*common, "charges", "dipole"] if self.card.partial_charges else common
+
     def _identity(self) -> str:
         name = self.parameters.model
         return name if "@" in name else f"{name}@{self.model_hash[:HASH_DIGITS]}"
@@ -285,6 +320,17 @@ class MLCalculator(Calculator):
         """Graph of a structure that has nothing to do with the others."""
         self._check(atoms)
         return AtomGraph.from_atoms(atoms, self.card.cutoff_A, self.parameters.neighbors)
+
+    def _stresses(self, structures: Sequence[Atoms]) -> list[np.ndarray]:
+        """Stresses of atoms of each structure, shape (n_atoms, 6), eV/Å³, from a pass of their own."""
+        virials: list[Tensor] = []
+        for batch in batches_by_atoms(structures, BATCH_ATOMS):
+            graph = collate([self._new_graph(atoms) for atoms in batch])
+            virials += self._evaluator.atomic_virials(graph).split([len(atoms) for atoms in batch])
+        return [
+            stresses_of(own, atoms) + sum(term.get_property("stresses", atoms) for term in self._terms)
+            for own, atoms in zip(virials, structures, strict=True)
+        ]
 
     def _check(self, atoms: Atoms) -> None:
         check_structure(atoms)

@@ -121,10 +121,14 @@ class ExtendedCalculator(Protocol):
 
     # ---------------------------------------------------------------------------------------- what it can do
 
-    def calculate_many(self, structures: Iterable[Atoms]) -> list[Results]:
-        """Results of each structure, as ``results`` holds them. Default: one calculation after the other."""
+    def calculate_many(self, structures: Iterable[Atoms], properties: Collection[str] = ()) -> list[Results]:
+        """Results of each structure, as ``results`` holds them. Default: one calculation after the other.
+
+        ``properties`` are asked for beside energy and forces, and passed on only if there are any.
+        """
         calculator = cast(BaseCalculator, self)
-        return [results_of_part(calculator, atoms, ("forces", "energy")) for atoms in structures]
+        wanted = (*properties, "forces", "energy")
+        return [results_of_part(calculator, atoms, wanted) for atoms in structures]
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å².

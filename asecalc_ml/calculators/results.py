@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.errors import StructureError
@@ -14,10 +15,12 @@ from asecalc_ml.model.dipoles import dipole_of
 from asecalc_ml.structure.loading import check_structure
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from asecalc_ml.model.evaluator import Evaluation
 
 #: Results that are combined, where all parts have them.
-PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
+PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")
 
 Results = dict[str, Any]  # by ASE's names of properties
 
@@ -63,6 +66,32 @@ def results_of(evaluation: Evaluation, atoms: Atoms) -> Results:
         stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
     return {**results, **_charges_and_dipole(evaluation, atoms)}
+
+
+def stresses_of(atomic_virials: Tensor, atoms: Atoms) -> np.ndarray:
+    """ASE's stresses of atoms, shape (n_atoms, 6), eV/Å³, whose sum is the stress.
+
+    The volume is that of the whole cell, as in ASE's own Lennard-Jones calculator: a stress that belongs to
+    the volume of one atom is ``n_atoms`` times as large.
+
+    Parameters
+    ----------
+    atomic_virials : Tensor, shape (n_atoms, 3, 3), eV
+        Of :func:`asecalc_ml.model.derivative.atomic_virials`.
+    atoms : Atoms
+        In a cell of rank 3.
+    """
+    return full_3x3_to_voigt_6_stress(atomic_virials.cpu().numpy() / atoms.get_volume())
+
+
+def need_cell(atoms: Atoms, properties: Collection[str]) -> None:
+    """Refuse stress and stresses where the cell has no volume, with ASE's PropertyNotImplementedError."""
+    asked = [name for name in ("stress", "stresses") if name in properties]
+    if asked and atoms.cell.rank < 3:
+        raise PropertyNotImplementedError(
+            f"{asked[0]} needs a cell of rank 3; this one has rank {atoms.cell.rank}: "
+            f"give the cell a vector along every direction, or do not ask for {asked[0]}"
+        )
 
 
 def add_results(results: Sequence[Results]) -> Results:

@@ -31,6 +31,9 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("wrapped", "wrapped is unwrapped", periodic.wrapped),
     Check("supercell", "twice the cell has twice the energy: no image is missing", periodic.supercell),
+    Check(
+        "stresses of atoms", "they sum to the stress, in any cell of a crystal", periodic.stresses_of_atoms
+    ),
     Check("slab height", "a cell vector that is not periodic does not matter", periodic.slab_height),
     Check("isolated atom", "one atom has an energy and no force", few_atoms.isolated_atom),
     Check("isolated atom in a box", "nor does a large box change it", few_atoms.isolated_atom_in_a_box),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from pathlib import Path
 
@@ -12,11 +13,23 @@ import torch
 
 from asecalc_ml.files.home_folder import needing_a_home
 
+#: What to do where the cache cannot be used.
+ANOTHER_CACHE = "set XDG_CACHE_HOME to a folder that you can write to"
+
 
 def cache_folder(kind: str) -> Path:
     """A folder in the user's cache, which need not exist yet."""
     with needing_a_home("XDG_CACHE_HOME"):
         return Path(platformdirs.user_cache_dir("asecalc-ml", appauthor=False)) / kind
+
+
+def is_writable(folder: Path) -> bool:
+    """Return True if files can be made in a folder, which is made if it does not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def fingerprint(facts: list) -> str:

@@ -95,6 +95,20 @@ def virials(
     return 0.5 * (totals + totals.transpose(1, 2))
 
 
+def atomic_virials(gradient: Tensor, edge_vectors: Tensor, edge_index: Tensor, n_atoms: int) -> Tensor:
+    """Share of each atom in the strain derivative, sym(½ Σ_j r_ij ⊗ F_ij), shape (n_atoms, 3, 3), eV.
+
+    F_ij = g_ij − g_ji is the pair force, see :mod:`asecalc_ml.model.pair_forces`. Both atoms of a pair have
+    half of its product. The sum over the atoms of a system is :func:`virials`.
+    """
+    products = edge_vectors[:, :, None] * gradient[:, None, :]
+    # r_ij ⊗ F_ij = r_ij ⊗ g_ij + r_ji ⊗ g_ji: half of each edge's product for its centre and its neighbor
+    halves = 0.5 * (
+        segment_sum(products, edge_index[0], n_atoms) + segment_sum(products, edge_index[1], n_atoms)
+    )
+    return 0.5 * (halves + halves.transpose(1, 2))
+
+
 def hessian(model: Model, graph: AtomGraph) -> Tensor:
     """Second derivatives of the summed energy with respect to positions, by differentiating the forces.
 

@@ -18,14 +18,22 @@ from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
-from asecalc_ml.model.compile.edge_list import edge_list_program, shape_of
+from asecalc_ml.model.compile.edge_list import edge_list_program
 from asecalc_ml.model.compile.molecules import MoleculeInput, MoleculeOutput, molecule_input, molecule_program
 from asecalc_ml.model.compile.no_compiling import may_compile
 from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache
 from asecalc_ml.model.compile.program import Function, Program, Shape, plain
-from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces, hessian, virials
+from asecalc_ml.model.derivative import (
+    EdgeDerivative,
+    atomic_virials,
+    edge_derivative,
+    forces,
+    hessian,
+    virials,
+)
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.molecule_batches import fill, molecule_batches
+from asecalc_ml.model.pair_forces import PairForces, pair_forces
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.store.stored_model import StoredModel
 
@@ -152,10 +160,18 @@ class Evaluator:
 
     def eagerly(self, graph: AtomGraph) -> Evaluation:
         """Without padding or compiling, as suits shapes that do not come again."""
-        check_not_forked_from_cuda()
-        source = self._source
-        inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
-        return assemble(inputs, edge_derivative(self.model, inputs))
+        return assemble(*self._edge_derivative(graph))
+
+    def atomic_virials(self, graph: AtomGraph) -> Tensor:
+        """Share of each atom in the virial, shape (n_atoms, 3, 3), eV, without padding or compiling."""
+        inputs, derivative = self._edge_derivative(graph)
+        virials = atomic_virials(derivative.gradient, inputs.edge_vectors, inputs.edge_index, inputs.n_atoms)
+        return virials[:-1]
+
+    def pair_forces(self, graph: AtomGraph) -> PairForces:
+        """Forces between pairs of atoms of one structure, without padding or compiling."""
+        inputs, derivative = self._edge_derivative(graph)
+        return pair_forces(graph, inputs, derivative.gradient)
 
     def hessian(self, graph: AtomGraph) -> Tensor:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
@@ -228,6 +244,13 @@ class Evaluator:
     def _function(self, program: Program) -> Function | None:
         """Compiled code for one more call of a program; None if it runs eagerly."""
         shape = program.shape
+    def _edge_derivative(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
+        """The inputs with a ghost, and what plain PyTorch gives for them."""
+        check_not_forked_from_cuda()
+        source = self._source
+        inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
+        return inputs, edge_derivative(self.model, inputs)
+
         self._calls[shape] += 1
         packages = self._packages
         if packages is not None and shape not in self._functions and self._is_due(packages, shape):

@@ -79,9 +79,29 @@ def _dtype(name: str) -> torch.dtype:
 
 
 def _device(name: str) -> torch.device:
+    """A device on which float64 can be computed, and read back; "meta" holds no numbers."""
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        problem = f"device {name!r} cannot be used here ({error});"
-        raise ModelError(problem, name="device", value=name, remedy="try 'cpu'") from error
+        torch.ones(1, dtype=torch.float64, device=name).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        usable = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise ModelError(
+            f"device {name!r} cannot be used here: {_why_not(name, error)};",
+            name="device",
+            value=name,
+            allowed=usable,
+            remedy=f"use {' or '.join(map(repr, usable))}",
+        ) from error
     return torch.device(name)
+
+
+def _why_not(device: str, error: Exception) -> str:
+    """What is wrong with a device, in place of torch's own words where they do not help."""
+    kind = str(device).partition(":")[0]
+    if kind == "cuda" and torch.version.cuda is None and torch.version.hip is None:
+        return "this installation of torch has no CUDA"
+    if kind == "cuda" and not torch.cuda.is_available():
+        return "torch finds no CUDA device, which `nvidia-smi` and CUDA_VISIBLE_DEVICES may explain"
+    if kind in ("mps", "meta"):
+        return "geometry and sums need float64, which it does not compute"
+    first, _, _ = str(error).partition("\n")
+    return "there is no such device" if kind not in ("cpu", "cuda") or "ordinal" in first else first

@@ -130,6 +130,25 @@ class PotentialChecks(OptionChecks):
             numerical[a, b] = (energies[0] - energies[1]) / (2 * STEP_A)
         _assert_close(self.evaluate(atoms, model).virial[0], numerical, 1e-5)
 
+    def test_virials_of_atoms_are_slopes_under_a_strain_of_their_edges(self) -> None:
+        """A strain (w_i + w_j) ε / 2 of each edge changes the energy by Σ_i w_i W_i : ε."""
+        atoms, model, random = self.crystal(), self.model(), np.random.default_rng(3)
+        inputs, n_atoms = self.inputs(atoms, model), len(atoms)
+        atomic = Evaluator(model).atomic_virials(AtomGraph.from_atoms(atoms, model.cutoff))
+        _assert_close(atomic.sum(dim=0), self.evaluate(atoms, model).virial[0], 1e-10)
+        for _ in range(3):
+            strain = torch.tensor(random.uniform(-0.5, 0.5, (3, 3)))
+            strain = strain + strain.T
+            weights = torch.tensor([*random.uniform(-1, 1, n_atoms), 0.0])  # the ghost's edges stay
+            of_edges = weights[inputs.edge_index].mean(dim=0)[:, None]
+            energies = [
+                model(inputs._replace(edge_vectors=inputs.edge_vectors + move)).systems[0].detach()
+                for move in (s * STEP_A * of_edges * (inputs.edge_vectors @ strain) for s in (1, -1))
+            ]
+            slope = (energies[0] - energies[1]) / (2 * STEP_A)
+            expected = (weights[:-1, None, None] * atomic * strain).sum()
+            _assert_close(slope, expected, 1e-5, scale=atomic.abs().sum())
+
     def test_net_force_is_zero(self) -> None:
         for atoms in (self.molecule(), self.crystal()):
             forces = self.evaluate(atoms).forces

@@ -218,6 +218,7 @@ def without(theirs: Path) -> None:
     """Uninstall the third party's package."""
     for path in theirs.rglob("*.txt"):
         path.write_text("")
+    plugins._installed.cache_clear()
     plugins._found.cache_clear()
 
 

@@ -15,6 +15,7 @@ from ase.io import read, write
 from raising import told
 
 from asecalc_ml import MLCalculator
+from asecalc_ml.calculators.committee import Committee
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.model.pair_potentials import LennardJones, Morse
 from asecalc_ml.potentials.torchmdnet import TensorNet
@@ -319,8 +320,38 @@ def test_parameters_that_do_not_exist(tiny_model):
     for skin in (-1, "thick"):
         with pytest.raises(ConfigError, check=told(problem=f"skin is {skin} Å")):
             MLCalculator(tiny_model, skin_A=skin)
-    with pytest.raises(ModelError, check=told(name="device", value="abacus", remedy="'cpu'")):
-        MLCalculator(tiny_model, device="abacus")
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        ("abacus", "there is no such device"),
+        ("gpu", "there is no such device"),
+        ("", "there is no such device"),
+        ("meta", "need float64"),  # as mps, whose tensors cannot be made here
+        ("mps", "need float64"),
+        (7.5, "there is no such device"),
+    ],
+)
+def test_a_device_that_cannot_be_used(tiny_model, device, reason):
+    """In one short sentence: torch's own words fill a screen."""
+    with pytest.raises(ModelError, check=told(name="device", value=device, remedy="'cpu'")) as refused:
+        MLCalculator(tiny_model, device=device)
+    assert reason in str(refused.value)
+    assert len(str(refused.value)) < 200
+    with pytest.raises(ModelError, match="device"):
+        Committee([tiny_model, "torchmdnet-ethanol"], device=device)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "available", "reason"),
+    [(None, False, "installation of torch has no CUDA"), ("12.8", False, "finds no CUDA device")],
+)
+def test_why_there_is_no_cuda(tiny_model, monkeypatch, cuda, available, reason):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    with pytest.raises(ModelError, match=reason):
+        MLCalculator(tiny_model, device="cuda:63")
 
 
 def test_a_loaded_model_does_not_change(tiny_model):

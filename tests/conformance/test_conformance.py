@@ -45,6 +45,8 @@ EXPECTED = {
     "VoigtOrder": {*STRESS, *TURNED},  # six numbers in the wrong places do not turn as a tensor
     "SlabVolume": {"stress of slab"},
     "StressFactor": STRESS,
+    "VolumeOfAnAtom": {"stresses of atoms"},
+    "FirstImage": {"stresses of atoms"},
     # The same law three times: a mirror turned is a rotation, and an energy with a direction has a torque.
     "Anisotropic": {*TURNED, "net torque", "two atoms"},
     "Chiral": {"reflection"},
@@ -98,11 +100,18 @@ def broken(_environment_is_put_back):
 
 
 def test_the_honest_one_passes_everything():
-    report = check("Honest")
+    report = check("WithStresses")
     assert report.failed == []
     assert [result.name for result in report.results if result.verdict == "not applicable"] == [
         "NVE precision"
     ]
+
+
+def test_stresses_of_atoms_are_checked_where_there_are_some():
+    assert check("Honest", ["stresses of atoms"])["stresses of atoms"].verdict == "not applicable"
+    argon = bulk("Ar", "fcc", 5.26, cubic=True)
+    report = check_calculator(LennardJones(sigma=3.4, rc=8.0), argon, only=["stresses of atoms"])
+    assert report["stresses of atoms"].verdict == "passed"
 
 
 @each_broken

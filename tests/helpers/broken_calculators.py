@@ -183,6 +183,40 @@ class StressFactor(Honest):
         return atoms.get_volume() / 2
 
 
+class WithStresses(Honest):
+    """Half of each pair's virial for each of its atoms."""
+
+    implemented_properties = [*Honest.implemented_properties, "stresses"]  # noqa: RUF012
+
+    def answer(self, atoms):
+        results = super().answer(atoms)
+        if atoms.cell.rank < 3:
+            return results
+        i, j, vectors = self.pairs(atoms)
+        virials = np.zeros((len(atoms), 3, 3))
+        products = vectors[:, :, None] * self.pair_energies(atoms, i, j, vectors)[1][:, None, :]
+        np.add.at(virials, i, products / 2)
+        np.add.at(virials, j, products / 2)
+        return results | {"stresses": self.stresses(atoms, full_3x3_to_voigt_6_stress(virials))}
+
+    def stresses(self, atoms, virials):
+        return virials / self.volume(atoms)
+
+
+class VolumeOfAnAtom(WithStresses):
+    """Stresses of atoms whose mean, and not their sum, is the stress."""
+
+    def stresses(self, atoms, virials):
+        return virials / (self.volume(atoms) / len(atoms))
+
+
+class FirstImage(WithStresses):
+    """The right sum, given to the first atom alone."""
+
+    def stresses(self, atoms, virials):
+        return np.eye(len(atoms))[:, :1] * super().stresses(atoms, virials.sum(axis=0))
+
+
 # --------------------------------------------------------------------------------------------- symmetries
 
 

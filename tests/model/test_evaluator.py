@@ -471,13 +471,19 @@ def test_code_that_finds_something_else_is_refused(tiny_model, ethanol, monkeypa
 def test_a_cache_that_cannot_be_written_is_no_hindrance(
     compiled, tiny_model, ethanol, tmp_path, quick_compiler, monkeypatch
 ):
-    """The package is made, used, and made again next time."""
+    """The package is made, used, and made again next time, which a warning says."""
     (tmp_path / "file").write_text("in the way of a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     for _ in range(2):
         calculator = MLCalculator(tiny_model, compile="always")
-        assert np.array_equal(calculator.get_forces(ethanol), compiled.get_forces(ethanol))
+        with pytest.warns(UserWarning, match=r"cannot be kept in .*file.*compiles again: set XDG_CACHE_HOME"):
+            forces = calculator.get_forces(ethanol)
+        assert np.array_equal(forces, compiled.get_forces(ethanol))
         assert calculator._evaluator.n_compilations == 1
+    result = CliRunner().invoke(ml.app, ["compile", tiny_model])
+    assert result.exit_code == 2
+    assert "set XDG_CACHE_HOME" in " ".join(result.output.split())
+    assert "is ready" not in result.output
 
 
 # ------------------------------------------------------------------------------------------------ on a GPU

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -122,7 +122,7 @@ def test_checkout_wins_over_an_installed_copy(tmp_path, monkeypatch):
 
     old = EntryPoint("nvt-of-last-year", "asecalc_ml.md_protocols.old:Old", "asecalc_ml.protocols")
     vars(old)["dist"] = Installed
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [old])
+    monkeypatch.setattr(plugins, "entry_points", lambda: EntryPoints([old]))
     monkeypatch.syspath_prepend(tmp_path)  # another search path, on which nothing was found yet
     assert "nvt-of-last-year" not in plugins.names("protocols")
     assert "nve" in plugins.names("protocols")

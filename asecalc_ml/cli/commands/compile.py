@@ -8,6 +8,7 @@ import typer
 
 from asecalc_ml.cli.arguments import Quiet
 from asecalc_ml.cli.process import set_threads, show_messages
+from asecalc_ml.errors import ModelError
 
 
 def compile_model(
@@ -31,9 +32,23 @@ def compile_model(
     from asecalc_ml.store.golden import golden_atoms
     from asecalc_ml.structure.loading import load_structure
 
+    _check_cache()
     calculator = MLCalculator(name, dtype=dtype, device=device)
     structures = [load_structure(source) for source in atoms or ()] or [golden_atoms(calculator.card.golden)]
     for structure in structures:
         calculator.prepare(structure)
         if not quiet:
             typer.echo(f"{calculator.card.name} is ready for {len(structure)} atoms ({structure.symbols})")
+
+
+def _check_cache() -> None:
+    """Refuse to compile what could not be kept: no later process would start quickly."""
+    from asecalc_ml.files.user_cache import ANOTHER_CACHE, cache_folder, is_writable
+
+    folder = cache_folder("compiled")
+    if not is_writable(folder):
+        raise ModelError(
+            f"compiled models cannot be kept in {folder}, which cannot be written to",
+            name=str(folder),
+            remedy=ANOTHER_CACHE,
+        )

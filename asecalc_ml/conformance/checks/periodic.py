@@ -62,6 +62,22 @@ def slab_height(subject: CalculatorUnderTest) -> Iterator[Measured]:
         yield from deviations(results, expected, subject.bounds_of(atoms), len(atoms), f"c times {factor:g}")
 
 
+def stresses_of_atoms(subject: CalculatorUnderTest) -> Iterator[Measured]:
+    """ASE's: with the volume of the whole cell, so that they sum to the stress; images have equal ones."""
+    subject.need("stress")
+    subject.need("stresses")
+    for atoms in (subject.bulk, subject.slab):
+        stress, stresses = subject.evaluate(atoms, "stress", "stresses").values()
+        where = "bulk" if atoms.pbc.all() else "slab"
+        limit = subject.bounds_of(atoms).stress
+        yield array_deviation(stresses.sum(axis=0), stress, limit, "eV/Å³", f"{where}, sum")
+        repeated = atoms * (1, 2, 1)
+        repeated.info = dict(atoms.info)
+        of_images = subject.evaluate(repeated, "stresses")["stresses"]
+        expected = np.concatenate([stresses] * 2) / 2
+        yield array_deviation(of_images, expected, limit, "eV/Å³", f"{where}, twice the cell")
+
+
 def _same(subject: CalculatorUnderTest, first: Atoms, second: Atoms) -> Iterator[Measured]:
     before, after = subject.everything(first), subject.everything(second)
     yield from deviations(after, before, subject.bounds_of(first), len(first))

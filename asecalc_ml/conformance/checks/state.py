@@ -75,12 +75,14 @@ def results_are_kept(subject: CalculatorUnderTest) -> Iterator[Measured]:
 
 
 def types(subject: CalculatorUnderTest) -> Iterator[Measured]:
-    """ASE's: energy a float, forces (n, 3), stress (6,), energies (n,), arrays of float64."""
+    """ASE's: energy a float, forces (n, 3), stress (6,), energies (n,), stresses (n, 6), of float64."""
     wrong = []
     for atoms in subject.bodies():
         calculator = subject.another()
-        for name in filter(subject.has, ("energy", "free_energy", "energies", "forces", "stress")):
-            if name != "stress" or atoms.pbc.any():
+        for name in filter(
+            subject.has, ("energy", "free_energy", "energies", "forces", "stress", "stresses")
+        ):
+            if name not in ("stress", "stresses") or atoms.pbc.any():
                 wrong += _wrong(name, ask_raw(calculator, atoms, name)[name], len(atoms))
     distinct = sorted(set(wrong))
     yield Measured(len(distinct), 0, "wrong", "; ".join(distinct))
@@ -165,10 +167,10 @@ def _wrong(name: str, value: object, n_atoms: int) -> list[str]:
     if name in ("energy", "free_energy"):
         right = isinstance(value, float) and np.ndim(value) == 0  # np.float64 is a float
         return [] if right else [f"{name} is {_named(value)}, not a float"]
-    shape = {"forces": (n_atoms, 3), "stress": (6,), "energies": (n_atoms,)}[name]
-    wanted = f"float64 array {'(n, 3)' if name == 'forces' else '(n,)' if name == 'energies' else shape}"
-    right = isinstance(value, np.ndarray) and value.dtype == np.float64 and value.shape == shape
-    return [] if right else [f"{name} is {_named(value)}, not a {wanted}"]
+    shape = {"forces": "(n, 3)", "stress": "(6,)", "energies": "(n,)", "stresses": "(n, 6)"}[name]
+    right = isinstance(value, np.ndarray) and value.dtype == np.float64
+    right = right and str(np.shape(value)) == shape.replace("n", str(n_atoms))
+    return [] if right else [f"{name} is {_named(value)}, not a float64 array {shape}"]
 
 
 def _named(value: object) -> str:

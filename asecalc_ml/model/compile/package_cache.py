@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files.full_disk import reason
-from asecalc_ml.files.user_cache import cache_folder, fingerprint, hardware
+from asecalc_ml.files.user_cache import ANOTHER_CACHE, cache_folder, fingerprint, hardware, is_writable
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.model.compile.compiled_graph import load_package, write_package
 from asecalc_ml.model.compile.program import Function, KnownCall, Program, Shape
@@ -73,7 +74,7 @@ class PackageCache:
         """
         folder = self.folder(program.shape)
         try:
-            with tempfile.TemporaryDirectory(dir=_writable(folder.parent)) as temporary:
+            with tempfile.TemporaryDirectory(dir=_where_it_stays(folder.parent)) as temporary:
                 made = Path(temporary) / "made"
                 made.mkdir()
                 function = self._built(made, program)
@@ -144,6 +145,18 @@ def _read_calls(folder: Path, device: torch.device) -> list[KnownCall]:
     ]
 
 
+def _where_it_stays(folder: Path) -> Path | None:
+    """The folder of all packages; where it cannot be written, none, with a warning that names the remedy."""
+    if is_writable(folder):
+        return folder
+    warnings.warn(
+        f"compiled code cannot be kept in {folder}, which cannot be written to, so that every process "
+        f"compiles again: {ANOTHER_CACHE}",
+        stacklevel=2,
+    )
+    return None
+
+
 def _move(made: Path, folder: Path) -> None:
     """Put a whole folder in its place at once; where nothing can be written it is made again next time."""
     try:
@@ -153,17 +166,9 @@ def _move(made: Path, folder: Path) -> None:
         pass
 
 
-def _writable(folder: Path) -> Path | None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
-
-
 def _failure(error: Exception) -> CompilationError:
     """An error with the first line of what may be a compiler's long output."""
     if "InvalidCxxCompiler" in str(error):
-        return CompilationError("there is no C++ compiler;", remedy="install one, such as g++")
+        return CompilationError("there is no C++ compiler that works;", remedy="install one, such as g++")
     lines = str(error).strip().splitlines()
     return CompilationError(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
