@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.local_modules import search_also
+from asecalc_ml.memory import keep_freed_memory
 from asecalc_ml.terminal.console import print_line
 
 #: Libraries below ours whose warnings of their own future say nothing that a user could act upon.
@@ -61,6 +62,7 @@ def ensure_home() -> None:
 def prepare_process() -> None:
     """Do what every command does before anything else."""
     ensure_home()
+    keep_freed_memory()
     search_also(Path.cwd())
 
 
