@@ -5,8 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from asecalc_ml.model.potential import PotentialInput
-
 
 class LoopedEdges(NamedTuple):
     """Edges followed by one self loop per atom.
@@ -14,6 +12,7 @@ class LoopedEdges(NamedTuple):
     Parameters
     ----------
     index : Tensor, shape (2, n_edges + n_atoms)
+        Centres and neighbors, or (1, n_edges + n_atoms), centres alone.
     distances : Tensor, shape (n_edges + n_atoms,), Å
         Zero for the loops.
     directions : Tensor, shape (n_edges + n_atoms, 3)
@@ -25,13 +24,13 @@ class LoopedEdges(NamedTuple):
     directions: Tensor
 
 
-def with_self_loops(inputs: PotentialInput) -> LoopedEdges:
+def with_self_loops(edge_index: Tensor, edge_vectors: Tensor, n_atoms: int) -> LoopedEdges:
     """Append the loops. They are known by their place, so that an atom's own image is not one."""
-    atoms = torch.arange(inputs.n_atoms, device=inputs.edge_index.device)
-    distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
-    directions = inputs.edge_vectors / distances[:, None]
+    atoms = torch.arange(n_atoms, device=edge_index.device)
+    distances = torch.linalg.vector_norm(edge_vectors, dim=1)
+    directions = edge_vectors / distances[:, None]
     return LoopedEdges(
-        index=torch.cat([inputs.edge_index, atoms.expand(2, -1)], dim=1),
-        distances=torch.cat([distances, distances.new_zeros(inputs.n_atoms)]),
-        directions=torch.cat([directions, directions.new_zeros(inputs.n_atoms, 3)]),
+        index=torch.cat([edge_index, atoms.expand(edge_index.shape[0], -1)], dim=1),
+        distances=torch.cat([distances, distances.new_zeros(n_atoms)]),
+        directions=torch.cat([directions, directions.new_zeros(n_atoms, 3)]),
     )
