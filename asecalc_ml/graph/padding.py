@@ -54,7 +54,7 @@ def _redirect(graph: AtomGraph, cutoff: float) -> tuple[Tensor, Tensor]:
     vectors = graph.edge_vectors
     inside = (vectors * vectors).sum(dim=1) < cutoff**2
     edge_index = torch.where(inside, graph.edge_index, graph.n_atoms)
-    return edge_index, torch.where(inside[:, None], vectors, _ghost_vector(vectors, cutoff))
+    return edge_index, torch.where(inside[:, None], vectors, ghost_vector(vectors, cutoff))
 
 
 def _pad(
@@ -63,10 +63,11 @@ def _pad(
     n_missing = 0 if capacity is None else capacity - edge_index.shape[1]
     if n_missing <= 0:
         return edge_index, edge_vectors
-    padding = _ghost_vector(edge_vectors, cutoff).expand(n_missing, 3)
+    padding = ghost_vector(edge_vectors, cutoff).expand(n_missing, 3)
     edge_index = torch.cat([edge_index, edge_index.new_full((2, n_missing), ghost)], dim=1)
     return edge_index, torch.cat([edge_vectors, padding])
 
 
-def _ghost_vector(like: Tensor, cutoff: float) -> Tensor:
+def ghost_vector(like: Tensor, cutoff: float) -> Tensor:
+    """The vector of an edge that is padding, shape (3,), Å."""
     return 0.5 * cutoff * like.new_tensor(GHOST_DIRECTION)

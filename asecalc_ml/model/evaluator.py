@@ -17,10 +17,12 @@ from asecalc_ml.forks import allow_forks, check_not_forked_from_cuda
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
+from asecalc_ml.model.chunks import chunked_derivative
 from asecalc_ml.model.compile.compiled_graph import Runner
 from asecalc_ml.model.compile.no_compiling import may_compile
 from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache, Shape
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces, hessian, virials
+from asecalc_ml.model.memory_needed import check_memory
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.store.stored_model import StoredModel
@@ -34,6 +36,10 @@ EDGES_BEFORE_COMPILING = 2_000_000
 
 #: A call with fewer edges takes no less time than one with these.
 FEWEST_EDGES = 200
+
+#: Edges above which a structure is computed in chunks if its architecture has stages, and is compared with
+#: the memory that there is. Below it takes some GB at most, and compiled code is quicker than chunks.
+LARGE_EDGES = 200_000
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
 CAPACITY_FACTOR = 1.1
@@ -99,6 +105,7 @@ class Evaluator:
         self._runners: dict[Shape, Runner] = {}
         self._seen: set[Shape] = set()  # for which a package was looked for
         self._promised: set[Shape] = set()  # compiled in the run that is resumed
+        self._most_edges = 0  # of a structure that fits into memory
         self.n_compilations = 0
 
     @property
@@ -113,15 +120,20 @@ class Evaluator:
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
+        self._check_memory(graph)
+        if self._is_large(graph):
+            return self.eagerly(graph)
         inputs = self._padded(graph)
         return assemble(inputs, self._derivative(inputs))
 
     def eagerly(self, graph: AtomGraph) -> Evaluation:
         """Without padding or compiling, as suits shapes that do not come again."""
         check_not_forked_from_cuda()
+        self._check_memory(graph)
         source = self._source
         inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
-        return assemble(inputs, edge_derivative(self.model, inputs))
+        derivative = chunked_derivative if self._is_large(graph) else edge_derivative
+        return assemble(inputs, derivative(self.model, inputs))
 
     def hessian(self, graph: AtomGraph) -> Tensor:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
@@ -137,6 +149,9 @@ class Evaluator:
         """
         if self._packages is None:
             raise ModelError("a model in memory cannot be compiled", remedy="save it to a model file first")
+        self._check_memory(graph)
+        if self._is_large(graph):
+            return  # chunks are not compiled
         inputs = self._padded(graph)
         try:
             self._load_or_build(self._packages, inputs)
@@ -147,6 +162,9 @@ class Evaluator:
 
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""
+        self._check_memory(graph)
+        if self._is_large(graph):
+            return
         self._calls[_shape(self._padded(graph))] += n_calls
 
     def state(self) -> dict:
@@ -166,6 +184,18 @@ class Evaluator:
         self._seen = set(self._calls)
         self._promised = {tuple(shape) for shape in state["compiled"]}
         self._runners.clear()
+
+    def _is_large(self, graph: AtomGraph) -> bool:
+        """Whether a structure is computed in chunks."""
+        return graph.n_edges > LARGE_EDGES and self.model.potential.stages is not None
+
+    def _check_memory(self, graph: AtomGraph) -> None:
+        """Refuse a structure that does not fit into memory, where it has more edges than any before it."""
+        if graph.n_edges > max(LARGE_EDGES, self._most_edges):
+            source = self._source
+            inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
+            check_memory(self.model, inputs)
+            self._most_edges = graph.n_edges
 
     def _derivative(self, inputs: PotentialInput) -> EdgeDerivative:
         shape = _shape(inputs)

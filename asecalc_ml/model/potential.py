@@ -112,9 +112,9 @@ class Neighborhood(NamedTuple):
 #: Features of atoms between two stages, each of shape (n_atoms, ...). The first are those that neighbors see.
 Rows: TypeAlias = tuple[Tensor, ...]
 
-#: A part of a potential: the rows of some atoms after it, from their neighborhood, their rows before it, and what
-#: their neighbors send, shape (n_edges, ...): the first of the neighbors' rows. The first stage is given no rows
-#: and None; the last one returns the contributions alone, shape (n_atoms, 1).
+#: A part of a potential: the rows of some atoms after it, from their neighborhood, their rows before it, and
+#: what their neighbors send, shape (n_edges, ...), which is the first of the neighbors' rows. The first stage
+#: is given no rows and None; the last one returns the contributions alone, shape (n_atoms, 1).
 Stage: TypeAlias = Callable[[Neighborhood, Rows, Tensor | None], Rows]
 
 

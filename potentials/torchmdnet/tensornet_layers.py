@@ -69,7 +69,7 @@ class Interaction(_upstream.tensornet.Interaction):
         """Packed tensors that atoms send to their neighbors, shape (n_atoms, 9, n_channels)."""
         return mixed(packed(normalized(x)), self.linears_tensor[:3])
 
-    def receive(  # noqa: PLR0913, PLR0917
+    def receive(
         self, x: Tensor, sent: Tensor, received: Tensor, edges: LoopedEdges, basis: Tensor, charges: Tensor
     ) -> Tensor:
         """Tensors of the atoms after the interaction.

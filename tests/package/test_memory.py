@@ -39,5 +39,7 @@ def test_commands_keep_freed_memory():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
 def test_the_library_leaves_the_allocator_alone():
-    imports = "import asecalc_ml; from asecalc_ml import MLCalculator; import asecalc_ml.cli.md, asecalc_ml.cli.ml"
+    imports = (
+        "import asecalc_ml; from asecalc_ml import MLCalculator; import asecalc_ml.cli.md, asecalc_ml.cli.ml"
+    )
     assert page_faults(imports) > 5 * PAGES
