@@ -17,6 +17,9 @@ _CONTROL_GROUPS = (
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 
+#: Where Linux lists the control groups of this process.
+_OWN_GROUPS = Path("/proc/self/cgroup")
+
 
 def keep_freed_memory() -> bool:
     """Keep freed memory in this process for its next allocation, in place of giving it back to the system.
@@ -56,7 +59,7 @@ def available_memory() -> int:
 def _left_in_control_groups() -> Iterator[int]:
     """What each limited control group leaves to this process, in bytes: its own and those around it."""
     try:
-        own = [line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        own = [line.split(":", 2)[2] for line in _OWN_GROUPS.read_text().splitlines()]
     except (OSError, IndexError):
         return
     for folder, limit, usage in _CONTROL_GROUPS:

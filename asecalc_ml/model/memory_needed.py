@@ -47,13 +47,18 @@ def check_memory(model: Model, inputs: PotentialInput) -> None:
 def memory_needed(model: Model, inputs: PotentialInput) -> int:
     """Bytes that the energies and the edge derivative of a structure take."""
     tensors = (
-        _of_chunks(model, inputs) if model.potential.stages is not None else _of_the_whole(model, inputs)
+        peak_of_chunks(model, inputs)
+        if model.potential.stages is not None
+        else peak_of_the_whole(model, inputs)
     )
     return int(ALLOCATED * tensors)
 
 
-def _of_the_whole(model: Model, inputs: PotentialInput) -> int:
-    """Nothing is computed and no memory is taken: torch's fake tensors have shapes alone."""
+def peak_of_the_whole(model: Model, inputs: PotentialInput) -> int:
+    """Bytes of tensors at the peak of :func:`asecalc_ml.model.derivative.edge_derivative`.
+
+    Nothing is computed and no memory is taken: torch's fake tensors have shapes alone.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
@@ -61,10 +66,11 @@ def _of_the_whole(model: Model, inputs: PotentialInput) -> int:
         return peak_of(lambda: edge_derivative(model, shapes))
 
 
-def _of_chunks(model: Model, inputs: PotentialInput) -> int:
-    """Bytes that grow with the number of atoms, from the first atoms of the structure.
+def peak_of_chunks(model: Model, inputs: PotentialInput) -> int:
+    """Bytes of tensors at the peak of :func:`asecalc_ml.model.chunks.chunked_derivative`.
 
-    Two parts of it, with neighbors among their own atoms, give what chunks take and what each edge adds.
+    Two small parts of the structure, with neighbors among their own atoms, give what chunks take and what
+    each edge adds.
     """
     sizes = [min(n * CHUNK_EDGES, inputs.edge_index.shape[1]) for n in (2, 4)]
     small, large = (peak_of(partial(chunked_derivative, model, _first_edges(inputs, n))) for n in sizes)

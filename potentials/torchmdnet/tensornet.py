@@ -61,7 +61,10 @@ class TensorNetPotential(ScalarPotential):
         edges = with_self_loops(atoms.centres[None], atoms.edge_vectors, len(z))
         basis = network.distance_expansion(edges.distances)
         if received is None:
-            x = network.tensor_embedding(z, torch.cat([atoms.neighbor_numbers, z]), edges, basis)
+            embedding = network.tensor_embedding
+            neighbors = embedding.emb(torch.cat([atoms.neighbor_numbers, z]))
+            pairs = torch.cat([embedding.emb(z[edges.index[0]]), neighbors], dim=1)
+            x = embedding.tensors(pairs, edges, basis, len(z))
         else:
             sent, x = rows
             received = torch.cat([received, sent])
@@ -95,8 +98,7 @@ class _Representation(nn.Module):
     def forward(self, inputs: PotentialInput) -> Tensor:
         edges = with_self_loops(inputs.edge_index, inputs.edge_vectors, inputs.n_atoms)
         basis = self.distance_expansion(edges.distances)
-        z = inputs.atomic_numbers
-        x = self.tensor_embedding(z, z[edges.index[1]], edges, basis)
+        x = self.tensor_embedding(inputs.atomic_numbers, edges, basis)
         charges = inputs.charge[inputs.batch]
         for layer in self.layers:
             x = layer(x, edges, basis, charges)

@@ -27,25 +27,28 @@ PARTS = (1, 3, 5)
 class TensorEmbedding(_upstream.tensornet.TensorEmbedding):
     """Tensors of atoms from the elements and directions of their neighbors; arXiv:2306.06482, section 3.2."""
 
-    def forward(self, z: Tensor, z_neighbors: Tensor, edges: LoopedEdges, basis: Tensor) -> Tensor:
-        """Tensors of the atoms, shape (n_atoms, 3, 3, n_channels).
+    def forward(self, z: Tensor, edges: LoopedEdges, basis: Tensor) -> Tensor:
+        """Tensors of the atoms, shape (n_atoms, 3, 3, n_channels)."""
+        embedded, (centres, neighbors) = self.emb(z), edges.index
+        pairs = torch.cat([take(embedded, centres), take(embedded, neighbors)], dim=1)
+        return self.tensors(pairs, edges, basis, z.shape[0])
+
+    def tensors(self, pairs: Tensor, edges: LoopedEdges, basis: Tensor, n_atoms: int) -> Tensor:
+        """Tensors of atoms from the embeddings of centre and neighbor of each edge.
 
         Parameters
         ----------
-        z : Tensor, shape (n_atoms,), int64
-        z_neighbors : Tensor, shape (n_edges,), int64
-            Atomic number of each edge's neighbor.
+        pairs : Tensor, shape (n_edges, 2 n_channels)
         edges : LoopedEdges
         basis : Tensor, shape (n_edges, n_rbf)
+        n_atoms : int
         """
-        centres = edges.index[0]
-        pairs = torch.cat([take(self.emb(z), centres), self.emb(z_neighbors)], dim=1)
         weights = self.cutoff(edges.distances)[:, None] * self.emb2(pairs)
         projections = (self.distance_proj1, self.distance_proj2, self.distance_proj3)
         filters = torch.stack([weights * project(basis) for project in projections], dim=1)
         # upstream's vectors point to the atom that collects the messages, ours away from it
         messages = repeated(filters) * direction_tensors(-edges.directions)[..., None]
-        x = segment_sum(messages, centres, z.shape[0])
+        x = segment_sum(messages, edges.index[0], n_atoms)
         norm = self.init_norm(squared_norm(unpacked(x)))
         for linear in self.linears_scalar:
             norm = self.act(linear(norm))

@@ -2,12 +2,16 @@
 
 import pytest
 import torch
+from ase.build import bulk
 
+from asecalc_ml.errors import MemoryShortageError, lacks_room
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.model import chunks, evaluator, memory_needed
 from asecalc_ml.model.chunks import ChunkShape, chunked_derivative
 from asecalc_ml.model.derivative import edge_derivative
-from asecalc_ml.potentials.torchmdnet import TensorNet
+from asecalc_ml.model.evaluator import Evaluator
+from asecalc_ml.potentials.torchmdnet import EquivariantTransformer, TensorNet
 from asecalc_ml.testing.models import untrained_model
 from asecalc_ml.testing.structures import cluster, small_crystal
 
@@ -42,3 +46,47 @@ def test_chunks_give_the_numbers_of_the_whole(n_layers, group, pooling, shape):
     for name, expected in plain._asdict().items():
         torch.testing.assert_close(getattr(chunked, name), expected, rtol=1e-11, atol=1e-11)
     assert plain.gradient.abs().max() > 1e-3
+
+
+def test_large_structures_take_chunks(monkeypatch):
+    """Energies, forces, virials of all atoms; eagerly and as the calculator does it."""
+    model = untrained_model(TensorNet(**SMALL))
+    graph = AtomGraph.from_atoms(small_crystal(ELEMENTS, 1.3) * (2, 2, 2), 4.0)
+    plain = Evaluator(model)(graph)
+    taken = []
+    monkeypatch.setattr(evaluator, "LARGE_EDGES", graph.n_edges - 1)
+    monkeypatch.setattr(
+        evaluator, "chunked_derivative", lambda *given: taken.append(1) or chunked_derivative(*given)
+    )
+    for evaluation in (Evaluator(model)(graph), Evaluator(model).eagerly(graph)):
+        for name, expected in vars(plain).items():
+            torch.testing.assert_close(getattr(evaluation, name), expected, rtol=1e-10, atol=1e-10)
+    assert len(taken) == 2
+
+
+@pytest.mark.parametrize("architecture", [TensorNet(**SMALL), EquivariantTransformer(**SMALL, n_heads=2)])
+def test_what_does_not_fit_is_refused_before_it_is_computed(architecture, monkeypatch):
+    model = untrained_model(architecture)
+    graph = AtomGraph.from_atoms(small_crystal(ELEMENTS, 1.3) * (2, 2, 2), 4.0)
+    monkeypatch.setattr(evaluator, "LARGE_EDGES", graph.n_edges - 1)
+    assert torch.isfinite(Evaluator(model)(graph).energy).all()  # fits
+    monkeypatch.setattr(memory_needed, "available_memory", lambda: 10**5)
+    for name in ("edge_derivative", "chunked_derivative"):
+        monkeypatch.setattr(evaluator, name, None)  # not called
+    with pytest.raises(
+        MemoryShortageError, match=r"24 atoms .* GB are left on 'cpu'; take a smaller"
+    ) as caught:
+        Evaluator(model)(graph)
+    assert lacks_room(caught.value)  # no fault of the model: a transfer test continues
+
+
+def test_memory_does_not_grow_with_the_edges(monkeypatch):
+    """Chunks take a fraction of what the whole takes, and the estimate is no less than they take."""
+    monkeypatch.setattr(memory_needed, "CHUNK_EDGES", 500)
+    monkeypatch.setattr(chunks, "CHUNK_EDGES", 500)
+    model = untrained_model(TensorNet(**SMALL))
+    atoms = bulk("C", cubic=True) * 3
+    given = inputs(atoms)
+    taken = memory_needed.peak_of(lambda: chunked_derivative(model, given))
+    assert taken < memory_needed.peak_of(lambda: edge_derivative(model, given)) / 4
+    assert taken < memory_needed.memory_needed(model, given) < 2 * taken

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from asecalc_ml import memory
+
 #: Prints the page faults of ten large arrays that are made and freed, as those of a step of dynamics are.
 #: glibc itself keeps freed arrays of up to 32 MiB, so these are larger.
 COUNT_FAULTS = """
@@ -21,8 +23,6 @@ for _ in range(10):
 print(faults() - start)
 """
 
-PAGES = 48 * 2**20 // 4096  # of one array
-
 
 def page_faults(before: str) -> int:
     code = COUNT_FAULTS.format(before=before)
@@ -30,16 +30,41 @@ def page_faults(before: str) -> int:
     return int(result.stdout)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+
+
+@LINUX
 def test_commands_keep_freed_memory():
-    assert page_faults("") > 5 * PAGES  # otherwise there is nothing to cure here
     # what both commands call before anything else
-    assert page_faults("from asecalc_ml.cli.process import prepare_process; prepare_process()") < PAGES
+    kept = page_faults("from asecalc_ml.cli.process import prepare_process; prepare_process()")
+    assert kept < page_faults("") / 5
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+@LINUX
 def test_the_library_leaves_the_allocator_alone():
     imports = (
         "import asecalc_ml; from asecalc_ml import MLCalculator; import asecalc_ml.cli.md, asecalc_ml.cli.ml"
     )
-    assert page_faults(imports) > 5 * PAGES
+    assert page_faults(imports) > page_faults("") / 2
+
+
+def test_without_mallopt(monkeypatch):
+    """Another C library has none, and other systems have no such library."""
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    assert not memory.keep_freed_memory()
+
+
+def test_limits_of_control_groups_count(monkeypatch, tmp_path):
+    """Of the process's own group and of those around it; "max" is no limit."""
+    inner = tmp_path / "job" / "step"
+    inner.mkdir(parents=True)
+    (inner / "memory.max").write_text("max\n")
+    (inner / "memory.current").write_text("1000\n")
+    (tmp_path / "job" / "memory.max").write_text("5000\n")
+    (tmp_path / "job" / "memory.current").write_text("2000\n")
+    (tmp_path / "cgroup").write_text("0::/job/step\n")
+    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "_CONTROL_GROUPS", [(str(tmp_path), "memory.max", "memory.current")])
+    assert memory.available_memory() == 3000
+    (tmp_path / "job" / "memory.current").write_text("6000\n")
+    assert memory.available_memory() == 0
