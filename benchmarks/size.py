@@ -34,8 +34,8 @@ def measure(n_cells: int, n_steps: int, compile: str, give_back: bool) -> dict:
     from ase.md.verlet import VelocityVerlet
 
     from asecalc_ml import MLCalculator
+    from asecalc_ml.cli.process import keep_freed_memory
     from asecalc_ml.graph.neighbors import SkinNeighborList
-    from asecalc_ml.memory import keep_freed_memory
 
     if not give_back:
         keep_freed_memory()

@@ -1,5 +1,6 @@
 """What a command may do to its own process, and the library never does."""
 
+import ctypes
 import getpass
 import logging
 import os
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.local_modules import search_also
-from asecalc_ml.memory import keep_freed_memory
 from asecalc_ml.terminal.console import print_line
 
 #: Libraries below ours whose warnings of their own future say nothing that a user could act upon.
@@ -20,6 +20,10 @@ LIBRARIES = (
     "lightning", "lightning_fabric", "lightning_utilities", "schnetpack", "torch", "torch_geometric",
     "torchmdnet", "torchmetrics",
 )  # fmt: skip
+
+#: Parameters of glibc's ``mallopt``, from ``malloc.h``, and the value that disables trimming.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_NEVER = -1
 
 
 def set_threads(threads: int | None) -> None:
@@ -57,6 +61,31 @@ def ensure_home() -> None:
             f"to {home}, which the system may clear: set HOME to a folder that stays",
             stderr=True,
         )
+
+
+def keep_freed_memory() -> bool:
+    """Keep freed memory in this process for its next allocation, in place of giving it back to the system.
+
+    By default glibc maps each large array anew and unmaps it when it is freed. Every step of dynamics then
+    faults the same memory in again, page by page, at up to six times the cost of the arithmetic.
+    Here large arrays come from the heap too, and the heap never shrinks.
+    (The threshold of what is mapped cannot be raised instead: ``mallopt`` caps it at 32 MiB.)
+    The setting holds for the whole process, so commands call this and the library never does.
+
+    Returns
+    -------
+    bool
+        True if the allocator has taken the setting; False if it has none, as outside of Linux.
+
+    Notes
+    -----
+    mallopt(3): ``M_MMAP_MAX`` 0 maps no array; ``M_TRIM_THRESHOLD`` -1 disables trimming.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or another system
+        return False
+    return mallopt(_MMAP_MAX, 0) == 1 and mallopt(_TRIM_THRESHOLD, _NEVER) == 1
 
 
 def prepare_process() -> None:

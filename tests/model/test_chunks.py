@@ -90,3 +90,19 @@ def test_memory_does_not_grow_with_the_edges(monkeypatch):
     taken = memory_needed.peak_of(lambda: chunked_derivative(model, given))
     assert taken < memory_needed.peak_of(lambda: edge_derivative(model, given)) / 4
     assert taken < memory_needed.memory_needed(model, given) < 2 * taken
+
+
+def test_limits_of_control_groups_count(monkeypatch, tmp_path):
+    """Of the process's own group and of those around it; "max" is no limit."""
+    inner = tmp_path / "job" / "step"
+    inner.mkdir(parents=True)
+    (inner / "memory.max").write_text("max\n")
+    (inner / "memory.current").write_text("1000\n")
+    (tmp_path / "job" / "memory.max").write_text("5000\n")
+    (tmp_path / "job" / "memory.current").write_text("2000\n")
+    (tmp_path / "cgroup").write_text("0::/job/step\n")
+    monkeypatch.setattr(memory_needed, "_OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory_needed, "_CONTROL_GROUPS", [(str(tmp_path), "memory.max", "memory.current")])
+    assert memory_needed.available_memory() == 3000
+    (tmp_path / "job" / "memory.current").write_text("6000\n")
+    assert memory_needed.available_memory() == 0

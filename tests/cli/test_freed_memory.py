@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from asecalc_ml import memory
+from asecalc_ml.cli import process
 
 #: Prints the page faults of ten large arrays that are made and freed, as those of a step of dynamics are.
 #: glibc itself keeps freed arrays of up to 32 MiB, so these are larger.
@@ -50,21 +50,5 @@ def test_the_library_leaves_the_allocator_alone():
 
 def test_without_mallopt(monkeypatch):
     """Another C library has none, and other systems have no such library."""
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
-    assert not memory.keep_freed_memory()
-
-
-def test_limits_of_control_groups_count(monkeypatch, tmp_path):
-    """Of the process's own group and of those around it; "max" is no limit."""
-    inner = tmp_path / "job" / "step"
-    inner.mkdir(parents=True)
-    (inner / "memory.max").write_text("max\n")
-    (inner / "memory.current").write_text("1000\n")
-    (tmp_path / "job" / "memory.max").write_text("5000\n")
-    (tmp_path / "job" / "memory.current").write_text("2000\n")
-    (tmp_path / "cgroup").write_text("0::/job/step\n")
-    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(memory, "_CONTROL_GROUPS", [(str(tmp_path), "memory.max", "memory.current")])
-    assert memory.available_memory() == 3000
-    (tmp_path / "job" / "memory.current").write_text("6000\n")
-    assert memory.available_memory() == 0
+    monkeypatch.setattr(process.ctypes, "CDLL", lambda name: object())
+    assert not process.keep_freed_memory()
