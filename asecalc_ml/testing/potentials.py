@@ -348,7 +348,7 @@ class PotentialChecks(OptionChecks):
         model = self.model().requires_grad_(False)
         inputs = self.inputs(self.crystal(), model)
         real = peak_of(lambda: edge_derivative(model, inputs))
-        assert abs(peak_of_the_whole(model, inputs) / real - 1) < 0.1
+        assert abs(peak_of_the_whole(model, inputs) / real - 1) < 0.2
 
     def test_twice_is_the_same(self) -> None:
         model = self.model()
