@@ -116,6 +116,11 @@ def _vector_jacobian_product(stage: Stage, arguments: Arguments, slopes: Rows) -
     return tuple(values.detach() for values in after), Slopes(by_vectors, tuple(by_rows), by_received)
 
 
+def takes_chunks(model: Model) -> bool:
+    """Whether large structures are computed in chunks: on a CPU, since a GPU would wait for each of them."""
+    return model.potential.stages is not None and model.device.type == "cpu"
+
+
 def chunk_shape(inputs: PotentialInput, padded: bool = False) -> ChunkShape:
     """Numbers of atoms and edges of a chunk of this structure.
 

@@ -17,7 +17,7 @@ from asecalc_ml.forks import allow_forks, check_not_forked_from_cuda
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
-from asecalc_ml.model.chunks import chunked_derivative
+from asecalc_ml.model.chunks import chunked_derivative, takes_chunks
 from asecalc_ml.model.compile.compiled_graph import Runner
 from asecalc_ml.model.compile.no_compiling import may_compile
 from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache, Shape
@@ -187,7 +187,7 @@ class Evaluator:
 
     def _is_large(self, graph: AtomGraph) -> bool:
         """Whether a structure is computed in chunks."""
-        return graph.n_edges > LARGE_EDGES and self.model.potential.stages is not None
+        return graph.n_edges > LARGE_EDGES and takes_chunks(self.model)
 
     def _check_memory(self, graph: AtomGraph) -> None:
         """Refuse a structure that does not fit into memory, where it has more edges than any before it."""

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from asecalc_ml.errors import MemoryShortageError
-from asecalc_ml.model.chunks import CHUNK_EDGES, chunked_derivative
+from asecalc_ml.model.chunks import CHUNK_EDGES, chunked_derivative, takes_chunks
 from asecalc_ml.model.derivative import edge_derivative
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
@@ -56,11 +56,7 @@ def check_memory(model: Model, inputs: PotentialInput) -> None:
 
 def memory_needed(model: Model, inputs: PotentialInput) -> int:
     """Bytes that the energies and the edge derivative of a structure take."""
-    tensors = (
-        peak_of_chunks(model, inputs)
-        if model.potential.stages is not None
-        else peak_of_the_whole(model, inputs)
-    )
+    tensors = peak_of_chunks(model, inputs) if takes_chunks(model) else peak_of_the_whole(model, inputs)
     return int(ALLOCATED * tensors)
 
 
