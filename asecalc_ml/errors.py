@@ -111,6 +111,10 @@ class CalculationError(AsecalcError):
     """A calculation that did not converge, or whose result is not finite."""
 
 
+class MemoryShortageError(AsecalcError, MemoryError):
+    """A calculation that needs more memory than there is, refused before it begins."""
+
+
 class RunError(AsecalcError):
     """A run directory or a run that cannot be started, resumed or read."""
 
@@ -159,4 +163,6 @@ def together(kind: type[Kind], errors: Sequence[AsecalcError]) -> Kind:
 
 def lacks_room(error: BaseException | None) -> bool:
     """Whether a disk or a memory failed, torch's of a GPU among them: another try may find room."""
-    return isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's on a CPU

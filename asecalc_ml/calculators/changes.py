@@ -26,5 +26,9 @@ def changes(known: Atoms | None, atoms: Atoms) -> list[str]:
     """
     if known is None:
         return [*all_changes, "info"]
-    changed = [name for name in CONSUMED if not np.array_equal(getattr(known, name), getattr(atoms, name))]
+    changed = [name for name in CONSUMED if _bytes(known, name) != _bytes(atoms, name)]
     return changed if is_same_state(known, atoms) else [*changed, "info"]
+
+
+def _bytes(atoms: Atoms, name: str) -> bytes:
+    return np.asarray(getattr(atoms, name)).tobytes()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import (
     Calculator,
@@ -31,7 +33,7 @@ from asecalc_ml.model.pair_forces import PairForces, summed
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.stored_model import StoredModel
-from asecalc_ml.structure.charge_and_spin import charge_and_spin, is_same_state
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.loading import check_structure
 
 #: Atoms that :meth:`MLCalculator.calculate_many` sorts into batches at a time.
@@ -42,6 +44,13 @@ HASH_DIGITS = 16
 
 #: A displacement from one call to the next that no step of dynamics makes: another structure, checked anew.
 JUMP_A = 0.3
+
+
+class _Known(NamedTuple):
+    """The last structure that was found to be in order; nobody else changes its arrays."""
+
+    atoms: Atoms
+    graph: AtomGraph
 
 
 class MLCalculator(Calculator):
@@ -114,7 +123,7 @@ class MLCalculator(Calculator):
 
     def __init__(self, model: str | Path, **parameters: Any):
         self._is_loaded = False
-        self._known: Atoms | None = None  # the last structure that was found to be in order
+        self._known: _Known | None = None
         super().__init__(model=str(model), **parameters)
         stored = self._stored()
         check_golden(stored)
@@ -310,11 +319,18 @@ class MLCalculator(Calculator):
     def _next_graph(self, atoms: Atoms) -> AtomGraph:
         """Graph of a structure whose pairs are those of the step before where these are still good."""
         known, self._known = self._known, None  # forgotten if this structure turns out to be refused
-        if known is None or not _same_composition(atoms, known) or not _is_next_step(atoms, known):
+        changed = {*changes(known.atoms if known else None, atoms)}
+        if known is None or not changed <= {"positions", "cell"} or not _is_next_step(atoms, known.atoms):
             self._check(atoms)
-        pairs = self._pairs.update(atoms.positions, atoms.cell.array, atoms.pbc)
-        self._known = atoms
-        return AtomGraph.from_pairs(atoms, pairs)
+            known = None
+        if known is not None and "cell" not in changed and self._pairs.is_static:
+            positions = torch.from_numpy(atoms.positions).to(known.graph.positions.device)
+            graph = replace(known.graph, positions=positions)
+        else:
+            pairs = self._pairs.update(atoms.positions, atoms.cell.array, atoms.pbc)
+            graph = AtomGraph.from_pairs(atoms, pairs)
+        self._known = _Known(atoms, graph)
+        return graph
 
     def _new_graph(self, atoms: Atoms) -> AtomGraph:
         """Graph of a structure that has nothing to do with the others."""
@@ -366,14 +382,6 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
 
 def _remade(kind: type[MLCalculator], parameters: dict) -> MLCalculator:
     return kind(**parameters)
-
-
-def _same_composition(atoms: Atoms, known: Atoms) -> bool:
-    return (
-        np.array_equal(atoms.numbers, known.numbers)
-        and bool((atoms.pbc == known.pbc).all())
-        and is_same_state(atoms, known)
-    )
 
 
 def _is_next_step(atoms: Atoms, known: Atoms) -> bool:

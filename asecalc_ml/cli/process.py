@@ -1,5 +1,6 @@
 """What a command may do to its own process, and the library never does."""
 
+import ctypes
 import getpass
 import logging
 import os
@@ -19,6 +20,10 @@ LIBRARIES = (
     "lightning", "lightning_fabric", "lightning_utilities", "schnetpack", "torch", "torch_geometric",
     "torchmdnet", "torchmetrics",
 )  # fmt: skip
+
+#: Parameters of glibc's ``mallopt``, from ``malloc.h``, and the value that disables trimming.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_NEVER = -1
 
 
 def set_threads(threads: int | None) -> None:
@@ -58,9 +63,35 @@ def ensure_home() -> None:
         )
 
 
+def keep_freed_memory() -> bool:
+    """Keep freed memory in this process for its next allocation, in place of giving it back to the system.
+
+    By default glibc maps each large array anew and unmaps it when it is freed. Every step of dynamics then
+    faults the same memory in again, page by page, at up to six times the cost of the arithmetic.
+    Here large arrays come from the heap too, and the heap never shrinks.
+    (The threshold of what is mapped cannot be raised instead: ``mallopt`` caps it at 32 MiB.)
+    The setting holds for the whole process, so commands call this and the library never does.
+
+    Returns
+    -------
+    bool
+        True if the allocator has taken the setting; False if it has none, as outside of Linux.
+
+    Notes
+    -----
+    mallopt(3): ``M_MMAP_MAX`` 0 maps no array; ``M_TRIM_THRESHOLD`` -1 disables trimming.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or another system
+        return False
+    return mallopt(_MMAP_MAX, 0) == 1 and mallopt(_TRIM_THRESHOLD, _NEVER) == 1
+
+
 def prepare_process() -> None:
     """Do what every command does before anything else."""
     ensure_home()
+    keep_freed_memory()
     search_also(Path.cwd())
 
 

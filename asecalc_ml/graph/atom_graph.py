@@ -69,6 +69,8 @@ class AtomGraph:
 
     def to(self, device: str | torch.device) -> AtomGraph:
         """The same graph on another device."""
+        if self.positions.device == torch.device(device):
+            return self
         return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def with_pairs(self, cutoff: float, backend: str = "auto") -> AtomGraph:

@@ -18,6 +18,7 @@ from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
+from asecalc_ml.model.chunks import chunked_derivative, takes_chunks
 from asecalc_ml.model.compile.edge_list import edge_list_program
 from asecalc_ml.model.compile.molecules import MoleculeInput, MoleculeOutput, molecule_input, molecule_program
 from asecalc_ml.model.compile.no_compiling import may_compile
@@ -31,6 +32,7 @@ from asecalc_ml.model.derivative import (
     hessian,
     virials,
 )
+from asecalc_ml.model.memory_needed import check_memory
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.molecule_batches import fill, molecule_batches
 from asecalc_ml.model.pair_forces import PairForces, pair_forces
@@ -49,6 +51,10 @@ FEWEST_EDGES = 200
 
 #: Atoms of structures that are computed at once where nothing is compiled.
 BATCH_ATOMS = 512
+
+#: Edges above which a structure is computed in chunks if its architecture has stages, and is compared with
+#: the memory that there is. Below it takes some GB at most, and compiled code is quicker than chunks.
+LARGE_EDGES = 200_000
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
 CAPACITY_FACTOR = 1.1
@@ -114,6 +120,7 @@ class Evaluator:
         self._functions: dict[Shape, Function] = {}
         self._seen: set[Shape] = set()  # for which a package was looked for
         self._promised: set[Shape] = set()  # compiled in the run that is resumed
+        self._most_edges = 0  # of a structure that fits into memory
         self.n_compilations = 0
 
     @property
@@ -128,6 +135,9 @@ class Evaluator:
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
+        self._check_memory(graph)
+        if self._is_large(graph):
+            return self.eagerly(graph)
         if self._takes_all_pairs(graph):
             return self._molecule(graph)
         inputs = self._padded(graph)
@@ -187,6 +197,9 @@ class Evaluator:
         """
         if self._packages is None:
             raise ModelError("a model in memory cannot be compiled", remedy="save it to a model file first")
+        self._check_memory(graph)
+        if self._is_large(graph):
+            return  # chunks are not compiled
         try:
             self._load_or_build(self._packages, self._program(graph))
         except CompilationError as error:
@@ -196,7 +209,9 @@ class Evaluator:
 
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""
-        self._calls[self._program(graph).shape] += n_calls
+        self._check_memory(graph)
+        if not self._is_large(graph):
+            self._calls[self._program(graph).shape] += n_calls
 
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
@@ -226,7 +241,8 @@ class Evaluator:
 
     def _takes_all_pairs(self, graph: AtomGraph) -> bool:
         """True for a molecule whose graph is compiled as an array of pairs."""
-        return self._source.triplet_cutoff is None and graph.n_atoms > 1 and _is_static(graph)
+        has_room = self._source.triplet_cutoff is None and graph.n_atoms > 1
+        return has_room and _is_static(graph) and not graph.pbc.any()
 
     def _program(self, graph: AtomGraph) -> Program:
         if self._takes_all_pairs(graph):
@@ -241,16 +257,30 @@ class Evaluator:
             return assemble(inputs, edge_derivative(self.model, inputs))
         return _of_molecules(function, given, [graph.n_atoms])[0]
 
-    def _function(self, program: Program) -> Function | None:
-        """Compiled code for one more call of a program; None if it runs eagerly."""
-        shape = program.shape
+    def _is_large(self, graph: AtomGraph) -> bool:
+        """Whether a structure is computed in chunks."""
+        return graph.n_edges > LARGE_EDGES and takes_chunks(self.model)
+
+    def _check_memory(self, graph: AtomGraph) -> None:
+        """Refuse a structure that does not fit into memory, where it has more edges than any before it."""
+        if graph.n_edges > max(LARGE_EDGES, self._most_edges):
+            source = self._source
+            inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
+            check_memory(self.model, inputs)
+            self._most_edges = graph.n_edges
+
     def _edge_derivative(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
         """The inputs with a ghost, and what plain PyTorch gives for them."""
         check_not_forked_from_cuda()
+        self._check_memory(graph)
         source = self._source
         inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
-        return inputs, edge_derivative(self.model, inputs)
+        derivative = chunked_derivative if self._is_large(graph) else edge_derivative
+        return inputs, derivative(self.model, inputs)
 
+    def _function(self, program: Program) -> Function | None:
+        """Compiled code for one more call of a program; None if it runs eagerly."""
+        shape = program.shape
         self._calls[shape] += 1
         packages = self._packages
         if packages is not None and shape not in self._functions and self._is_due(packages, shape):
@@ -353,16 +383,11 @@ def _size(program: Program) -> str:
 def _of_molecules(function: Function, given: MoleculeInput, sizes: Sequence[int]) -> list[Evaluation]:
     """Evaluations of the molecules that are there, whose numbers of atoms are given."""
     (rows,) = function(list(given))
-    output = MoleculeOutput.unpacked(rows, given.molecules.n_atoms)
+    n_atoms = given.molecules.n_atoms
+    outputs = (MoleculeOutput.of_row(row, n_atoms, size) for row, size in zip(rows, sizes, strict=False))
     return [
-        Evaluation(
-            energies=output.atoms[system, :size],
-            energy=output.systems[system : system + 1],
-            forces=output.forces[system, :size],
-            virial=output.virials[system : system + 1],
-            charges=output.charges[system, :size],
-        )
-        for system, size in enumerate(sizes)
+        Evaluation(energies=atoms, energy=systems, forces=forces, virial=virials, charges=charges)
+        for systems, atoms, forces, virials, charges in outputs
     ]
 
 

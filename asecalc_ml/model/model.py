@@ -96,7 +96,10 @@ class Model(nn.Module):
         return self
 
     def forward(self, inputs: PotentialInput) -> ModelOutput:
-        output = self._output(inputs)
+        return self.combine(self._output(inputs), inputs)
+
+    def combine(self, output: AtomOutput, inputs: PotentialInput) -> ModelOutput:
+        """Values of atoms and systems from what the potential has returned for these inputs."""
         scale, shift = self.scale[inputs.atomic_numbers], self.shift[inputs.atomic_numbers]
         if output.contributions is None:
             assert output.system is not None  # one of the two is there, see _output

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
@@ -90,6 +90,39 @@ class AtomOutput(NamedTuple):
     penalty: Tensor | None = None
 
 
+class Neighborhood(NamedTuple):
+    """Some atoms of a structure and all their edges, as a :data:`Stage` sees them.
+
+    Parameters
+    ----------
+    atomic_numbers : Tensor, shape (n_atoms,), int64
+    neighbor_numbers : Tensor, shape (n_edges,), int64
+        Atomic number of the neighbor of each edge, which may be none of these atoms.
+    centres : Tensor, shape (n_edges,), int64
+        The place of each edge's centre among these atoms.
+    edge_vectors : Tensor, shape (n_edges, 3), Å
+        From centre to neighbor.
+    charge, spin : Tensor, shape (n_atoms,)
+        Those of each atom's system.
+    """
+
+    atomic_numbers: Tensor
+    neighbor_numbers: Tensor
+    centres: Tensor
+    edge_vectors: Tensor
+    charge: Tensor
+    spin: Tensor
+
+
+#: Features of atoms between two stages, each of shape (n_atoms, ...). The first are those that neighbors see.
+Rows: TypeAlias = tuple[Tensor, ...]
+
+#: A part of a potential: the rows of some atoms after it, from their neighborhood, their rows before it, and
+#: what their neighbors send, shape (n_edges, ...), which is the first of the neighbors' rows. The first stage
+#: is given no rows and None; the last one returns the contributions alone, shape (n_atoms, 1).
+Stage: TypeAlias = Callable[[Neighborhood, Rows, Tensor | None], Rows]
+
+
 class Potential(nn.Module, ABC):
     """A function of atomic numbers, edges, charge and spin.
 
@@ -117,6 +150,14 @@ class Potential(nn.Module, ABC):
     continuous: bool = True
     takes: frozenset[str] = frozenset()
     partial_charges: bool = False
+
+    @property
+    def stages(self) -> Sequence[Stage] | None:
+        """The potential as a chain of stages, for large structures; None if it can only be computed whole.
+
+        Together they give the contributions of :meth:`forward`, which has no other term of the energy.
+        """
+        return None
 
     @abstractmethod
     def forward(self, inputs: PotentialInput) -> AtomOutput:

@@ -108,7 +108,7 @@ def _ended(directions: np.ndarray) -> np.ndarray:
 def _axis_of_least_inertia(atoms: Atoms) -> np.ndarray:
     """Unit vector along which the mass-weighted positions spread most, shape (3,)."""
     centred = atoms.positions - atoms.get_center_of_mass()
-    return np.linalg.svd(np.sqrt(atoms.get_masses())[:, None] * centred)[2][0]
+    return np.linalg.svd(np.sqrt(atoms.get_masses())[:, None] * centred, full_matrices=False)[2][0]
 
 
 def _distance_from_axis(atoms: Atoms) -> float:

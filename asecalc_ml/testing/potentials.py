@@ -23,9 +23,11 @@ from asecalc_ml.config.options import Options
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
+from asecalc_ml.model.chunks import ChunkShape, chunked_derivative
 from asecalc_ml.model.compile.compiled_graph import load_package, trace, write_package
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces
 from asecalc_ml.model.evaluator import Evaluation, Evaluator, assemble
+from asecalc_ml.model.memory_needed import peak_of, peak_of_the_whole
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
 from asecalc_ml.model.rounding import rounding
@@ -341,6 +343,31 @@ class PotentialChecks(OptionChecks):
             pytest.skip("there is nothing to train")
         inputs = self.inputs(self.molecule(), model, n_extra=3)
         check_forward(traced_forward(model, inputs, dynamic=False), model, [inputs])
+
+    def test_chunks_give_the_numbers_of_the_whole(self) -> None:
+        """For chunks of one atom, of some and of all, padded or not; one cell is smaller than the cutoff."""
+        model = self.model()
+        if model.potential.stages is None:
+            pytest.skip("this architecture is computed whole")
+        ion = self.molecule(5, seed=1)
+        ion.info["charge"] = 1
+        structures = [self.crystal(), ion, self.molecule(1), self.molecule()]
+        graph = collate([AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures])
+        inputs = with_ghost(graph, model.cutoff)
+        most = int(inputs.edge_index[0].bincount().max())
+        expected = edge_derivative(model, inputs)
+        shapes = (ChunkShape(1, 1), ChunkShape(4, 2 * most), ChunkShape(4, 2 * most, padded=True), None)
+        for shape in shapes:
+            derivative = chunked_derivative(model, inputs, shape)
+            for name, values in expected._asdict().items():
+                _assert_close(getattr(derivative, name), values, 1e-10)
+
+    def test_memory_is_known_beforehand(self) -> None:
+        """What torch's fake tensors would take is what real ones take."""
+        model = self.model().requires_grad_(False)
+        inputs = self.inputs(self.crystal(), model)
+        real = peak_of(lambda: edge_derivative(model, inputs))
+        assert abs(peak_of_the_whole(model, inputs) / real - 1) < 0.2
 
     def test_twice_is_the_same(self) -> None:
         model = self.model()

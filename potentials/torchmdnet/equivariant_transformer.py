@@ -95,7 +95,7 @@ class _Representation(nn.Module):
         # Embedding of the element, and of the neighbors, which are edges without self loops.
         x = self.embedding(inputs.atomic_numbers)
         n_edges = inputs.edge_index.shape[1]
-        edges = with_self_loops(inputs)
+        edges = with_self_loops(inputs.edge_index, inputs.edge_vectors, inputs.n_atoms, inputs.self_pairs)
         basis = self.distance_expansion(edges.distances)
         if self.neighbor_embedding is not None:
             x = self.neighbor_embedding(

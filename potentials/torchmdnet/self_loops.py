@@ -1,11 +1,11 @@
 """Self loops, which torchmd-net's layers expect: each atom attends to itself at distance zero."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from asecalc_ml.model.potential import PotentialInput
 
 
 class LoopedEdges(NamedTuple):
@@ -14,6 +14,7 @@ class LoopedEdges(NamedTuple):
     Parameters
     ----------
     index : Tensor, shape (2, n_edges_and_loops)
+        Centres and neighbors, or (1, n_edges_and_loops), centres alone.
     distances : Tensor, shape (n_edges_and_loops,), Å
         Zero for the loops.
     directions : Tensor, shape (n_edges_and_loops, 3)
@@ -25,24 +26,33 @@ class LoopedEdges(NamedTuple):
     directions: Tensor
 
 
-def with_self_loops(inputs: PotentialInput) -> LoopedEdges:
+def with_self_loops(
+    edge_index: Tensor, edge_vectors: Tensor, n_atoms: int, self_pairs: Tensor | None = None
+) -> LoopedEdges:
     """Append the loops, or put them in place of the pairs of an atom with itself where the edges hold these.
 
     Loops are known by their place, so that an atom's own image is not one.
+
+    Parameters
+    ----------
+    edge_index : Tensor, shape (2, n_edges) or, centres alone, (1, n_edges), int64
+    edge_vectors : Tensor, shape (n_edges, 3), Å
+    n_atoms : int
+    self_pairs : Tensor, shape (n_edges,), bool, or None
+        See :class:`asecalc_ml.model.potential.PotentialInput`.
     """
-    atoms = torch.arange(inputs.n_atoms, device=inputs.edge_index.device)
-    distances = torch.linalg.vector_norm(inputs.edge_vectors, dim=1)
-    directions = inputs.edge_vectors / distances[:, None]
-    if inputs.self_pairs is not None:
-        is_loop = inputs.self_pairs
-        n_partners = inputs.edge_index.shape[1] // inputs.n_atoms
+    atoms = torch.arange(n_atoms, device=edge_index.device)
+    distances = torch.linalg.vector_norm(edge_vectors, dim=1)
+    directions = edge_vectors / distances[:, None]
+    if self_pairs is not None:
+        own = atoms.repeat_interleave(edge_index.shape[1] // n_atoms)
         return LoopedEdges(
-            index=torch.where(is_loop, atoms.repeat_interleave(n_partners), inputs.edge_index),
-            distances=distances.masked_fill(is_loop, 0.0),
-            directions=directions.masked_fill(is_loop[:, None], 0.0),
+            index=torch.where(self_pairs, own, edge_index),
+            distances=distances.masked_fill(self_pairs, 0.0),
+            directions=directions.masked_fill(self_pairs[:, None], 0.0),
         )
     return LoopedEdges(
-        index=torch.cat([inputs.edge_index, atoms.expand(2, -1)], dim=1),
-        distances=torch.cat([distances, distances.new_zeros(inputs.n_atoms)]),
-        directions=torch.cat([directions, directions.new_zeros(inputs.n_atoms, 3)]),
+        index=torch.cat([edge_index, atoms.expand(edge_index.shape[0], -1)], dim=1),
+        distances=torch.cat([distances, distances.new_zeros(n_atoms)]),
+        directions=torch.cat([directions, directions.new_zeros(n_atoms, 3)]),
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.model.potential import PotentialInput
+from asecalc_ml.model.potential import Neighborhood, PotentialInput, Rows, Stage
 from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarPotential
 from asecalc_ml.potentials.torchmdnet.self_loops import with_self_loops
+from asecalc_ml.potentials.torchmdnet.tensornet_layers import PARTS, Interaction, TensorEmbedding, packed
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
 if TYPE_CHECKING:
@@ -49,6 +51,28 @@ class TensorNetPotential(ScalarPotential):
     def interactions(self) -> nn.ModuleList:
         return self.representation_model.layers
 
+    @property
+    def stages(self) -> list[Stage]:
+        return [partial(self._stage, n) for n in range(len(self.interactions) + 1)]
+
+    def _stage(self, n: int, atoms: Neighborhood, rows: Rows, received: Tensor | None) -> Rows:
+        """The embedding or the n-th interaction, and what the next interaction's neighbors need of it."""
+        network, z = self.representation_model, atoms.atomic_numbers
+        edges = with_self_loops(atoms.centres[None], atoms.edge_vectors, len(z))
+        basis = network.distance_expansion(edges.distances)
+        if received is None:
+            embedding = network.tensor_embedding
+            neighbors = embedding.emb(torch.cat([atoms.neighbor_numbers, z]))
+            pairs = torch.cat([embedding.emb(z[edges.index[0]]), neighbors], dim=1)
+            x = embedding.tensors(pairs, edges, basis, len(z))
+        else:
+            sent, x = rows
+            received = torch.cat([received, sent])
+            x = self.interactions[n - 1].receive(x, sent, received, edges, basis, atoms.charge)
+        if n < len(self.interactions):
+            return self.interactions[n].sent(x), x
+        return (self.output_model(network.scalars(x)).contributions,)
+
 
 class _Representation(nn.Module):
     """The layers of torchmd-net's TensorNet without its neighbor search."""
@@ -60,11 +84,11 @@ class _Representation(nn.Module):
         activation = upstream.utils.act_class_mapping[options.activation]
         basis = upstream.utils.rbf_class_mapping[options.rbf]
         self.distance_expansion = basis(0.0, cutoff, n_basis, options.trainable_rbf)
-        self.tensor_embedding = upstream.tensornet.TensorEmbedding(
+        self.tensor_embedding = TensorEmbedding(
             width, n_basis, activation, 0.0, cutoff, options.trainable_rbf, options.max_atomic_number + 1
         )
         self.layers = nn.ModuleList(
-            upstream.tensornet.Interaction(n_basis, width, activation, 0.0, cutoff, options.group)
+            Interaction(n_basis, width, activation, 0.0, cutoff, options.group)
             for _ in range(options.n_layers)
         )
         self.linear = nn.Linear(3 * width, width)
@@ -72,23 +96,23 @@ class _Representation(nn.Module):
         self.act = activation()
 
     def forward(self, inputs: PotentialInput) -> Tensor:
-        edges = with_self_loops(inputs)
-        graph = {name: edges.index for name in _GRAPH_KEYS}
+        edges = with_self_loops(inputs.edge_index, inputs.edge_vectors, inputs.n_atoms, inputs.self_pairs)
         basis = self.distance_expansion(edges.distances)
-        # Upstream's vectors point to the atom that collects the messages, ours away from it.
-        x = self.tensor_embedding(inputs.atomic_numbers, graph, edges.distances, -edges.directions, basis)
+        x = self.tensor_embedding(inputs.atomic_numbers, edges, basis)
         charges = inputs.charge[inputs.batch]
         for layer in self.layers:
-            x = layer(x, graph, edges.distances, basis, charges)
+            x = layer(x, edges, basis, charges)
+        return self.scalars(x)
+
+    def scalars(self, x: Tensor) -> Tensor:
+        """Features of atoms from the norms of their tensors' parts, shape (n_atoms, n_channels)."""
         return self.act(self.linear(self.out_norm(_norms(x))))
-
-
-# Only the first is read without Warp; upstream's layers expect all to be there.
-_GRAPH_KEYS = ("edge_index", "row_data", "row_indices", "row_indptr", "col_data", "col_indices", "col_indptr")
 
 
 def _norms(x: Tensor) -> Tensor:
     """Squared norms of the scalar, vector and tensor parts, shape (n_atoms, 3 width)."""
-    upstream = layers().tensornet
-    scalar, vector, tensor = upstream.decompose_tensor(x)
-    return torch.cat([3 * scalar**2, upstream.tensor_norm(vector), upstream.tensor_norm(tensor)], dim=-1)
+    scalar, vector, tensor = packed(x).split(PARTS, 1)
+    xx, yy = tensor[:, 0], tensor[:, 1]
+    # |A|² = 2 a², |S|² with zz = -xx - yy and each element beside the diagonal twice
+    symmetric = 2 * (tensor * tensor).sum(dim=1) + 2 * xx * yy
+    return torch.cat([3 * scalar[:, 0] ** 2, 2 * (vector * vector).sum(dim=1), symmetric], dim=-1)

@@ -77,10 +77,6 @@ def _use_segment_sums(modules: types.SimpleNamespace) -> None:
     :mod:`asecalc_ml.graph.segments`.
     """
     modules.gn.CFConv.forward = _convolution
-    modules.tensornet.scalar_message_passing = _message_passing
-    modules.tensornet.vector_message_passing = _message_passing
-    modules.tensornet.tensor_message_passing = _message_passing
-    modules.tensornet.tensornet_embedding_message_passing = _embedding_message_passing
 
 
 def _convolution(
@@ -90,19 +86,3 @@ def _convolution(
     filters = self.net(basis) * self.cutoff(distances)[:, None]
     messages = filters * take(self.lin1(x), edge_index[1])
     return self.lin2(segment_sum(messages, edge_index[0], n_atoms))
-
-
-def _message_passing(edge_index: Tensor, factor: Tensor, tensor: Tensor, n_atoms: int) -> Tensor:
-    return segment_sum(factor * take(tensor, edge_index[1]), edge_index[0], n_atoms)
-
-
-def _embedding_message_passing(
-    directions: Tensor, edge_features: Tensor, edge_index: Tensor, n_atoms: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Scalar, vector and tensor parts of the embedding, summed over each atom's edges."""
-    tensornet = layers().tensornet
-    outer = directions[:, :, None] * directions[:, None, :]
-    scalars = segment_sum(edge_features[:, 0], edge_index[0], n_atoms)
-    vectors = segment_sum(edge_features[:, 1, None] * directions[..., None], edge_index[0], n_atoms)
-    tensors = segment_sum(edge_features[:, 2, None, None] * outer[..., None], edge_index[0], n_atoms)
-    return scalars, tensornet.vector_to_skewtensor(vectors), tensornet.outer_to_symtensor(tensors)

@@ -1,10 +1,12 @@
 """Degrees of freedom and motions of the whole under every constraint of ASE, against brute force."""
 
+import tracemalloc
+
 import ase.constraints
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 from ase.constraints import (
     ExternalForce,
@@ -38,7 +40,7 @@ from asecalc_ml.md_protocols.integrators import degrees_of_freedom as temperatur
 from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.md_protocols.relax import Relax
 from asecalc_ml.structure.constraints import HELD, REFUSED, check_constraints, n_removed
-from asecalc_ml.structure.rigid_motions import rotations, translations
+from asecalc_ml.structure.rigid_motions import is_linear, rotations, translations
 
 LJ = LennardJones(sigma=0.9, epsilon=0.1, rc=20.0)
 N_ATOMS = 9
@@ -396,3 +398,14 @@ def test_a_thermostat_holds_the_temperature_of_the_atoms(thermostat, constraints
     run = options.run(atoms, tmp_path / "run", quiet=True)
     assert mean_temperature(run) == pytest.approx(300 * (share or n / 12), rel=0.06)
     assert run.read_thermo()["temperature_K"].mean() == pytest.approx(300, rel=0.06)
+
+
+def test_memory_grows_with_the_number_of_atoms_and_not_with_its_square():
+    """30 GB for 64,000 atoms otherwise, in every check of a protocol."""
+    atoms = bulk("Si", cubic=True) * 8
+    tracemalloc.start()
+    try:
+        assert not is_linear(atoms)
+        assert tracemalloc.get_traced_memory()[1] < 1000 * len(atoms)
+    finally:
+        tracemalloc.stop()

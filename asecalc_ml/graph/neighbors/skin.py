@@ -52,6 +52,8 @@ class SkinNeighborList:
     ----------
     n_builds : int
         How often pairs were searched for.
+    is_static : bool
+        True if the last structure takes all pairs, which do not depend on positions.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class SkinNeighborList:
         self.cutoff, self.skin, self.backend = float(cutoff), float(skin), backend
         self.device = torch.device(device)
         self.n_builds = 0
+        self.is_static = False
         self._pairs: Pairs | None = None
 
     def update(
@@ -105,12 +108,12 @@ class SkinNeighborList:
         pairs = self._pairs
         if pairs is None or not self._are_good(positions, cell, pbc):
             pairs = self._build(positions, cell, pbc)
-        return pairs if self._is_static else within(pairs, positions, cell, self.cutoff)
+        return pairs if self.is_static else within(pairs, positions, cell, self.cutoff)
 
     def _build(self, positions: Tensor, cell: np.ndarray, pbc: np.ndarray) -> Pairs:
         self._pairs = None  # stays so if this structure is refused
-        self._is_static = takes_all_pairs(len(positions), pbc, self.backend)
-        if self._is_static:
+        self.is_static = takes_all_pairs(len(positions), pbc, self.backend)
+        if self.is_static:
             check_geometry(positions, cell, pbc)
             pairs = all_pairs(len(positions), positions.device)
         else:
@@ -126,7 +129,7 @@ class SkinNeighborList:
             return False
         if not np.isfinite(cell).all():
             return False
-        if self._is_static:
+        if self.is_static:
             return bool(torch.isfinite(positions).all())
         return self._reach(positions, np.where(pbc[:, None], cell, self._cell)) <= self.cutoff + self.skin
 

@@ -76,16 +76,29 @@ class MoleculeOutput(NamedTuple):
         return torch.cat([part.reshape(n_systems, -1) for part in self], dim=1)
 
     @classmethod
-    def unpacked(cls, rows: Tensor, n_atoms: int) -> MoleculeOutput:
-        """What :meth:`packed` has put together."""
-        n_systems, n_charges = len(rows), rows.shape[1] - 10 - 4 * n_atoms
-        systems, atoms, forces, virials, charges = rows.split([1, n_atoms, 3 * n_atoms, 9, n_charges], dim=1)
+    def of_row(cls, row: Tensor, n_atoms: int, size: int) -> MoleculeOutput:
+        """What :meth:`packed` has put together, of one system and those of its atoms that are there.
+
+        Parameters
+        ----------
+        row : Tensor, shape (n_values,)
+        n_atoms : int
+            Number of atoms that the array has room for.
+        size : int
+            Number of atoms that are there: the first ones.
+
+        Returns
+        -------
+        MoleculeOutput
+            Of shapes (1,), (size,), (size, 3), (1, 3, 3) and (size,), or (0,) without charges.
+        """
+        forces, virial = 1 + n_atoms, 1 + 4 * n_atoms
         return cls(
-            systems[:, 0],
-            atoms,
-            forces.reshape(n_systems, n_atoms, 3),
-            virials.reshape(n_systems, 3, 3),
-            charges,
+            row[:1],
+            row[1 : 1 + size],
+            row[forces : forces + 3 * size].view(size, 3),
+            row[virial : virial + 9].view(1, 3, 3),
+            row[virial + 9 : virial + 9 + size],
         )
 
 

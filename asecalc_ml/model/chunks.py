@@ -1,0 +1,282 @@
+"""Energies and edge derivative of a large structure, computed for a few thousand edges at a time.
+
+Automatic differentiation keeps every intermediate value of every edge until the derivative is taken: hundreds
+of kB for each atom. Here a potential is a chain of stages. Between them lie a few rows of numbers for each
+atom, which are kept; all that lies within a stage is computed for one chunk of atoms after the other, and
+computed again when the derivative is taken (checkpointing: A. Griewank, A. Walther, ACM Trans. Math. Softw.
+26, 19 (2000)). Nothing is approximated, and no atom is computed twice in one pass: a chunk needs its edges
+and the rows of the atoms at their ends, which the stage before has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from asecalc_ml.graph.padding import ghost_vector
+from asecalc_ml.model.derivative import EdgeDerivative
+from asecalc_ml.model.model import Model
+from asecalc_ml.model.potential import AtomOutput, Neighborhood, PotentialInput, Rows, Stage
+
+#: Edges of a chunk: few enough for their numbers to stay in a processor's cache, and enough to hide what a
+#: call of torch costs.
+CHUNK_EDGES = 8192
+
+
+class ChunkShape(NamedTuple):
+    """Largest numbers of atoms and edges of a chunk.
+
+    Parameters
+    ----------
+    n_atoms, n_edges : int
+    padded : bool
+        Whether smaller chunks are padded to these numbers, as compiled code needs it.
+    """
+
+    n_atoms: int
+    n_edges: int
+    padded: bool = False
+
+
+class Chunk(NamedTuple):
+    """Consecutive atoms and all their edges.
+
+    Parameters
+    ----------
+    atoms, edges : slice
+    neighbors : Tensor, shape (n_edges,), int64
+        The atom at the other end of each edge; 0 for padding.
+    neighborhood : Neighborhood
+        What a stage is given of them. Edges that are padding belong to the last of the atoms, which is
+        padding too.
+    """
+
+    atoms: slice
+    edges: slice
+    neighbors: Tensor
+    neighborhood: Neighborhood
+
+    def of(self, values: Tensor) -> Tensor:
+        """The rows of these atoms, zero for padding."""
+        return _padded(values[self.atoms], len(self.neighborhood.atomic_numbers))
+
+    def arguments(self, rows: Rows) -> Arguments:
+        """What a stage is given."""
+        received = rows[0].index_select(0, self.neighbors) if rows else None
+        return self.neighborhood, tuple(map(self.of, rows)), received
+
+
+#: Of a stage: the neighborhood, its atoms' rows, and what the neighbors send.
+Arguments: TypeAlias = tuple[Neighborhood, Rows, Tensor | None]
+
+
+class Slopes(NamedTuple):
+    """Slopes of the energy by what a stage is given."""
+
+    edge_vectors: Tensor
+    rows: Rows
+    received: Tensor | None
+
+
+@dataclass(frozen=True)
+class StageFunctions:
+    """A stage forward and backward, as functions without state that can be compiled.
+
+    Parameters
+    ----------
+    forward : callable
+        The rows after the stage.
+    backward : callable
+        The same, and slopes of the energy by what the stage is given, from those by the rows after it.
+    """
+
+    forward: Callable[[Arguments], Rows]
+    backward: Callable[[Arguments, Rows], tuple[Rows, Slopes]]
+
+    @classmethod
+    def of(cls, stage: Stage) -> StageFunctions:
+        """The functions of a stage, as torch runs them."""
+        return cls(lambda arguments: stage(*arguments), partial(_vector_jacobian_product, stage))
+
+
+def _vector_jacobian_product(stage: Stage, arguments: Arguments, slopes: Rows) -> tuple[Rows, Slopes]:
+    neighborhood, rows, received = arguments
+    vectors = neighborhood.edge_vectors.detach().requires_grad_()
+    rows = tuple(values.detach().requires_grad_() for values in rows)
+    sent = () if received is None else (received.detach().requires_grad_(),)
+    with torch.enable_grad():
+        after = stage(neighborhood._replace(edge_vectors=vectors), rows, *(sent or (None,)))
+        by_vectors, *by_rows = _slopes(after, slopes, [vectors, *rows, *sent])
+    by_received = by_rows.pop() if sent else None
+    return tuple(values.detach() for values in after), Slopes(by_vectors, tuple(by_rows), by_received)
+
+
+def takes_chunks(model: Model) -> bool:
+    """Whether large structures are computed in chunks: on a CPU, since a GPU would wait for each of them."""
+    return model.potential.stages is not None and model.device.type == "cpu"
+
+
+def chunk_shape(inputs: PotentialInput, padded: bool = False) -> ChunkShape:
+    """Numbers of atoms and edges of a chunk of this structure.
+
+    Numbers of atoms are multiples of 64, so that structures of one density have chunks of one shape.
+    """
+    per_atom = max(1, inputs.edge_index.shape[1] / inputs.n_atoms)
+    most = int(inputs.edge_index[0].bincount(minlength=1).max())
+    n_edges = max(CHUNK_EDGES, 2 ** (most - 1).bit_length())
+    return ChunkShape(64 * max(1, round(n_edges / per_atom / 64 + 0.5)), n_edges, padded)
+
+
+def chunked_derivative(
+    model: Model,
+    inputs: PotentialInput,
+    shape: ChunkShape | None = None,
+    functions: Sequence[StageFunctions] | None = None,
+) -> EdgeDerivative:
+    """The result of :func:`asecalc_ml.model.derivative.edge_derivative`, with little memory.
+
+    Parameters
+    ----------
+    model : Model
+        Its potential has stages.
+    inputs : PotentialInput
+        Quickest with edges in the order of their centres.
+    shape : ChunkShape, optional
+        Of the chunks; chosen by :func:`chunk_shape` if not given. One atom may have more edges if chunks are
+        not padded.
+    functions : sequence of StageFunctions, optional
+        Those of the potential's stages, compiled for this shape.
+    """
+    centres = inputs.edge_index[0]
+    if bool((centres.diff() < 0).any()):  # pairs beyond the cutoff have been sent to the ghost
+        order = centres.argsort(stable=True)
+        in_order = inputs._replace(
+            edge_index=inputs.edge_index[:, order], edge_vectors=inputs.edge_vectors[order]
+        )
+        derivative = chunked_derivative(model, in_order, shape, functions)
+        gradient = torch.empty_like(derivative.gradient)
+        gradient[order] = derivative.gradient
+        return derivative._replace(gradient=gradient)
+    stages = model.potential.stages
+    assert stages is not None  # the caller has asked
+    functions = functions or [StageFunctions.of(stage) for stage in stages]
+    chunks = [*_chunks(inputs, model, shape or chunk_shape(inputs))]
+    # forward through all stages but the last, whose values and derivative come from one pass
+    passed: list[Rows] = [()]
+    for stage in functions[:-1]:
+        passed.append(_forward(stage, passed[-1], chunks))
+    # E is linear in the contributions: its slope needs none of their values
+    gradient = inputs.edge_vectors.new_zeros(inputs.edge_vectors.shape)
+    slopes: Rows = (_slope(model, inputs),)
+    contributions = torch.empty_like(slopes[0])
+    last = contributions
+    for stage, rows in zip(reversed(functions), reversed(passed), strict=True):
+        slopes = _backward(stage, rows, slopes, chunks, gradient, last)
+        last = None
+    output = model.combine(AtomOutput(contributions, contributions), inputs)
+    empty = gradient.new_empty(0)
+    return EdgeDerivative(output.atoms, output.systems, gradient, empty, empty)
+
+
+def _chunks(inputs: PotentialInput, model: Model, shape: ChunkShape) -> Iterator[Chunk]:
+    """As many atoms as the shape allows, or one atom with more edges."""
+    centres, neighbors = inputs.edge_index
+    n_atoms, dtype, device = inputs.n_atoms, model.dtype, centres.device
+    firsts = torch.searchsorted(centres.contiguous(), torch.arange(n_atoms + 1, device=device)).tolist()
+    charge, spin = inputs.charge.to(dtype)[inputs.batch], inputs.spin.to(dtype)[inputs.batch]
+    # the last atom of a padded chunk is padding
+    most_atoms = shape.n_atoms - shape.padded
+    start = 0
+    while start < n_atoms:
+        stop = start + 1
+        while stop < min(n_atoms, start + most_atoms) and firsts[stop + 1] - firsts[start] <= shape.n_edges:
+            stop += 1
+        atoms, edges = slice(start, stop), slice(firsts[start], firsts[stop])
+        size = shape if shape.padded else ChunkShape(stop - start, firsts[stop] - firsts[start])
+        element = int(inputs.atomic_numbers[start])
+        ghost = ghost_vector(inputs.edge_vectors, model.cutoff)
+        neighborhood = Neighborhood(
+            atomic_numbers=_padded(inputs.atomic_numbers[atoms], size.n_atoms, element),
+            neighbor_numbers=_padded(inputs.atomic_numbers[neighbors[edges]], size.n_edges, element),
+            centres=_padded(centres[edges] - start, size.n_edges, size.n_atoms - 1),
+            edge_vectors=_padded(inputs.edge_vectors[edges], size.n_edges, ghost).to(dtype),
+            charge=_padded(charge[atoms], size.n_atoms),
+            spin=_padded(spin[atoms], size.n_atoms),
+        )
+        yield Chunk(atoms, edges, _padded(neighbors[edges], size.n_edges), neighborhood)
+        start = stop
+
+
+def _padded(values: Tensor, n: int, padding: Tensor | float = 0) -> Tensor:
+    """Values followed by as much padding as makes n of them."""
+    n_missing = n - len(values)
+    if n_missing <= 0:
+        return values
+    rows = values.new_empty((n_missing, *values.shape[1:]))
+    rows[:] = padding
+    return torch.cat([values, rows])
+
+
+@torch.no_grad()
+def _forward(stage: StageFunctions, rows: Rows, chunks: Sequence[Chunk]) -> Rows:
+    """Rows of all atoms after a stage."""
+    after: Rows = ()
+    n_atoms = chunks[-1].atoms.stop
+    for chunk in chunks:
+        values = stage.forward(chunk.arguments(rows))
+        after = after or tuple(value.new_empty((n_atoms, *value.shape[1:])) for value in values)
+        for table, value in zip(after, values, strict=True):
+            table[chunk.atoms] = value[: chunk.atoms.stop - chunk.atoms.start]
+    return after
+
+
+@torch.no_grad()
+def _backward(
+    stage: StageFunctions,
+    rows: Rows,
+    slopes: Rows,
+    chunks: Sequence[Chunk],
+    gradient: Tensor,
+    contributions: Tensor | None,
+) -> Rows:
+    """Slopes of the energy by the rows before a stage, from those by the rows after it.
+
+    Its slopes by edge vectors are added to ``gradient``, and the values of the last stage are stored in
+    ``contributions``.
+    """
+    before = tuple(torch.zeros_like(values) for values in rows)
+    for chunk in chunks:
+        n_atoms, n_edges = chunk.atoms.stop - chunk.atoms.start, chunk.edges.stop - chunk.edges.start
+        values, by = stage.backward(chunk.arguments(rows), tuple(map(chunk.of, slopes)))
+        if contributions is not None:
+            contributions[chunk.atoms] = values[0][:n_atoms]
+        gradient[chunk.edges] += by.edge_vectors[:n_edges]
+        for total, slope in zip(before, by.rows, strict=True):
+            total[chunk.atoms] += slope[:n_atoms]
+        if by.received is not None:  # what the neighbors have sent; 0 for padding
+            before[0].index_add_(0, chunk.neighbors, by.received)
+    return before
+
+
+def _slopes(
+    outputs: Sequence[Tensor], slopes: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> Sequence[Tensor]:
+    """Σ slope · ∂output/∂input for each input; 0 where no output depends on it."""
+    dependent = [pair for pair in zip(outputs, slopes, strict=True) if pair[0].requires_grad]
+    if not dependent:
+        return [torch.zeros_like(values) for values in inputs]
+    outputs, slopes = zip(*dependent, strict=True)
+    return torch.autograd.grad(outputs, inputs, slopes, materialize_grads=True)
+
+
+def _slope(model: Model, inputs: PotentialInput) -> Tensor:
+    """∂E/∂contribution of each atom, shape (n_atoms, 1)."""
+    with torch.enable_grad():
+        contributions = inputs.edge_vectors.new_zeros((inputs.n_atoms, 1), dtype=model.dtype).requires_grad_()
+        energy = model.combine(AtomOutput(contributions, contributions), inputs).systems.sum()
+        return torch.autograd.grad(energy, contributions)[0]
