@@ -118,7 +118,9 @@ def test_a_wrong_number_of_results_is_a_mistake_of_its_author():
         def calculate_many(self, structures):
             return [{"energy": 0.0, "forces": np.zeros((3, 3))}]
 
-    with pytest.raises(PluginError, match=r"Forgetful\.calculate_many\(\) returned 1 results for 2 structures"):
+    with pytest.raises(
+        PluginError, match=r"Forgetful\.calculate_many\(\) returned 1 results for 2 structures"
+    ):
         results_of_each(Forgetful(), rattled(2))
 
 

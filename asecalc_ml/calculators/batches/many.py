@@ -100,7 +100,9 @@ def _together(
         return [result for part in halves for result in _together(calculator, part, properties)]
     _check_number(calculator, len(computed), len(structures))
     return [
-        results if _is_complete(calculator, results, atoms, properties) else _alone(calculator, atoms, properties)
+        results
+        if _is_complete(calculator, results, atoms, properties)
+        else _alone(calculator, atoms, properties)
         for results, atoms in zip(computed, structures, strict=True)
     ]
 

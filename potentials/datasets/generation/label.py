@@ -85,7 +85,9 @@ def label_file(
             remedy="correct its name",
         )
     if why := obstacle(output.parent):  # before hours of labelling are lost
-        raise DatasetError(f"cannot write {output} ({why}).", name=str(output), remedy="Choose another folder.")
+        raise DatasetError(
+            f"cannot write {output} ({why}).", name=str(output), remedy="Choose another folder."
+        )
     structures, calculator = read_structures(path), make_calculator(reference)
     record = LabelRecord(output, describe_calculator(calculator))
     if len(record) and not quiet:
@@ -191,7 +193,9 @@ def _write(output: Path, labelled: list[Atoms], record: LabelRecord) -> None:
     try:
         write_extxyz(output, labelled)
     except DatasetError as error:
-        raise DatasetError(error.problem, name=error.name, remedy=f"Free space. {record.kept}".rstrip()) from error
+        raise DatasetError(
+            error.problem, name=error.name, remedy=f"Free space. {record.kept}".rstrip()
+        ) from error
 
 
 def _not_finite(quantities: Mapping[str, np.ndarray]) -> DatasetError | None:

@@ -118,5 +118,8 @@ def _key(number: int, atoms: Atoms) -> str:
     parts = [atoms.cell.array.tobytes(), atoms.pbc.tobytes(), repr(charge_and_spin(atoms)).encode()]
     for name in sorted(atoms.arrays):
         values = atoms.arrays[name]
-        parts += [name.encode(), repr(values.tolist()).encode() if values.dtype == object else values.tobytes()]
+        parts += [
+            name.encode(),
+            repr(values.tolist()).encode() if values.dtype == object else values.tobytes(),
+        ]
     return f"{number}-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:32]}"

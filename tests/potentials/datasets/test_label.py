@@ -176,7 +176,9 @@ def test_a_model_labels_structures_of_all_kinds_together(tiny_model, tmp_path, m
         return calculate_many(self, structures)
 
     monkeypatch.setattr(MLCalculator, "calculate_many", counted)
-    with pytest.warns(UserWarning, match=r"3 of 12 structures are left out; structure 3: .*not trained on He"):
+    with pytest.warns(
+        UserWarning, match=r"3 of 12 structures are left out; structure 3: .*not trained on He"
+    ):
         label_file(tmp_path / "in.extxyz", calculator, tmp_path / "out.extxyz", quiet=True)
     assert sizes[0] == 12
     assert sum(sizes) <= 2 * 12 * 4  # halved until helium stands alone
@@ -254,7 +256,9 @@ def test_a_disk_that_is_full_on_the_way_keeps_what_is_done(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(GrowingText, "flush", failing(GrowingText.flush, 4, full))
         patch.setattr(GrowingText, "close", lambda self: None)
-        with pytest.raises(DatasetError, check=told(problem="No space left", remedy="Labels of 4 structures")):
+        with pytest.raises(
+            DatasetError, check=told(problem="No space left", remedy="Labels of 4 structures")
+        ):
             label_file(path, "toy_calculators:Springs", output, quiet=True)
     assert label_file(path, "toy_calculators:Springs", output, quiet=True) == 10
 
@@ -283,7 +287,9 @@ def test_structures_that_changed_meanwhile_are_computed_again(tmp_path, monkeypa
     write(tmp_path / "in.extxyz", frames)
     label_file(tmp_path / "in.extxyz", "toy_calculators:KilledSprings", output, quiet=True)
     energies = [atoms.get_potential_energy() for atoms in read(output, ":")]
-    expected = [toy_calculators.Springs().get_potential_energy(atoms) for atoms in read(tmp_path / "in.extxyz", ":")]
+    expected = [
+        toy_calculators.Springs().get_potential_energy(atoms) for atoms in read(tmp_path / "in.extxyz", ":")
+    ]
     assert energies == pytest.approx(expected, abs=1e-7)
 
 
