@@ -16,9 +16,10 @@ from ase.optimize import BFGS, FIRE
 
 from asecalc_ml.calculators.batches.images import attach_to_images
 from asecalc_ml.calculators.ml_calculator import MLCalculator
+from asecalc_ml.errors import StructureError
 from asecalc_ml.structure.loading import load_structure
 
-N_IMAGES = 7
+N_IMAGES = 5
 FMAX = 0.05
 
 
@@ -91,7 +92,7 @@ def two_bands(images: list[Atoms], kind=NEB, interpolation: dict | None = None, 
     return *bands, calculator
 
 
-def relax(band, optimizer=FIRE, steps: int = 40, fmax: float = FMAX) -> int:
+def relax(band, optimizer=FIRE, steps: int = 25, fmax: float = FMAX) -> int:
     made = optimizer(band, logfile=None)
     made.run(fmax=fmax, steps=steps)
     return made.nsteps
@@ -104,11 +105,20 @@ def check_same(ours, theirs, tolerance: float = 1e-8) -> None:
         np.testing.assert_allclose(image.get_forces(), other.get_forces(), atol=tolerance)
 
 
-# ------------------------------------------------------------------------------------ the same, in fewer calls
+# ---------------------------------------------------------------------------------- the same, in fewer calls
 
 
-@pytest.mark.parametrize("climb", [False, True])
-@pytest.mark.parametrize("method", ["improvedtangent", "aseneb", "eb", "spline", "string"])
+@pytest.mark.parametrize(
+    ("method", "climb"),
+    [
+        ("improvedtangent", True),
+        ("improvedtangent", False),
+        ("aseneb", True),
+        ("eb", True),
+        ("spline", False),
+        ("string", False),
+    ],
+)
 def test_a_band_is_that_of_separate_calculators(method, climb):
     ours, theirs, calculator = two_bands(inversion(), method=method, climb=climb)
     assert calculator.batches == []  # interpolation asks nothing
@@ -151,7 +161,7 @@ def test_dynamic_relaxation(scale):
     ours, theirs, calculator = two_bands(inversion(), DyNEB, fmax=FMAX, scale_fmax=scale)
     assert relax(ours) == relax(theirs)
     check_same(ours, theirs)
-    assert calculator.n_alone + sum(calculator.batches) <= 5 * 40 + N_IMAGES
+    assert calculator.n_alone + sum(calculator.batches) <= 3 * 25 + N_IMAGES
 
 
 def test_images_that_are_asked_in_threads():
@@ -162,6 +172,7 @@ def test_images_that_are_asked_in_threads():
     assert sum(calculator.batches) + calculator.n_alone == N_IMAGES + (N_IMAGES - 2) * n_steps
 
 
+@pytest.mark.filterwarnings("ignore:The default method has changed")  # ASE's AutoNEB measures with it
 def test_images_that_are_added_on_the_way(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number, image in enumerate((inversion()[0], inversion()[-1])):
@@ -180,7 +191,7 @@ def test_images_that_are_added_on_the_way(tmp_path, monkeypatch):
         parallel=False,
         method="improvedtangent",
         interpolate_method="idpp",
-        optimizer="FIRE",
+        optimizer=FIRE,
     )
     images = band.run()
     assert len(images) == 5
@@ -199,7 +210,7 @@ def turned_hydroxyl(calculator: MLCalculator) -> list[Atoms]:
     for end in (first, last):
         end.calc = calculator
         assert BFGS(end, logfile=None).run(fmax=0.02, steps=100)
-    return [first.copy() for _ in range(6)] + [last.copy()]
+    return [first.copy() for _ in range(4)] + [last.copy()]
 
 
 def test_a_torsion_of_ethanol(monkeypatch):
@@ -228,16 +239,16 @@ def test_a_torsion_of_ethanol(monkeypatch):
             shared = not is_together
             band = NEB(images, method="improvedtangent", climb=True, allow_shared_calculator=shared)
             band.interpolate("idpp")
-            n_steps.append(relax(band, steps=60))
+            n_steps.append(relax(band, steps=40))
         bands.append(band)
     assert n_steps[0] == n_steps[1]
-    assert sizes == [7] + [5] * n_steps[0]
+    assert sizes == [5] + [3] * n_steps[0]
     check_same(*bands, tolerance=1e-7)
     energies = [image.get_potential_energy() for image in bands[0].images]
     assert 0.02 < max(energies) - energies[0] < 0.2  # the barrier of the torsion, eV
 
 
-# ------------------------------------------------------------------------------------------------ the interface
+# ---------------------------------------------------------------------------------------------- the interface
 
 
 def test_a_calculator_that_loops_is_asked_as_often_as_before():
@@ -262,7 +273,7 @@ def test_an_image_that_cannot_be_computed_says_so_itself(tiny_model):
     attach_to_images(images, calculator)
     assert images[0].get_potential_energy() == pytest.approx(images[1].get_potential_energy())
     for _ in range(2):
-        with pytest.raises(Exception, match="closer|overlap|apart"):
+        with pytest.raises(StructureError, match="Å apart"):
             images[2].get_forces()
     images[2].positions[:] = images[1].positions
     assert images[2].get_potential_energy() == pytest.approx(images[1].get_potential_energy())

@@ -127,8 +127,10 @@ class _ImageBatch:
         return [
             (image, own)
             for image, own in self.images
-            if own is asked
-            or not is_alone
-            and image.calc is own  # others are interpolated, or have been given another calculator
-            and (not own.results or own.check_state(image))
+            if own is asked or not (is_alone or _is_known(image, own))
         ]
+
+
+def _is_known(image: Atoms, own: ImageCalculator) -> bool:
+    """Return True if an image has results, or another calculator now, as while it is interpolated."""
+    return image.calc is not own or bool(own.results and not own.check_state(image))

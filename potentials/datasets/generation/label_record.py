@@ -62,8 +62,8 @@ class LabelRecord:
                 f"versions of it, has left ({name});",
                 name=str(self.path),
                 value=name,
-                remedy="give the reference of before to continue it, remove this file to begin anew, or choose "
-                "another output",
+                remedy="give the reference of before to continue it, remove this file to begin anew, or "
+                "choose another output",
             )
 
     def __len__(self) -> int:
@@ -110,7 +110,8 @@ class LabelRecord:
         """Sentence on what an interruption leaves; empty if that is nothing."""
         if not self._known:
             return ""
-        return f"Labels of {len(self)} structures are kept in {self.path}: the same command continues from there."
+        kept = f"Labels of {len(self)} structures are kept in {self.path}"
+        return f"{kept}: the same command continues from there."
 
 
 def _key(number: int, atoms: Atoms) -> str:
