@@ -298,7 +298,7 @@ def evaluate_model(
     groups = _by_group(frames, by)
     places = {id(atoms): place for place, atoms in located.items()}
     in_groups = {places[id(atoms)]: atoms for members in groups.values() for atoms in members}
-    results = _by_calculator(stored, MLCalculator(name), in_groups, quiet)
+    results = iter([*_by_calculator(stored, MLCalculator(name), in_groups, quiet)])
     found = {group: _errors(members, islice(results, len(members))) for group, members in groups.items()}
     unknown = Counter(
         _formula(atoms) for atoms in with_label(frames, "energy") if not card.knows_energies_of(atoms.numbers)

@@ -112,8 +112,8 @@ class _ImageBatch:
             if all(name in asked.results for name in properties):  # computed with another image meanwhile
                 return
             moved = [(atoms if own is asked else image, own) for image, own in self._due(asked)]
-            wanted = [name for name in ("forces", "energy") if name in asked.implemented_properties]
-            wanted += [name for name in properties if name not in wanted]
+            usual = [name for name in ("forces", "energy") if name in asked.implemented_properties]
+            wanted = list(dict.fromkeys([*usual, *properties]))
             computed = results_of_each(self.calculator, [image for image, _ in moved], wanted)
             for (image, own), results in zip(moved, computed, strict=True):
                 if not isinstance(results, Exception):

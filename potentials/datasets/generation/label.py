@@ -139,14 +139,14 @@ def _on_record(
     All are computed unless all are on record, so that a labelling that was interrupted within a batch gives
     the same digits.
     """
-    known = [record.find(number, atoms) for number, atoms in batch]
-    if None not in known:
-        return known
+    kept = {number: labels for number, atoms in batch if (labels := record.find(number, atoms)) is not None}
+    if len(kept) == len(batch):
+        return [kept[number] for number, _ in batch]
     computed = _computed([atoms for _, atoms in batch], calculator)
-    for k, ((number, atoms), labels) in enumerate(zip(batch, computed, strict=True)):
-        if known[k] is None and not isinstance(labels, Exception):
-            record.add(number, atoms, labels)
-    return [new if kept is None else kept for kept, new in zip(known, computed, strict=True)]
+    for (number, atoms), of_structure in zip(batch, computed, strict=True):
+        if number not in kept and not isinstance(of_structure, Exception):
+            record.add(number, atoms, of_structure)
+    return [kept.get(number, of_structure) for (number, _), of_structure in zip(batch, computed, strict=True)]
 
 
 def _computed(structures: Sequence[Atoms], calculator: BaseCalculator) -> list[Labels | Exception]:
@@ -177,7 +177,7 @@ def _labels(results: Results | Exception, properties: Sequence[str]) -> Labels |
         return results
     labels = {name: np.asarray(results[name], dtype=float) for name in properties if name in results}
     labels["energy"] = labels["energy"].squeeze()  # some calculators give an array of one
-    if np.shape(labels.get("stress")) == (3, 3):
+    if "stress" in labels and labels["stress"].shape == (3, 3):
         labels["stress"] = full_3x3_to_voigt_6_stress(labels["stress"])
     return _not_finite(labels) or {name: values.tolist() for name, values in labels.items()}
 

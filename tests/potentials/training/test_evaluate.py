@@ -265,7 +265,9 @@ def test_progress_is_shown(tmp_path, monkeypatch, capsys):
     registered(tmp_path, frames, monkeypatch)
     assert "evaluating" not in capsys.readouterr().err
     evaluate_model("morse", dataset({"format": "ase", "path": str(tmp_path / "data.xyz")}), quiet=False)
-    assert "evaluating morse: 3 frames" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "evaluating morse: 3 frames" in said
+    assert "evaluating morse: done, 3 frames" in said
 
 
 def test_terms_of_the_card_count(tmp_path, monkeypatch):
