@@ -127,3 +127,30 @@ def test_points_of_a_model_and_of_a_committee(tiny_model, own_home, tmp_path, mo
         expected = curve(alone, calculator, member)
         assert np.isfinite(expected).all()
         assert curve(run, calculator, member) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("is_periodic", [False, True])
+def test_a_model_gives_the_same_bits_when_resumed(is_periodic, tiny_model, tmp_path, monkeypatch):
+    """In float32, whose last digits depend on the batch: a new process computes the batch that was lost."""
+    monkeypatch.setattr(many, "ATOMS_AT_ONCE", 40)
+    atoms = load_structure("ethanol")
+    if is_periodic:
+        atoms.set_cell([7.0, 7.5, 8.0])
+        atoms.pbc = True
+    options = {"calculator": tiny_model, "atoms": atoms, "coordinate": [1, 2], "start": 1.3, "stop": 1.6}
+    straight = scan(tmp_path / "straight", **options)
+    calls, calculate_many = [], MLCalculator.calculate_many
+
+    def killed(self, structures):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return calculate_many(self, structures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MLCalculator, "calculate_many", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scan(tmp_path / "run", **options)
+    run = resume_run(tmp_path / "run", quiet=True)
+    for name in (SCAN_TABLE, EVALUATIONS):
+        assert (run.directory / name).read_bytes() == (straight.directory / name).read_bytes()
