@@ -1,1 +1,1 @@
-"""What all benchmarks share: turns of A and B, a record of what was measured where, calculators to compare with."""
+"""What all benchmarks share: turns, a record of what was measured where, and calculators of other packages."""
