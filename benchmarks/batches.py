@@ -1,6 +1,6 @@
 """Many structures at once: `calculate_many` against single steps, and a committee against separate calls.
 
-python benchmarks/batches.py [NAME] [--sizes 8 64 512] [--members 5] [--turns 9]
+python benchmarks/batches.py [NAME] [--sizes 8 64 512] [--mixed 60] [--members 5] [--turns 9]
 
 The model (default: ET 64 × 4) is one of measuring/models.py, with random weights, or a registered one.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
-from measuring.models import ARCHITECTURES, SMALL, model_file
+from measuring.models import model_file
 from measuring.peers import options_of, write_torchmdnet_checkpoint
 from measuring.record import Cell, Spread, Table, parser, publish
 from measuring.turns import alternate, ratio
@@ -21,7 +21,7 @@ from measuring.turns import alternate, ratio
 from asecalc_ml import MLCalculator
 from asecalc_ml.calculators.committee import Committee
 from asecalc_ml.potentials.torchmdnet.options import TorchMDNetOptions
-from asecalc_ml.store.model_file import read_model
+from asecalc_ml.store.model_file import file_hash, read_model
 from asecalc_ml.structure.loading import load_structure
 
 DISPLACEMENT_A = 0.02
@@ -29,9 +29,10 @@ MIXED = ("ethanol", "1-propanol", "2-propanol")
 
 MANY = Table(
     title="Batches: calculate_many against single steps",
-    method="Energy and forces of shaken structures, in milliseconds a structure: one call of calculate_many, one "
-    "call after the other of a compiled calculator, and torchmd-net's adapter for TorchMD (External), which takes "
-    "a batch of equal molecules. The ratio is that of calculate_many to single steps: below 1 batches pay.",
+    method="Energy and forces of shaken structures, in milliseconds a structure: one call of "
+    "calculate_many, one call after the other of a compiled calculator, and torchmd-net's "
+    "adapter for TorchMD (External), which takes a batch of equal molecules. The ratio is "
+    "that of calculate_many to single steps: below 1 batches pay.",
     columns=[
         "model",
         "structures",
@@ -45,8 +46,8 @@ MANY = Table(
 )
 COMMITTEE = Table(
     title="Committee against separate calls",
-    method="Energy and forces of shaken structures with members that differ in their random weights: one call of the "
-    "committee, and one of each member's calculator, all compiled.",
+    method="Energy and forces of shaken structures with members that differ in their random "
+    "weights: one call of the committee, and one of each member's calculator, all compiled.",
     columns=["model", "members", "committee (ms)", "separate calls (ms)", "committee / separate"],
     rows=[],
 )
@@ -82,17 +83,17 @@ class TorchMDNetBatch:
         return self.external.calculate(positions)[1].cpu().numpy()
 
 
-def batch_row(name: str, files: list[Path], structures: list[Atoms], label: str, arguments) -> list[Cell]:
+def batch_row(name: str, file: Path, structures: list[Atoms], label: str, arguments) -> list[Cell]:
     """Time a structure, in one call and one after the other."""
-    many = MLCalculator(files[0], compile=arguments.compile, device=arguments.device)
-    single = MLCalculator(files[0], compile=arguments.compile, device=arguments.device)
+    many = MLCalculator(file, compile=arguments.compile, device=arguments.device)
+    single = MLCalculator(file, compile=arguments.compile, device=arguments.device)
     works = {
         "many": partial(many.calculate_many, structures),
         "single": partial(one_by_one, [single], structures),
     }
     with tempfile.TemporaryDirectory() as folder:
-        model, card = read_model(files[0])
-        options, is_equal = options_of(card), len({len(atoms) for atoms in structures}) == 1
+        model, card = read_model(file)
+        options, is_equal = options_of(card), len({str(atoms.symbols) for atoms in structures}) == 1
         if isinstance(options, TorchMDNetOptions) and is_equal:
             path = Path(folder) / "upstream.ckpt"
             scale = model.scale[structures[0].numbers[0]].item()
@@ -129,30 +130,34 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("name", nargs="?", default="ET 64 × 4", metavar="NAME")
     options.add_argument("--sizes", nargs="+", type=int, default=[8, 64, 512], help="numbers of structures")
-    options.add_argument("--members", type=int, default=5)
+    options.add_argument("--mixed", type=int, default=60, help=f"number of structures of {', '.join(MIXED)}")
+    options.add_argument("--members", type=int, default=5, help="of the committee")
     options.add_argument("--turns", type=int, default=9)
     arguments = options.parse_args()
     arguments.compile = "never" if arguments.quick else "always"
     if arguments.quick:
-        arguments.name, arguments.sizes, arguments.members, arguments.turns = "ET 16 × 1", [4], 2, 2
+        arguments.name, arguments.sizes, arguments.mixed = "ET 16 × 1", [4], 6
+        arguments.members, arguments.turns = 2, 2
     torch.set_num_threads(arguments.threads)
     publish(arguments, "Batches and committees", tables(arguments))
 
 
 def tables(arguments: argparse.Namespace) -> list[Table]:
     name, atoms = arguments.name, load_structure(MIXED[0])
+    many, committee = MANY.model_copy(deep=True), COMMITTEE.model_copy(deep=True)
     with tempfile.TemporaryDirectory() as folder:
         files = [model_file(name, atoms, Path(folder), seed) for seed in range(arguments.members)]
         for n_structures in arguments.sizes:
             structures = shaken(MIXED[:1], n_structures)
-            MANY.rows.append(batch_row(name, files, structures, f"{n_structures} × {MIXED[0]}", arguments))
-        structures = shaken(MIXED, max(arguments.sizes[0], 12))
-        label = f"{len(structures)}: {', '.join(MIXED)}"
-        MANY.rows.append(batch_row(name, files, structures, label, arguments))
-        structures = shaken(MIXED[:1], 2 if arguments.quick else 20)
-        if name in {**ARCHITECTURES, **SMALL}:  # members have to differ
-            COMMITTEE.rows.append(committee_row(name, files, structures, arguments))
-    return [table for table in (MANY, COMMITTEE) if table.rows]
+            many.rows.append(batch_row(name, files[0], structures, f"{n_structures} × {MIXED[0]}", arguments))
+        if arguments.mixed:
+            structures = shaken(MIXED, arguments.mixed)
+            label = f"{len(structures)}: {', '.join(MIXED)}"
+            many.rows.append(batch_row(name, files[0], structures, label, arguments))
+        if len({file_hash(file) for file in files}) == len(files) > 1:  # a registered model has one member
+            structures = shaken(MIXED[:1], 2 if arguments.quick else 20)
+            committee.rows.append(committee_row(name, files, structures, arguments))
+    return [table for table in (many, committee) if table.rows]
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from measuring.record import Machine, Record, Table, shown
 
+BAR = "\\|"  # a bar inside a cell
 HEAD = """# Benchmarks
 
 <!-- Generated: python benchmarks/page.py benchmarks/results/*.json > docs/benchmarks.md -->
 
-Every figure is the median over alternating turns, with the quartiles in parentheses, where there were several.
-A ratio is taken within each turn, so that other work on the machine meets both sides alike: of two figures measured at different times
-only ratios can be compared.
-Each section names the command that measures it again (`--json FILE` writes the record from which this page is made).
+Where work was done in alternating turns, a figure is the median over the turns, with the quartiles in
+parentheses. Ratios are taken within each turn, so that other work on the machine meets both sides alike:
+times measured on different days, or machines, compare less well than ratios do.
+Each section names the command that measures it again; `--json FILE` writes the record shown here.
 """
 
 
@@ -30,8 +31,9 @@ def _section(record: Record) -> str:
 
 
 def _table(table: Table) -> str:
-    lines = [table.columns, ["---"] * len(table.columns), *([*map(shown, row)] for row in table.rows)]
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = [table.columns, *([shown(cell) for cell in row] for row in table.rows)]
+    head, *body = [f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |" for line in cells]
+    rows = "\n".join([head, "|" + " --- |" * len(table.columns), *body])
     return f"### {table.title}\n\n{table.method}\n\n{rows}"
 
 

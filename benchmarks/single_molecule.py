@@ -25,7 +25,8 @@ from asecalc_ml import MLCalculator
 from asecalc_ml.store.model_file import read_model
 from asecalc_ml.structure.loading import load_structure
 
-TIMESTEP_FS = 0.1
+#: So short that a molecule with random weights stays whole; a step takes no longer for it.
+TIMESTEP_FS = 1e-3
 
 OURS = ("eager", "compiled")
 COLUMNS = [
@@ -40,9 +41,10 @@ COLUMNS = [
     "largest deviation of forces (eV/Å)",
 ]
 METHOD = (
-    "Each calculator makes its steps in turn, in float32 and with the same weights; random weights are scaled to "
-    "forces of about 1 eV/Å. The peer is the ASE calculator of the package that the architecture comes from, as "
-    "its users call it; schnetpack's with the neighbor list of its tutorials (ASE) and with its fastest for a "
+    "Each calculator makes its steps in turn, in float32 and with the same weights; random weights "
+    "are scaled to forces of about 1 eV/Å. The peer is the ASE calculator of the package that the "
+    "architecture comes from, as its users call it; schnetpack's with the neighbor list of its "
+    "tutorials (ASE) and with its fastest for a"
     'molecule (torch). "ASE alone" is a calculator that computes nothing.'
 )
 
@@ -80,7 +82,7 @@ def dynamics_of(atoms: Atoms, calculator: Calculator, n_steps: int) -> VelocityV
 
 
 def measured(name: str, atoms: Atoms, arguments: argparse.Namespace) -> list[list[Cell]]:
-    """Rows of a model: a peer's time beside ours, and how far forces differ; one row where there is no peer."""
+    """Rows of a model, one for each peer: times, ratios, and how far forces differ."""
     runs = calculators(name, atoms, arguments.device, compile=not arguments.eager)
     forces = {key: calculator.get_forces(atoms) for key, calculator in runs.items()}
     runs["ASE"] = NoForces()

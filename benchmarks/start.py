@@ -32,6 +32,15 @@ METHOD = (
     "Wall time of new Python processes that take turns, each after one that is not counted. "
     "Differences are taken within a turn. First forces: process, calculator and forces of a structure."
 )
+HELP = ("asecalc-ml --help", "asecalc-md --help")
+
+#: What a process is compared with, where that is not a process that imports torch alone.
+BASES = {
+    "python": "",
+    "import torch": "python",
+    "import asecalc_ml": "python",
+    **dict.fromkeys(HELP, "python"),
+}
 COLUMNS = ["process", "wall time (s)", "beyond", "difference (s)"]
 
 
@@ -62,7 +71,7 @@ def processes(arguments: argparse.Namespace, checkpoint: Path) -> dict[str, list
         )
     commands = {name: [sys.executable, "-c", text] for name, text in code.items()}
     scripts = Path(sys.executable).parent
-    return commands | {f"{name} --help": [scripts / name, "--help"] for name in ("asecalc-ml", "asecalc-md")}
+    return commands | {command: [str(scripts / command.split()[0]), "--help"] for command in HELP}
 
 
 def run(command: list[str]) -> None:
@@ -71,11 +80,11 @@ def run(command: list[str]) -> None:
 
 def rows(seconds: dict[str, np.ndarray]) -> list[list[Cell]]:
     """Times of all processes, and differences to what a process cannot do without."""
-    without_torch = ("import asecalc_ml", *(name for name in seconds if "--help" in name))
     table = []
     for name, times in seconds.items():
-        base = "python" if name in without_torch else "import torch"
-        table.append([name, Spread.of(times), base, Spread.of(times - seconds[base])])
+        base = BASES.get(name, "import torch")
+        difference = Spread.of(times - seconds[base]) if base else ""
+        table.append([name, Spread.of(times), base, difference])
     return table
 
 

@@ -1,1 +1,1 @@
-"""What all benchmarks share: turns, a record of what was measured where, and calculators of other packages."""
+"""What all benchmarks share: turns, a record with the machine, models, calculators of other packages."""

@@ -1,4 +1,4 @@
-"""What a benchmark measured, as a table in the terminal, and as JSON with the machine that it was measured on.
+"""What a benchmark measured: tables in the terminal, and JSON with the machine that it was measured on.
 
 A script makes :class:`Table` objects and hands them to :func:`publish`. ``benchmarks/page.py`` makes one page
 of the JSON files.
