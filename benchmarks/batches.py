@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from measuring.models import model_file
 from measuring.peers import options_of, write_torchmdnet_checkpoint
 from measuring.record import Cell, Spread, Table, parser, publish
@@ -41,6 +42,7 @@ MANY = Table(
         "torchmd-net (ms)",
         "many / single",
         "torchmd-net / many",
+        "largest deviation of forces (eV/Å)",
     ],
     rows=[],
 )
@@ -48,7 +50,14 @@ COMMITTEE = Table(
     title="Committee against separate calls",
     method="Energy and forces of shaken structures with members that differ in their random "
     "weights: one call of the committee, and one of each member's calculator, all compiled.",
-    columns=["model", "members", "committee (ms)", "separate calls (ms)", "committee / separate"],
+    columns=[
+        "model",
+        "members",
+        "committee (ms)",
+        "separate calls (ms)",
+        "committee / separate",
+        "largest deviation of forces (eV/Å)",
+    ],
     rows=[],
 )
 
@@ -62,14 +71,23 @@ def shaken(names: tuple[str, ...], n_structures: int) -> list[Atoms]:
     return structures
 
 
-def one_by_one(calculators: list[MLCalculator], structures: list[Atoms]) -> None:
+def one_by_one(calculators: list[Calculator], structures: list[Atoms]) -> np.ndarray:
+    """Mean forces of the calculators, which are called one after the other, shape (n_atoms of all, 3)."""
+    forces = []
     for atoms in structures:
         for calculator in calculators:
             calculator.calculate(atoms, ["energy", "forces"])
+        forces.append(np.mean([calculator.results["forces"] for calculator in calculators], axis=0))
+    return np.concatenate(forces)
+
+
+def in_batches(calculator: MLCalculator, structures: list[Atoms]) -> np.ndarray:
+    """Forces by `calculate_many`, shape (n_atoms of all, 3)."""
+    return np.concatenate([results["forces"] for results in calculator.calculate_many(structures)])
 
 
 class TorchMDNetBatch:
-    """torchmd-net's model for a batch of equal molecules."""
+    """Forces by torchmd-net's model for a batch of equal molecules, shape (n_atoms of all, 3)."""
 
     def __init__(self, checkpoint: Path, structures: list[Atoms], device: str):
         from torchmdnet.calculators import External
@@ -80,7 +98,7 @@ class TorchMDNetBatch:
 
     def __call__(self) -> np.ndarray:
         positions = torch.tensor(np.array([atoms.positions for atoms in self.structures]))
-        return self.external.calculate(positions)[1].cpu().numpy()
+        return self.external.calculate(positions)[1].cpu().numpy().reshape(-1, 3)
 
 
 def batch_row(name: str, file: Path, structures: list[Atoms], label: str, arguments) -> list[Cell]:
@@ -88,7 +106,7 @@ def batch_row(name: str, file: Path, structures: list[Atoms], label: str, argume
     many = MLCalculator(file, compile=arguments.compile, device=arguments.device)
     single = MLCalculator(file, compile=arguments.compile, device=arguments.device)
     works = {
-        "many": partial(many.calculate_many, structures),
+        "many": partial(in_batches, many, structures),
         "single": partial(one_by_one, [single], structures),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -99,15 +117,15 @@ def batch_row(name: str, file: Path, structures: list[Atoms], label: str, argume
             scale = model.scale[structures[0].numbers[0]].item()
             write_torchmdnet_checkpoint(path, options, model.potential, scale)
             works["peer"] = TorchMDNetBatch(path, structures, arguments.device)
-    for work in works.values():
-        work()
+    forces = {key: work() for key, work in works.items()}
+    deviation = max(np.abs(forces[key] - forces["single"]).max() for key in forces)
     seconds = alternate(works, arguments.turns)
     times = [
         Spread.of(seconds[key], 1e3 / len(structures)) if key in seconds else ""
         for key in ("many", "single", "peer")
     ]
     against_peer = ratio(seconds["peer"], seconds["many"]) if "peer" in works else ""
-    return [name, label, *times, ratio(seconds["many"], seconds["single"]), against_peer]
+    return [name, label, *times, ratio(seconds["many"], seconds["single"]), against_peer, deviation]
 
 
 def committee_row(name: str, files: list[Path], structures: list[Atoms], arguments) -> list[Cell]:
@@ -119,11 +137,10 @@ def committee_row(name: str, files: list[Path], structures: list[Atoms], argumen
         "committee": partial(one_by_one, [committee], structures),
         "separate": partial(one_by_one, members, structures),
     }
-    for work in works.values():
-        work()
+    deviation = np.abs(works["committee"]() - works["separate"]()).max()
     seconds = alternate(works, arguments.turns)
     times = [Spread.of(seconds[key], 1e3 / len(structures)) for key in works]
-    return [name, len(files), *times, ratio(seconds["committee"], seconds["separate"])]
+    return [name, len(files), *times, ratio(seconds["committee"], seconds["separate"]), deviation]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Training speed of JAT beside NeuralIL, both as published, on one frame of an ionic liquid.
+"""Training speed of JAT and NeuralIL, both as published, on one frame of an ionic liquid.
 
 python benchmarks/jat_neuralil.py [--data FILE.json] [--turns 5] [--steps 3] [--eager]
 
@@ -99,7 +99,7 @@ def main() -> None:
         columns=["model", "", "parameters", "edges", "step (s)", "times NeuralIL's"],
         rows=[row for kind in kinds for row in rows(atoms, kind, arguments.turns, arguments.steps)],
     )
-    publish(arguments, "JAT beside NeuralIL", [table])
+    publish(arguments, "JAT and NeuralIL", [table])
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def search_table(arguments: argparse.Namespace) -> Table:
         title="A fresh search for pairs",
         method=f"Silicon, cutoff {CUTOFF_A} Å, indices and cell shifts of directed pairs as NumPy "
         "arrays. Ours (`find_pairs`) searches with vesin, keeps the pairs that its one "
-        "equation accepts, and brings them into the canonical order; beside it the "
+        "equation accepts, and brings them into the canonical order; compared with the "
         "libraries themselves, which find the same number of pairs.",
         columns=["atoms", "pairs", "ours (ms)", *times, *ratios],
         rows=rows,

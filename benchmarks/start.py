@@ -37,7 +37,7 @@ HELP = ("asecalc-ml --help", "asecalc-md --help")
 #: What a process is compared with, where that is not a process that imports torch alone.
 BASES = {
     "python": "",
-    "import torch": "python",
+    "import torch": "",
     "import asecalc_ml": "python",
     **dict.fromkeys(HELP, "python"),
 }
