@@ -124,6 +124,12 @@ def test_three_digits(measuring, value, text):
     assert measuring.record.shown(value) == text
 
 
+@pytest.mark.parametrize("to_file", [[], ["--json", "a.json"], ["--json=a.json"]])
+def test_the_command_measures_again(measuring, to_file):
+    command = measuring.record.command_of("/somewhere/steps.py", *to_file, "ET 64 × 4", "--steps", "2")
+    assert command == "python benchmarks/steps.py 'ET 64 × 4' --steps 2"
+
+
 def test_ratios_are_taken_within_turns(measuring):
     """A machine that is ten times slower in one turn slows both sides, and changes no ratio."""
     faster = np.array([1.0, 10.0, 1.0, 1.1])

@@ -105,7 +105,7 @@ def publish(options: argparse.Namespace, title: str, tables: Sequence[Table]) ->
     record = Record(
         benchmark=Path(sys.argv[0]).stem,
         title=title,
-        command=_command(),
+        command=command_of(*sys.argv),
         machine=_machine(options),
         tables=list(tables),
     )
@@ -143,13 +143,12 @@ def as_text(table: Table) -> str:
     )
 
 
-def _command() -> str:
-    """The command without the name of the file that the record goes to."""
-    script, *arguments = sys.argv
-    if "--json" in arguments:
-        place = arguments.index("--json")
-        arguments[place : place + 2] = []
-    return shlex.join(["python", f"benchmarks/{Path(script).name}", *arguments])
+def command_of(script: str, *arguments: str) -> str:
+    """The command that measures again, without the file that the record goes to."""
+    to_file = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    to_file.add_argument("--json")
+    kept = to_file.parse_known_args(arguments)[1]
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *kept])
 
 
 def _machine(options: argparse.Namespace) -> Machine:
