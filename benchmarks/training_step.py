@@ -5,23 +5,25 @@ python benchmarks/training_step.py [ARCHITECTURE [OPTION=VALUE ...]] [--structur
 As in: python benchmarks/training_step.py tensornet hidden_channels=32 n_layers=1
 """
 
-import argparse
-import time
+from functools import partial
 
 import numpy as np
 import torch
+from measuring.record import Spread, Table, parser, publish
+from measuring.turns import alternate, ratio
 
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.derivative import forces
 from asecalc_ml.model.model import Model
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.plugins import get
 from asecalc_ml.potentials.training.optimization.compiled_step import compiled_forward, eager_forward
 from asecalc_ml.structure.loading import load_structure
 
 
-def batch(structure: str, n_frames: int, model: Model):
+def batch(structure: str, n_frames: int, model: Model) -> PotentialInput:
     """Padded input of a rattled molecule."""
     random = np.random.default_rng(0)
     graphs = []
@@ -32,18 +34,21 @@ def batch(structure: str, n_frames: int, model: Model):
     return with_ghost(collate(graphs), model.cutoff, triplet_cutoff=model.triplet_cutoff)
 
 
-def milliseconds_per_step(forward, model: Model, inputs, n_steps: int) -> float:
-    """Forward, backward and AdamW, after three steps to warm up."""
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    for step in range(n_steps + 3):
-        if step == 3:
-            start = time.perf_counter()
-        optimizer.zero_grad()
-        derivative = forward(inputs)
-        predicted = forces(derivative.gradient, inputs.edge_index, inputs.n_atoms)
-        (derivative.systems.square().mean() + predicted.square().mean()).backward()
-        optimizer.step()
-    return 1000 * (time.perf_counter() - start) / n_steps
+class Step:
+    """Forward, backward and AdamW, some at a time."""
+
+    def __init__(self, forward, model: Model, inputs: PotentialInput):
+        self.forward, self.inputs = forward, inputs
+        self.optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        self.run(3)  # warm-up
+
+    def run(self, n_steps: int) -> None:
+        for _ in range(n_steps):
+            self.optimizer.zero_grad()
+            derivative = self.forward(self.inputs)
+            predicted = forces(derivative.gradient, self.inputs.edge_index, self.inputs.n_atoms)
+            (derivative.systems.square().mean() + predicted.square().mean()).backward()
+            self.optimizer.step()
 
 
 def architecture(name: str, settings: list[str]):
@@ -52,22 +57,38 @@ def architecture(name: str, settings: list[str]):
     return parse_options(values, get("architectures", name), source="command line")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("architecture", nargs="?", default="equivariant-transformer")
-    parser.add_argument("settings", nargs="*", metavar="OPTION=VALUE")
-    parser.add_argument("--structure", default="ethanol")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=30)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    options = architecture(arguments.architecture, arguments.settings)
-    model = Model(options.build())
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{arguments.architecture}, {n_parameters} parameters, {arguments.batch} × {arguments.structure}")
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("architecture", nargs="?", default="equivariant-transformer")
+    options.add_argument("settings", nargs="*", metavar="OPTION=VALUE")
+    options.add_argument("--structure", default="ethanol")
+    options.add_argument("--batch", type=int, default=8)
+    options.add_argument("--steps", type=int, default=30, help="in each turn")
+    options.add_argument("--turns", type=int, default=5)
+    arguments = options.parse_args()
+    if arguments.quick:
+        arguments.batch, arguments.steps, arguments.turns = 2, 1, 1
+    torch.set_num_threads(arguments.threads)
+    model = Model(architecture(arguments.architecture, arguments.settings).build())
     inputs = batch(arguments.structure, arguments.batch, model)
-    for name, forward in (("eager", eager_forward(model)), ("compiled", compiled_forward(model, inputs))):
-        print(f"{name:<10} {milliseconds_per_step(forward, model, inputs, arguments.steps):8.2f} ms a step")
+    forwards = {"eager": eager_forward(model)}
+    if not arguments.quick:
+        forwards["compiled"] = compiled_forward(model, inputs)
+    steps = {name: Step(forward, model, inputs) for name, forward in forwards.items()}
+    works = {name: partial(step.run, arguments.steps) for name, step in steps.items()}
+    seconds = alternate(works, arguments.turns)
+    rows = [
+        [name, Spread.of(times, 1e3 / arguments.steps), ratio(seconds["eager"], times)]
+        for name, times in seconds.items()
+    ]
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    table = Table(
+        title=f"{' '.join([arguments.architecture, *arguments.settings])}, {n_parameters:,} parameters",
+        method=f"Forward, backward and AdamW for {arguments.batch} frames of {arguments.structure}.",
+        columns=["", "step (ms)", "eager / this"],
+        rows=rows,
+    )
+    publish(arguments, "A training step", [table])
 
 
 if __name__ == "__main__":
