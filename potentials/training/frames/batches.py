@@ -212,16 +212,16 @@ def loader(
     shuffle_seed: int | None = None,
     triplet_cutoff: float | None = None,
 ) -> EpochBatches:
-    """Batches of frames with all labels that some frame has, on the CPU; see :class:`EpochBatches`."""
-    labels = [label for label in ROW if any(getattr(frame, label) is not None for frame in frames)]
-    return EpochBatches(StoredFrames(frames, cutoff, labels, triplet_cutoff), batch_size, shuffle_seed)
+    """Batches of frames with all labels, on the CPU; see :class:`EpochBatches`."""
+    stored = StoredFrames(frames, cutoff, triplet_cutoff=triplet_cutoff)
+    return EpochBatches(stored, batch_size, shuffle_seed)
 
 
 def _without_ghost(inputs: PotentialInput) -> dict[str, Tensor]:
     """Rows of a frame, numbered within it; the ghost as an atom or an edge is GHOST."""
     ghost, n_edges = inputs.n_atoms - 1, inputs.edge_vectors.shape[0]
     rows = {
-        "n_atoms": torch.tensor([float(ghost)], dtype=torch.float64),
+        "n_atoms": torch.tensor([ghost]),
         "atomic_numbers": inputs.atomic_numbers[:-1],
         "charge": inputs.charge[:-1],
         "spin": inputs.spin[:-1],
@@ -240,7 +240,7 @@ def _ghost_frame(example: PotentialInput) -> dict[str, Tensor]:
     """Rows of the ghost: an atom of an element that the frames have, and an edge where there are triplets."""
     n_edges = 0 if example.triplets is None else 1
     rows = {
-        "n_atoms": torch.ones(1, dtype=torch.float64),
+        "n_atoms": torch.ones(1, dtype=torch.int64),
         "atomic_numbers": example.atomic_numbers[-1:],
         "charge": example.charge[-1:],
         "spin": example.spin[-1:],

@@ -104,7 +104,7 @@ class Batch(NamedTuple):
     Parameters
     ----------
     inputs : PotentialInput
-    n_atoms : Tensor, shape (n_systems,), float64
+    n_atoms : Tensor, shape (n_systems,), int64
         Number of atoms of each system.
     energy : Label, rows of shape (), eV, or None
     forces : Label, rows of shape (3,), eV/Å, or None
@@ -151,7 +151,7 @@ class Batch(NamedTuple):
 
 
 def epoch_order(n_frames: int, seed: int, epoch: int) -> np.ndarray:
-    """Order of the frames in an epoch, which depends on these numbers alone: a resumed training repeats it."""
+    """Order of the frames in an epoch, from these numbers alone: a resumed training repeats it."""
     return np.random.default_rng([seed, epoch]).permutation(n_frames)
 
 

@@ -1,9 +1,9 @@
 """A training step as one function: from a batch to the loss and its derivative by all weights.
 
-Eagerly, or as one compiled graph of the forward pass, the edge derivative, the loss and the derivative of all
-that by the weights, so that no autograd runs at a step. It is traced twice. The first trace is the forward
-pass alone, of plain operations, which a function from graph to graph may rewrite. The second takes derivatives
-of that graph: autograd runs while it is traced.
+Eagerly, or as one compiled graph of the forward pass, the edge derivative, the loss and the derivative of
+the loss by the weights, so that no autograd runs at a step. It is traced twice. The first trace is the
+forward pass alone, of plain operations, which a function from graph to graph may rewrite. The second takes
+the derivatives of that graph: autograd runs while it is traced.
 """
 
 from __future__ import annotations
