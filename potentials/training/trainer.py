@@ -24,7 +24,7 @@ from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.progress import quiet_torch
 from asecalc_ml.terminal.tracking import tracking
 
-__all__ = ["accelerator", "architecture", "build_model", "fit", "monitor"]
+__all__ = ["accelerator", "architecture", "build_model", "compile_step", "fit", "monitor"]
 
 BATCHES_COMPARED = 3
 
@@ -67,13 +67,13 @@ def fit(request: TrainingRequest, data: TrainingData, model: Model) -> Path:
         tracking(options.wandb, directory, data.split.data_hash, options.model_dump(mode="json")) as tracker,
     ):
         if options.compile:
-            _compile(loop)
+            compile_step(loop)
         loop.run(tracker)
     loop.release()
     return directory / BEST
 
 
-def _compile(loop: TrainingLoop) -> None:
+def compile_step(loop: TrainingLoop) -> None:
     """Compile the training step, or warn why not and go on without."""
     batches = list(itertools.islice(loop.train.of_epoch(0), BATCHES_COMPARED))
     dynamic = not loop.train.frames.one_shape
