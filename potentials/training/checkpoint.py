@@ -34,7 +34,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training is.
 
     Attributes
@@ -59,7 +59,7 @@ def write_checkpoint(
     weights: FlatWeights,
     average: ExponentialAverage,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingProgress,
 ) -> None:
     """Store everything that the rest of a training depends on; the file is replaced at once or not at all."""
     with weights.replaced_by(average.values):
@@ -99,7 +99,7 @@ def load_checkpoint(
     weights: FlatWeights,
     average: ExponentialAverage,
     optimizer: torch.optim.Optimizer,
-) -> Progress:
+) -> TrainingProgress:
     """Put weights, their average and the optimizer's moments back as they were stored.
 
     Raises
@@ -153,12 +153,12 @@ def _flat_moments(
     return {"step": torch.tensor(step), **flat}
 
 
-def _progress(stored: dict[str, Any]) -> Progress:
+def _progress(stored: dict[str, Any]) -> TrainingProgress:
     """Read how far a training is; Lightning's names of its callbacks go on with their arguments."""
     values: dict[str, Any] = {}
     for state in stored["callbacks"].values():
         values |= {name: value for name, value in state.items() if value is not None}
-    return Progress(
+    return TrainingProgress(
         n_epochs=stored["epoch"] + 1,
         n_steps=stored["global_step"],
         best_error=float(values["best_model_score"]),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model.model import Model
-from asecalc_ml.potentials.training.checkpoint import Progress, load_checkpoint, write_checkpoint
+from asecalc_ml.potentials.training.checkpoint import TrainingProgress, load_checkpoint, write_checkpoint
 from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
 from asecalc_ml.potentials.training.frames.batches import EpochBatches
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
@@ -43,7 +43,7 @@ class TrainingLoop:
     ----------
     step : Step
         Loss and gradient of a batch; may be replaced by a compiled one.
-    progress : Progress
+    progress : TrainingProgress
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TrainingLoop:
         self.weights = FlatWeights(model)
         self.step: Step = eager_step(model, self.weights, options.loss)
         self.average = ExponentialAverage(options.optimizer.ema_decay)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         optimizer = options.optimizer
         self.optimizer = torch.optim.AdamW(
             [self.weights.values], lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True

@@ -1,5 +1,6 @@
 """Batches that are slices of joined frames, joined weights, and the step as one function of both."""
 
+import warnings
 from itertools import chain
 
 import numpy as np
@@ -8,17 +9,20 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from small_training import labelled, small_options
+from small_training import changed, interrupted, labelled, small_options
+from small_training import weights as weights_of_entry
 
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
 from asecalc_ml.model.potential import PotentialInput
+from asecalc_ml.potentials.training import train
 from asecalc_ml.potentials.training.frames import batches as batches_module
 from asecalc_ml.potentials.training.frames.batches import EpochBatches, LabelledGraph, StoredFrames, loader
 from asecalc_ml.potentials.training.frames.labelled_graphs import epoch_order
 from asecalc_ml.potentials.training.frames.scaling import fit_scaling
-from asecalc_ml.potentials.training.optimization.compiled_step import DeviationError
+from asecalc_ml.potentials.training.losses import total_loss
+from asecalc_ml.potentials.training.optimization.compiled_step import DeviationError, eager_forward
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.whole_step import (
     check_step,
@@ -200,12 +204,34 @@ def test_a_rewritten_graph_is_what_is_differentiated(prepared):
         check_step(traced_step(model, weights, batch, LOSS, rewrite=doubled), model, weights, [batch], LOSS)
 
 
+@pytest.mark.slow
+def test_a_resumed_compiled_training_ends_at_the_same_weights(tmp_path, monkeypatch):
+    """Bit for bit, and to rounding where an eager training ends."""
+    small = {"architecture": "graph-network", "hidden_channels": 8, "n_layers": 1, "n_rbf": 8}
+    options = changed(small_options(tmp_path), model=small, compile=True, precision="float64")
+    ends = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the training step cannot be compiled")
+        for name, compiled in (("whole", True), ("eager", False)):
+            given = changed(options, name=name, directory=tmp_path / name, compile=compiled)
+            ends[name] = weights_of_entry(train(given, quiet=True))
+        interrupted(options, monkeypatch)
+        ends["resumed"] = weights_of_entry(train(options, resume=True, quiet=True))
+    for name, tensor in ends["whole"].items():
+        assert torch.equal(tensor, ends["resumed"][name]), name
+        torch.testing.assert_close(tensor, ends["eager"][name], rtol=1e-6, atol=1e-9)
+
+
 def test_the_eager_step_is_that_of_autograd(prepared):
     model, weights, (batch, _) = prepared
-    values = weights.values.detach()
-    _, gradient = eager_step(model, weights, LOSS)(values, batch)
-    assert gradient.shape == values.shape
-    assert np.isfinite(gradient.numpy()).all()
+    value, gradient = eager_step(model, weights, LOSS)(weights.values.detach(), batch)
+    expected = total_loss(eager_forward(model)(batch.inputs), batch, LOSS)
+    expected.backward()
+    assert torch.equal(value, expected.detach())
+    named = weights.named(gradient)
+    for name, parameter in model.named_parameters():
+        found = named[name]
+        assert torch.equal(found, torch.zeros_like(found) if parameter.grad is None else parameter.grad)
 
 
 def test_frames_without_pairs_make_batches():
