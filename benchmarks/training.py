@@ -67,7 +67,6 @@ def ours(architecture: str, frames: list[Atoms], arguments: argparse.Namespace, 
 
 def under_lightning(lightning, module, loader, validation=None) -> Epoch:
     """Return an epoch of a Lightning module, from its start to the end of the last step."""
-
     for name in (lightning.__name__, f"{lightning.__name__}.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -150,7 +150,8 @@ class TrainingLoop:
             )
         error = metrics[monitor(self.options.loss)]
         if progress.best_error is None or error < progress.best_error:
-            progress.best_error, progress.n_since_best = error, 0
+            progress.best_error = math.inf if math.isnan(error) else error  # every number is better than NaN
+            progress.n_since_best = 0
             self.write(directory / BEST)
         else:
             progress.n_since_best += 1
