@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--energies", action="store_true", help="fit energies alone; no peer is timed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
+    warnings.filterwarnings("ignore", module=r"(lightning|pytorch_lightning|torch)\b.*")
     frames = dataset({"format": "rmd17", "path": str(arguments.data)}).read()[: arguments.frames]
     loops = {"compiled": ours(arguments.architecture, frames, arguments, compiled=True)}
     if arguments.eager or arguments.energies:
