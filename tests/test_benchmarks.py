@@ -145,6 +145,11 @@ def test_work_takes_turns(measuring):
     assert {name: times.shape for name, times in seconds.items()} == {"a": (3,), "b": (3,)}
 
 
+def test_work_may_measure_itself(measuring):
+    seconds = measuring.turns.alternate({"a": lambda: 2.0, "b": lambda: 3.0}, 2, measuring.turns.own_time)
+    assert {name: times.tolist() for name, times in seconds.items()} == {"a": [2, 2], "b": [3, 3]}
+
+
 def test_what_pages_cite_is_there():
     """Every `python benchmarks/NAME.py` in a page is a script."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *FOLDER.glob("*.md")]

@@ -94,19 +94,24 @@ def torchmdnet_calculator(
         return TMDNETCalculator(str(path), device=device)
 
 
+def torchmdnet_arguments(options: TorchMDNetOptions) -> dict[str, object]:
+    """The arguments of torchmd-net's training script that make the same architecture."""
+    own = options.model_dump(exclude={"max_atomic_number"})
+    return {
+        **TORCHMDNET_FIXED,
+        **{TORCHMDNET_NAMES.get(name, name): value for name, value in own.items()},
+        "model": plugin_name("architectures", options),
+        "max_z": options.max_atomic_number + 1,
+    }
+
+
 def write_torchmdnet_checkpoint(
     path: Path, options: TorchMDNetOptions, potential: Potential, scale: float
 ) -> None:
     """Write a checkpoint of torchmd-net with our weights."""
     from torchmdnet.models.model import create_model
 
-    own = options.model_dump(exclude={"max_atomic_number"})
-    arguments = {
-        **TORCHMDNET_FIXED,
-        **{TORCHMDNET_NAMES.get(name, name): value for name, value in own.items()},
-        "model": plugin_name("architectures", options),
-        "max_z": options.max_atomic_number + 1,
-    }
+    arguments = torchmdnet_arguments(options)
     model = create_model(arguments, std=torch.tensor(scale))
     _copy_weights(potential, model)
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}

@@ -11,14 +11,30 @@ import numpy as np
 from measuring.record import Spread
 
 
-def alternate(works: Mapping[str, Callable[[], object]], n_turns: int) -> dict[str, np.ndarray]:
-    """Wall time of each piece of work in each turn.
+def wall_time(work: Callable[[], object]) -> float:
+    """Seconds that a piece of work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def own_time(work: Callable[[], float]) -> float:
+    """Seconds that a piece of work returns, since it measures itself."""
+    return work()
+
+
+def alternate(
+    works: Mapping[str, Callable[[], object]], n_turns: int, measure: Callable[..., float] = wall_time
+) -> dict[str, np.ndarray]:
+    """Time of each piece of work in each turn.
 
     Parameters
     ----------
     works : mapping of str to callable
         They are called one after the other in each turn, in an order that is reversed every second turn.
         Compile and warm up before.
+    measure : callable
+        Does a piece of work and returns its time in seconds.
 
     Returns
     -------
@@ -28,9 +44,7 @@ def alternate(works: Mapping[str, Callable[[], object]], n_turns: int) -> dict[s
     for turn in range(n_turns):
         for name in list(works)[:: 1 if turn % 2 == 0 else -1]:
             gc.collect()  # what one leaves behind is not cleared in the other's time
-            start = time.perf_counter()
-            works[name]()
-            seconds[name][turn] = time.perf_counter() - start
+            seconds[name][turn] = measure(works[name])
     return seconds
 
 

@@ -13,6 +13,7 @@ from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.training.checkpoint import TrainingProgress, load_checkpoint, write_checkpoint
 from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
 from asecalc_ml.potentials.training.frames.batches import EpochBatches
+from asecalc_ml.potentials.training.frames.labelled_graphs import Batch
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
 from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
@@ -111,7 +112,7 @@ class TrainingLoop:
         weights = torch.tensor(n_frames, dtype=torch.float64)
         return float(torch.stack(losses).double().cpu() @ weights / weights.sum())
 
-    def train_step(self, batch: Tensor) -> Tensor:
+    def train_step(self, batch: Batch) -> Tensor:
         """Change the weights once; the loss before it."""
         options, values = self.options.optimizer, self.weights.values
         loss, gradient = self.step(values, batch)

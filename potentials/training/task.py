@@ -54,7 +54,7 @@ class EnergyForcesTask:
             for label in self.loss.fitted:
                 name, errors, unit = VALIDATION[label]
                 sizes, labelled = errors(predicted, batch).abs() / unit, getattr(batch, label)
-                sums[name] = torch.stack([sizes.sum(), labelled.count(sizes)])
+                sums[name] = torch.stack([sizes.sum(), labelled.n_components(sizes)])
         return sums
 
 

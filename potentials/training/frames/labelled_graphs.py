@@ -88,9 +88,9 @@ class Label(NamedTuple):
         numbers : Tensor, shape (n_rows, ...)
             Penalties or sizes of the errors.
         """
-        return (numbers * self._as_factor(numbers)).sum() / self.count(numbers).clamp(min=1)
+        return (numbers * self._as_factor(numbers)).sum() / self.n_components(numbers).clamp(min=1)
 
-    def count(self, numbers: Tensor) -> Tensor:
+    def n_components(self, numbers: Tensor) -> Tensor:
         """Number of components of the rows that have the label, shape ()."""
         return self.weights.sum() * (numbers[:1].numel())
 
