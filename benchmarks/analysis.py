@@ -2,18 +2,16 @@
 
 python benchmarks/analysis.py [--frames 100000] [--directory FOLDER] [--formats traj extxyz h5md]
 
-Wall time, and processor time in parentheses, which other work on the machine does not stretch.
-The frames are made, not computed: each coordinate swings by 0.05 Å. They are written as a run writes them.
-With a directory they are kept, and used again the next time.
+With a directory the frames are kept, and used again the next time.
 """
 
-import argparse
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from measuring.record import Table, parser, publish
 
 from asecalc_ml.analysis.distributions.angles import Angles
 from asecalc_ml.analysis.distributions.bond_lengths import BondLengths
@@ -25,6 +23,12 @@ from asecalc_ml.runs import START, TRAJECTORY_SUFFIXES, RunReader, RunWriter, tr
 from asecalc_ml.structure.loading import load_structure
 
 INTERVAL_FS = 1.0
+METHOD = (
+    "Wall seconds, and in parentheses processor seconds, which other work on the machine does not "
+    "stretch. {n:,} frames of 1-propanol with positions, momenta, energy and forces, written as a "
+    "run writes them; they are made, not computed: each coordinate swings by 0.05 Å. Sizes: "
+    "{sizes}."
+)
 
 
 def write_run(directory: Path, n_frames: int, trajectory_format: str) -> None:
@@ -43,46 +47,57 @@ def write_run(directory: Path, n_frames: int, trajectory_format: str) -> None:
 
 
 def analyse(run: RunReader, *analyses) -> None:
-    results, problems = measure(run, {str(k): one for k, one in enumerate(analyses)})
+    results, problems = measure(run, {str(k): analysis for k, analysis in enumerate(analyses)})
     assert not problems, problems
     for result in results:
         result.model_dump_json()
 
 
-def report(directory: Path) -> None:
+def times_of(directory: Path) -> dict[str, str]:
+    """What reading and analyses of one run take."""
     run = RunReader(directory)
-    path = trajectory_of(directory)
-    size = path.stat().st_size / 1e6
-    print(f"{path.name}: {run.n_frames:,} frames of {len(run.atoms)} atoms, {size:.0f} MB")
-    timed("reading positions", lambda: [len(frames.positions) for frames in run.frame_chunks()])
-    for name, analyses in (
-        ("bonds and angles, without hydrogen", (BondLengths(), Angles())),
-        ("bonds and angles, all", (BondLengths(patterns=["*-*"]), Angles(patterns=["*-*-*"]))),
-        ("dihedrals and conformers", (Dihedrals(), Conformers())),
-        ("vibrational density of states", (VibrationalDensity(),)),
-    ):
-        timed(name, partial(analyse, run, *analyses))
+    works = {
+        "reading positions": lambda: [len(frames.positions) for frames in run.frame_chunks()],
+        "bonds and angles, without hydrogen": partial(analyse, run, BondLengths(), Angles()),
+        "bonds and angles, all": partial(
+            analyse, run, BondLengths(patterns=["*-*"]), Angles(patterns=["*-*-*"])
+        ),
+        "dihedrals and conformers": partial(analyse, run, Dihedrals(), Conformers()),
+        "vibrational density of states": partial(analyse, run, VibrationalDensity()),
+    }
+    return {name: timed(work) for name, work in works.items()}
 
 
-def timed(name: str, work) -> None:
+def timed(work) -> str:
+    """Wall and processor seconds of one call."""
     wall, processor = time.perf_counter(), time.process_time()
     work()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    print(f"{name:<45} {wall:5.1f} s ({processor:.1f} s)", flush=True)
+    return f"{wall:.1f} ({processor:.1f})"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=100_000)
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--formats", nargs="+", default=list(TRAJECTORY_SUFFIXES))
-    options = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--frames", type=int, default=100_000)
+    options.add_argument("--directory", type=Path)
+    options.add_argument("--formats", nargs="+", default=list(TRAJECTORY_SUFFIXES))
+    arguments = options.parse_args()
+    if arguments.quick:
+        arguments.frames = 7000  # the fewest that the vibrational density of states takes
+    times, sizes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in options.formats:
-            directory = (options.directory or Path(folder)) / name
+        for name in arguments.formats:
+            directory = (arguments.directory or Path(folder)) / name
+            written = {}
             if not (directory / START).is_file():
-                timed(f"writing {name}", partial(write_run, directory, options.frames, name))
-            report(directory)
+                written["writing"] = timed(partial(write_run, directory, arguments.frames, name))
+            times[name] = written | times_of(directory)
+            sizes[name] = f"{name} {trajectory_of(directory).stat().st_size / 1e6:.1f} MB"
+    tasks = list(dict.fromkeys(task for of_format in times.values() for task in of_format))
+    rows = [[task, *(of_format.get(task, "") for of_format in times.values())] for task in tasks]
+    method = METHOD.format(n=arguments.frames, sizes=", ".join(sizes.values()))
+    table = Table(title="A long run of a molecule", method=method, columns=["task (s)", *times], rows=rows)
+    publish(arguments, "Analyses", [table])
 
 
 if __name__ == "__main__":

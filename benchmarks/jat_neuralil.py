@@ -1,21 +1,21 @@
-"""Training speed of JAT beside NeuralIL, both as published, on one frame of an ionic liquid.
+"""Training speed of JAT and NeuralIL, both as published, on one frame of an ionic liquid.
 
-python benchmarks/jat_neuralil.py [--data FILE.json] [--rounds 5] [--steps 3] [--eager]
+python benchmarks/jat_neuralil.py [--data FILE.json] [--turns 5] [--steps 3] [--eager]
 
 The frame is the first of the validation data of ethylammonium nitrate (225 atoms) where FILE is given, or
 225 atoms of the same elements at the same density. Hödl's thesis found JAT four times as fast (on a GPU, with
-JAX, and with NeuralIL's descriptors as a double loop over neighbors). The two are timed in turns, so that
-other work on the machine meets both; the fastest round counts.
+JAX, and with NeuralIL's descriptors as a double loop over neighbors).
 """
 
-import argparse
 import json
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
+from measuring.record import Cell, Spread, Table, parser, publish
+from measuring.turns import alternate, ratio
 
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.padding import with_ghost
@@ -61,43 +61,45 @@ class Step:
         (derivative.systems.square().mean() + predicted.square().mean()).backward()
         self.optimizer.step()
 
-    def seconds(self, n_steps: int) -> float:
-        start = time.perf_counter()
+    def run(self, n_steps: int) -> None:
         for _ in range(n_steps):
             self()
-        return (time.perf_counter() - start) / n_steps
 
 
-def compare(atoms: Atoms, compiled: bool, n_rounds: int, n_steps: int) -> None:
+def rows(atoms: Atoms, compiled: bool, n_turns: int, n_steps: int) -> list[list[Cell]]:
     steps = {"JAT": Step(JAT(), atoms, compiled), "NeuralIL": Step(NeuralIL(), atoms, compiled)}
-    times = {name: [] for name in steps}
     for step in steps.values():
         step()
-    for _ in range(n_rounds):
-        for name, step in steps.items():
-            times[name].append(step.seconds(n_steps))
+    seconds = alternate({name: partial(step.run, n_steps) for name, step in steps.items()}, n_turns)
+    table = []
     for name, step in steps.items():
-        n_edges, n_parameters = (
-            step.inputs.edge_index.shape[1],
-            sum(p.numel() for p in step.model.parameters()),
-        )
+        n_edges = step.inputs.edge_index.shape[1]
+        n_parameters = sum(parameter.numel() for parameter in step.model.parameters())
         kind = "compiled" if compiled else "eager"
-        seconds = f"{min(times[name]):.3f} s a step (median {np.median(times[name]):.3f})"
-        print(f"{name:<9} {kind:<9} {n_parameters:6d} parameters {n_edges:6d} edges  {seconds}")
-    print(f"NeuralIL / JAT: {min(times['NeuralIL']) / min(times['JAT']):.2f}", flush=True)
+        time_s = Spread.of(seconds[name], 1 / n_steps)
+        table.append([name, kind, n_parameters, n_edges, time_s, ratio(seconds[name], seconds["NeuralIL"])])
+    return table
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--eager", action="store_true", help="do not compile")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--data", type=Path)
+    options.add_argument("--turns", type=int, default=5)
+    options.add_argument("--steps", type=int, default=3)
+    options.add_argument("--eager", action="store_true", help="do not compile")
+    arguments = options.parse_args()
+    if arguments.quick:
+        arguments.turns, arguments.steps, arguments.eager = 1, 1, True
+    torch.set_num_threads(arguments.threads)
     atoms = measured_frame(arguments.data) if arguments.data else random_frame()
-    for compiled in (False,) if arguments.eager else (False, True):
-        compare(atoms, compiled, arguments.rounds, arguments.steps)
+    kinds = (False,) if arguments.eager else (False, True)
+    table = Table(
+        title=f"A training step on one frame of {len(atoms)} atoms",
+        method="Forward, backward and AdamW of JAT and NeuralIL as published, in float32.",
+        columns=["model", "", "parameters", "edges", "step (s)", "times NeuralIL's"],
+        rows=[row for kind in kinds for row in rows(atoms, kind, arguments.turns, arguments.steps)],
+    )
+    publish(arguments, "JAT and NeuralIL", [table])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What an explanation costs, in force calls of the same model and structure.
 
-Run with ``python benchmarks/relevance.py [MODEL [STRUCTURE]]``; times are of one core, the least of several.
+python benchmarks/relevance.py [MODEL [STRUCTURE]]
 """
 
-import sys
 import time
+from functools import partial
 
 import torch
+from measuring.record import Cell, Table, parser, publish
 
 from asecalc_ml.analysis.relevance import METHODS, RelevanceOptions
 from asecalc_ml.analysis.relevance.lrp.propagation import graph_of, padded_inputs
@@ -18,34 +19,49 @@ from asecalc_ml.structure.loading import load_structure
 
 REPEATS = 3
 MOST_SECONDS = 3.0
+METHOD = (
+    "Least processor time of up to {n} repeats, and how many eager force calls of the same model "
+    "take as long. A force call in float64 takes {force_call:.1f} ms. Tracing, once for lrp and "
+    "walks, takes {tracing:.1f} s."
+)
 
 
-def least_time(work) -> float:
+def least_time(work, repeats: int = REPEATS) -> float:
     """Least processor time of several repeats, s."""
     times, start = [], time.process_time()
-    while len(times) < REPEATS and time.process_time() - start < MOST_SECONDS:
+    while len(times) < repeats and time.process_time() - start < MOST_SECONDS:
         before = time.process_time()
         work()
         times.append(time.process_time() - before)
     return min(times)
 
 
-def main(model: str = "torchmdnet-ethanol", structure: str = "ethanol") -> None:
-    torch.set_num_threads(1)
-    source = Source.of(model)
-    subject = source.subject([load_structure(structure)])
-    force_call = least_time(lambda: edge_derivative(subject.model, subject.inputs))
-    print(f"{model}, {structure}: an eager force call in float64 takes {1e3 * force_call:.1f} ms")
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("model", nargs="?", default="torchmdnet-ethanol")
+    options.add_argument("structure", nargs="?", default="ethanol")
+    arguments = options.parse_args()
+    torch.set_num_threads(arguments.threads)
+    repeats = 1 if arguments.quick else REPEATS
+    source = Source.of(arguments.model)
+    subject = source.subject([load_structure(arguments.structure)])
+    force_call = least_time(lambda: edge_derivative(subject.model, subject.inputs), repeats)
     before = time.process_time()
     graph_of(subject.model, padded_inputs(subject))
-    print(f"  tracing, once for lrp and walks: {time.process_time() - before:.1f} s")
-    for text in ("energy", "force:0"):
+    tracing = time.process_time() - before
+    rows: list[list[Cell]] = []
+    for text in ("energy",) if arguments.quick else ("energy", "force:0"):
         target = parse_target(text).bind(subject)
         for name in offered(subject, target):
-            options = RelevanceOptions(target=text, pairs="none")
-            taken = least_time(lambda name=name: METHODS[name].explain(subject, target, options))  # noqa: B023
-            print(f"  {text:8} {name:22} {1e3 * taken:9.1f} ms  {taken / force_call:8.1f} force calls")
+            settings = RelevanceOptions(target=text, pairs="none")
+            work = partial(METHODS[name].explain, subject, target, settings)
+            taken = least_time(work, repeats)
+            rows.append([text, name, 1e3 * taken, taken / force_call])
+    method = METHOD.format(n=repeats, force_call=1e3 * force_call, tracing=tracing)
+    columns = ["target", "method", "time (core ms)", "force calls"]
+    title = f"{arguments.model}, {arguments.structure}"
+    publish(arguments, "Relevance", [Table(title=title, method=method, columns=columns, rows=rows)])
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

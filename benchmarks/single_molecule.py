@@ -1,129 +1,122 @@
-"""A step of dynamics of one molecule: this package against torchmd-net's own calculator, same weights.
+"""A step of dynamics of one molecule: this package against the calculators of other packages, same weights.
 
-python benchmarks/single_molecule.py [--structure ethanol] [--channels 128] [--layers 6] [--steps 200]
+python benchmarks/single_molecule.py [NAME ...] [--structure ethanol] [--steps 100] [--turns 9]
 
-Both run ASE's velocity Verlet in turn, over and over, so that whatever else the machine does meets both
-alike. What is printed are medians over the turns, and their ratio.
+Names are those of measuring/models.py, with random weights, or of registered models. All run ASE's velocity
+Verlet in float32; a calculator that computes nothing shows what ASE itself takes.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator
 from ase.md.verlet import VelocityVerlet
+from measuring.models import ARCHITECTURES, SMALL, model_file
+from measuring.peers import peer_calculators
+from measuring.record import Cell, Spread, Table, parser, publish
+from measuring.turns import alternate, ratio
 
 from asecalc_ml import MLCalculator
-from asecalc_ml.model.potential import Potential
-from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
-from asecalc_ml.store.model_file import save_model
+from asecalc_ml.store.model_file import read_model
 from asecalc_ml.structure.loading import load_structure
-from asecalc_ml.testing import untrained_card, untrained_model
 
-TURNS = 9
-TIMESTEP_FS = 0.1
+#: So short that a molecule with random weights stays whole; a step takes no longer for it.
+TIMESTEP_FS = 1e-3
 
-#: Random weights make huge forces, and a molecule that flies apart would leave the cutoff.
-SCALE = 0.01
-
-
-def upstream_calculator(options: EquivariantTransformer, potential: Potential, folder: Path):
-    """torchmd-net's ASE calculator from a checkpoint with our weights, which bear its names."""
-    from torchmdnet.calculators import TMDNETCalculator
-    from torchmdnet.models.model import create_model
-
-    arguments = {
-        "model": "equivariant-transformer",
-        "embedding_dimension": options.hidden_channels,
-        "num_layers": options.n_layers,
-        "num_rbf": options.n_rbf,
-        "num_heads": options.n_heads,
-        "rbf_type": options.rbf,
-        "trainable_rbf": options.trainable_rbf,
-        "activation": options.activation,
-        "attn_activation": options.attention_activation,
-        "neighbor_embedding": options.neighbor_embedding,
-        "distance_influence": options.distance_influence,
-        "vector_cutoff": options.envelope,
-        "cutoff_lower": 0.0,
-        "cutoff_upper": options.cutoff_A,
-        "max_z": options.max_atomic_number + 1,
-        "max_num_neighbors": 64,
-        "aggr": "add",
-        "derivative": True,
-        "atom_filter": -1,
-        "prior_model": None,
-        "output_model": "Scalar",
-        "reduce_op": "sum",
-        "precision": 32,
-    }
-    model = create_model(arguments, std=torch.tensor(SCALE))
-    model.load_state_dict(potential.state_dict(), strict=False)
-    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    torch.save({"hyper_parameters": arguments, "state_dict": state}, folder / "upstream.ckpt")
-    return TMDNETCalculator(str(folder / "upstream.ckpt"))
+OURS = ("eager", "compiled")
+COLUMNS = [
+    "model",
+    "peer",
+    "peer (ms a step)",
+    "ours, eager (ms)",
+    "ours, compiled (ms)",
+    "ASE alone (ms)",
+    "peer / eager",
+    "peer / compiled",
+    "largest deviation of forces (eV/Å)",
+]
+METHOD = (
+    "Each calculator makes its steps in turn, in float32 and with the same weights; random weights "
+    "are scaled to forces of about 1 eV/Å. The peer is the ASE calculator of the package that the "
+    "architecture comes from, as its users call it; schnetpack's with the neighbor list of its "
+    "tutorials (ASE) and with its fastest for a"
+    'molecule (torch). "ASE alone" is a calculator that computes nothing.'
+)
 
 
-def dynamics_of(atoms: Atoms, calculator) -> VelocityVerlet:
-    """Dynamics after a warm-up, in which ours is compiled."""
+class NoForces(Calculator):
+    """Computes nothing: what remains of a step is ASE."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 0.0, "forces": np.zeros((len(self.atoms), 3))}
+
+
+def calculators(name: str, atoms: Atoms, device: str, compile: bool) -> dict[str, Calculator]:
+    """Our calculator, and with the same weights that of the package which the architecture comes from."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = model_file(name, atoms, Path(folder))
+        ours = {"eager": MLCalculator(path, compile="never", device=device)}
+        ours["eager"].get_forces(atoms)  # reads the weights
+        if compile:
+            ours["compiled"] = MLCalculator(path, compile="always", device=device)
+            ours["compiled"].prepare(atoms)
+        model, card = read_model(path)
+    return {**peer_calculators(card, model, atoms, device), **ours}
+
+
+def dynamics_of(atoms: Atoms, calculator: Calculator, n_steps: int) -> VelocityVerlet:
+    """Dynamics after a warm-up."""
     atoms = atoms.copy()
     atoms.calc = calculator
     dynamics = VelocityVerlet(atoms, TIMESTEP_FS * units.fs)
-    dynamics.run(20)
+    dynamics.run(n_steps)
     return dynamics
 
 
-def milliseconds_per_step(dynamics: VelocityVerlet, n_steps: int) -> float:
-    start = time.perf_counter()
-    dynamics.run(n_steps)
-    return 1000 * (time.perf_counter() - start) / n_steps
+def measured(name: str, atoms: Atoms, arguments: argparse.Namespace) -> list[list[Cell]]:
+    """Rows of a model, one for each peer: times, ratios, and how far forces differ."""
+    runs = calculators(name, atoms, arguments.device, compile=not arguments.eager)
+    forces = {key: calculator.get_forces(atoms) for key, calculator in runs.items()}
+    runs["ASE"] = NoForces()
+    dynamics = {key: dynamics_of(atoms, one, min(20, arguments.steps)) for key, one in runs.items()}
+    works = {key: partial(run.run, arguments.steps) for key, run in dynamics.items()}
+    seconds = alternate(works, arguments.turns)
+    factor = 1e3 / arguments.steps
+    own = [key for key in ("eager", "compiled") if key in runs]
+    peers = [key for key in runs if key not in (*own, "ASE")] or [""]
+    rows = []
+    for peer in peers:
+        times = [Spread.of(seconds[key], factor) if key in seconds else "" for key in (peer, *OURS, "ASE")]
+        ratios = [ratio(seconds[peer], seconds[key]) if peer and key in seconds else "" for key in OURS]
+        deviation = max(np.abs(forces[key] - forces[peer]).max() for key in own) if peer else ""
+        rows.append([name, peer, *times, *ratios, deviation])
+    return rows
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--structure", default="ethanol")
-    parser.add_argument("--channels", type=int, default=128)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=200, help="of each calculator in each turn")
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"default: {', '.join(ARCHITECTURES)}")
+    options.add_argument("--structure", default="ethanol")
+    options.add_argument("--steps", type=int, default=100, help="of each calculator in each turn")
+    options.add_argument("--turns", type=int, default=9)
+    options.add_argument("--eager", action="store_true", help="do not compile")
+    arguments = options.parse_args()
+    if arguments.quick:
+        arguments.steps, arguments.turns, arguments.eager = 2, 2, True
     torch.set_num_threads(arguments.threads)
     atoms = load_structure(arguments.structure)
-    options = EquivariantTransformer(
-        hidden_channels=arguments.channels, n_layers=arguments.layers, max_atomic_number=20
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "benchmark.safetensors"
-        model = untrained_model(options, dtype=torch.float32)
-        model.scale.fill_(SCALE)
-        model.shift.zero_()
-        save_model(path, model, untrained_card("benchmark", options, model, atoms))
-        calculators = {
-            "torchmd-net's calculator": upstream_calculator(options, model.potential, Path(folder)),
-            "MLCalculator, eager": MLCalculator(path, compile="never"),
-            "MLCalculator, compiled": MLCalculator(path, compile="always"),
-        }
-        report(atoms, calculators, arguments.steps)
-
-
-def report(atoms: Atoms, calculators: dict, n_steps: int) -> None:
-    """Print times and ratios; the first calculator is what the others are compared with."""
-    runs = {name: dynamics_of(atoms, calculator) for name, calculator in calculators.items()}
-    times = {name: [] for name in runs}
-    for _ in range(TURNS):
-        for name, dynamics in runs.items():
-            times[name].append(milliseconds_per_step(dynamics, n_steps))
-    first = next(iter(times))
-    expected = calculators[first].get_forces(atoms)
-    for name, values in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times[first], values, strict=True))
-        deviation = np.abs(calculators[name].get_forces(atoms) - expected).max()
-        print(f"{name:<28} {statistics.median(values):7.2f} ms a step, {ratio:5.2f} times as fast, ", end="")
-        print(f"forces within {deviation:.0e} eV/Å")
+    names = arguments.names or (SMALL if arguments.quick else ARCHITECTURES)
+    rows = [row for name in names for row in measured(name, atoms, arguments)]
+    title = f"{arguments.structure} ({len(atoms)} atoms), velocity Verlet in ASE"
+    publish(arguments, "Single molecule", [Table(title=title, method=METHOD, columns=COLUMNS, rows=rows)])
 
 
 if __name__ == "__main__":

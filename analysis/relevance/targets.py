@@ -99,7 +99,7 @@ class Target:
         return atoms[: subject.n_atoms] * subject.weights
 
     def on_copies(self, copies: ExplainedBatch) -> Target:
-        """Bound to a single structure: the same for copies of it that lack some edges."""
+        """Bound to copies of the structures it is bound to, in their order; copies may lack some edges."""
         return self
 
 
@@ -183,7 +183,7 @@ class Force(Target):
         return -slopes
 
     def on_copies(self, copies: ExplainedBatch) -> Force:
-        return Force(self.atom, self.towards, self.motion.repeat(copies.n_systems, 1))
+        return Force(self.atom, self.towards, self.motion.repeat(copies.n_atoms // len(self.motion), 1))
 
     def _edges(self, run: Run) -> Tensor:
         """How each edge vector changes with the motion, u_j − u_i; nothing for the ghost's."""

@@ -116,6 +116,10 @@ class Committee(Composite):
             without_meaning += ["energy_std", "energies_std"]
         return {name: value for name, value in combined.items() if name not in without_meaning}
 
+    def combine_of_many(self, results: Sequence[Results], atoms: Atoms) -> Results:
+        """Results of one of many structures: those of :meth:`combine`, and ``members``, each member's own."""
+        return {**self.combine(results, atoms), "members": list(results)}
+
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the mean energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
         return np.mean(self.hessians(atoms), axis=0)

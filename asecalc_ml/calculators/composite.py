@@ -91,7 +91,14 @@ class Composite(Calculator):
         structures, asked = list(structures), [properties] if properties else []
         by_part = [offered(part).calculate_many(structures, *asked) for part in self.parts]
         by_structure = zip(*by_part, strict=True)
-        return [self.combine(results, atoms) for results, atoms in zip(by_structure, structures, strict=True)]
+        return [
+            self.combine_of_many(results, atoms)
+            for results, atoms in zip(by_structure, structures, strict=True)
+        ]
+
+    def combine_of_many(self, results: Sequence[Results], atoms: Atoms) -> Results:
+        """Results of one of many structures: those of :meth:`combine` unless a subclass has more to say."""
+        return self.combine(results, atoms)
 
     def expect(self, atoms: Atoms, n_calls: int) -> None:
         """Announce to the parts how often structures like this will be computed."""

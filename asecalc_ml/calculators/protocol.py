@@ -125,10 +125,12 @@ class ExtendedCalculator(Protocol):
         """Results of each structure, as ``results`` holds them. Default: one calculation after the other.
 
         ``properties`` are asked for beside energy and forces, and passed on only if there are any.
+        Of a calculator with ``members`` each also holds ``members``, a list of the members' own results.
+        Without it, structures whose members' results are needed are computed one after the other.
         """
         calculator = cast(BaseCalculator, self)
         wanted = (*properties, "forces", "energy")
-        return [results_of_part(calculator, atoms, wanted) for atoms in structures]
+        return [copied_results(calculator, atoms, wanted) for atoms in structures]
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å².
@@ -267,6 +269,34 @@ def results_of_part(part: BaseCalculator, atoms: Atoms, properties: Sequence[str
     """
     asked = {name: part.get_property(name, atoms) for name in properties}
     return {**asked, **offered(part).results}
+
+
+def copied_results(calculator: BaseCalculator, atoms: Atoms, properties: Sequence[str]) -> Results:
+    """Return all results of a calculator for a structure, which the next calculation leaves unchanged.
+
+    Many calculators, ASE's EMT among them, write the forces of every structure into the same array.
+
+    Parameters
+    ----------
+    calculator : calculator
+    atoms : Atoms
+    properties : sequence of str
+        As for :func:`results_of_part`.
+
+    Returns
+    -------
+    dict
+        With ``members``, a list of the results of each member, where the calculator has members.
+    """
+    results = _copied(results_of_part(calculator, atoms, properties))
+    members = offered(calculator).members
+    if members:
+        results["members"] = [_copied(offered(member).results) for member in members]
+    return results
+
+
+def _copied(results: Mapping[str, Any]) -> Results:
+    return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in results.items()}
 
 
 def offers(calculator: object, member: str) -> bool:

@@ -26,7 +26,8 @@ PAUSED = (
 
 GOES_ON = (
     "From its last checkpoint, `asecalc-md resume DIRECTORY` continues a run, and `asecalc-ml train FILE "
-    "--resume` a training"
+    "--resume` a training; `asecalc-ml data label`, given again, continues with the structures that have no "
+    "labels yet"
 )
 
 

@@ -118,17 +118,13 @@ def _check_masses_and_momenta(atoms: Atoms) -> None:
 
 def _check_overlaps(atoms: Atoms) -> None:
     from asecalc_ml.graph.neighbors import find_pairs  # ASE's own takes seconds for a molecule in a large box
-    from asecalc_ml.graph.neighbors.pairs import ALL_PAIRS_LIMIT
 
-    backend = (
-        "matscipy" if len(atoms) <= ALL_PAIRS_LIMIT else "auto"
-    )  # which would take all pairs, near or far
-    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, MIN_DISTANCE_A, backend)
-    i, j = pairs.edge_index
-    if len(i) == 0:
+    pairs = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, MIN_DISTANCE_A)
+    # of a small molecule these are all pairs, near or far
+    distances = np.linalg.norm(pair_vectors(atoms.positions, *pairs, atoms.cell.array), axis=1)
+    if not (distances < MIN_DISTANCE_A).any():
         return
-    vectors = pair_vectors(atoms.positions, *pairs, atoms.cell.array)
-    distances = np.linalg.norm(vectors, axis=1)
+    i, j = pairs.edge_index
     worst = int(np.argmin(distances))
     both = f"{_label(atoms, i[worst])} and {_label(atoms, j[worst])}"
     raise StructureError(

@@ -31,7 +31,11 @@ from asecalc_ml.model.memory_needed import peak_of, peak_of_the_whole
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
 from asecalc_ml.model.rounding import rounding
-from asecalc_ml.potentials.training.optimization.compiled_step import check_forward, traced_forward
+from asecalc_ml.potentials.training.frames.batches import loader
+from asecalc_ml.potentials.training.frames.labelled_graphs import LabelledGraph
+from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.whole_step import check_step, traced_step
+from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.store.model_file import read_model, save_model
 from asecalc_ml.testing.models import untrained_card, untrained_model
 from asecalc_ml.testing.options import OptionChecks
@@ -336,13 +340,29 @@ class PotentialChecks(OptionChecks):
         assert rounding(model, inputs, expected).allows(compiled, expected)
 
     @pytest.mark.slow
-    def test_a_traced_training_step_is_the_eager_one(self) -> None:
-        """Loss and gradient of each parameter."""
+    @pytest.mark.parametrize("forces_weight", [0.0, 1.0])
+    def test_a_traced_training_step_is_the_eager_one(self, forces_weight: float) -> None:
+        """Loss and gradient of each parameter, in a molecule and a crystal with stress; labels are absent."""
         model = self.model()
         if not list(model.parameters()):
             pytest.skip("there is nothing to train")
-        inputs = self.inputs(self.molecule(), model, n_extra=3)
-        check_forward(traced_forward(model, inputs, dynamic=False), model, [inputs])
+        graphs = [AtomGraph.from_atoms(a, model.cutoff) for a in (self.molecule(), self.crystal())]
+        random = torch.Generator().manual_seed(0)
+        frames = [
+            LabelledGraph(
+                graph,
+                energy=None if k == 0 else torch.randn(1, generator=random, dtype=torch.float64),
+                forces=torch.randn(graph.n_atoms, 3, generator=random, dtype=torch.float64),
+                stress=None if k == 0 else 0.1 * torch.eye(3, dtype=torch.float64)[None],
+            )
+            for k, graph in enumerate(graphs)
+        ]
+        (batch,) = loader(frames, model.cutoff, 2, triplet_cutoff=model.triplet_cutoff)
+        loss, weights = (
+            LossOptions(forces_weight=forces_weight, stress_weight=forces_weight),
+            FlatWeights(model),
+        )
+        check_step(traced_step(model, weights, batch, loss), model, weights, [batch], loss)
 
     def test_chunks_give_the_numbers_of_the_whole(self) -> None:
         """For chunks of one atom, of some and of all, padded or not; one cell is smaller than the cutoff."""

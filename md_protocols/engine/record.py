@@ -14,7 +14,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 
 from asecalc_ml._lazy import renamed
-from asecalc_ml.calculators.protocol import offered
+from asecalc_ml.calculators.batches.many import results_of_each
+from asecalc_ml.calculators.results import Results
 from asecalc_ml.errors import CalculationError, lacks_room
 from asecalc_ml.runs import RunReader
 
@@ -84,10 +85,8 @@ class Recorded(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
+        self.calculate_batch([self.atoms])
         evaluation = self.record.find(self.label, self.atoms)
-        if evaluation is None:
-            evaluation = _evaluate(self.calculator, self.atoms)
-            self.record.add(self.label, self.atoms, evaluation)
         if "error" in evaluation:
             raise CalculationError(evaluation["error"])
         self.results = {
@@ -97,24 +96,42 @@ class Recorded(Calculator):
             "members": [(energy, np.array(forces)) for energy, forces in evaluation.get("members", [])],
         }
 
+    def calculate_batch(self, structures: Sequence[Atoms]) -> None:
+        """Put on record what the calculator finds at each of several structures.
 
-def _evaluate(calculator: BaseCalculator, atoms: Atoms) -> Evaluation:
-    try:
-        forces = calculator.get_property("forces", atoms)
-        energy = float(calculator.get_property("energy", atoms))
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a calculator may raise anything
-        if lacks_room(error):  # torch's, a RuntimeError like those of structures that cannot be computed
-            raise MemoryError(str(error)) from error
-        return {"error": str(error) or type(error).__name__}
+        All are computed together unless all are on record: values depend on the batch in the last digits, and
+        a run that was killed within a batch gets the same ones when it is resumed.
+        """
+        if all(self.record.find(self.label, atoms) for atoms in structures):
+            return
+        for atoms, results in zip(structures, results_of_each(self.calculator, structures), strict=True):
+            evaluation = _evaluation(results)
+            if self.record.find(self.label, atoms) is None:
+                self.record.add(self.label, atoms, evaluation)
+
+
+def _evaluation(results: Results | Exception) -> Evaluation:
+    """What is kept of a calculation.
+
+    Raises
+    ------
+    OSError, MemoryError
+        If the calculation failed for lack of room.
+    """
+    if isinstance(results, OSError | MemoryError):
+        raise results
+    if isinstance(results, Exception):
+        if lacks_room(results):  # torch's, a RuntimeError like those of structures that cannot be computed
+            raise MemoryError(str(results)) from results
+        return {"error": str(results) or type(results).__name__}
+    energy, forces = float(results["energy"]), np.asarray(results["forces"])
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         return {"error": "energy or forces are not finite"}
-    evaluation = {"energy": energy, "forces": np.asarray(forces).tolist()}
-    if members := offered(calculator).members:
+    evaluation = {"energy": energy, "forces": forces.tolist()}
+    if "members" in results:
         evaluation["members"] = [
-            [float(member.results["energy"]), np.asarray(member.results["forces"]).tolist()]
-            for member in members
+            [float(of_member["energy"]), np.asarray(of_member["forces"]).tolist()]
+            for of_member in results["members"]
         ]
     return evaluation
 

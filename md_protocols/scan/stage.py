@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import FixBondLengths, FixInternals
 
+from asecalc_ml.calculators.batches.many import batches
 from asecalc_ml.errors import CalculationError, RunError, StructureError
 from asecalc_ml.md_protocols.engine.record import EvaluationRecord, Recorded
 from asecalc_ml.md_protocols.scan.plan import POINTS, ScanPlan
@@ -31,6 +32,9 @@ WHOLE = -1  # in the column of members: the calculator itself
 @dataclass(frozen=True)
 class ScanStage(Stage):
     """Every calculator at every point. Killed, it goes on with what is not on record.
+
+    A calculator that computes many structures together gets the points in batches, each of the same points
+    however often the run is resumed.
 
     Parameters
     ----------
@@ -74,20 +78,21 @@ class ScanStage(Stage):
             if maker not in paths:
                 paths[maker] = walk.path(calculators[maker])
                 _keep_start(engine, walk, first=len(paths) == 1)
-            for point, value in enumerate(plan.values):
-                atoms = paths[maker].get(point)
-                n_failed += not self._compute(
-                    engine, rows, calculators[entry.label], (number, point, value), atoms
-                )
-                engine.progress.update(number * len(plan.values) + point + 1)
-                engine.pause_if_asked()
+            calculator, path = calculators[entry.label], paths[maker]
+            for points in batches(entry.calculator, range(len(plan.values)), lambda _: len(plan.atoms)):
+                calculator.calculate_batch([path[point] for point in points if point in path])
+                for point in points:
+                    where = (number, point, plan.values[point])
+                    n_failed += not self._write(engine, rows, calculator, where, path.get(point))
+                    engine.progress.update(number * len(plan.values) + point + 1)
+                    engine.pause_if_asked()
         engine.writer.flush()
         self._conclude(engine, plan, n_failed)
 
-    def _compute(
+    def _write(
         self, engine: Engine, rows: _Rows, calculator: Recorded, where: tuple, atoms: Atoms | None
     ) -> bool:
-        """Whether a point could be computed; where not, it is marked and told."""
+        """Write what is on record of a point, and return whether it could be computed."""
         if atoms is None:  # told when the path was made
             rows.write(where, None, None)
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
+from asecalc_ml.calculators.batches.many import batches
 from asecalc_ml.calculators.protocol import offers
 from asecalc_ml.errors import CalculationError
 from asecalc_ml.md_protocols.engine.record import EvaluationRecord, Recorded
@@ -29,7 +29,8 @@ class Hessian(Stage):
     """Second derivatives with respect to the positions of all atoms that no constraint holds.
 
     By finite differences, H = -(F(+h) - F(-h)) / 2h column by column, and the mean of H and its transpose.
-    Killed, it goes on with the next displacement.
+    Killed, it goes on with the next displacement, or the next batch of displacements where the calculator
+    computes them together.
 
     Parameters
     ----------
@@ -104,31 +105,31 @@ class Hessian(Stage):
         return self._differences(engine, free), DIFFERENCES
 
     def _differences(self, engine: Engine, free: np.ndarray) -> np.ndarray:
-        atoms = engine.atoms.copy()
-        atoms.set_constraint()
-        atoms.calc = Recorded(engine.atoms.calc, LABEL, EvaluationRecord(engine.writer))
-        rows = []
-        engine.progress.start(LABEL, 3 * len(free), unit="coordinates")
-        for row, displaced in enumerate(self._displaced(atoms, free)):
-            # H_ij = -(F_j(+h) - F_j(-h)) / 2h, row i of the displaced coordinate
-            forward, backward = displaced
-            rows.append((backward[free] - forward[free]).ravel() / (2 * self.displacement_A))
-            engine.progress.update(row + 1)
-            engine.pause_if_asked()
+        calculator = Recorded(engine.atoms.calc, LABEL, EvaluationRecord(engine.writer))
+        rows: list[np.ndarray] = []
+        coordinates = [(i, axis) for i in free for axis in range(3)]
+        engine.progress.start(LABEL, len(coordinates), unit="coordinates")
+        for batch in batches(calculator.calculator, coordinates, lambda _: 2 * len(engine.atoms)):
+            # forward and backward for each coordinate of the batch
+            displaced = [self._displaced(engine.atoms, *coordinate) for coordinate in batch]
+            calculator.calculate_batch([atoms for pair in displaced for atoms in pair])
+            for pair in displaced:
+                # H_ij = -(F_j(+h) - F_j(-h)) / 2h, row i of the displaced coordinate
+                forward, backward = (calculator.get_property("forces", atoms)[free] for atoms in pair)
+                rows.append((backward - forward).ravel() / (2 * self.displacement_A))
+                engine.progress.update(len(rows))
+                engine.pause_if_asked()
         return _symmetric(np.array(rows))
 
-    def _displaced(self, atoms: Atoms, free: np.ndarray) -> Iterator[list[np.ndarray]]:
-        """Forces with each coordinate of each free atom moved forward, and backward."""
-        rest = atoms.get_positions()
-        for i in free:
-            for axis in range(3):
-                pair = []
-                for sign in (1, -1):
-                    positions = rest.copy()
-                    positions[i, axis] += sign * self.displacement_A
-                    atoms.set_positions(positions)
-                    pair.append(atoms.get_forces())
-                yield pair
+    def _displaced(self, atoms: Atoms, i: int, axis: int) -> list[Atoms]:
+        """Copies with a coordinate moved forward, and backward."""
+        pair = []
+        for sign in (1, -1):
+            copy = atoms.copy()
+            copy.set_constraint()
+            copy.positions[i, axis] += sign * self.displacement_A
+            pair.append(copy)
+        return pair
 
 
 def free_atoms(atoms: Atoms) -> np.ndarray:

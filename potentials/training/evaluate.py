@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.stress import full_3x3_to_voigt_6_stress
 
-from asecalc_ml.calculators.ml_calculator import check_trained
+from asecalc_ml.calculators.batches.many import batches, results_of_each
+from asecalc_ml.calculators.corrections import correction_calculators, with_terms
+from asecalc_ml.calculators.ml_calculator import MLCalculator, check_trained
+from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.config.options import parse_options
-from asecalc_ml.errors import AsecalcError, DatasetError
+from asecalc_ml.errors import AsecalcError, DatasetError, StructureError, lacks_room
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.model.dipoles import dipole_of
@@ -28,7 +31,7 @@ from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
 from asecalc_ml.potentials.training.frames.groups import info_values
 from asecalc_ml.potentials.training.frames.lineage import Lineage
-from asecalc_ml.potentials.training.frames.training_data import TrainingData, less_terms, read_data
+from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.store.card import Metrics, ModelCard, formula_of
 from asecalc_ml.store.golden import check_golden
@@ -36,6 +39,7 @@ from asecalc_ml.store.model_file import read_seen
 from asecalc_ml.store.seen_frames import SeenFrames
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.fingerprints import fingerprints
+from asecalc_ml.terminal.progress import progress
 
 ATOMS_AT_ONCE = 450  # as many as fit into memory with any architecture
 
@@ -107,85 +111,84 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
     Parameters
     ----------
     model : Model
+        In memory; it runs eagerly.
     frames : sequence of Atoms
         With labels in their calculators. Energy (eV), forces (eV/Å), stress (eV/Å³) and, for a model with
         partial charges, dipole (e Å) are compared where a frame has them.
     corrections : sequence
         Terms that the model was trained on top of.
+
+    Raises
+    ------
+    DatasetError
+        If the model has no energy or forces for a frame, such as one whose atoms coincide.
     """
-    evaluator, frames = Evaluator(model), less_terms(frames, corrections)
-    found: dict[str, list[np.ndarray]] = {label: [] for label in LABELS}
-    n_before = 0
-    for part in batches_by_atoms(frames, ATOMS_AT_ONCE):
-        graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in part])
-        evaluation = evaluator.eagerly(graph)
-        _check_finite(evaluation, part, n_before)
-        n_before += len(part)
-        found["energy"] += _energy_errors(evaluation.energy.cpu().numpy(), part)
-        found["forces"] += _forces_errors(evaluation.forces.cpu().numpy(), part)
-        found["stress"] += _stress_errors(evaluation.virial.cpu().numpy(), part)
-        found["dipole"] += _dipole_errors(evaluation.charges.cpu().numpy(), part)
+    places = [f"frame {k} of those evaluated, counted from 0" for k in range(len(frames))]
+    return _errors(frames, _in_memory(model, corrections, frames, places))
+
+
+def _in_memory(
+    model: Model, corrections: Sequence[Any], frames: Sequence[Atoms], places: Sequence[str]
+) -> Iterator[Results]:
+    """Results of a model and terms for each frame, in batches of :data:`ATOMS_AT_ONCE`."""
+    evaluator, terms, named = Evaluator(model), correction_calculators(corrections), iter(places)
+    for batch in batches_by_atoms(frames, ATOMS_AT_ONCE):
+        graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in batch])
+        parts = evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
+        for atoms, evaluation in zip(batch, parts, strict=True):
+            yield with_terms(_finite_results(evaluation, atoms, next(named)), terms, atoms)
+
+
+def _finite_results(evaluation: Evaluation, atoms: Atoms, place: str) -> Results:
+    try:
+        return results_of(evaluation, atoms)
+    except StructureError as error:
+        raise DatasetError(
+            f"{place}: the model's energy or forces are not finite.",
+            name=place,
+            remedy="Look whether atoms coincide there; if not, the model is damaged or its training diverged",
+        ) from error
+
+
+def _by_calculator(
+    stored: StoredModel, calculator: MLCalculator, located: Mapping[str, Atoms], quiet: bool
+) -> Iterator[Results]:
+    """Results of a registered model for each frame, computed together.
+
+    A frame that a calculator refuses, since atoms nearly coincide there, has labels all the same: it is
+    evaluated as in a training.
+    """
+    with progress(f"evaluating {stored.card.name}", len(located), quiet, unit="frames") as advance:
+        for batch in batches(calculator, located.items(), n_atoms=lambda item: len(item[1])):
+            places, frames = zip(*batch, strict=True)
+            for place, atoms, results in zip(
+                places, frames, results_of_each(calculator, frames), strict=True
+            ):
+                if not isinstance(results, Exception):
+                    yield results
+                elif lacks_room(results):
+                    raise results
+                else:
+                    yield from _in_memory(stored.model, stored.card.corrections, [atoms], [place])
+            advance(len(batch))
+
+
+def _errors(frames: Sequence[Atoms], results: Iterable[Results]) -> Errors:
+    """Predicted minus labelled of frames, whose results come in their order."""
+    errors: dict[str, list[np.ndarray]] = {label: [] for label in LABELS}
+    for atoms, of_frame in zip(frames, results, strict=True):
+        predicted = dict(of_frame)
+        if "charges" in predicted:
+            predicted["dipole"] = dipole_of(predicted["charges"], atoms)
+        for label in LABELS:
+            if label in atoms.calc.results and label in predicted:
+                errors[label].append(np.ravel(predicted[label] - atoms.calc.results[label]))
     return Errors(
         n_frames=len(frames),
-        labelled=Counter({label: len(errors) for label, errors in found.items() if errors}),
+        labelled=Counter({label: len(values) for label, values in errors.items() if values}),
         n_atoms=np.array([len(atoms) for atoms in with_label(frames, "energy")]),
-        **{label: _flat(errors) for label, errors in found.items()},
+        **{label: np.concatenate(values) if values else np.empty(0) for label, values in errors.items()},
     )
-
-
-def _check_finite(evaluation: Evaluation, part: Sequence[Atoms], n_before: int) -> None:
-    """Refuse a frame for which the model has no energy or forces, such as one whose atoms coincide."""
-    forces = np.split(evaluation.forces.cpu().numpy(), np.cumsum([len(atoms) for atoms in part])[:-1])
-    for k, (energy, of_frame) in enumerate(zip(evaluation.energy.tolist(), forces, strict=True), n_before):
-        if not (np.isfinite(energy) and np.isfinite(of_frame).all()):
-            raise DatasetError(
-                f"frame {k} of those evaluated, counted from 0: the model's energy or forces are not finite.",
-                name=f"frame {k}",
-                remedy="Look whether atoms coincide there; if not, the model is damaged or its training "
-                "diverged",
-            )
-
-
-def _flat(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.ravel(part) for part in parts]) if parts else np.empty(0)
-
-
-def _energy_errors(energies: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
-    return [
-        found - atoms.get_potential_energy()
-        for found, atoms in zip(energies, frames, strict=True)
-        if "energy" in atoms.calc.results
-    ]
-
-
-def _forces_errors(forces: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
-    return [
-        found - atoms.calc.results["forces"]
-        for found, atoms in zip(_by_frame(forces, frames), frames, strict=True)
-        if "forces" in atoms.calc.results
-    ]
-
-
-def _dipole_errors(charges: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
-    if len(charges) == 0:
-        return []
-    return [
-        dipole_of(found, atoms) - atoms.calc.results["dipole"]
-        for found, atoms in zip(_by_frame(charges, frames), frames, strict=True)
-        if "dipole" in atoms.calc.results
-    ]
-
-
-def _by_frame(values: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
-    return np.split(values, np.cumsum([len(atoms) for atoms in frames])[:-1])
-
-
-def _stress_errors(virials: np.ndarray, frames: Sequence[Atoms]) -> list[np.ndarray]:
-    return [
-        full_3x3_to_voigt_6_stress(virial) / atoms.get_volume() - atoms.calc.results["stress"]
-        for virial, atoms in zip(virials, frames, strict=True)
-        if "stress" in atoms.calc.results and atoms.cell.rank == 3
-    ]
 
 
 @dataclass(frozen=True)
@@ -273,7 +276,7 @@ def evaluate_model(
     strict : bool
         Refuse labels that contradict themselves, instead of warning.
     quiet : bool
-        Print no summary of the labels.
+        Show no progress, and no summary of the labels.
 
     Raises
     ------
@@ -293,7 +296,10 @@ def evaluate_model(
     labels = examine({label: frames}, {label: list(located)}, training or ())
     labels.show(quiet, strict)
     groups = _by_group(frames, by)
-    found = {group: evaluate(stored.model, members, card.corrections) for group, members in groups.items()}
+    places = {id(atoms): place for place, atoms in located.items()}
+    in_groups = {places[id(atoms)]: atoms for members in groups.values() for atoms in members}
+    results = iter([*_by_calculator(stored, MLCalculator(name), in_groups, quiet)])
+    found = {group: _errors(members, islice(results, len(members))) for group, members in groups.items()}
     unknown = Counter(
         _formula(atoms) for atoms in with_label(frames, "energy") if not card.knows_energies_of(atoms.numbers)
     )

@@ -101,7 +101,6 @@ def trained_card(options: TrainOptions, data: TrainingData, model: Model, scalin
         options.model["architecture"],
         architecture(options),
         structure=data.test[0],
-        packages=("lightning",),
         elements=sorted({symbol for atoms in frames for symbol in atoms.symbols}),
         charges=sorted(set(charges)),
         spins=sorted(set(spins)),

@@ -31,7 +31,7 @@ from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.graph.segments import segment_sum
 from asecalc_ml.model.derivative import EdgeDerivative, forces, virials
 from asecalc_ml.plugins import get
-from asecalc_ml.potentials.training.frames.batches import Batch
+from asecalc_ml.potentials.training.frames.labelled_graphs import Batch
 from asecalc_ml.potentials.training.options import LossOptions
 
 
@@ -85,61 +85,55 @@ def penalty_of(name: str) -> Penalty:
 
 
 def energy_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Predicted less labelled energies of the frames that have one, shape (n_labelled,), eV."""
+    """Predicted less labelled energies, shape (n_systems,), eV; like all errors 0 where there is no label."""
     return batch.energy.errors(predicted.systems)
 
 
 def forces_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Predicted less labelled forces on the atoms that have one, shape (n_labelled, 3), eV/Å."""
+    """Predicted less labelled forces, shape (n_atoms, 3), eV/Å."""
     return batch.forces.errors(forces(predicted.gradient, batch.inputs.edge_index, batch.inputs.n_atoms))
 
 
 def virial_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Errors of stress times volume of the frames that have a stress, shape (n_labelled, 3, 3), eV."""
+    """Errors of stress times volume, shape (n_systems, 3, 3), eV."""
     inputs = batch.inputs
     predicted_virials = virials(
         predicted.gradient, inputs.edge_vectors, inputs.edge_index, inputs.batch, inputs.n_systems
     )
-    virial = batch.stress._replace(values=batch.stress.values * batch.volume[batch.stress.rows, None, None])
-    return virial.errors(predicted_virials)
+    labelled = batch.stress._replace(values=batch.stress.values * batch.volume[:, None, None])
+    return labelled.errors(predicted_virials)
 
 
 def dipole_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Predicted less labelled dipoles of the frames that have one, shape (n_labelled, 3), e Å."""
-    moments = predicted.charges[:-1, None] * batch.from_centre
-    return batch.dipole.errors(segment_sum(moments, batch.inputs.batch[:-1], batch.n_systems))
+    """Predicted less labelled dipoles, shape (n_systems, 3), e Å."""
+    moments = predicted.charges[:, None] * batch.from_centre
+    return batch.dipole.errors(segment_sum(moments, batch.inputs.batch, batch.inputs.n_systems))
 
 
 def energy_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the energy errors over the frames that have an energy."""
     penalty = penalty_of(options.function)
-    n_atoms = batch.atoms_per_system[batch.energy.rows]
-    errors = energy_errors(predicted, batch) / n_atoms**penalty.atoms_power
-    return _mean(penalty(errors, options.energy_scale_eV_atom))
+    errors = energy_errors(predicted, batch) / batch.n_atoms**penalty.atoms_power
+    return batch.energy.mean(penalty(errors, options.energy_scale_eV_atom))
 
 
 def forces_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the force errors over all components of the frames that have forces."""
     penalty = penalty_of(options.function)
-    return _mean(penalty(forces_errors(predicted, batch), options.forces_scale_eV_A))
+    return batch.forces.mean(penalty(forces_errors(predicted, batch), options.forces_scale_eV_A))
 
 
 def stress_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the errors of the virial per atom over nine components, where there is a stress."""
     penalty = penalty_of(options.function)
-    errors = virial_errors(predicted, batch) / batch.atoms_per_system[batch.stress.rows, None, None]
-    return _mean(penalty(errors, options.energy_scale_eV_atom))
+    errors = virial_errors(predicted, batch) / batch.n_atoms[:, None, None]
+    return batch.stress.mean(penalty(errors, options.energy_scale_eV_atom))
 
 
 def dipole_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean penalty of the dipole errors over three components of the frames that have a dipole."""
     penalty = penalty_of(options.function)
-    return _mean(penalty(dipole_errors(predicted, batch), options.dipole_scale_e_A))
-
-
-def _mean(penalties: Tensor) -> Tensor:
-    """Mean over the labels in a batch; zero, with a derivative of zero, where there is none."""
-    return penalties.mean() if penalties.numel() else penalties.sum()
+    return batch.dipole.mean(penalty(dipole_errors(predicted, batch), options.dipole_scale_e_A))
 
 
 def penalty_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:

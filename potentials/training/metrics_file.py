@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import lightning
-
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files.full_disk import writing
 from asecalc_ml.files.reading import damage_named, read_text
@@ -52,11 +50,17 @@ def _seconds(header: str, rows: Mapping[str, Sequence[float]]) -> float | None:
     return list(rows.values())[-1][-1] if rows and header.endswith(",cpu_s") else None
 
 
-class MetricsFile(lightning.Callback):
+class MetricsFile:
     """Appends a line at the end of each epoch; lines of epochs that are run again are taken out first.
 
     The last column, ``cpu_s``, is the time of all processor cores since the first epoch began, in seconds;
     a resumed training goes on counting where the kept lines end.
+
+    Parameters
+    ----------
+    path : Path
+    validation : sequence of str
+        Names of the validation errors.
     """
 
     def __init__(self, path: Path, validation: Sequence[str]):
@@ -64,15 +68,17 @@ class MetricsFile(lightning.Callback):
         self.columns = ("train_loss", "val_loss", *validation)
         self.cpu_s_at_zero = 0.0
 
-    def on_train_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
+    def begin(self, n_epochs_done: int) -> None:
+        """Keep the lines of the epochs that are done."""
         cut_to_whole_lines(self.path)
         header, rows = _rows(self.path)
-        kept = {line: row for line, row in rows.items() if row[0] <= trainer.current_epoch}
+        kept = {line: row for line, row in rows.items() if row[0] <= n_epochs_done}
         self.cpu_s_at_zero = time.process_time() - (_seconds(header, kept) or 0.0)
         write_whole(self.path, "\n".join([",".join(("epoch", *self.columns, "cpu_s")), *kept]) + "\n")
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        values = [repr(float(trainer.callback_metrics[name])) for name in self.columns]
+    def append(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write the line of an epoch, counted from 1."""
+        values = [repr(metrics[name]) for name in self.columns]
         cpu_s = f"{time.process_time() - self.cpu_s_at_zero:.2f}"
         with writing(self.path), self.path.open("a") as file:
-            file.write(",".join([str(trainer.current_epoch + 1), *values, cpu_s]) + "\n")
+            file.write(",".join([str(epoch), *values, cpu_s]) + "\n")

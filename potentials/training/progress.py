@@ -1,46 +1,49 @@
-"""What a training says while it runs: a line every few seconds, with errors and the time left."""
+"""What a training prints while it runs: a line every few seconds, with errors and the time left."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 import warnings
-from collections.abc import Iterator
-
-import lightning
+from collections.abc import Iterator, Mapping
 
 from asecalc_ml.terminal.console import make_console
 
 SECONDS_BETWEEN_LINES = 20.0
 
 
-class ProgressLines(lightning.Callback):
-    """Prints epoch, validation errors and time left; readable in a terminal and in a log file alike."""
+class ProgressLines:
+    """Prints epoch, validation errors and time left; readable in a terminal and in a log file alike.
 
-    def __init__(self, quiet: bool = False):
-        self.console = make_console(quiet=quiet)
+    Parameters
+    ----------
+    max_epochs : int
+    quiet : bool
+        Print nothing.
+    """
+
+    def __init__(self, max_epochs: int, quiet: bool = False):
+        self.console, self.max_epochs = make_console(quiet=quiet), max_epochs
         self.started = self.printed = time.monotonic()
-        self.first_epoch = 0
+        self.n_epochs_before = 0
 
-    def on_train_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
+    def begin(self, n_epochs_done: int) -> None:
+        """Start to measure the time of an epoch."""
+        self.started, self.n_epochs_before = time.monotonic(), n_epochs_done
 
-    def on_validation_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or last:
+    def show(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Print the line of an epoch, counted from 1, if the last line is old or the epoch is the last."""
+        if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or epoch == self.max_epochs:
             self.printed = time.monotonic()
             with contextlib.suppress(OSError, SystemExit):  # rich exits where nobody reads any more
-                self.console.print(self._line(trainer), soft_wrap=True)
+                self.console.print(self._line(epoch, metrics), soft_wrap=True)
 
-    def _line(self, trainer: lightning.Trainer) -> str:
-        metrics = trainer.callback_metrics
-        done = trainer.current_epoch + 1
-        per_epoch = (time.monotonic() - self.started) / max(1, done - self.first_epoch)
-        left = per_epoch * (trainer.max_epochs - done) / 60
+    def _line(self, epoch: int, metrics: Mapping[str, float]) -> str:
+        per_epoch = (time.monotonic() - self.started) / max(1, epoch - self.n_epochs_before)
+        left = per_epoch * (self.max_epochs - epoch) / 60
         errors = [text.format(metrics[name]) for name, text in _VALIDATION.items() if name in metrics]
         return (
-            f"epoch {done}/{trainer.max_epochs}   validation: {', '.join(errors)}   "
+            f"epoch {epoch}/{self.max_epochs}   validation: {', '.join(errors)}   "
             f"{per_epoch:.1f} s an epoch, {left:.0f} min left"
         )
 
@@ -54,17 +57,8 @@ _VALIDATION = {
 
 
 @contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keep remarks of Lightning and torch on our choices, and on their own future, out of the output."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            for module in ("lightning", "pytorch_lightning", "torch"):
-                warnings.filterwarnings("ignore", module=rf"{module}\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def quiet_torch() -> Iterator[None]:
+    """Keep remarks of torch on its own future out of the output."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"torch\..*")
+        yield

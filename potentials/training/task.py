@@ -1,20 +1,17 @@
-"""The Lightning module: loss on energies, forces and stress, optimizer, schedule, validation errors."""
+"""What a training fits: its loss, and the errors that it reports after each epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import lightning
 import torch
 from ase import units
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from asecalc_ml.errors import TrainingError
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.model.model import Model
-from asecalc_ml.potentials.training.frames.batches import Batch
+from asecalc_ml.potentials.training.frames.labelled_graphs import Batch
 from asecalc_ml.potentials.training.losses import (
     dipole_errors,
     energy_errors,
@@ -22,77 +19,48 @@ from asecalc_ml.potentials.training.losses import (
     total_loss,
     virial_errors,
 )
-from asecalc_ml.potentials.training.optimization.compiled_step import Forward, eager_forward, energies_alone
-from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
-from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.optimization.compiled_step import Forward, energies_alone
+from asecalc_ml.potentials.training.options import LossOptions
 
 
-class EnergyForcesTask(lightning.LightningModule):
+class EnergyForcesTask:
     """Fits energies, forces, stress and dipoles of a model, each where it has a weight.
 
     Parameters
     ----------
     model : Model
-    options : TrainOptions
+    loss : LossOptions
     """
 
-    def __init__(self, model: Model, options: TrainOptions):
-        super().__init__()
-        self.model = model
-        self.options = options
-        self._forward = _Uncopied(eager_forward(model, options.loss.needs_derivative))
+    def __init__(self, model: Model, loss: LossOptions):
+        self.model, self.loss = model, loss
+        derive = edge_derivative if loss.needs_derivative else energies_alone
+        self.predict: Forward = lambda inputs: derive(model, inputs)
 
-    def use_forward(self, forward: Forward) -> None:
-        """Compute training batches by another function of the same model, such as a compiled one."""
-        self._forward = _Uncopied(forward)
+    def validation_errors(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Loss and mean absolute errors of the labels that are fitted, each over the frames that have it."""
+        sums = [self.validation_step(batch) for batch in batches]
+        names = sums[0].keys()
+        totals = torch.stack([torch.stack(list(one.values())) for one in sums]).sum(dim=0)
+        return {name: float(total / count) for name, (total, count) in zip(names, totals, strict=True)}
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = self._loss(self._forward.function(batch.inputs), batch)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=batch.n_systems)
-        return loss
-
-    def validation_step(self, batch: Batch, index: int) -> None:
-        """Errors of the labels that are fitted, each a mean over the frames that have it."""
-        loss = self.options.loss
-        predict = edge_derivative if loss.needs_derivative else energies_alone
-        predicted = predict(self.model, batch.inputs)
-        self.log("val_loss", self._loss(predicted, batch), batch_size=batch.n_systems)
-        for label in loss.fitted:
-            name, errors, unit = VALIDATION[label]
-            label_errors = errors(predicted, batch)
-            if len(label_errors):
-                self.log(name, label_errors.abs().mean() / unit, batch_size=len(label_errors))
-
-    def on_train_epoch_end(self) -> None:
-        if not torch.isfinite(self.trainer.callback_metrics["train_loss"]):
-            raise TrainingError(
-                f"the loss is not finite after epoch {self.current_epoch + 1}",
-                name="loss",
-                remedy=f"lower optimizer.learning_rate ({self.options.optimizer.learning_rate}) or raise "
-                "optimizer.warmup_steps, and look for frames with huge forces in the data",
-            )
-
-    def _loss(self, predicted: EdgeDerivative, batch: Batch) -> Tensor:
-        return total_loss(predicted, batch, self.options.loss)
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        options = self.options.optimizer
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-        )
-        n_steps = int(self.trainer.estimated_stepping_batches)
-        steps_per_epoch = max(1, n_steps // self.trainer.max_epochs)
-        factor = SCHEDULES[options.schedule](options, n_steps, steps_per_epoch)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch.to(device)
+    def validation_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Sum and number of the values behind the mean of each error, shape (2,)."""
+        with torch.no_grad():
+            predicted = self.predict(batch.inputs)
+            loss = total_loss(predicted, batch, self.loss)
+            n_systems = loss.new_tensor(batch.n_systems)
+            sums = {"val_loss": torch.stack([loss * n_systems, n_systems])}
+            for label in self.loss.fitted:
+                name, errors, unit = VALIDATION[label]
+                sizes, labelled = errors(predicted, batch).abs() / unit, getattr(batch, label)
+                sums[name] = torch.stack([sizes.sum(), labelled.n_components(sizes)])
+        return sums
 
 
 def stress_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:
-    """Errors of the stress of the frames that have one, shape (n_labelled, 3, 3), eV/Å³."""
-    return virial_errors(predicted, batch) / batch.volume[batch.stress.rows, None, None]
+    """Errors of the stress, shape (n_systems, 3, 3), eV/Å³."""
+    return virial_errors(predicted, batch) / batch.volume[:, None, None]
 
 
 class ValidationError(NamedTuple):
@@ -109,13 +77,3 @@ VALIDATION = {
     "stress": ValidationError("val_stress_mae_GPa", stress_errors, units.GPa),
     "dipole": ValidationError("val_dipole_mae_mD", dipole_errors, 1e-3 * units.Debye),
 }
-
-
-class _Uncopied:
-    """Holds a function that copies of the module share: the average of weights is never run through it."""
-
-    def __init__(self, function: Forward):
-        self.function = function
-
-    def __deepcopy__(self, memo: dict) -> _Uncopied:
-        return self

@@ -7,7 +7,9 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from asecalc_ml.potentials.training import TrainOptions, train
-from asecalc_ml.potentials.training import task as task_module
+from asecalc_ml.potentials.training.loop import TrainingLoop
+
+TRAIN_STEP = TrainingLoop.train_step
 
 SMALL = {
     "architecture": "equivariant-transformer",
@@ -55,13 +57,15 @@ def weights(entry):
     return load_file(entry.path)
 
 
-def _fail_in_epoch_two(task):
-    if task.current_epoch == 2:
+def _fail_in_epoch_two(loop, batch):
+    """A step of the loop that fails in the midst of the third epoch."""
+    if loop.progress.n_steps == 2 * len(loop.train) + 1:
         raise RuntimeError("power cut")
+    return TRAIN_STEP(loop, batch)
 
 
 def interrupted(options, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(task_module.EnergyForcesTask, "on_train_epoch_start", _fail_in_epoch_two)
+        patch.setattr(TrainingLoop, "train_step", _fail_in_epoch_two)
         with pytest.raises(RuntimeError, match="power cut"):
             train(options, quiet=True)

@@ -74,6 +74,38 @@ class KilledSprings(Springs):
         super().calculate(atoms, properties, system_changes)
 
 
+class BatchedSprings(Springs):
+    """Computes many structures together; the energy depends on the batch, as rounding makes it.
+
+    Ends the process, as far as a test can, at batch $TOY_BREAKS_AT. Fails where a bond is longer than
+    $TOY_LONGEST_A.
+    """
+
+    batches: ClassVar[list] = []  # numbers of structures, of all objects
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        if atoms.get_all_distances().max() > float(os.environ.get("TOY_LONGEST_A", "inf")):
+            raise RuntimeError("too long")
+
+    def calculate_many(self, structures):
+        structures = list(structures)
+        self.batches.append(len(structures))
+        if len(self.batches) == int(os.environ.get("TOY_BREAKS_AT", "-1")):
+            raise KeyboardInterrupt
+        together = type(self)(**self.arguments)
+        results = []
+        for k, atoms in enumerate(structures):
+            together.calculate(atoms)
+            energy = together.results["energy"] + 1e-9 * (100 * len(structures) + k)
+            results.append(together.results | {"energy": energy})
+        return results
+
+    @property
+    def arguments(self):
+        return {"stiffness": self.stiffness}
+
+
 class Model(Springs):
     """Springs that pass for a registered model."""
 

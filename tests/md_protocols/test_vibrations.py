@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy_calculators
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms, FixBondLengths, FixCom, Hookean
@@ -15,6 +16,8 @@ from asecalc_ml.analysis.functions.harmonic import normal_modes, rigid_motions, 
 from asecalc_ml.analysis.functions.normal_modes import NormalModes
 from asecalc_ml.analysis.pipeline import run_analyses
 from asecalc_ml.analysis.report.report import write_report
+from asecalc_ml.calculators.batches import many
+from asecalc_ml.calculators.ml_calculator import MLCalculator
 from asecalc_ml.cli import md
 from asecalc_ml.errors import AnalysisError, ConfigError, RunError, StructureError
 from asecalc_ml.md_protocols.engine.resume import resume_run
@@ -234,3 +237,65 @@ def test_command_line_and_report(tmp_path):
     assert "zero-point energy" in page
     names = [one.analysis for one in run_analyses(directory)]
     assert names == ["normal-modes", "relaxation"]
+
+
+# ---------------------------------------------------------------------- displacements computed together
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Numbers of structures of each batch, at most two coordinates of water each."""
+    monkeypatch.setattr(many, "ATOMS_AT_ONCE", 12)
+    toy_calculators.BatchedSprings.batches.clear()
+    return toy_calculators.BatchedSprings.batches
+
+
+def test_displacements_are_computed_in_batches(sizes, tmp_path):
+    together = vibrations(tmp_path / "together", molecule("H2O"), "toy_calculators:BatchedSprings")
+    assert sizes == [4, 4, 4, 4, 2]
+    alone = vibrations(tmp_path / "alone", molecule("H2O"), "toy_calculators:Springs")
+    assert together.read_hessian()["hessian"] == pytest.approx(alone.read_hessian()["hessian"], abs=1e-12)
+    assert len(together.read_evaluations()) == len(alone.read_evaluations())
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5])
+def test_killed_in_a_batch_it_gives_the_same_hessian(batch, sizes, tmp_path, monkeypatch):
+    straight = vibrations(tmp_path / "straight", molecule("H2O"), "toy_calculators:BatchedSprings")
+    sizes.clear()
+    monkeypatch.setenv("TOY_BREAKS_AT", str(batch))
+    with pytest.raises(KeyboardInterrupt):
+        vibrations(tmp_path / "run", molecule("H2O"), "toy_calculators:BatchedSprings")
+    monkeypatch.setenv("TOY_BREAKS_AT", "-1")
+    sizes.clear()
+    run = resume_run(tmp_path / "run", quiet=True)
+    assert sizes == [4, 4, 4, 4, 2][batch - 1 :]
+    assert (run.read_hessian()["hessian"] == straight.read_hessian()["hessian"]).all()
+    assert (run.directory / EVALUATIONS).read_bytes() == (straight.directory / EVALUATIONS).read_bytes()
+
+
+def test_held_atoms_stay_in_a_batch(sizes, tmp_path):
+    atoms = molecule("H2O")
+    atoms.set_constraint(FixAtoms([0]))
+    run = vibrations(tmp_path / "run", atoms, "toy_calculators:BatchedSprings")
+    assert sizes == [4, 4, 4]
+    alone = vibrations(tmp_path / "alone", atoms, "toy_calculators:Springs")
+    assert run.read_hessian()["hessian"] == pytest.approx(alone.read_hessian()["hessian"], abs=1e-12)
+
+
+def test_differences_of_a_model_are_one_batch(tiny_model, tmp_path, monkeypatch):
+    model = {tiny_model: {"dtype": "float64", "compile": "never"}}
+    options = {"hessian": "finite-differences", "relax": False}
+    batches, calculate_many = [], MLCalculator.calculate_many
+
+    def counted(self, structures):
+        batches.append(len(structures))
+        return calculate_many(self, structures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MLCalculator, "calculate_many", counted)
+        run = vibrations(tmp_path / "together", molecule("H2O"), model, **options)
+    assert batches == [18]
+    monkeypatch.setattr(many, "computes_together", lambda calculator: False)
+    alone = vibrations(tmp_path / "alone", molecule("H2O"), model, **options)
+    largest = np.abs(alone.read_hessian()["hessian"]).max()
+    assert run.read_hessian()["hessian"] == pytest.approx(alone.read_hessian()["hessian"], abs=1e-9 * largest)

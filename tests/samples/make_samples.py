@@ -286,12 +286,12 @@ def make_training() -> None:
     Path("train.yaml").write_text(dump_yaml(options))
     child(
         "import os, signal\n"
-        "from asecalc_ml.potentials.training.task import EnergyForcesTask as Task\n"
-        "step = Task.training_step\n"
-        "def training_step(self, *given):\n"
-        "    if self.current_epoch == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return step(self, *given)\n"
-        "Task.training_step = training_step\n"
+        "from asecalc_ml.potentials.training.loop import TrainingLoop\n"
+        "epoch = TrainingLoop.train_epoch\n"
+        "def train_epoch(self, number):\n"
+        "    if number == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return epoch(self, number)\n"
+        "TrainingLoop.train_epoch = train_epoch\n"
         "from asecalc_ml.cli.ml import app; app(['train', 'train.yaml', '--quiet'])",
         -9,
     )

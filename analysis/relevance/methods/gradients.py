@@ -35,6 +35,8 @@ reported too. Sundararajan, Taly and Yan, arXiv:1703.01365, equation (1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -42,8 +44,10 @@ from torch import Tensor
 from asecalc_ml.analysis.relevance.methods.hidden import run_with_embeddings
 from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
+from asecalc_ml.analysis.relevance.source import BATCH_ATOMS
 from asecalc_ml.analysis.relevance.subject import ExplainedBatch, gradients
 from asecalc_ml.analysis.relevance.targets import Target
+from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.model.derivative import forces
 
 
@@ -68,37 +72,50 @@ def gradient_edges(subject: ExplainedBatch, target: Target, options: RelevanceOp
 
 def gradient_embeddings(subject: ExplainedBatch, target: Target, options: RelevanceOptions) -> MethodOutput:
     """Products of embeddings and derivatives, summed over features."""
-    return MethodOutput(_embedding_products(subject, target, alpha=1.0))
+    _, (products,) = _with_scaled_embeddings(subject, target, [1.0])
+    return MethodOutput(products)
 
 
 def integrated_gradients(subject: ExplainedBatch, target: Target, options: RelevanceOptions) -> MethodOutput:
-    """Gauss-Legendre sum over ``options.integration_points`` passes."""
+    """Gauss-Legendre sum over ``options.integration_points`` copies of the structures."""
     # nodes and weights on [-1, 1], moved to t on [0, 1], with dα = 3 t² dt
     nodes, weights = np.polynomial.legendre.leggauss(options.integration_points)
     t = 0.5 * (nodes + 1)
     factors = 0.5 * weights * 3 * t**2
-    terms = [
-        factor * _embedding_products(subject, target, alpha)
-        for factor, alpha in zip(factors, t**3, strict=True)
-    ]
-    atoms = torch.stack(terms).sum(dim=0)
+    values, products = _with_scaled_embeddings(subject, target, [0.0, *t**3, 1.0])
+    atoms = (products.new_tensor(factors)[:, None] * products[1:-1]).sum(dim=0)
     # T(1) - T(0) - Σ R_i is the error of the quadrature
-    start, end = (_value(subject, target, alpha) for alpha in (0.0, 1.0))
+    start, end = values[0], values[-1]
     missed = end - start - subject.per_system(atoms)
     return MethodOutput(atoms, absorbed={"zero embeddings": start, "quadrature": missed})
 
 
-def _embedding_products(subject: ExplainedBatch, target: Target, alpha: float) -> Tensor:
-    """Embeddings h times the derivative at α h, summed over features and tables, shape (n_atoms,)."""
-    run, embedded = run_with_embeddings(subject, lambda h: alpha * h)
-    slopes = gradients(target.value(run), embedded)
-    products = [
-        (alpha_h * slope / alpha).flatten(1).sum(dim=1)
-        for alpha_h, slope in zip(embedded, slopes, strict=True)
-    ]
-    return sum(products)[:-1].detach()
+def _with_scaled_embeddings(
+    subject: ExplainedBatch, target: Target, scales: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """The target T(α h), and embeddings h times its derivative at α h, for each scale α; many α at once.
 
+    Returns
+    -------
+    values : Tensor, shape (n_scales, n_systems)
+    products : Tensor, shape (n_scales, n_atoms)
+        Summed over features and tables.
+    """
+    values, products = [], []
+    for batch in batches_by_atoms(scales, BATCH_ATOMS, n_atoms=lambda _: subject.n_atoms):
+        copies = ExplainedBatch.of(subject.model, [subject.graph] * len(batch))
+        alpha = copies.graph.positions.new_tensor([*np.repeat(batch, subject.n_atoms), 1.0])  # the ghost's: 1
+        tables: list[Tensor] = []
 
-def _value(subject: ExplainedBatch, target: Target, alpha: float) -> Tensor:
-    """The target with embeddings α h, shape (n_systems,)."""
-    return target.value(run_with_embeddings(subject, lambda h: alpha * h)[0]).detach()
+        def scaled(h: Tensor, alpha: Tensor = alpha, tables: list[Tensor] = tables) -> Tensor:
+            tables.append(h)
+            return alpha.reshape(-1, *[1] * (h.dim() - 1)) * h
+
+        run, embedded = run_with_embeddings(copies, scaled)
+        of_copies = target.on_copies(copies).value(run)
+        # h · ∂T/∂(α h) of every atom, without the ghost
+        slopes = gradients(of_copies, embedded)
+        of_atoms = sum((h * slope).flatten(1).sum(dim=1) for h, slope in zip(tables, slopes, strict=True))
+        values.append(of_copies.detach().reshape(len(batch), subject.n_systems))
+        products.append(of_atoms[:-1].detach().reshape(len(batch), subject.n_atoms))
+    return torch.cat(values), torch.cat(products)

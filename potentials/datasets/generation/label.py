@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.errors import DatasetError
+from asecalc_ml.files.writing import obstacle
 from asecalc_ml.potentials.datasets.extxyz import check_target, write_extxyz
+from asecalc_ml.potentials.datasets.generation.label_record import LabelRecord, Labels
 from asecalc_ml.store.card import formula_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ase import Atoms
     from ase.calculators.calculator import BaseCalculator
 
     from asecalc_ml.calculators.factory import CalculatorSpec
+    from asecalc_ml.calculators.results import Results
 
 
 def label_file(
@@ -33,7 +36,10 @@ def label_file(
 
     A structure whose positions or cell are not finite, or on which the reference fails, is left out, and a
     warning says so. Forces are written where the reference has them, stress where it has one and a cell has a
-    volume.
+    volume. Structures are computed together where the reference can.
+
+    Labels are kept on disk, beside ``output``, as soon as they are computed. After an interruption or with a
+    full disk the same call continues from there.
 
     Parameters
     ----------
@@ -43,7 +49,7 @@ def label_file(
     reference : str or mapping
         As for :func:`asecalc_ml.calculators.factory.make_calculator`.
     output : Path
-        Appears whole or not at all.
+        Appears whole or not at all, and the labels beside it go.
     overwrite : bool
         Replace ``output`` where it exists.
     quiet : bool
@@ -59,17 +65,17 @@ def label_file(
     Raises
     ------
     DatasetError
-        If the file cannot be read or written, the reference fails on every structure, or labels contradict
-        themselves and ``strict`` is true.
+        If the file cannot be read or written, the reference fails on every structure, labels of another
+        reference lie beside ``output``, or labels contradict themselves and ``strict`` is true.
     ModelError, ConfigError
         If there is no such reference.
     StructureError
         If a frame's charge or spin is no whole number.
     """
-    from asecalc_ml.calculators.factory import make_calculator
+    from asecalc_ml.calculators.factory import describe_calculator, make_calculator
     from asecalc_ml.potentials.datasets.label_checks import examine
     from asecalc_ml.structure.files.structure_file import read_structures
-    from asecalc_ml.terminal.progress import progress
+    from asecalc_ml.terminal.console import print_line
 
     check_target(output, overwrite)
     if not path.is_file():
@@ -78,18 +84,26 @@ def label_file(
             name=str(path),
             remedy="correct its name",
         )
+    if why := obstacle(output.parent):  # before hours of labelling are lost
+        raise DatasetError(
+            f"cannot write {output} ({why}).", name=str(output), remedy="Choose another folder."
+        )
     structures, calculator = read_structures(path), make_calculator(reference)
-    labelled, failures = [], []
-    with progress(f"labelling {path.name}", len(structures), quiet, unit="structures") as advance:
-        for number, atoms in enumerate(structures):
-            try:
-                labelled.append(_labelled(atoms, calculator))
-            except Exception as error:  # a reference of another package may raise anything
-                failures.append(f"structure {number}: {error or type(error).__name__}")
-            advance(1)
-    _tell(failures, len(structures), path)
-    _warn_of_energies_without_zero(labelled, calculator, path)
-    write_extxyz(output, labelled)
+    record = LabelRecord(output, describe_calculator(calculator))
+    if len(record) and not quiet:
+        print_line(f"{len(record)} labels of an interrupted labelling are taken from {record.path}")
+    try:
+        labelled, failures = _all_labelled(structures, calculator, record, path.name, quiet)
+        _tell(failures, len(structures), path)
+        _warn_of_energies_without_zero(labelled, calculator, path)
+        _write(output, labelled, record)
+    except KeyboardInterrupt:
+        if record.kept:
+            print_line(record.kept, stderr=True)
+        raise
+    finally:
+        record.close()
+    record.remove()
     try:
         examine({output.name: labelled}).show(quiet, strict)
     except DatasetError as error:
@@ -97,30 +111,99 @@ def label_file(
     return len(labelled)
 
 
-def _labelled(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
-    from ase.calculators.singlepoint import SinglePointCalculator
+def _all_labelled(
+    structures: list[Atoms], calculator: BaseCalculator, record: LabelRecord, name: str, quiet: bool
+) -> tuple[list[Atoms], list[str]]:
+    """Structures with labels, and what went wrong with the others."""
+    from asecalc_ml.calculators.batches.many import batches
+    from asecalc_ml.terminal.progress import progress
 
+    labelled, failures = [], []
+    with progress(f"labelling {name}", len(structures), quiet, unit="structures") as advance:
+        numbered = enumerate(structures)
+        for batch in batches(calculator, numbered, n_atoms=lambda pair: len(pair[1])):
+            for (number, atoms), labels in zip(batch, _on_record(batch, calculator, record), strict=True):
+                if isinstance(labels, Exception):
+                    failures.append(f"structure {number}: {labels or type(labels).__name__}")
+                else:
+                    labelled.append(_labelled(atoms, labels))
+            advance(len(batch))
+    return labelled, failures
+
+
+def _on_record(
+    batch: Sequence[tuple[int, Atoms]], calculator: BaseCalculator, record: LabelRecord
+) -> list[Labels | Exception]:
+    """Labels of a batch of structures with their numbers.
+
+    All are computed unless all are on record, so that a labelling that was interrupted within a batch gives
+    the same digits.
+    """
+    kept = {number: labels for number, atoms in batch if (labels := record.find(number, atoms)) is not None}
+    if len(kept) == len(batch):
+        return [kept[number] for number, _ in batch]
+    computed = _computed([atoms for _, atoms in batch], calculator)
+    for (number, atoms), of_structure in zip(batch, computed, strict=True):
+        if number not in kept and not isinstance(of_structure, Exception):
+            record.add(number, atoms, of_structure)
+    return [kept.get(number, of_structure) for (number, _), of_structure in zip(batch, computed, strict=True)]
+
+
+def _computed(structures: Sequence[Atoms], calculator: BaseCalculator) -> list[Labels | Exception]:
+    """Labels of each structure, or why it has none."""
+    from asecalc_ml.calculators.batches.many import results_of_each
     from asecalc_ml.calculators.protocol import offered
 
-    _check_finite({"positions": atoms.positions, "cell": atoms.cell.array})
-    constraints = atoms.constraints
-    atoms.set_constraint()  # it would hide forces
-    atoms.calc = calculator
-    labels = {"energy": atoms.get_potential_energy()}
-    if "forces" in offered(calculator).implemented_properties:
-        labels["forces"] = atoms.get_forces()
-    if atoms.cell.rank == 3 and "stress" in offered(calculator).implemented_properties:
-        labels["stress"] = atoms.get_stress()
-    _check_finite(labels)
+    offers = offered(calculator).implemented_properties
+    properties = ["energy", *(name for name in ("forces", "stress") if name in offers)]
+    problems = [_not_finite({"positions": a.positions, "cell": a.cell.array}) for a in structures]
+    finite = [_bare(atoms) for atoms, problem in zip(structures, problems, strict=True) if problem is None]
+    results = iter(results_of_each(calculator, finite, properties))
+    return [_labels(next(results), properties) if problem is None else problem for problem in problems]
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    """A copy without constraints, which would hide forces."""
+    copy = atoms.copy()
+    copy.set_constraint()
+    return copy
+
+
+def _labels(results: Results | Exception, properties: Sequence[str]) -> Labels | Exception:
+    """What is kept of a calculation."""
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    if isinstance(results, Exception):
+        return results
+    labels = {name: np.asarray(results[name], dtype=float) for name in properties if name in results}
+    labels["energy"] = labels["energy"].squeeze()  # some calculators give an array of one
+    if "stress" in labels and labels["stress"].shape == (3, 3):
+        labels["stress"] = full_3x3_to_voigt_6_stress(labels["stress"])
+    return _not_finite(labels) or {name: values.tolist() for name, values in labels.items()}
+
+
+def _labelled(atoms: Atoms, labels: Labels) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
     atoms.calc = SinglePointCalculator(atoms, **labels)
-    atoms.set_constraint(constraints)
     return atoms
 
 
-def _check_finite(quantities: Mapping[str, float | np.ndarray]) -> None:
+def _write(output: Path, labelled: list[Atoms], record: LabelRecord) -> None:
+    try:
+        write_extxyz(output, labelled)
+    except DatasetError as error:
+        raise DatasetError(
+            error.problem, name=error.name, remedy=f"Free space. {record.kept}".rstrip()
+        ) from error
+
+
+def _not_finite(quantities: Mapping[str, np.ndarray]) -> DatasetError | None:
+    """What is wrong with numbers of a structure; None if all are finite."""
     for name, values in quantities.items():
         if not np.isfinite(values).all():
-            raise DatasetError(f"{name} not finite", name=name)
+            return DatasetError(f"{name} not finite", name=name)
+    return None
 
 
 def _warn_of_energies_without_zero(frames: list[Atoms], calculator: BaseCalculator, path: Path) -> None:

@@ -1,186 +1,208 @@
-"""Labelled graphs and the batches made of them."""
+"""Batches: all frames of a part as joined tensors on the device, and slices of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ase import Atoms
-from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
 
-from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
-from asecalc_ml.graph.triplets import pad_triplets
-from asecalc_ml.model.dipoles import from_centre_of_mass
 from asecalc_ml.model.potential import PotentialInput
+from asecalc_ml.potentials.training.frames.labelled_graphs import (
+    Batch,
+    Label,
+    LabelledGraph,
+    epoch_order,
+    one_shape,
+)
+
+#: Batches that are put together at once.
+BATCHES_AT_ONCE = 64
+
+#: In place of the number of an atom, or of an edge: the ghost's.
+GHOST = -1
+
+#: Shape of a row of each label.
+ROW = {"energy": (), "forces": (3,), "stress": (3, 3), "dipole": (3,)}
 
 
 @dataclass(frozen=True)
-class LabelledGraph:
-    """A structure with the labels that it has, float64.
+class Ragged:
+    """Rows of all frames, one frame after the other.
 
     Parameters
     ----------
-    graph : AtomGraph
-    energy : Tensor, shape (1,), eV, or None
-    forces : Tensor, shape (n_atoms, 3), eV/Å, or None
-    stress : Tensor, shape (1, 3, 3), eV/Å³, or None
-    dipole : Tensor, shape (1, 3), e Å, or None
-    from_centre : Tensor, shape (n_atoms, 3), Å, or None
-        Positions relative to the centre of mass, which make a dipole of charges; where there is a dipole.
+    rows : Tensor, shape (n_rows, ...)
+    first : Tensor, shape (n_frames,), int64
+        Number of each frame's first row.
+    n_rows : Tensor, shape (n_frames,), int64
     """
 
-    graph: AtomGraph
-    energy: Tensor | None = None
-    forces: Tensor | None = None
-    stress: Tensor | None = None
-    dipole: Tensor | None = None
-    from_centre: Tensor | None = None
-
-    @classmethod
-    def from_atoms(
-        cls, atoms: Atoms, cutoff: float, labels: Collection[str] = ("energy", "forces")
-    ) -> LabelledGraph:
-        """A frame with those of the named labels that it has."""
-        found = {label: atoms.calc.results[label] for label in labels if label in atoms.calc.results}
-        if "stress" in found:
-            found["stress"] = voigt_6_to_full_3x3_stress(found["stress"])
-        rows = {label: np.asarray(values, dtype=np.float64) for label, values in found.items()}
-        tensors = {
-            label: torch.from_numpy(values if label == "forces" else values[None])
-            for label, values in rows.items()
-        }
-        if "dipole" in tensors:
-            tensors["from_centre"] = torch.from_numpy(from_centre_of_mass(atoms))
-        return cls(AtomGraph.from_atoms(atoms, cutoff), **tensors)
-
-
-class Label(NamedTuple):
-    """A label of the frames of a batch that have it.
-
-    Parameters
-    ----------
-    values : Tensor, shape (n_labelled, ...)
-        A row for each frame, or for each atom of the frames, that have the label.
-    rows : Tensor, shape (n_labelled,), int64
-        Numbers of these frames, or atoms, in the batch.
-    """
-
-    values: Tensor
     rows: Tensor
+    first: Tensor
+    n_rows: Tensor
 
     @classmethod
-    def of(cls, values: Sequence[Tensor | None], n_rows: Sequence[int], shape: tuple[int, ...] = ()) -> Label:
-        """Join the values of frames.
+    def of(cls, parts: Sequence[Tensor], device: torch.device) -> Ragged:
+        """Join the rows of the frames."""
+        n_rows = torch.tensor([len(part) for part in parts])
+        first = n_rows.cumsum(0) - n_rows
+        return cls(torch.cat(list(parts)).to(device), first.to(device), n_rows.to(device))
+
+    def take(self, frames: Tensor) -> Ragged:
+        """Rows of some frames, in their order.
 
         Parameters
         ----------
-        values : sequence of Tensor or None
-            None for a frame that lacks the label.
-        n_rows : sequence of int
-            Number of rows that each frame has, or would have.
-        shape : tuple of int
-            Shape of a row.
+        frames : Tensor, shape (n,), int64
         """
-        has_label = torch.tensor([one is not None for one in values])
-        # rows of the batch that belong to a frame with the label
-        rows = has_label.repeat_interleave(torch.tensor(n_rows)).nonzero().flatten()
-        there = [one for one in values if one is not None]
-        return cls(torch.cat(there) if there else torch.empty(0, *shape, dtype=torch.float64), rows)
-
-    def to(self, device: torch.device) -> Label:
-        return Label(self.values.to(device), self.rows.to(device))
-
-    def errors(self, predicted: Tensor) -> Tensor:
-        """Predicted less labelled values where there is a label, shape (n_labelled, ...).
-
-        Parameters
-        ----------
-        predicted : Tensor, shape (n_rows, ...)
-            Of all frames or atoms.
-        """
-        return predicted.index_select(0, self.rows) - self.values
+        n_rows = self.n_rows[frames]
+        first = n_rows.cumsum(0) - n_rows
+        # row k of the result, which belongs to frame f: first row of f in this table + k − first row there
+        moved = (self.first[frames] - first).repeat_interleave(n_rows)
+        rows = torch.arange(len(moved), device=moved.device) + moved
+        return Ragged(self.rows.index_select(0, rows), first, n_rows)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Padded input and labels; the ghost system has none.
+class StoredFrames:
+    """Frames of a part, and the ghost as a frame of its own, as joined tensors on one device.
+
+    A batch is a slice of the rows of an epoch, taken in the order of the epoch and with the ghost behind the
+    frames of each batch. Numbers of atoms and edges are made anew for many batches at once, so that a step
+    costs no more than slicing.
 
     Parameters
     ----------
-    inputs : PotentialInput
-    energy : Label, rows of shape (), eV
-    forces : Label, rows of shape (3,), eV/Å
-    stress : Label, rows of shape (3, 3), eV/Å³
-    dipole : Label, rows of shape (3,), e Å
-    volume : Tensor, shape (n_systems,), Å³
-    from_centre : Tensor, shape (n_atoms, 3), Å
-        Positions relative to the centre of mass of the system; zero where the system has no dipole.
+    frames : sequence of LabelledGraph
+    cutoff : float, Å
+    labels : collection of str
+        Labels that batches have.
+    triplet_cutoff : float, Å, optional
+    device : torch.device
     """
 
-    inputs: PotentialInput
-    energy: Label
-    forces: Label
-    stress: Label
-    dipole: Label
-    volume: Tensor
-    from_centre: Tensor
+    def __init__(
+        self,
+        frames: Sequence[LabelledGraph],
+        cutoff: float,
+        labels: Sequence[str] = tuple(ROW),
+        triplet_cutoff: float | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        self.n_frames, self.labels, self.one_shape = len(frames), tuple(labels), one_shape(frames)
+        self.device = torch.device(device)
+        inputs = [with_ghost(frame.graph, cutoff, triplet_cutoff=triplet_cutoff) for frame in frames]
+        ghost = _ghost_frame(inputs[0])
+        own = [_without_ghost(one) for one in inputs]
+        most = max(one["triplets"].shape[0] for one in own) if triplet_cutoff is not None else 0
+        if self.one_shape and triplet_cutoff is not None:  # batches of one shape need triplets of one number
+            own = [one | {"triplets": _padded(one["triplets"], most)} for one in own]
+        tables = {name: [*(one[name] for one in own), ghost[name]] for name in ghost}
+        tables |= self._label_tables(frames)
+        self.tables = {name: Ragged.of(parts, self.device) for name, parts in tables.items()}
 
-    @classmethod
-    def of(cls, inputs: PotentialInput, frames: Sequence[LabelledGraph]) -> Batch:
-        """Batch from graphs of frames and the frames' labels."""
-        once, n_atoms = [1] * len(frames), [frame.graph.n_atoms for frame in frames]
-        centred = (frame.from_centre for frame in frames)
-        return cls(
-            inputs=inputs,
-            energy=Label.of([frame.energy for frame in frames], once),
-            forces=Label.of([frame.forces for frame in frames], n_atoms, (3,)),
-            stress=Label.of([frame.stress for frame in frames], once, (3, 3)),
-            dipole=Label.of([frame.dipole for frame in frames], once, (3,)),
-            volume=torch.cat([torch.linalg.det(frame.graph.cell).abs() for frame in frames]),
-            from_centre=torch.cat(
-                [
-                    torch.zeros(n, 3, dtype=torch.float64) if one is None else one
-                    for one, n in zip(centred, n_atoms, strict=True)
-                ]
-            ),
+    def _label_tables(self, frames: Sequence[LabelledGraph]) -> dict[str, list[Tensor]]:
+        """Values and weights of each label, and what dipoles and stresses are compared with."""
+        tables: dict[str, list[Tensor]] = {}
+        for label in self.labels:
+            values = [getattr(frame, label) for frame in frames]
+            n_rows = [frame.graph.n_atoms if label == "forces" else 1 for frame in frames]
+            absent = [torch.zeros(n, *ROW[label], dtype=torch.float64) for n in (*n_rows, 1)]
+            tables[label] = [
+                zero if value is None else value for value, zero in zip((*values, None), absent, strict=True)
+            ]
+            tables[f"{label} weights"] = [
+                torch.full((n,), float(value is not None), dtype=torch.float64)
+                for value, n in zip((*values, None), (*n_rows, 1), strict=True)
+            ]
+        if "stress" in self.labels:
+            one = torch.ones(1, dtype=torch.float64)
+            stressed = [frame.stress is not None for frame in frames]
+            volumes = [torch.linalg.det(frame.graph.cell).abs() for frame in frames]
+            given = [v if has_stress else one for v, has_stress in zip(volumes, stressed, strict=True)]
+            tables["volume"] = [*given, one]
+        if "dipole" in self.labels:
+            zeros = [torch.zeros(frame.graph.n_atoms, 3, dtype=torch.float64) for frame in frames]
+            given = [
+                zero if frame.from_centre is None else frame.from_centre
+                for frame, zero in zip(frames, zeros, strict=True)
+            ]
+            tables["from_centre"] = [*given, torch.zeros(1, 3, dtype=torch.float64)]
+        return tables
+
+    def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
+        """Batches of frames in an order; the last one may have fewer.
+
+        Parameters
+        ----------
+        order : ndarray of int, shape (n,)
+        batch_size : int
+        """
+        for start in range(0, len(order), BATCHES_AT_ONCE * batch_size):
+            yield from self._joined(order[start : start + BATCHES_AT_ONCE * batch_size], batch_size)
+
+    def _joined(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
+        """Batches of a few frames, whose rows are taken at once."""
+        parts = np.split(order, range(batch_size, len(order), batch_size))
+        with_ghosts = np.concatenate([np.append(part, self.n_frames) for part in parts])
+        frames = torch.from_numpy(with_ghosts).to(self.device)
+        taken = {name: table.take(frames) for name, table in self.tables.items()}
+        n_systems = torch.tensor([len(part) + 1 for part in parts])
+        # rows of each batch in each table
+        bounds = {name: _bounds(table.n_rows.cpu(), n_systems) for name, table in taken.items()}
+        bounds["batch"] = bounds["atomic_numbers"]
+        rows = {name: table.rows for name, table in taken.items()} | _renumbered(taken, n_systems)
+        for k in range(len(parts)):
+            sliced = {name: rows[name][slice(*bounds[name][k : k + 2])] for name in rows}
+            yield self._batch(sliced)
+
+    def _batch(self, rows: dict[str, Tensor]) -> Batch:
+        triplets = rows["triplets"].T.contiguous() if "triplets" in rows else None
+        inputs = PotentialInput(
+            atomic_numbers=rows["atomic_numbers"],
+            edge_index=rows["edge_index"].T.contiguous(),
+            edge_vectors=rows["edge_vectors"],
+            batch=rows["batch"],
+            charge=rows["charge"],
+            spin=rows["spin"],
+            triplets=triplets,
+            reverse_edges=rows.get("reverse_edges"),
         )
-
-    @property
-    def n_systems(self) -> int:
-        """Number of frames, without the ghost."""
-        return self.inputs.n_systems - 1
-
-    @property
-    def atoms_per_system(self) -> Tensor:
-        return torch.bincount(self.inputs.batch)[:-1]
-
-    def to(self, device: torch.device) -> Batch:
-        inputs = PotentialInput(*(tensor.to(device) for tensor in self.inputs.tensors))
-        labels = {one.name: getattr(self, one.name).to(device) for one in fields(self)[1:]}
-        return Batch(inputs, **labels)
+        labels = {label: Label(rows[label], rows[f"{label} weights"]) for label in self.labels}
+        extras = {name: rows[name] for name in ("volume", "from_centre") if name in rows}
+        return Batch(inputs, rows["n_atoms"], **labels, **extras)
 
 
-class EpochShuffle(Sampler[int]):
-    """A new order in every epoch, that depends on seed and epoch alone: a resumed training sees the same."""
+class EpochBatches:
+    """Batches of a part: in order, or shuffled anew in each epoch and without an incomplete last batch.
 
-    def __init__(self, n_frames: int, seed: int):
-        self.n_frames, self.seed, self.epoch = n_frames, seed, 0
+    Parameters
+    ----------
+    frames : StoredFrames
+    batch_size : int
+    shuffle_seed : int, optional
+        Shuffle; the order depends on the seed and on the number of the epoch alone.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of each epoch."""
-        self.epoch = epoch
+    def __init__(self, frames: StoredFrames, batch_size: int, shuffle_seed: int | None = None):
+        self.frames, self.batch_size, self.shuffle_seed = frames, batch_size, shuffle_seed
 
     def __len__(self) -> int:
-        return self.n_frames
+        n_frames = self.frames.n_frames
+        n_full, n_left = divmod(n_frames, self.batch_size)
+        return n_full if n_full and self.shuffle_seed is not None else n_full + bool(n_left)
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.n_frames).tolist())
+    def __iter__(self) -> Iterator[Batch]:
+        return self.of_epoch(0)
+
+    def of_epoch(self, epoch: int) -> Iterator[Batch]:
+        """Batches of an epoch, counted from 0."""
+        n_frames, seed = self.frames.n_frames, self.shuffle_seed
+        order = np.arange(n_frames) if seed is None else epoch_order(n_frames, seed, epoch)
+        return self.frames.batches(order[: len(self) * self.batch_size], self.batch_size)
 
 
 def loader(
@@ -189,33 +211,82 @@ def loader(
     batch_size: int,
     shuffle_seed: int | None = None,
     triplet_cutoff: float | None = None,
-) -> DataLoader:
-    """Batches of frames: in order, or shuffled anew in each epoch and without an incomplete last batch."""
-    most_triplets = _most_triplets(frames, cutoff, triplet_cutoff)
-
-    def join(part: list[LabelledGraph]) -> Batch:
-        inputs = with_ghost(collate([frame.graph for frame in part]), cutoff, triplet_cutoff=triplet_cutoff)
-        if most_triplets is not None:
-            inputs = pad_triplets(inputs, len(part) * most_triplets)
-        return Batch.of(inputs, part)
-
-    if shuffle_seed is None:
-        return DataLoader(frames, batch_size, collate_fn=join)
-    sampler = EpochShuffle(len(frames), shuffle_seed)
-    full_batches = len(frames) >= batch_size
-    return DataLoader(frames, batch_size, sampler=sampler, collate_fn=join, drop_last=full_batches)
+) -> EpochBatches:
+    """Batches of frames with all labels, on the CPU; see :class:`EpochBatches`."""
+    stored = StoredFrames(frames, cutoff, triplet_cutoff=triplet_cutoff)
+    return EpochBatches(stored, batch_size, shuffle_seed)
 
 
-def _most_triplets(
-    frames: Sequence[LabelledGraph], cutoff: float, triplet_cutoff: float | None
-) -> int | None:
-    """Room for triplets that frames of one shape need for batches of one shape; None for others."""
-    if triplet_cutoff is None or not one_shape(frames):
-        return None
-    inputs = (with_ghost(frame.graph, cutoff, triplet_cutoff=triplet_cutoff) for frame in frames)
-    return max(one.triplets.shape[1] for one in inputs)
+def _without_ghost(inputs: PotentialInput) -> dict[str, Tensor]:
+    """Rows of a frame, numbered within it; the ghost as an atom or an edge is GHOST."""
+    ghost, n_edges = inputs.n_atoms - 1, inputs.edge_vectors.shape[0]
+    rows = {
+        "n_atoms": torch.tensor([ghost]),
+        "atomic_numbers": inputs.atomic_numbers[:-1],
+        "charge": inputs.charge[:-1],
+        "spin": inputs.spin[:-1],
+        "edge_index": torch.where(inputs.edge_index < ghost, inputs.edge_index, GHOST).T,
+        "edge_vectors": inputs.edge_vectors,
+    }
+    if inputs.triplets is None or inputs.reverse_edges is None:
+        return rows
+    # with triplets the last edge is the ghost's, which each batch has once
+    per_edge = {"edge_index": rows["edge_index"], "edge_vectors": rows["edge_vectors"]}
+    rows |= {name: values[: n_edges - 1] for name, values in per_edge.items()}
+    return rows | {"triplets": inputs.triplets.T, "reverse_edges": inputs.reverse_edges[: n_edges - 1]}
 
 
-def one_shape(frames: Sequence[LabelledGraph]) -> bool:
-    """Whether all frames have the same number of atoms and edges, so that all batches have one shape."""
-    return len({(frame.graph.n_atoms, frame.graph.n_edges) for frame in frames}) == 1
+def _ghost_frame(example: PotentialInput) -> dict[str, Tensor]:
+    """Rows of the ghost: an atom of an element that the frames have, and an edge where there are triplets."""
+    n_edges = 0 if example.triplets is None else 1
+    rows = {
+        "n_atoms": torch.ones(1, dtype=torch.int64),
+        "atomic_numbers": example.atomic_numbers[-1:],
+        "charge": example.charge[-1:],
+        "spin": example.spin[-1:],
+        "edge_index": torch.full((n_edges, 2), GHOST),
+        "edge_vectors": example.edge_vectors[len(example.edge_vectors) - n_edges :],
+    }
+    if n_edges == 0:
+        return rows
+    return rows | {"triplets": torch.empty(0, 2, dtype=torch.int64), "reverse_edges": torch.full((1,), GHOST)}
+
+
+def _padded(triplets: Tensor, n_triplets: int) -> Tensor:
+    """Triplets of the ghost's edge with itself up to a number, shape (n_triplets, 2)."""
+    padding = triplets.new_full((n_triplets - len(triplets), 2), GHOST)
+    return torch.cat([triplets, padding])
+
+
+def _bounds(n_rows: Tensor, n_systems: Tensor) -> list[int]:
+    """First row of each batch, and the end of the last."""
+    ends = n_rows.cumsum(0)[n_systems.cumsum(0) - 1]
+    return [0, *ends.tolist()]
+
+
+def _renumbered(taken: dict[str, Ragged], n_systems: Tensor) -> dict[str, Tensor]:
+    """Numbers of systems, atoms and edges within each batch, in place of those within each frame."""
+    atoms, edges = taken["atomic_numbers"], taken["edge_vectors"]
+    n_systems = n_systems.to(atoms.rows.device)
+    last = n_systems.cumsum(0) - 1  # the ghost of each batch among all systems
+    batch_of_system = torch.arange(len(n_systems), device=last.device).repeat_interleave(n_systems)
+    # number of each system, and of its first atom and first edge, within its batch
+    first_system = last - n_systems + 1
+    system = torch.arange(len(batch_of_system), device=last.device) - first_system[batch_of_system]
+    first_atom = atoms.first - atoms.first[first_system][batch_of_system]
+    first_edge = edges.first - edges.first[first_system][batch_of_system]
+    ghost_atom, ghost_edge = (first[last][batch_of_system] for first in (first_atom, first_edge))
+
+    def number(name: str, first: Tensor, ghost: Tensor) -> Tensor:
+        table = taken[name]
+        offset, ghosts = (one.repeat_interleave(table.n_rows) for one in (first, ghost))
+        shape = (-1, *[1] * (table.rows.dim() - 1))
+        return torch.where(table.rows == GHOST, ghosts.view(shape), table.rows + offset.view(shape))
+
+    numbers = {
+        "batch": system.repeat_interleave(atoms.n_rows),
+        "edge_index": number("edge_index", first_atom, ghost_atom),
+    }
+    for name in {"triplets", "reverse_edges"} & taken.keys():
+        numbers[name] = number(name, first_edge, ghost_edge)
+    return numbers

@@ -59,7 +59,7 @@ def traced_forward(
     traced = copy.deepcopy(model)  # functional_call leaves its tensors in a module that has two names
 
     def derivative(values: list[Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
-        substituted = _Substituted(traced, dict(zip(parameters, values, strict=True)))
+        substituted = Substituted(traced, dict(zip(parameters, values, strict=True)))
         return tuple(eager_forward(substituted, with_gradient)(PotentialInput(*tensors)))
 
     tracing_mode = "symbolic" if dynamic else "real"
@@ -88,26 +88,6 @@ def compiled_forward(
         return torch.compile(graph, dynamic=dynamic, options=inductor_options)
 
     return traced_forward(model, example, dynamic, with_gradient, compiler)
-
-
-def checked_forward(
-    model: Model, batches: Sequence[PotentialInput], dynamic: bool, with_gradient: bool
-) -> Forward:
-    """Compiled for the first batch in the first way that finds on all of them what eager mode does.
-
-    Raises
-    ------
-    RuntimeError
-        If no way does.
-    """
-    for inductor_options in INDUCTOR_OPTIONS:
-        try:
-            forward = compiled_forward(model, batches[0], dynamic, with_gradient, inductor_options)
-            check_forward(forward, model, batches, with_gradient)
-            return forward
-        except DeviationError as error:
-            deviation = error
-    raise deviation
 
 
 class DeviationError(RuntimeError):
@@ -197,7 +177,7 @@ def _differentiable(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
     return graph
 
 
-class _Substituted:
+class Substituted:
     """The model called with other tensors in place of its parameters."""
 
     def __init__(self, model: Model, parameters: dict[str, Tensor]):

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+#: Name in a checkpoint, that of Lightning's callback: earlier versions stored their state under it.
+STATE_KEY = "WeightAveraging"
 
 
-class ExponentialAverage(WeightAveraging):
+class ExponentialAverage:
     """Averages the weights after every step with a decay that rises to its final value.
 
     The decay of the t-th average is min(decay, (1 + t)/(10 + t)), as in TensorFlow's
@@ -27,15 +28,19 @@ class ExponentialAverage(WeightAveraging):
     ----------
     decay : float
         Final decay, between 0 and 1.
+    rises : bool
+        False for a decay that is constant from the first step.
+
+    Attributes
+    ----------
+    values : Tensor, shape (n_weights,)
+    n_averaged : int
+        Number of steps that the average is made of.
     """
 
-    #: Lightning's own name of the callback: checkpoints of earlier versions keep its state under this one.
-    state_key = WeightAveraging.__qualname__
-
-    def __init__(self, decay: float):
-        super().__init__(use_buffers=False, multi_avg_fn=self._average)
-        self.decay = decay
-        self.rises = True
+    def __init__(self, decay: float, rises: bool = True):
+        self.decay, self.rises = decay, rises
+        self.values, self.n_averaged = torch.empty(0), 0
 
     def decay_at(self, step: int) -> float:
         """Weight of the former average when the weights of one more step are taken in.
@@ -47,15 +52,14 @@ class ExponentialAverage(WeightAveraging):
         """
         return min(self.decay, (1 + step) / (10 + step)) if self.rises else self.decay
 
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "rises": self.rises}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self.rises = state_dict.get("rises", False)
-
-    def _average(self, averages: list[Tensor], weights: list[Tensor], n_averaged: Tensor) -> None:
-        get_ema_multi_avg_fn(self.decay_at(int(n_averaged)))(averages, weights, n_averaged)
+    @torch.no_grad()
+    def update(self, weights: Tensor) -> None:
+        """Take in the weights of one more step, shape (n_weights,)."""
+        if self.n_averaged == 0:
+            self.values = weights.detach().clone()
+        else:
+            self.values.lerp_(weights, 1 - self.decay_at(self.n_averaged))
+        self.n_averaged += 1
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -71,4 +75,4 @@ def weights_of(stored: dict[str, Any], averaged: bool) -> dict[str, Tensor]:
 
 def decay_rises(stored: dict[str, Any]) -> bool:
     """Return False for checkpoints of earlier versions, whose decay was constant from the first step."""
-    return stored["callbacks"][ExponentialAverage.state_key].get("rises", False)
+    return stored["callbacks"][STATE_KEY].get("rises", False)

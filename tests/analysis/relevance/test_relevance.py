@@ -11,6 +11,7 @@ from torch import nn
 
 from asecalc_ml.analysis import relevance
 from asecalc_ml.analysis.relevance import METHODS, RelevanceResult
+from asecalc_ml.analysis.relevance.methods import gradients
 from asecalc_ml.analysis.relevance.output.comparison import spearman
 from asecalc_ml.analysis.relevance.subject import embedding_modules
 from asecalc_ml.errors import AnalysisError, ConfigError
@@ -346,6 +347,33 @@ def test_integrated_gradients_are_complete(name):
     frame = maps(small_model(name), molecule(), method="integrated-gradients", integration_points=200)
     (frame,) = frame["integrated-gradients"]
     assert abs(frame.absorbed["quadrature"]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("schnet", "energy"), ("equivariant-transformer", "force:1-2"), ("physnet", "charge:1")],
+)
+def test_copies_that_pass_together_are_those_that_pass_alone(name, target, monkeypatch):
+    """Integrated gradients of several structures, all scales at once and one after the other."""
+    third = molecule(2) if name == "physnet" else small_crystal(("H", "C", "O"), 1.6)
+    model, frames = small_model(name), [molecule(0), molecule(1, n_atoms=7), third]
+    options = {"method": "integrated-gradients", "target": target, "integration_points": 6}
+    sizes, forward = [], Model.forward
+
+    def counted(self, inputs):
+        sizes.append(inputs.n_systems - 1)
+        return forward(self, inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "forward", counted)
+        together = maps(model, frames, **options)["integrated-gradients"]
+    assert 8 * len(frames) in sizes  # six points and both ends, in one pass
+    monkeypatch.setattr(gradients, "BATCH_ATOMS", 1)
+    alone = [maps(model, atoms, **options)["integrated-gradients"][0] for atoms in frames]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert_close(ours.atoms, theirs.atoms)
+        for part, value in theirs.absorbed.items():
+            assert ours.absorbed[part] == pytest.approx(value, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["painn", "jat", "physnet"])

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from scipy.special import gammaln
 from small_training import changed, interrupted, small_options, weights
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from asecalc_ml.potentials.training import train, trainer
-from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
-from asecalc_ml.potentials.training.task import EnergyForcesTask
+from asecalc_ml.potentials.training import loop as loop_module
+from asecalc_ml.potentials.training import train
+from asecalc_ml.potentials.training.loop import TrainingLoop
+from asecalc_ml.potentials.training.optimization.exponential_average import STATE_KEY, ExponentialAverage
 
 
 @pytest.fixture
@@ -51,17 +50,19 @@ def test_the_average_of_a_long_training_is_that_of_a_constant_decay(decay, n_ste
 
 def test_the_stored_average_is_that_of_the_steps(options, monkeypatch):
     """Averaged here in float64 from the weights after each step."""
-    expected, n_seen = {}, 0
+    expected, n_seen, train_step = {}, 0, TrainingLoop.train_step
 
-    def average(task, *_):
+    def average(loop, batch):
         nonlocal n_seen
+        loss = train_step(loop, batch)
         decay = min(0.9, (1 + n_seen) / (10 + n_seen)) if n_seen else 0.0
-        for name, tensor in task.model.named_parameters():
+        for name, tensor in loop.model.named_parameters():
             former = expected.get(name, 0.0)
             expected[name] = decay * former + (1 - decay) * tensor.detach().double()
         n_seen += 1
+        return loss
 
-    monkeypatch.setattr(EnergyForcesTask, "on_train_batch_end", average)
+    monkeypatch.setattr(TrainingLoop, "train_step", average)
     train(options, quiet=True)
     stored = torch.load(options.directory / "last.ckpt", weights_only=True)["state_dict"]
     assert n_seen == 12
@@ -70,8 +71,15 @@ def test_the_stored_average_is_that_of_the_steps(options, monkeypatch):
 
 
 def constant_decay(decay):
-    """The callback of earlier versions."""
-    return WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    """The average of earlier versions."""
+    return ExponentialAverage(decay, rises=False)
+
+
+def without_rule(path) -> None:
+    """Take out of a checkpoint what earlier versions did not store."""
+    stored = torch.load(path, weights_only=True)
+    del stored["callbacks"][STATE_KEY]["rises"]
+    torch.save(stored, path)
 
 
 def test_a_training_of_an_earlier_version_is_resumed_with_its_constant_decay(options, monkeypatch):
@@ -79,10 +87,11 @@ def test_a_training_of_an_earlier_version_is_resumed_with_its_constant_decay(opt
         options, optimizer={"warmup_steps": 2, "learning_rate": 0.03, "ema_decay": 0.999}, max_epochs=8
     )
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "ExponentialAverage", constant_decay)
+        patch.setattr(loop_module, "ExponentialAverage", constant_decay)
         whole = changed(options, name="whole", directory=options.directory / "whole")
         expected = weights(train(whole, quiet=True))
         interrupted(options, monkeypatch)
+    without_rule(options.directory / "last.ckpt")
     with pytest.warns(UserWarning, match="average of the weights lags.* earlier version"):
         entry = train(options, resume=True, quiet=True)
     assert any("train again from the start, with --replace" in note for note in entry.card.notes)

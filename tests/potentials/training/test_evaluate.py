@@ -9,13 +9,21 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from asecalc_ml.calculators.batches import many
+from asecalc_ml.calculators.corrections import correction_calculators
+from asecalc_ml.calculators.ml_calculator import MLCalculator
+from asecalc_ml.errors import DatasetError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.pair_potentials import Morse
+from asecalc_ml.potentials.datasets import dataset
+from asecalc_ml.potentials.datasets.extxyz import write_extxyz
 from asecalc_ml.potentials.training import evaluate as evaluate_module
-from asecalc_ml.potentials.training.evaluate import evaluate
+from asecalc_ml.potentials.training.evaluate import evaluate, evaluate_model
 from asecalc_ml.potentials.training.frames.domain import measure_domain
+from asecalc_ml.store.registry import Registry
+from asecalc_ml.testing import untrained_card
 
 
 def morse() -> Model:
@@ -178,3 +186,104 @@ def test_distances_of_a_crystal_are_those_of_its_supercell(cubic):
     small, large = (measure_domain([atoms], cutoff=3.0) for atoms in (cell, supercell))
     key = "Cu-Cu bonded"
     assert large.distances[key].counts == [2 * count for count in small.distances[key].counts]
+
+
+# ---------------------------------------------------------------------------------------- a registered model
+
+
+def registered(folder, frames, monkeypatch, **changes):
+    """Evaluate a registered Morse potential on these frames; also the sizes of its batches."""
+    fields = {"elements": ["H", "C", "O"]} | changes
+    Registry().add_model(morse(), untrained_card("morse", Morse(), morse(), frames[0], **fields))
+    write_extxyz(folder / "data.xyz", frames)
+    sizes, calculate_many = [], MLCalculator.calculate_many
+
+    def counted(self, structures):
+        sizes.append(len(structures))
+        return calculate_many(self, structures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MLCalculator, "calculate_many", counted)
+        found = evaluate_model("morse", dataset({"format": "ase", "path": str(folder / "data.xyz")}))
+    return found, sizes
+
+
+def test_all_frames_are_handed_to_the_calculator_together(tmp_path, monkeypatch):
+    """Whatever their groups, which hold few frames each."""
+    frames = labelled_by_morse(40, energy_error=0.005, forces_error=0.02)
+    for k, atoms in enumerate(frames):
+        atoms.info["group"] = f"group {k % 7}"
+    found, sizes = registered(tmp_path, frames, monkeypatch)
+    assert sizes == [40]
+    assert len(found.groups) == 8
+    expected = evaluate(morse(), frames).metrics()
+    assert found.metrics.energy_rmse_meV == pytest.approx(expected.energy_rmse_meV, abs=1e-3)
+    assert found.metrics.forces_mae_meV_A == pytest.approx(expected.forces_mae_meV_A, abs=1e-3)
+    assert found.metrics.forces_mae_meV_A == pytest.approx(20, abs=1e-3)
+
+
+def test_batches_are_bounded_and_keep_the_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(many, "ATOMS_AT_ONCE", 16)
+    frames = labelled_by_morse(10, energy_error=0.005)
+    found, sizes = registered(tmp_path, frames, monkeypatch)
+    assert sizes == [4, 4, 2]  # methane and water in turn
+    assert found.metrics.energy_mae_meV == pytest.approx(5, abs=1e-3)
+
+
+def test_a_frame_that_a_calculator_refuses_is_evaluated_all_the_same(tmp_path, monkeypatch):
+    """Atoms nearer than 0.4 Å: no run begins there, and a label there counts."""
+    frames = labelled_by_morse(4)
+    close = Atoms("H2", [[0, 0, 0], [0, 0, 0.38]])
+    evaluation = Evaluator(morse())(AtomGraph.from_atoms(close, 6.0))
+    labels = {"energy": float(evaluation.energy[0]) + 0.1, "forces": evaluation.forces.numpy()}
+    close.calc = SinglePointCalculator(close, **labels)
+    frames.insert(2, close)
+    found, _ = registered(tmp_path, frames, monkeypatch)
+    assert found.metrics.n_frames == 5
+    assert found.metrics.energy_mae_meV == pytest.approx(100 / 5, rel=1e-3)
+
+
+def test_a_frame_without_a_finite_energy_is_named(tmp_path, monkeypatch):
+    frames = labelled_by_morse(3)
+    same = Atoms("H2", [[0, 0, 0], [0, 0, 0]])
+    same.calc = SinglePointCalculator(same, energy=0.0, forces=np.zeros((2, 3)))
+    results = "asecalc_ml.potentials.training.evaluate.results_of"
+    monkeypatch.setattr(results, raising(StructureError("not finite")))
+    with pytest.raises(DatasetError, match=r"data\.xyz.*3.*the model's energy or forces are not finite"):
+        registered(tmp_path, [*frames, same], monkeypatch)
+
+
+def raising(error):
+    def function(*_):
+        raise error
+
+    return function
+
+
+def test_progress_is_shown(tmp_path, monkeypatch, capsys):
+    frames = labelled_by_morse(3)
+    registered(tmp_path, frames, monkeypatch)
+    assert "evaluating" not in capsys.readouterr().err
+    evaluate_model("morse", dataset({"format": "ase", "path": str(tmp_path / "data.xyz")}), quiet=False)
+    said = capsys.readouterr().err
+    assert "evaluating morse: 3 frames" in said
+    assert "evaluating morse: done, 3 frames" in said
+
+
+def test_terms_of_the_card_count(tmp_path, monkeypatch):
+    """Labels that hold a repulsive core, of frames where it is felt."""
+    frames = labelled_by_morse(6)
+    for atoms in frames:
+        atoms.positions *= 0.5
+        evaluation = Evaluator(morse())(AtomGraph.from_atoms(atoms, 6.0))
+        (term,) = correction_calculators(["zbl"])
+        energy, forces = term.get_potential_energy(atoms), term.get_forces(atoms)
+        labels = {
+            "energy": energy + float(evaluation.energy[0]),
+            "forces": forces + evaluation.forces.numpy(),
+        }
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+    assert abs(energy) > 0.1
+    found, _ = registered(tmp_path, frames, monkeypatch, corrections=[{"zbl": {}}])
+    assert found.metrics.energy_mae_meV < 1e-2
+    assert evaluate(morse(), frames, [{"zbl": {}}]).metrics().energy_mae_meV == pytest.approx(0, abs=1e-6)

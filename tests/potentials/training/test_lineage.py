@@ -202,7 +202,7 @@ def test_three_generations(files):
     seen = read_seen(entry.path)
     assert (len(seen.trained), len(seen.validated)) == (16 + 12, 4 + 4)
     again = evaluate_model("new")
-    assert again.metrics == entry.card.metrics
+    assert_close(again.metrics, entry.card.metrics)
     assert (again.n_trained, again.n_validated, again.unknown) == (0, 0, ())
     # of all 40 frames, the 12 and 4 of the parent, and the 16 and 4 of its own
     known = evaluate_model("new", dataset(pool))
@@ -223,6 +223,12 @@ def test_three_generations(files):
         check(TrainingRequest(third, quiet=True))
 
 
+def assert_close(metrics, others):
+    """Batches of another size, or compiled ones, round differently."""
+    ours, theirs = (one.model_dump(exclude_none=True) for one in (metrics, others))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
 def test_a_resumed_training_keeps_its_split(files):
     train(options(files), quiet=True)
     pool = {"format": "ase", "path": str(files / "pool.xyz"), "level_of_theory": "EMT"}
@@ -231,7 +237,7 @@ def test_a_resumed_training_keeps_its_split(files):
     split = (files / "new" / "split.json").read_text()
     entry = train(given.model_copy(update={"max_epochs": 2}), resume=True, replace=True, quiet=True)
     assert (files / "new" / "split.json").read_text() == split
-    assert evaluate_model("new").metrics == entry.card.metrics
+    assert_close(evaluate_model("new").metrics, entry.card.metrics)
 
 
 def test_a_training_is_not_resumed_with_another_parent(files):

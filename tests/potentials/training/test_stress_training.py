@@ -24,14 +24,13 @@ from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
 from asecalc_ml.potentials.training.frames.scaling import fit_scaling
-from asecalc_ml.potentials.training.losses import virial_errors
+from asecalc_ml.potentials.training.losses import total_loss, virial_errors
 from asecalc_ml.potentials.training.optimization.compiled_step import (
     check_forward,
     compiled_forward,
     eager_forward,
     traced_forward,
 )
-from asecalc_ml.potentials.training.task import EnergyForcesTask
 from asecalc_ml.potentials.training.trainer import build_model
 
 LABELS = ("energy", "forces", "stress")
@@ -116,15 +115,15 @@ def test_a_morse_potential_is_found_from_stress_alone(options):
     """Energies and forces have no weight; the parameters start 30 % off."""
     start = Morse(depth_eV=0.55, steepness_per_A=1.0, r0_A=2.9, cutoff_A=6.0)
     model = Model(TrainableMorse(start))
-    task = EnergyForcesTask(model, changed(options, loss=ONLY_STRESS))
+    loss = changed(options, loss=ONLY_STRESS).loss
     (batch,) = batches(by_morse(), MORSE.cutoff_A, batch_size=8)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
-        loss = task._loss(eager_forward(model)(batch.inputs), batch)
-        loss.backward()
-        return loss
+        value = total_loss(eager_forward(model)(batch.inputs), batch, loss)
+        value.backward()
+        return value
 
     for _ in range(5):
         optimizer.step(closure)
@@ -137,29 +136,31 @@ def test_the_stress_loss_is_the_squared_virial_per_atom(options):
     """Counted from ASE's stress: (volume × difference of stress / number of atoms)², nine components."""
     frames = by_emt(4)
     model = build_model(options, fit_scaling(frames, None)).set_dtype(torch.float64)
-    task = EnergyForcesTask(model, changed(options, loss=ONLY_STRESS))
+    loss = changed(options, loss=ONLY_STRESS).loss
     (batch,) = batches(frames, 4.0, batch_size=4)
     expected = []
     for atoms in frames:
         virial = Evaluator(model)(AtomGraph.from_atoms(atoms, 4.0)).virial[0].numpy()
         difference = virial / atoms.get_volume() - atoms.get_stress(voigt=False)
         expected.append((atoms.get_volume() * difference / len(atoms)) ** 2)
-    assert task._loss(eager_forward(model)(batch.inputs), batch).item() == pytest.approx(np.mean(expected))
+    assert total_loss(eager_forward(model)(batch.inputs), batch, loss).item() == pytest.approx(
+        np.mean(expected)
+    )
 
 
 def test_the_gradient_of_the_stress_loss_is_that_of_finite_differences(options):
     frames = by_emt(4)
     model = build_model(options, fit_scaling(frames, None)).set_dtype(torch.float64)
-    task = EnergyForcesTask(model, changed(options, loss=ONLY_STRESS))
+    loss = changed(options, loss=ONLY_STRESS).loss
     (batch,) = batches(frames, 4.0, batch_size=4)
     forward = eager_forward(model)
-    task._loss(forward(batch.inputs), batch).backward()
+    total_loss(forward(batch.inputs), batch, loss).backward()
     weight = model.potential.representation_model.interactions[0].mlp[2].weight
     expected, step, losses = weight.grad[3, 5].item(), 1e-5, []
     for shift in (step, -2 * step):
         with torch.no_grad():
             weight[3, 5] += shift
-        losses.append(task._loss(forward(batch.inputs), batch).item())
+        losses.append(total_loss(forward(batch.inputs), batch, loss).item())
     assert abs(expected) > 1e-6
     assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(expected, rel=1e-6)
 

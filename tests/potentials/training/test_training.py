@@ -14,13 +14,15 @@ from small_training import SMALL, changed, interrupted, labelled, small_options,
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.errors import DatasetError, ModelError, TrainingError
-from asecalc_ml.potentials.training import task as task_module
 from asecalc_ml.potentials.training import train, trainer
-from asecalc_ml.potentials.training.frames.batches import EpochShuffle, LabelledGraph, loader
+from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
+from asecalc_ml.potentials.training.frames.labelled_graphs import epoch_order
 from asecalc_ml.potentials.training.frames.scaling import fit_scaling
 from asecalc_ml.potentials.training.frames.split import Split
-from asecalc_ml.potentials.training.losses import energy_errors, forces_errors
+from asecalc_ml.potentials.training.losses import energy_errors, forces_errors, total_loss
+from asecalc_ml.potentials.training.optimization import whole_step
 from asecalc_ml.potentials.training.optimization.compiled_step import (
+    DeviationError,
     compiled_forward,
     eager_forward,
     traced_forward,
@@ -196,7 +198,7 @@ def test_a_step_that_cannot_be_compiled_runs_eagerly(options, monkeypatch):
     def no_compiler(*arguments):
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr(trainer, "checked_forward", no_compiler)
+    monkeypatch.setattr(trainer, "checked_step", no_compiler)
     with pytest.warns(UserWarning, match="runs slower: no C"):
         train(changed(options, compile=True, max_epochs=1), quiet=True)
 
@@ -204,12 +206,12 @@ def test_a_step_that_cannot_be_compiled_runs_eagerly(options, monkeypatch):
 def test_warnings_of_the_future_of_torch_are_not_printed_while_compiling(options, monkeypatch):
     def warns(*arguments):
         warnings.warn_explicit("old", FutureWarning, "lowering.py", 1, module="torch._inductor.lowering")
-        return compiled_forward
+        return compiled_step
 
-    def compiled_forward(inputs):
+    def compiled_step(values, batch):
         raise RuntimeError("the compiled step is used")
 
-    monkeypatch.setattr(trainer, "checked_forward", warns)
+    monkeypatch.setattr(trainer, "checked_step", warns)
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         with pytest.raises(RuntimeError, match="compiled step is used"):
@@ -218,22 +220,21 @@ def test_warnings_of_the_future_of_torch_are_not_printed_while_compiling(options
 
 
 def test_a_way_of_compiling_that_deviates_is_not_taken(monkeypatch):
-    from asecalc_ml.potentials.training.optimization import compiled_step as compiled
-
     ways = []
 
-    def first_is_wrong(forward, *arguments):
-        ways.append(forward)
+    def first_is_wrong(step, *arguments):
+        ways.append(step)
         if len(ways) == 1:
-            raise compiled.DeviationError
+            raise DeviationError
 
-    monkeypatch.setattr(compiled, "compiled_forward", lambda *arguments: arguments[-1])
-    monkeypatch.setattr(compiled, "check_forward", first_is_wrong)
-    assert compiled.checked_forward(None, [None], False, True) == compiled.INDUCTOR_OPTIONS[1]
-    monkeypatch.setattr(compiled, "INDUCTOR_OPTIONS", (None,))
+    monkeypatch.setattr(whole_step, "compiled_step", lambda *arguments: arguments[-1])
+    monkeypatch.setattr(whole_step, "check_step", first_is_wrong)
+    step = whole_step.checked_step(None, None, [None], None, False)
+    assert step == whole_step.INDUCTOR_OPTIONS[1]
+    monkeypatch.setattr(whole_step, "INDUCTOR_OPTIONS", (None,))
     ways.clear()
-    with pytest.raises(compiled.DeviationError):
-        compiled.checked_forward(None, [None], False, True)
+    with pytest.raises(DeviationError):
+        whole_step.checked_step(None, None, [None], None, False)
 
 
 def test_nothing_to_resume_says_so(options):
@@ -310,11 +311,9 @@ def test_least_squares_finds_atomic_energies_where_compositions_differ():
 
 
 def test_shuffling_depends_on_seed_and_epoch_alone():
-    first, second = EpochShuffle(10, seed=0), EpochShuffle(10, seed=0)
-    list(first)
-    assert list(first) == list(second)
-    first.set_epoch(1)
-    assert list(first) != list(second)
+    first = epoch_order(10, seed=0, epoch=0)
+    assert np.array_equal(first, epoch_order(10, seed=0, epoch=0))
+    assert not np.array_equal(first, epoch_order(10, seed=0, epoch=1))
     assert sorted(first) == list(range(10))
 
 
@@ -335,20 +334,18 @@ def batch_and_model(options):
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(options):
     batch, model = batch_and_model(options)
-    task = task_module.EnergyForcesTask(
-        model, changed(options, loss={"energy_weight": 2.0, "forces_weight": 3.0})
-    )
+    loss = changed(options, loss={"energy_weight": 2.0, "forces_weight": 3.0}).loss
     derivative = eager_forward(model)(batch.inputs)
     d_energy, d_forces = energy_errors(derivative, batch), forces_errors(derivative, batch)
-    by_hand = 2.0 * (d_energy**2).mean().item() / 6 + 3.0 * (d_forces**2).sum().item() / (4 * 6 * 3)
-    assert task._loss(derivative, batch).item() == pytest.approx(by_hand)
+    by_hand = 2.0 * (d_energy**2).sum().item() / (4 * 6) + 3.0 * (d_forces**2).sum().item() / (4 * 6 * 3)
+    assert total_loss(derivative, batch, loss).item() == pytest.approx(by_hand)
     assert math.isfinite(by_hand)
 
 
-def gradients(task, forward, batch) -> list[torch.Tensor]:
-    task.model.zero_grad()
-    task._loss(forward(batch.inputs), batch).backward()
-    return [p.grad.clone() for p in task.model.parameters() if p.grad is not None]
+def gradients(model, loss, forward, batch) -> list[torch.Tensor]:
+    model.zero_grad()
+    total_loss(forward(batch.inputs), batch, loss).backward()
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
 @pytest.mark.parametrize(
@@ -359,9 +356,8 @@ def test_a_traced_step_has_the_gradients_of_the_eager_one(options, make_forward,
     small = {key: value for key, value in SMALL.items() if key != "n_heads"} | {"architecture": architecture}
     options = changed(options, model=small)
     batch, model = batch_and_model(options)
-    task = task_module.EnergyForcesTask(model, options)
-    eager = gradients(task, eager_forward(model), batch)
-    other = gradients(task, make_forward(model, batch.inputs), batch)
+    eager = gradients(model, options.loss, eager_forward(model), batch)
+    other = gradients(model, options.loss, make_forward(model, batch.inputs), batch)
     assert len(eager) == len(other) > 5
     for expected, found in zip(eager, other, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
@@ -370,14 +366,13 @@ def test_a_traced_step_has_the_gradients_of_the_eager_one(options, make_forward,
 def test_the_gradient_is_that_of_finite_differences(options):
     """Of the loss, forces included: the derivative of a derivative."""
     batch, model = batch_and_model(options)
-    task = task_module.EnergyForcesTask(model, options)
     forward = traced_forward(model, batch.inputs)
-    gradients(task, forward, batch)
+    gradients(model, options.loss, forward, batch)
     weight = model.potential.output_model.output_network[0].vec1_proj.weight
     expected, step = weight.grad[3, 5].item(), 1e-5
     losses = []
     for shift in (step, -2 * step):
         with torch.no_grad():
             weight[3, 5] += shift
-        losses.append(task._loss(forward(batch.inputs), batch).item())
+        losses.append(total_loss(forward(batch.inputs), batch, options.loss).item())
     assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(expected, rel=1e-6)

@@ -1,0 +1,1 @@
+"""Many structures computed together, by any calculator."""

@@ -1,0 +1,160 @@
+"""Labelled graphs, and what a batch of them consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+from torch import Tensor
+
+from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.model.dipoles import from_centre_of_mass
+from asecalc_ml.model.potential import PotentialInput
+
+
+@dataclass(frozen=True)
+class LabelledGraph:
+    """A structure with the labels that it has, float64.
+
+    Parameters
+    ----------
+    graph : AtomGraph
+    energy : Tensor, shape (1,), eV, or None
+    forces : Tensor, shape (n_atoms, 3), eV/Å, or None
+    stress : Tensor, shape (1, 3, 3), eV/Å³, or None
+    dipole : Tensor, shape (1, 3), e Å, or None
+    from_centre : Tensor, shape (n_atoms, 3), Å, or None
+        Positions relative to the centre of mass, which make a dipole of charges; where there is a dipole.
+    """
+
+    graph: AtomGraph
+    energy: Tensor | None = None
+    forces: Tensor | None = None
+    stress: Tensor | None = None
+    dipole: Tensor | None = None
+    from_centre: Tensor | None = None
+
+    @classmethod
+    def from_atoms(
+        cls, atoms: Atoms, cutoff: float, labels: Collection[str] = ("energy", "forces")
+    ) -> LabelledGraph:
+        """A frame with those of the named labels that it has."""
+        found = {label: atoms.calc.results[label] for label in labels if label in atoms.calc.results}
+        if "stress" in found:
+            found["stress"] = voigt_6_to_full_3x3_stress(found["stress"])
+        rows = {label: np.asarray(values, dtype=np.float64) for label, values in found.items()}
+        tensors = {
+            label: torch.from_numpy(values if label == "forces" else values[None])
+            for label, values in rows.items()
+        }
+        if "dipole" in tensors:
+            tensors["from_centre"] = torch.from_numpy(from_centre_of_mass(atoms))
+        return cls(AtomGraph.from_atoms(atoms, cutoff), **tensors)
+
+
+class Label(NamedTuple):
+    """A label of all rows of a batch, with weight 0 where there is none.
+
+    Parameters
+    ----------
+    values : Tensor, shape (n_rows, ...)
+        A row for each system or each atom; zero where the label is absent.
+    weights : Tensor, shape (n_rows,)
+        1 for a row that has the label, 0 for others, among which the ghost's is.
+    """
+
+    values: Tensor
+    weights: Tensor
+
+    def errors(self, predicted: Tensor) -> Tensor:
+        """Predicted less labelled values; zero where there is no label, shape (n_rows, ...).
+
+        Parameters
+        ----------
+        predicted : Tensor, shape (n_rows, ...)
+        """
+        return (predicted - self.values) * self._as_factor(predicted)
+
+    def mean(self, numbers: Tensor) -> Tensor:
+        """Mean over the rows that have the label; zero, with a derivative of zero, if none has.
+
+        Parameters
+        ----------
+        numbers : Tensor, shape (n_rows, ...)
+            Penalties or sizes of the errors.
+        """
+        return (numbers * self._as_factor(numbers)).sum() / self.n_components(numbers).clamp(min=1)
+
+    def n_components(self, numbers: Tensor) -> Tensor:
+        """Number of components of the rows that have the label, shape ()."""
+        return self.weights.sum() * (numbers[:1].numel())
+
+    def _as_factor(self, values: Tensor) -> Tensor:
+        return self.weights.view(-1, *[1] * (values.dim() - 1))
+
+
+class Batch(NamedTuple):
+    """Padded input and labels. The last atom and the last system are the ghost's.
+
+    Parameters
+    ----------
+    inputs : PotentialInput
+    n_atoms : Tensor, shape (n_systems,), int64
+        Number of atoms of each system.
+    energy : Label, rows of shape (), eV, or None
+    forces : Label, rows of shape (3,), eV/Å, or None
+    stress : Label, rows of shape (3, 3), eV/Å³, or None
+    dipole : Label, rows of shape (3,), e Å, or None
+        A label that is not fitted is None.
+    volume : Tensor, shape (n_systems,), Å³, or None
+        1 for a system without a stress; present with labels of stress.
+    from_centre : Tensor, shape (n_atoms, 3), Å, or None
+        Positions relative to the centre of mass of the system, zero where the system has no dipole; present
+        with labels of dipoles.
+    """
+
+    inputs: PotentialInput
+    n_atoms: Tensor
+    energy: Label | None = None
+    forces: Label | None = None
+    stress: Label | None = None
+    dipole: Label | None = None
+    volume: Tensor | None = None
+    from_centre: Tensor | None = None
+
+    @property
+    def n_systems(self) -> int:
+        """Number of frames, without the ghost."""
+        return self.inputs.n_systems - 1
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Those that are present, in order."""
+        parts = [[part] if isinstance(part, Tensor) else part for part in self if part is not None]
+        return [tensor for part in parts for tensor in part if tensor is not None]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
+        """Return a batch of other tensors of the same kinds, in the order of :attr:`tensors`."""
+        given = iter(tensors)
+
+        def filled(part: Any) -> Any:
+            if part is None or isinstance(part, Tensor):
+                return None if part is None else next(given)
+            return type(part)(*(filled(tensor) for tensor in part))
+
+        return Batch(*(filled(part) for part in self))
+
+
+def epoch_order(n_frames: int, seed: int, epoch: int) -> np.ndarray:
+    """Order of the frames in an epoch, from these numbers alone: a resumed training repeats it."""
+    return np.random.default_rng([seed, epoch]).permutation(n_frames)
+
+
+def one_shape(frames: Sequence[LabelledGraph]) -> bool:
+    """True if all frames have the same number of atoms and edges, so that all batches have one shape."""
+    return len({(frame.graph.n_atoms, frame.graph.n_edges) for frame in frames}) == 1

@@ -1,0 +1,179 @@
+"""The loop of a training: epochs of steps, an average of the weights, validation, and checkpoints."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from asecalc_ml.errors import TrainingError
+from asecalc_ml.model.model import Model
+from asecalc_ml.potentials.training.checkpoint import TrainingProgress, load_checkpoint, write_checkpoint
+from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
+from asecalc_ml.potentials.training.frames.batches import EpochBatches
+from asecalc_ml.potentials.training.frames.labelled_graphs import Batch
+from asecalc_ml.potentials.training.metrics_file import MetricsFile
+from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
+from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
+from asecalc_ml.potentials.training.optimization.whole_step import Step, eager_step
+from asecalc_ml.potentials.training.options import LossOptions, TrainOptions
+from asecalc_ml.potentials.training.progress import ProgressLines
+from asecalc_ml.potentials.training.task import VALIDATION, EnergyForcesTask
+from asecalc_ml.terminal.tracking import Tracker
+
+#: Added to the norm of the gradient before it divides, as in :func:`torch.nn.utils.clip_grad_norm_`.
+CLIP_EPSILON = 1e-6
+
+
+class TrainingLoop:
+    """Fits a model to batches until the last epoch, or until it no longer improves.
+
+    Parameters
+    ----------
+    model : Model
+        On the device of the batches. Its parameters are views of ``weights`` until :meth:`release`.
+    options : TrainOptions
+    train, validation : EpochBatches
+    quiet : bool
+        Print nothing.
+
+    Attributes
+    ----------
+    step : Step
+        Loss and gradient of a batch; may be replaced by a compiled one.
+    progress : TrainingProgress
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        options: TrainOptions,
+        train: EpochBatches,
+        validation: EpochBatches,
+        quiet: bool = False,
+    ):
+        self.model, self.options, self.train, self.validation = model, options, train, validation
+        self.task = EnergyForcesTask(model, options.loss)
+        self.weights = FlatWeights(model)
+        self.step: Step = eager_step(model, self.weights, options.loss)
+        self.average = ExponentialAverage(options.optimizer.ema_decay)
+        self.progress = TrainingProgress()
+        optimizer = options.optimizer
+        self.optimizer = torch.optim.AdamW(
+            [self.weights.values], lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
+        )
+        n_batches = len(train)
+        self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, options.max_epochs * n_batches, n_batches)
+        columns = [VALIDATION[label].name for label in options.loss.fitted]
+        self.metrics_file = MetricsFile(options.training_directory / METRICS, columns)
+        self.lines = ProgressLines(options.max_epochs, quiet)
+
+    def load(self) -> None:
+        """Continue after the last finished epoch.
+
+        Raises
+        ------
+        TrainingError
+            If its checkpoint is damaged, or has more epochs than the training.
+        """
+        path, max_epochs = self.options.training_directory / LAST, self.options.max_epochs
+        self.progress = load_checkpoint(path, self.model, self.weights, self.average, self.optimizer)
+        if self.progress.n_epochs > max_epochs:
+            raise TrainingError(
+                f"max_epochs is {max_epochs}, and {self.progress.n_epochs} epochs are done already",
+                name="max_epochs",
+                value=max_epochs,
+                allowed=f"at least {self.progress.n_epochs}",
+                remedy="raise it",
+            )
+
+    def run(self, tracker: Tracker) -> None:
+        """Train until the end; metrics of each epoch go to the tracker, too."""
+        self.metrics_file.begin(self.progress.n_epochs)
+        self.lines.begin(self.progress.n_epochs)
+        for epoch in range(self.progress.n_epochs, self.options.max_epochs):
+            train_loss = self.train_epoch(epoch)
+            metrics = {"train_loss": train_loss, **self.validate()}
+            self.end_epoch(metrics)
+            tracker.row("training", metrics, step=epoch + 1)
+            if self.is_stuck(metrics):
+                break
+
+    def train_epoch(self, epoch: int) -> float:
+        """Take a step for each batch; the mean loss over the frames."""
+        losses, n_frames = [], []
+        for batch in self.train.of_epoch(epoch):
+            losses.append(self.train_step(batch))
+            n_frames.append(batch.n_systems)
+        # the only number of an epoch that the device is waited for
+        weights = torch.tensor(n_frames, dtype=torch.float64)
+        return float(torch.stack(losses).double().cpu() @ weights / weights.sum())
+
+    def train_step(self, batch: Batch) -> Tensor:
+        """Change the weights once; the loss before it."""
+        options, values = self.options.optimizer, self.weights.values
+        loss, gradient = self.step(values, batch)
+        norm = torch.nn.utils.get_total_norm(gradient.split(self.weights.sizes))
+        values.grad = gradient.mul_((options.gradient_clip / (norm + CLIP_EPSILON)).clamp(max=1.0))
+        rate = options.learning_rate * self.rate_factor(self.progress.n_steps)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.average.update(values)
+        self.progress.n_steps += 1
+        return loss
+
+    def validate(self) -> dict[str, float]:
+        """Errors of the averaged weights."""
+        with self.weights.replaced_by(self.average.values):
+            return self.task.validation_errors(self.validation)
+
+    def end_epoch(self, metrics: dict[str, float]) -> None:
+        """Print and store an epoch.
+
+        Raises
+        ------
+        TrainingError
+            If the loss is not finite.
+        """
+        progress, directory = self.progress, self.options.training_directory
+        progress.n_epochs += 1
+        self.lines.show(progress.n_epochs, metrics)
+        self.metrics_file.append(progress.n_epochs, metrics)
+        if not math.isfinite(metrics["train_loss"]):
+            raise TrainingError(
+                f"the loss is not finite after epoch {progress.n_epochs}",
+                name="loss",
+                remedy=f"lower optimizer.learning_rate ({self.options.optimizer.learning_rate}) or raise "
+                "optimizer.warmup_steps, and look for frames with huge forces in the data",
+            )
+        error = metrics[monitor(self.options.loss)]
+        if progress.best_error is None or error < progress.best_error:
+            progress.best_error = math.inf if math.isnan(error) else error  # every number is better than NaN
+            progress.n_since_best = 0
+            self.write(directory / BEST)
+        else:
+            progress.n_since_best += 1
+        self.write(directory / LAST)
+
+    def is_stuck(self, metrics: dict[str, float]) -> bool:
+        """Return True if there was no improvement for as long as the options allow."""
+        patience = self.options.patience_epochs
+        finite = math.isfinite(metrics[monitor(self.options.loss)])
+        return patience is not None and (self.progress.n_since_best >= patience or not finite)
+
+    def write(self, path: Path) -> None:
+        """Write a checkpoint."""
+        write_checkpoint(path, self.model, self.weights, self.average, self.optimizer, self.progress)
+
+    def release(self) -> None:
+        """Give the model parameters of its own again."""
+        self.weights.release()
+
+
+def monitor(loss: LossOptions) -> str:
+    """The error that the best epoch is chosen by: of forces, else of energies, else of stress."""
+    label = next(label for label in ("forces", "energy", "stress") if label in loss.fitted)
+    return VALIDATION[label].name

@@ -1,0 +1,241 @@
+"""Batches that are slices of joined frames, joined weights, and the step as one function of both."""
+
+import warnings
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from small_training import changed, interrupted, labelled, small_options
+from small_training import weights as weights_of_entry
+
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.graph.triplets import pad_triplets
+from asecalc_ml.model.potential import PotentialInput
+from asecalc_ml.potentials.training import train
+from asecalc_ml.potentials.training.frames import batches as batches_module
+from asecalc_ml.potentials.training.frames.batches import EpochBatches, LabelledGraph, StoredFrames, loader
+from asecalc_ml.potentials.training.frames.labelled_graphs import epoch_order
+from asecalc_ml.potentials.training.frames.scaling import fit_scaling
+from asecalc_ml.potentials.training.losses import total_loss
+from asecalc_ml.potentials.training.optimization.compiled_step import DeviationError, eager_forward
+from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.whole_step import (
+    check_step,
+    compiled_step,
+    eager_step,
+    traced_step,
+)
+from asecalc_ml.potentials.training.options import LossOptions
+from asecalc_ml.potentials.training.trainer import build_model
+
+CUTOFF = 4.0
+LOSS = LossOptions(stress_weight=1.0)
+
+
+def stretched_molecules() -> list[Atoms]:
+    """Methanol and water; some pairs are beyond the cutoff."""
+    frames = [*labelled("CH3OH", 5), *labelled("H2O", 4)]
+    for atoms in frames[::2]:
+        atoms.positions[-1] += 3.5
+        atoms.calc.calculate(atoms)
+    return frames
+
+
+def crystals() -> list[Atoms]:
+    """Rattled copper in cells of 1 (smaller than the cutoff), 8 and 27 atoms, with stress."""
+    random, frames = np.random.default_rng(0), []
+    for n in (2, 2, 2, 2, 1, 3, 1):
+        atoms = bulk("Cu") * (n, n, n)
+        atoms.positions += random.normal(scale=0.05, size=atoms.positions.shape)
+        atoms.set_cell(atoms.cell * (1 + random.normal(scale=0.01, size=(3, 3))), scale_atoms=True)
+        atoms.calc = EMT()
+        atoms.get_stress()
+        frames.append(atoms)
+    return frames
+
+
+def graphs(frames, cutoff=CUTOFF) -> list[LabelledGraph]:
+    return [LabelledGraph.from_atoms(atoms, cutoff, ("energy", "forces", "stress")) for atoms in frames]
+
+
+@pytest.mark.parametrize("triplet_cutoff", [None, 2.5])
+@pytest.mark.parametrize("make_frames", [stretched_molecules, crystals, labelled])
+def test_batches_are_those_of_collated_graphs(make_frames, triplet_cutoff, monkeypatch):
+    """Bit for bit, in any order, also where several blocks of batches are joined and the last is short."""
+    monkeypatch.setattr(batches_module, "BATCHES_AT_ONCE", 2)
+    frames = graphs(make_frames())
+    stored = StoredFrames(frames, CUTOFF, ("energy", "forces"), triplet_cutoff)
+    order = epoch_order(len(frames), seed=0, epoch=3)
+    parts = [order[k : k + 2] for k in range(0, len(order), 2)]
+    found = list(stored.batches(order, 2))
+    assert len(found) == len(parts)
+    for batch, part in zip(found, parts, strict=True):
+        members = [frames[k] for k in part]
+        expected = with_ghost(collate([m.graph for m in members]), CUTOFF, triplet_cutoff=triplet_cutoff)
+        if triplet_cutoff is not None:
+            assert_same_triplets(batch.inputs, expected)
+            expected = pad_triplets(expected, batch.inputs.triplets.shape[1])
+            expected = expected._replace(triplets=batch.inputs.triplets)
+        numbers = torch.cat([expected.atomic_numbers[:-1], batch.inputs.atomic_numbers[-1:]])
+        expected = expected._replace(atomic_numbers=numbers)  # the ghost may be any element
+        for name, tensor in expected._asdict().items():
+            value = getattr(batch.inputs, name)
+            assert tensor is value or torch.equal(tensor, value), name
+        assert batch.n_atoms[:-1].tolist() == [m.graph.n_atoms for m in members]
+        assert torch.equal(batch.energy.values[:-1], torch.cat([m.energy for m in members]))
+        assert torch.equal(batch.forces.values[:-1], torch.cat([m.forces for m in members]))
+
+
+def assert_same_triplets(found: PotentialInput, expected: PotentialInput) -> None:
+    """The same triplets in the same order, apart from those of the ghost."""
+    last = expected.edge_index.shape[1] - 1
+    real = found.triplets[:, (found.triplets != last).all(dim=0)]
+    assert torch.equal(real, expected.triplets)
+
+
+def test_an_epoch_has_every_frame_once_and_no_short_batch():
+    frames = graphs(labelled(n_frames=11))
+    energies = sorted(float(frame.energy) for frame in frames)
+    epochs = EpochBatches(StoredFrames(frames, CUTOFF), 4, shuffle_seed=0)
+    sizes, seen = zip(
+        *((b.n_systems, b.energy.values[:-1].tolist()) for b in epochs.of_epoch(1)), strict=True
+    )
+    assert sizes == (4, 4)
+    assert set(chain.from_iterable(seen)) < set(energies)
+    in_order = EpochBatches(StoredFrames(frames, CUTOFF), 4)
+    assert [batch.n_systems for batch in in_order] == [4, 4, 3]
+    found = chain.from_iterable(batch.energy.values[:-1].tolist() for batch in in_order)
+    assert sorted(found) == energies
+
+
+def test_joined_weights_are_those_of_the_model(tmp_path):
+    model = build_model(small_options(tmp_path), fit_scaling(labelled(), None))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    weights = FlatWeights(model)
+    assert sum(weights.sizes) == sum(p.numel() for p in model.parameters())
+    named = weights.named(weights.values)
+    assert all(torch.equal(named[name], before[name]) for name in weights.names)
+    with weights.replaced_by(torch.zeros_like(weights.values.data)):
+        assert not any(p.any() for p in model.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(weights.flatten(named), weights.values)
+    weights.release()
+    weights.values.data.zero_()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.fixture(params=["equivariant-transformer", "graph-network"])
+def prepared(request, tmp_path):
+    """Model in float64, its weights, and batches of crystals of several sizes with and without labels."""
+    small = {
+        "architecture": request.param,
+        "hidden_channels": 8,
+        "n_layers": 1,
+        "n_rbf": 8,
+        "cutoff_A": CUTOFF,
+    }
+    frames = crystals()
+    options = small_options(tmp_path).model_copy(update={"model": small, "loss": LOSS})
+    model = build_model(options, fit_scaling(frames, None)).set_dtype(torch.float64)
+    labels = graphs(frames)
+    labels[1] = LabelledGraph(labels[1].graph, energy=labels[1].energy)
+    return model, FlatWeights(model), list(loader(labels, CUTOFF, 3))[:2]
+
+
+@pytest.mark.slow
+def test_one_traced_step_serves_batches_of_every_size(prepared):
+    model, weights, batches = prepared
+    assert len({batch.inputs.edge_index.shape[1] for batch in batches}) == 2
+    check_step(traced_step(model, weights, batches[0], LOSS, dynamic=True), model, weights, batches, LOSS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_compiled_step_is_the_eager_one(prepared, dynamic):
+    model, weights, batches = prepared
+    given = batches if dynamic else batches[:1]
+    check_step(compiled_step(model, weights, given[0], LOSS, dynamic), model, weights, given, LOSS)
+
+
+def test_the_gradient_of_a_traced_step_is_that_of_finite_differences(prepared):
+    model, weights, (batch, _) = prepared
+    step = traced_step(model, weights, batch, LOSS)
+    values = weights.values.detach().clone()
+    _, gradient = step(values, batch)
+    place, size = int(gradient.abs().argmax()), 1e-5
+    losses = []
+    for sign in (1, -1):
+        moved = values.clone()
+        moved[place] += sign * size
+        losses.append(float(step(moved, batch)[0]))
+    assert (losses[0] - losses[1]) / (2 * size) == pytest.approx(float(gradient[place]), rel=1e-6)
+
+
+def test_a_rewritten_graph_is_what_is_differentiated(prepared):
+    """A function from graph to graph in front of the derivatives: here it doubles all energies."""
+    model, weights, (batch, _) = prepared
+    batch = batch._replace(
+        **{
+            name: getattr(batch, name)._replace(values=0 * getattr(batch, name).values)
+            for name in ("energy", "forces", "stress")
+        }
+    )
+
+    def doubled(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
+        (output,) = graph.graph.find_nodes(op="output")
+        atoms, systems, *extras = output.args[0]
+        with graph.graph.inserting_before(output):
+            twice = graph.graph.call_function(torch.ops.aten.mul.Tensor, (systems, 2.0))
+        output.args = ((atoms, twice, *extras),)
+        graph.recompile()
+        return graph
+
+    values = weights.values.detach()
+    loss, gradient = eager_step(model, weights, LOSS)(values, batch)
+    found_loss, found = traced_step(model, weights, batch, LOSS, rewrite=doubled)(values, batch)
+    assert float(found_loss) == pytest.approx(4 * float(loss))  # squared errors of labels that are zero
+    torch.testing.assert_close(found, 4 * gradient)
+    with pytest.raises(DeviationError, match="the compiled and the eager step differ"):
+        check_step(traced_step(model, weights, batch, LOSS, rewrite=doubled), model, weights, [batch], LOSS)
+
+
+@pytest.mark.slow
+def test_a_resumed_compiled_training_ends_at_the_same_weights(tmp_path, monkeypatch):
+    """Bit for bit, and to rounding where an eager training ends."""
+    small = {"architecture": "graph-network", "hidden_channels": 8, "n_layers": 1, "n_rbf": 8}
+    options = changed(small_options(tmp_path), model=small, compile=True, precision="float64")
+    ends = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the training step cannot be compiled")
+        for name, compiled in (("whole", True), ("eager", False)):
+            given = changed(options, name=name, directory=tmp_path / name, compile=compiled)
+            ends[name] = weights_of_entry(train(given, quiet=True))
+        interrupted(options, monkeypatch)
+        ends["resumed"] = weights_of_entry(train(options, resume=True, quiet=True))
+    for name, tensor in ends["whole"].items():
+        assert torch.equal(tensor, ends["resumed"][name]), name
+        torch.testing.assert_close(tensor, ends["eager"][name], rtol=1e-6, atol=1e-9)
+
+
+def test_the_eager_step_is_that_of_autograd(prepared):
+    model, weights, (batch, _) = prepared
+    value, gradient = eager_step(model, weights, LOSS)(weights.values.detach(), batch)
+    expected = total_loss(eager_forward(model)(batch.inputs), batch, LOSS)
+    expected.backward()
+    assert torch.equal(value, expected.detach())
+    named = weights.named(gradient)
+    for name, parameter in model.named_parameters():
+        found = named[name]
+        assert torch.equal(found, torch.zeros_like(found) if parameter.grad is None else parameter.grad)
+
+
+def test_frames_without_pairs_make_batches():
+    frames = [LabelledGraph(AtomGraph.from_atoms(Atoms("H"), CUTOFF)) for _ in range(2)]
+    (batch,) = loader(frames, CUTOFF, 2)
+    assert batch.inputs.edge_index.shape == (2, 0)
+    assert batch.inputs.batch.tolist() == [0, 1, 2]
