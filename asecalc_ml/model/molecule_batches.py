@@ -63,18 +63,25 @@ def molecule_batches(sizes: Sequence[int]) -> list[MoleculeBatch]:
 
 
 def fill(graphs: Sequence[AtomGraph], shape: Molecules) -> MoleculeInput:
-    """Put molecules into an array with room for more molecules and atoms than there are."""
+    """Put molecules into an array with room for more molecules and atoms than there are.
+
+    Missing molecules are copies of the first, since a mean over no atoms is undefined.
+    """
     n_systems, n_atoms = shape
+    graphs = [*graphs, *[graphs[0]] * (n_systems - len(graphs))]
     first = graphs[0]
     device = first.positions.device
     # atoms that are not there have an element that the model knows
     numbers = first.atomic_numbers.new_full((n_systems, n_atoms), int(first.atomic_numbers[0]))
     positions = first.positions.new_zeros(n_systems, n_atoms, 3)
-    sizes = torch.tensor([graph.n_atoms for graph in graphs] + [0] * (n_systems - len(graphs)), device=device)
+    sizes = torch.tensor([graph.n_atoms for graph in graphs], device=device)
     present = torch.arange(n_atoms, device=device) < sizes[:, None]
     numbers[present] = torch.cat([graph.atomic_numbers for graph in graphs])
     positions[present] = torch.cat([graph.positions for graph in graphs])
-    charge, spin = first.charge.new_zeros(n_systems), first.spin.new_zeros(n_systems)
-    charge[: len(graphs)] = torch.cat([graph.charge for graph in graphs])
-    spin[: len(graphs)] = torch.cat([graph.spin for graph in graphs])
-    return MoleculeInput(positions.view(-1, 3), numbers.flatten(), present.flatten(), charge, spin)
+    return MoleculeInput(
+        positions.view(-1, 3),
+        numbers.flatten(),
+        present.flatten(),
+        torch.cat([graph.charge for graph in graphs]),
+        torch.cat([graph.spin for graph in graphs]),
+    )

@@ -48,7 +48,7 @@ class PotentialInput(NamedTuple):
 
     @property
     def tensors(self) -> list[Tensor]:
-        """What differs from call to call, in order: ``PotentialInput(*tensors)`` is the input of an edge list."""
+        """Arguments in order, without ``self_pairs``: ``PotentialInput(*tensors)`` is the same edge list."""
         return [tensor for tensor in self._replace(self_pairs=None) if tensor is not None]
 
     @property

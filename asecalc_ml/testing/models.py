@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from ase import Atoms
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.model.architectures import build_potential
+from asecalc_ml.model.compile.compiled_graph import load_package, write_package
+from asecalc_ml.model.compile.program import Program
 from asecalc_ml.model.model import N_ELEMENTS, Model
 from asecalc_ml.plugins import loaded
 from asecalc_ml.store.build_card import build_card
@@ -34,6 +37,14 @@ def untrained_model(options: Options, seed: int = 0, dtype: torch.dtype = torch.
             parameter.data += 0.1 * torch.randn_like(parameter)
     numbers = torch.arange(N_ELEMENTS, dtype=torch.float64)
     return Model(potential, scale=1 + numbers / 50, shift=-10 * numbers).set_dtype(dtype)
+
+
+def compiled_agrees(model: Model, program: Program, folder: Path) -> bool:
+    """Compile a program in this folder; return True if its results are those of eager mode."""
+    path = folder / "package.pt2"
+    write_package(model, program, path)
+    function = load_package(path, model.device)
+    return all(call.agrees_with(function) for call in program.known_calls(model))
 
 
 def plugin_name(group: str, options: Options) -> str:

@@ -16,7 +16,9 @@ from asecalc_ml.errors import DatasetError, TrainingError
 from asecalc_ml.files.folder_lock import FolderLock
 from asecalc_ml.files.full_disk import file_of, reason, writing
 from asecalc_ml.files.writing import GrowingText, write_whole
-from asecalc_ml.model.derivative import edge_derivative
+from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.model.compile.molecules import molecule_input, molecule_program
+from asecalc_ml.model.compile.program import as_function
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
 from asecalc_ml.potentials.training import metrics_file as metrics
@@ -153,6 +155,7 @@ def test_a_model_that_cannot_be_kept_compiled_goes_on(written, own_home, monkeyp
     """Torch's own writer of packages ends the process instead."""
     atoms = molecule("H2O")
     register_untrained("morse", Morse(), atoms)
+    given = molecule_input(AtomGraph.from_atoms(atoms, 6.0))
     replace = Path.replace
 
     def full(path, target):
@@ -163,11 +166,11 @@ def test_a_model_that_cannot_be_kept_compiled_goes_on(written, own_home, monkeyp
     monkeypatch.setattr("torch._inductor.aoti_compile_and_package", fake_compiler)
     monkeypatch.setattr(
         "asecalc_ml.model.compile.package_cache.load_package",
-        lambda *_: lambda inputs: edge_derivative(calculator._evaluator.model, inputs),
+        lambda *_: as_function(molecule_program(given).trace(calculator._evaluator.model)),
     )
     monkeypatch.setattr(Path, "replace", full)
     calculator = MLCalculator("morse", compile="always")
-    with pytest.warns(UserWarning, match=f"goes on in eager mode.*: No space left on device {FREE}"):
+    with pytest.warns(UserWarning, match=f"continues in eager mode.*: No space left on device {FREE}"):
         forces = calculator.get_forces(atoms)
     assert (forces == MLCalculator("morse", compile="never").get_forces(atoms)).all()
 

@@ -16,7 +16,7 @@ from asecalc_ml.graph.neighbors.skin import SkinNeighborList
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.graph.triplets import pad_triplets
-from asecalc_ml.model.compile.compiled_graph import trace
+from asecalc_ml.model.compile.edge_list import trace
 from asecalc_ml.model.derivative import edge_derivative
 from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.model.model import Model

@@ -1,13 +1,13 @@
 """Sums over neighbors as sums over an axis, where every atom of a molecule is paired with every other.
 
-An edge list needs reads by index and sums by index, which no compiler fuses with what surrounds them. With all
-pairs (i, j) of molecules of one size, in the order of system, i and j, the list is an array of shape
-(n_systems, n_atoms, n_atoms): features of centres and of neighbors are broadcast along an axis, and the sum of
-messages is a sum along one.
+An edge list needs reads by index and sums by index, which no compiler fuses with the operations around them.
+With all pairs (i, j) of molecules of one size, in the order of system, i and j, the list is an array of shape
+(n_systems, n_atoms, n_atoms): features of centres and of neighbors are broadcast along an axis, and the sum
+of messages is a sum along an axis.
 
-:func:`find_places` reads from the graph of an energy where its indices lead: each is traced twice, once
-with the true numbers and once with a number that is unique to each edge. Whatever it cannot explain raises
-:class:`NotDenseError`, and the architecture runs on the edge list.
+:func:`find_places` reads from the graph of an energy where its indices lead: each index is evaluated twice,
+once with the true numbers and once with a number that is unique to each edge. An index that it cannot explain
+raises :class:`NotDenseError`, and the architecture runs on the edge list.
 """
 
 from __future__ import annotations
@@ -175,9 +175,9 @@ class _Places:
         if len(index) != n_edges or not _same(marked[is_edge] % UNIQUE, numbers[is_edge]):
             raise NotDenseError(f"{node.target} by an index that is not one row for each edge")
         for row, axis in ((0, 2), (1, 1)):
-            if _same(index, self.edge_index[row]):
-                if bool((marked[is_edge] // UNIQUE == row + 1).all()) or not bool(is_edge.any()):
-                    return Place(pairs, axis, is_edge)
+            is_of_row = marked[is_edge] // UNIQUE == row + 1
+            if _same(index, self.edge_index[row]) and bool(is_of_row.all()):
+                return Place(pairs, axis, is_edge)
         raise NotDenseError(f"{node.target} by an index that is neither centre nor neighbor")
 
 
@@ -265,7 +265,7 @@ class DenseEnergy(Interpreter):
         return fetched[0], fetched[1]
 
     def _argument(self, argument: Node, user: Node) -> object:
-        """A value with as many rows as its user takes: pairs i ≤ j where this is an even operation, or all."""
+        """A value with the rows that its user takes: pairs i ≤ j for an even operation, or all pairs."""
         value = self.env[argument]
         if (argument in self.even) == (user in self.even):
             return value

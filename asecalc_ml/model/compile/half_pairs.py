@@ -1,7 +1,7 @@
 """What depends on distances alone, once for the two pairs (i, j) and (j, i): radial functions and filters.
 
-The value at (j, i) equals that at (i, j) where a function does not change when the vector of the pair changes
-its sign. :func:`even_nodes` finds these operations in the graph of an energy; they run on the pairs with i ≤ j.
+The value at (j, i) equals that at (i, j) if a function does not change when the vector of the pair changes
+its sign. :func:`even_nodes` finds these operations in the graph of an energy; they run on the pairs i ≤ j.
 """
 
 from __future__ import annotations
@@ -159,6 +159,8 @@ def _is_rowwise(node: Node) -> bool:
         return bool(dims) and all(dim % n_dims != 0 for dim in dims)
     if node.target is aten.unsqueeze.default:
         return node.args[1] != 0
+    if node.target is aten.expand.default and len(node.args[0].meta["shape"]) < len(node.meta["shape"]):
+        return False  # repeated along a new first dimension
     if node.target in (*WITH_SIZES, aten.slice.Tensor):
         return node.args[0].meta["shape"][0] == node.meta["shape"][0]
     return (

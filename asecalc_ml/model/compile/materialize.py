@@ -1,7 +1,7 @@
 """Intermediate values that compiled code keeps: what is broadcast afterwards is computed once.
 
-Inductor inlines cheap operations into every loop that reads them. Where a value of each pair is read for every
-feature, such as the cutoff function, it would be computed as often as there are features.
+Inductor inlines cheap operations into every loop that reads them. A value of each pair that is read for every
+feature, such as the cutoff function, would be computed as often as there are features.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from asecalc_ml.model.compile.matrix_products import RESHAPING
 aten = torch.ops.aten
 
 VIEWS = (
-    *RESHAPING, aten.expand.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims, aten.slice.Tensor,
-    aten.select.int, aten.permute.default, aten.t.default, aten.transpose.int, aten.detach.default,
+    *RESHAPING, aten.expand.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims,
+    aten.slice.Tensor, aten.select.int, aten.permute.default, aten.t.default, aten.transpose.int,
+    aten.detach.default,
 )  # fmt: skip
 
 #: Kept in any case: the results of library calls, and constants.

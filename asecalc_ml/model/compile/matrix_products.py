@@ -1,4 +1,4 @@
-"""Linear layers that act on one tensor as a single matrix product: a network of small matrices costs calls."""
+"""Linear layers that act on one tensor as a single matrix product: of small matrices, calls cost the time."""
 
 from __future__ import annotations
 
@@ -61,15 +61,19 @@ def joint_products(graph: GraphModule) -> dict[Node, tuple[JointProduct, int]]:
 
 def _add(graph: GraphModule, groups: dict[tuple, list[_Linear]], node: Node, bias: Node | None) -> None:
     x, weight = node.args[-2:]
-    if not (_is_constant(weight, aten.t.default) and (bias is None or bias.op == "get_attr")):
+    if node.kwargs or not _is_transposed_parameter(weight) or not (bias is None or bias.op == "get_attr"):
         return
-    tensors = [getattr(graph, str(one.target)).detach() for one in (weight.args[0], bias) if one is not None]
     source = x
     while source.op == "call_function" and source.target in RESHAPING:
         source = source.args[0]
-    groups[source, x.meta["shape"]].append(_Linear(node, tensors[0], tensors[1] if bias else None))
+    layer = _Linear(node, _value(graph, weight.args[0]), None if bias is None else _value(graph, bias))
+    groups[source, x.meta["shape"]].append(layer)
 
 
-def _is_constant(node: Node, operation: object) -> bool:
-    """Return True for an operation on a parameter or buffer of the model."""
-    return node.op == "call_function" and node.target is operation and node.args[0].op == "get_attr"
+def _is_transposed_parameter(node: Node) -> bool:
+    """Return True for the matrix of a linear layer, as a product takes it."""
+    return node.op == "call_function" and node.target is aten.t.default and node.args[0].op == "get_attr"
+
+
+def _value(graph: GraphModule, parameter: Node) -> Tensor:
+    return getattr(graph, str(parameter.target)).detach()

@@ -20,7 +20,7 @@ from asecalc_ml.graph.padding import ghost_vector, with_ghost
 from asecalc_ml.model.compile.all_pairs import DenseEnergy, Molecules, NotDenseError
 from asecalc_ml.model.compile.energy_graph import energy_graph
 from asecalc_ml.model.compile.materialize import materialize_broadcasts
-from asecalc_ml.model.compile.program import Function, KnownCall, Program, traced
+from asecalc_ml.model.compile.program import KnownCall, Program, as_function, traced
 from asecalc_ml.model.derivative import edge_derivative, energy_gradient, forces, virials
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
@@ -111,24 +111,31 @@ def molecule_input(graph: AtomGraph) -> MoleculeInput:
 def molecule_program(given: MoleculeInput) -> Program:
     """From a :class:`MoleculeInput` to a packed :class:`MoleculeOutput`."""
 
-    def known_calls(model: Model) -> list[KnownCall]:
-        return [_known_call(model, call) for call in (given, _stretched(given, model.cutoff))]
-
     def trace(model: Model) -> GraphModule:
         graph = trace_dense(model, given)
-        if graph is None or not all(call.agrees_with(_as_list(graph)) for call in known_calls(model)):
-            return _trace(_by_edge_list(model, given), given)
+        if graph is None:
+            return trace_with_edge_list(model, given)
         return materialize_broadcasts(graph, given) if given.positions.device.type == "cpu" else graph
 
-    return Program(tuple(given.molecules), given, trace, known_calls)
+    return Program(tuple(given.molecules), given, trace, lambda model: known_calls(model, given))
 
 
 def trace_dense(model: Model, given: MoleculeInput) -> GraphModule | None:
-    """Graph of plain operations in which sums over neighbors are sums along an axis; None if there is none."""
+    """Graph of plain operations in which sums over neighbors are sums along an axis.
+
+    None if the architecture has no such form, or if its results are not those of eager mode.
+    """
     try:
-        return _trace(_dense(model, given), given)
+        graph = _trace(_dense(model, given), given)
     except Exception:  # NotDenseError, or whatever an unusual architecture raises: the edge list takes all
         return None
+    agrees = all(call.agrees_with(as_function(graph)) for call in known_calls(model, given))
+    return graph if agrees else None
+
+
+def trace_with_edge_list(model: Model, given: MoleculeInput) -> GraphModule:
+    """Graph of plain operations in which the model gets an edge list; for all that need no triplets."""
+    return _trace(_by_edge_list(model, given), given)
 
 
 Evaluate = Callable[[MoleculeInput], MoleculeOutput]
@@ -136,10 +143,6 @@ Evaluate = Callable[[MoleculeInput], MoleculeOutput]
 
 def _trace(evaluate: Evaluate, given: MoleculeInput) -> GraphModule:
     return traced(lambda *tensors: [evaluate(MoleculeInput(*tensors)).packed()], given)
-
-
-def _as_list(graph: GraphModule) -> Function:
-    return lambda tensors: graph(*tensors)
 
 
 class _Pairs(NamedTuple):
@@ -214,7 +217,7 @@ def _dense(model: Model, example: MoleculeInput) -> Evaluate:
 
 
 def _by_edge_list(model: Model, example: MoleculeInput) -> Evaluate:
-    """The same for any architecture without triplets: pairs beyond the cutoff lead to a ghost."""
+    """The same with an edge list, in which pairs beyond the cutoff lead to a ghost."""
     pairs, ghost = _Pairs.of(example, model.cutoff), len(example.present)
 
     def evaluate(given: MoleculeInput) -> MoleculeOutput:
@@ -238,11 +241,32 @@ def _by_edge_list(model: Model, example: MoleculeInput) -> Evaluate:
     return evaluate
 
 
-def _stretched(given: MoleculeInput, cutoff: float) -> MoleculeInput:
-    """The same molecules, so large that half of their pairs or more lie beyond the cutoff."""
+def known_calls(model: Model, given: MoleculeInput) -> list[KnownCall]:
+    """Calls that every graph for molecules of this shape has to reproduce."""
+    return [known_call(model, call) for call in (given, varied(given, model.cutoff))]
+
+
+def varied(given: MoleculeInput, cutoff: float) -> MoleculeInput:
+    """Input that differs from a given one in everything but its shape, as later calls may.
+
+    Half of the pairs or more lie beyond the cutoff, the first atom of each molecule has no neighbors, and
+    elements are in reverse order. If there are several molecules, each lacks a different number of atoms.
+    """
+    n_systems, n_atoms = given.molecules
+    device = given.present.device
+    # stretched beyond the median distance, not onto it: no pair lies exactly at the cutoff
     distances = torch.cat([torch.nn.functional.pdist(graph.positions) for graph in graphs_of(given)])
-    factor = max(1.0, cutoff / float(distances.median())) if len(distances) else 1.0
-    return given._replace(positions=factor * given.positions)
+    factor = max(1.0, 1.01 * cutoff / float(distances.median())) if len(distances) else 1.0
+    positions = factor * given.positions.view(n_systems, n_atoms, 3)
+    positions[:, 0] = positions.amax(dim=1) + cutoff
+    # molecule k lacks its last k atoms (modulo n_atoms), so that the sizes are n, n - 1, ..., 1, n, ...
+    sizes = n_atoms - torch.arange(n_systems, device=device) % n_atoms
+    present = torch.arange(n_atoms, device=device) < sizes[:, None]
+    return given._replace(
+        positions=positions.view(-1, 3),
+        atomic_numbers=given.atomic_numbers.flip(0),
+        present=given.present & present.flatten(),
+    )
 
 
 def graphs_of(given: MoleculeInput) -> list[AtomGraph]:
@@ -268,8 +292,8 @@ def graphs_of(given: MoleculeInput) -> list[AtomGraph]:
     return graphs
 
 
-def _known_call(model: Model, given: MoleculeInput) -> KnownCall:
-    """Results of eager mode for molecules that are there, with atoms."""
+def known_call(model: Model, given: MoleculeInput) -> KnownCall:
+    """Results of eager mode for these molecules, and how far rounding may take others from them."""
     n_systems, n_atoms = given.molecules
     inputs = with_ghost(collate(graphs_of(given)), model.cutoff)
     derivative = edge_derivative(model, inputs)

@@ -46,8 +46,8 @@ class Program:
     Parameters
     ----------
     shape : tuple of int
-        Of molecules their number and the number of atoms of each; of an edge list the numbers of atoms, systems,
-        edges, and triplets where the potential needs them, the ghost's included.
+        For molecules, their number and the number of atoms that each has room for. For an edge list, the
+        numbers of atoms, systems, edges, and triplets if the potential needs them, the ghost's included.
     arguments : sequence of Tensor
         An example.
     trace : callable
@@ -64,6 +64,11 @@ class Program:
     def plain_arguments(self) -> list[Tensor]:
         """In the layout that compiled code takes for granted."""
         return plain(self.arguments)
+
+
+def as_function(graph: GraphModule) -> Function:
+    """Run a graph as compiled code is run: with a list of tensors."""
+    return lambda tensors: list(graph(*tensors))
 
 
 def plain(tensors: Sequence[Tensor]) -> list[Tensor]:

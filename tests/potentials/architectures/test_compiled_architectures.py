@@ -5,11 +5,9 @@ import torch
 
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
-from asecalc_ml.model.compile.compiled_graph import load_package, write_package
-from asecalc_ml.model.derivative import edge_derivative
+from asecalc_ml.model.compile.edge_list import edge_list_program
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
-from asecalc_ml.model.rounding import rounding
 from asecalc_ml.potentials.cgcnn import CGCNN
 from asecalc_ml.potentials.dtnn import DTNN
 from asecalc_ml.potentials.mpnn import MPNN, MPNNTransformer
@@ -18,7 +16,7 @@ from asecalc_ml.potentials.training.optimization.compiled_step import (
     compiled_forward,
     traced_forward,
 )
-from asecalc_ml.testing.models import untrained_model
+from asecalc_ml.testing.models import compiled_agrees, untrained_model
 from asecalc_ml.testing.structures import cluster, small_crystal
 
 SMALL = {"hidden_channels": 8, "cutoff_A": 4.0, "basis_spacing_A": 0.5}
@@ -59,8 +57,4 @@ def test_the_compiled_training_step_is_the_eager_one(model):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_compiled_forces_are_the_eager_ones(model, dtype, tmp_path):
     model = model.set_dtype(dtype).eval().requires_grad_(False)
-    inputs = batch(5)
-    write_package(model, inputs, tmp_path / "package.pt2")
-    found = load_package(tmp_path / "package.pt2", torch.device("cpu"))(inputs)
-    expected = edge_derivative(model, inputs)
-    assert rounding(model, inputs, expected).allows(found, expected)
+    assert compiled_agrees(model, edge_list_program(batch(5)), tmp_path)

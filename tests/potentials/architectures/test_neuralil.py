@@ -16,9 +16,7 @@ from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ConfigError, TrainingError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
-from asecalc_ml.model.compile.compiled_graph import load_package, write_package
-from asecalc_ml.model.derivative import edge_derivative
-from asecalc_ml.model.rounding import rounding
+from asecalc_ml.model.compile.edge_list import edge_list_program
 from asecalc_ml.potentials.neuralil import NeuralIL
 from asecalc_ml.potentials.neuralil.power_spectrum import PowerSpectrum, RadialPolynomials
 from asecalc_ml.potentials.neuralil.solid_harmonics import solid_harmonics
@@ -30,6 +28,7 @@ from asecalc_ml.potentials.training.optimization.compiled_step import (
     traced_forward,
 )
 from asecalc_ml.testing import PotentialChecks, untrained_model
+from asecalc_ml.testing.models import compiled_agrees
 from asecalc_ml.testing.structures import cluster, small_crystal
 
 ELEMENTS = ["H", "C", "O"]
@@ -309,8 +308,5 @@ def test_traced_training_step(dynamic):
 def test_compiled_is_eager(tmp_path):
     model = untrained_model(NeuralIL(**SMALL), dtype=torch.float32)
     inputs = batch(model.cutoff)
-    write_package(model, inputs, tmp_path / "model.pt2")
-    compiled = load_package(tmp_path / "model.pt2", torch.device("cpu"))
-    expected = edge_derivative(model, inputs)
-    assert rounding(model, inputs, expected).allows(compiled(inputs), expected)
+    assert compiled_agrees(model, edge_list_program(inputs), tmp_path)
     check_forward(compiled_forward(model, inputs), model, [inputs])
