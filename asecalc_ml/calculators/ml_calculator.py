@@ -120,6 +120,7 @@ class MLCalculator(Calculator):
     }
 
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
+    results: Results
 
     def __init__(self, model: str | Path, **parameters: Any):
         self._is_loaded = False

@@ -174,7 +174,7 @@ def chunked_derivative(
     gradient = inputs.edge_vectors.new_zeros(inputs.edge_vectors.shape)
     slopes: Rows = (_slope(model, inputs),)
     contributions = torch.empty_like(slopes[0])
-    last = contributions
+    last: Tensor | None = contributions
     for stage, rows in zip(reversed(functions), reversed(passed), strict=True):
         slopes = _backward(stage, rows, slopes, chunks, gradient, last)
         last = None

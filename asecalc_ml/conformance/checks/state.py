@@ -168,8 +168,8 @@ def _wrong(name: str, value: object, n_atoms: int) -> list[str]:
         right = isinstance(value, float) and np.ndim(value) == 0  # np.float64 is a float
         return [] if right else [f"{name} is {_named(value)}, not a float"]
     shape = {"forces": "(n, 3)", "stress": "(6,)", "energies": "(n,)", "stresses": "(n, 6)"}[name]
-    right = isinstance(value, np.ndarray) and value.dtype == np.float64
-    right = right and str(np.shape(value)) == shape.replace("n", str(n_atoms))
+    expected = shape.replace("n", str(n_atoms))
+    right = isinstance(value, np.ndarray) and value.dtype == np.float64 and str(value.shape) == expected
     return [] if right else [f"{name} is {_named(value)}, not a float64 array {shape}"]
 
 
