@@ -59,7 +59,7 @@ def even_results(function) -> list[bool]:
 
 
 def test_what_changes_with_the_sign_of_a_vector_is_not_even():
-    """Of each result that is called even the values at -r are those at r; radial functions are called even."""
+    """Radial functions are recognised; nothing that differs between a pair and its reverse is."""
     weight, bias = random(1, 5).detach(), random(5).detach()
     of_pairs, symmetric = random(HALF.n_pairs, 1).detach(), torch.ones(HALF.n_pairs, 1, dtype=torch.float64)
 

@@ -47,16 +47,16 @@ def test_each_layer_gets_its_own_result():
         layers.other(layers.first(x)),
     ]
 
-    class Values(Interpreter):
-        results: list = []
+    results = []
 
+    class Values(Interpreter):
         def run_node(self, n):
             value = super().run_node(n)
             if n in products:
                 joint, place = products[n]
                 torch.testing.assert_close(joint(self.env[n.args[-2]])[place], value)
-                self.results.append(value)
+                results.append(value)
             return value
 
     Values(graph).run(x)
-    assert len(Values.results) == len(expected)
+    assert len(results) == len(expected)

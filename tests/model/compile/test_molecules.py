@@ -1,4 +1,4 @@
-"""From positions to forces in one graph: which architectures have sums along an axis; others are right too."""
+"""From positions to forces in one graph: architectures with sums along an axis, and all others."""
 
 from collections.abc import Callable
 
@@ -202,7 +202,7 @@ def attention(inputs, pairs):
 def of_components(inputs, pairs):
     """Values of each pair that change their sign with the vector, written into an even array."""
     values = pairs[:, None] * torch.ones(2, dtype=pairs.dtype)
-    values[:, 0] = values[:, 1] * inputs.edge_vectors[:, 2].to(pairs)
+    values[:, 0] = pairs * inputs.edge_vectors[:, 2].to(pairs)
     return segment_sum(values, inputs.edge_index[0], inputs.n_atoms).pow(2).sum(dim=1)
 
 
