@@ -12,11 +12,11 @@ from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.model.compile.all_pairs import Molecules
 from asecalc_ml.model.compile.molecules import MoleculeInput
 
-#: Molecules that are computed at once.
-N_SYSTEMS = 16
+#: Pairs of atoms that are computed at once: so few that their features stay in the processor's cache.
+BATCH_PAIRS = 400
 
 #: Sizes that are less frequent than this among the molecules of a call are rounded up to a multiple of ...
-FREQUENT = 4 * N_SYSTEMS
+FREQUENT = 64
 
 #: ... this number of atoms.
 SIZE_STEP = 4
@@ -47,8 +47,8 @@ def molecule_batches(sizes: Sequence[int]) -> list[MoleculeBatch]:
 
     Examples
     --------
-    >>> [batch.shape.n_atoms for batch in molecule_batches([9, 3, 10, 12])]
-    [4, 12]
+    >>> [tuple(batch.shape) for batch in molecule_batches([9, 3, 10])]
+    [(25, 4), (2, 12)]
     """
     n_of_size = Counter(sizes)
     by_size: dict[int, list[int]] = defaultdict(list)
@@ -56,9 +56,10 @@ def molecule_batches(sizes: Sequence[int]) -> list[MoleculeBatch]:
         frequent = n_of_size[size] >= FREQUENT
         by_size[size if frequent else -(-size // SIZE_STEP) * SIZE_STEP].append(place)
     return [
-        MoleculeBatch(Molecules(N_SYSTEMS, n_atoms), places[start : start + N_SYSTEMS])
+        MoleculeBatch(Molecules(n_systems, n_atoms), places[start : start + n_systems])
         for n_atoms, places in sorted(by_size.items())
-        for start in range(0, len(places), N_SYSTEMS)
+        for n_systems in [max(1, BATCH_PAIRS // n_atoms**2)]
+        for start in range(0, len(places), n_systems)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import cycle, islice, product
 
@@ -12,7 +13,8 @@ from ase import Atoms
 def cluster(elements: Sequence[str], spacing: float, n_atoms: int = 6, seed: int = 0) -> Atoms:
     """Atoms on a grid of the given spacing (Å), shaken by a tenth of it."""
     random = np.random.default_rng(seed)
-    grid = np.array(list(islice(product(range(3), repeat=3), n_atoms)), dtype=float)
+    side = max(3, math.ceil(n_atoms ** (1 / 3)))
+    grid = np.array(list(islice(product(range(side), repeat=3), n_atoms)), dtype=float)
     positions = spacing * (grid + random.uniform(-0.1, 0.1, grid.shape))
     return Atoms(list(islice(cycle(elements), n_atoms)), positions)
 

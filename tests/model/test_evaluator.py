@@ -24,7 +24,7 @@ from asecalc_ml.model.compile import package_cache
 from asecalc_ml.model.compile.molecules import molecule_input, molecule_program
 from asecalc_ml.model.compile.package_cache import CHECK, MANIFEST, PACKAGE, CompilationError, PackageCache
 from asecalc_ml.model.evaluator import Evaluator
-from asecalc_ml.model.molecule_batches import FREQUENT, N_SYSTEMS
+from asecalc_ml.model.molecule_batches import FREQUENT
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.loading import load_structure
@@ -379,14 +379,14 @@ def test_many_molecules_are_compiled_in_few_shapes(tiny_model, ethanol, builds):
     molecules = [ethanol, ethanol[:4], ethanol[:2], ethanol[:3], ethanol[:5], ethanol[:1]]
     calculator, eager = MLCalculator(tiny_model, compile="always"), MLCalculator(tiny_model, compile="never")
     results = calculator.calculate_many(molecules)
-    assert builds == [(N_SYSTEMS, n_atoms) for n_atoms in (4, 8, 12)]
+    assert builds == [(25, 4), (6, 8), (2, 12)]
     for atoms, of_molecule, expected in zip(molecules, results, eager.calculate_many(molecules), strict=True):
         assert of_molecule["energy"] == pytest.approx(expected["energy"], abs=1e-5)
         assert of_molecule["energies"] == pytest.approx(expected["energies"], abs=1e-5)
         assert of_molecule["forces"] == pytest.approx(expected["forces"], abs=1e-5)
         assert len(of_molecule["forces"]) == len(atoms)
     calculator.calculate_many(FREQUENT * [ethanol])
-    assert builds[3:] == [(N_SYSTEMS, 9)]
+    assert builds[3:] == [(4, 9)]
 
 
 def test_a_few_molecules_are_not_compiled(tiny_model, ethanol, builds, monkeypatch):
@@ -401,7 +401,7 @@ def test_a_crystal_among_molecules_keeps_its_place(morse, builds):
     expected = [MLCalculator(morse, compile="never").get_forces(atoms) for atoms in structures]
     for of_structure, forces in zip(results, expected, strict=True):
         assert of_structure["forces"] == pytest.approx(forces, abs=1e-9)
-    assert builds == [(N_SYSTEMS, 4)]
+    assert builds == [(25, 4)]
 
 
 def test_a_resumed_calculator_goes_the_same_way(compiled, tiny_model, ethanol):

@@ -24,9 +24,9 @@ VIEWS = (
     aten.detach.default,
 )  # fmt: skip
 
-#: Kept in any case: the results of library calls, and constants.
+#: Kept in any case: the results of library calls.
 KEPT = (aten.mm.default, aten.addmm.default, aten.bmm.default, aten.cat.default, aten.split.Tensor,
-        aten.split_with_sizes.default, aten.scalar_tensor.default, aten.full.default)  # fmt: skip
+        aten.split_with_sizes.default)  # fmt: skip
 
 #: Operations that are no loop over all elements of their result.
 NOT_ELEMENTWISE = (*VIEWS, *KEPT, aten.sum.dim_IntList, aten.sum.default, aten.amax.default)
@@ -64,9 +64,12 @@ def _broadcast(graph: GraphModule) -> list[Node]:
         for argument in node.all_input_nodes:
             if _size(argument) < _size(node):
                 sources[_without_views(argument)] = None
-    return [
-        node for node in sources if node.op == "call_function" and node.target not in KEPT and _size(node) > 1
-    ]
+    return [node for node in sources if _is_computed(node) and _size(node) > 1]
+
+
+def _is_computed(node: Node) -> bool:
+    """Return True for a result of tensors that Inductor may compute again; a constant is none."""
+    return node.op == "call_function" and node.target not in KEPT and bool(node.all_input_nodes)
 
 
 def _without_views(node: Node) -> Node:

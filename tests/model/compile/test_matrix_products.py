@@ -1,0 +1,62 @@
+"""Layers of one input as one product: the same numbers, and only of layers that share their input."""
+
+import torch
+from torch import nn
+from torch.fx import Interpreter
+
+from asecalc_ml.model.compile.energy_graph import with_shapes
+from asecalc_ml.model.compile.matrix_products import joint_products
+from asecalc_ml.model.compile.program import traced
+
+
+class Layers(nn.Module):
+    """Two layers of x, of which one has no bias, one of x in another shape, one of another input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(4, 5, bias=False)
+        self.reshaped, self.other = nn.Linear(2, 3), nn.Linear(3, 3)
+        self.matrix = nn.Parameter(torch.randn(4, 2))
+
+    def forward(self, x):
+        first, second = self.first(x), self.second(x.reshape(2, 3, 4))
+        scaled = torch.addmm(self.first.bias, x, self.first.weight.t(), alpha=2.0)
+        return [first, second, self.reshaped(x.view(12, 2)), self.other(first), x @ self.matrix, scaled]
+
+
+def joined():
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        layers, x = Layers().requires_grad_(False), torch.randn(6, 4)
+        graph = with_shapes(traced(layers, [x]), [x])
+    return layers, x, graph, joint_products(graph)
+
+
+def test_layers_of_one_input_are_one_product():
+    *_, products = joined()
+    sizes = sorted(joint.sizes for joint, _ in products.values())
+    assert sizes == [(3,), (3,), (3, 5), (3, 5)]
+
+
+def test_each_layer_gets_its_own_result():
+    layers, x, graph, products = joined()
+    expected = [
+        layers.first(x),
+        layers.second(x),
+        layers.reshaped(x.view(12, 2)),
+        layers.other(layers.first(x)),
+    ]
+
+    results = []
+
+    class Values(Interpreter):
+        def run_node(self, n):
+            value = super().run_node(n)
+            if n in products:
+                joint, place = products[n]
+                torch.testing.assert_close(joint(self.env[n.args[-2]])[place], value)
+                results.append(value)
+            return value
+
+    Values(graph).run(x)
+    assert len(results) == len(expected)
