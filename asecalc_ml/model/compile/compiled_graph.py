@@ -16,8 +16,13 @@ from asecalc_ml.model.compile.cuda_graph import CudaGraph
 from asecalc_ml.model.compile.program import Function, Program
 from asecalc_ml.model.model import Model
 
+#: Inductor's options, in the order in which they are tried. On the CPU torch 2.13 fuses loops of PaiNN side
+#: by side into code with a wrong edge derivative, even in float64; without this fusion it is right, and with
+#: torch 2.14.1 with it too.
+INDUCTOR_OPTIONS: tuple[dict | None, ...] = (None, {"cpp.max_horizontal_fusion_size": 1})
 
-def write_package(model: Model, program: Program, path: Path) -> None:
+
+def write_package(model: Model, program: Program, path: Path, inductor_options: dict | None = None) -> None:
     """Trace a program and compile it with AOTInductor into a file that :func:`load_package` reads.
 
     Raises
@@ -35,7 +40,7 @@ def write_package(model: Model, program: Program, path: Path) -> None:
 
         arguments = tuple(program.plain_arguments())
         exported = torch.export.export(program.trace(model), arguments, strict=False)
-        aoti_compile_and_package(exported, package_path=package)
+        aoti_compile_and_package(exported, package_path=package, inductor_configs=inductor_options)
     write_whole(path, package.getvalue())
 
 

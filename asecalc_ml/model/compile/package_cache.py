@@ -16,7 +16,7 @@ from asecalc_ml.errors import ModelError
 from asecalc_ml.files.full_disk import reason
 from asecalc_ml.files.user_cache import ANOTHER_CACHE, cache_folder, fingerprint, hardware, is_writable
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.model.compile.compiled_graph import load_package, write_package
+from asecalc_ml.model.compile.compiled_graph import INDUCTOR_OPTIONS, load_package, write_package
 from asecalc_ml.model.compile.program import Function, KnownCall, Program, Shape
 from asecalc_ml.sources import code_of_model
 from asecalc_ml.store.model_file import file_hash
@@ -86,21 +86,26 @@ class PackageCache:
     def _built(self, folder: Path, program: Program) -> Function:
         model = self.stored.model
         calls = program.known_calls(model)
-        try:
-            write_package(model, program, folder / PACKAGE)
-            function = load_package(folder / PACKAGE, self.stored.device)
-            agrees = all(call.agrees_with(function) for call in calls)
-        except OSError:
-            raise
-        except Exception as error:  # whatever an architecture's code or the compiler meets
-            raise _failure(error) from error
-        if not agrees:
+        for inductor_options in INDUCTOR_OPTIONS:
+            function = self._compiled(folder / PACKAGE, program, inductor_options)
+            if all(call.agrees_with(function) for call in calls):
+                break
+        else:
             raise CompilationError("compiled code does not compute what eager mode does")
         _write_calls(folder, calls)
         hashes = {name: file_hash(folder / name) for name in (PACKAGE, CHECK)}
         manifest = {"model": self.stored.card.name, "sha256": hashes}
         write_whole(folder / MANIFEST, json.dumps(manifest))
         return function
+
+    def _compiled(self, path: Path, program: Program, inductor_options: dict | None) -> Function:
+        try:
+            write_package(self.stored.model, program, path, inductor_options)
+            return load_package(path, self.stored.device)
+        except OSError:
+            raise
+        except Exception as error:  # whatever an architecture's code or the compiler meets
+            raise _failure(error) from error
 
 
 def _verified(folder: Path, stored: StoredModel) -> Function:

@@ -69,12 +69,6 @@ def traced_forward(
     return lambda inputs: EdgeDerivative(*run(list(parameters.values()), *inputs.tensors))
 
 
-#: Inductor's options, in the order in which they are tried. On the CPU torch 2.13 fuses loops of PaiNN side
-#: by side into code with a wrong edge derivative, even in float64; without this fusion it is right, and with
-#: torch 2.14.1 with it too.
-INDUCTOR_OPTIONS: tuple[dict | None, ...] = (None, {"cpp.max_horizontal_fusion_size": 1})
-
-
 def compiled_forward(
     model: Model,
     example: PotentialInput,

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from asecalc_ml.model.compile.compiled_graph import INDUCTOR_OPTIONS
 from asecalc_ml.model.model import Model, ModelOutput
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
 from asecalc_ml.model.rounding import ROUNDOFF, SAFETY, perturbed
 from asecalc_ml.potentials.training.frames.labelled_graphs import Batch
 from asecalc_ml.potentials.training.losses import total_loss
 from asecalc_ml.potentials.training.optimization.compiled_step import (
-    INDUCTOR_OPTIONS,
     Compiler,
     DeviationError,
     Substituted,

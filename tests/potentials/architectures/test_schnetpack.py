@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
+from asecalc_ml.model.compile.compiled_graph import INDUCTOR_OPTIONS
 from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.schnetpack import PaiNN, SchNet, SO3net
 from asecalc_ml.potentials.schnetpack.spherical_harmonics import SphericalHarmonics, clebsch_gordan, degrees
 from asecalc_ml.potentials.schnetpack.upstream import layers, whole_package
 from asecalc_ml.potentials.training.optimization.compiled_step import (
-    INDUCTOR_OPTIONS,
     DeviationError,
     check_forward,
     compiled_forward,
