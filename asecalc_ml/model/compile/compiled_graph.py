@@ -40,7 +40,9 @@ def write_package(model: Model, program: Program, path: Path, inductor_options: 
 
         arguments = tuple(program.plain_arguments())
         exported = torch.export.export(program.trace(model), arguments, strict=False)
-        aoti_compile_and_package(exported, package_path=package, inductor_configs=inductor_options)
+        aoti_compile_and_package(
+            exported, package_path=package, inductor_configs=dict(inductor_options or {})
+        )
     write_whole(path, package.getvalue())
 
 

@@ -8,6 +8,7 @@ Pairs beyond the cutoff take a constant vector inside it, and count in no sum, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
-from asecalc_ml.graph.neighbors.pairs import all_pairs
+from asecalc_ml.graph.neighbors.pairs import Pairs, all_pairs, within
 from asecalc_ml.graph.padding import ghost_vector, with_ghost
 from asecalc_ml.model.compile.all_pairs import DenseEnergy, Molecules, NotDenseError
 from asecalc_ml.model.compile.energy_graph import energy_graph
@@ -292,10 +293,19 @@ def graphs_of(given: MoleculeInput) -> list[AtomGraph]:
     return graphs
 
 
+def _within(graph: AtomGraph, cutoff: float) -> AtomGraph:
+    """The graph without pairs beyond the cutoff: with many of them a ghost may not be finite, nor the bounds."""
+    pairs = within(
+        Pairs(graph.edge_index, graph.cell_shifts), graph.positions, graph.cell[0].cpu().numpy(), cutoff
+    )
+    return replace(graph, edge_index=pairs.edge_index, cell_shifts=pairs.cell_shifts)
+
+
 def known_call(model: Model, given: MoleculeInput) -> KnownCall:
     """Results of eager mode for these molecules, and how far rounding may take others from them."""
     n_systems, n_atoms = given.molecules
-    inputs = with_ghost(collate(graphs_of(given)), model.cutoff)
+    graphs = [_within(graph, model.cutoff) for graph in graphs_of(given)]
+    inputs = with_ghost(collate(graphs), model.cutoff)
     derivative = edge_derivative(model, inputs)
     bounds = rounding(model, inputs, derivative)
     centres = inputs.batch[inputs.edge_index[0]]
