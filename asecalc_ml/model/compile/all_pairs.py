@@ -13,13 +13,13 @@ raises :class:`NotDenseError`, and the architecture runs on the edge list.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Interpreter, Node, map_arg
+from torch.fx import GraphModule, Interpreter, map_arg
 
-from asecalc_ml.model.compile.energy_graph import dependents
+from asecalc_ml.model.compile.energy_graph import Node, dependents
 from asecalc_ml.model.compile.half_pairs import HalfPairs, Kept, OfAllPairs, even_nodes, is_of_rows, with_rows
 from asecalc_ml.model.compile.matrix_products import JointProduct, joint_products
 
@@ -154,7 +154,7 @@ class _Places:
                 return getattr(self.graph, str(argument.target))
             return self._evaluated(argument, which)
 
-        function: Callable = node.target  # type: ignore[assignment]
+        function: Callable = node.target
         try:
             return function(*map_arg(node.args, value), **map_arg(node.kwargs, value))
         except (IndexError, RuntimeError) as error:
@@ -259,12 +259,12 @@ class DenseEnergy(Interpreter):
             self._layers[id(joint)] = joint(self._argument(node.args[-2], node))
         return self._layers[id(joint)][place]
 
-    def fetch_args_kwargs_from_env(self, n: Node) -> tuple[tuple, dict]:
+    def fetch_args_kwargs_from_env(self, n: Node) -> tuple[Any, Any]:
         """Arguments of an operation, with the rows that it takes."""
-        fetched = map_arg((n.args, n.kwargs), lambda argument: self._argument(argument, n))
+        fetched: Any = map_arg((n.args, n.kwargs), lambda argument: self._argument(argument, n))
         return fetched[0], fetched[1]
 
-    def _argument(self, argument: Node, user: Node) -> object:
+    def _argument(self, argument: Node, user: Node) -> Any:
         """A value with the rows that its user takes: pairs i ≤ j for an even operation, or all pairs."""
         value = self.env[argument]
         if (argument in self.even) == (user in self.even):
@@ -304,7 +304,7 @@ def _largest(
     return torch.where(largest == -torch.inf, 0.0, largest)  # nothing to take the largest of
 
 
-_SUMS = {aten.scatter_add.default: _sum, aten.scatter_reduce.two: _largest}
+_SUMS: dict[Any, Callable[..., Tensor]] = {aten.scatter_add.default: _sum, aten.scatter_reduce.two: _largest}
 
 
 def _like(mask: Tensor, values: Tensor) -> Tensor:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule, Interpreter
 
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
+
+if TYPE_CHECKING:
+    Node: TypeAlias = Any  # arguments of a node may be nearly anything, by torch's own type
+else:
+    from torch.fx import Node
+
+__all__ = ["Node", "dependents", "energy_graph", "with_shapes"]
 
 
 def energy_graph(model: Model, inputs: PotentialInput) -> GraphModule:

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
-from asecalc_ml.model.compile.energy_graph import dependents
+from asecalc_ml.model.compile.energy_graph import Node, dependents
 
 aten = torch.ops.aten
 

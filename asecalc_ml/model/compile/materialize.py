@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
-from asecalc_ml.model.compile.energy_graph import with_shapes
+from asecalc_ml.model.compile.energy_graph import Node, with_shapes
 from asecalc_ml.model.compile.matrix_products import RESHAPING
 
 aten = torch.ops.aten

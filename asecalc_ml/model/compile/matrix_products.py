@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
+
+from asecalc_ml.model.compile.energy_graph import Node
 
 aten = torch.ops.aten
 
@@ -50,7 +52,7 @@ def joint_products(graph: GraphModule) -> dict[Node, tuple[JointProduct, int]]:
         _add(graph, groups, node, bias=node.args[0])
     for node in graph.graph.find_nodes(op="call_function", target=aten.mm.default):
         _add(graph, groups, node, bias=None)
-    products = {}
+    products: dict[Node, tuple[JointProduct, int]] = {}
     for layers in groups.values():
         weights = torch.cat([layer.weight for layer in layers]).T.contiguous()
         biases, sizes = zip(*((layer.bias, len(layer.weight)) for layer in layers), strict=True)

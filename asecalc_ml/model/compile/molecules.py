@@ -294,10 +294,9 @@ def graphs_of(given: MoleculeInput) -> list[AtomGraph]:
 
 
 def _within(graph: AtomGraph, cutoff: float) -> AtomGraph:
-    """The graph without pairs beyond the cutoff: with many of them a ghost may not be finite, nor the bounds."""
-    pairs = within(
-        Pairs(graph.edge_index, graph.cell_shifts), graph.positions, graph.cell[0].cpu().numpy(), cutoff
-    )
+    """The graph without pairs beyond the cutoff: features of a ghost that has many of them may overflow."""
+    known, cell = Pairs(graph.edge_index, graph.cell_shifts), graph.cell[0].cpu().numpy()
+    pairs = within(known, graph.positions, cell, cutoff)
     return replace(graph, edge_index=pairs.edge_index, cell_shifts=pairs.cell_shifts)
 
 
