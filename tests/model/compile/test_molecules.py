@@ -280,7 +280,7 @@ def traced_only(monkeypatch) -> None:
     """Compiled code is the graph itself, which takes no time."""
     graphs = {}
 
-    def write(model, program, path):
+    def write(model, program, path, options):
         graphs[path] = program.trace(model)
         path.touch()
 
