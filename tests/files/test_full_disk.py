@@ -21,8 +21,8 @@ from asecalc_ml.model.compile.molecules import molecule_input, molecule_program
 from asecalc_ml.model.compile.program import as_function
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
+from asecalc_ml.potentials.training import checkpoint, train
 from asecalc_ml.potentials.training import metrics_file as metrics
-from asecalc_ml.potentials.training import train, trainer
 from asecalc_ml.runs.writer import RunWriter
 from asecalc_ml.store.registry import Registry
 from asecalc_ml.testing import register_untrained
@@ -103,7 +103,7 @@ def test_a_training_keeps_its_checkpoints(call, options, monkeypatch):
     whole = changed(options, name="whole", directory=options.directory.with_name("whole"))
     expected = weights(train(whole, quiet=True))
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "write_whole", failing(trainer.write_whole, call))
+        patch.setattr(checkpoint, "write_whole", failing(checkpoint.write_whole, call))
         with pytest.raises(
             TrainingError, match=f"(best|last).ckpt: No space left on device {FREE}.*--resume"
         ):
@@ -122,17 +122,16 @@ def test_a_training_without_room_for_its_first_files_says_that_nothing_is_kept(o
 
 
 def test_a_line_of_the_metrics_that_was_cut_is_written_again(options, monkeypatch):
-    def cut(self, trainer, task):
+    def cut_in_the_third_epoch(self, epoch, values):
+        if epoch != 3:
+            return written(self, epoch, values)
         with self.path.open("a") as file:
             file.write("3,0.12")
         raise no_space(str(self.path))
 
-    def in_the_third_epoch(self, trainer, task):
-        (cut if trainer.current_epoch == 2 else written)(self, trainer, task)
-
-    written = metrics.MetricsFile.on_train_epoch_end
+    written = metrics.MetricsFile.append
     with monkeypatch.context() as patch:
-        patch.setattr(metrics.MetricsFile, "on_train_epoch_end", in_the_third_epoch)
+        patch.setattr(metrics.MetricsFile, "append", cut_in_the_third_epoch)
         with pytest.raises(TrainingError, match=r"metrics\.csv: No space left"):
             train(options, quiet=True)
     train(options, resume=True, quiet=True)
@@ -175,7 +174,7 @@ def test_a_model_that_cannot_be_kept_compiled_goes_on(written, own_home, monkeyp
     assert (forces == MLCalculator("morse", compile="never").get_forces(atoms)).all()
 
 
-def fake_compiler(exported, package_path):
+def fake_compiler(exported, package_path, inductor_configs):
     package_path.write(b"package")
 
 

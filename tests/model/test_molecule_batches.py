@@ -72,7 +72,11 @@ def test_packed_results_are_unpacked(n_systems, n_atoms, has_charges):
         numbers(n_systems, 3, 3),
         charges,
     )
-    again = MoleculeOutput.unpacked(output.packed(), n_atoms)
-    for name, value in again._asdict().items():
-        expected = getattr(output, name)
-        assert torch.equal(value.flatten(), expected.flatten()), name
+    for system, row in enumerate(output.packed()):
+        for size in range(n_atoms + 1):
+            systems, atoms, forces, virial, own_charges = MoleculeOutput.of_row(row, n_atoms, size)
+            assert torch.equal(systems, output.systems[system : system + 1])
+            assert torch.equal(atoms, output.atoms[system, :size])
+            assert torch.equal(forces, output.forces[system, :size])
+            assert torch.equal(virial[0], output.virials[system])
+            assert torch.equal(own_charges, charges[system, :size] if has_charges else charges)
