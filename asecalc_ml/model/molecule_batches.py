@@ -16,7 +16,7 @@ from asecalc_ml.model.compile.molecules import MoleculeInput
 BATCH_PAIRS = 400
 
 #: Sizes that are less frequent than this among the molecules of a call are rounded up to a multiple of ...
-FREQUENT = 64
+FREQUENT = 8
 
 #: ... this number of atoms.
 SIZE_STEP = 4
