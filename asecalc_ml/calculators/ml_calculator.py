@@ -308,7 +308,7 @@ class MLCalculator(Calculator):
                 )
 
     def _properties(self) -> list[str]:
-        """What the network gives, as far as the terms of the card give it too."""
+        """Properties that the network and every correction term of the card provide."""
         own = type(self).implemented_properties
         common = [name for name in own if all(name in term.implemented_properties for term in self._terms)]
         return [*common, "charges", "dipole"] if self.card.partial_charges else common

@@ -66,7 +66,7 @@ class Chunk(NamedTuple):
         return _padded(values[self.atoms], len(self.neighborhood.atomic_numbers))
 
     def arguments(self, rows: Rows) -> Arguments:
-        """What a stage is given."""
+        """Arguments of a stage: the neighborhood, the rows of its atoms, and what their neighbors send."""
         received = rows[0].index_select(0, self.neighbors) if rows else None
         return self.neighborhood, tuple(map(self.of, rows)), received
 
@@ -117,7 +117,7 @@ def _vector_jacobian_product(stage: Stage, arguments: Arguments, slopes: Rows) -
 
 
 def takes_chunks(model: Model) -> bool:
-    """Whether large structures are computed in chunks: on a CPU, since a GPU would wait for each of them."""
+    """Return True if large structures are computed in chunks, on a CPU; a GPU would wait for each of them."""
     return model.potential.stages is not None and model.device.type == "cpu"
 
 
@@ -184,7 +184,7 @@ def chunked_derivative(
 
 
 def _chunks(inputs: PotentialInput, model: Model, shape: ChunkShape) -> Iterator[Chunk]:
-    """As many atoms as the shape allows, or one atom with more edges."""
+    """Group as many atoms as the shape allows; an atom with more edges is a chunk of its own."""
     centres, neighbors = inputs.edge_index
     n_atoms, dtype, device = inputs.n_atoms, model.dtype, centres.device
     firsts = torch.searchsorted(centres.contiguous(), torch.arange(n_atoms + 1, device=device)).tolist()

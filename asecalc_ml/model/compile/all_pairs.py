@@ -254,7 +254,7 @@ class DenseEnergy(Interpreter):
         return _SUMS[n.target](place, self._mask(n, place), *arguments, **keywords)
 
     def _layer(self, joint: JointProduct, place: int, node: Node) -> Tensor:
-        """One of several layers; the first that is met computes all."""
+        """Output of one layer; the first layer of a joint product computes those of all."""
         if id(joint) not in self._layers:
             self._layers[id(joint)] = joint(self._argument(node.args[-2], node))
         return self._layers[id(joint)][place]

@@ -1,4 +1,4 @@
-"""What depends on distances alone, once for the two pairs (i, j) and (j, i): radial functions and filters.
+"""Radial functions and filters, which depend on distances alone, once for the pairs (i, j) and (j, i).
 
 The value at (j, i) equals that at (i, j) if a function does not change when the vector of the pair changes
 its sign. :func:`even_nodes` finds these operations in the graph of an energy; they run on the pairs i ≤ j.

@@ -33,7 +33,7 @@ class JointProduct:
     sizes: tuple[int, ...]
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        """What each layer gives, shape (n, n_out)."""
+        """Outputs of the layers, each of shape (n, n_out)."""
         products = torch.mm(x, self.weights).split(self.sizes, dim=1)
         return [y if b is None else y + b for y, b in zip(products, self.biases, strict=True)]
 

@@ -53,7 +53,7 @@ class MoleculeInput(NamedTuple):
 
 
 class MoleculeOutput(NamedTuple):
-    """What a molecule graph computes, in one tensor: energies, forces, virials and charges, float64.
+    """Results of a molecule graph: energies, forces, virials and charges, float64.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class MoleculeOutput(NamedTuple):
     charges: Tensor
 
     def packed(self) -> Tensor:
-        """One row for each system."""
+        """All results as one tensor, with a row for each system."""
         n_systems = len(self.systems)
         return torch.cat([part.reshape(n_systems, -1) for part in self], dim=1)
 
