@@ -28,7 +28,8 @@ from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
-from asecalc_ml.model.evaluator import BATCH_ATOMS, Compile, Evaluator
+from asecalc_ml.model.compile.compiled_functions import Compile
+from asecalc_ml.model.evaluator import BATCH_ATOMS, Evaluator
 from asecalc_ml.model.pair_forces import PairForces, summed
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import time
-import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
-from asecalc_ml.errors import ModelError
 from asecalc_ml.forks import allow_forks, check_not_forked_from_cuda
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
 from asecalc_ml.model.chunks import chunked_derivative, takes_chunks
+from asecalc_ml.model.compile.compiled_functions import Compile, CompiledFunctions
 from asecalc_ml.model.compile.edge_list import edge_list_program
 from asecalc_ml.model.compile.molecules import MoleculeInput, MoleculeOutput, molecule_input, molecule_program
-from asecalc_ml.model.compile.no_compiling import may_compile
-from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache
 from asecalc_ml.model.compile.program import Function, Program, Shape, plain
 from asecalc_ml.model.derivative import (
     EdgeDerivative,
@@ -39,16 +32,6 @@ from asecalc_ml.model.pair_forces import PairForces, pair_forces
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.store.stored_model import StoredModel
 
-Compile = Literal["auto", "never", "always"]
-
-#: Edges (or triplets, where there are more) of one shape, over all calls, after which "auto" compiles for
-#: it: what compiling takes, some 40 s, is saved in as many. Counted and not timed, so that a run goes the
-#: same way each time.
-EDGES_BEFORE_COMPILING = 2_000_000
-
-#: A call with fewer edges takes no less time than one with these.
-FEWEST_EDGES = 200
-
 #: Atoms of structures that are computed at once where nothing is compiled.
 BATCH_ATOMS = 512
 
@@ -59,8 +42,6 @@ LARGE_EDGES = 200_000
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
 CAPACITY_FACTOR = 1.1
 TRIPLET_CAPACITY_FACTOR = CAPACITY_FACTOR**2  # there are as many as pairs of pairs
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,25 +94,14 @@ class Evaluator:
     def __init__(self, model: Model | StoredModel, compile: Compile = "never"):
         allow_forks()
         self._source = model if isinstance(model, StoredModel) else model.eval().requires_grad_(False)
-        self.compile = compile
-        self._packages = PackageCache(model) if isinstance(model, StoredModel) else None
+        self.compiled = CompiledFunctions(model if isinstance(model, StoredModel) else None, compile)
         self._capacities: dict[tuple, int] = {}
-        self._calls: Counter[Shape] = Counter()
-        self._functions: dict[Shape, Function] = {}
-        self._seen: set[Shape] = set()  # for which a package was looked for
-        self._promised: set[Shape] = set()  # compiled in the run that is resumed
         self._most_edges = 0  # of a structure that fits into memory
-        self.n_compilations = 0
 
     @property
     def model(self) -> Model:
         """The model in memory."""
         return self._source.model if isinstance(self._source, StoredModel) else self._source
-
-    @property
-    def compiled_shapes(self) -> list[Shape]:
-        """Shapes (:class:`asecalc_ml.model.compile.program.Program`) that run as machine code."""
-        return sorted(self._functions)
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
@@ -141,7 +111,7 @@ class Evaluator:
         if self._takes_all_pairs(graph):
             return self._molecule(graph)
         inputs = self._padded(graph)
-        function = self._function(edge_list_program(inputs))
+        function = self.compiled.get(edge_list_program(inputs))
         if function is None:
             return assemble(inputs, edge_derivative(self.model, inputs))
         return assemble(inputs, EdgeDerivative(*function(plain(inputs.tensors))))
@@ -157,7 +127,7 @@ class Evaluator:
         for batch in molecule_batches([graphs[place].n_atoms for place in dense]):
             places = [dense[place] for place in batch.places]
             given = fill([graphs[place].to(self._source.device) for place in places], batch.shape)
-            function = self._function(molecule_program(given))
+            function = self.compiled.get(molecule_program(given))
             if function is not None:
                 sizes = [graphs[place].n_atoms for place in places]
                 evaluations |= zip(places, _of_molecules(function, given, sizes), strict=True)
@@ -195,43 +165,27 @@ class Evaluator:
         ModelError
             If the model cannot be compiled here.
         """
-        if self._packages is None:
-            raise ModelError("a model in memory cannot be compiled", remedy="save it to a model file first")
         self._check_memory(graph)
-        if self._is_large(graph):
-            return  # chunks are not compiled
-        try:
-            self._load_or_build(self._packages, self._program(graph))
-        except CompilationError as error:
-            name = self._packages.stored.card.name
-            problem = f"model {name!r} cannot be compiled here: {error.problem}"
-            raise ModelError(problem, name=name, remedy=error.remedy) from error
+        if not self._is_large(graph):  # chunks are not compiled
+            self.compiled.prepare(self._program(graph))
 
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""
         self._check_memory(graph)
         if not self._is_large(graph):
-            self._calls[self._program(graph).shape] += n_calls
+            self.compiled.expect(self._program(graph).shape, n_calls)
 
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
-        return {
-            "compile": self.compile,
-            "capacities": [[*sizes, capacity] for sizes, capacity in self._capacities.items()],
-            "calls": [[*shape, n] for shape, n in self._calls.items()],
-            "compiled": [list(shape) for shape in self.compiled_shapes],
-        }
+        capacities = [[*sizes, capacity] for sizes, capacity in self._capacities.items()]
+        return {**self.compiled.state(), "capacities": capacities}
 
     def restore(self, state: dict) -> None:
         """Continue as the evaluator did whose :meth:`state` this is."""
-        self.compile = state["compile"]
         self._capacities = {tuple(sizes): capacity for *sizes, capacity in state["capacities"]}
-        self._calls = Counter({self._today(shape): n for *shape, n in state["calls"]})
-        self._seen = set(self._calls)
-        self._promised = {self._today(shape) for shape in state["compiled"]}
-        self._functions.clear()
+        self.compiled.restore(state, self._current_shape)
 
-    def _today(self, shape: Sequence[int]) -> Shape:
+    def _current_shape(self, shape: Sequence[int]) -> Shape:
         """A shape as it is named now; versions up to 0.1.0 had edge lists for molecules too."""
         if len(shape) == 3 and shape[1] == 2 and self._source.triplet_cutoff is None:
             n_atoms = shape[0] - 1
@@ -251,7 +205,7 @@ class Evaluator:
 
     def _molecule(self, graph: AtomGraph) -> Evaluation:
         given = molecule_input(graph.to(self._source.device))
-        function = self._function(molecule_program(given))
+        function = self.compiled.get(molecule_program(given))
         if function is None:
             inputs = self._padded(graph)
             return assemble(inputs, edge_derivative(self.model, inputs))
@@ -277,60 +231,6 @@ class Evaluator:
         inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
         derivative = chunked_derivative if self._is_large(graph) else edge_derivative
         return inputs, derivative(self.model, inputs)
-
-    def _function(self, program: Program) -> Function | None:
-        """Compiled code for one more call of a program; None if it runs eagerly."""
-        shape = program.shape
-        self._calls[shape] += 1
-        packages = self._packages
-        if packages is not None and shape not in self._functions and self._is_due(packages, shape):
-            self._compile(packages, program)
-        return self._functions.get(shape)
-
-    def _is_due(self, packages: PackageCache, shape: Shape) -> bool:
-        """Whether a shape is compiled now.
-
-        A package is looked for once: what another process compiles while a run goes on must not change it.
-        """
-        if self.compile == "never":
-            return False
-        if not may_compile() and not packages.has(shape):
-            return False
-        if self.compile == "always" or shape in self._promised:
-            return True
-        if self._calls[shape] * max(_n_edges(shape), FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
-            return True
-        first = shape not in self._seen
-        self._seen.add(shape)
-        return first and packages.has(shape)
-
-    def _compile(self, packages: PackageCache, program: Program) -> None:
-        """Load the program's package or build it; what cannot be compiled stays eager, with one warning."""
-        try:
-            self._load_or_build(packages, program)
-        except CompilationError as error:
-            warnings.warn(
-                f"model {packages.stored.card.name!r} cannot be compiled here and continues in eager mode, "
-                f"several times slower: {error}",
-                stacklevel=2,
-            )
-            self.compile = "never"
-
-    def _load_or_build(self, packages: PackageCache, program: Program) -> None:
-        """Run calls of this shape as machine code from now on."""
-        self._functions[program.shape] = packages.load(program.shape) or self._built(packages, program)
-
-    def _built(self, packages: PackageCache, program: Program) -> Function:
-        name = packages.stored.card.name
-        # A warning, since Python shows it to who has set up no logging, and would wonder why nothing happens.
-        log.warning(
-            "compiling %s for %s, once on this machine: it takes about a minute", name, _size(program)
-        )
-        start = time.monotonic()
-        function = packages.build(program)
-        self.n_compilations += 1
-        log.info("compiled %s in %.0f s", name, time.monotonic() - start)
-        return function
 
     def _padded(self, graph: AtomGraph) -> PotentialInput:
         source = self._source
@@ -362,22 +262,6 @@ class Evaluator:
 def _is_static(graph: AtomGraph) -> bool:
     """Whether these are all pairs of one molecule, which never change."""
     return graph.n_systems == 1 and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1)
-
-
-def _n_edges(shape: Shape) -> int:
-    """Number of edges, or of triplets where there are more."""
-    if len(shape) == 2:
-        n_systems, n_atoms = shape
-        return n_systems * n_atoms**2
-    return max(shape[2:])
-
-
-def _size(program: Program) -> str:
-    """Numbers of atoms in words."""
-    if len(program.shape) == 2 and program.shape[0] > 1:
-        return f"{program.shape[0]} molecules of up to {program.shape[1]} atoms"
-    n_atoms = program.shape[1] if len(program.shape) == 2 else program.shape[0] - 1
-    return f"{n_atoms} atoms"
 
 
 def _of_molecules(function: Function, given: MoleculeInput, sizes: Sequence[int]) -> list[Evaluation]:

@@ -19,8 +19,7 @@ from asecalc_ml import MLCalculator, sources
 from asecalc_ml.cli import ml
 from asecalc_ml.errors import ModelError
 from asecalc_ml.graph.atom_graph import AtomGraph
-from asecalc_ml.model import evaluator
-from asecalc_ml.model.compile import package_cache
+from asecalc_ml.model.compile import compiled_functions, package_cache
 from asecalc_ml.model.compile.molecules import molecule_input, molecule_program
 from asecalc_ml.model.compile.package_cache import CHECK, MANIFEST, PACKAGE, CompilationError, PackageCache
 from asecalc_ml.model.evaluator import Evaluator
@@ -82,15 +81,15 @@ def test_compiled_is_eager(compiled, tiny_model, ethanol):
         expected = eager.get_potential_energy(atoms), eager.get_forces(atoms)
         assert compiled.get_potential_energy(atoms) == pytest.approx(expected[0], abs=1e-5)
         assert compiled.get_forces(atoms) == pytest.approx(expected[1], abs=1e-5)
-    assert compiled._evaluator.compiled_shapes == [ETHANOL_SHAPE]
-    assert eager._evaluator.compiled_shapes == []
+    assert compiled._evaluator.compiled.shapes == [ETHANOL_SHAPE]
+    assert eager._evaluator.compiled.shapes == []
 
 
 def test_a_package_is_found_again_and_gives_the_same_bits(compiled, tiny_model, ethanol):
     again = MLCalculator(tiny_model)
     assert np.array_equal(again.get_forces(ethanol), compiled.get_forces(ethanol))
-    assert again._evaluator.compiled_shapes == [ETHANOL_SHAPE]
-    assert again._evaluator.n_compilations == 0
+    assert again._evaluator.compiled.shapes == [ETHANOL_SHAPE]
+    assert again._evaluator.compiled.n_compilations == 0
 
 
 def test_identical_calls_give_identical_results(compiled, ethanol):
@@ -114,7 +113,7 @@ def test_a_crystal_is_compiled_once_in_a_run(morse, shared_cache):
         assert calculator.get_potential_energy(atoms) == pytest.approx(float(expected.energy[0]), abs=1e-9)
         assert calculator.get_forces(atoms) == pytest.approx(expected.forces.numpy(), abs=1e-10)
     assert len(n_edges) > 1
-    assert len(calculator._evaluator.compiled_shapes) == 1
+    assert len(calculator._evaluator.compiled.shapes) == 1
 
 
 @pytest.mark.slow
@@ -127,7 +126,7 @@ def test_the_command_compiles_ahead_of_time(tiny_model, monkeypatch):
     atoms = load_structure("ethanol")
     atoms.calc = MLCalculator(tiny_model, compile="always")
     assert np.isfinite(atoms.get_forces()).all()
-    assert atoms.calc._evaluator.compiled_shapes
+    assert atoms.calc._evaluator.compiled.shapes
 
 
 @pytest.mark.slow
@@ -249,7 +248,7 @@ def test_a_damaged_package_is_rebuilt(compiled, tiny_model, ethanol, tmp_path, q
     for n_compilations in (1, 0):
         again = MLCalculator(tiny_model)
         assert np.array_equal(again.get_forces(ethanol), expected)
-        assert again._evaluator.n_compilations == n_compilations
+        assert again._evaluator.compiled.n_compilations == n_compilations
 
 
 def test_packages_are_told_apart(tiny_model, own_home):
@@ -312,7 +311,7 @@ def builds(monkeypatch) -> list:
 
     monkeypatch.setattr(PackageCache, "build", build)
     monkeypatch.setattr(PackageCache, "load", lambda self, shape: None)
-    monkeypatch.setattr(evaluator, "EDGES_BEFORE_COMPILING", 5 * evaluator.FEWEST_EDGES)
+    monkeypatch.setattr(compiled_functions, "EDGES_BEFORE_COMPILING", 5 * compiled_functions.FEWEST_EDGES)
     return shapes
 
 
@@ -346,8 +345,8 @@ def test_a_package_that_appears_during_a_run_is_left_alone(tiny_model, ethanol, 
     resumed = MLCalculator(tiny_model)
     resumed.restore_state(json.loads(json.dumps(first.checkpoint_state())))
     steps(resumed, ethanol, 1)
-    assert first._evaluator.compiled_shapes == []
-    assert resumed._evaluator.compiled_shapes == [ETHANOL_SHAPE]  # at its fifth call
+    assert first._evaluator.compiled.shapes == []
+    assert resumed._evaluator.compiled.shapes == [ETHANOL_SHAPE]  # at its fifth call
     assert len(builds) == 2
 
 
@@ -355,7 +354,7 @@ def test_large_structures_are_compiled_sooner(morse, builds):
     """In proportion to their edges."""
     calculator, atoms = MLCalculator(morse), bulk("Si", cubic=True) * 2
     steps(calculator, atoms, 1)
-    assert builds == [calculator._evaluator.compiled_shapes[0]]
+    assert builds == [calculator._evaluator.compiled.shapes[0]]
 
 
 def test_an_announced_run_is_compiled_before_its_first_step(tiny_model, ethanol, builds):
@@ -390,7 +389,7 @@ def test_many_molecules_are_compiled_in_few_shapes(tiny_model, ethanol, builds):
 
 
 def test_a_few_molecules_are_not_compiled(tiny_model, ethanol, builds, monkeypatch):
-    monkeypatch.setattr(evaluator, "EDGES_BEFORE_COMPILING", 10_000)
+    monkeypatch.setattr(compiled_functions, "EDGES_BEFORE_COMPILING", 10_000)
     MLCalculator(tiny_model).calculate_many([ethanol, ethanol[:4]])
     assert builds == []
 
@@ -411,7 +410,7 @@ def test_a_resumed_calculator_goes_the_same_way(compiled, tiny_model, ethanol):
     resumed.restore_state(json.loads(json.dumps(compiled.checkpoint_state())))
     ethanol.rattle(0.01, seed=99)
     assert np.array_equal(resumed.get_forces(ethanol), compiled.get_forces(ethanol))
-    assert resumed._evaluator.compiled_shapes == [ETHANOL_SHAPE]
+    assert resumed._evaluator.compiled.shapes == [ETHANOL_SHAPE]
 
 
 # ---------------------------------------------------------------------------------- what cannot be compiled
@@ -479,7 +478,7 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(
         with pytest.warns(UserWarning, match=r"cannot be kept in .*file.*compiles again: set XDG_CACHE_HOME"):
             forces = calculator.get_forces(ethanol)
         assert np.array_equal(forces, compiled.get_forces(ethanol))
-        assert calculator._evaluator.n_compilations == 1
+        assert calculator._evaluator.compiled.n_compilations == 1
     result = CliRunner().invoke(ml.app, ["compile", tiny_model])
     assert result.exit_code == 2
     assert "set XDG_CACHE_HOME" in " ".join(result.output.split())
@@ -512,7 +511,7 @@ def test_a_cuda_package_is_found_again(tiny_model, ethanol):
     expected = MLCalculator(tiny_model, compile="always", device="cuda").get_forces(ethanol)
     again = MLCalculator(tiny_model, device="cuda")
     assert np.array_equal(again.get_forces(ethanol), expected)
-    assert again._evaluator.n_compilations == 0
+    assert again._evaluator.compiled.n_compilations == 0
 
 
 @pytest.mark.gpu

@@ -310,7 +310,7 @@ def test_a_correct_potential_passes_the_same_way(own_home, traced_only):
     assert calculator.get_forces(ethanol) == pytest.approx(
         MLCalculator("morse", compile="never").get_forces(ethanol), abs=1e-9
     )
-    assert calculator._evaluator.compiled_shapes == [(1, 9)]
+    assert calculator._evaluator.compiled.shapes == [(1, 9)]
 
 
 # ------------------------------------------------------------------------------------------- known calls

@@ -401,7 +401,7 @@ def test_compiled_evaluator_is_the_eager_one(case):
         for name in ("energy", "forces", "virial"):
             assert torch.allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-9)
             assert torch.equal(getattr(found, name), getattr(again, name))
-    assert compiled.n_compilations == len(structures)
+    assert compiled.compiled.n_compilations == len(structures)
 
 
 # ------------------------------------------------------------------------------------------------- options

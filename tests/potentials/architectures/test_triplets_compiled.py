@@ -83,7 +83,7 @@ def test_a_compiled_calculator_finds_what_an_eager_one_does(network):
         assert len(frames) > 1
         for atoms in frames.values():
             np.testing.assert_allclose(compiled.get_forces(atoms), eager.get_forces(atoms), atol=1e-9)
-    assert len(compiled._evaluator.compiled_shapes) == 2
+    assert len(compiled._evaluator.compiled.shapes) == 2
 
 
 def labelled_frames(n_frames: int) -> list[Atoms]:

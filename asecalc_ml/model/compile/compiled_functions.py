@@ -1,0 +1,172 @@
+"""The decision when a shape is compiled, and the code that was compiled so far."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from asecalc_ml.errors import ModelError
+from asecalc_ml.model.compile.no_compiling import may_compile
+from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache
+from asecalc_ml.model.compile.program import Function, Program, Shape
+from asecalc_ml.store.stored_model import StoredModel
+
+Compile = Literal["auto", "never", "always"]
+
+#: Edges (or triplets, where there are more) of one shape, over all calls, after which "auto" compiles for
+#: it: what compiling takes, some 40 s, is saved in as many. Counted and not timed, so that a run goes the
+#: same way each time.
+EDGES_BEFORE_COMPILING = 2_000_000
+
+#: A call with fewer edges takes no less time than one with these.
+FEWEST_EDGES = 200
+
+log = logging.getLogger(__name__)
+
+
+class CompiledFunctions:
+    """Machine code of one model, a function for each shape, compiled or loaded when it pays.
+
+    Parameters
+    ----------
+    stored : StoredModel or None
+        None for a model in memory, which has no packages on disk and stays in eager mode.
+    compile : {"auto", "never", "always"}
+        "auto" loads a package that was compiled before, and compiles a shape after
+        :data:`EDGES_BEFORE_COMPILING`, or at once where :meth:`expect` has announced as many.
+
+    Attributes
+    ----------
+    n_compilations : int
+        Shapes that were compiled and not loaded.
+    """
+
+    def __init__(self, stored: StoredModel | None, compile: Compile):
+        self.compile = compile
+        self.n_compilations = 0
+        self._packages = None if stored is None else PackageCache(stored)
+        self._calls: Counter[Shape] = Counter()
+        self._functions: dict[Shape, Function] = {}
+        self._seen: set[Shape] = set()  # for which a package was looked for
+        self._promised: set[Shape] = set()  # compiled in the run that is resumed
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """Shapes (:class:`asecalc_ml.model.compile.program.Program`) that run as machine code."""
+        return sorted(self._functions)
+
+    def get(self, program: Program) -> Function | None:
+        """Compiled code for one more call of a program; None if it runs eagerly.
+
+        Code that cannot be compiled stays in eager mode, with one warning.
+        """
+        shape, packages = program.shape, self._packages
+        self._calls[shape] += 1
+        if packages is not None and shape not in self._functions and self._is_due(packages, shape):
+            try:
+                self._load_or_build(packages, program)
+            except CompilationError as error:
+                warnings.warn(
+                    f"model {packages.stored.card.name!r} cannot be compiled here and continues in eager "
+                    f"mode, several times slower: {error}",
+                    stacklevel=2,
+                )
+                self.compile = "never"
+        return self._functions.get(shape)
+
+    def prepare(self, program: Program) -> None:
+        """Compile a program now, or load what was compiled before.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be compiled here.
+        """
+        if self._packages is None:
+            raise ModelError("a model in memory cannot be compiled", remedy="save it to a model file first")
+        try:
+            self._load_or_build(self._packages, program)
+        except CompilationError as error:
+            name = self._packages.stored.card.name
+            problem = f"model {name!r} cannot be compiled here: {error.problem}"
+            raise ModelError(problem, name=name, remedy=error.remedy) from error
+
+    def expect(self, shape: Shape, n_calls: int) -> None:
+        """Count calls that will come, so that compiling for them comes first and not in their midst."""
+        self._calls[shape] += n_calls
+
+    def state(self) -> dict:
+        """What decides whether the next call runs compiled, ready for JSON."""
+        return {
+            "compile": self.compile,
+            "calls": [[*shape, n] for shape, n in self._calls.items()],
+            "compiled": [list(shape) for shape in self.shapes],
+        }
+
+    def restore(self, state: dict, current: Callable[[Sequence[int]], Shape]) -> None:
+        """Continue as the functions did whose :meth:`state` this is.
+
+        Parameters
+        ----------
+        state : dict
+        current : callable
+            Of a shape in a state; gives the shape's present name, where an older version had another.
+        """
+        self.compile = state["compile"]
+        self._calls = Counter({current(shape): n for *shape, n in state["calls"]})
+        self._seen = set(self._calls)
+        self._promised = {current(shape) for shape in state["compiled"]}
+        self._functions.clear()
+
+    def _is_due(self, packages: PackageCache, shape: Shape) -> bool:
+        """Whether a shape is compiled now.
+
+        A package is looked for once: what another process compiles while a run goes on must not change it.
+        """
+        if self.compile == "never":
+            return False
+        if not may_compile() and not packages.has(shape):
+            return False
+        if self.compile == "always" or shape in self._promised:
+            return True
+        if self._calls[shape] * max(_n_edges(shape), FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
+            return True
+        first = shape not in self._seen
+        self._seen.add(shape)
+        return first and packages.has(shape)
+
+    def _load_or_build(self, packages: PackageCache, program: Program) -> None:
+        """Run calls of this shape as machine code from now on."""
+        self._functions[program.shape] = packages.load(program.shape) or self._built(packages, program)
+
+    def _built(self, packages: PackageCache, program: Program) -> Function:
+        name = packages.stored.card.name
+        # A warning, since Python shows it to who has set up no logging, and would wonder why nothing happens.
+        log.warning(
+            "compiling %s for %s, once on this machine: it takes about a minute", name, _size(program)
+        )
+        start = time.monotonic()
+        function = packages.build(program)
+        self.n_compilations += 1
+        log.info("compiled %s in %.0f s", name, time.monotonic() - start)
+        return function
+
+
+def _n_edges(shape: Shape) -> int:
+    """Number of edges, or of triplets where there are more."""
+    if len(shape) == 2:
+        n_systems, n_atoms = shape
+        return n_systems * n_atoms**2
+    return max(shape[2:])
+
+
+def _size(program: Program) -> str:
+    """Numbers of atoms in words."""
+    if len(program.shape) == 2 and program.shape[0] > 1:
+        return f"{program.shape[0]} molecules of up to {program.shape[1]} atoms"
+    n_atoms = program.shape[1] if len(program.shape) == 2 else program.shape[0] - 1
+    return f"{n_atoms} atoms"
