@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -16,6 +17,9 @@ from asecalc_ml.calculators.factory import calculator_spec, make_calculator
 from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.store.card import ModelCard
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.pair_forces import PairForces
 
 #: Standard deviations divide by the number of members less one, so that their squares are unbiased.
 DDOF = 1
@@ -123,6 +127,20 @@ class Committee(Composite):
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the mean energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
         return np.mean(self.hessians(atoms), axis=0)
+
+    def pair_forces(self, atoms: Atoms) -> PairForces:
+        """Mean forces between pairs of atoms; a pair beyond the cutoff of a member counts as zero there.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If a term of a member's card has none, as D3.
+        """
+        from asecalc_ml.model.pair_forces import summed
+
+        total = summed(self.pair_forces_of_parts(atoms))
+        n_members = len(self.members)
+        return replace(total, gradients=total.gradients / n_members, forces=total.forces / n_members)
 
     def spec(self) -> Spec:
         """What :func:`asecalc_ml.calculators.factory.make_calculator` makes the same calculator from."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -15,6 +15,9 @@ from asecalc_ml.calculators.factory import calculator_spec
 from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
 from asecalc_ml.calculators.results import PROPERTIES, Results
 from asecalc_ml.structure.charge_and_spin import is_same_state
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.pair_forces import PairForces
 
 __all__ = ["PROPERTIES", "Composite", "Results", "calculator_spec", "model_cards", "results_of_part"]
 
@@ -61,9 +64,12 @@ class Composite(Calculator):
         """Refuse properties that a part lacks."""
         for name in properties:
             if name not in self.implemented_properties:
+                lacking = [part for part in self.parts if name not in offered(part).implemented_properties]
+                names = ", ".join(type(part).__name__ for part in lacking)
                 raise PropertyNotImplementedError(
-                    f"no {name}: all parts of this calculator give {', '.join(self.implemented_properties)}; "
-                    "ask for one of these, or use another calculator"
+                    f"no {name}, which {names or type(self).__name__} does not give: all parts of this "
+                    f"calculator give {', '.join(self.implemented_properties)}; ask for one of these, or use "
+                    "another calculator"
                 )
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -114,6 +120,16 @@ class Composite(Calculator):
             If a part has none.
         """
         return [offered(part).get_hessian(atoms) for part in self.parts]
+
+    def pair_forces_of_parts(self, atoms: Atoms) -> list[PairForces]:
+        """Forces between pairs of atoms of each part.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If a part has none.
+        """
+        return [offered(part).pair_forces(atoms) for part in self.parts]
 
     def export_properties(self) -> Properties:
         """The results that ASE has names for."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, Hartree
 
@@ -44,19 +44,6 @@ class CorrectionTerm(Calculator):
     def evaluate(self, atoms: Atoms, properties: Sequence[str]) -> Results:
         """Results, with stress for a cell of rank 3; energies and stresses of atoms where asked for."""
         raise NotImplementedError
-
-    def pair_forces(self, atoms: Atoms) -> PairForces:
-        """Forces between pairs of atoms.
-
-        Raises
-        ------
-        PropertyNotImplementedError
-            The default.
-        """
-        raise PropertyNotImplementedError(
-            f"{type(self).__name__} gives no pair forces: ask for the forces of atoms, or use a model "
-            "without this term"
-        )
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +21,9 @@ from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.model.pair_potentials import ZBL
 from asecalc_ml.store.card import ModelCard
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.pair_forces import PairForces
 
 #: "zbl", or {"d3": {"functional": "PBE"}}.
 CorrectionSpec = str | Mapping[str, Mapping[str, Any] | None]
@@ -132,6 +135,18 @@ class Corrected(Composite):
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""
         return np.sum(self.hessians(atoms), axis=0)
+
+    def pair_forces(self, atoms: Atoms) -> PairForces:
+        """Forces between pairs of atoms, of the calculator and the terms together.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If the calculator or a term has none, as D3.
+        """
+        from asecalc_ml.model.pair_forces import summed
+
+        return summed(self.pair_forces_of_parts(atoms))
 
     def spec(self) -> Spec | None:
         """Name and arguments that make the same calculator; None where those of the base are not known.

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import (
     Calculator,
@@ -25,7 +24,7 @@ from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.calculators.results import Results, need_cell, results_of, stresses_of
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
-from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.atom_graph import AtomGraph, collate, position_tensor
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.model.compile.compiled_functions import Compile
@@ -33,6 +32,7 @@ from asecalc_ml.model.evaluator import BATCH_ATOMS, Evaluator
 from asecalc_ml.model.pair_forces import PairForces, summed
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
+from asecalc_ml.store.registry import is_path, name_and_hash
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.loading import check_structure
@@ -249,7 +249,7 @@ class MLCalculator(Calculator):
             As for a single structure.
         """
         own = self._evaluator.pair_forces(self._new_graph(atoms))
-        return summed([own, *(term.pair_forces(atoms) for term in self._terms)])
+        return summed([own, *(offered(term).pair_forces(atoms) for term in self._terms)])
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the energy by automatic differentiation.
@@ -315,8 +315,11 @@ class MLCalculator(Calculator):
         return [*common, "charges", "dipole"] if self.card.partial_charges else common
 
     def _identity(self) -> str:
-        name = self.parameters.model
-        return name if "@" in name else f"{name}@{self.model_hash[:HASH_DIGITS]}"
+        """The model with its hash; a file by its absolute path, so that it is found from everywhere."""
+        name, wanted = name_and_hash(self.parameters.model)
+        if is_path(name):
+            name = str(Path(name).expanduser().absolute())
+        return f"{name}@{wanted or self.model_hash[:HASH_DIGITS]}"
 
     def _next_graph(self, atoms: Atoms) -> AtomGraph:
         """Graph of a structure whose pairs are those of the step before where these are still good."""
@@ -326,10 +329,10 @@ class MLCalculator(Calculator):
             self._check(atoms)
             known = None
         if known is not None and "cell" not in changed and self._pairs.is_static:
-            positions = torch.from_numpy(atoms.positions).to(known.graph.positions.device)
+            positions = position_tensor(atoms).to(known.graph.positions.device)
             graph = replace(known.graph, positions=positions)
         else:
-            pairs = self._pairs.update(atoms.positions, atoms.cell.array, atoms.pbc)
+            pairs = self._pairs.update(position_tensor(atoms), atoms.cell.array, atoms.pbc)
             graph = AtomGraph.from_pairs(atoms, pairs)
         self._known = _Known(atoms, graph)
         return graph

@@ -7,7 +7,7 @@ comes from. The table is in ``docs/calculators.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from ase import Atoms
@@ -16,6 +16,9 @@ from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedErr
 from asecalc_ml.calculators.results import Results
 from asecalc_ml.contracts import plugin_code
 from asecalc_ml.store.card import ModelCard
+
+if TYPE_CHECKING:
+    from asecalc_ml.model.pair_forces import PairForces
 
 #: A name, or a mapping of a name to its arguments: :func:`asecalc_ml.calculators.factory.make_calculator`.
 Spec = str | dict[str, dict[str, Any]]
@@ -142,6 +145,18 @@ class ExtendedCalculator(Protocol):
         """
         raise PropertyNotImplementedError(
             f"{type(self).__name__} gives no Hessian: use finite differences, as ase.vibrations does"
+        )
+
+    def pair_forces(self, atoms: Atoms) -> PairForces:
+        """Forces between pairs of atoms, see :class:`asecalc_ml.model.pair_forces.PairForces`.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            The default.
+        """
+        raise PropertyNotImplementedError(
+            f"{type(self).__name__} gives no pair forces: ask for the forces of atoms, or leave it out"
         )
 
     def expect(self, atoms: Atoms, n_calls: int) -> None:

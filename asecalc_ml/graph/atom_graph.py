@@ -97,7 +97,7 @@ class AtomGraph:
         backend : {"auto", "vesin", "matscipy", "all-pairs"}
             See :func:`asecalc_ml.graph.neighbors.find_pairs`.
         """
-        positions = torch.from_numpy(atoms.positions.astype(np.float64))
+        positions = position_tensor(atoms)
         return cls.from_pairs(
             atoms, find_tensor_pairs(positions, atoms.cell.array, atoms.pbc, cutoff, backend)
         )
@@ -109,7 +109,7 @@ class AtomGraph:
         charge, spin = charge_and_spin(atoms)
         return cls(
             atomic_numbers=torch.tensor(atoms.numbers, dtype=torch.int64, device=device),
-            positions=torch.tensor(atoms.positions, dtype=torch.float64, device=device),
+            positions=position_tensor(atoms).to(device, copy=True),
             cell=torch.tensor(atoms.cell.array, dtype=torch.float64, device=device)[None],
             pbc=torch.tensor(atoms.pbc, device=device)[None],
             edge_index=pairs.edge_index,
@@ -118,6 +118,11 @@ class AtomGraph:
             charge=torch.tensor([charge], dtype=torch.float64, device=device),
             spin=torch.tensor([spin], dtype=torch.float64, device=device),
         )
+
+
+def position_tensor(atoms: Atoms) -> Tensor:
+    """Positions, shape (n_atoms, 3), float64, Å, in the same memory where they have this type already."""
+    return torch.from_numpy(np.ascontiguousarray(atoms.positions, dtype=np.float64))
 
 
 def collate(graphs: Sequence[AtomGraph]) -> AtomGraph:

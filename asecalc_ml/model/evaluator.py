@@ -196,7 +196,7 @@ class Evaluator:
     def _takes_all_pairs(self, graph: AtomGraph) -> bool:
         """True for a molecule whose graph is compiled as an array of pairs."""
         has_room = self._source.triplet_cutoff is None and graph.n_atoms > 1
-        return has_room and _is_static(graph) and not graph.pbc.any()
+        return has_room and _is_static(graph)
 
     def _program(self, graph: AtomGraph) -> Program:
         if self._takes_all_pairs(graph):
@@ -261,7 +261,8 @@ class Evaluator:
 
 def _is_static(graph: AtomGraph) -> bool:
     """Whether these are all pairs of one molecule, which never change."""
-    return graph.n_systems == 1 and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1)
+    is_molecule = graph.n_systems == 1 and not graph.pbc.any()
+    return is_molecule and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1)
 
 
 def _of_molecules(function: Function, given: MoleculeInput, sizes: Sequence[int]) -> list[Evaluation]:

@@ -78,8 +78,8 @@ class Registry:
         ModelError
             If nothing is registered under the name (the message names the nearest), or the hash differs.
         """
-        name, wanted = _name_and_hash(str(spec))
-        if name.endswith(SUFFIX) or os.sep in name:
+        name, wanted = name_and_hash(str(spec))
+        if is_path(name):
             with needing_a_home("HOME"):
                 path = Path(name).expanduser()
             candidates = [_from_path(path)]
@@ -235,10 +235,15 @@ class Registry:
         )
 
 
-def _name_and_hash(text: str) -> tuple[str, str]:
+def name_and_hash(text: str) -> tuple[str, str]:
     """Both parts of ``name@hash``; a folder's name may hold an @ of its own."""
     name, _, wanted = text.rpartition("@")
     return (name, wanted) if name and os.sep not in wanted and not wanted.endswith(SUFFIX) else (text, "")
+
+
+def is_path(name: str) -> bool:
+    """Return True for the name of a model file, and False for that of a registered model."""
+    return name.endswith(SUFFIX) or os.sep in name
 
 
 def _home_folders() -> list[Path]:

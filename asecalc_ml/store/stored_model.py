@@ -11,7 +11,7 @@ import torch
 from asecalc_ml.errors import ModelError
 from asecalc_ml.model.model import Model
 from asecalc_ml.store.card import ModelCard
-from asecalc_ml.store.model_file import read_model
+from asecalc_ml.store.model_file import file_hash, read_model
 from asecalc_ml.store.registry import Registry
 
 DTYPES = ("float32", "float64")
@@ -61,8 +61,21 @@ class StoredModel:
 
     @cached_property
     def model(self) -> Model:
-        """The model itself, ready to be evaluated; importing its architecture takes a second."""
+        """The model itself, ready to be evaluated; importing its architecture takes a second.
+
+        Raises
+        ------
+        ModelError
+            If the file is not the one that was found.
+        """
         model, _ = read_model(self.path)
+        if file_hash(self.path) != self.hash:
+            raise ModelError(
+                f"the model file {self.path} was replaced after a calculator was made from it",
+                name=str(self.path),
+                value=self.hash,
+                remedy="make a new calculator",
+            )
         return model.set_dtype(self.dtype).to(self.device).eval().requires_grad_(False)
 
 
@@ -81,7 +94,8 @@ def _dtype(name: str) -> torch.dtype:
 def _device(name: str) -> torch.device:
     """A device on which float64 can be computed, and read back; "meta" holds no numbers."""
     try:
-        torch.ones(1, dtype=torch.float64, device=name).item()
+        device = torch.device(name)
+        torch.ones(1, dtype=torch.float64, device=device).item()
     except (RuntimeError, AssertionError, TypeError) as error:
         usable = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         raise ModelError(
@@ -91,7 +105,7 @@ def _device(name: str) -> torch.device:
             allowed=usable,
             remedy=f"use {' or '.join(map(repr, usable))}",
         ) from error
-    return torch.device(name)
+    return device
 
 
 def _why_not(device: str, error: Exception) -> str:

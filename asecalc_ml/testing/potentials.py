@@ -234,6 +234,16 @@ class PotentialChecks(OptionChecks):
             for n_extra in (0, 1, 1000):
                 _assert_same(self.evaluate(atoms), self._padded(atoms, n_extra))
 
+    def test_thousands_of_ghost_edges_leave_the_ghost_ordinary(self) -> None:
+        """Values that overflow there would hide wrong ones of atoms, and make a loss NaN."""
+        atoms, model = self.molecule(), self.model()
+        if not model.potential.continuous:
+            pytest.skip("an architecture without a cutoff function sums what it is given")
+        few, many = (edge_derivative(model, self.inputs(atoms, model, n_extra)) for n_extra in (1, 5000))
+        for name in ("atoms", "gradient"):
+            values = getattr(many, name).abs()
+            assert values[-1].max() <= 10 * getattr(few, name).abs().max() + 1e-6
+
     def test_pairs_beyond_the_cutoff_change_nothing(self) -> None:
         """All pairs, as a molecule has them, and only those within the cutoff, as a list has them."""
         model = self.model()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 
@@ -19,6 +21,7 @@ from asecalc_ml.calculators.committee import Committee
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.model.pair_potentials import LennardJones, Morse
 from asecalc_ml.potentials.torchmdnet import TensorNet
+from asecalc_ml.store.registry import Registry
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import register_untrained
 
@@ -306,6 +309,22 @@ def test_identity(tiny_model, tiny_model_file):
     assert calculator.card.name == tiny_model
     assert calculator.model_hash == MLCalculator(f"{tiny_model}@{calculator.model_hash[:8]}").model_hash
     assert calculator.continuous
+
+
+def test_a_file_is_named_with_its_folder_and_its_hash(tiny_model_file, tmp_path, ethanol, monkeypatch):
+    """A folder's name may hold an @, and the file is found from another folder."""
+    folder = tmp_path / "p@q"
+    folder.mkdir()
+    shutil.copy(tiny_model_file, folder / "m.safetensors")
+    monkeypatch.chdir(folder)
+    calculator = MLCalculator("m.safetensors")
+    assert calculator.todict()["model"] == f"{folder}/m.safetensors@{calculator.model_hash[:16]}"
+    kept = pickle.dumps(calculator)
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(kept).get_potential_energy(ethanol) == calculator.get_potential_energy(ethanol)
+    (folder / "m.safetensors").write_bytes(Registry().find("torchmdnet-ethanol").path.read_bytes())
+    with pytest.raises(ModelError, check=told(problem="with hash")):
+        pickle.loads(kept)
 
 
 def test_parameters_that_do_not_exist(tiny_model):

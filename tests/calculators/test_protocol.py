@@ -136,6 +136,8 @@ def test_every_member_has_a_default(kind):
     assert offer.expect(WATER, 5) is offer.reset() is offer.restore_state({}) is None
     with pytest.raises(PropertyNotImplementedError, match="finite differences"):
         offer.get_hessian(WATER)
+    with pytest.raises(PropertyNotImplementedError, match="gives no pair forces"):
+        offer.pair_forces(WATER)
     assert model_cards(kind()) == []
 
 
@@ -157,7 +159,8 @@ OTHER_TYPES = {
     "card": [{"name": "a dict"}], "model_hash": [b"12", 12], "parts": [("a", "b"), 3, {"a": 1}],
     "members": [("a", "b"), 3, {"a": 1}, [np.ones(3)]], "corrections": ["d3", ["d3"], 1],
     "packages": ["numpy", 1], "of_the_structure": ["charge"], "continuous": ["no", np.array([True, False])],
-    "spec": ["a specification"], "calculate_many": [True], "get_hessian": [np.eye(3)], "expect": [3],
+    "spec": ["a specification"], "calculate_many": [True], "get_hessian": [np.eye(3)], "pair_forces": [[]],
+    "expect": [3],
     "checkpoint_state": [{}], "restore_state": [{}],
 }  # fmt: skip
 

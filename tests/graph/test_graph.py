@@ -91,7 +91,7 @@ def test_ghost_takes_what_is_beyond_the_cutoff():
     assert with_ghost(near, 4.0).edge_index.tolist() == [[0, 1], [1, 0]]
     inputs = with_ghost(far, 4.0)
     assert inputs.edge_index.tolist() == [[2, 2], [2, 2]]
-    assert torch.allclose(inputs.edge_vectors.norm(dim=1), torch.tensor(2.0, dtype=torch.float64))
+    assert torch.allclose(inputs.edge_vectors.norm(dim=1), torch.tensor(3.996, dtype=torch.float64))
     assert inputs.batch.tolist() == [0, 0, 1]
     assert (inputs.n_atoms, inputs.n_systems) == (3, 2)
 

@@ -25,6 +25,7 @@ from asecalc_ml.model.compile.package_cache import CHECK, MANIFEST, PACKAGE, Com
 from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.model.molecule_batches import FREQUENT
 from asecalc_ml.model.pair_potentials import Morse
+from asecalc_ml.store.registry import Registry
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import register_untrained, untrained_model
@@ -211,7 +212,14 @@ def wrong_answers(folder):
     tensors["1.results.0"] += 1e-2
     save_file(tensors, folder / CHECK)
     hashes = {name: package_cache.file_hash(folder / name) for name in (PACKAGE, CHECK)}
-    (folder / MANIFEST).write_text(json.dumps({"model": "tiny", "sha256": hashes}))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "sha256": hashes}))
+
+
+def of_another_model(folder):
+    """A whole package in the place of another one."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "model_hash": "0" * 64}))
 
 
 DAMAGES = {
@@ -224,6 +232,7 @@ DAMAGES = {
     "manifest without hashes": lambda folder: (folder / MANIFEST).write_text("{}"),
     "manifest with no hash": lambda folder: (folder / MANIFEST).write_text('{"sha256": {}}'),
     "wrong answers": wrong_answers,
+    "another model's": of_another_model,
 }
 
 
@@ -447,9 +456,49 @@ def test_an_architecture_that_looks_at_values_is_eager(own_home, ethanol, monkey
     monkeypatch.setattr(
         potential, "pair_energy", lambda d: plain(d) if bool(d.min() > 0) else d, raising=True
     )
-    with pytest.warns(UserWarning, match="cannot be compiled here and continues in eager mode"):
+    with pytest.warns(UserWarning, match="cannot be compiled here for 9 atoms and continues in eager mode"):
         found = calculator.get_forces(ethanol)
     assert np.array_equal(found, MLCalculator("morse", compile="never").get_forces(ethanol))
+
+
+def test_a_shape_that_cannot_be_compiled_leaves_others_compiled(compiled, tiny_model, ethanol, monkeypatch):
+    calculator, without_one = MLCalculator(tiny_model, compile="always"), ethanol[:8]
+
+    def fails(cache, program):
+        raise CompilationError("no such luck")
+
+    monkeypatch.setattr(PackageCache, "build", fails)
+    with pytest.warns(UserWarning, match="for 8 atoms and continues in eager mode"):
+        expected = calculator.get_forces(without_one)
+    assert np.array_equal(calculator.get_forces(ethanol), compiled.get_forces(ethanol))
+    assert calculator._evaluator.compiled.shapes == [ETHANOL_SHAPE]
+    resumed = MLCalculator(tiny_model, compile="always")
+    resumed.restore_state(json.loads(json.dumps(calculator.checkpoint_state())))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(resumed.get_forces(without_one), expected)
+
+
+def test_a_model_file_that_is_replaced_is_noticed(own_home, tmp_path):
+    """Where the weights are read later than the card: they would run under its name and its hash."""
+    atoms, file = Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]]), tmp_path / "model.safetensors"
+    for name, depth in (("new", 1.0), ("old", 2.0)):
+        register_untrained(name, Morse(depth_eV=depth, cutoff_A=4.0), atoms)
+        shutil.copy(Registry().find(name).path, file)
+    stored = StoredModel.find(file)
+    shutil.copy(Registry().find("new").path, file)
+    with pytest.raises(ModelError, check=told(problem="was replaced", remedy="make a new calculator")):
+        _ = stored.model
+
+
+@pytest.mark.parametrize("kind", ["float32", ">f8", "longdouble"])
+def test_positions_of_another_type_are_converted(compiled, tiny_model, ethanol, kind):
+    ethanol.arrays["positions"] = ethanol.positions.astype(kind)
+    calculator = MLCalculator(tiny_model)
+    for _ in range(3):
+        ethanol.arrays["positions"] = (ethanol.positions + 0.001 * np.eye(9, 3)).astype(kind)
+        plain = Atoms(ethanol.numbers, ethanol.positions.astype(float))
+        assert np.array_equal(calculator.get_forces(ethanol), compiled.get_forces(plain))
 
 
 def test_code_that_finds_something_else_is_refused(tiny_model, ethanol, monkeypatch):

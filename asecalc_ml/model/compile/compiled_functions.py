@@ -53,6 +53,7 @@ class CompiledFunctions:
         self._functions: dict[Shape, Function] = {}
         self._seen: set[Shape] = set()  # for which a package was looked for
         self._promised: set[Shape] = set()  # compiled in the run that is resumed
+        self._failed: set[Shape] = set()  # cannot be compiled here
 
     @property
     def shapes(self) -> list[Shape]:
@@ -62,7 +63,7 @@ class CompiledFunctions:
     def get(self, program: Program) -> Function | None:
         """Compiled code for one more call of a program; None if it runs eagerly.
 
-        Code that cannot be compiled stays in eager mode, with one warning.
+        A shape that cannot be compiled stays in eager mode, with one warning.
         """
         shape, packages = program.shape, self._packages
         self._calls[shape] += 1
@@ -71,11 +72,11 @@ class CompiledFunctions:
                 self._load_or_build(packages, program)
             except CompilationError as error:
                 warnings.warn(
-                    f"model {packages.stored.card.name!r} cannot be compiled here and continues in eager "
-                    f"mode, several times slower: {error}",
+                    f"model {packages.stored.card.name!r} cannot be compiled here for {_size(program)} and "
+                    f"continues in eager mode, several times slower: {error}",
                     stacklevel=2,
                 )
-                self.compile = "never"
+                self._failed.add(shape)
         return self._functions.get(shape)
 
     def prepare(self, program: Program) -> None:
@@ -105,6 +106,7 @@ class CompiledFunctions:
             "compile": self.compile,
             "calls": [[*shape, n] for shape, n in self._calls.items()],
             "compiled": [list(shape) for shape in self.shapes],
+            "failed": [list(shape) for shape in sorted(self._failed)],
         }
 
     def restore(self, state: dict, current: Callable[[Sequence[int]], Shape]) -> None:
@@ -120,6 +122,7 @@ class CompiledFunctions:
         self._calls = Counter({current(shape): n for *shape, n in state["calls"]})
         self._seen = set(self._calls)
         self._promised = {current(shape) for shape in state["compiled"]}
+        self._failed = {tuple(shape) for shape in state.get("failed", [])}  # absent up to 0.1.0
         self._functions.clear()
 
     def _is_due(self, packages: PackageCache, shape: Shape) -> bool:
@@ -127,7 +130,7 @@ class CompiledFunctions:
 
         A package is looked for once: what another process compiles while a run goes on must not change it.
         """
-        if self.compile == "never":
+        if self.compile == "never" or shape in self._failed:
             return False
         if not may_compile() and not packages.has(shape):
             return False

@@ -51,6 +51,10 @@ class PackageCache:
         machine = [hardware(stored.device), stored.device.type, torch.get_num_threads()]
         return cache_folder("compiled") / fingerprint([*code, *machine, str(stored.dtype), *shape])
 
+    def _contents(self, folder: Path) -> dict[str, str]:
+        """What the manifest has to say of a package, so that one of another model is not taken for it."""
+        return {"model": self.stored.card.name, "model_hash": self.stored.hash, "folder": folder.name}
+
     def has(self, shape: Shape) -> bool:
         """Whether there is something to load."""
         return (self.folder(shape) / MANIFEST).is_file()
@@ -59,7 +63,7 @@ class PackageCache:
         """The compiled function; a package that is damaged or wrong is removed, and None comes back."""
         folder = self.folder(shape)
         try:
-            return _verified(folder, self.stored)
+            return self._verified(folder)
         except Exception:  # whatever a damaged file makes torch, json or safetensors raise
             shutil.rmtree(folder, ignore_errors=True)
             return None
@@ -77,13 +81,14 @@ class PackageCache:
             with tempfile.TemporaryDirectory(dir=_where_it_stays(folder.parent)) as temporary:
                 made = Path(temporary) / "made"
                 made.mkdir()
-                function = self._built(made, program)
+                function = self._built(made, folder, program)
                 _move(made, folder)
         except OSError as error:
             raise CompilationError(reason(error, folder.parent)) from error
         return function
 
-    def _built(self, folder: Path, program: Program) -> Function:
+    def _built(self, folder: Path, place: Path, program: Program) -> Function:
+        """Write a package, with what it is checked by, into a folder that is moved to its place."""
         model = self.stored.model
         calls = program.known_calls(model)
         for inductor_options in INDUCTOR_OPTIONS:
@@ -94,8 +99,21 @@ class PackageCache:
             raise CompilationError("compiled code does not compute what eager mode does")
         _write_calls(folder, calls)
         hashes = {name: file_hash(folder / name) for name in (PACKAGE, CHECK)}
-        manifest = {"model": self.stored.card.name, "sha256": hashes}
+        manifest = {**self._contents(place), "sha256": hashes}
         write_whole(folder / MANIFEST, json.dumps(manifest))
+        return function
+
+    def _verified(self, folder: Path) -> Function:
+        manifest, device = json.loads((folder / MANIFEST).read_text()), self.stored.device
+        hashes = manifest.pop("sha256")
+        if manifest != self._contents(folder):
+            raise ModelError(f"{folder} holds another model's package", name=str(folder))
+        for name in (PACKAGE, CHECK):
+            if file_hash(folder / name) != hashes[name]:
+                raise ModelError(f"{folder / name} is damaged", name=str(folder / name))
+        function = load_package(folder / PACKAGE, device)
+        if not all(call.agrees_with(function) for call in _read_calls(folder, device)):
+            raise ModelError(f"{folder} does not compute what eager mode did", name=str(folder))
         return function
 
     def _compiled(self, path: Path, program: Program, inductor_options: dict | None) -> Function:
@@ -106,17 +124,6 @@ class PackageCache:
             raise
         except Exception as error:  # whatever an architecture's code or the compiler meets
             raise _failure(error) from error
-
-
-def _verified(folder: Path, stored: StoredModel) -> Function:
-    hashes = json.loads((folder / MANIFEST).read_text())["sha256"]
-    for name in (PACKAGE, CHECK):
-        if file_hash(folder / name) != hashes[name]:
-            raise ModelError(f"{folder / name} is damaged", name=str(folder / name))
-    function = load_package(folder / PACKAGE, stored.device)
-    if not all(call.agrees_with(function) for call in _read_calls(folder, stored.device)):
-        raise ModelError(f"{folder} does not compute what eager mode did", name=str(folder))
-    return function
 
 
 def _write_calls(folder: Path, calls: list[KnownCall]) -> None:

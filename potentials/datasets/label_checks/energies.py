@@ -17,6 +17,8 @@ from asecalc_ml.structure.pair_vectors import pair_vectors
 BEYOND_CHEMISTRY_EV = 15.0
 #: A frame among at least ten of its composition, with as many bonds, but so far off in energy.
 FAR_DEVIATIONS, FAR_EV_ATOM, FEWEST = 60.0, 1.0, 10
+#: Frames of one composition of which more than this share have one energy to the last digit.
+FEWEST_REPEATED, REPEATED = 3, 0.5
 BONDED, COMPRESSED = 1.3, 0.7  # times the sum of covalent radii
 MANY_COMPRESSED = 0.3  # of the frames of a composition: their energies are no measure for the others
 #: Misfit of shares of elements over misfit of numbers of atoms: 2.6 to 2,300 for the total energies of the
@@ -81,6 +83,29 @@ def energy_warnings(labels: Labelled, fit: EnergyFit, explained: set[int]) -> It
         yield _outlier_warning(labels, fit, np.array(sorted(off)))
 
 
+def repeated_warning(labels: Labelled, group: np.ndarray) -> str | None:
+    """Warn if one energy belongs to most structures of a composition, as of frames with one calculator.
+
+    Parameters
+    ----------
+    labels : Labelled
+    group : array, shape (n_frames,)
+        Numbers that copies of a structure share.
+    """
+    for frames in _of_one_composition(labels, FEWEST_REPEATED):
+        energies, counts = np.unique(labels.energies[frames], return_counts=True)
+        same = frames[labels.energies[frames] == energies[np.argmax(counts)]]
+        if len(same) > REPEATED * len(frames) and len(np.unique(group[same])) > 1:
+            first, second = labels.names[same[0]], labels.names[same[1]]
+            return (
+                f"{len(same)} of {len(frames)} frames of the same atoms have one energy to the last digit, "
+                f"such as {first} and {second}, though they differ in structure. Frames that share one "
+                "calculator when they are written all get its last results: label them anew, such as by "
+                "`asecalc-ml data label`"
+            )
+    return None
+
+
 def per_atom_warning(labels: Labelled) -> str | None:
     """Warn if energies scale with the shares of the elements instead of the numbers of atoms."""
     known = np.isfinite(labels.energies)
@@ -122,12 +147,12 @@ def _mixed_units(labels: Labelled, explained: set[int]) -> Iterator[str]:
             return
 
 
-def _of_one_composition(labels: Labelled) -> Iterator[np.ndarray]:
+def _of_one_composition(labels: Labelled, fewest: int = FEWEST) -> Iterator[np.ndarray]:
     _, table, of_frame = labels.compositions
     known = np.isfinite(labels.energies) & labels.with_cell
     for composition in range(len(table)):
         frames = np.flatnonzero((of_frame == composition) & known)
-        if len(frames) >= FEWEST:
+        if len(frames) >= fewest:
             yield frames
 
 

@@ -19,6 +19,7 @@ from asecalc_ml.potentials.datasets.label_checks.energies import (
     energy_warnings,
     fit_energies,
     per_atom_warning,
+    repeated_warning,
 )
 from asecalc_ml.potentials.datasets.label_checks.forces import (
     ForceSlope,
@@ -67,6 +68,7 @@ def examine(
     warnings = [
         *distance_warnings(distances, labels),
         *([] if length_unit_warning(distances) else _contradictions(labels, pairs, slope, fit)),
+        *filter(None, [repeated_warning(labels, group)]),
         *net_force_warnings(net, labels),
         *conflict_warnings(group, labels),
         *(_copies_text(n, len(parts[part]), part) for part, n in copies.items() if n),

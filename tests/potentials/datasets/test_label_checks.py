@@ -660,3 +660,24 @@ def test_structures_without_finite_positions_are_left_out_before_they_are_labell
         done = CliRunner().invoke(app, ["data", "label", *arguments])
     assert done.exit_code == 0
     assert len(read("out.xyz", ":")) == 2
+
+
+def test_frames_that_share_one_calculator_are_found(tmp_path):
+    """ASE writes the results of the last structure for all of them."""
+    frames, calculator = [molecule("CH3CH2OH") for _ in range(6)], EMT()
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=seed)
+        atoms.calc = calculator
+        atoms.get_forces()
+    write(tmp_path / "shared.xyz", frames)
+    report = examine({"train": read(tmp_path / "shared.xyz", ":")})
+    assert any("6 of 6 frames of the same atoms have one energy" in warning for warning in report.warnings)
+
+
+def test_copies_and_equal_energies_by_chance_are_no_shared_calculator():
+    one, other = molecule("H2O"), molecule("H2O")
+    other.rattle(0.05, seed=1)
+    frames = [labelled(one.copy(), energy=-1.0), labelled(one.copy(), energy=-1.0)]
+    frames += [labelled(other.copy(), energy=energy) for energy in (-1.0, -0.9, -0.8, -0.7)]
+    said = " ".join(examine({"train": frames}).warnings)
+    assert "one energy to the last digit" not in said
