@@ -41,6 +41,8 @@ class Spread(Strict):
         return cls(median=median, lower=lower, upper=upper)
 
     def __str__(self) -> str:
+        if self.lower == self.upper:  # of a single turn
+            return digits(self.median)
         return f"{digits(self.median)} ({digits(self.lower)} to {digits(self.upper)})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Mapping
 
@@ -42,6 +43,8 @@ def alternate(
     """
     seconds = {name: np.zeros(n_turns) for name in works}
     for turn in range(n_turns):
+        if sys.stderr.isatty():
+            print(f"turn {turn + 1} of {n_turns}", file=sys.stderr)
         for name in list(works)[:: 1 if turn % 2 == 0 else -1]:
             gc.collect()  # what one leaves behind is not cleared in the other's time
             seconds[name][turn] = measure(works[name])
