@@ -1,12 +1,10 @@
-"""The memory that an evaluation takes, and what there is of it, known before it begins."""
+"""The memory that an evaluation takes, known before it begins."""
 
 from __future__ import annotations
 
-import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,19 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from asecalc_ml.errors import MemoryShortageError
+from asecalc_ml.graph.memory_left import memory_left
 from asecalc_ml.model.chunks import CHUNK_EDGES, chunked_derivative, takes_chunks
 from asecalc_ml.model.derivative import edge_derivative
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
-
-#: Files of Linux's control groups, versions 2 and 1: folder, limit, and what of it is in use.
-_CONTROL_GROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
-
-#: Where Linux lists the control groups of this process.
-_OWN_GROUPS = Path("/proc/self/cgroup")
 
 #: Bytes taken for each byte of tensors: the allocator's own, and what lies between blocks in use.
 ALLOCATED = 1.15
@@ -94,38 +84,6 @@ def _first_edges(inputs: PotentialInput, n_edges: int) -> PotentialInput:
         edge_vectors=inputs.edge_vectors[:n_edges],
         batch=inputs.batch[:n_atoms],
     )
-
-
-def memory_left(device: torch.device) -> int:
-    """Bytes that can still be taken on a device, torch's own unused ones among them."""
-    if device.type != "cuda":
-        return available_memory()
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused
-
-
-def available_memory() -> int:
-    """Bytes of main memory that this process can still take.
-
-    The limits of control groups count, which batch systems and containers set.
-    """
-    import psutil
-
-    return max(0, min([psutil.virtual_memory().available, *_left_in_control_groups()]))
-
-
-def _left_in_control_groups() -> Iterator[int]:
-    """What each limited control group leaves to this process, in bytes: its own and those around it."""
-    try:
-        own = [line.split(":", 2)[2] for line in _OWN_GROUPS.read_text().splitlines()]
-    except (OSError, IndexError):
-        return
-    for folder, limit, usage in _CONTROL_GROUPS:
-        for path in own:
-            group = Path(folder + path)
-            for place in (group, *group.parents):
-                with contextlib.suppress(OSError, ValueError):  # no such file; "max", which is no limit
-                    yield int((place / limit).read_text()) - int((place / usage).read_text())
 
 
 def peak_of(function: Callable[[], object]) -> int:

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from raising import told
 
-from asecalc_ml.errors import StructureError
+from asecalc_ml.errors import MemoryShortageError, StructureError
+from asecalc_ml.graph import memory_left
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
-from asecalc_ml.graph.neighbors import BACKENDS, find_batch_pairs, find_pairs, find_tensor_pairs
+from asecalc_ml.graph.neighbors import BACKENDS, backends, find_batch_pairs, find_pairs, find_tensor_pairs
 from asecalc_ml.graph.neighbors.backends import ROOM_VARIABLE
 from asecalc_ml.graph.neighbors.enclosing_cell import MOST_BINS, n_bins, widened
+from asecalc_ml.graph.neighbors.pairs import pairs_around
 from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.pair_potentials import LennardJones, Morse
@@ -492,3 +494,13 @@ def test_errors_name_the_remedy():
         find_pairs(*zero, np.zeros(3), 4.0, "vesinn")
     with pytest.raises(StructureError, check=told(name="backend", value="all-pairs", remedy="vesin")):
         find_pairs(zero[0], np.eye(3), np.array([0, 0, 1]), 4.0, "all-pairs")
+
+
+def test_a_search_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    """Before it begins: the system would kill the process in its midst."""
+    silicon = bulk("Si", cubic=True) * 26
+    geometry = torch.from_numpy(silicon.positions), silicon.cell.array, silicon.pbc
+    monkeypatch.setattr(backends, "BACKENDS", dict.fromkeys(backends.BACKENDS))  # none is called
+    monkeypatch.setattr(memory_left, "available_memory", lambda: 10**6)
+    with pytest.raises(MemoryShortageError, match=r"of 140608 atoms, some 6\.\de\+06 pairs, needs 1\.0 GB"):
+        pairs_around(*geometry, 6.0, "auto")

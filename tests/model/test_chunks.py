@@ -5,6 +5,7 @@ import torch
 from ase.build import bulk
 
 from asecalc_ml.errors import MemoryShortageError, lacks_room
+from asecalc_ml.graph import memory_left
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model import chunks, evaluator, memory_needed
@@ -70,7 +71,7 @@ def test_what_does_not_fit_is_refused_before_it_is_computed(architecture, monkey
     graph = AtomGraph.from_atoms(small_crystal(ELEMENTS, 1.3) * (2, 2, 2), 4.0)
     monkeypatch.setattr(evaluator, "LARGE_EDGES", graph.n_edges - 1)
     assert torch.isfinite(Evaluator(model)(graph).energy).all()  # fits
-    monkeypatch.setattr(memory_needed, "available_memory", lambda: 10**5)
+    monkeypatch.setattr(memory_left, "available_memory", lambda: 10**5)
     for name in ("edge_derivative", "chunked_derivative"):
         monkeypatch.setattr(evaluator, name, None)  # not called
     with pytest.raises(
@@ -101,8 +102,8 @@ def test_limits_of_control_groups_count(monkeypatch, tmp_path):
     (tmp_path / "job" / "memory.max").write_text("5000\n")
     (tmp_path / "job" / "memory.current").write_text("2000\n")
     (tmp_path / "cgroup").write_text("0::/job/step\n")
-    monkeypatch.setattr(memory_needed, "_OWN_GROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(memory_needed, "_CONTROL_GROUPS", [(str(tmp_path), "memory.max", "memory.current")])
-    assert memory_needed.available_memory() == 3000
+    monkeypatch.setattr(memory_left, "_OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory_left, "_CONTROL_GROUPS", [(str(tmp_path), "memory.max", "memory.current")])
+    assert memory_left.available_memory() == 3000
     (tmp_path / "job" / "memory.current").write_text("6000\n")
-    assert memory_needed.available_memory() == 0
+    assert memory_left.available_memory() == 0

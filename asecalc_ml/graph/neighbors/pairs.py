@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from asecalc_ml.errors import StructureError
+from asecalc_ml.graph.memory_left import check_search
 from asecalc_ml.graph.neighbors import backends
 from asecalc_ml.graph.neighbors.edge_vectors import edge_vectors
 from asecalc_ml.graph.neighbors.enclosing_cell import check_geometry, enclosing_cell, n_bins, widened
@@ -175,6 +176,7 @@ def pairs_around(positions: Tensor, cell: np.ndarray, pbc: np.ndarray, radius: f
     """All pairs within the radius, and perhaps some further ones."""
     check_geometry(positions, cell, pbc)
     points, box, operation = enclosing_cell(positions, cell, pbc, radius + MARGIN_A)
+    check_search(len(points), box, radius, positions.device)
     radius = widened(radius + MARGIN_A, box)
     search = backends.BACKENDS[_quickest(points, box, radius) if backend == "auto" else backend]
     edge_index, shifts = search(points, box, radius)
