@@ -41,8 +41,9 @@ from asecalc_ml.model.molecule_batches import fill
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
 from asecalc_ml.potentials.training.frames.batches import loader
 from asecalc_ml.potentials.training.frames.labelled_graphs import LabelledGraph
+from asecalc_ml.potentials.training.optimization.agreement import check_step
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
-from asecalc_ml.potentials.training.optimization.whole_step import check_step, traced_step
+from asecalc_ml.potentials.training.optimization.whole_step import traced_step
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.store.model_file import read_model, save_model
 from asecalc_ml.testing.models import compiled_agrees, untrained_card, untrained_model

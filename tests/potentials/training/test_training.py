@@ -21,12 +21,9 @@ from asecalc_ml.potentials.training.frames.scaling import fit_scaling
 from asecalc_ml.potentials.training.frames.split import Split
 from asecalc_ml.potentials.training.losses import energy_errors, forces_errors, total_loss
 from asecalc_ml.potentials.training.optimization import whole_step
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    DeviationError,
-    compiled_forward,
-    eager_forward,
-    traced_forward,
-)
+from asecalc_ml.potentials.training.optimization.agreement import DeviationError
+from asecalc_ml.potentials.training.optimization.eager import eager_forward, eager_step
+from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import OptimizerOptions, SplitOptions
 from asecalc_ml.potentials.training.trainer import build_model
@@ -227,7 +224,8 @@ def test_a_way_of_compiling_that_deviates_is_not_taken(monkeypatch):
         if len(ways) == 1:
             raise DeviationError
 
-    monkeypatch.setattr(whole_step, "compiled_step", lambda *arguments: arguments[-1])
+    monkeypatch.setattr(whole_step, "traced_step", lambda *arguments: arguments[-1])
+    monkeypatch.setattr(whole_step, "inductor", lambda dynamic, options: options)
     monkeypatch.setattr(whole_step, "check_step", first_is_wrong)
     step = whole_step.checked_step(None, None, [None], None, False)
     assert step == whole_step.INDUCTOR_OPTIONS[1]
@@ -342,37 +340,16 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(options):
     assert math.isfinite(by_hand)
 
 
-def gradients(model, loss, forward, batch) -> list[torch.Tensor]:
-    model.zero_grad()
-    total_loss(forward(batch.inputs), batch, loss).backward()
-    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
-
-
-@pytest.mark.parametrize(
-    "make_forward", [traced_forward, pytest.param(compiled_forward, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("architecture", ["equivariant-transformer", "tensornet", "graph-network"])
-def test_a_traced_step_has_the_gradients_of_the_eager_one(options, make_forward, architecture):
+def test_a_traced_step_has_the_gradients_of_the_eager_one(options, compiled, architecture):
     small = {key: value for key, value in SMALL.items() if key != "n_heads"} | {"architecture": architecture}
     options = changed(options, model=small)
     batch, model = batch_and_model(options)
-    eager = gradients(model, options.loss, eager_forward(model), batch)
-    other = gradients(model, options.loss, make_forward(model, batch.inputs), batch)
-    assert len(eager) == len(other) > 5
-    for expected, found in zip(eager, other, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
-
-
-def test_the_gradient_is_that_of_finite_differences(options):
-    """Of the loss, forces included: the derivative of a derivative."""
-    batch, model = batch_and_model(options)
-    forward = traced_forward(model, batch.inputs)
-    gradients(model, options.loss, forward, batch)
-    weight = model.potential.output_model.output_network[0].vec1_proj.weight
-    expected, step = weight.grad[3, 5].item(), 1e-5
-    losses = []
-    for shift in (step, -2 * step):
-        with torch.no_grad():
-            weight[3, 5] += shift
-        losses.append(total_loss(forward(batch.inputs), batch, options.loss).item())
-    assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(expected, rel=1e-6)
+    weights = FlatWeights(model)
+    compiler = {"compiler": whole_step.inductor()} if compiled else {}
+    step = whole_step.traced_step(model, weights, batch, options.loss, **compiler)
+    values = weights.values.detach()
+    expected, found = (f(values, batch) for f in (eager_step(model, weights, options.loss), step))
+    assert sum(part.any() for part in weights.views(expected[1])) > 5
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
