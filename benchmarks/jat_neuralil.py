@@ -25,7 +25,8 @@ from asecalc_ml.potentials.training.frames.batches import loader
 from asecalc_ml.potentials.training.frames.labelled_graphs import LabelledGraph
 from asecalc_ml.potentials.training.optimization.eager import eager_step
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
-from asecalc_ml.potentials.training.optimization.whole_step import inductor, traced_step
+from asecalc_ml.potentials.training.optimization.whole_step import compiled as compile_graph
+from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
 from asecalc_ml.potentials.training.options import LossOptions
 
 SYMBOLS = 15 * ["N", *"HHH", "C", *"HH", "C", *"HHH"] + 15 * ["N", *"OOO"]
@@ -61,7 +62,8 @@ class Step:
         self.weights = FlatWeights(model)
         self.step = eager_step(model, self.weights, loss)
         if compiled:
-            self.step = traced_step(model, self.weights, self.batch, loss, compiler=inductor())
+            graph = step_graph(model, self.weights, self.batch, loss)
+            self.step = step_of(compile_graph(graph, [self.weights.values.detach(), *self.batch.tensors]))
         self.optimizer = torch.optim.AdamW([self.weights.values], fused=True)
 
     def __call__(self) -> None:

@@ -56,7 +56,7 @@ class Case(NamedTuple):
 
 
 ET = "equivariant-transformer"
-MOLECULES = ("water", "methanol", "ethanol", "1-propanol", "acetic-acid", "benzene", "malonaldehyde")
+MOLECULES = ("water", "CH3OH", "ethanol", "1-propanol", "acetic-acid", "benzene", "malonaldehyde")
 
 CASES = {
     "et": Case(ET),

@@ -86,9 +86,11 @@ def fit(request: TrainingRequest, data: TrainingData, model: Model) -> Path:
 def compile_step(loop: TrainingLoop) -> None:
     """Compile the training step, or warn why not and go on without."""
     batches = list(itertools.islice(loop.train.of_epoch(0), BATCHES_COMPARED))
-    dynamic = not loop.train.frames.one_shape
+    frames = loop.train.frames
     with _warning_of_failure("the training step"):
-        loop.step = checked_step(loop.model, loop.weights, batches, loop.options.loss, dynamic)
+        loop.step = checked_step(
+            loop.model, loop.weights, batches, loop.options.loss, not frames.one_shape, frames.all_pairs
+        )
 
 
 def compile_validation(loop: TrainingLoop) -> None:
@@ -96,10 +98,11 @@ def compile_validation(loop: TrainingLoop) -> None:
     batches = itertools.islice(loop.validation.of_epoch(0), BATCHES_COMPARED)
     first, *others = [batch.inputs for batch in batches]
     compared = [first, *(inputs for inputs in others if inputs.n_systems == first.n_systems)]
-    dynamic = not loop.validation.frames.one_shape
+    frames, derivative = loop.validation.frames, loop.options.loss.needs_derivative
     with _warning_of_failure("validation"):
-        derivative = loop.options.loss.needs_derivative
-        compiled = checked_prediction(loop.model, loop.weights, compared, derivative, dynamic)
+        compiled = checked_prediction(
+            loop.model, loop.weights, compared, derivative, not frames.one_shape, frames.all_pairs
+        )
         eager = loop.task.predict
 
         def predict(inputs: PotentialInput) -> EdgeDerivative:

@@ -9,7 +9,8 @@ from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.training.frames.labelled_graphs import Batch, Label
 from asecalc_ml.potentials.training.optimization.agreement import check_step
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
-from asecalc_ml.potentials.training.optimization.whole_step import inductor, traced_step
+from asecalc_ml.potentials.training.optimization.whole_step import compiled as compile_graph
+from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
 from asecalc_ml.potentials.training.options import LossOptions
 
 
@@ -46,14 +47,16 @@ def check_training_step(
     dynamic: bool = False,
     compiled: bool = False,
     inductor_options: dict | None = None,
-    make_step: Callable = traced_step,
+    make_graph: Callable = step_graph,
 ) -> None:
     """Raise DeviationError where a step traced with the first of the inputs deviates on one of them."""
     weights, loss = FlatWeights(model), loss_of(model)
     batches = [with_labels(given) for given in inputs]
-    compiler = {"compiler": inductor(dynamic, inductor_options)} if compiled else {}
     try:
-        step = make_step(model, weights, batches[0], loss, dynamic, **compiler)
-        check_step(step, model, weights, batches, loss)
+        run = make_graph(model, weights, batches[0], loss, dynamic)
+        if compiled:
+            arguments = [weights.values.detach(), *batches[0].tensors]
+            run = compile_graph(run, arguments, dynamic, inductor_options)
+        check_step(step_of(run), model, weights, batches, loss)
     finally:
         weights.release()

@@ -29,7 +29,7 @@ from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
 from asecalc_ml.potentials.training.frames.training_data import less_terms
 from asecalc_ml.potentials.training.losses import dipole_errors, total_loss
 from asecalc_ml.potentials.training.optimization.eager import eager_forward
-from asecalc_ml.potentials.training.optimization.whole_step import traced_step
+from asecalc_ml.potentials.training.optimization.whole_step import step_graph
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import register_untrained, untrained_model
@@ -310,9 +310,9 @@ def test_a_traced_step_of_outputs_that_start_at_zero_is_compared(dynamic):
     check_training_step(model, inputs, dynamic=dynamic)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(RuntimeError, match="differ"):
-        check_training_step(model, inputs, dynamic=dynamic, make_step=_without_dipoles)
+        check_training_step(model, inputs, dynamic=dynamic, make_graph=_without_dipoles)
 
 
 def _without_dipoles(model, weights, batch, loss, dynamic):
     """A step of a loss that charges have no part in."""
-    return traced_step(model, weights, batch, loss.model_copy(update={"dipole_weight": 0.0}), dynamic)
+    return step_graph(model, weights, batch, loss.model_copy(update={"dipole_weight": 0.0}), dynamic)

@@ -93,7 +93,8 @@ def check_prediction(
                 pulls = [forces(one.gradient, given.edge_index, given.n_atoms) for one in (found, expected)]
                 compared.append(("forces", *pulls, bounds.forces))
             for name, value, reference, bound in compared:
-                if not bool(((value - reference).abs() <= bound).all()):
+                agrees = (value - reference).abs() <= bound
+                if not bool(agrees[:-1].all()):  # the last row is the ghost's
                     raise DeviationError(f"{name} of the compiled and the eager model differ")
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from asecalc_ml.model.compile.compiled_graph import INDUCTOR_OPTIONS
+from asecalc_ml.model.compile.materialize import materialize_broadcasts
 from asecalc_ml.model.derivative import EdgeDerivative
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
@@ -24,40 +25,41 @@ from asecalc_ml.potentials.training.losses import total_loss
 from asecalc_ml.potentials.training.optimization.agreement import DeviationError, check_prediction, check_step
 from asecalc_ml.potentials.training.optimization.eager import Evaluate, Prediction, Step, eager_forward
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.molecules import molecule_model
 from asecalc_ml.potentials.training.options import LossOptions
 
-Compiled = TypeVar("Compiled")
-
-#: Makes a function of a graph.
-Compiler = Callable[[torch.fx.GraphModule], Callable]
+Function = TypeVar("Function")
 
 
-def uncompiled(graph: torch.fx.GraphModule) -> Callable:
-    """Return the graph, which runs operation by operation."""
-    return graph
-
-
-def inductor(dynamic: bool = False, options: dict | None = None) -> Compiler:
-    """Compile with Inductor, which needs a C++ compiler."""
-    return partial(torch.compile, dynamic=dynamic, options=options)
-
-
-def traced_step(
+def step_graph(
     model: Model,
     weights: FlatWeights,
     example: Batch,
     loss: LossOptions,
     dynamic: bool = False,
-    compiler: Compiler = uncompiled,
-) -> Step:
-    """Return the same as one graph of plain operations, for batches of the example's shape.
+    all_pairs: bool = False,
+) -> GraphModule:
+    """Trace the step for batches of the example's shape, as a graph of plain operations.
 
     Parameters
     ----------
     dynamic : bool
         Keep the numbers of atoms and edges open; the number of systems is the example's.
+    all_pairs : bool
+        Take sums over neighbors along axes, for molecules of one size with all pairs.
+
+    Returns
+    -------
+    GraphModule
+        From weights and the tensors of a batch to loss and gradient.
+
+    Raises
+    ------
+    NotDenseError
+        If the architecture cannot be computed with arrays of all pairs.
     """
-    evaluate = _with_weights(model, weights)
+    with_weights = molecule_model if all_pairs else edge_list_model
+    evaluate = with_weights(model, weights, example.inputs)
 
     def step(values: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         batch = example.with_tensors(tensors)
@@ -67,83 +69,107 @@ def traced_step(
         (gradient,) = torch.autograd.grad(value, leaf, materialize_grads=True)
         return value.detach(), gradient.detach()
 
-    run = _traced(step, [weights.values.detach(), *example.tensors], dynamic, compiler)
-    return lambda values, batch: run(values.detach(), *batch.tensors)
+    return _graph(step, [weights.values.detach(), *example.tensors], dynamic)
 
 
-def traced_prediction(
+def step_of(run: Callable) -> Step:
+    """Return the step that a graph computes, or what was compiled of one."""
+    return lambda values, batch: _without_autograd(run, values, batch.tensors)
+
+
+def prediction_graph(
     model: Model,
     weights: FlatWeights,
     example: PotentialInput,
     with_gradient: bool,
     dynamic: bool = False,
-    compiler: Compiler = uncompiled,
-) -> Prediction:
-    """Return what the model finds as one graph of plain operations, for inputs of the example's shape.
+    all_pairs: bool = False,
+) -> GraphModule:
+    """Trace what the model finds as a graph of plain operations; parameters as in :func:`step_graph`.
 
     Parameters
     ----------
     with_gradient : bool
         False for energies alone.
-    dynamic : bool
-        As in :func:`traced_step`.
+
+    Returns
+    -------
+    GraphModule
+        From weights and the tensors of an input to those of an :class:`EdgeDerivative`.
     """
-    evaluate = _with_weights(model, weights)
+    evaluate = (molecule_model if all_pairs else edge_list_model)(model, weights, example)
 
     def predict(values: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         predicted = eager_forward(evaluate(values), with_gradient)(PotentialInput(*tensors))
         return tuple(tensor.detach() for tensor in predicted)
 
-    run = _traced(predict, [weights.values.detach(), *example.tensors], dynamic, compiler)
-    return lambda values, inputs: EdgeDerivative(*run(values.detach(), *inputs.tensors))
+    return _graph(predict, [weights.values.detach(), *example.tensors], dynamic)
 
 
-def _with_weights(model: Model, weights: FlatWeights) -> Callable[[Tensor], Evaluate]:
-    """The model as a function of its joined weights."""
-    # a copy, since functional_call leaves its tensors in modules that have two names
-    copied = copy.deepcopy(model).requires_grad_(False)
+def prediction_of(run: Callable) -> Prediction:
+    """Return the prediction that a graph computes, or what was compiled of one."""
+    return lambda values, inputs: EdgeDerivative(*_without_autograd(run, values, inputs.tensors))
 
-    def evaluate(values: Tensor) -> Evaluate:
+
+def edge_list_model(
+    model: Model, weights: FlatWeights, example: PotentialInput
+) -> Callable[[Tensor], Evaluate]:
+    """Return the model as a function of its joined weights, for any batch."""
+    copied = copy.deepcopy(model).requires_grad_(False)  # functional_call leaves tensors in shared modules
+
+    def with_weights(values: Tensor) -> Evaluate:
         named = dict(zip(weights.names, weights.views(values), strict=True))
         return lambda inputs: torch.func.functional_call(copied, named, (inputs,))
 
-    return evaluate
+    return with_weights
 
 
-def _traced(function: Callable, arguments: Sequence[Tensor], dynamic: bool, compiler: Compiler) -> Callable:
-    """What the compiler makes of a function of tensors, as a graph without what its results do not need."""
+def _graph(function: Callable, arguments: Sequence[Tensor], dynamic: bool) -> GraphModule:
+    """A function of tensors as a graph, without what its results do not need."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    trace = make_fx(function, tracing_mode="symbolic" if dynamic else "real", _allow_non_fake_inputs=dynamic)
-    graph = trace(*arguments)
+    mode = "symbolic" if dynamic else "real"
+    graph = make_fx(function, tracing_mode=mode, _allow_non_fake_inputs=dynamic)(*arguments)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    run = compiler(graph)
+    return graph
 
-    def without_autograd(*tensors: Tensor) -> tuple[Tensor, ...]:
-        with torch.no_grad():
-            return run(*tensors)
 
-    return without_autograd
+def _without_autograd(run: Callable, values: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        return run(values.detach(), *tensors)
 
 
 def checked_step(
-    model: Model, weights: FlatWeights, batches: Sequence[Batch], loss: LossOptions, dynamic: bool
+    model: Model,
+    weights: FlatWeights,
+    batches: Sequence[Batch],
+    loss: LossOptions,
+    dynamic: bool,
+    all_pairs: bool = False,
 ) -> Step:
     """Compile for the first batch in the first way that agrees with eager mode on all of them.
+
+    Parameters
+    ----------
+    dynamic : bool
+        As in :func:`step_graph`.
+    all_pairs : bool
+        Batches hold molecules of one size with all pairs: try arrays before the edge list.
 
     Raises
     ------
     DeviationError
         If no way does.
     """
-
-    def compiled(options: dict | None) -> Step:
-        step = traced_step(model, weights, batches[0], loss, dynamic, inductor(dynamic, options))
-        check_step(step, model, weights, batches, loss)
-        return step
-
-    return _first_that_agrees(compiled)
+    return _first_way(
+        lambda arrays: step_graph(model, weights, batches[0], loss, dynamic, arrays),
+        step_of,
+        lambda step: check_step(step, model, weights, batches, loss),
+        [weights.values.detach(), *batches[0].tensors],
+        dynamic,
+        all_pairs,
+    )
 
 
 def checked_prediction(
@@ -152,28 +178,52 @@ def checked_prediction(
     inputs: Sequence[PotentialInput],
     with_gradient: bool,
     dynamic: bool,
+    all_pairs: bool = False,
 ) -> Prediction:
     """Compile for the first input in the first way that agrees with eager mode on all of them.
 
-    Raises
-    ------
-    DeviationError
-        If no way does.
+    Parameters and exceptions as in :func:`checked_step`.
     """
+    return _first_way(
+        lambda arrays: prediction_graph(model, weights, inputs[0], with_gradient, dynamic, arrays),
+        prediction_of,
+        lambda predict: check_prediction(predict, model, weights, inputs),
+        [weights.values.detach(), *inputs[0].tensors],
+        dynamic,
+        all_pairs,
+    )
 
-    def compiled(options: dict | None) -> Prediction:
-        compiler = inductor(dynamic, options)
-        predict = traced_prediction(model, weights, inputs[0], with_gradient, dynamic, compiler)
-        check_prediction(predict, model, weights, inputs)
-        return predict
 
-    return _first_that_agrees(compiled)
-
-
-def _first_that_agrees(compiled: Callable[[dict | None], Compiled]) -> Compiled:
-    for options in INDUCTOR_OPTIONS:
+def _first_way(
+    trace: Callable[[bool], GraphModule],
+    function_of: Callable[[Callable], Function],
+    check: Callable[[Function], None],
+    arguments: Sequence[Tensor],
+    dynamic: bool,
+    all_pairs: bool,
+) -> Function:
+    """What is compiled in the first way that passes the check; a trace has to pass it before."""
+    for arrays in [True, False] if all_pairs else [False]:
         try:
-            return compiled(options)
-        except DeviationError as error:
-            deviation = error
-    raise deviation
+            graph = trace(arrays)
+            check(function_of(graph))
+        except Exception as error:  # whatever an unusual architecture raises: the edge list takes all
+            failure = error
+            continue
+        for options in INDUCTOR_OPTIONS:
+            try:
+                function = function_of(compiled(graph, arguments, dynamic, options))
+                check(function)
+                return function
+            except DeviationError as error:
+                failure = error
+    raise failure
+
+
+def compiled(
+    graph: GraphModule, arguments: Sequence[Tensor], dynamic: bool = False, options: dict | None = None
+) -> Callable:
+    """Compile a graph with Inductor, which needs a C++ compiler; the graph is changed."""
+    if not dynamic and arguments[0].device.type == "cpu":
+        graph = materialize_broadcasts(graph, arguments)
+    return torch.compile(graph, dynamic=dynamic, options=options)

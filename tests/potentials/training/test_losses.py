@@ -222,7 +222,7 @@ def test_a_traced_step_of_energies_has_the_gradients_of_the_eager_one(tmp_path):
     from asecalc_ml.potentials.training.frames.scaling import fit_scaling
     from asecalc_ml.potentials.training.optimization.agreement import check_step
     from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
-    from asecalc_ml.potentials.training.optimization.whole_step import traced_step
+    from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
     from asecalc_ml.potentials.training.trainer import build_model
 
     given = options(tmp_path, with_forces=False, loss={"forces_weight": 0.0})
@@ -230,7 +230,7 @@ def test_a_traced_step_of_energies_has_the_gradients_of_the_eager_one(tmp_path):
     labelled = [LabelledGraph.from_atoms(atoms, 4.0, ["energy"]) for atoms in frames(False, 4)]
     (batch,) = loader(labelled, 4.0, 4)
     weights = FlatWeights(model)
-    step = traced_step(model, weights, batch, given.loss)
+    step = step_of(step_graph(model, weights, batch, given.loss))
     check_step(step, model, weights, [batch], given.loss)
     longer = batch._replace(inputs=batch.inputs._replace(edge_vectors=1.1 * batch.inputs.edge_vectors))
     with pytest.raises(RuntimeError, match="differ by"):

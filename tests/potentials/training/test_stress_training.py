@@ -28,7 +28,7 @@ from asecalc_ml.potentials.training.frames.scaling import fit_scaling
 from asecalc_ml.potentials.training.losses import total_loss, virial_errors
 from asecalc_ml.potentials.training.optimization.eager import eager_forward
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
-from asecalc_ml.potentials.training.optimization.whole_step import traced_prediction
+from asecalc_ml.potentials.training.optimization.whole_step import prediction_graph, prediction_of
 from asecalc_ml.potentials.training.trainer import build_model
 
 LABELS = ("energy", "forces", "stress")
@@ -267,7 +267,8 @@ def test_one_trace_serves_frames_of_every_size(options, architecture):
     assert len({batch.inputs.edge_index.shape[1] for batch in parts}) == 3
     check_training_step(model, *(batch.inputs for batch in parts), dynamic=True)
     weights = FlatWeights(model)
-    predict = traced_prediction(model, weights, parts[0].inputs, with_gradient=True, dynamic=True)
+    graph = prediction_graph(model, weights, parts[0].inputs, with_gradient=True, dynamic=True)
+    predict = prediction_of(graph)
     for batch in parts:
         found, expected = predict(weights.values, batch.inputs), eager_forward(model)(batch.inputs)
         torch.testing.assert_close(found.systems, expected.systems.detach(), rtol=1e-12, atol=1e-10)

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -216,23 +217,32 @@ def test_warnings_of_the_future_of_torch_are_not_printed_while_compiling(options
     assert not [warning for warning in shown if warning.category is FutureWarning]
 
 
-def test_a_way_of_compiling_that_deviates_is_not_taken(monkeypatch):
-    ways = []
-
-    def first_is_wrong(step, *arguments):
-        ways.append(step)
-        if len(ways) == 1:
+@pytest.mark.parametrize(
+    ("wrong", "taken"),
+    [
+        ([], ("arrays", None)),
+        ([("arrays", None)], ("arrays", whole_step.INDUCTOR_OPTIONS[1])),
+        ([("arrays",)], ("edge list", None)),  # the trace itself: nothing is compiled of it
+        ([("arrays", options) for options in whole_step.INDUCTOR_OPTIONS], ("edge list", None)),
+    ],
+)
+def test_a_way_of_compiling_that_deviates_is_not_taken(monkeypatch, wrong, taken):
+    def check_step(way, *_):
+        if way in wrong:
             raise DeviationError
 
-    monkeypatch.setattr(whole_step, "traced_step", lambda *arguments: arguments[-1])
-    monkeypatch.setattr(whole_step, "inductor", lambda dynamic, options: options)
-    monkeypatch.setattr(whole_step, "check_step", first_is_wrong)
-    step = whole_step.checked_step(None, None, [None], None, False)
-    assert step == whole_step.INDUCTOR_OPTIONS[1]
-    monkeypatch.setattr(whole_step, "INDUCTOR_OPTIONS", (None,))
-    ways.clear()
+    names = {True: ("arrays",), False: ("edge list",)}
+    monkeypatch.setattr(whole_step, "step_graph", lambda *arguments: names[arguments[-1]])
+    monkeypatch.setattr(whole_step, "step_of", lambda run: run)
+    monkeypatch.setattr(whole_step, "compiled", lambda graph, arguments, dynamic, options: (*graph, options))
+    monkeypatch.setattr(whole_step, "check_step", check_step)
+    weights, batch = SimpleNamespace(values=torch.ones(1)), SimpleNamespace(tensors=[])
+    given = None, weights, [batch], None
+    assert whole_step.checked_step(*given, dynamic=False, all_pairs=True) == taken
+    assert whole_step.checked_step(*given, dynamic=False) == ("edge list", None)
+    wrong.append(("edge list",))
     with pytest.raises(DeviationError):
-        whole_step.checked_step(None, None, [None], None, False)
+        whole_step.checked_step(*given, dynamic=False)
 
 
 def test_nothing_to_resume_says_so(options):
@@ -347,9 +357,11 @@ def test_a_traced_step_has_the_gradients_of_the_eager_one(options, compiled, arc
     options = changed(options, model=small)
     batch, model = batch_and_model(options)
     weights = FlatWeights(model)
-    compiler = {"compiler": whole_step.inductor()} if compiled else {}
-    step = whole_step.traced_step(model, weights, batch, options.loss, **compiler)
     values = weights.values.detach()
+    run = whole_step.step_graph(model, weights, batch, options.loss)
+    if compiled:
+        run = whole_step.compiled(run, [values, *batch.tensors])
+    step = whole_step.step_of(run)
     expected, found = (f(values, batch) for f in (eager_step(model, weights, options.loss), step))
     assert sum(part.any() for part in weights.views(expected[1])) > 5
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)

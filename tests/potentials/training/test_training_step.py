@@ -29,9 +29,11 @@ from asecalc_ml.potentials.training.optimization.agreement import DeviationError
 from asecalc_ml.potentials.training.optimization.eager import eager_forward, eager_step
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.whole_step import (
-    inductor,
-    traced_prediction,
-    traced_step,
+    compiled,
+    prediction_graph,
+    prediction_of,
+    step_graph,
+    step_of,
 )
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.potentials.training.trainer import build_model, compile_validation
@@ -154,7 +156,8 @@ def prepared(request, tmp_path):
 def test_one_traced_step_serves_batches_of_every_size(prepared):
     model, weights, batches = prepared
     assert len({batch.inputs.edge_index.shape[1] for batch in batches}) == 2
-    check_step(traced_step(model, weights, batches[0], LOSS, dynamic=True), model, weights, batches, LOSS)
+    step = step_of(step_graph(model, weights, batches[0], LOSS, dynamic=True))
+    check_step(step, model, weights, batches, LOSS)
 
 
 @pytest.mark.slow
@@ -162,13 +165,14 @@ def test_one_traced_step_serves_batches_of_every_size(prepared):
 def test_a_compiled_step_is_the_eager_one(prepared, dynamic):
     model, weights, batches = prepared
     given = batches if dynamic else batches[:1]
-    step = traced_step(model, weights, given[0], LOSS, dynamic, inductor(dynamic))
+    graph = step_graph(model, weights, given[0], LOSS, dynamic)
+    step = step_of(compiled(graph, [weights.values.detach(), *given[0].tensors], dynamic))
     check_step(step, model, weights, given, LOSS)
 
 
 def test_the_gradient_of_a_traced_step_is_that_of_finite_differences(prepared):
     model, weights, (batch, _) = prepared
-    step = traced_step(model, weights, batch, LOSS)
+    step = step_of(step_graph(model, weights, batch, LOSS))
     values = weights.values.detach().clone()
     _, gradient = step(values, batch)
     place, size = int(gradient.abs().argmax()), 1e-5
@@ -185,7 +189,7 @@ def test_traced_predictions_are_the_eager_ones(prepared, with_gradient):
     """For other weights than the model has, too; those of other frames are found out."""
     model, weights, (batch, _) = prepared
     given = batch.inputs
-    predict = traced_prediction(model, weights, given, with_gradient)
+    predict = prediction_of(prediction_graph(model, weights, given, with_gradient))
     check_prediction(predict, model, weights, [given])
     predicted = predict(0.9 * weights.values.detach(), given)
     with weights.replaced_by(0.9 * weights.values.detach()):
@@ -195,6 +199,39 @@ def test_traced_predictions_are_the_eager_ones(prepared, with_gradient):
     longer = given._replace(edge_vectors=1.1 * given.edge_vectors)
     with pytest.raises(DeviationError, match="systems of the compiled and the eager model differ"):
         check_prediction(lambda values, _: predict(values, longer), model, weights, [given])
+
+
+@pytest.mark.parametrize("architecture", ["graph-network", pytest.param("tensornet", marks=pytest.mark.slow)])
+def test_a_step_on_arrays_is_the_eager_one(tmp_path, architecture):
+    """For molecules with pairs beyond the cutoff in batches of other frames than the one that was traced."""
+    frames = labelled(n_frames=8)
+    for atoms in frames[::2]:
+        atoms.positions[-1] += 3.5
+        atoms.calc.calculate(atoms)
+    small = {"architecture": architecture, "hidden_channels": 8, "n_layers": 1, "n_rbf": 8, "cutoff_A": 4.0}
+    model = build_model(changed(small_options(tmp_path), model=small), fit_scaling(frames, None))
+    weights = FlatWeights(model.set_dtype(torch.float64))
+    stored = StoredFrames(graphs(frames), CUTOFF, ("energy", "forces"))
+    assert stored.all_pairs
+    batches, loss = list(EpochBatches(stored, 4)), LossOptions()
+    step = step_of(step_graph(model, weights, batches[0], loss, all_pairs=True))
+    check_step(step, model, weights, batches, loss)
+    inputs = [batch.inputs for batch in batches]
+    predict = prediction_of(prediction_graph(model, weights, inputs[0], True, all_pairs=True))
+    check_prediction(predict, model, weights, inputs)
+
+
+def test_molecules_of_one_size_alone_have_all_pairs():
+    """Not frames of several sizes, nor crystals, whose numbers of atoms and edges are equal by chance."""
+    assert StoredFrames(graphs(labelled()), CUTOFF).all_pairs
+    assert not StoredFrames(graphs(stretched_molecules()), CUTOFF).all_pairs
+    two = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]], cell=[9, 9, 12], pbc=True)
+    pairs = LabelledGraph(AtomGraph.from_atoms(two, CUTOFF))
+    assert StoredFrames([pairs], CUTOFF).all_pairs  # a molecule in a box
+    two.positions[1] = [0, 0, 9.5]
+    image = LabelledGraph(AtomGraph.from_atoms(two, CUTOFF))
+    assert image.graph.edge_index.tolist() == pairs.graph.edge_index.tolist()
+    assert not StoredFrames([image], CUTOFF).all_pairs
 
 
 def test_a_step_that_deviates_is_found_out(prepared):
@@ -233,7 +270,7 @@ def test_compiled_validation_finds_the_errors_of_the_eager_one(tmp_path, monkeyp
         return eager(inputs)
 
     loop.task.predict = recorded
-    monkeypatch.setattr(whole_step, "inductor", lambda dynamic, options: whole_step.uncompiled)
+    monkeypatch.setattr(whole_step, "compiled", lambda graph, *_: graph)
     compile_validation(loop)
     assert loop.validate() == pytest.approx(expected, rel=1e-10)
     assert eager_sizes == [2]
