@@ -190,7 +190,7 @@ MOVED = {
     "asecalc_ml.potentials.training.averaging": "asecalc_ml.potentials.training.optimization.exponential_average",
     "asecalc_ml.potentials.training.batches": "asecalc_ml.potentials.training.frames.batches",
     "asecalc_ml.potentials.training.checkpoints": "asecalc_ml.potentials.training.trainer",
-    "asecalc_ml.potentials.training.compiled": "asecalc_ml.potentials.training.optimization.compiled_step",
+    "asecalc_ml.potentials.training.compiled": "asecalc_ml.potentials.training.optimization.whole_step",
     "asecalc_ml.potentials.training.data": "asecalc_ml.potentials.training.frames.training_data",
     "asecalc_ml.potentials.training.domain": "asecalc_ml.potentials.training.frames.domain",
     "asecalc_ml.potentials.training.groups": "asecalc_ml.potentials.training.frames.groups",

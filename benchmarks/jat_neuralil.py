@@ -18,12 +18,16 @@ from measuring.record import Cell, Spread, Table, parser, publish
 from measuring.turns import alternate, ratio
 
 from asecalc_ml.graph.atom_graph import AtomGraph
-from asecalc_ml.graph.padding import with_ghost
-from asecalc_ml.model.derivative import forces
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.jat import JAT
 from asecalc_ml.potentials.neuralil import NeuralIL
-from asecalc_ml.potentials.training.optimization.compiled_step import compiled_forward, eager_forward
+from asecalc_ml.potentials.training.frames.batches import loader
+from asecalc_ml.potentials.training.frames.labelled_graphs import LabelledGraph
+from asecalc_ml.potentials.training.optimization.eager import eager_step
+from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.whole_step import compiled as compile_graph
+from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
+from asecalc_ml.potentials.training.options import LossOptions
 
 SYMBOLS = 15 * ["N", *"HHH", "C", *"HH", "C", *"HHH"] + 15 * ["N", *"OOO"]
 
@@ -46,19 +50,25 @@ def random_frame() -> Atoms:
 
 
 class Step:
-    """Forward, backward and AdamW on one frame."""
+    """Forward, backward and AdamW on one frame, whose labels are zero."""
 
     def __init__(self, options, atoms: Atoms, compiled: bool):
-        self.model = Model(options.build())
-        self.inputs = with_ghost(AtomGraph.from_atoms(atoms, self.model.cutoff), self.model.cutoff)
-        self.forward = compiled_forward(self.model, self.inputs) if compiled else eager_forward(self.model)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), fused=True)
+        model, loss = Model(options.build()), LossOptions()
+        graph = AtomGraph.from_atoms(atoms, model.cutoff)
+        zeros = torch.zeros(len(atoms), 3, dtype=torch.float64)
+        frame = LabelledGraph(graph, energy=zeros[0, :1], forces=zeros)
+        (self.batch,) = loader([frame], model.cutoff, batch_size=1)
+        self.n_edges = graph.n_edges
+        self.weights = FlatWeights(model)
+        self.step = eager_step(model, self.weights, loss)
+        if compiled:
+            graph = step_graph(model, self.weights, self.batch, loss)
+            self.step = step_of(compile_graph(graph, [self.weights.values.detach(), *self.batch.tensors]))
+        self.optimizer = torch.optim.AdamW([self.weights.values], fused=True)
 
     def __call__(self) -> None:
-        self.optimizer.zero_grad()
-        derivative = self.forward(self.inputs)
-        predicted = forces(derivative.gradient, self.inputs.edge_index, self.inputs.n_atoms)
-        (derivative.systems.square().mean() + predicted.square().mean()).backward()
+        values = self.weights.values
+        _, values.grad = self.step(values, self.batch)
         self.optimizer.step()
 
     def run(self, n_steps: int) -> None:
@@ -73,11 +83,12 @@ def rows(atoms: Atoms, compiled: bool, n_turns: int, n_steps: int) -> list[list[
     seconds = alternate({name: partial(step.run, n_steps) for name, step in steps.items()}, n_turns)
     table = []
     for name, step in steps.items():
-        n_edges = step.inputs.edge_index.shape[1]
-        n_parameters = sum(parameter.numel() for parameter in step.model.parameters())
+        n_parameters = len(step.weights.values)
         kind = "compiled" if compiled else "eager"
         time_s = Spread.of(seconds[name], 1 / n_steps)
-        table.append([name, kind, n_parameters, n_edges, time_s, ratio(seconds[name], seconds["NeuralIL"])])
+        table.append(
+            [name, kind, n_parameters, step.n_edges, time_s, ratio(seconds[name], seconds["NeuralIL"])]
+        )
     return table
 
 

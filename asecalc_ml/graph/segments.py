@@ -86,8 +86,7 @@ def segment_softmax(scores: Tensor, index: Tensor, n_segments: int, weights: Ten
 def _largest(scores: Tensor, index: Tensor, n_segments: int, at_least_zero: bool) -> Tensor:
     """The largest score of each segment, which keeps exponentials finite and changes no result.
 
-    Rounded up, since a step has no slope: a traced training step takes ``detach`` out of its graph
-    (potentials/training/optimization/compiled_step.py), and would follow the derivative of the maximum.
+    Rounded up, since a step has no slope, also where a trace has lost the ``detach``.
     """
     start = scores.new_zeros((n_segments, *scores.shape[1:]))
     largest = start.scatter_reduce(

@@ -24,7 +24,7 @@ from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
 from asecalc_ml.model.chunks import ChunkShape, chunked_derivative
-from asecalc_ml.model.compile.all_pairs import Molecules
+from asecalc_ml.model.compile.all_pairs import Molecules, NotDenseError
 from asecalc_ml.model.compile.edge_list import edge_list_program, trace
 from asecalc_ml.model.compile.molecules import (
     MoleculeInput,
@@ -41,8 +41,9 @@ from asecalc_ml.model.molecule_batches import fill
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
 from asecalc_ml.potentials.training.frames.batches import loader
 from asecalc_ml.potentials.training.frames.labelled_graphs import LabelledGraph
+from asecalc_ml.potentials.training.optimization.agreement import check_step
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
-from asecalc_ml.potentials.training.optimization.whole_step import check_step, traced_step
+from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.store.model_file import read_model, save_model
 from asecalc_ml.testing.models import compiled_agrees, untrained_card, untrained_model
@@ -418,7 +419,33 @@ class PotentialChecks(OptionChecks):
             LossOptions(forces_weight=forces_weight, stress_weight=forces_weight),
             FlatWeights(model),
         )
-        check_step(traced_step(model, weights, batch, loss), model, weights, [batch], loss)
+        check_step(step_of(step_graph(model, weights, batch, loss)), model, weights, [batch], loss)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("forces_weight", [0.0, 1.0])
+    def test_a_training_step_on_arrays_is_the_eager_one(self, forces_weight: float) -> None:
+        """For molecules of one size, of which some have pairs beyond the cutoff."""
+        model = self.model()
+        structures = [self.molecule(6, seed) for seed in range(3)]
+        structures[0].positions *= 1.01 * model.cutoff / np.median(structures[0].get_all_distances())
+        graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures]
+        random = torch.Generator().manual_seed(0)
+        frames = [
+            LabelledGraph(
+                graph,
+                energy=torch.randn(1, generator=random, dtype=torch.float64),
+                forces=torch.randn(graph.n_atoms, 3, generator=random, dtype=torch.float64),
+            )
+            for graph in graphs
+        ]
+        loss = LossOptions(forces_weight=forces_weight)
+        (batch,) = loader(frames, model.cutoff, 3, triplet_cutoff=model.triplet_cutoff)
+        weights = FlatWeights(model) if list(model.parameters()) else pytest.skip("there is nothing to train")
+        try:
+            graph = step_graph(model, weights, batch, loss, all_pairs=True)
+        except NotDenseError as reason:
+            pytest.skip(str(reason))
+        check_step(step_of(graph), model, weights, [batch], loss)
 
     def test_chunks_give_the_numbers_of_the_whole(self) -> None:
         """For chunks of one atom, of some and of all, padded or not; one cell is smaller than the cutoff."""

@@ -8,12 +8,13 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.potentials.schnetpack.options import SchNetPackOptions
@@ -23,24 +24,33 @@ from measuring.peers import schnetpack_model, torchmdnet_arguments
 #: Trains for an epoch; returns the seconds from its start to the end of its last step.
 Epoch = Callable[[], float]
 
-ENERGY_WEIGHT, FORCES_WEIGHT = 0.1, 1.0
+WEIGHTS = {"energy": 0.1, "forces": 1.0, "stress": 1.0}
+UNITS = {"energy": "eV", "forces": "eV/Ang", "stress": "eV/Ang/Ang/Ang"}
 LEARNING_RATE = 1e-3
 
 
-def peer_epochs(options: Options, frames: list[Atoms], batch_size: int, device: str) -> dict[str, Epoch]:
-    """Epochs of the package that an architecture comes from, in float32, by its name; none for our own.
+def peer_epochs(
+    options: Options, frames: list[Atoms], labels: Sequence[str], batch_size: int, device: str
+) -> dict[str, Epoch]:
+    """Epochs of the package that an architecture comes from, in float32, by its name.
+
+    None for our own architectures, and where torchmd-net has no counterpart: it trains molecules on energies
+    and forces.
 
     Parameters
     ----------
     options : Options
         Of the architecture.
     frames : list of Atoms
-        Molecules with energies and forces.
+        With the labels.
+    labels : sequence of str
+        Among energy, forces and stress.
     """
-    if isinstance(options, TorchMDNetOptions):
-        return {"torchmd-net": torchmdnet_epoch(options, frames, batch_size, device)}
     if isinstance(options, SchNetPackOptions):
-        return {"schnetpack": schnetpack_epoch(options, frames, batch_size, device)}
+        return {"schnetpack": schnetpack_epoch(options, frames, labels, batch_size, device)}
+    of_molecules = set(labels) == {"energy", "forces"} and not any(atoms.pbc.any() for atoms in frames)
+    if isinstance(options, TorchMDNetOptions) and of_molecules:
+        return {"torchmd-net": torchmdnet_epoch(options, frames, batch_size, device)}
     return {}
 
 
@@ -58,8 +68,8 @@ def torchmdnet_epoch(options: TorchMDNetOptions, frames: list[Atoms], batch_size
     settings = get_argparse().parse_args([])
     vars(settings).update(
         torchmdnet_arguments(options),
-        y_weight=ENERGY_WEIGHT,
-        neg_dy_weight=FORCES_WEIGHT,
+        y_weight=WEIGHTS["energy"],
+        neg_dy_weight=WEIGHTS["forces"],
         lr=LEARNING_RATE,
         lr_warmup_steps=0,
     )
@@ -78,7 +88,9 @@ def torchmdnet_epoch(options: TorchMDNetOptions, frames: list[Atoms], batch_size
     return lightning_epoch(lightning, module, device, loader, DataLoader(data[:batch_size], batch_size))
 
 
-def schnetpack_epoch(options: SchNetPackOptions, frames: list[Atoms], batch_size: int, device: str) -> Epoch:
+def schnetpack_epoch(
+    options: SchNetPackOptions, frames: list[Atoms], labels: Sequence[str], batch_size: int, device: str
+) -> Epoch:
     """Return an epoch of schnetpack's task, its data in a database and neighbor lists made at each step."""
     from asecalc_ml.potentials.schnetpack.upstream import whole_package
 
@@ -90,20 +102,19 @@ def schnetpack_epoch(options: SchNetPackOptions, frames: list[Atoms], batch_size
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     path = str(Path(folder) / "frames.db")
-    units = {"energy": "eV", "forces": "eV/Ang"}
+    units = {label: UNITS[label] for label in labels}
     data = ASEAtomsData.create(path, distance_unit="Ang", property_unit_dict=units)
-    labels = [
-        {"energy": np.array([energy]), "forces": atoms.get_forces()}
-        for atoms, energy in zip(frames, _centred_energies(frames), strict=True)
+    targets = [
+        {label: targets[label] for label in labels}
+        for targets in map(_targets, frames, _centred_energies(frames))
     ]
-    data.add_systems(labels, frames)
+    data.add_systems(targets, frames)
     data.transforms = [transform.MatScipyNeighborList(options.cutoff_A), transform.CastTo32()]
     outputs = [
-        schnetpack.task.ModelOutput(name, torch.nn.MSELoss(), weight, metrics={})
-        for name, weight in (("energy", ENERGY_WEIGHT), ("forces", FORCES_WEIGHT))
+        schnetpack.task.ModelOutput(label, torch.nn.MSELoss(), WEIGHTS[label], metrics={}) for label in labels
     ]
     task = schnetpack.task.AtomisticTask(
-        schnetpack_model(schnetpack, options), outputs, torch.optim.AdamW, {"lr": LEARNING_RATE}
+        schnetpack_model(schnetpack, options, labels), outputs, torch.optim.AdamW, {"lr": LEARNING_RATE}
     )
     loader = AtomsLoader(data, batch_size, shuffle=True, drop_last=True)
     return lightning_epoch(lightning, task, device, loader)
@@ -145,6 +156,14 @@ def lightning_epoch(lightning, module, device: str, train: Iterable, validation=
         return clock.end - clock.start
 
     return epoch
+
+
+def _targets(atoms: Atoms, energy: float) -> dict[str, np.ndarray]:
+    """Labels of a frame as schnetpack stores them, of shapes (1,), (n_atoms, 3) and (1, 3, 3)."""
+    targets = atoms.calc.results | {"energy": np.array([energy])}
+    if "stress" in targets:
+        targets["stress"] = voigt_6_to_full_3x3_stress(targets["stress"])[None]
+    return targets
 
 
 def _centred_energies(frames: list[Atoms]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -47,6 +47,9 @@ TORCHMDNET_FIXED = {
     "precision": 32,
 }
 
+
+#: What a model is made for.
+LABELS = ("energy", "forces")
 
 #: schnetpack's neighbor list in its tutorials, and the fastest of them for a molecule.
 SCHNETPACK_LISTS = ("ASENeighborList", "TorchNeighborList")
@@ -146,8 +149,8 @@ def schnetpack_calculator(
         )
 
 
-def schnetpack_model(schnetpack, options: SchNetPackOptions) -> nn.Module:
-    """The model that schnetpack's configuration files describe for energies and forces."""
+def schnetpack_model(schnetpack, options: SchNetPackOptions, labels: Sequence[str] = LABELS) -> nn.Module:
+    """The model that schnetpack's configuration files describe for energies, forces and stress."""
     activations = {
         "ssp": schnetpack.nn.shifted_softplus,
         "silu": nn.functional.silu,
@@ -171,10 +174,15 @@ def schnetpack_model(schnetpack, options: SchNetPackOptions) -> nn.Module:
         activation=activations[options.readout_activation],
         output_key="energy",
     )
+    with_stress = "stress" in labels
+    responses = [schnetpack.atomistic.Forces("forces" in labels, with_stress)] if len(labels) > 1 else []
     return schnetpack.model.NeuralNetworkPotential(
         representation,
-        input_modules=[schnetpack.atomistic.PairwiseDistances()],
-        output_modules=[readout, schnetpack.atomistic.Forces()],
+        input_modules=[
+            *([schnetpack.atomistic.Strain()] if with_stress else []),
+            schnetpack.atomistic.PairwiseDistances(),
+        ],
+        output_modules=[readout, *responses],
     )
 
 

@@ -15,10 +15,10 @@ from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
 from asecalc_ml.potentials.training.frames.batches import EpochBatches
 from asecalc_ml.potentials.training.frames.labelled_graphs import Batch
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
+from asecalc_ml.potentials.training.optimization.eager import Step, eager_step
 from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
-from asecalc_ml.potentials.training.optimization.whole_step import Step, eager_step
 from asecalc_ml.potentials.training.options import LossOptions, TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines
 from asecalc_ml.potentials.training.task import VALIDATION, EnergyForcesTask

@@ -19,7 +19,7 @@ from asecalc_ml.potentials.training.losses import (
     total_loss,
     virial_errors,
 )
-from asecalc_ml.potentials.training.optimization.compiled_step import Forward, energies_alone
+from asecalc_ml.potentials.training.optimization.eager import Forward, energies_alone
 from asecalc_ml.potentials.training.options import LossOptions
 
 

@@ -10,13 +10,13 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from raising import told
+from training_steps import check_training_step
 
 from asecalc_ml.calculators.ml_calculator import MLCalculator
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ConfigError, DatasetError, TrainingError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.padding import with_ghost
-from asecalc_ml.model.derivative import EdgeDerivative
 from asecalc_ml.model.dipoles import dipole_of, from_centre_of_mass
 from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.model.model import Model
@@ -28,11 +28,8 @@ from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
 from asecalc_ml.potentials.training.frames.training_data import less_terms
 from asecalc_ml.potentials.training.losses import dipole_errors, total_loss
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    check_forward,
-    eager_forward,
-    traced_forward,
-)
+from asecalc_ml.potentials.training.optimization.eager import eager_forward
+from asecalc_ml.potentials.training.optimization.whole_step import step_graph
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import register_untrained, untrained_model
@@ -310,12 +307,12 @@ def test_a_traced_step_of_outputs_that_start_at_zero_is_compared(dynamic):
     model = Model(PHYSNET.build())
     inputs = with_ghost(AtomGraph.from_atoms(load_structure("ethanol"), model.cutoff), model.cutoff)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    forward = traced_forward(model, inputs, dynamic)
-    check_forward(forward, model, [inputs])
+    check_training_step(model, inputs, dynamic=dynamic)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(RuntimeError, match="differ"):
-        check_forward(lambda given: _without_charges(forward(given)), model, [inputs])
+        check_training_step(model, inputs, dynamic=dynamic, make_graph=_without_dipoles)
 
 
-def _without_charges(found: EdgeDerivative) -> EdgeDerivative:
-    return found._replace(charges=0 * found.charges)
+def _without_dipoles(model, weights, batch, loss, dynamic):
+    """A step of a loss that charges have no part in."""
+    return step_graph(model, weights, batch, loss.model_copy(update={"dipole_weight": 0.0}), dynamic)

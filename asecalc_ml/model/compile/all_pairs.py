@@ -12,7 +12,7 @@ raises :class:`NotDenseError`, and the architecture runs on the edge list.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -220,7 +220,13 @@ class DenseEnergy(Interpreter):
             if node.target not in (*READS, *_SUMS):
                 raise NotDenseError(f"{node.target} by index")
 
-    def __call__(self, arguments: list[Tensor], visible: Tensor, present: Tensor) -> tuple[Tensor, ...]:
+    def __call__(
+        self,
+        arguments: list[Tensor],
+        visible: Tensor,
+        present: Tensor,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, ...]:
         """Energies of atoms and systems, and charges.
 
         Parameters
@@ -231,7 +237,10 @@ class DenseEnergy(Interpreter):
             Pairs of different atoms within the cutoff.
         present : Tensor, shape (n_atoms,), bool
             Atoms that are there.
+        parameters : mapping of str to Tensor, optional
+            Values in place of constants of the graph, by its names.
         """
+        self._parameters = parameters or {}
         self._masks = {3: visible, 2: present}  # by the number of axes
         self._layers: dict[int, list[Tensor]] = {}
         self._other_rows: dict[Node, Tensor] = {}
@@ -256,8 +265,13 @@ class DenseEnergy(Interpreter):
     def _layer(self, joint: JointProduct, place: int, node: Node) -> Tensor:
         """Output of one layer; the first layer of a joint product computes those of all."""
         if id(joint) not in self._layers:
-            self._layers[id(joint)] = joint(self._argument(node.args[-2], node))
+            given = joint.of(self.fetch_attr) if self._parameters else joint
+            self._layers[id(joint)] = given(self._argument(node.args[-2], node))
         return self._layers[id(joint)][place]
+
+    def fetch_attr(self, target: str) -> Any:
+        """A constant of the graph, or what stands in its place."""
+        return self._parameters[target] if target in self._parameters else super().fetch_attr(target)
 
     def fetch_args_kwargs_from_env(self, n: Node) -> tuple[Any, Any]:
         """Arguments of an operation, with the rows that it takes."""

@@ -64,6 +64,10 @@ class HalfPairs:
         return bool((values == values[self.reverse]).all())
 
 
+# Each of the four functions below is the derivative of another one, so that a training can differentiate
+# twice, and no derivative is a sum by index.
+
+
 class Kept(torch.autograd.Function):
     """Values of the pairs that are kept, of values of all pairs."""
 
@@ -74,9 +78,21 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        half: HalfPairs = ctx.half
-        spread = gradient.index_select(0, half.of_pair)
-        return torch.where(half.is_kept.view(-1, *[1] * (gradient.dim() - 1)), spread, 0.0), None
+        return Placed.apply(gradient, ctx.half), None
+
+
+class Placed(torch.autograd.Function):
+    """Values of all pairs: those of the pairs that are kept, and zero for the others."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, half: HalfPairs) -> Tensor:
+        ctx.half = half
+        spread = values.index_select(0, half.of_pair)
+        return torch.where(_column(half.is_kept, values), spread, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return Kept.apply(gradient, ctx.half), None
 
 
 class OfAllPairs(torch.autograd.Function):
@@ -89,10 +105,27 @@ class OfAllPairs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        half: HalfPairs = ctx.half
+        return OverBoth.apply(gradient, ctx.half), None
+
+
+class OverBoth(torch.autograd.Function):
+    """Sums over a pair and its reverse, for the pairs that are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, half: HalfPairs) -> Tensor:
+        ctx.half = half
         kept, reverse = half.kept, half.reverse[half.kept]
-        both = gradient.index_select(0, kept) + gradient.index_select(0, reverse)
-        return both * half.weight.to(gradient).view(-1, *[1] * (gradient.dim() - 1)), None
+        both = values.index_select(0, kept) + values.index_select(0, reverse)
+        return both * _column(half.weight.to(values), values)  # an atom with itself is its own reverse
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return OfAllPairs.apply(gradient, ctx.half), None
+
+
+def _column(of_rows: Tensor, values: Tensor) -> Tensor:
+    """One number for each row, as a factor or mask of values with further dimensions."""
+    return of_rows.view(-1, *[1] * (values.dim() - 1))
 
 
 def even_nodes(graph: GraphModule, vectors: Node, half: HalfPairs) -> set[Node]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,14 +24,25 @@ class JointProduct:
 
     Parameters
     ----------
+    names : tuple of (str, str or None)
+        The graph's names of each layer's matrix and bias.
+    sizes : tuple of int
+        n_out of each layer.
     weights : Tensor, shape (n_in, Σ n_out)
         The layers' matrices, side by side.
     biases : tuple of Tensor, shape (n_out,), or None
     """
 
+    names: tuple[tuple[str, str | None], ...]
+    sizes: tuple[int, ...]
     weights: Tensor
     biases: tuple[Tensor | None, ...]
-    sizes: tuple[int, ...]
+
+    def of(self, parameter: Callable[[str], Tensor]) -> JointProduct:
+        """The same layers with other parameters, by their names."""
+        matrices = torch.cat([parameter(weight) for weight, _ in self.names])
+        biases = tuple(None if bias is None else parameter(bias) for _, bias in self.names)
+        return replace(self, weights=matrices.t(), biases=biases)
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """Outputs of the layers, each of shape (n, n_out)."""
@@ -41,34 +53,38 @@ class JointProduct:
 @dataclass(frozen=True)
 class _Linear:
     node: Node
-    weight: Tensor  # (n_out, n_in)
-    bias: Tensor | None
+    weight: str
+    bias: str | None
 
 
 def joint_products(graph: GraphModule) -> dict[Node, tuple[JointProduct, int]]:
     """For every linear layer of a graph the product it is a part of, and its place there."""
     groups: dict[tuple, list[_Linear]] = defaultdict(list)
     for node in graph.graph.find_nodes(op="call_function", target=aten.addmm.default):
-        _add(graph, groups, node, bias=node.args[0])
+        _add(groups, node, bias=node.args[0])
     for node in graph.graph.find_nodes(op="call_function", target=aten.mm.default):
-        _add(graph, groups, node, bias=None)
+        _add(groups, node, bias=None)
     products: dict[Node, tuple[JointProduct, int]] = {}
     for layers in groups.values():
-        weights = torch.cat([layer.weight for layer in layers]).T.contiguous()
-        biases, sizes = zip(*((layer.bias, len(layer.weight)) for layer in layers), strict=True)
-        joint = JointProduct(weights, biases, sizes)
+        matrices = [_value(graph, layer.weight) for layer in layers]  # (n_out, n_in)
+        joint = JointProduct(
+            names=tuple((layer.weight, layer.bias) for layer in layers),
+            sizes=tuple(map(len, matrices)),
+            weights=torch.cat(matrices).T.contiguous(),
+            biases=tuple(None if layer.bias is None else _value(graph, layer.bias) for layer in layers),
+        )
         products |= {layer.node: (joint, place) for place, layer in enumerate(layers)}
     return products
 
 
-def _add(graph: GraphModule, groups: dict[tuple, list[_Linear]], node: Node, bias: Node | None) -> None:
+def _add(groups: dict[tuple, list[_Linear]], node: Node, bias: Node | None) -> None:
     x, weight = node.args[-2:]
     if node.kwargs or not _is_transposed_parameter(weight) or not (bias is None or bias.op == "get_attr"):
         return
     source = x
     while source.op == "call_function" and source.target in RESHAPING:
         source = source.args[0]
-    layer = _Linear(node, _value(graph, weight.args[0]), None if bias is None else _value(graph, bias))
+    layer = _Linear(node, str(weight.args[0].target), None if bias is None else str(bias.target))
     groups[source, x.meta["shape"]].append(layer)
 
 
@@ -77,5 +93,5 @@ def _is_transposed_parameter(node: Node) -> bool:
     return node.op == "call_function" and node.target is aten.t.default and node.args[0].op == "get_attr"
 
 
-def _value(graph: GraphModule, parameter: Node) -> Tensor:
-    return getattr(graph, str(parameter.target)).detach()
+def _value(graph: GraphModule, parameter: str) -> Tensor:
+    return getattr(graph, parameter).detach()

@@ -16,6 +16,7 @@ from asecalc_ml.potentials.training.frames.labelled_graphs import (
     Label,
     LabelledGraph,
     epoch_order,
+    has_all_pairs,
     one_shape,
 )
 
@@ -82,6 +83,13 @@ class StoredFrames:
         Labels that batches have.
     triplet_cutoff : float, Å, optional
     device : torch.device
+
+    Attributes
+    ----------
+    one_shape : bool
+        All frames have the same numbers of atoms and edges.
+    all_pairs : bool
+        All frames are molecules of one size, whose edges are all pairs of atoms.
     """
 
     def __init__(
@@ -93,6 +101,7 @@ class StoredFrames:
         device: torch.device | str = "cpu",
     ):
         self.n_frames, self.labels, self.one_shape = len(frames), tuple(labels), one_shape(frames)
+        self.all_pairs = self.one_shape and all(has_all_pairs(frame.graph) for frame in frames)
         self.device = torch.device(device)
         inputs = [with_ghost(frame.graph, cutoff, triplet_cutoff=triplet_cutoff) for frame in frames]
         ghost = _ghost_frame(inputs[0])

@@ -13,6 +13,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
 from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.neighbors.pairs import all_pairs
 from asecalc_ml.model.dipoles import from_centre_of_mass
 from asecalc_ml.model.potential import PotentialInput
 
@@ -158,3 +159,9 @@ def epoch_order(n_frames: int, seed: int, epoch: int) -> np.ndarray:
 def one_shape(frames: Sequence[LabelledGraph]) -> bool:
     """True if all frames have the same number of atoms and edges, so that all batches have one shape."""
     return len({(frame.graph.n_atoms, frame.graph.n_edges) for frame in frames}) == 1
+
+
+def has_all_pairs(graph: AtomGraph) -> bool:
+    """Return True for a molecule whose edges are all pairs of its atoms, in their order."""
+    edges = all_pairs(graph.n_atoms, graph.edge_index.device).edge_index
+    return torch.equal(graph.edge_index, edges) and not bool(graph.cell_shifts.any())

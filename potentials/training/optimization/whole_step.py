@@ -1,221 +1,229 @@
 """A training step as one function: from a batch to the loss and its derivative by all weights.
 
 Eagerly, or as one compiled graph of the forward pass, the edge derivative, the loss and the derivative of
-the loss by the weights, so that no autograd runs at a step. It is traced twice. The first trace is the
-forward pass alone, of plain operations, which a function from graph to graph may rewrite. The second takes
-the derivatives of that graph: autograd runs while it is traced.
+the loss by the weights: autograd runs while the step is traced, and at no step. ``torch.compile`` alone
+refuses a derivative of a derivative. The predictions of validation are compiled in the same way.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from asecalc_ml.model.compile.compiled_graph import INDUCTOR_OPTIONS
-from asecalc_ml.model.model import Model, ModelOutput
-from asecalc_ml.model.potential import AtomOutput, PotentialInput
-from asecalc_ml.model.rounding import ROUNDOFF, SAFETY, perturbed
+from asecalc_ml.model.compile.materialize import materialize_broadcasts
+from asecalc_ml.model.derivative import EdgeDerivative
+from asecalc_ml.model.model import Model
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.training.frames.labelled_graphs import Batch
 from asecalc_ml.potentials.training.losses import total_loss
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    Compiler,
-    DeviationError,
-    Substituted,
-    eager_forward,
-)
+from asecalc_ml.potentials.training.optimization.agreement import DeviationError, check_prediction, check_step
+from asecalc_ml.potentials.training.optimization.eager import Evaluate, Prediction, Step, eager_forward
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.molecules import molecule_model
 from asecalc_ml.potentials.training.options import LossOptions
 
-#: Loss, shape (), and its derivative by the weights, shape (n_weights,), at these weights.
-Step = Callable[[Tensor, Batch], tuple[Tensor, Tensor]]
-
-#: Rewrites the graph of a forward pass: outputs are atoms, systems, charges and penalty of a ModelOutput.
-Rewrite = Callable[[torch.fx.GraphModule], torch.fx.GraphModule]
+Function = TypeVar("Function")
 
 
-def unchanged(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Return the graph."""
-    return graph
-
-
-def eager_step(model: Model, weights: FlatWeights, loss: LossOptions) -> Step:
-    """Return a step by autograd, for the weights that the model has; other weights are ignored."""
-    forward = eager_forward(model, loss.needs_derivative)
-
-    def step(values: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        value = total_loss(forward(batch.inputs), batch, loss)
-        gradients = torch.autograd.grad(value, weights.parameters, allow_unused=True, materialize_grads=True)
-        return value.detach(), torch.cat([gradient.reshape(-1) for gradient in gradients])
-
-    return step
-
-
-def traced_step(
+def step_graph(
     model: Model,
     weights: FlatWeights,
     example: Batch,
     loss: LossOptions,
     dynamic: bool = False,
-    rewrite: Rewrite = unchanged,
-    compiler: Compiler = unchanged,
-) -> Step:
-    """Return the same as one graph of plain operations, for batches of the example's shape.
+    all_pairs: bool = False,
+) -> GraphModule:
+    """Trace the step for batches of the example's shape, as a graph of plain operations.
 
     Parameters
     ----------
     dynamic : bool
         Keep the numbers of atoms and edges open; the number of systems is the example's.
-    rewrite : callable
-        Changes the graph of the forward pass before derivatives are taken.
-    compiler : callable
-        Makes a function of the graph.
-    """
-    from torch.fx.experimental.proxy_tensor import make_fx
+    all_pairs : bool
+        Take sums over neighbors along axes, for molecules of one size with all pairs.
 
-    mode = "symbolic" if dynamic else "real"
-    forward = rewrite(_forward_graph(model, weights, example.inputs, mode))
+    Returns
+    -------
+    GraphModule
+        From weights and the tensors of a batch to loss and gradient.
+
+    Raises
+    ------
+    NotDenseError
+        If the architecture cannot be computed with arrays of all pairs.
+    """
+    with_weights = molecule_model if all_pairs else edge_list_model
+    evaluate = with_weights(model, weights, example.inputs)
 
     def step(values: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         batch = example.with_tensors(tensors)
         leaf = values.detach().requires_grad_(True)
-        parts = weights.views(leaf)
-
-        def evaluate(inputs: PotentialInput) -> ModelOutput:
-            atoms, systems, charges, penalty = forward(parts, *inputs.tensors)
-            return ModelOutput(atoms, systems, AtomOutput(atoms, charges=charges, penalty=penalty))
-
-        predicted = eager_forward(evaluate, loss.needs_derivative)(batch.inputs)
+        predicted = eager_forward(evaluate(leaf), loss.needs_derivative)(batch.inputs)
         value = total_loss(predicted, batch, loss)
         (gradient,) = torch.autograd.grad(value, leaf, materialize_grads=True)
         return value.detach(), gradient.detach()
 
-    trace = make_fx(step, tracing_mode=mode, _allow_non_fake_inputs=dynamic)
-    graph = trace(weights.values.detach(), *example.tensors)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    run = compiler(graph)
-
-    def run_batch(values: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            return run(values.detach(), *batch.tensors)
-
-    return run_batch
+    return _graph(step, [weights.values.detach(), *example.tensors], dynamic)
 
 
-def _forward_graph(
-    model: Model, weights: FlatWeights, example: PotentialInput, mode: str
-) -> torch.fx.GraphModule:
-    """Forward pass with the trainable parameters as inputs; charges and penalty are empty where absent."""
+def step_of(run: Callable) -> Step:
+    """Return the step that a graph computes, or what was compiled of one."""
+    return lambda values, batch: _without_autograd(run, values, batch.tensors)
+
+
+def prediction_graph(
+    model: Model,
+    weights: FlatWeights,
+    example: PotentialInput,
+    with_gradient: bool,
+    dynamic: bool = False,
+    all_pairs: bool = False,
+) -> GraphModule:
+    """Trace what the model finds as a graph of plain operations; parameters as in :func:`step_graph`.
+
+    Parameters
+    ----------
+    with_gradient : bool
+        False for energies alone.
+
+    Returns
+    -------
+    GraphModule
+        From weights and the tensors of an input to those of an :class:`EdgeDerivative`.
+    """
+    evaluate = (molecule_model if all_pairs else edge_list_model)(model, weights, example)
+
+    def predict(values: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        predicted = eager_forward(evaluate(values), with_gradient)(PotentialInput(*tensors))
+        return tuple(tensor.detach() for tensor in predicted)
+
+    return _graph(predict, [weights.values.detach(), *example.tensors], dynamic)
+
+
+def prediction_of(run: Callable) -> Prediction:
+    """Return the prediction that a graph computes, or what was compiled of one."""
+    return lambda values, inputs: EdgeDerivative(*_without_autograd(run, values, inputs.tensors))
+
+
+def edge_list_model(
+    model: Model, weights: FlatWeights, example: PotentialInput
+) -> Callable[[Tensor], Evaluate]:
+    """Return the model as a function of its joined weights, for any batch."""
+    copied = copy.deepcopy(model).requires_grad_(False)  # functional_call leaves tensors in shared modules
+
+    def with_weights(values: Tensor) -> Evaluate:
+        named = dict(zip(weights.names, weights.views(values), strict=True))
+        return lambda inputs: torch.func.functional_call(copied, named, (inputs,))
+
+    return with_weights
+
+
+def _graph(function: Callable, arguments: Sequence[Tensor], dynamic: bool) -> GraphModule:
+    """A function of tensors as a graph, without what its results do not need."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    traced = copy.deepcopy(model).requires_grad_(
-        False
-    )  # functional_call leaves its tensors in shared modules
-
-    def forward(values: list[Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
-        output = Substituted(traced, dict(zip(weights.names, values, strict=True)))(PotentialInput(*tensors))
-        extras = (output.potential.charges, output.potential.penalty)
-        empty = output.systems.new_empty(0)
-        return output.atoms, output.systems, *(empty if one is None else one for one in extras)
-
-    values = [parameter.detach() for parameter in weights.parameters]
-    trace = make_fx(forward, tracing_mode=mode, _allow_non_fake_inputs=mode == "symbolic")
-    graph = trace(values, *example.tensors)
+    mode = "symbolic" if dynamic else "real"
+    graph = make_fx(function, tracing_mode=mode, _allow_non_fake_inputs=dynamic)(*arguments)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
-def compiled_step(
-    model: Model,
-    weights: FlatWeights,
-    example: Batch,
-    loss: LossOptions,
-    dynamic: bool = False,
-    inductor_options: dict | None = None,
-) -> Step:
-    """Return that graph compiled by Inductor, which needs a C++ compiler."""
-
-    def compiler(graph: torch.fx.GraphModule) -> Callable:
-        return torch.compile(graph, dynamic=dynamic, options=inductor_options)
-
-    return traced_step(model, weights, example, loss, dynamic, compiler=compiler)
+def _without_autograd(run: Callable, values: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        return run(values.detach(), *tensors)
 
 
 def checked_step(
-    model: Model, weights: FlatWeights, batches: Sequence[Batch], loss: LossOptions, dynamic: bool
+    model: Model,
+    weights: FlatWeights,
+    batches: Sequence[Batch],
+    loss: LossOptions,
+    dynamic: bool,
+    all_pairs: bool = False,
 ) -> Step:
     """Compile for the first batch in the first way that agrees with eager mode on all of them.
+
+    Parameters
+    ----------
+    dynamic : bool
+        As in :func:`step_graph`.
+    all_pairs : bool
+        Batches hold molecules of one size with all pairs: try arrays before the edge list.
 
     Raises
     ------
     DeviationError
         If no way does.
     """
-    for inductor_options in INDUCTOR_OPTIONS:
+    return _first_way(
+        lambda arrays: step_graph(model, weights, batches[0], loss, dynamic, arrays),
+        step_of,
+        lambda step: check_step(step, model, weights, batches, loss),
+        [weights.values.detach(), *batches[0].tensors],
+        dynamic,
+        all_pairs,
+    )
+
+
+def checked_prediction(
+    model: Model,
+    weights: FlatWeights,
+    inputs: Sequence[PotentialInput],
+    with_gradient: bool,
+    dynamic: bool,
+    all_pairs: bool = False,
+) -> Prediction:
+    """Compile for the first input in the first way that agrees with eager mode on all of them.
+
+    Parameters and exceptions as in :func:`checked_step`.
+    """
+    return _first_way(
+        lambda arrays: prediction_graph(model, weights, inputs[0], with_gradient, dynamic, arrays),
+        prediction_of,
+        lambda predict: check_prediction(predict, model, weights, inputs),
+        [weights.values.detach(), *inputs[0].tensors],
+        dynamic,
+        all_pairs,
+    )
+
+
+def _first_way(
+    trace: Callable[[bool], GraphModule],
+    function_of: Callable[[Callable], Function],
+    check: Callable[[Function], None],
+    arguments: Sequence[Tensor],
+    dynamic: bool,
+    all_pairs: bool,
+) -> Function:
+    """What is compiled in the first way that passes the check; a trace has to pass it before."""
+    for arrays in [True, False] if all_pairs else [False]:
         try:
-            step = compiled_step(model, weights, batches[0], loss, dynamic, inductor_options)
-            check_step(step, model, weights, batches, loss)
-            return step
-        except DeviationError as error:
-            deviation = error
-    raise deviation
+            graph = trace(arrays)
+            check(function_of(graph))
+        except Exception as error:  # whatever an unusual architecture raises: the edge list takes all
+            failure = error
+            continue
+        for options in INDUCTOR_OPTIONS:
+            try:
+                function = function_of(compiled(graph, arguments, dynamic, options))
+                check(function)
+                return function
+            except DeviationError as error:
+                failure = error
+    raise failure
 
 
-def check_step(
-    step: Step, model: Model, weights: FlatWeights, batches: Sequence[Batch], loss: LossOptions
-) -> None:
-    """Compare loss and gradient with those of the eager step.
-
-    A trace that took one batch's sizes for every batch's would show here. Weights are shaken for it and put
-    back: where outputs start at zero, as PhysNet's do, so does all that could differ.
-
-    Raises
-    ------
-    DeviationError
-        If they differ by more than rounding explains.
-    """
-    eager = eager_step(model, weights, loss)
-    with weights.replaced_by(_shaken(weights.values.detach())):
-        for batch in batches:
-            values = weights.values.detach()
-            (value, gradient), (expected_value, expected) = step(values, batch), eager(values, batch)
-            bounds, value_bound = _rounding(eager, weights, model, batch, expected_value, expected)
-            deviations = [part.norm() for part in weights.views(gradient - expected)]
-            compared = [*zip(weights.names, deviations, bounds, strict=True)]
-            compared.append(("loss", (value - expected_value).abs(), value_bound))
-            for name, deviation, bound in compared:
-                if not deviation <= bound:
-                    raise DeviationError(
-                        f"{name if name == 'loss' else f'gradients by {name}'} of the compiled and the eager "
-                        f"step differ by {float(deviation):.0e}, where rounding explains {bound:.0e}"
-                    )
-
-
-def _rounding(
-    eager: Step, weights: FlatWeights, model: Model, batch: Batch, value: Tensor, gradient: Tensor
-) -> tuple[list[float], float]:
-    """Norm of what rounding may change of the gradient by each parameter, and of the loss.
-
-    As in :mod:`asecalc_ml.model.rounding`: the roundoff times the norm of the whole gradient, whose parts
-    share their intermediate values, and what eager mode itself makes of edge vectors that differ by the
-    roundoff.
-    """
-    roundoff = ROUNDOFF[model.dtype]
-    values = weights.values.detach()
-    moved = [eager(values, batch._replace(inputs=inputs)) for inputs in perturbed(batch.inputs, roundoff)]
-    moved_norms = [[part.norm() for part in weights.views(other - gradient)] for _, other in moved]
-    largest = torch.stack([torch.stack(norms) for norms in moved_norms]).amax(dim=0)
-    whole = float(gradient.norm())
-    value_change = max(abs(float(other - value)) for other, _ in moved)
-    bounds = [SAFETY * (roundoff * whole + float(change)) for change in largest]
-    return bounds, SAFETY * (roundoff * abs(float(value)) + value_change)
-
-
-def _shaken(values: Tensor, size: float = 0.01) -> Tensor:
-    """Weights a little off, by random numbers of their own."""
-    generator = torch.Generator().manual_seed(0)
-    return values + size * torch.randn(values.shape, generator=generator).to(values)
+def compiled(
+    graph: GraphModule, arguments: Sequence[Tensor], dynamic: bool = False, options: dict | None = None
+) -> Callable:
+    """Compile a graph with Inductor, which needs a C++ compiler; the graph is changed."""
+    if not dynamic and arguments[0].device.type == "cpu":
+        graph = materialize_broadcasts(graph, arguments)
+    return torch.compile(graph, dynamic=dynamic, options=options)

@@ -40,6 +40,7 @@ def test_derivatives_are_those_of_an_index_select(features):
     assert torch.autograd.gradcheck(lambda x: OfAllPairs.apply(x, HALF), values)
     assert torch.autograd.gradcheck(lambda x: Kept.apply(x, HALF), random(HALF.n_pairs, *features))
     assert torch.autograd.gradgradcheck(lambda x: OfAllPairs.apply(x, HALF) ** 3, values)
+    assert torch.autograd.gradgradcheck(lambda x: Kept.apply(x, HALF) ** 3, random(HALF.n_pairs, *features))
     weights = random(HALF.n_pairs, *features).detach()
     for change, source in ((OfAllPairs, HALF.of_pair), (Kept, HALF.kept)):
         x = random(HALF.n_kept if change is OfAllPairs else HALF.n_pairs, *features)
@@ -47,6 +48,24 @@ def test_derivatives_are_those_of_an_index_select(features):
         (gradient,) = torch.autograd.grad((w * change.apply(x, HALF)).sum(), x)
         (expected,) = torch.autograd.grad((w * x.index_select(0, source)).sum(), x)
         torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("change", [OfAllPairs, Kept])
+def test_no_derivative_is_a_sum_by_index(change):
+    """Of any order: such a sum becomes atomic additions where it is compiled."""
+
+    def derivatives(values):
+        x = values.detach().requires_grad_(True)
+        results = [(change.apply(x, HALF) ** 4).sum()]
+        for _ in range(3):
+            (gradient,) = torch.autograd.grad(results[-1], x, create_graph=True)
+            results.append((gradient**2).sum())
+        return [result.detach() for result in results]
+
+    graph = traced(derivatives, [random(HALF.n_kept if change is OfAllPairs else HALF.n_pairs, 3).detach()])
+    targets = {str(node.target) for node in graph.graph.nodes}
+    assert "aten.index_select.default" in targets
+    assert not {target for target in targets if "index_add" in target or "index_put" in target}
 
 
 def even_results(function) -> list[bool]:

@@ -60,3 +60,17 @@ def test_each_layer_gets_its_own_result():
 
     Values(graph).run(x)
     assert len(results) == len(expected)
+
+
+def test_layers_with_other_parameters_are_those_of_these_parameters():
+    *_, graph, products = joined()
+    others = {name: 2 * getattr(graph, name) for joint, _ in products.values() for name in names_of(joint)}
+    for joint, _ in products.values():
+        found, expected = joint.of(others.__getitem__), joint
+        assert torch.equal(found.weights, 2 * expected.weights)
+        for bias, own in zip(found.biases, expected.biases, strict=True):
+            assert bias is own is None or torch.equal(bias, 2 * own)
+
+
+def names_of(joint):
+    return [name for pair in joint.names for name in pair if name is not None]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from training_steps import check_training_step
 
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
@@ -11,11 +12,6 @@ from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.cgcnn import CGCNN
 from asecalc_ml.potentials.dtnn import DTNN
 from asecalc_ml.potentials.mpnn import MPNN, MPNNTransformer
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    check_forward,
-    compiled_forward,
-    traced_forward,
-)
 from asecalc_ml.testing.models import compiled_agrees, untrained_model
 from asecalc_ml.testing.structures import cluster, small_crystal
 
@@ -44,13 +40,13 @@ def batch(n_atoms: int) -> PotentialInput:
 @pytest.mark.parametrize("dynamic", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_traced_training_step_is_the_eager_one(model, dynamic):
     batches = [batch(5), batch(7)] if dynamic else [batch(5)]
-    check_forward(traced_forward(model, batches[0], dynamic), model, batches)
+    check_training_step(model, *batches, dynamic=dynamic)
 
 
 @pytest.mark.slow
 def test_the_compiled_training_step_is_the_eager_one(model):
-    check_forward(compiled_forward(model, batch(5)), model, [batch(5)])
-    check_forward(compiled_forward(model, batch(5), dynamic=True), model, [batch(5), batch(7)])
+    check_training_step(model, batch(5), compiled=True)
+    check_training_step(model, batch(5), batch(7), dynamic=True, compiled=True)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from training_steps import check_training_step
 
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ConfigError
@@ -15,11 +16,6 @@ from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.compile.edge_list import edge_list_program
 from asecalc_ml.potentials.jat import JAT
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    check_forward,
-    compiled_forward,
-    traced_forward,
-)
 from asecalc_ml.testing import PotentialChecks, untrained_model
 from asecalc_ml.testing.models import compiled_agrees
 from asecalc_ml.testing.structures import cluster, small_crystal
@@ -219,7 +215,7 @@ def batch(cutoff):
 def test_traced_training_step(update, envelope, dynamic):
     model = untrained_model(JAT(**SMALL, n_heads=2, update=update, envelope=envelope))
     inputs = batch(model.cutoff)
-    check_forward(traced_forward(model, inputs, dynamic), model, [inputs])
+    check_training_step(model, inputs, dynamic=dynamic)
 
 
 @pytest.mark.slow
@@ -227,4 +223,4 @@ def test_compiled_is_eager(tmp_path):
     model = untrained_model(JAT(**SMALL), dtype=torch.float32)
     inputs = batch(model.cutoff)
     assert compiled_agrees(model, edge_list_program(inputs), tmp_path)
-    check_forward(compiled_forward(model, inputs), model, [inputs])
+    check_training_step(model, inputs, compiled=True)

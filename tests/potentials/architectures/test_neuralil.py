@@ -11,6 +11,7 @@ from ase.io import write
 from raising import told
 from scipy.optimize import brentq
 from scipy.special import eval_legendre, spherical_jn
+from training_steps import check_training_step
 
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ConfigError, TrainingError
@@ -22,11 +23,6 @@ from asecalc_ml.potentials.neuralil.power_spectrum import PowerSpectrum, RadialP
 from asecalc_ml.potentials.neuralil.solid_harmonics import solid_harmonics
 from asecalc_ml.potentials.neuralil.spherical_bessel import radial_functions
 from asecalc_ml.potentials.training import TrainOptions, train
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    check_forward,
-    compiled_forward,
-    traced_forward,
-)
 from asecalc_ml.testing import PotentialChecks, untrained_model
 from asecalc_ml.testing.models import compiled_agrees
 from asecalc_ml.testing.structures import cluster, small_crystal
@@ -301,7 +297,7 @@ def batch(cutoff):
 def test_traced_training_step(dynamic):
     model = untrained_model(NeuralIL(**SMALL))
     inputs = batch(model.cutoff)
-    check_forward(traced_forward(model, inputs, dynamic), model, [inputs])
+    check_training_step(model, inputs, dynamic=dynamic)
 
 
 @pytest.mark.slow
@@ -309,4 +305,4 @@ def test_compiled_is_eager(tmp_path):
     model = untrained_model(NeuralIL(**SMALL), dtype=torch.float32)
     inputs = batch(model.cutoff)
     assert compiled_agrees(model, edge_list_program(inputs), tmp_path)
-    check_forward(compiled_forward(model, inputs), model, [inputs])
+    check_training_step(model, inputs, compiled=True)

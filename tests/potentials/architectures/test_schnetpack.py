@@ -12,6 +12,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from pydantic import ValidationError
+from training_steps import check_training_step
 
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
@@ -21,12 +22,7 @@ from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.schnetpack import PaiNN, SchNet, SO3net
 from asecalc_ml.potentials.schnetpack.spherical_harmonics import SphericalHarmonics, clebsch_gordan, degrees
 from asecalc_ml.potentials.schnetpack.upstream import layers, whole_package
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    DeviationError,
-    check_forward,
-    compiled_forward,
-    traced_forward,
-)
+from asecalc_ml.potentials.training.optimization.agreement import DeviationError
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.testing import PotentialChecks, register_untrained, untrained_model
 
@@ -366,7 +362,7 @@ def rattled_batch(*names: str):
 def test_traced_training_step_is_the_eager_one(case):
     model = untrained_model(CASES[case], dtype=torch.float32)
     first, second = rattled_batch("H2O", "CO2"), rattled_batch("CH4", "CO")
-    check_forward(traced_forward(model, first, dynamic=True), model, [first, second])
+    check_training_step(model, first, second, dynamic=True)
 
 
 @pytest.mark.slow
@@ -374,7 +370,7 @@ def test_traced_training_step_is_the_eager_one(case):
 def test_compiled_training_step_is_the_eager_one(case):
     model = untrained_model(CASES[case], dtype=torch.float32)
     inputs = rattled_batch("CH3CH2OH", "CH3CH2OH")
-    check_forward(compiled_forward(model, inputs), model, [inputs])
+    check_training_step(model, inputs, compiled=True)
 
 
 @pytest.mark.slow
@@ -383,9 +379,8 @@ def test_painn_is_compiled_without_the_fusion_that_spoils_it():
     model = untrained_model(PaiNN(n_atom_basis=64, n_interactions=2))
     inputs = rattled_batch("CH3CH2OH")
     with pytest.raises(DeviationError):
-        check_forward(compiled_forward(model, inputs), model, [inputs])
-    unfused = compiled_forward(model, inputs, inductor_options=INDUCTOR_OPTIONS[1])
-    check_forward(unfused, model, [inputs])
+        check_training_step(model, inputs, compiled=True)
+    check_training_step(model, inputs, compiled=True, inductor_options=INDUCTOR_OPTIONS[1])
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io import write
+from training_steps import check_training_step
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
@@ -16,11 +17,6 @@ from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.ani import ANI
 from asecalc_ml.potentials.dimenet import DimeNetPlusPlus
 from asecalc_ml.potentials.training import TrainOptions, train
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    check_forward,
-    compiled_forward,
-    traced_forward,
-)
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.structure.loading import load_structure
 from asecalc_ml.testing import register_untrained, untrained_model
@@ -48,17 +44,15 @@ def batch(names: list[str], model: Model, seed: int) -> PotentialInput:
     return with_ghost(graph, model.cutoff, triplet_cutoff=model.triplet_cutoff)
 
 
-@pytest.mark.parametrize(
-    "make_forward", [traced_forward, pytest.param(compiled_forward, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_one_traced_step_serves_frames_of_any_size(network, make_forward):
+def test_one_traced_step_serves_frames_of_any_size(network, compiled):
     """Gradients of forces with respect to parameters, for numbers of triplets that differ."""
     model = untrained_model(NETWORKS[network])
     names = (["ethanol", "water"], ["benzene", "acetic-acid"], ["water", "malonaldehyde"])
     batches = [batch(one, model, seed) for seed, one in enumerate(names)]
     assert len({one.triplets.shape for one in batches}) == 3
-    check_forward(make_forward(model, batches[0], dynamic=True), model, batches)
+    check_training_step(model, *batches, dynamic=True, compiled=compiled)
 
 
 def rattled_by_triplets(structure: Atoms, card: ModelCard) -> dict[int, Atoms]:

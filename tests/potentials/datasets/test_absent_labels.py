@@ -26,7 +26,7 @@ from asecalc_ml.potentials.training.evaluate import evaluate, evaluate_model
 from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
 from asecalc_ml.potentials.training.frames.scaling import fit_scaling
 from asecalc_ml.potentials.training.losses import total_loss
-from asecalc_ml.potentials.training.optimization.compiled_step import eager_forward
+from asecalc_ml.potentials.training.optimization.eager import eager_forward
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.potentials.training.trainer import build_model
 from asecalc_ml.structure.loading import load_structure

@@ -22,7 +22,7 @@ from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training import task as task_module
 from asecalc_ml.potentials.training.loop import TrainingLoop
 from asecalc_ml.potentials.training.losses import Penalty, log_cosh
-from asecalc_ml.potentials.training.optimization import compiled_step as compiled_module
+from asecalc_ml.potentials.training.optimization import eager
 from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import LossOptions, OptimizerOptions
 
@@ -132,7 +132,7 @@ def test_energies_are_compared_per_atom_and_forces_by_component(tmp_path):
     from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
     from asecalc_ml.potentials.training.frames.scaling import fit_scaling
     from asecalc_ml.potentials.training.losses import energy_errors, forces_errors, total_loss
-    from asecalc_ml.potentials.training.optimization.compiled_step import eager_forward
+    from asecalc_ml.potentials.training.optimization.eager import eager_forward
     from asecalc_ml.potentials.training.trainer import build_model
 
     given = options(tmp_path, loss={"function": "log-cosh", "energy_weight": 2.0, "forces_weight": 3.0})
@@ -200,7 +200,7 @@ def test_energies_alone_need_no_forces_and_no_derivative(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(task_module, "edge_derivative", no_derivative)
-        patch.setattr(compiled_module, "edge_derivative", no_derivative)
+        patch.setattr(eager, "edge_derivative", no_derivative)
         given = options(tmp_path, with_forces=False, loss={"forces_weight": 0.0}, max_epochs=40)
         card = train(given, quiet=True).card
     assert columns(given) == ["epoch", "train_loss", "val_loss", "val_energy_mae_meV", "cpu_s"]
@@ -220,18 +220,21 @@ def test_forces_that_are_there_are_tested_even_if_they_were_not_fitted(tmp_path)
 def test_a_traced_step_of_energies_has_the_gradients_of_the_eager_one(tmp_path):
     from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
     from asecalc_ml.potentials.training.frames.scaling import fit_scaling
-    from asecalc_ml.potentials.training.optimization.compiled_step import check_forward, traced_forward
+    from asecalc_ml.potentials.training.optimization.agreement import check_step
+    from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+    from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
     from asecalc_ml.potentials.training.trainer import build_model
 
     given = options(tmp_path, with_forces=False, loss={"forces_weight": 0.0})
     model = build_model(given, fit_scaling(frames(with_forces=False), None)).set_dtype(torch.float64)
     labelled = [LabelledGraph.from_atoms(atoms, 4.0, ["energy"]) for atoms in frames(False, 4)]
     (batch,) = loader(labelled, 4.0, 4)
-    forward = traced_forward(model, batch.inputs, with_gradient=False)
-    check_forward(forward, model, [batch.inputs], with_gradient=False)
-    longer = batch.inputs._replace(edge_vectors=1.1 * batch.inputs.edge_vectors)
+    weights = FlatWeights(model)
+    step = step_of(step_graph(model, weights, batch, given.loss))
+    check_step(step, model, weights, [batch], given.loss)
+    longer = batch._replace(inputs=batch.inputs._replace(edge_vectors=1.1 * batch.inputs.edge_vectors))
     with pytest.raises(RuntimeError, match="differ by"):
-        check_forward(lambda inputs: forward(longer), model, [batch.inputs], with_gradient=False)
+        check_step(lambda values, _: step(values, longer), model, weights, [batch], given.loss)
 
 
 def test_data_without_forces_cannot_be_fitted_to_forces(tmp_path):

@@ -13,6 +13,7 @@ from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
 from raising import told
 from torch import nn
+from training_steps import check_training_step
 
 from asecalc_ml import MLCalculator
 from asecalc_ml.errors import TrainingError
@@ -25,12 +26,9 @@ from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
 from asecalc_ml.potentials.training.frames.scaling import fit_scaling
 from asecalc_ml.potentials.training.losses import total_loss, virial_errors
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    check_forward,
-    compiled_forward,
-    eager_forward,
-    traced_forward,
-)
+from asecalc_ml.potentials.training.optimization.eager import eager_forward
+from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.whole_step import prediction_graph, prediction_of
 from asecalc_ml.potentials.training.trainer import build_model
 
 LABELS = ("energy", "forces", "stress")
@@ -267,11 +265,13 @@ def test_one_trace_serves_frames_of_every_size(options, architecture):
     model = build_model(options, fit_scaling(frames, None)).set_dtype(torch.float64)
     parts = batches(frames, 4.0)
     assert len({batch.inputs.edge_index.shape[1] for batch in parts}) == 3
-    forward = traced_forward(model, parts[0].inputs, dynamic=True)
-    check_forward(forward, model, [batch.inputs for batch in parts])
+    check_training_step(model, *(batch.inputs for batch in parts), dynamic=True)
+    weights = FlatWeights(model)
+    graph = prediction_graph(model, weights, parts[0].inputs, with_gradient=True, dynamic=True)
+    predict = prediction_of(graph)
     for batch in parts:
-        energies = [f(batch.inputs).systems.detach() for f in (forward, eager_forward(model))]
-        torch.testing.assert_close(*energies, rtol=1e-12, atol=1e-10)
+        found, expected = predict(weights.values, batch.inputs), eager_forward(model)(batch.inputs)
+        torch.testing.assert_close(found.systems, expected.systems.detach(), rtol=1e-12, atol=1e-10)
 
 
 def crystal_by_emt(repeats: int) -> Atoms:
@@ -280,32 +280,9 @@ def crystal_by_emt(repeats: int) -> Atoms:
     return atoms
 
 
-def with_detached_products(traced: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Detach the result of every matrix product in a traced graph."""
-    for product in traced.graph.find_nodes(op="call_function", target=torch.ops.aten.mm.default):
-        with traced.graph.inserting_after(product):
-            detached = traced.graph.call_function(torch.ops.aten.detach.default, (product,))
-        product.replace_all_uses_with(detached, delete_user_cb=lambda user, new=detached: user is not new)
-    traced.recompile()
-    return traced
-
-
-def test_a_trace_that_lost_a_part_of_the_derivative_is_not_used(options, monkeypatch):
-    """What autograd's `detach` does in torch up to 2.13 unless it is taken out; see the design page."""
-    from asecalc_ml.potentials.training.optimization import compiled_step as compiled
-
-    monkeypatch.setattr(compiled, "_differentiable", with_detached_products)
-    options = changed(options, model={"architecture": "equivariant-transformer", **SMALL})
-    frames = by_emt(3)
-    model = build_model(options, fit_scaling(frames, None)).set_dtype(torch.float64)
-    inputs = batches(frames, 4.0)[0].inputs
-    with pytest.raises(RuntimeError, match=r"gradients of the compiled and the eager step by .* differ"):
-        check_forward(traced_forward(model, inputs), model, [inputs])
-
-
 @pytest.mark.slow
 def test_a_compiled_step_serves_frames_of_every_size(options):
     frames = by_emt(9)
     model = build_model(options, fit_scaling(frames, None)).set_dtype(torch.float64)
     parts = [batch.inputs for batch in batches(frames, 4.0)]
-    check_forward(compiled_forward(model, parts[0], dynamic=True), model, parts)
+    check_training_step(model, *parts, dynamic=True, compiled=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,12 +22,9 @@ from asecalc_ml.potentials.training.frames.scaling import fit_scaling
 from asecalc_ml.potentials.training.frames.split import Split
 from asecalc_ml.potentials.training.losses import energy_errors, forces_errors, total_loss
 from asecalc_ml.potentials.training.optimization import whole_step
-from asecalc_ml.potentials.training.optimization.compiled_step import (
-    DeviationError,
-    compiled_forward,
-    eager_forward,
-    traced_forward,
-)
+from asecalc_ml.potentials.training.optimization.agreement import DeviationError
+from asecalc_ml.potentials.training.optimization.eager import eager_forward, eager_step
+from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import OptimizerOptions, SplitOptions
 from asecalc_ml.potentials.training.trainer import build_model
@@ -219,22 +217,32 @@ def test_warnings_of_the_future_of_torch_are_not_printed_while_compiling(options
     assert not [warning for warning in shown if warning.category is FutureWarning]
 
 
-def test_a_way_of_compiling_that_deviates_is_not_taken(monkeypatch):
-    ways = []
-
-    def first_is_wrong(step, *arguments):
-        ways.append(step)
-        if len(ways) == 1:
+@pytest.mark.parametrize(
+    ("wrong", "taken"),
+    [
+        ([], ("arrays", None)),
+        ([("arrays", None)], ("arrays", whole_step.INDUCTOR_OPTIONS[1])),
+        ([("arrays",)], ("edge list", None)),  # the trace itself: nothing is compiled of it
+        ([("arrays", options) for options in whole_step.INDUCTOR_OPTIONS], ("edge list", None)),
+    ],
+)
+def test_a_way_of_compiling_that_deviates_is_not_taken(monkeypatch, wrong, taken):
+    def check_step(way, *_):
+        if way in wrong:
             raise DeviationError
 
-    monkeypatch.setattr(whole_step, "compiled_step", lambda *arguments: arguments[-1])
-    monkeypatch.setattr(whole_step, "check_step", first_is_wrong)
-    step = whole_step.checked_step(None, None, [None], None, False)
-    assert step == whole_step.INDUCTOR_OPTIONS[1]
-    monkeypatch.setattr(whole_step, "INDUCTOR_OPTIONS", (None,))
-    ways.clear()
+    names = {True: ("arrays",), False: ("edge list",)}
+    monkeypatch.setattr(whole_step, "step_graph", lambda *arguments: names[arguments[-1]])
+    monkeypatch.setattr(whole_step, "step_of", lambda run: run)
+    monkeypatch.setattr(whole_step, "compiled", lambda graph, arguments, dynamic, options: (*graph, options))
+    monkeypatch.setattr(whole_step, "check_step", check_step)
+    weights, batch = SimpleNamespace(values=torch.ones(1)), SimpleNamespace(tensors=[])
+    given = None, weights, [batch], None
+    assert whole_step.checked_step(*given, dynamic=False, all_pairs=True) == taken
+    assert whole_step.checked_step(*given, dynamic=False) == ("edge list", None)
+    wrong.append(("edge list",))
     with pytest.raises(DeviationError):
-        whole_step.checked_step(None, None, [None], None, False)
+        whole_step.checked_step(*given, dynamic=False)
 
 
 def test_nothing_to_resume_says_so(options):
@@ -342,37 +350,18 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(options):
     assert math.isfinite(by_hand)
 
 
-def gradients(model, loss, forward, batch) -> list[torch.Tensor]:
-    model.zero_grad()
-    total_loss(forward(batch.inputs), batch, loss).backward()
-    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
-
-
-@pytest.mark.parametrize(
-    "make_forward", [traced_forward, pytest.param(compiled_forward, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("architecture", ["equivariant-transformer", "tensornet", "graph-network"])
-def test_a_traced_step_has_the_gradients_of_the_eager_one(options, make_forward, architecture):
+def test_a_traced_step_has_the_gradients_of_the_eager_one(options, compiled, architecture):
     small = {key: value for key, value in SMALL.items() if key != "n_heads"} | {"architecture": architecture}
     options = changed(options, model=small)
     batch, model = batch_and_model(options)
-    eager = gradients(model, options.loss, eager_forward(model), batch)
-    other = gradients(model, options.loss, make_forward(model, batch.inputs), batch)
-    assert len(eager) == len(other) > 5
-    for expected, found in zip(eager, other, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
-
-
-def test_the_gradient_is_that_of_finite_differences(options):
-    """Of the loss, forces included: the derivative of a derivative."""
-    batch, model = batch_and_model(options)
-    forward = traced_forward(model, batch.inputs)
-    gradients(model, options.loss, forward, batch)
-    weight = model.potential.output_model.output_network[0].vec1_proj.weight
-    expected, step = weight.grad[3, 5].item(), 1e-5
-    losses = []
-    for shift in (step, -2 * step):
-        with torch.no_grad():
-            weight[3, 5] += shift
-        losses.append(total_loss(forward(batch.inputs), batch, options.loss).item())
-    assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(expected, rel=1e-6)
+    weights = FlatWeights(model)
+    values = weights.values.detach()
+    run = whole_step.step_graph(model, weights, batch, options.loss)
+    if compiled:
+        run = whole_step.compiled(run, [values, *batch.tensors])
+    step = whole_step.step_of(run)
+    expected, found = (f(values, batch) for f in (eager_step(model, weights, options.loss), step))
+    assert sum(part.any() for part in weights.views(expected[1])) > 5
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)

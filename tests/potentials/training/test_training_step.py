@@ -15,23 +15,28 @@ from small_training import weights as weights_of_entry
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
+from asecalc_ml.model.derivative import edge_derivative
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.training import train
 from asecalc_ml.potentials.training.frames import batches as batches_module
 from asecalc_ml.potentials.training.frames.batches import EpochBatches, LabelledGraph, StoredFrames, loader
 from asecalc_ml.potentials.training.frames.labelled_graphs import epoch_order
 from asecalc_ml.potentials.training.frames.scaling import fit_scaling
+from asecalc_ml.potentials.training.loop import TrainingLoop
 from asecalc_ml.potentials.training.losses import total_loss
-from asecalc_ml.potentials.training.optimization.compiled_step import DeviationError, eager_forward
+from asecalc_ml.potentials.training.optimization import whole_step
+from asecalc_ml.potentials.training.optimization.agreement import DeviationError, check_prediction, check_step
+from asecalc_ml.potentials.training.optimization.eager import eager_forward, eager_step
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.whole_step import (
-    check_step,
-    compiled_step,
-    eager_step,
-    traced_step,
+    compiled,
+    prediction_graph,
+    prediction_of,
+    step_graph,
+    step_of,
 )
 from asecalc_ml.potentials.training.options import LossOptions
-from asecalc_ml.potentials.training.trainer import build_model
+from asecalc_ml.potentials.training.trainer import build_model, compile_validation
 
 CUTOFF = 4.0
 LOSS = LossOptions(stress_weight=1.0)
@@ -151,7 +156,8 @@ def prepared(request, tmp_path):
 def test_one_traced_step_serves_batches_of_every_size(prepared):
     model, weights, batches = prepared
     assert len({batch.inputs.edge_index.shape[1] for batch in batches}) == 2
-    check_step(traced_step(model, weights, batches[0], LOSS, dynamic=True), model, weights, batches, LOSS)
+    step = step_of(step_graph(model, weights, batches[0], LOSS, dynamic=True))
+    check_step(step, model, weights, batches, LOSS)
 
 
 @pytest.mark.slow
@@ -159,12 +165,14 @@ def test_one_traced_step_serves_batches_of_every_size(prepared):
 def test_a_compiled_step_is_the_eager_one(prepared, dynamic):
     model, weights, batches = prepared
     given = batches if dynamic else batches[:1]
-    check_step(compiled_step(model, weights, given[0], LOSS, dynamic), model, weights, given, LOSS)
+    graph = step_graph(model, weights, given[0], LOSS, dynamic)
+    step = step_of(compiled(graph, [weights.values.detach(), *given[0].tensors], dynamic))
+    check_step(step, model, weights, given, LOSS)
 
 
 def test_the_gradient_of_a_traced_step_is_that_of_finite_differences(prepared):
     model, weights, (batch, _) = prepared
-    step = traced_step(model, weights, batch, LOSS)
+    step = step_of(step_graph(model, weights, batch, LOSS))
     values = weights.values.detach().clone()
     _, gradient = step(values, batch)
     place, size = int(gradient.abs().argmax()), 1e-5
@@ -176,32 +184,96 @@ def test_the_gradient_of_a_traced_step_is_that_of_finite_differences(prepared):
     assert (losses[0] - losses[1]) / (2 * size) == pytest.approx(float(gradient[place]), rel=1e-6)
 
 
-def test_a_rewritten_graph_is_what_is_differentiated(prepared):
-    """A function from graph to graph in front of the derivatives: here it doubles all energies."""
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_traced_predictions_are_the_eager_ones(prepared, with_gradient):
+    """For other weights than the model has, too; those of other frames are found out."""
     model, weights, (batch, _) = prepared
-    batch = batch._replace(
-        **{
-            name: getattr(batch, name)._replace(values=0 * getattr(batch, name).values)
-            for name in ("energy", "forces", "stress")
-        }
-    )
+    given = batch.inputs
+    predict = prediction_of(prediction_graph(model, weights, given, with_gradient))
+    check_prediction(predict, model, weights, [given])
+    predicted = predict(0.9 * weights.values.detach(), given)
+    with weights.replaced_by(0.9 * weights.values.detach()):
+        expected = edge_derivative(model, given)
+    torch.testing.assert_close(predicted.systems, expected.systems)
+    assert len(predicted.gradient) == (len(expected.gradient) if with_gradient else 0)
+    longer = given._replace(edge_vectors=1.1 * given.edge_vectors)
+    with pytest.raises(DeviationError, match="systems of the compiled and the eager model differ"):
+        check_prediction(lambda values, _: predict(values, longer), model, weights, [given])
 
-    def doubled(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
-        (output,) = graph.graph.find_nodes(op="output")
-        atoms, systems, *extras = output.args[0]
-        with graph.graph.inserting_before(output):
-            twice = graph.graph.call_function(torch.ops.aten.mul.Tensor, (systems, 2.0))
-        output.args = ((atoms, twice, *extras),)
-        graph.recompile()
-        return graph
 
-    values = weights.values.detach()
-    loss, gradient = eager_step(model, weights, LOSS)(values, batch)
-    found_loss, found = traced_step(model, weights, batch, LOSS, rewrite=doubled)(values, batch)
-    assert float(found_loss) == pytest.approx(4 * float(loss))  # squared errors of labels that are zero
-    torch.testing.assert_close(found, 4 * gradient)
-    with pytest.raises(DeviationError, match="the compiled and the eager step differ"):
-        check_step(traced_step(model, weights, batch, LOSS, rewrite=doubled), model, weights, [batch], LOSS)
+@pytest.mark.parametrize("architecture", ["graph-network", pytest.param("tensornet", marks=pytest.mark.slow)])
+def test_a_step_on_arrays_is_the_eager_one(tmp_path, architecture):
+    """For molecules with pairs beyond the cutoff in batches of other frames than the one that was traced."""
+    frames = labelled(n_frames=8)
+    for atoms in frames[::2]:
+        atoms.positions[-1] += 3.5
+        atoms.calc.calculate(atoms)
+    small = {"architecture": architecture, "hidden_channels": 8, "n_layers": 1, "n_rbf": 8, "cutoff_A": 4.0}
+    model = build_model(changed(small_options(tmp_path), model=small), fit_scaling(frames, None))
+    weights = FlatWeights(model.set_dtype(torch.float64))
+    stored = StoredFrames(graphs(frames), CUTOFF, ("energy", "forces"))
+    assert stored.all_pairs
+    batches, loss = list(EpochBatches(stored, 4)), LossOptions()
+    step = step_of(step_graph(model, weights, batches[0], loss, all_pairs=True))
+    check_step(step, model, weights, batches, loss)
+    inputs = [batch.inputs for batch in batches]
+    predict = prediction_of(prediction_graph(model, weights, inputs[0], True, all_pairs=True))
+    check_prediction(predict, model, weights, inputs)
+
+
+def test_molecules_of_one_size_alone_have_all_pairs():
+    """Not frames of several sizes, nor crystals, whose numbers of atoms and edges are equal by chance."""
+    assert StoredFrames(graphs(labelled()), CUTOFF).all_pairs
+    assert not StoredFrames(graphs(stretched_molecules()), CUTOFF).all_pairs
+    two = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]], cell=[9, 9, 12], pbc=True)
+    pairs = LabelledGraph(AtomGraph.from_atoms(two, CUTOFF))
+    assert StoredFrames([pairs], CUTOFF).all_pairs  # a molecule in a box
+    two.positions[1] = [0, 0, 9.5]
+    image = LabelledGraph(AtomGraph.from_atoms(two, CUTOFF))
+    assert image.graph.edge_index.tolist() == pairs.graph.edge_index.tolist()
+    assert not StoredFrames([image], CUTOFF).all_pairs
+
+
+def test_a_step_that_deviates_is_found_out(prepared):
+    """A gradient that lacks a part of one parameter's, and a loss that is a little off."""
+    model, weights, (batch, _) = prepared
+    eager = eager_step(model, weights, LOSS)
+
+    def gradient_cut(values, given):
+        loss, gradient = eager(values, given)
+        place = int(gradient.abs().argmax())
+        gradient[place] *= 0.999
+        return loss, gradient
+
+    def loss_off(values, given):
+        loss, gradient = eager(values, given)
+        return 1.00001 * loss, gradient
+
+    for step, name in ((gradient_cut, "gradients by .*"), (loss_off, "loss")):
+        with pytest.raises(DeviationError, match=f"{name} of the compiled and the eager step differ"):
+            check_step(step, model, weights, [batch], LOSS)
+
+
+def test_compiled_validation_finds_the_errors_of_the_eager_one(tmp_path, monkeypatch):
+    """Traced, not compiled, and used for whole batches alone; the last one has two frames."""
+    options = small_options(tmp_path).model_copy(update={"batch_size": 3})
+    model = build_model(options, fit_scaling(labelled(), None)).set_dtype(torch.float64)
+    frames = StoredFrames(graphs(labelled(n_frames=8)), model.cutoff, options.loss.fitted)
+    batches = EpochBatches(frames, options.batch_size)
+    loop = TrainingLoop(model, options, batches, batches, quiet=True)
+    loop.average.update(1.1 * loop.weights.values.detach())
+    expected = loop.validate()
+    eager_sizes, eager = [], loop.task.predict
+
+    def recorded(inputs):
+        eager_sizes.append(inputs.n_systems - 1)
+        return eager(inputs)
+
+    loop.task.predict = recorded
+    monkeypatch.setattr(whole_step, "compiled", lambda graph, *_: graph)
+    compile_validation(loop)
+    assert loop.validate() == pytest.approx(expected, rel=1e-10)
+    assert eager_sizes == [2]
 
 
 @pytest.mark.slow
