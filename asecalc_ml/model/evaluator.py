@@ -18,7 +18,14 @@ from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
-from asecalc_ml.model.chunks import chunked_derivative, takes_chunks
+from asecalc_ml.model.chunks import ChunkShape, StageFunctions, chunked_derivative, takes_chunks
+from asecalc_ml.model.compile.chunk_programs import (
+    StagePrograms,
+    atoms_of_a_chunk,
+    compiled_shape,
+    fits_compiled_chunks,
+    stage_programs,
+)
 from asecalc_ml.model.compile.edge_list import edge_list_program
 from asecalc_ml.model.compile.molecules import MoleculeInput, MoleculeOutput, molecule_input, molecule_program
 from asecalc_ml.model.compile.no_compiling import may_compile
@@ -52,8 +59,10 @@ FEWEST_EDGES = 200
 #: Atoms of structures that are computed at once where nothing is compiled.
 BATCH_ATOMS = 512
 
-#: Edges above which a structure is computed in chunks if its architecture has stages, and is compared with
-#: the memory that there is. Below it takes some GB at most, and compiled code is quicker than chunks.
+#: Edges above which a structure is computed in chunks if its architecture has stages.
+CHUNKED_EDGES = 10_000
+
+#: Edges above which a structure is compared with the memory that there is. Below it takes some GB at most.
 LARGE_EDGES = 200_000
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
@@ -118,6 +127,7 @@ class Evaluator:
         self._capacities: dict[tuple, int] = {}
         self._calls: Counter[Shape] = Counter()
         self._functions: dict[Shape, Function] = {}
+        self._stages: dict[ChunkShape, list[StagePrograms]] = {}
         self._seen: set[Shape] = set()  # for which a package was looked for
         self._promised: set[Shape] = set()  # compiled in the run that is resumed
         self._most_edges = 0  # of a structure that fits into memory
@@ -136,8 +146,8 @@ class Evaluator:
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
         self._check_memory(graph)
-        if self._is_large(graph):
-            return self.eagerly(graph)
+        if self._takes_chunks(graph):
+            return assemble(*self._chunked(graph))
         if self._takes_all_pairs(graph):
             return self._molecule(graph)
         inputs = self._padded(graph)
@@ -198,10 +208,9 @@ class Evaluator:
         if self._packages is None:
             raise ModelError("a model in memory cannot be compiled", remedy="save it to a model file first")
         self._check_memory(graph)
-        if self._is_large(graph):
-            return  # chunks are not compiled
         try:
-            self._load_or_build(self._packages, self._program(graph))
+            for program in self._programs(graph):
+                self._load_or_build(self._packages, program)
         except CompilationError as error:
             name = self._packages.stored.card.name
             problem = f"model {name!r} cannot be compiled here: {error.problem}"
@@ -210,8 +219,8 @@ class Evaluator:
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""
         self._check_memory(graph)
-        if not self._is_large(graph):
-            self._calls[self._program(graph).shape] += n_calls
+        for program in self._programs(graph):
+            self._calls[program.shape] += n_calls * _calls_of(program, graph)
 
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
@@ -244,10 +253,14 @@ class Evaluator:
         has_room = self._source.triplet_cutoff is None and graph.n_atoms > 1
         return has_room and _is_static(graph) and not graph.pbc.any()
 
-    def _program(self, graph: AtomGraph) -> Program:
+    def _programs(self, graph: AtomGraph) -> list[Program]:
+        """Everything that is compiled for a structure."""
+        if self._takes_chunks(graph):
+            stages = self._stage_programs(graph, self._with_ghost(graph))[1]
+            return [program for stage in stages for program in stage.programs]
         if self._takes_all_pairs(graph):
-            return molecule_program(molecule_input(graph.to(self._source.device)))
-        return edge_list_program(self._padded(graph))
+            return [molecule_program(molecule_input(graph.to(self._source.device)))]
+        return [edge_list_program(self._padded(graph))]
 
     def _molecule(self, graph: AtomGraph) -> Evaluation:
         given = molecule_input(graph.to(self._source.device))
@@ -257,31 +270,57 @@ class Evaluator:
             return assemble(inputs, edge_derivative(self.model, inputs))
         return _of_molecules(function, given, [graph.n_atoms])[0]
 
-    def _is_large(self, graph: AtomGraph) -> bool:
-        """Whether a structure is computed in chunks."""
-        return graph.n_edges > LARGE_EDGES and takes_chunks(self.model)
+    def _takes_chunks(self, graph: AtomGraph) -> bool:
+        """True for a structure that is computed in chunks."""
+        return graph.n_edges > CHUNKED_EDGES and takes_chunks(self.model)
+
+    def _chunked(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
+        """The inputs with a ghost, and what chunks give for them, compiled or not."""
+        inputs = self._with_ghost(graph)
+        if self._packages is None or self.compile == "never" or not fits_compiled_chunks(inputs):
+            return inputs, chunked_derivative(self.model, inputs)
+        shape, programs = self._stage_programs(graph, inputs)
+        eager = StageFunctions.of(self.model.potential.stages or ())
+        functions = [
+            stage.functions(functions, lambda program: self._function(program, _calls_of(program, graph)))
+            for stage, functions in zip(programs, eager, strict=True)
+        ]
+        if functions == eager:
+            return inputs, chunked_derivative(self.model, inputs)
+        return inputs, chunked_derivative(self.model, inputs, shape, functions)
+
+    def _stage_programs(
+        self, graph: AtomGraph, inputs: PotentialInput
+    ) -> tuple[ChunkShape, list[StagePrograms]]:
+        """Shape of compiled chunks, which a structure keeps, and the programs for it."""
+        key, n_neighbors = (graph.n_atoms, graph.n_systems, "chunk"), graph.n_edges / graph.n_atoms
+        shape = compiled_shape(self._capacities.setdefault(key, atoms_of_a_chunk(n_neighbors)))
+        if shape not in self._stages:
+            self._stages[shape] = stage_programs(self.model, inputs, shape)
+        return shape, self._stages[shape]
+
+    def _with_ghost(self, graph: AtomGraph) -> PotentialInput:
+        source = self._source
+        return with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
 
     def _check_memory(self, graph: AtomGraph) -> None:
         """Refuse a structure that does not fit into memory, where it has more edges than any before it."""
         if graph.n_edges > max(LARGE_EDGES, self._most_edges):
-            source = self._source
-            inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
-            check_memory(self.model, inputs)
+            check_memory(self.model, self._with_ghost(graph))
             self._most_edges = graph.n_edges
 
     def _edge_derivative(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
         """The inputs with a ghost, and what plain PyTorch gives for them."""
         check_not_forked_from_cuda()
         self._check_memory(graph)
-        source = self._source
-        inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
-        derivative = chunked_derivative if self._is_large(graph) else edge_derivative
+        inputs = self._with_ghost(graph)
+        derivative = chunked_derivative if self._takes_chunks(graph) else edge_derivative
         return inputs, derivative(self.model, inputs)
 
-    def _function(self, program: Program) -> Function | None:
-        """Compiled code for one more call of a program; None if it runs eagerly."""
+    def _function(self, program: Program, n_calls: int = 1) -> Function | None:
+        """Compiled code for more calls of a program; None if it runs eagerly."""
         shape = program.shape
-        self._calls[shape] += 1
+        self._calls[shape] += n_calls
         packages = self._packages
         if packages is not None and shape not in self._functions and self._is_due(packages, shape):
             self._compile(packages, program)
@@ -372,8 +411,16 @@ def _n_edges(shape: Shape) -> int:
     return max(shape[2:])
 
 
+def _calls_of(program: Program, graph: AtomGraph) -> int:
+    """How often a program is called for a structure: once, unless it is for chunks, which have no system."""
+    n_systems, n_edges = program.shape[1:3] if len(program.shape) > 2 else (1, 1)
+    return 1 if n_systems else -(-graph.n_edges // n_edges)
+
+
 def _size(program: Program) -> str:
     """Numbers of atoms in words."""
+    if len(program.shape) == 5:
+        return f"chunks of {program.shape[0] - 1} atoms, stage {program.shape[3]}"
     if len(program.shape) == 2 and program.shape[0] > 1:
         return f"{program.shape[0]} molecules of up to {program.shape[1]} atoms"
     n_atoms = program.shape[1] if len(program.shape) == 2 else program.shape[0] - 1
