@@ -161,11 +161,8 @@ def chunked_derivative(
     """
     centres = inputs.edge_index[0]
     if bool((centres.diff() < 0).any()):  # pairs beyond the cutoff have been sent to the ghost
-        order = centres.argsort(stable=True)
-        in_order = inputs._replace(
-            edge_index=inputs.edge_index[:, order], edge_vectors=inputs.edge_vectors[order]
-        )
-        derivative = chunked_derivative(model, in_order, shape, functions)
+        order, ordered = in_order(inputs)
+        derivative = chunked_derivative(model, ordered, shape, functions)
         gradient = torch.empty_like(derivative.gradient)
         gradient[order] = derivative.gradient
         return derivative._replace(gradient=gradient)
@@ -188,6 +185,13 @@ def chunked_derivative(
     output = model.combine(AtomOutput(contributions, contributions), inputs)
     empty = gradient.new_empty(0)
     return EdgeDerivative(output.atoms, output.systems, gradient, empty, empty)
+
+
+def in_order(inputs: PotentialInput) -> tuple[Tensor, PotentialInput]:
+    """The order of edges by their centres, and the same structure with its edges in this order."""
+    order = inputs.edge_index[0].argsort(stable=True)
+    vectors = inputs.edge_vectors[order]
+    return order, inputs._replace(edge_index=inputs.edge_index[:, order], edge_vectors=vectors)
 
 
 def chunks_of(inputs: PotentialInput, model: Model, shape: ChunkShape) -> Iterator[Chunk]:

@@ -293,8 +293,11 @@ class Evaluator:
         self, graph: AtomGraph, inputs: PotentialInput
     ) -> tuple[ChunkShape, list[StagePrograms]]:
         """Shape of compiled chunks, which a structure keeps, and the programs for it."""
-        key, n_neighbors = (graph.n_atoms, graph.n_systems, "chunk"), graph.n_edges / graph.n_atoms
-        shape = compiled_shape(self._capacities.setdefault(key, atoms_of_a_chunk(n_neighbors)))
+        key = (graph.n_atoms, graph.n_systems, "chunk")
+        if key not in self._capacities:
+            others = [n_atoms for (*_, kind), n_atoms in self._capacities.items() if kind == "chunk"]
+            self._capacities[key] = atoms_of_a_chunk(graph.n_edges / graph.n_atoms, others)
+        shape = compiled_shape(self._capacities[key])
         if shape not in self._stages:
             self._stages[shape] = stage_programs(self.model, inputs, shape)
         return shape, self._stages[shape]

@@ -210,8 +210,15 @@ def unpacked(x: Tensor) -> Tensor:
 
 
 def direction_tensors(directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """1, direction and traceless outer product of unit vectors, packed: shapes (n_edges, 1), (n_edges, 3)
-    and (n_edges, 5).
+    """1, direction and traceless outer product of unit vectors, packed.
+
+    Parameters
+    ----------
+    directions : Tensor, shape (n_edges, 3)
+
+    Returns
+    -------
+    tuple of Tensor, shapes (n_edges, 1), (n_edges, 3) and (n_edges, 5)
     """
     x, y, z = directions.unbind(1)
     symmetric = torch.stack([x * x - 1 / 3, y * y - 1 / 3, x * y, x * z, y * z], dim=1)
@@ -235,7 +242,12 @@ def repeated(parts: Tensor) -> Tensor:
 
 def mixed(x: Tensor, layers: Any) -> Tensor:
     """Channels of each part mixed by a linear map of its own."""
-    return torch.cat([layer(part) for layer, part in zip(layers, x.split(PARTS, 1), strict=True)], dim=1)
+    # rows of one matrix: as a batch of small ones, the products take three times as long
+    parts = [
+        layer(part.reshape(-1, part.shape[2])).view(part.shape)
+        for layer, part in zip(layers, x.split(PARTS, 1), strict=True)
+    ]
+    return torch.cat(parts, dim=1)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

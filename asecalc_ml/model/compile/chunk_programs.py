@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from asecalc_ml.model.chunks import Arguments, Chunk, ChunkShape, Slopes, StageFunctions, chunks_of
+from asecalc_ml.model.chunks import Arguments, Chunk, ChunkShape, Slopes, StageFunctions, chunks_of, in_order
 from asecalc_ml.model.compile.materialize import materialize_broadcasts
 from asecalc_ml.model.compile.program import Function, KnownCall, Program, plain, traced
 from asecalc_ml.model.model import Model
@@ -26,10 +26,21 @@ from asecalc_ml.model.rounding import rounding_of
 COMPILED_EDGES = 2048
 
 
-def atoms_of_a_chunk(n_neighbors: float) -> int:
-    """Number of atoms of a compiled chunk in which the edges find room, from their mean number for an atom."""
-    step = math.floor(2 * math.log2(max(1.0, n_neighbors)))
-    return math.ceil(COMPILED_EDGES / 2 ** (step / 2)) + 1  # one is padding
+def atoms_of_a_chunk(n_neighbors: float, others: Sequence[int] = ()) -> int:
+    """Number of atoms of a compiled chunk in which the edges find room.
+
+    Parameters
+    ----------
+    n_neighbors : float
+        Mean number of edges of an atom.
+    others : sequence of int
+        Numbers of atoms that are compiled already: the first of them that differs little is taken, so that
+        structures of one substance share it.
+    """
+    n_neighbors = max(1.0, n_neighbors)
+    alike = (n_atoms for n_atoms in others if 0.7 < n_atoms * n_neighbors / COMPILED_EDGES < 2)
+    step = math.floor(2 * math.log2(n_neighbors))
+    return next(alike, math.ceil(COMPILED_EDGES / 2 ** (step / 2)) + 1)  # one is padding
 
 
 def compiled_shape(n_atoms: int) -> ChunkShape:
@@ -82,9 +93,10 @@ def stage_programs(model: Model, inputs: PotentialInput, shape: ChunkShape) -> l
         Its first chunk is the example, as if its atoms were all there are.
     shape : ChunkShape
     """
-    chunk = _alone(next(iter(chunks_of(_in_order(inputs), model, shape))))
+    chunk = _alone(next(iter(chunks_of(in_order(inputs)[1], model, shape))))
     functions = StageFunctions.of(model.potential.stages or ())
-    programs, rows = [], ()
+    programs: list[StagePrograms] = []
+    rows: Rows = ()
     for number, stage in enumerate(functions):
         arguments = chunk.arguments(rows)
         with torch.no_grad():
@@ -164,12 +176,6 @@ def _nested(tensors: Sequence[Tensor], n_rows: int) -> tuple[Arguments, Rows]:
     rows, rest = tuple(rest[:n_rows]), rest[n_rows:]
     received, slopes = (rest[0], rest[1:]) if rows else (None, rest)
     return (neighborhood, rows, received), tuple(slopes)
-
-
-def _in_order(inputs: PotentialInput) -> PotentialInput:
-    """Edges in the order of their centres."""
-    order = inputs.edge_index[0].argsort(stable=True)
-    return inputs._replace(edge_index=inputs.edge_index[:, order], edge_vectors=inputs.edge_vectors[order])
 
 
 def _alone(chunk: Chunk) -> Chunk:
