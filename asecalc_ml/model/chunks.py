@@ -24,8 +24,7 @@ from asecalc_ml.model.derivative import EdgeDerivative
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import AtomOutput, Neighborhood, PotentialInput, Rows, Stage
 
-#: Edges of a chunk: few enough for their numbers to stay in a processor's cache, and enough to hide what a
-#: call of torch costs.
+#: Edges of a chunk that is not compiled: enough to hide what a call of torch costs, and no more.
 CHUNK_EDGES = 8192
 
 
@@ -133,12 +132,6 @@ def takes_chunks(model: Model) -> bool:
     return model.potential.stages is not None and model.device.type == "cpu"
 
 
-def chunk_shape(inputs: PotentialInput) -> ChunkShape:
-    """Numbers of atoms and edges of chunks that are not padded."""
-    most = int(inputs.edge_index[0].bincount(minlength=1).max())
-    return ChunkShape(inputs.n_atoms, max(CHUNK_EDGES, most))
-
-
 def chunked_derivative(
     model: Model,
     inputs: PotentialInput,
@@ -154,8 +147,8 @@ def chunked_derivative(
     inputs : PotentialInput
         Quickest with edges in the order of their centres.
     shape : ChunkShape, optional
-        Of the chunks; chosen by :func:`chunk_shape` if not given. One atom may have more edges if chunks are
-        not padded.
+        Of the chunks; :data:`CHUNK_EDGES` and no padding if not given. One atom may have more edges if chunks
+        are not padded.
     functions : sequence of StageFunctions, optional
         Those of the potential's stages, compiled for this shape.
     """
@@ -169,7 +162,7 @@ def chunked_derivative(
     stages = model.potential.stages
     assert stages is not None  # the caller has asked
     functions = functions or StageFunctions.of(stages)
-    chunks = [*chunks_of(inputs, model, shape or chunk_shape(inputs))]
+    chunks = [*chunks_of(inputs, model, shape or ChunkShape(inputs.n_atoms, CHUNK_EDGES))]
     # forward through all stages but the last, whose values and derivative come from one pass
     passed: list[Rows] = [()]
     for stage in functions[:-1]:

@@ -8,8 +8,6 @@ from typing import NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
-from asecalc_ml.graph.segments import segment_sum
-
 #: Parts of a network of one kind, in the order of their calls.
 Modules = Sequence[nn.Module] | nn.ModuleList
 
@@ -114,10 +112,6 @@ class Neighborhood(NamedTuple):
     edge_vectors: Tensor
     charge: Tensor
     spin: Tensor
-
-    def collect(self, values: Tensor) -> Tensor:
-        """Sum rows of edges, shape (n_edges, ...), for each of the atoms."""
-        return segment_sum(values, self.centres, len(self.atomic_numbers))
 
 
 #: Features of atoms between two stages, each of shape (n_atoms, ...). The first are those that neighbors see.

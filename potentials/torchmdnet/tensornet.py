@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from asecalc_ml.graph.segments import segment_sum
 from asecalc_ml.model.potential import Neighborhood, PotentialInput, Rows, Stage
 from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarPotential
 from asecalc_ml.potentials.torchmdnet.tensornet_layers import (
@@ -65,7 +64,7 @@ class TensorNetPotential(ScalarPotential):
     def _stage(self, n: int, atoms: Neighborhood, rows: Rows, received: Tensor | None) -> Rows:
         """The embedding or the n-th interaction, and what the next interaction's neighbors need of it."""
         network, z = self.representation_model, atoms.atomic_numbers
-        edges = Edges.of(atoms.edge_vectors, atoms.collect)
+        edges = Edges.of(atoms.centres, len(z), atoms.edge_vectors)
         basis = RadialBasis.of(network.distance_expansion, edges.distances)
         if received is None:
             embedding = network.tensor_embedding
@@ -102,8 +101,7 @@ class _Representation(nn.Module):
         self.act = activation()
 
     def forward(self, inputs: PotentialInput) -> Tensor:
-        centres = inputs.edge_index[0]
-        edges = Edges.of(inputs.edge_vectors, partial(segment_sum, index=centres, n_segments=inputs.n_atoms))
+        edges = Edges.of(inputs.edge_index[0], inputs.n_atoms, inputs.edge_vectors)
         basis = RadialBasis.of(self.distance_expansion, edges.distances)
         x = self.tensor_embedding(inputs.atomic_numbers, inputs.edge_index, edges, basis)
         charges = inputs.charge[inputs.batch]

@@ -9,14 +9,13 @@ are upstream's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from asecalc_ml.graph.segments import take
+from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
 _upstream: Any = layers()  # its classes are known when it is imported only
@@ -30,22 +29,27 @@ class Edges(NamedTuple):
 
     Parameters
     ----------
+    centres : Tensor, shape (n_edges,), int64
+    n_atoms : int
     distances : Tensor, shape (n_edges,), Å
     directions : Tensor, shape (n_edges, 3)
         Unit vectors from centre to neighbor.
-    collect : callable
-        Sums rows of edges, shape (n_edges, ...), for each centre.
     """
 
+    centres: Tensor
+    n_atoms: int
     distances: Tensor
     directions: Tensor
-    collect: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of(cls, vectors: Tensor, collect: Callable[[Tensor], Tensor]) -> Edges:
+    def of(cls, centres: Tensor, n_atoms: int, vectors: Tensor) -> Edges:
         """Edges of these vectors, shape (n_edges, 3), Å."""
         distances = torch.linalg.vector_norm(vectors, dim=1)
-        return cls(distances, vectors / distances[:, None], collect)
+        return cls(centres, n_atoms, distances, vectors / distances[:, None])
+
+    def collect(self, values: Tensor) -> Tensor:
+        """Sum rows of edges, shape (n_edges, ...), for each centre."""
+        return segment_sum(values, self.centres, self.n_atoms)
 
 
 class RadialBasis(NamedTuple):
