@@ -94,14 +94,18 @@ class StageFunctions:
     backward : callable
         Slopes of the energy by what the stage is given, from those by the rows after it; and these rows, for
         the last stage, which needs no other pass.
+    is_compiled : bool
+        True if either is compiled, for chunks of one shape.
     """
 
     forward: Callable[[Arguments], Rows]
     backward: Callable[[Arguments, Rows], tuple[Rows, Slopes]]
+    is_compiled: bool = False
 
     @classmethod
-    def of(cls, stages: Sequence[Stage]) -> list[StageFunctions]:
-        """The functions of stages, as torch runs them."""
+    def of(cls, stages: Sequence[Stage] | None) -> list[StageFunctions]:
+        """The functions of a potential's stages, as torch runs them."""
+        stages = stages or ()
         return [
             cls(partial(_rows, stage), partial(_vector_jacobian_product, stage, stage is stages[-1]))
             for stage in stages

@@ -59,10 +59,12 @@ FEWEST_EDGES = 200
 #: Atoms of structures that are computed at once where nothing is compiled.
 BATCH_ATOMS = 512
 
-#: Edges above which a structure is computed in chunks if its architecture has stages.
-CHUNKED_EDGES = 10_000
+#: Edges above which chunks are compiled, and not the whole, if the architecture has stages: there they are
+#: no slower, and what was compiled serves structures of any size.
+COMPILED_CHUNKS_EDGES = 10_000
 
-#: Edges above which a structure is compared with the memory that there is. Below it takes some GB at most.
+#: Edges above which a structure is compared with the memory that there is, and is computed in chunks where it
+#: is not compiled and its architecture has stages. Below it takes some GB at most, and less time than chunks.
 LARGE_EDGES = 200_000
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
@@ -146,8 +148,10 @@ class Evaluator:
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
         self._check_memory(graph)
-        if self._takes_chunks(graph):
+        if self._compiles_chunks(graph):
             return assemble(*self._chunked(graph))
+        if self._is_large(graph):
+            return self.eagerly(graph)
         if self._takes_all_pairs(graph):
             return self._molecule(graph)
         inputs = self._padded(graph)
@@ -255,7 +259,7 @@ class Evaluator:
 
     def _programs(self, graph: AtomGraph) -> list[Program]:
         """Everything that is compiled for a structure."""
-        if self._takes_chunks(graph):
+        if self._compiles_chunks(graph):
             stages = self._stage_programs(graph, self._with_ghost(graph))[1]
             return [program for stage in stages for program in stage.programs]
         if self._takes_all_pairs(graph):
@@ -270,34 +274,38 @@ class Evaluator:
             return assemble(inputs, edge_derivative(self.model, inputs))
         return _of_molecules(function, given, [graph.n_atoms])[0]
 
-    def _takes_chunks(self, graph: AtomGraph) -> bool:
-        """True for a structure that is computed in chunks."""
-        return graph.n_edges > CHUNKED_EDGES and takes_chunks(self.model)
+    def _is_large(self, graph: AtomGraph) -> bool:
+        """True for a structure that is computed in chunks where it is not compiled."""
+        return graph.n_edges > LARGE_EDGES and takes_chunks(self.model)
+
+    def _compiles_chunks(self, graph: AtomGraph) -> bool:
+        """True for a structure that is never compiled as a whole, but chunks of it."""
+        may = self._packages is not None and self.compile != "never"
+        return may and graph.n_edges > COMPILED_CHUNKS_EDGES and takes_chunks(self.model)
 
     def _chunked(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
-        """The inputs with a ghost, and what chunks give for them, compiled or not."""
+        """The inputs with a ghost, and what chunks give for them; before they are compiled, plain PyTorch."""
         inputs = self._with_ghost(graph)
-        if self._packages is None or self.compile == "never" or not fits_compiled_chunks(inputs):
-            return inputs, chunked_derivative(self.model, inputs)
         shape, programs = self._stage_programs(graph, inputs)
-        eager = StageFunctions.of(self.model.potential.stages or ())
         functions = [
-            stage.functions(functions, lambda program: self._function(program, _calls_of(program, graph)))
-            for stage, functions in zip(programs, eager, strict=True)
+            stage.functions(eager, lambda program: self._function(program, _calls_of(program, graph)))
+            for stage, eager in zip(programs, StageFunctions.of(self.model.potential.stages), strict=False)
         ]
-        if functions == eager:
-            return inputs, chunked_derivative(self.model, inputs)
-        return inputs, chunked_derivative(self.model, inputs, shape, functions)
+        if any(stage.is_compiled for stage in functions):
+            return inputs, chunked_derivative(self.model, inputs, shape, functions)
+        return self._edge_derivative(graph)
 
     def _stage_programs(
         self, graph: AtomGraph, inputs: PotentialInput
     ) -> tuple[ChunkShape, list[StagePrograms]]:
-        """Shape of compiled chunks, which a structure keeps, and the programs for it."""
+        """Shape of compiled chunks, which a structure keeps, and programs; none if it does not fit."""
         key = (graph.n_atoms, graph.n_systems, "chunk")
         if key not in self._capacities:
             others = [n_atoms for (*_, kind), n_atoms in self._capacities.items() if kind == "chunk"]
             self._capacities[key] = atoms_of_a_chunk(graph.n_edges / graph.n_atoms, others)
         shape = compiled_shape(self._capacities[key])
+        if not fits_compiled_chunks(inputs):
+            return shape, []
         if shape not in self._stages:
             self._stages[shape] = stage_programs(self.model, inputs, shape)
         return shape, self._stages[shape]
@@ -317,7 +325,7 @@ class Evaluator:
         check_not_forked_from_cuda()
         self._check_memory(graph)
         inputs = self._with_ghost(graph)
-        derivative = chunked_derivative if self._takes_chunks(graph) else edge_derivative
+        derivative = chunked_derivative if self._is_large(graph) else edge_derivative
         return inputs, derivative(self.model, inputs)
 
     def _function(self, program: Program, n_calls: int = 1) -> Function | None:

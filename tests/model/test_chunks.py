@@ -55,7 +55,7 @@ def test_large_structures_take_chunks(monkeypatch):
     graph = AtomGraph.from_atoms(small_crystal(ELEMENTS, 1.3) * (2, 2, 2), 4.0)
     plain = Evaluator(model)(graph)
     taken = []
-    monkeypatch.setattr(evaluator, "CHUNKED_EDGES", graph.n_edges - 1)
+    monkeypatch.setattr(evaluator, "LARGE_EDGES", graph.n_edges - 1)
     monkeypatch.setattr(
         evaluator, "chunked_derivative", lambda *given: taken.append(1) or chunked_derivative(*given)
     )
@@ -69,7 +69,6 @@ def test_large_structures_take_chunks(monkeypatch):
 def test_what_does_not_fit_is_refused_before_it_is_computed(architecture, monkeypatch):
     model = untrained_model(architecture)
     graph = AtomGraph.from_atoms(small_crystal(ELEMENTS, 1.3) * (2, 2, 2), 4.0)
-    monkeypatch.setattr(evaluator, "CHUNKED_EDGES", graph.n_edges - 1)
     monkeypatch.setattr(evaluator, "LARGE_EDGES", graph.n_edges - 1)
     assert torch.isfinite(Evaluator(model)(graph).energy).all()  # fits
     monkeypatch.setattr(memory_needed, "available_memory", lambda: 10**5)

@@ -50,7 +50,7 @@ def carbon(n_cells: int, compile: str = "auto"):
 @pytest.fixture
 def small(own_home, monkeypatch) -> None:
     """An untrained model, and chunks of few edges for structures of few."""
-    monkeypatch.setattr(evaluator, "CHUNKED_EDGES", 500)
+    monkeypatch.setattr(evaluator, "COMPILED_CHUNKS_EDGES", 500)
     monkeypatch.setattr(chunk_programs, "COMPILED_EDGES", 300)
     options = TensorNet(**SMALL, n_layers=1)
     register_untrained("small", options, bulk("C", cubic=True), dtype=torch.float64)
