@@ -1,13 +1,12 @@
 """Time and memory an atom against the size of a structure: silicon at 300 K, the shipped `torchmdnet-si`.
 
-OMP_NUM_THREADS=1 python benchmarks/size.py [--cells 4 8 12 16] [--steps 5] [--compile never] [--json PATH]
+OMP_NUM_THREADS=1 python benchmarks/size.py [--cells 4 6 8 12 16] [--steps 5] [--compile always] [--json FILE]
 
 Steps of velocity Verlet, 1 fs. Each size runs in a process of its own that keeps freed memory as the
-commands do (--give-back: that does not). 4, 8, 12, 16 and 23 cubic cells along each axis are 512, 4,096,
-13,824, 32,768 and 97,336 atoms.
-
-Columns: median of a step's time and processor time, the largest memory beyond that of the loaded model,
-page faults of a step, the neighbor list's share of the steps, and the number of its searches.
+commands do (--give-back: that does not); with --compile always another process has compiled before. 4, 6, 8,
+12, 16 and 23 cubic cells along each axis are 512, 1,728, 4,096, 13,824, 32,768 and 97,336 atoms. A size takes
+two evaluations more than steps: the largest needs minutes, and is best measured with --steps 1. Sizes that
+were measured before in the same way are kept in FILE, so that they can be measured one at a time.
 """
 
 import argparse
@@ -16,14 +15,34 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
+
+from measuring.record import Record, Spread, Table, parser, publish
 
 MODEL = "torchmdnet-si"
 TEMPERATURE_K = 300
+COLUMNS = [
+    "atoms",
+    "step (µs an atom)",
+    "processor time (µs an atom)",
+    "memory (kB an atom)",
+    "page faults of a step",
+    "neighbor list (% of the steps)",
+    "searches for pairs",
+]
+METHOD = (
+    "Silicon at 300 K with `{model}`, velocity Verlet, {compile}. Spread over the steps of one process. "
+    "Memory is the largest of the process, beyond that of the loaded model; the processor time of the "
+    "neighbor list includes the searches."
+)
+WAYS = {
+    "always": "compiled before",
+    "never": "in plain PyTorch",
+    "auto": "compiled where a package lies in the cache",
+}
 
 
-def measure(n_cells: int, n_steps: int, compile: str, give_back: bool) -> dict:
-    """Figures of one size, in this process."""
+def measure(n_cells: int, n_steps: int, compile: str, give_back: bool) -> list:
+    """Figures of one size, a cell for each column, in this process."""
     from resource import RUSAGE_SELF, getrusage
 
     import numpy as np
@@ -41,7 +60,7 @@ def measure(n_cells: int, n_steps: int, compile: str, give_back: bool) -> dict:
         keep_freed_memory()
     torch.set_num_threads(1)
     atoms = bulk("Si", cubic=True)
-    MLCalculator(MODEL).get_potential_energy(atoms)  # imports and constants
+    MLCalculator(MODEL, compile="never").get_potential_energy(atoms)  # imports and constants
     atoms *= n_cells
     thermalize_momenta(atoms, temperature_K=2 * TEMPERATURE_K, rng=np.random.default_rng(0))
     atoms.calc = MLCalculator(MODEL, compile=compile)
@@ -57,15 +76,16 @@ def measure(n_cells: int, n_steps: int, compile: str, give_back: bool) -> dict:
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
         faults.append(getrusage(RUSAGE_SELF).ru_minflt - use.ru_minflt)
-    return {
-        "atoms": len(atoms),
-        "us_atom": 1e6 * median(walls) / len(atoms),
-        "cpu_us_atom": 1e6 * median(cpus) / len(atoms),
-        "kB_atom": (peak_bytes() - before) / 1e3 / len(atoms),
-        "page_faults": median(faults),
-        "neighbor_list_percent": 100 * sum(in_list) / sum(cpus),
-        "searches": atoms.calc._pairs.n_builds,
-    }
+    to_atom = 1e6 / len(atoms)
+    return [
+        len(atoms),
+        Spread.of(walls, to_atom).model_dump(),
+        Spread.of(cpus, to_atom).model_dump(),
+        (peak_bytes() - before) / 1e3 / len(atoms),
+        float(np.median(faults)),
+        100 * sum(in_list) / sum(cpus),
+        atoms.calc._pairs.n_builds,
+    ]
 
 
 def timed(owner: type, name: str) -> list[float]:
@@ -89,39 +109,62 @@ def peak_bytes() -> int:
     return 1024 * getrusage(RUSAGE_SELF).ru_maxrss
 
 
-def in_own_process(n_cells: int, options: argparse.Namespace) -> dict:
-    command = [sys.executable, __file__, "--one", "--cells", str(n_cells), "--steps", str(options.steps)]
+def compile_for(n_cells: int) -> None:
+    """Compile for a size in this process, if nobody has."""
+    from ase.build import bulk
+
+    from asecalc_ml import MLCalculator
+
+    MLCalculator(MODEL, compile="always").prepare(bulk("Si", cubic=True) * n_cells)
+
+
+def in_own_process(n_cells: int, job: str, options: argparse.Namespace) -> list | None:
+    """Figures of one size; None, with a message, if its process failed or was killed."""
+    command = [sys.executable, __file__, "--job", job, "--cells", str(n_cells), "--steps", str(options.steps)]
     command += ["--compile", options.compile, *["--give-back"] * options.give_back]
-    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return json.loads(output.splitlines()[-1])
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if finished.returncode:
+        print(f"{8 * n_cells**3} atoms: the process ended with status {finished.returncode}", flush=True)
+        return None
+    return json.loads(finished.stdout.splitlines()[-1]) if job == "measure" else None
+
+
+def measured_before(file: Path | None, method: str) -> list[list]:
+    """Rows of a record that were measured in the same way."""
+    if file is None or not file.is_file():
+        return []
+    record = Record.model_validate_json(file.read_text(encoding="utf-8"))
+    return [row for table in record.tables if table.method == method for row in table.rows]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cells", type=int, nargs="+", default=[4, 8, 12, 16])
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--compile", choices=["auto", "never", "always"], default="never")
-    parser.add_argument("--give-back", action="store_true", help="leave the allocator as it is")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.cells[0], options.steps, options.compile, options.give_back)))
+    options = parser(__doc__)
+    options.add_argument("--cells", type=int, nargs="+", default=[4, 6, 8, 12, 16])
+    options.add_argument("--steps", type=int, default=5)
+    options.add_argument("--compile", choices=list(WAYS), default="always")
+    options.add_argument("--give-back", action="store_true", help="leave the allocator as it is")
+    options.add_argument("--job", choices=["measure", "compile"], help=argparse.SUPPRESS)
+    arguments = options.parse_args()
+    if arguments.job == "compile":
+        compile_for(arguments.cells[0])
         return
-    print("  atoms  µs/atom  cpu µs/atom  kB/atom  page faults  neighbor list  searches")
-    rows = []
-    for n_cells in options.cells:
-        row = in_own_process(n_cells, options)
-        rows.append(row)
+    if arguments.job == "measure":
         print(
-            f"{row['atoms']:7}  {row['us_atom']:7.0f}  {row['cpu_us_atom']:11.0f}  {row['kB_atom']:7.0f}  "
-            f"{row['page_faults']:11.0f}  {row['neighbor_list_percent']:11.1f} %  {row['searches']:8}",
-            flush=True,
+            json.dumps(measure(arguments.cells[0], arguments.steps, arguments.compile, arguments.give_back))
         )
-    if options.json:
-        options.json.write_text(json.dumps({"compile": options.compile, "sizes": rows}, indent=2))
+        return
+    if arguments.quick:
+        arguments.cells, arguments.steps, arguments.compile = [2], 1, "never"
+    method = METHOD.format(model=MODEL, compile=WAYS[arguments.compile])
+    rows = {row[0]: row for row in measured_before(arguments.json, method)}
+    for n_cells in arguments.cells:
+        if arguments.compile == "always":
+            in_own_process(n_cells, "compile", arguments)
+        row = in_own_process(n_cells, "measure", arguments)
+        if row is not None:
+            rows[row[0]] = row
+            table = Table(title="Sizes", method=method, columns=COLUMNS, rows=[rows[n] for n in sorted(rows)])
+            publish(arguments, "Size", [table])  # after each size: a later one may be killed
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ and the rows of the atoms at their ends, which the stage before has left.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +24,7 @@ from asecalc_ml.model.derivative import EdgeDerivative
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import AtomOutput, Neighborhood, PotentialInput, Rows, Stage
 
-#: Edges of a chunk: few enough for their numbers to stay in a processor's cache, and enough to hide what a
-#: call of torch costs.
+#: Edges of a chunk that is not compiled: enough to hide what a call of torch costs, and no more.
 CHUNK_EDGES = 8192
 
 
@@ -85,26 +85,40 @@ class Slopes(NamedTuple):
 
 @dataclass(frozen=True)
 class StageFunctions:
-    """A stage forward and backward, as functions without state that can be compiled.
+    """A stage forward and backward.
 
     Parameters
     ----------
     forward : callable
         The rows after the stage.
     backward : callable
-        The same, and slopes of the energy by what the stage is given, from those by the rows after it.
+        Slopes of the energy by what the stage is given, from those by the rows after it; and these rows, for
+        the last stage, which needs no other pass.
+    is_compiled : bool
+        True if either is compiled, for chunks of one shape.
     """
 
     forward: Callable[[Arguments], Rows]
     backward: Callable[[Arguments, Rows], tuple[Rows, Slopes]]
+    is_compiled: bool = False
 
     @classmethod
-    def of(cls, stage: Stage) -> StageFunctions:
-        """The functions of a stage, as torch runs them."""
-        return cls(lambda arguments: stage(*arguments), partial(_vector_jacobian_product, stage))
+    def of(cls, stages: Sequence[Stage] | None) -> list[StageFunctions]:
+        """The functions of a potential's stages, as torch runs them."""
+        stages = stages or ()
+        return [
+            cls(partial(_rows, stage), partial(_vector_jacobian_product, stage, stage is stages[-1]))
+            for stage in stages
+        ]
 
 
-def _vector_jacobian_product(stage: Stage, arguments: Arguments, slopes: Rows) -> tuple[Rows, Slopes]:
+def _rows(stage: Stage, arguments: Arguments) -> Rows:
+    return stage(*arguments)
+
+
+def _vector_jacobian_product(
+    stage: Stage, is_last: bool, arguments: Arguments, slopes: Rows
+) -> tuple[Rows, Slopes]:
     neighborhood, rows, received = arguments
     vectors = neighborhood.edge_vectors.detach().requires_grad_()
     rows = tuple(values.detach().requires_grad_() for values in rows)
@@ -113,23 +127,13 @@ def _vector_jacobian_product(stage: Stage, arguments: Arguments, slopes: Rows) -
         after = stage(neighborhood._replace(edge_vectors=vectors), rows, *(sent or (None,)))
         by_vectors, *by_rows = _slopes(after, slopes, [vectors, *rows, *sent])
     by_received = by_rows.pop() if sent else None
-    return tuple(values.detach() for values in after), Slopes(by_vectors, tuple(by_rows), by_received)
+    values = tuple(values.detach() for values in after) if is_last else ()
+    return values, Slopes(by_vectors, tuple(by_rows), by_received)
 
 
 def takes_chunks(model: Model) -> bool:
     """Return True if large structures are computed in chunks, on a CPU; a GPU would wait for each of them."""
     return model.potential.stages is not None and model.device.type == "cpu"
-
-
-def chunk_shape(inputs: PotentialInput, padded: bool = False) -> ChunkShape:
-    """Numbers of atoms and edges of a chunk of this structure.
-
-    Numbers of atoms are multiples of 64, so that structures of one density have chunks of one shape.
-    """
-    per_atom = max(1, inputs.edge_index.shape[1] / inputs.n_atoms)
-    most = int(inputs.edge_index[0].bincount(minlength=1).max())
-    n_edges = max(CHUNK_EDGES, 2 ** (most - 1).bit_length())
-    return ChunkShape(64 * max(1, round(n_edges / per_atom / 64 + 0.5)), n_edges, padded)
 
 
 def chunked_derivative(
@@ -147,25 +151,22 @@ def chunked_derivative(
     inputs : PotentialInput
         Quickest with edges in the order of their centres.
     shape : ChunkShape, optional
-        Of the chunks; chosen by :func:`chunk_shape` if not given. One atom may have more edges if chunks are
-        not padded.
+        Of the chunks; :data:`CHUNK_EDGES` and no padding if not given. One atom may have more edges if chunks
+        are not padded.
     functions : sequence of StageFunctions, optional
         Those of the potential's stages, compiled for this shape.
     """
     centres = inputs.edge_index[0]
     if bool((centres.diff() < 0).any()):  # pairs beyond the cutoff have been sent to the ghost
-        order = centres.argsort(stable=True)
-        in_order = inputs._replace(
-            edge_index=inputs.edge_index[:, order], edge_vectors=inputs.edge_vectors[order]
-        )
-        derivative = chunked_derivative(model, in_order, shape, functions)
+        order, ordered = in_order(inputs)
+        derivative = chunked_derivative(model, ordered, shape, functions)
         gradient = torch.empty_like(derivative.gradient)
         gradient[order] = derivative.gradient
         return derivative._replace(gradient=gradient)
     stages = model.potential.stages
     assert stages is not None  # the caller has asked
-    functions = functions or [StageFunctions.of(stage) for stage in stages]
-    chunks = [*_chunks(inputs, model, shape or chunk_shape(inputs))]
+    functions = functions or StageFunctions.of(stages)
+    chunks = [*chunks_of(inputs, model, shape or ChunkShape(inputs.n_atoms, CHUNK_EDGES))]
     # forward through all stages but the last, whose values and derivative come from one pass
     passed: list[Rows] = [()]
     for stage in functions[:-1]:
@@ -173,7 +174,7 @@ def chunked_derivative(
     # E is linear in the contributions: its slope needs none of their values
     gradient = inputs.edge_vectors.new_zeros(inputs.edge_vectors.shape)
     slopes: Rows = (_slope(model, inputs),)
-    contributions = torch.empty_like(slopes[0])
+    contributions = torch.zeros_like(slopes[0])
     last: Tensor | None = contributions
     for stage, rows in zip(reversed(functions), reversed(passed), strict=True):
         slopes = _backward(stage, rows, slopes, chunks, gradient, last)
@@ -183,30 +184,37 @@ def chunked_derivative(
     return EdgeDerivative(output.atoms, output.systems, gradient, empty, empty)
 
 
-def _chunks(inputs: PotentialInput, model: Model, shape: ChunkShape) -> Iterator[Chunk]:
-    """Group as many atoms as the shape allows; an atom with more edges is a chunk of its own."""
+def in_order(inputs: PotentialInput) -> tuple[Tensor, PotentialInput]:
+    """The order of edges by their centres, and the same structure with its edges in this order."""
+    order = inputs.edge_index[0].argsort(stable=True)
+    vectors = inputs.edge_vectors[order]
+    return order, inputs._replace(edge_index=inputs.edge_index[:, order], edge_vectors=vectors)
+
+
+def chunks_of(inputs: PotentialInput, model: Model, shape: ChunkShape) -> Iterator[Chunk]:
+    """Group as many atoms as the shape allows; an atom with more edges is a chunk of its own.
+
+    The ghost, whose output nobody reads, is in none.
+    """
     centres, neighbors = inputs.edge_index
-    n_atoms, dtype, device = inputs.n_atoms, model.dtype, centres.device
+    n_atoms, dtype, device = inputs.n_atoms - 1, model.dtype, centres.device
     firsts = torch.searchsorted(centres.contiguous(), torch.arange(n_atoms + 1, device=device)).tolist()
-    charge, spin = inputs.charge.to(dtype)[inputs.batch], inputs.spin.to(dtype)[inputs.batch]
-    # the last atom of a padded chunk is padding
-    most_atoms = shape.n_atoms - shape.padded
+    ghost = ghost_vector(inputs.edge_vectors, model.cutoff)
+    most_atoms = shape.n_atoms - shape.padded  # the last atom of a padded chunk is padding
     start = 0
     while start < n_atoms:
-        stop = start + 1
-        while stop < min(n_atoms, start + most_atoms) and firsts[stop + 1] - firsts[start] <= shape.n_edges:
-            stop += 1
+        stop = bisect_right(firsts, firsts[start] + shape.n_edges) - 1
+        stop = max(start + 1, min(stop, start + most_atoms, n_atoms))
         atoms, edges = slice(start, stop), slice(firsts[start], firsts[stop])
-        size = shape if shape.padded else ChunkShape(stop - start, firsts[stop] - firsts[start])
-        element = int(inputs.atomic_numbers[start])
-        ghost = ghost_vector(inputs.edge_vectors, model.cutoff)
+        size = shape if shape.padded else ChunkShape(stop - start, edges.stop - edges.start)
+        element, systems = int(inputs.atomic_numbers[start]), inputs.batch[atoms]
         neighborhood = Neighborhood(
             atomic_numbers=_padded(inputs.atomic_numbers[atoms], size.n_atoms, element),
             neighbor_numbers=_padded(inputs.atomic_numbers[neighbors[edges]], size.n_edges, element),
             centres=_padded(centres[edges] - start, size.n_edges, size.n_atoms - 1),
             edge_vectors=_padded(inputs.edge_vectors[edges], size.n_edges, ghost).to(dtype),
-            charge=_padded(charge[atoms], size.n_atoms),
-            spin=_padded(spin[atoms], size.n_atoms),
+            charge=_padded(inputs.charge[systems].to(dtype), size.n_atoms),
+            spin=_padded(inputs.spin[systems].to(dtype), size.n_atoms),
         )
         yield Chunk(atoms, edges, _padded(neighbors[edges], size.n_edges), neighborhood)
         start = stop

@@ -12,7 +12,14 @@ from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
-from asecalc_ml.model.chunks import chunked_derivative, takes_chunks
+from asecalc_ml.model.chunks import ChunkShape, StageFunctions, chunked_derivative, takes_chunks
+from asecalc_ml.model.compile.chunk_programs import (
+    StagePrograms,
+    atoms_of_a_chunk,
+    compiled_shape,
+    fits_compiled_chunks,
+    stage_programs,
+)
 from asecalc_ml.model.compile.compiled_functions import Compile, CompiledFunctions
 from asecalc_ml.model.compile.edge_list import edge_list_program
 from asecalc_ml.model.compile.molecules import MoleculeInput, MoleculeOutput, molecule_input, molecule_program
@@ -35,8 +42,12 @@ from asecalc_ml.store.stored_model import StoredModel
 #: Atoms of structures that are computed at once where nothing is compiled.
 BATCH_ATOMS = 512
 
-#: Edges above which a structure is computed in chunks if its architecture has stages, and is compared with
-#: the memory that there is. Below it takes some GB at most, and compiled code is quicker than chunks.
+#: Edges above which chunks are compiled, and not the whole, if the architecture has stages: there they are
+#: no slower, and what was compiled serves structures of any size.
+COMPILED_CHUNKS_EDGES = 10_000
+
+#: Edges above which a structure is compared with the memory that there is, and is computed in chunks where it
+#: is not compiled and its architecture has stages. Below it takes some GB at most, and less time than chunks.
 LARGE_EDGES = 200_000
 
 #: Room for more pairs than the first call had, so that a liquid does not change shape at every rebuild.
@@ -96,6 +107,7 @@ class Evaluator:
         self._source = model if isinstance(model, StoredModel) else model.eval().requires_grad_(False)
         self.compiled = CompiledFunctions(model if isinstance(model, StoredModel) else None, compile)
         self._capacities: dict[tuple, int] = {}
+        self._stages: dict[ChunkShape, list[StagePrograms]] = {}
         self._most_edges = 0  # of a structure that fits into memory
 
     @property
@@ -106,6 +118,8 @@ class Evaluator:
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
         self._check_memory(graph)
+        if self._compiles_chunks(graph):
+            return assemble(*self._chunked(graph))
         if self._is_large(graph):
             return self.eagerly(graph)
         if self._takes_all_pairs(graph):
@@ -166,14 +180,13 @@ class Evaluator:
             If the model cannot be compiled here.
         """
         self._check_memory(graph)
-        if not self._is_large(graph):  # chunks are not compiled
-            self.compiled.prepare(self._program(graph))
+        self.compiled.prepare(self._programs(graph))
 
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""
         self._check_memory(graph)
-        if not self._is_large(graph):
-            self.compiled.expect(self._program(graph).shape, n_calls)
+        for program in self._programs(graph):
+            self.compiled.expect(program.shape, n_calls * _calls_of(program, graph))
 
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
@@ -198,10 +211,14 @@ class Evaluator:
         has_room = self._source.triplet_cutoff is None and graph.n_atoms > 1
         return has_room and _is_static(graph)
 
-    def _program(self, graph: AtomGraph) -> Program:
+    def _programs(self, graph: AtomGraph) -> list[Program]:
+        """Everything that is compiled for a structure."""
+        if self._compiles_chunks(graph):
+            stages = self._stage_programs(graph, self._with_ghost(graph))[1]
+            return [program for stage in stages for program in stage.programs]
         if self._takes_all_pairs(graph):
-            return molecule_program(molecule_input(graph.to(self._source.device)))
-        return edge_list_program(self._padded(graph))
+            return [molecule_program(molecule_input(graph.to(self._source.device)))]
+        return [edge_list_program(self._padded(graph))]
 
     def _molecule(self, graph: AtomGraph) -> Evaluation:
         given = molecule_input(graph.to(self._source.device))
@@ -212,23 +229,57 @@ class Evaluator:
         return _of_molecules(function, given, [graph.n_atoms])[0]
 
     def _is_large(self, graph: AtomGraph) -> bool:
-        """Whether a structure is computed in chunks."""
+        """True for a structure that is computed in chunks where it is not compiled."""
         return graph.n_edges > LARGE_EDGES and takes_chunks(self.model)
+
+    def _compiles_chunks(self, graph: AtomGraph) -> bool:
+        """True for a structure that is never compiled as a whole, but chunks of it."""
+        return (
+            self.compiled.may_compile and graph.n_edges > COMPILED_CHUNKS_EDGES and takes_chunks(self.model)
+        )
+
+    def _chunked(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
+        """The inputs with a ghost, and what chunks give for them; before they are compiled, plain PyTorch."""
+        inputs = self._with_ghost(graph)
+        shape, programs = self._stage_programs(graph, inputs)
+        functions = [
+            stage.functions(eager, lambda program: self.compiled.get(program, _calls_of(program, graph)))
+            for stage, eager in zip(programs, StageFunctions.of(self.model.potential.stages), strict=False)
+        ]
+        if any(stage.is_compiled for stage in functions):
+            return inputs, chunked_derivative(self.model, inputs, shape, functions)
+        return self._edge_derivative(graph)
+
+    def _stage_programs(
+        self, graph: AtomGraph, inputs: PotentialInput
+    ) -> tuple[ChunkShape, list[StagePrograms]]:
+        """Shape of compiled chunks, which a structure keeps, and programs; none if it does not fit."""
+        key = (graph.n_atoms, graph.n_systems, "chunk")
+        if key not in self._capacities:
+            others = [n_atoms for (*_, kind), n_atoms in self._capacities.items() if kind == "chunk"]
+            self._capacities[key] = atoms_of_a_chunk(graph.n_edges / graph.n_atoms, others)
+        shape = compiled_shape(self._capacities[key])
+        if not fits_compiled_chunks(inputs):
+            return shape, []
+        if shape not in self._stages:
+            self._stages[shape] = stage_programs(self.model, inputs, shape)
+        return shape, self._stages[shape]
+
+    def _with_ghost(self, graph: AtomGraph) -> PotentialInput:
+        source = self._source
+        return with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
 
     def _check_memory(self, graph: AtomGraph) -> None:
         """Refuse a structure that does not fit into memory, where it has more edges than any before it."""
         if graph.n_edges > max(LARGE_EDGES, self._most_edges):
-            source = self._source
-            inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
-            check_memory(self.model, inputs)
+            check_memory(self.model, self._with_ghost(graph))
             self._most_edges = graph.n_edges
 
     def _edge_derivative(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
         """The inputs with a ghost, and what plain PyTorch gives for them."""
         check_not_forked_from_cuda()
         self._check_memory(graph)
-        source = self._source
-        inputs = with_ghost(graph.to(source.device), source.cutoff, triplet_cutoff=source.triplet_cutoff)
+        inputs = self._with_ghost(graph)
         derivative = chunked_derivative if self._is_large(graph) else edge_derivative
         return inputs, derivative(self.model, inputs)
 
@@ -263,6 +314,12 @@ def _is_static(graph: AtomGraph) -> bool:
     """Whether these are all pairs of one molecule, which never change."""
     is_molecule = graph.n_systems == 1 and not graph.pbc.any()
     return is_molecule and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1)
+
+
+def _calls_of(program: Program, graph: AtomGraph) -> int:
+    """How often a program is called for a structure: once, unless it is for chunks, which have no system."""
+    n_systems, n_edges = program.shape[1:3] if len(program.shape) > 2 else (1, 1)
+    return 1 if n_systems else -(-graph.n_edges // n_edges)
 
 
 def _of_molecules(function: Function, given: MoleculeInput, sizes: Sequence[int]) -> list[Evaluation]:

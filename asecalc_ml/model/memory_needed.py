@@ -75,14 +75,14 @@ def peak_of_chunks(model: Model, inputs: PotentialInput) -> int:
 
 
 def _first_edges(inputs: PotentialInput, n_edges: int) -> PotentialInput:
-    """The atoms of the first edges, which are no structure but have as many neighbors."""
+    """The atoms of the first edges, which are no structure but have as many neighbors, and a ghost."""
     centres, neighbors = inputs.edge_index[:, :n_edges]
-    n_atoms = int(centres[-1]) + 1
+    n_atoms = min(int(centres[-1]) + 1, inputs.n_atoms - 1)
     return inputs._replace(
-        atomic_numbers=inputs.atomic_numbers[:n_atoms],
+        atomic_numbers=inputs.atomic_numbers[: n_atoms + 1],
         edge_index=torch.stack([centres, neighbors % n_atoms]),
         edge_vectors=inputs.edge_vectors[:n_edges],
-        batch=inputs.batch[:n_atoms],
+        batch=inputs.batch[: n_atoms + 1],
     )
 
 

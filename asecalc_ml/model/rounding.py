@@ -19,6 +19,7 @@ models of all architectures, whose energies span 14 orders of magnitude, it is 2
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -87,9 +88,37 @@ def rounding(model: Model, inputs: PotentialInput, evaluated: EdgeDerivative) ->
 def perturbed(inputs: PotentialInput, roundoff: float) -> list[PotentialInput]:
     """Inputs whose edge vectors differ in each component by a random part of their last bit."""
     generator = torch.Generator().manual_seed(0)
-    draws = torch.rand((N_DRAWS, *inputs.edge_vectors.shape), generator=generator, dtype=torch.float64)
-    vectors = inputs.edge_vectors * (1 + roundoff * (2 * draws - 1)).to(inputs.edge_vectors)
+    vectors = (_moved(inputs.edge_vectors, roundoff, generator) for _ in range(N_DRAWS))
     return [inputs._replace(edge_vectors=moved) for moved in vectors]
+
+
+@torch.no_grad()
+def rounding_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tensor]) -> list[Tensor]:
+    """Bounds for each result of a function of tensors, shape (), as :func:`rounding` has them for a model.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : sequence of Tensor
+        Those that are not integers have one type, in which the function computes.
+    """
+    roundoff = max(ROUNDOFF[a.dtype] for a in arguments if a.is_floating_point())
+    expected = function(*arguments)
+    bounds = [roundoff * _largest(result) for result in expected]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(N_DRAWS):
+        others = function(*(_moved(argument, roundoff, generator) for argument in arguments))
+        changes = [_largest(other - result) for other, result in zip(others, expected, strict=True)]
+        bounds = [torch.maximum(bound, change) for bound, change in zip(bounds, changes, strict=True)]
+    return [SAFETY * bound for bound in bounds]
+
+
+def _moved(values: Tensor, roundoff: float, generator: torch.Generator) -> Tensor:
+    """Values that differ by a random part of their last bit; integers stay."""
+    if not values.is_floating_point():
+        return values
+    draws = torch.rand(values.shape, generator=generator, dtype=torch.float64)
+    return values * (1 + roundoff * (2 * draws - 1)).to(values)
 
 
 def _sizes(model: Model, inputs: PotentialInput, evaluated: EdgeDerivative) -> Rounding:

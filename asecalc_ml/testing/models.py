@@ -12,7 +12,9 @@ from asecalc_ml.config.options import Options
 from asecalc_ml.model.architectures import build_potential
 from asecalc_ml.model.compile.compiled_graph import load_package, write_package
 from asecalc_ml.model.compile.program import Program
+from asecalc_ml.model.derivative import EdgeDerivative
 from asecalc_ml.model.model import N_ELEMENTS, Model
+from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.plugins import loaded
 from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.card import ModelCard
@@ -79,3 +81,10 @@ def register_untrained(
     """Register a model with random weights, as a training would; see :func:`untrained_card`."""
     model = untrained_model(options, dtype=dtype)
     return Registry().add_model(model, untrained_card(name, options, model, atoms, **fields))
+
+
+def without_ghost(derivative: EdgeDerivative, inputs: PotentialInput) -> EdgeDerivative:
+    """Leave out what belongs to the ghost (:mod:`asecalc_ml.graph.padding`)."""
+    real = inputs.edge_index[0] < inputs.n_atoms - 1
+    atoms, systems, gradient, charges, penalty = derivative
+    return EdgeDerivative(atoms[:-1], systems[:-1], gradient[real], charges[:-1], penalty[:-1])

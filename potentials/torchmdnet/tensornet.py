@@ -10,8 +10,14 @@ from torch import Tensor, nn
 
 from asecalc_ml.model.potential import Neighborhood, PotentialInput, Rows, Stage
 from asecalc_ml.potentials.torchmdnet.scalar_output import ScalarPotential
-from asecalc_ml.potentials.torchmdnet.self_loops import with_self_loops
-from asecalc_ml.potentials.torchmdnet.tensornet_layers import PARTS, Interaction, TensorEmbedding, packed
+from asecalc_ml.potentials.torchmdnet.tensornet_layers import (
+    PARTS,
+    Edges,
+    Interaction,
+    RadialBasis,
+    TensorEmbedding,
+    packed,
+)
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
 if TYPE_CHECKING:
@@ -58,16 +64,15 @@ class TensorNetPotential(ScalarPotential):
     def _stage(self, n: int, atoms: Neighborhood, rows: Rows, received: Tensor | None) -> Rows:
         """The embedding or the n-th interaction, and what the next interaction's neighbors need of it."""
         network, z = self.representation_model, atoms.atomic_numbers
-        edges = with_self_loops(atoms.centres[None], atoms.edge_vectors, len(z))
-        basis = network.distance_expansion(edges.distances)
+        edges = Edges.of(atoms.centres, len(z), atoms.edge_vectors)
+        basis = RadialBasis.of(network.distance_expansion, edges.distances)
         if received is None:
             embedding = network.tensor_embedding
-            neighbors = embedding.emb(torch.cat([atoms.neighbor_numbers, z]))
-            pairs = torch.cat([embedding.emb(z[edges.index[0]]), neighbors], dim=1)
-            x = embedding.tensors(pairs, edges, basis, len(z))
+            of_centre, of_neighbor = embedding.halves(embedding.emb.weight)  # of all elements
+            pairs = of_centre[z][atoms.centres] + of_neighbor[atoms.neighbor_numbers]
+            x = embedding.tensors(pairs, of_centre[z] + of_neighbor[z], edges, basis)
         else:
             sent, x = rows
-            received = torch.cat([received, sent])
             x = self.interactions[n - 1].receive(x, sent, received, edges, basis, atoms.charge)
         if n < len(self.interactions):
             return self.interactions[n].sent(x), x
@@ -96,12 +101,12 @@ class _Representation(nn.Module):
         self.act = activation()
 
     def forward(self, inputs: PotentialInput) -> Tensor:
-        edges = with_self_loops(inputs.edge_index, inputs.edge_vectors, inputs.n_atoms, inputs.self_pairs)
-        basis = self.distance_expansion(edges.distances)
-        x = self.tensor_embedding(inputs.atomic_numbers, edges, basis)
+        edges = Edges.of(inputs.edge_index[0], inputs.n_atoms, inputs.edge_vectors)
+        basis = RadialBasis.of(self.distance_expansion, edges.distances)
+        x = self.tensor_embedding(inputs.atomic_numbers, inputs.edge_index, edges, basis)
         charges = inputs.charge[inputs.batch]
         for layer in self.layers:
-            x = layer(x, edges, basis, charges)
+            x = layer(x, inputs.edge_index, edges, basis, charges)
         return self.scalars(x)
 
     def scalars(self, x: Tensor) -> Tensor:

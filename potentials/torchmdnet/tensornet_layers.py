@@ -9,13 +9,13 @@ are upstream's.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from asecalc_ml.graph.segments import segment_sum, take
-from asecalc_ml.potentials.torchmdnet.self_loops import LoopedEdges
 from asecalc_ml.potentials.torchmdnet.upstream import layers
 
 _upstream: Any = layers()  # its classes are known when it is imported only
@@ -24,34 +24,104 @@ _upstream: Any = layers()  # its classes are known when it is imported only
 PARTS = (1, 3, 5)
 
 
+class Edges(NamedTuple):
+    """Edges of some atoms, without self loops: what an atom sends to itself is added by the layers.
+
+    Parameters
+    ----------
+    centres : Tensor, shape (n_edges,), int64
+    n_atoms : int
+    distances : Tensor, shape (n_edges,), Å
+    directions : Tensor, shape (n_edges, 3)
+        Unit vectors from centre to neighbor.
+    """
+
+    centres: Tensor
+    n_atoms: int
+    distances: Tensor
+    directions: Tensor
+
+    @classmethod
+    def of(cls, centres: Tensor, n_atoms: int, vectors: Tensor) -> Edges:
+        """Edges of these vectors, shape (n_edges, 3), Å."""
+        distances = torch.linalg.vector_norm(vectors, dim=1)
+        return cls(centres, n_atoms, distances, vectors / distances[:, None])
+
+    def collect(self, values: Tensor) -> Tensor:
+        """Sum rows of edges, shape (n_edges, ...), for each centre."""
+        return segment_sum(values, self.centres, self.n_atoms)
+
+
+class RadialBasis(NamedTuple):
+    """Radial functions of the edges, and those of a self loop, at distance zero.
+
+    Parameters
+    ----------
+    edges : Tensor, shape (n_edges, n_rbf)
+    loop : Tensor, shape (1, n_rbf)
+    """
+
+    edges: Tensor
+    loop: Tensor
+
+    @classmethod
+    def of(cls, expansion: nn.Module, distances: Tensor) -> RadialBasis:
+        """Those of torchmd-net's expansion."""
+        return cls(expansion(distances), expansion(distances.new_zeros(1)))
+
+
 class TensorEmbedding(_upstream.tensornet.TensorEmbedding):
     """Tensors of atoms from the elements and directions of their neighbors; arXiv:2306.06482, section 3.2."""
 
-    def forward(self, z: Tensor, edges: LoopedEdges, basis: Tensor) -> Tensor:
+    def forward(self, z: Tensor, edge_index: Tensor, edges: Edges, basis: RadialBasis) -> Tensor:
         """Tensors of the atoms, shape (n_atoms, 3, 3, n_channels)."""
-        embedded, (centres, neighbors) = self.emb(z), edges.index
-        pairs = torch.cat([take(embedded, centres), take(embedded, neighbors)], dim=1)
-        return self.tensors(pairs, edges, basis, z.shape[0])
+        centres, neighbors = edge_index
+        of_centre, of_neighbor = self.halves(self.emb(z))
+        pairs = take(of_centre, centres) + take(of_neighbor, neighbors)
+        return self.tensors(pairs, of_centre + of_neighbor, edges, basis)
 
-    def tensors(self, pairs: Tensor, edges: LoopedEdges, basis: Tensor, n_atoms: int) -> Tensor:
-        """Tensors of atoms from the embeddings of centre and neighbor of each edge.
+    def halves(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """What elements contribute to the embedding of a pair, as its centre and as its neighbor.
+
+        Upstream's layer acts on both embeddings side by side for each edge; it is linear, so that each half
+        acts on the embeddings alone.
 
         Parameters
         ----------
-        pairs : Tensor, shape (n_edges, 2 n_channels)
-        edges : LoopedEdges
-        basis : Tensor, shape (n_edges, n_rbf)
-        n_atoms : int
+        embedded : Tensor, shape (n, n_channels)
+
+        Returns
+        -------
+        tuple of two Tensors, shape (n, n_channels)
         """
-        weights = self.cutoff(edges.distances)[:, None] * self.emb2(pairs)
+        of_centre, of_neighbor = self.emb2.weight.split(self.hidden_channels, dim=1)
+        return linear(embedded, of_centre, self.emb2.bias), linear(embedded, of_neighbor)
+
+    def tensors(self, pairs: Tensor, loops: Tensor, edges: Edges, basis: RadialBasis) -> Tensor:
+        """Tensors of atoms from the embeddings of pairs.
+
+        Parameters
+        ----------
+        pairs : Tensor, shape (n_edges, n_channels)
+        loops : Tensor, shape (n_atoms, n_channels)
+            Embedding of each atom's pair with itself.
+        edges : Edges
+        basis : RadialBasis
+        """
         projections = (self.distance_proj1, self.distance_proj2, self.distance_proj3)
-        filters = torch.stack([weights * project(basis) for project in projections], dim=1)
+        weights = self.cutoff(edges.distances)[:, None] * pairs
         # upstream's vectors point to the atom that collects the messages, ours away from it
-        messages = repeated(filters) * direction_tensors(-edges.directions)[..., None]
-        x = segment_sum(messages, edges.index[0], n_atoms)
+        directions = direction_tensors(-edges.directions)
+        scalar, *others = (
+            edges.collect((weights * project(basis.edges))[:, None] * part[..., None])
+            for project, part in zip(projections, directions, strict=True)
+        )
+        # a self loop has no direction, and a cutoff function of 1
+        scalar = scalar + (loops * self.distance_proj1(basis.loop))[:, None]
+        x = torch.cat([scalar, *others], dim=1)
         norm = self.init_norm(squared_norm(unpacked(x)))
-        for linear in self.linears_scalar:
-            norm = self.act(linear(norm))
+        for layer in self.linears_scalar:
+            norm = self.act(layer(norm))
         gates = norm.reshape(-1, 3, self.hidden_channels)
         return unpacked(mixed(x, self.linears_tensor) * repeated(gates))
 
@@ -63,17 +133,19 @@ class Interaction(_upstream.tensornet.Interaction):
     that atoms can be computed in chunks.
     """
 
-    def forward(self, x: Tensor, edges: LoopedEdges, basis: Tensor, charges: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edges: Edges, basis: RadialBasis, charges: Tensor
+    ) -> Tensor:
         """Tensors of the atoms after the interaction, shape (n_atoms, 3, 3, n_channels)."""
         sent = self.sent(x)
-        return self.receive(x, sent, take(sent, edges.index[1]), edges, basis, charges)
+        return self.receive(x, sent, take(sent, edge_index[1]), edges, basis, charges)
 
     def sent(self, x: Tensor) -> Tensor:
         """Packed tensors that atoms send to their neighbors, shape (n_atoms, 9, n_channels)."""
         return mixed(packed(normalized(x)), self.linears_tensor[:3])
 
     def receive(
-        self, x: Tensor, sent: Tensor, received: Tensor, edges: LoopedEdges, basis: Tensor, charges: Tensor
+        self, x: Tensor, sent: Tensor, received: Tensor, edges: Edges, basis: RadialBasis, charges: Tensor
     ) -> Tensor:
         """Tensors of the atoms after the interaction.
 
@@ -82,16 +154,21 @@ class Interaction(_upstream.tensornet.Interaction):
         x : Tensor, shape (n_atoms, 3, 3, n_channels)
             Tensors of the atoms before it.
         sent : Tensor, shape (n_atoms, 9, n_channels)
-            What these atoms send.
+            What these atoms send, to themselves too.
         received : Tensor, shape (n_edges, 9, n_channels)
             What the neighbor of each edge sends.
-        edges : LoopedEdges
-        basis : Tensor, shape (n_edges, n_rbf)
+        edges : Edges
+        basis : RadialBasis
         charges : Tensor, shape (n_atoms,), e
             Charge of each atom's system.
         """
-        messages = self.filters(edges, basis) * received
-        y, m = unpacked(sent), unpacked(segment_sum(messages, edges.index[0], x.shape[0]))
+        filters = self.filters(basis.edges) * self.cutoff(edges.distances)[:, None, None]
+        messages = [
+            edges.collect(factors * part)
+            for factors, part in zip(filters.split(1, 1), received.split(PARTS, 1), strict=True)
+        ]
+        collected = torch.cat(messages, dim=1) + repeated(self.filters(basis.loop)) * sent
+        y, m = unpacked(sent), unpacked(collected)
         charge_factor = (1 + 0.1 * charges)[:, None, None, None]
         if self.equivariance_invariance_group == "O(3)":
             c = charge_factor * (product(m, y) + product(y, m))
@@ -100,12 +177,11 @@ class Interaction(_upstream.tensornet.Interaction):
         change = unpacked(mixed(packed(c) / (squared_norm(c) + 1)[:, None, :], self.linears_tensor[3:]))
         return normalized(x) + change + charge_factor * product(change, change)
 
-    def filters(self, edges: LoopedEdges, basis: Tensor) -> Tensor:
-        """Factors of each component, shape (n_edges, 9, n_channels)."""
-        for linear in self.linears_scalar:
-            basis = self.act(linear(basis))
-        basis = basis * self.cutoff(edges.distances)[:, None]
-        return repeated(basis.reshape(basis.shape[0], 3, self.hidden_channels))
+    def filters(self, basis: Tensor) -> Tensor:
+        """Factors of the three parts before the cutoff function, shape (n, 3, n_channels)."""
+        for layer in self.linears_scalar:
+            basis = self.act(layer(basis))
+        return basis.reshape(basis.shape[0], 3, self.hidden_channels)
 
 
 def packed(x: Tensor) -> Tensor:
@@ -137,12 +213,20 @@ def unpacked(x: Tensor) -> Tensor:
     return torch.stack(rows, dim=1).unflatten(1, (3, 3))
 
 
-def direction_tensors(directions: Tensor) -> Tensor:
-    """Packed 1, direction and traceless outer product of each edge, shape (n_edges, 9)."""
+def direction_tensors(directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """1, direction and traceless outer product of unit vectors, packed.
+
+    Parameters
+    ----------
+    directions : Tensor, shape (n_edges, 3)
+
+    Returns
+    -------
+    tuple of Tensor, shapes (n_edges, 1), (n_edges, 3) and (n_edges, 5)
+    """
     x, y, z = directions.unbind(1)
-    third = (x * x + y * y + z * z) / 3  # 0 for self loops
-    symmetric = [x * x - third, y * y - third, x * y, x * z, y * z]
-    return torch.stack([torch.ones_like(x), x, y, z, *symmetric], dim=1)
+    symmetric = torch.stack([x * x - 1 / 3, y * y - 1 / 3, x * y, x * z, y * z], dim=1)
+    return torch.ones_like(x)[:, None], directions, symmetric
 
 
 def repeated(parts: Tensor) -> Tensor:
@@ -160,9 +244,14 @@ def repeated(parts: Tensor) -> Tensor:
     return torch.cat([part.expand(-1, n_components, -1) for part, n_components in by_part], dim=1)
 
 
-def mixed(x: Tensor, linears: Any) -> Tensor:
+def mixed(x: Tensor, layers: Any) -> Tensor:
     """Channels of each part mixed by a linear map of its own."""
-    return torch.cat([linear(part) for linear, part in zip(linears, x.split(PARTS, 1), strict=True)], dim=1)
+    # rows of one matrix: as a batch of small ones, the products take three times as long
+    parts = [
+        layer(part.reshape(-1, part.shape[2])).view(part.shape)
+        for layer, part in zip(layers, x.split(PARTS, 1), strict=True)
+    ]
+    return torch.cat(parts, dim=1)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import logging
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from asecalc_ml.errors import ModelError
@@ -60,13 +60,18 @@ class CompiledFunctions:
         """Shapes (:class:`asecalc_ml.model.compile.program.Program`) that run as machine code."""
         return sorted(self._functions)
 
-    def get(self, program: Program) -> Function | None:
-        """Compiled code for one more call of a program; None if it runs eagerly.
+    @property
+    def may_compile(self) -> bool:
+        """True unless the model is in memory alone, or compiling is switched off."""
+        return self._packages is not None and self.compile != "never"
+
+    def get(self, program: Program, n_calls: int = 1) -> Function | None:
+        """Compiled code for more calls of a program; None if it runs eagerly.
 
         A shape that cannot be compiled stays in eager mode, with one warning.
         """
         shape, packages = program.shape, self._packages
-        self._calls[shape] += 1
+        self._calls[shape] += n_calls
         if packages is not None and shape not in self._functions and self._is_due(packages, shape):
             try:
                 self._load_or_build(packages, program)
@@ -79,8 +84,8 @@ class CompiledFunctions:
                 self._failed.add(shape)
         return self._functions.get(shape)
 
-    def prepare(self, program: Program) -> None:
-        """Compile a program now, or load what was compiled before.
+    def prepare(self, programs: Iterable[Program]) -> None:
+        """Compile programs now, or load what was compiled before.
 
         Raises
         ------
@@ -90,7 +95,8 @@ class CompiledFunctions:
         if self._packages is None:
             raise ModelError("a model in memory cannot be compiled", remedy="save it to a model file first")
         try:
-            self._load_or_build(self._packages, program)
+            for program in programs:
+                self._load_or_build(self._packages, program)
         except CompilationError as error:
             name = self._packages.stored.card.name
             problem = f"model {name!r} cannot be compiled here: {error.problem}"
@@ -169,6 +175,8 @@ def _n_edges(shape: Shape) -> int:
 
 def _size(program: Program) -> str:
     """Numbers of atoms in words."""
+    if len(program.shape) == 5:
+        return f"chunks of {program.shape[0] - 1} atoms, stage {program.shape[3]}"
     if len(program.shape) == 2 and program.shape[0] > 1:
         return f"{program.shape[0]} molecules of up to {program.shape[1]} atoms"
     n_atoms = program.shape[1] if len(program.shape) == 2 else program.shape[0] - 1
