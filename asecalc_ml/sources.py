@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 CORE_SOURCES = (
     "graph/cutoffs.py", "graph/segments.py", "model/compile/all_pairs.py", "model/compile/compiled_graph.py",
     "model/compile/edge_list.py", "model/compile/energy_graph.py", "model/compile/half_pairs.py",
-    "model/compile/materialize.py",
-    "model/compile/matrix_products.py", "model/compile/molecules.py", "model/compile/program.py",
-    "model/derivative.py", "model/model.py", "model/potential.py", "model/rounding.py",
+    "model/compile/materialize.py", "model/compile/matrix_products.py", "model/compile/members.py",
+    "model/compile/molecules.py", "model/compile/program.py", "model/derivative.py", "model/model.py",
+    "model/potential.py", "model/rounding.py",
 )  # fmt: skip
 
 BY_VERSION = {"asecalc_ml", "ase", "numpy", "torch", "__main__", *sys.stdlib_module_names}

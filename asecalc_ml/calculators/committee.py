@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, register_calculator_class
 
+from asecalc_ml.calculators.batches.members import JointMembers
 from asecalc_ml.calculators.composite import PROPERTIES, Composite, Results
 from asecalc_ml.calculators.factory import calculator_spec, make_calculator
 from asecalc_ml.calculators.protocol import Spec, offered
@@ -87,6 +88,7 @@ class Committee(Composite):
             )
         super().__init__([make_calculator(member, **parameters) for member in members])
         _check_models(self.members)
+        self._joint = JointMembers.of(self.members)
         self.elements = _in_common(self.members, "elements")
         self.charges = _in_common(self.members, "charges")
         self.spins = _in_common(self.members, "spins")
@@ -99,6 +101,14 @@ class Committee(Composite):
     def model_hash(self) -> str:
         hashes = "\n".join(member.model_hash for member in self.members)
         return hashlib.sha256(hashes.encode()).hexdigest()
+
+    def results_of_parts(self, properties: Sequence[str]) -> list[Results]:
+        """Results of each member; those of one architecture come from one graph where it is compiled."""
+        if self._joint is not None and self._joint.compute(self.atoms):
+            results = [member.results for member in self.members]
+            if all(name in of_member for of_member in results for name in properties):
+                return results
+        return super().results_of_parts(properties)
 
     def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
         names = [name for name in PROPERTIES if all(name in of_member for of_member in results)]
@@ -119,6 +129,20 @@ class Committee(Composite):
     def combine_of_many(self, results: Sequence[Results], atoms: Atoms) -> Results:
         """Results of one of many structures: those of :meth:`combine`, and ``members``, each member's own."""
         return {**self.combine(results, atoms), "members": list(results)}
+
+    def expect(self, atoms: Atoms, n_calls: int) -> None:
+        super().expect(atoms, n_calls)
+        if self._joint is not None:
+            self._joint.expect(atoms, n_calls)
+
+    def checkpoint_state(self) -> dict:
+        joint = {} if self._joint is None else {"joint": self._joint.state()}
+        return {**super().checkpoint_state(), **joint}
+
+    def restore_state(self, state: dict) -> None:
+        super().restore_state(state)
+        if self._joint is not None:
+            self._joint.restore(state.get("joint"))
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives of the mean energy, shape (3 n_atoms, 3 n_atoms), eV/Å²."""

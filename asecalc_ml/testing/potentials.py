@@ -368,7 +368,7 @@ class PotentialChecks(OptionChecks):
                 if ions:
                     atoms.numbers = atoms.numbers[::-1]
                     atoms.info.update(charge=number - 1, spin=number)
-            return fill([AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures], Molecules(4, 8))
+            return fill(structures, Molecules(4, 8))
 
         largest = max(self.molecule(8, seed).get_all_distances().max() for seed in range(4))
         return {

@@ -12,7 +12,7 @@ raises :class:`NotDenseError`, and the architecture runs on the edge list.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -192,6 +192,30 @@ def _index_of(node: Node) -> object:
     return node.args[2] if along_first else None
 
 
+class Constants(NamedTuple):
+    """What the graph of an energy holds beside its operations.
+
+    Parameters
+    ----------
+    attributes : dict of str to Tensor
+        Parameters, buffers and other tensors by the names of the nodes that read them.
+    products : list of JointProduct
+        Of the linear layers.
+    """
+
+    attributes: dict[str, Tensor]
+    products: list[JointProduct]
+
+    @classmethod
+    def of(cls, graph: GraphModule, replaced: Mapping[str, Tensor] | None = None) -> Constants:
+        """Constants of a graph, or those of another model of its architecture, which take their place."""
+        names = dict.fromkeys(str(node.target) for node in graph.graph.find_nodes(op="get_attr"))
+        own = {name: getattr(graph, name) for name in names} | dict(replaced or {})
+        attributes = {name: tensor.detach() for name, tensor in own.items()}
+        products, _ = joint_products(graph, attributes)
+        return cls(attributes, products)
+
+
 class DenseEnergy(Interpreter):
     """Runs the graph of an energy with its reads and sums by index as broadcasts and sums along an axis.
 
@@ -215,7 +239,8 @@ class DenseEnergy(Interpreter):
         self.is_complete = {node: bool(place.open.all()) for node, place in self.places.items()}
         self.half = HalfPairs(arguments[1])
         self.even = even_nodes(graph, graph.graph.find_nodes(op="placeholder")[2], self.half)
-        self.products = joint_products(graph)
+        self.constants = Constants.of(graph)
+        _, self.layers = joint_products(graph, self.constants.attributes)
         for node in self.places:
             if node.target not in (*READS, *_SUMS):
                 raise NotDenseError(f"{node.target} by index")
@@ -233,13 +258,16 @@ class DenseEnergy(Interpreter):
             Atoms that are there.
         """
         self._masks = {3: visible, 2: present}  # by the number of axes
-        self._layers: dict[int, list[Tensor]] = {}
+        self._outputs: dict[int, list[Tensor]] = {}
         self._other_rows: dict[Node, Tensor] = {}
         return self.run(*arguments)
 
+    def get_attr(self, target: Any, args: tuple, kwargs: dict) -> Tensor:
+        return self.constants.attributes[str(target)]
+
     def run_node(self, n: Node) -> object:
-        if n in self.products:
-            return self._layer(*self.products[n], n)
+        if n in self.layers:
+            return self._layer(*self.layers[n], n)
         if n in self.even:
             arguments, keywords = self.fetch_args_kwargs_from_env(n)
             return self.call_function(n.target, with_rows(n, arguments, self.half), keywords)
@@ -253,11 +281,12 @@ class DenseEnergy(Interpreter):
             raise NotDenseError(f"{n.target} onto other values than zero")
         return _SUMS[n.target](place, self._mask(n, place), *arguments, **keywords)
 
-    def _layer(self, joint: JointProduct, place: int, node: Node) -> Tensor:
+    def _layer(self, number: int, place: int, node: Node) -> Tensor:
         """Output of one layer; the first layer of a joint product computes those of all."""
-        if id(joint) not in self._layers:
-            self._layers[id(joint)] = joint(self._argument(node.args[-2], node))
-        return self._layers[id(joint)][place]
+        if number not in self._outputs:
+            product = self.constants.products[number]
+            self._outputs[number] = product(self._argument(node.args[-2], node))
+        return self._outputs[number][place]
 
     def fetch_args_kwargs_from_env(self, n: Node) -> tuple[Any, Any]:
         """Arguments of an operation, with the rows that it takes."""

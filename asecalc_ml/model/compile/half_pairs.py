@@ -65,34 +65,52 @@ class HalfPairs:
 
 
 class Kept(torch.autograd.Function):
-    """Values of the pairs that are kept, of values of all pairs."""
+    """Values of the pairs that are kept, of values of all pairs; pairs are the rows along an axis."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, half: HalfPairs) -> Tensor:
-        ctx.half = half
-        return values.index_select(0, half.kept)
+    def forward(values: Tensor, half: HalfPairs, axis: int = 0) -> Tensor:
+        return values.index_select(axis, half.kept)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        half: HalfPairs = ctx.half
-        spread = gradient.index_select(0, half.of_pair)
-        return torch.where(half.is_kept.view(-1, *[1] * (gradient.dim() - 1)), spread, 0.0), None
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, ctx.half, ctx.axis = inputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        spread = gradient.index_select(ctx.axis, ctx.half.of_pair)
+        return torch.where(_along(ctx.axis, ctx.half.is_kept, gradient), spread, 0.0), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, values: Tensor, half: HalfPairs, axis: int) -> tuple[Tensor, int]:
+        return Kept.apply(values.movedim(in_dims[0], 0), half, axis + 1), 0
 
 
 class OfAllPairs(torch.autograd.Function):
-    """Values of all pairs, of values of those that are kept."""
+    """Values of all pairs, of values of those that are kept; pairs are the rows along an axis."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, half: HalfPairs) -> Tensor:
-        ctx.half = half
-        return values.index_select(0, half.of_pair)
+    def forward(values: Tensor, half: HalfPairs, axis: int = 0) -> Tensor:
+        return values.index_select(axis, half.of_pair)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, ctx.half, ctx.axis = inputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         half: HalfPairs = ctx.half
         kept, reverse = half.kept, half.reverse[half.kept]
-        both = gradient.index_select(0, kept) + gradient.index_select(0, reverse)
-        return both * half.weight.to(gradient).view(-1, *[1] * (gradient.dim() - 1)), None
+        both = gradient.index_select(ctx.axis, kept) + gradient.index_select(ctx.axis, reverse)
+        return both * _along(ctx.axis, half.weight.to(gradient), gradient), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, values: Tensor, half: HalfPairs, axis: int) -> tuple[Tensor, int]:
+        return OfAllPairs.apply(values.movedim(in_dims[0], 0), half, axis + 1), 0
+
+
+def _along(axis: int, rows: Tensor, like: Tensor) -> Tensor:
+    """A value for each row along an axis, with dimensions behind it so that it is broadcast."""
+    return rows.view(-1, *[1] * (like.dim() - axis - 1))
 
 
 def even_nodes(graph: GraphModule, vectors: Node, half: HalfPairs) -> set[Node]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +19,7 @@ aten = torch.ops.aten
 RESHAPING = (aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.alias.default)
 
 
-@dataclass(frozen=True)
-class JointProduct:
+class JointProduct(NamedTuple):
     """x W + b of several layers with one x.
 
     Parameters
@@ -45,37 +46,52 @@ class _Linear:
     bias: Tensor | None
 
 
-def joint_products(graph: GraphModule) -> dict[Node, tuple[JointProduct, int]]:
-    """For every linear layer of a graph the product it is a part of, and its place there."""
+def joint_products(
+    graph: GraphModule, attributes: Mapping[str, Tensor]
+) -> tuple[list[JointProduct], dict[Node, tuple[int, int]]]:
+    """Products of all linear layers of a graph.
+
+    Parameters
+    ----------
+    graph : GraphModule
+    attributes : mapping of str to Tensor
+        Weights and biases by the names under which the graph reads them.
+
+    Returns
+    -------
+    products : list of JointProduct
+    places : dict
+        For every linear layer the number of the product it is a part of, and its place there.
+    """
     groups: dict[tuple, list[_Linear]] = defaultdict(list)
     for node in graph.graph.find_nodes(op="call_function", target=aten.addmm.default):
-        _add(graph, groups, node, bias=node.args[0])
+        _add(attributes, groups, node, bias=node.args[0])
     for node in graph.graph.find_nodes(op="call_function", target=aten.mm.default):
-        _add(graph, groups, node, bias=None)
-    products: dict[Node, tuple[JointProduct, int]] = {}
-    for layers in groups.values():
+        _add(attributes, groups, node, bias=None)
+    products: list[JointProduct] = []
+    places: dict[Node, tuple[int, int]] = {}
+    for number, layers in enumerate(groups.values()):
         weights = torch.cat([layer.weight for layer in layers]).T.contiguous()
         biases, sizes = zip(*((layer.bias, len(layer.weight)) for layer in layers), strict=True)
-        joint = JointProduct(weights, biases, sizes)
-        products |= {layer.node: (joint, place) for place, layer in enumerate(layers)}
-    return products
+        products.append(JointProduct(weights, biases, sizes))
+        places |= {layer.node: (number, place) for place, layer in enumerate(layers)}
+    return products, places
 
 
-def _add(graph: GraphModule, groups: dict[tuple, list[_Linear]], node: Node, bias: Node | None) -> None:
+def _add(
+    attributes: Mapping[str, Tensor], groups: dict[tuple, list[_Linear]], node: Node, bias: Node | None
+) -> None:
     x, weight = node.args[-2:]
     if node.kwargs or not _is_transposed_parameter(weight) or not (bias is None or bias.op == "get_attr"):
         return
     source = x
     while source.op == "call_function" and source.target in RESHAPING:
         source = source.args[0]
-    layer = _Linear(node, _value(graph, weight.args[0]), None if bias is None else _value(graph, bias))
+    own_bias = None if bias is None else attributes[str(bias.target)]
+    layer = _Linear(node, attributes[str(weight.args[0].target)], own_bias)
     groups[source, x.meta["shape"]].append(layer)
 
 
 def _is_transposed_parameter(node: Node) -> bool:
     """Return True for the matrix of a linear layer, as a product takes it."""
     return node.op == "call_function" and node.target is aten.t.default and node.args[0].op == "get_attr"
-
-
-def _value(graph: GraphModule, parameter: Node) -> Tensor:
-    return getattr(graph, str(parameter.target)).detach()

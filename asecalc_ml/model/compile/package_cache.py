@@ -20,6 +20,7 @@ from asecalc_ml.model.compile.compiled_graph import INDUCTOR_OPTIONS, load_packa
 from asecalc_ml.model.compile.program import Function, KnownCall, Program, Shape
 from asecalc_ml.sources import code_of_model
 from asecalc_ml.store.model_file import file_hash
+from asecalc_ml.store.stored_committee import StoredCommittee
 from asecalc_ml.store.stored_model import StoredModel
 
 PACKAGE, CHECK, MANIFEST = "package.pt2", "check.safetensors", "manifest.json"
@@ -30,7 +31,7 @@ class CompilationError(ModelError):
 
 
 class PackageCache:
-    """Packages of one model in one type on one device, a folder for each shape.
+    """Packages of one model, or of a committee, in one type on one device, a folder for each shape.
 
     A folder holds the package, calls with the results of eager mode and how far rounding may take other
     results from them (:mod:`asecalc_ml.model.rounding`), and the hashes of both files. A package is used
@@ -38,16 +39,16 @@ class PackageCache:
 
     Parameters
     ----------
-    stored : StoredModel
+    stored : StoredModel or StoredCommittee
     """
 
-    def __init__(self, stored: StoredModel):
+    def __init__(self, stored: StoredModel | StoredCommittee):
         self.stored = stored
 
     def folder(self, shape: Shape) -> Path:
         """Where the package of a shape lies, or would lie."""
         stored = self.stored
-        code = [stored.hash, *code_of_model(stored.card)]
+        code = [fact for member in stored.members for fact in (member.hash, *code_of_model(member.card))]
         machine = [hardware(stored.device), stored.device.type, torch.get_num_threads()]
         return cache_folder("compiled") / fingerprint([*code, *machine, str(stored.dtype), *shape])
 
@@ -94,7 +95,7 @@ class PackageCache:
             raise CompilationError("compiled code does not compute what eager mode does")
         _write_calls(folder, calls)
         hashes = {name: file_hash(folder / name) for name in (PACKAGE, CHECK)}
-        manifest = {"model": self.stored.card.name, "sha256": hashes}
+        manifest = {"model": self.stored.name, "sha256": hashes}
         write_whole(folder / MANIFEST, json.dumps(manifest))
         return function
 
@@ -108,7 +109,7 @@ class PackageCache:
             raise _failure(error) from error
 
 
-def _verified(folder: Path, stored: StoredModel) -> Function:
+def _verified(folder: Path, stored: StoredModel | StoredCommittee) -> Function:
     hashes = json.loads((folder / MANIFEST).read_text())["sha256"]
     for name in (PACKAGE, CHECK):
         if file_hash(folder / name) != hashes[name]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.model.compile.all_pairs import Molecules
 from asecalc_ml.model.compile.compiled_graph import load_package, write_package
 from asecalc_ml.model.compile.molecules import MoleculeInput, known_call, molecule_program
@@ -34,7 +33,7 @@ def array(sizes: list[int], shape: Molecules, stretch: float = 1.0) -> MoleculeI
     for charge, atoms in enumerate(structures):
         atoms.positions *= stretch
         atoms.info.update(charge=charge % 3 - 1, spin=charge % 2)
-    return fill([AtomGraph.from_atoms(atoms, CUTOFF_A) for atoms in structures], shape)
+    return fill(structures, shape)
 
 
 def calls(shape: Molecules) -> Iterator[MoleculeInput]:
