@@ -232,10 +232,7 @@ class MLCalculator(Calculator):
         for batch in batches_by_atoms(structures, MANY_ATOMS):
             self._check_many(batch, first=len(results))
             evaluations = self._evaluator.many(batch, self.parameters.neighbors)
-            in_batch = [
-                with_terms(results_of(evaluation, atoms), self._terms, atoms)
-                for evaluation, atoms in zip(evaluations, batch, strict=True)
-            ]
+            in_batch = self._results_of_many(evaluations, batch, first=len(results))
             if "stresses" in properties:
                 for result, stresses in zip(in_batch, self._stresses(batch), strict=True):
                     result["stresses"] = stresses
@@ -377,7 +374,23 @@ class MLCalculator(Calculator):
             try:
                 self._check(atoms)
             except StructureError as error:
-                raise error.at(f"structure {number}, counted from 0") from None
+                raise _numbered(error, number) from None
+
+    def _results_of_many(
+        self, evaluations: Sequence[SystemArrays], structures: Sequence[Atoms], first: int
+    ) -> list[Results]:
+        results = []
+        for evaluation, atoms in zip(evaluations, structures, strict=True):
+            try:
+                network = results_of(evaluation, atoms)
+            except StructureError as error:
+                raise _numbered(error, first + len(results)) from None
+            results.append(with_terms(network, self._terms, atoms))
+        return results
+
+
+def _numbered(error: StructureError, number: int) -> StructureError:
+    return error.at(f"structure {number}, counted from 0")
 
 
 def are_trained(structures: Sequence[Atoms], card: ModelCard) -> bool:

@@ -64,8 +64,10 @@ def _are_apart(molecules: Sequence[Atoms]) -> bool:
 
 def _are_rows_apart(positions: np.ndarray) -> bool:
     """The same for molecules of one size, shape (n_molecules, n_atoms, 3)."""
-    # |x_i - x_j|² of all pairs i < j; positions that are not finite make none that is large enough
+    if not np.isfinite(positions).all():
+        return False
+    # |x_i - x_j|² of all pairs i < j
     i, j = np.triu_indices(positions.shape[1], k=1)
     vectors = positions[:, i] - positions[:, j]
     squares = np.einsum("mpx,mpx->mp", vectors, vectors)
-    return bool((squares >= (MIN_DISTANCE_A * MARGIN) ** 2).all() and np.isfinite(positions).all())
+    return bool((squares >= (MIN_DISTANCE_A * MARGIN) ** 2).all())

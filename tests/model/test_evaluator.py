@@ -12,6 +12,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from building import traced_in_place_of_compiled
 from raising import told
 from typer.testing import CliRunner
 
@@ -300,20 +301,8 @@ def test_sources_that_architectures_share_count(monkeypatch):
 @pytest.fixture
 def builds(monkeypatch) -> list:
     """Shapes that were compiled, without the time that it takes."""
-    shapes = []
-
-    def build(self, program):
-        shapes.append(program.shape)
-        folder = self.folder(program.shape)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).write_text("{}")
-        graph = program.trace(self.stored.model)
-        return lambda tensors: graph(*tensors)
-
-    monkeypatch.setattr(PackageCache, "build", build)
-    monkeypatch.setattr(PackageCache, "load", lambda self, shape: None)
     monkeypatch.setattr(evaluator, "EDGES_BEFORE_COMPILING", 5 * evaluator.FEWEST_EDGES)
-    return shapes
+    return traced_in_place_of_compiled(monkeypatch)
 
 
 def steps(calculator: MLCalculator, atoms: Atoms, n_steps: int) -> None:

@@ -49,6 +49,21 @@ def test_derivatives_are_those_of_an_index_select(features):
         torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize("change", [OfAllPairs, Kept])
+def test_many_arrays_at_once_are_each_by_itself(change):
+    """Values and derivatives, with the arrays along the first or the last axis."""
+    n_rows = HALF.n_kept if change is OfAllPairs else HALF.n_pairs
+    for axis in (0, 2):
+        x = random(n_rows, 3, 2).movedim(2, axis).detach().requires_grad_(True)
+        together = torch.vmap(lambda values: change.apply(values, HALF), in_dims=axis)(x)
+        alone = torch.stack([change.apply(values, HALF) for values in x.unbind(axis)])
+        assert torch.equal(together, alone)
+        weights = torch.rand(alone.shape, dtype=alone.dtype)
+        (gradient,) = torch.autograd.grad((weights * together).sum(), x)
+        (expected,) = torch.autograd.grad((weights * alone).sum(), x)
+        torch.testing.assert_close(gradient, expected)
+
+
 def even_results(function) -> list[bool]:
     """For each result of a function of the vectors of all pairs, whether it is known to be even."""
     vectors = random(HALF.n_pairs, 3).detach()

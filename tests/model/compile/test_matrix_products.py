@@ -29,17 +29,20 @@ def joined():
         torch.manual_seed(0)
         layers, x = Layers().requires_grad_(False), torch.randn(6, 4)
         graph = with_shapes(traced(layers, [x]), [x])
-    return layers, x, graph, joint_products(graph)
+        attributes = {
+            node.target: getattr(graph, node.target) for node in graph.graph.find_nodes(op="get_attr")
+        }
+    return layers, x, graph, *joint_products(graph, attributes)
 
 
 def test_layers_of_one_input_are_one_product():
-    *_, products = joined()
-    sizes = sorted(joint.sizes for joint, _ in products.values())
+    *_, products, places = joined()
+    sizes = sorted(products[number].sizes for number, _ in places.values())
     assert sizes == [(3,), (3,), (3, 5), (3, 5)]
 
 
 def test_each_layer_gets_its_own_result():
-    layers, x, graph, products = joined()
+    layers, x, graph, products, places = joined()
     expected = [
         layers.first(x),
         layers.second(x),
@@ -52,9 +55,9 @@ def test_each_layer_gets_its_own_result():
     class Values(Interpreter):
         def run_node(self, n):
             value = super().run_node(n)
-            if n in products:
-                joint, place = products[n]
-                torch.testing.assert_close(joint(self.env[n.args[-2]])[place], value)
+            if n in places:
+                number, place = places[n]
+                torch.testing.assert_close(products[number](self.env[n.args[-2]])[place], value)
                 results.append(value)
             return value
 
