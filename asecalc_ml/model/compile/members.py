@@ -34,9 +34,10 @@ def members_program(given: MoleculeInput) -> Program[tuple[Model, ...]]:
     def trace(models: tuple[Model, ...]) -> GraphModule:
         evaluate = evaluate_members(models, given)
         graph = traced(lambda *tensors: [evaluate(MoleculeInput(*tensors))], given)
-        return materialize_broadcasts(graph, given) if given.positions.device.type == "cpu" else graph
+        return materialize_broadcasts(graph, given) if given.is_on_cpu else graph
 
-    return Program(tuple(given.molecules), given, trace, lambda models: _known_calls(models, given), POOLED)
+    options = POOLED if given.is_on_cpu else {}
+    return Program(tuple(given.molecules), given, trace, lambda models: _known_calls(models, given), options)
 
 
 def evaluate_members(models: Sequence[Model], example: MoleculeInput) -> Callable[[MoleculeInput], Tensor]:

@@ -27,8 +27,8 @@ from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.model.rounding import rounding
 
-#: Option of the compiler for arrays of several molecules or members: intermediate values share a pool, of
-#: which more stays in the processor's cache, and which is allocated once a call.
+#: Option of the compiler for arrays of several molecules or members on the CPU: intermediate values share a
+#: pool, of which more stays in the processor's cache, and which is allocated once a call.
 POOLED = {"memory_planning": True}
 
 
@@ -54,6 +54,10 @@ class MoleculeInput(NamedTuple):
     def molecules(self) -> Molecules:
         n_systems = len(self.charge)
         return Molecules(n_systems, len(self.present) // n_systems)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        return self.positions.device.type == "cpu"
 
 
 class MoleculeOutput(NamedTuple):
@@ -109,9 +113,9 @@ def molecule_program(given: MoleculeInput) -> Program:
         graph = trace_dense(model, given)
         if graph is None:
             return trace_with_edge_list(model, given)
-        return materialize_broadcasts(graph, given) if given.positions.device.type == "cpu" else graph
+        return materialize_broadcasts(graph, given) if given.is_on_cpu else graph
 
-    options = POOLED if given.molecules.n_systems > 1 else {}
+    options = POOLED if given.molecules.n_systems > 1 and given.is_on_cpu else {}
     return Program(tuple(given.molecules), given, trace, lambda model: known_calls(model, given), options)
 
 
