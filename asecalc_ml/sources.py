@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 
 #: What the code of every model builds upon.
 CORE_SOURCES = (
-    "graph/cutoffs.py", "graph/segments.py", "model/chunks.py", "model/compile/all_pairs.py",
-    "model/compile/chunk_programs.py", "model/compile/compiled_graph.py", "model/compile/edge_list.py",
-    "model/compile/energy_graph.py", "model/compile/half_pairs.py", "model/compile/materialize.py",
-    "model/compile/matrix_products.py", "model/compile/molecules.py", "model/compile/program.py",
-    "model/derivative.py", "model/model.py", "model/potential.py", "model/rounding.py",
+    "graph/cutoffs.py", "graph/segments.py", "model/chunks.py", "model/compile/chunk_programs.py",
+    "model/compile/compiled_graph.py", "model/compile/edge_list.py", "model/compile/materialize.py",
+    "model/compile/molecules/all_pairs.py", "model/compile/molecules/energy_graph.py",
+    "model/compile/molecules/half_pairs.py", "model/compile/molecules/matrix_products.py",
+    "model/compile/molecules/members.py", "model/compile/molecules/molecule_graph.py",
+    "model/compile/program.py", "model/derivative.py", "model/model.py", "model/potential.py",
+    "model/rounding.py",
 )  # fmt: skip
 
 BY_VERSION = {"asecalc_ml", "ase", "numpy", "torch", "__main__", *sys.stdlib_module_names}

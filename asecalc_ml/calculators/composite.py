@@ -86,10 +86,11 @@ class Composite(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
-        wanted = (*properties, "forces", "energy")
-        self.results = self.combine(
-            [results_of_part(part, self.atoms, wanted) for part in self.parts], self.atoms
-        )
+        self.results = self.combine(self.results_of_parts((*properties, "forces", "energy")), self.atoms)
+
+    def results_of_parts(self, properties: Sequence[str]) -> list[Results]:
+        """Results of each part for the present structure, with these properties among them."""
+        return [results_of_part(part, self.atoms, properties) for part in self.parts]
 
     def calculate_many(self, structures: Iterable[Atoms], properties: Collection[str] = ()) -> list[Results]:
         """Results of each structure; parts that can take all of them in one batch."""

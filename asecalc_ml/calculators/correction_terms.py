@@ -64,7 +64,7 @@ class RepulsionCalculator(CorrectionTerm):
 
     def evaluate(self, atoms: Atoms, properties: Sequence[str]) -> Results:
         graph = self._graph(atoms)
-        results = results_of(self._evaluator(graph), atoms)
+        results = results_of(self._evaluator(graph).split([len(atoms)])[0], atoms)
         if "stresses" in properties:
             results["stresses"] = stresses_of(self._evaluator.atomic_virials(graph), atoms)
         return results

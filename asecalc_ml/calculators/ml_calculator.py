@@ -15,6 +15,7 @@ from ase.calculators.calculator import (
     all_changes,
     register_calculator_class,
 )
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from asecalc_ml.calculators.changes import changes
@@ -28,13 +29,14 @@ from asecalc_ml.graph.atom_graph import AtomGraph, collate, position_tensor
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.model.compile.compiled_functions import Compile
-from asecalc_ml.model.evaluator import BATCH_ATOMS, Evaluator
+from asecalc_ml.model.evaluator import BATCH_ATOMS, Evaluator, SystemArrays
 from asecalc_ml.model.pair_forces import PairForces, summed
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.registry import is_path, name_and_hash
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
+from asecalc_ml.structure.checks_of_many import are_in_order, is_small_molecule
 from asecalc_ml.structure.loading import check_structure
 
 #: Atoms that :meth:`MLCalculator.calculate_many` sorts into batches at a time.
@@ -127,7 +129,7 @@ class MLCalculator(Calculator):
         self._is_loaded = False
         self._known: _Known | None = None
         super().__init__(model=str(model), **parameters)
-        stored = self._stored()
+        self.stored = stored = self._stored()
         check_golden(stored)
         self.card, self.model_hash = stored.card, stored.hash
         self._terms = correction_calculators(self.card.corrections)
@@ -197,10 +199,14 @@ class MLCalculator(Calculator):
                 "a periodic structure has no dipole: set pbc to false, or do not ask for it"
             )
         if system_changes or not self.results:  # else stresses are asked for after the rest
-            network = results_of(self._evaluator(self._next_graph(self.atoms)), self.atoms)
-            self.results = with_terms(network, self._terms, self.atoms)
+            (evaluation,) = self._evaluator(self.next_graph(self.atoms)).split([len(self.atoms)])
+            self.take(evaluation, self.atoms)
         if "stresses" in properties:
             self.results["stresses"] = self._stresses([self.atoms])[0]
+
+    def take(self, evaluation: SystemArrays, atoms: Atoms) -> None:
+        """Make an evaluation of this model the last calculation; the structure must not change later."""
+        self.atoms, self.results = atoms, with_terms(results_of(evaluation, atoms), self._terms, atoms)
 
     def calculate_many(self, structures: Iterable[Atoms], properties: Collection[str] = ()) -> list[Results]:
         """Results of many structures, computed in batches.
@@ -220,16 +226,16 @@ class MLCalculator(Calculator):
         Raises
         ------
         StructureError
-            As for a single structure.
+            As for a single structure, with its number in the call.
         """
         self._need(properties)
-        results = []
+        results: list[Results] = []
         for batch in batches_by_atoms(structures, MANY_ATOMS):
-            evaluations = self._evaluator.many([self._new_graph(atoms) for atoms in batch])
-            in_batch = [
-                with_terms(results_of(evaluation, atoms), self._terms, atoms)
-                for evaluation, atoms in zip(evaluations, batch, strict=True)
-            ]
+            self._check_many(batch, first=len(results))
+            for atoms in batch:
+                need_cell(atoms, properties)
+            evaluations = self._evaluator.many(batch, self.parameters.neighbors)
+            in_batch = self._results_of_many(evaluations, batch, first=len(results))
             if "stresses" in properties:
                 for result, stresses in zip(in_batch, self._stresses(batch), strict=True):
                     result["stresses"] = stresses
@@ -270,14 +276,14 @@ class MLCalculator(Calculator):
         ModelError
             If the model cannot be compiled here.
         """
-        self._evaluator.prepare(self._next_graph(atoms.copy()))
+        self._evaluator.prepare(self.next_graph(atoms.copy()))
 
     def expect(self, atoms: Atoms, n_calls: int) -> None:
         """Announce how often structures of this one's size will be computed.
 
         With ``compile="auto"`` a long run is then compiled before its first step and not in its midst.
         """
-        self._evaluator.expect(self._next_graph(atoms.copy()), n_calls)
+        self._evaluator.expect(self.next_graph(atoms.copy()), n_calls)
 
     def checkpoint_state(self) -> dict:
         """What a resumed run needs to go on bit for bit, ready for JSON."""
@@ -321,7 +327,11 @@ class MLCalculator(Calculator):
             name = str(Path(name).expanduser().absolute())
         return f"{name}@{wanted or self.model_hash[:HASH_DIGITS]}"
 
-    def _next_graph(self, atoms: Atoms) -> AtomGraph:
+    def is_molecule(self, atoms: Atoms) -> bool:
+        """True for a structure that is computed as an array of all its pairs."""
+        return self._evaluator.is_molecule(atoms, self.parameters.neighbors)
+
+    def next_graph(self, atoms: Atoms) -> AtomGraph:
         """Graph of a structure whose pairs are those of the step before where these are still good."""
         known, self._known = self._known, None  # forgotten if this structure turns out to be refused
         changed = {*changes(known.atoms if known else None, atoms)}
@@ -356,6 +366,55 @@ class MLCalculator(Calculator):
     def _check(self, atoms: Atoms) -> None:
         check_structure(atoms)
         check_trained(atoms, self.card)
+
+    def _check_many(self, structures: Sequence[Atoms], first: int) -> None:
+        """Check each structure, molecules together; what is wrong with one is said by its own check.
+
+        Parameters
+        ----------
+        structures : sequence of Atoms
+        first : int
+            Number of the first one in the call.
+        """
+        molecules = [atoms for atoms in structures if is_small_molecule(atoms)]
+        are_checked = are_in_order(molecules) and are_trained(molecules, self.card)
+        for number, atoms in enumerate(structures, first):
+            if are_checked and is_small_molecule(atoms):
+                continue
+            try:
+                self._check(atoms)
+            except StructureError as error:
+                raise _numbered(error, number) from None
+
+    def _results_of_many(
+        self, evaluations: Sequence[SystemArrays], structures: Sequence[Atoms], first: int
+    ) -> list[Results]:
+        results = []
+        for evaluation, atoms in zip(evaluations, structures, strict=True):
+            try:
+                network = results_of(evaluation, atoms)
+            except StructureError as error:
+                raise _numbered(error, first + len(results)) from None
+            results.append(with_terms(network, self._terms, atoms))
+        return results
+
+
+def _numbered(error: StructureError, number: int) -> StructureError:
+    return error.at(f"structure {number}, counted from 0")
+
+
+def are_trained(structures: Sequence[Atoms], card: ModelCard) -> bool:
+    """Return True if :func:`check_trained` refuses none of the structures."""
+    try:
+        states = {charge_and_spin(atoms) for atoms in structures}
+    except StructureError:
+        return False
+    numbers = {number for atoms in structures for number in atoms.numbers.tolist()}
+    return (
+        {chemical_symbols[number] for number in numbers} <= set(card.elements)
+        and {charge for charge, _ in states} <= set(card.charges)
+        and {spin for _, spin in states} <= set(card.spins)
+    )
 
 
 def check_trained(atoms: Atoms, card: ModelCard) -> None:

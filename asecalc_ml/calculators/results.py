@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from asecalc_ml.structure.loading import check_structure
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asecalc_ml.model.evaluator import Evaluation
+    from asecalc_ml.model.evaluator import SystemArrays
 
 #: Results that are combined, where all parts have them.
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")
@@ -25,13 +26,12 @@ PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses
 Results = dict[str, Any]  # by ASE's names of properties
 
 
-def results_of(evaluation: Evaluation, atoms: Atoms) -> Results:
-    """Convert the tensors of one structure to ASE's results; the one conversion out.
+def results_of(evaluation: SystemArrays, atoms: Atoms) -> Results:
+    """Results of one structure by ASE's names; the one conversion out.
 
     Parameters
     ----------
-    evaluation : Evaluation
-        Of this structure alone.
+    evaluation : SystemArrays
     atoms : Atoms
 
     Returns
@@ -46,14 +46,14 @@ def results_of(evaluation: Evaluation, atoms: Atoms) -> Results:
     StructureError
         If energy or forces are not finite.
     """
-    energy = float(evaluation.energy[0])
+    energy = evaluation.energy
     results: Results = {
         "energy": energy,
         "free_energy": energy,
-        "energies": evaluation.energies.cpu().numpy(),
-        "forces": evaluation.forces.cpu().numpy(),
+        "energies": evaluation.energies,
+        "forces": evaluation.forces,
     }
-    if not (np.isfinite(energy) and np.isfinite(results["forces"]).all()):
+    if not (math.isfinite(energy) and np.isfinite(results["forces"]).all()):
         check_structure(atoms)  # knows the reason, where atoms have run into each other
         raise StructureError(
             f"the model gives energy {energy} eV or forces that are not finite: the structure is far from "
@@ -63,7 +63,7 @@ def results_of(evaluation: Evaluation, atoms: Atoms) -> Results:
         )
     # stress = virial / V, in the order of Voigt: xx, yy, zz, yz, xz, xy
     if atoms.cell.any() and atoms.cell.rank == 3:  # the rank takes longer
-        stress = evaluation.virial[0].cpu().numpy() / atoms.get_volume()
+        stress = evaluation.virial / atoms.get_volume()
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
     return {**results, **_charges_and_dipole(evaluation, atoms)}
 
@@ -104,12 +104,11 @@ def add_results(results: Sequence[Results]) -> Results:
     return total
 
 
-def _charges_and_dipole(evaluation: Evaluation, atoms: Atoms) -> Results:
+def _charges_and_dipole(evaluation: SystemArrays, atoms: Atoms) -> Results:
     """Charges in e where the model has them, and the dipole in e Å of what is not periodic."""
     if len(evaluation.charges) == 0:
         return {}
-    charges = evaluation.charges.cpu().numpy()
-    results = {"charges": charges}
+    results = {"charges": evaluation.charges}
     if not atoms.pbc.any():
-        results["dipole"] = dipole_of(charges, atoms)
+        results["dipole"] = dipole_of(evaluation.charges, atoms)
     return results

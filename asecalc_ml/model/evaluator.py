@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
+import numpy as np
+from ase import Atoms
 from torch import Tensor
 
 from asecalc_ml.forks import allow_forks, check_not_forked_from_cuda
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
+from asecalc_ml.graph.neighbors.pairs import takes_all_pairs
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
 from asecalc_ml.model.chunks import ChunkShape, StageFunctions, chunked_derivative, takes_chunks
@@ -22,7 +27,13 @@ from asecalc_ml.model.compile.chunk_programs import (
 )
 from asecalc_ml.model.compile.compiled_functions import Compile, CompiledFunctions
 from asecalc_ml.model.compile.edge_list import edge_list_program
-from asecalc_ml.model.compile.molecules import MoleculeInput, MoleculeOutput, molecule_input, molecule_program
+from asecalc_ml.model.compile.molecules.batches import fill, molecule_batches
+from asecalc_ml.model.compile.molecules.molecule_graph import (
+    MoleculeInput,
+    MoleculeOutput,
+    molecule_input,
+    molecule_program,
+)
 from asecalc_ml.model.compile.program import Function, Program, Shape, plain
 from asecalc_ml.model.derivative import (
     EdgeDerivative,
@@ -34,7 +45,6 @@ from asecalc_ml.model.derivative import (
 )
 from asecalc_ml.model.memory_needed import check_memory
 from asecalc_ml.model.model import Model
-from asecalc_ml.model.molecule_batches import fill, molecule_batches
 from asecalc_ml.model.pair_forces import PairForces, pair_forces
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.store.stored_model import StoredModel
@@ -76,15 +86,39 @@ class Evaluation:
     virial: Tensor
     charges: Tensor
 
-    def split(self, sizes: Sequence[int]) -> list[Evaluation]:
-        """One for each system, whose numbers of atoms are given."""
-        sizes, ones = list(sizes), [1] * len(sizes)
-        per_system = (self.energy.split(ones), self.virial.split(ones))
-        charges = self.charges.split(sizes) if len(self.charges) else [self.charges] * len(sizes)
-        per_atom = (self.energies.split(sizes), self.forces.split(sizes), charges)
-        names = ("energy", "virial", "energies", "forces", "charges")
-        parts = zip(*per_system, *per_atom, strict=True)
-        return [Evaluation(**dict(zip(names, part, strict=True))) for part in parts]
+    def split(self, sizes: Sequence[int]) -> list[SystemArrays]:
+        """Arrays of each system, whose numbers of atoms are given."""
+        energies, forces, charges = map(on_host, (self.energies, self.forces, self.charges))
+        virial, last = on_host(self.virial), list(accumulate(sizes))
+        return [
+            SystemArrays(energy, energies[i:j], forces[i:j], virial[k], charges[i:j])
+            for k, (energy, i, j) in enumerate(zip(self.energy.tolist(), [0, *last], last, strict=False))
+        ]
+
+
+class SystemArrays(NamedTuple):
+    """Results for one system, on the host.
+
+    Parameters
+    ----------
+    energy : float, eV
+    energies : array, shape (n_atoms,), eV
+    forces : array, shape (n_atoms, 3), eV/Å
+    virial : array, shape (3, 3), eV
+    charges : array, shape (n_atoms,), e
+        Empty where the architecture has none.
+    """
+
+    energy: float
+    energies: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+    charges: np.ndarray
+
+
+def on_host(values: Tensor) -> np.ndarray:
+    """A tensor as an array."""
+    return values.cpu().numpy()
 
 
 class Evaluator:
@@ -104,8 +138,8 @@ class Evaluator:
 
     def __init__(self, model: Model | StoredModel, compile: Compile = "never"):
         allow_forks()
-        self._source = model if isinstance(model, StoredModel) else model.eval().requires_grad_(False)
-        self.compiled = CompiledFunctions(model if isinstance(model, StoredModel) else None, compile)
+        self._source = model.eval().requires_grad_(False) if isinstance(model, Model) else model
+        self.compiled = CompiledFunctions(None if isinstance(model, Model) else model, compile)
         self._capacities: dict[tuple, int] = {}
         self._stages: dict[ChunkShape, list[StagePrograms]] = {}
         self._most_edges = 0  # of a structure that fits into memory
@@ -113,7 +147,7 @@ class Evaluator:
     @property
     def model(self) -> Model:
         """The model in memory."""
-        return self._source.model if isinstance(self._source, StoredModel) else self._source
+        return self._source if isinstance(self._source, Model) else self._source.model
 
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
@@ -130,27 +164,36 @@ class Evaluator:
             return assemble(inputs, edge_derivative(self.model, inputs))
         return assemble(inputs, EdgeDerivative(*function(plain(inputs.tensors))))
 
-    def many(self, graphs: Sequence[AtomGraph]) -> list[Evaluation]:
+    def many(self, structures: Sequence[Atoms], backend: str = "auto") -> list[SystemArrays]:
         """Evaluate structures that may differ in everything, in batches.
 
         Molecules whose pairs are all pairs are sorted into arrays of few shapes, which are compiled as single
         structures are; other structures run eagerly.
+
+        Parameters
+        ----------
+        structures : sequence of Atoms
+        backend : {"auto", "vesin", "matscipy", "all-pairs"}
+            See :func:`asecalc_ml.graph.neighbors.find_pairs`.
         """
-        evaluations: dict[int, Evaluation] = {}
-        dense = [place for place, graph in enumerate(graphs) if self._takes_all_pairs(graph)]
-        for batch in molecule_batches([graphs[place].n_atoms for place in dense]):
+        evaluated: dict[int, SystemArrays] = {}
+        dense = [place for place, atoms in enumerate(structures) if self.is_molecule(atoms, backend)]
+        for batch in molecule_batches([len(structures[place]) for place in dense]):
             places = [dense[place] for place in batch.places]
-            given = fill([graphs[place].to(self._source.device) for place in places], batch.shape)
+            given = fill([structures[place] for place in places], batch.shape, self._source.device)
             function = self.compiled.get(molecule_program(given))
             if function is not None:
-                sizes = [graphs[place].n_atoms for place in places]
-                evaluations |= zip(places, _of_molecules(function, given, sizes), strict=True)
-        rest = [place for place in range(len(graphs)) if place not in evaluations]
-        for places in batches_by_atoms(rest, BATCH_ATOMS, n_atoms=lambda place: graphs[place].n_atoms):
-            sizes = [graphs[place].n_atoms for place in places]
-            together = self.eagerly(collate([graphs[place] for place in places]))
-            evaluations |= zip(places, together.split(sizes), strict=True)
-        return [evaluations[place] for place in range(len(graphs))]
+                sizes = [len(structures[place]) for place in places]
+                (rows,) = function(list(given))
+                evaluated |= zip(places, system_arrays(rows, batch.shape.n_atoms, sizes), strict=True)
+        rest = [place for place in range(len(structures)) if place not in evaluated]
+        for places in batches_by_atoms(rest, BATCH_ATOMS, n_atoms=lambda place: len(structures[place])):
+            graphs = [
+                AtomGraph.from_atoms(structures[place], self._source.cutoff, backend) for place in places
+            ]
+            together = self.eagerly(collate(graphs))
+            evaluated |= zip(places, together.split([graph.n_atoms for graph in graphs]), strict=True)
+        return [evaluated[place] for place in range(len(structures))]
 
     def eagerly(self, graph: AtomGraph) -> Evaluation:
         """Without padding or compiling, as suits shapes that do not come again."""
@@ -211,6 +254,11 @@ class Evaluator:
         has_room = self._source.triplet_cutoff is None and graph.n_atoms > 1
         return has_room and _is_static(graph)
 
+    def is_molecule(self, atoms: Atoms, backend: str) -> bool:
+        """True if the graph of a structure would be one that :meth:`_takes_all_pairs`."""
+        has_room = self._source.triplet_cutoff is None and len(atoms) > 1
+        return has_room and not atoms.pbc.any() and takes_all_pairs(len(atoms), atoms.pbc, backend)
+
     def _programs(self, graph: AtomGraph) -> list[Program]:
         """Everything that is compiled for a structure."""
         if self._compiles_chunks(graph):
@@ -226,7 +274,7 @@ class Evaluator:
         if function is None:
             inputs = self._padded(graph)
             return assemble(inputs, edge_derivative(self.model, inputs))
-        return _of_molecules(function, given, [graph.n_atoms])[0]
+        return _of_molecule(function, given)
 
     def _is_large(self, graph: AtomGraph) -> bool:
         """True for a structure that is computed in chunks where it is not compiled."""
@@ -322,14 +370,29 @@ def _calls_of(program: Program, graph: AtomGraph) -> int:
     return 1 if n_systems else -(-graph.n_edges // n_edges)
 
 
-def _of_molecules(function: Function, given: MoleculeInput, sizes: Sequence[int]) -> list[Evaluation]:
-    """Evaluations of the molecules that are there, whose numbers of atoms are given."""
+def _of_molecule(function: Function, given: MoleculeInput) -> Evaluation:
+    """Evaluation of a single molecule that fills its array."""
     (rows,) = function(list(given))
-    n_atoms = given.molecules.n_atoms
-    outputs = (MoleculeOutput.of_row(row, n_atoms, size) for row, size in zip(rows, sizes, strict=False))
+    systems, atoms, forces, virials, charges = MoleculeOutput.unpacked(rows, given.molecules.n_atoms)
+    return Evaluation(energies=atoms[0], energy=systems, forces=forces[0], virial=virials, charges=charges[0])
+
+
+def system_arrays(rows: Tensor, n_atoms: int, sizes: Sequence[int]) -> list[SystemArrays]:
+    """Results of the molecules that are there.
+
+    Parameters
+    ----------
+    rows : Tensor, shape (n_systems, n_values)
+        A packed :class:`asecalc_ml.model.compile.molecules.molecule_graph.MoleculeOutput`.
+    n_atoms : int
+        Number of atoms that each molecule has room for.
+    sizes : sequence of int
+        Numbers of atoms that are there, of the first molecules.
+    """
+    systems, atoms, forces, virials, charges = map(on_host, MoleculeOutput.unpacked(rows, n_atoms))
     return [
-        Evaluation(energies=atoms, energy=systems, forces=forces, virial=virials, charges=charges)
-        for systems, atoms, forces, virials, charges in outputs
+        SystemArrays(energy, atoms[k, :size], forces[k, :size], virials[k], charges[k, :size])
+        for k, (energy, size) in enumerate(zip(systems.tolist(), sizes, strict=False))
     ]
 
 

@@ -52,6 +52,15 @@ class StoredModel:
         return cls(entry.path, entry.card, entry.hash, chosen, _device(device))
 
     @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def members(self) -> tuple[StoredModel, ...]:
+        """The model itself, as those of a :class:`asecalc_ml.store.stored_committee.StoredCommittee`."""
+        return (self,)
+
+    @property
     def cutoff(self) -> float:
         return self.card.cutoff_A
 

@@ -23,6 +23,9 @@ MOLECULES = Path(__file__).parents[1] / "data" / "molecules"
 MIN_DISTANCE_A = 0.4  # below every bond length, H2 (0.74 Å) included
 EMBED_SEED = 7
 
+#: Smallest masses and momenta that a structure may hold.
+SMALLEST = {"masses": np.finfo(float).tiny, "momenta": -np.inf}
+
 
 def load_structure(spec: str | Path | Atoms) -> Atoms:
     """Read or build a structure.
@@ -100,7 +103,7 @@ def check_positions(atoms: Atoms) -> None:
 
 
 def _check_masses_and_momenta(atoms: Atoms) -> None:
-    for name, smallest in (("masses", np.finfo(float).tiny), ("momenta", -np.inf)):
+    for name, smallest in SMALLEST.items():
         values = atoms.arrays.get(name)
         if values is None:
             continue

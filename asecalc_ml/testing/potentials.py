@@ -24,9 +24,10 @@ from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
 from asecalc_ml.model.chunks import ChunkShape, chunked_derivative
-from asecalc_ml.model.compile.all_pairs import Molecules, NotDenseError
 from asecalc_ml.model.compile.edge_list import edge_list_program, trace
-from asecalc_ml.model.compile.molecules import (
+from asecalc_ml.model.compile.molecules.all_pairs import Molecules, NotDenseError
+from asecalc_ml.model.compile.molecules.batches import fill
+from asecalc_ml.model.compile.molecules.molecule_graph import (
     MoleculeInput,
     known_call,
     molecule_program,
@@ -37,7 +38,6 @@ from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces
 from asecalc_ml.model.evaluator import Evaluation, Evaluator, assemble
 from asecalc_ml.model.memory_needed import peak_of, peak_of_the_whole
 from asecalc_ml.model.model import Model
-from asecalc_ml.model.molecule_batches import fill
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
 from asecalc_ml.potentials.training.frames.batches import loader
 from asecalc_ml.potentials.training.frames.labelled_graphs import LabelledGraph
@@ -379,7 +379,7 @@ class PotentialChecks(OptionChecks):
                 if ions:
                     atoms.numbers = atoms.numbers[::-1]
                     atoms.info.update(charge=number - 1, spin=number)
-            return fill([AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures], Molecules(4, 8))
+            return fill(structures, Molecules(4, 8))
 
         largest = max(self.molecule(8, seed).get_all_distances().max() for seed in range(4))
         return {

@@ -23,7 +23,7 @@ from asecalc_ml.errors import AsecalcError, DatasetError, StructureError, lacks_
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.model.dipoles import dipole_of
-from asecalc_ml.model.evaluator import Evaluation, Evaluator
+from asecalc_ml.model.evaluator import Evaluator, SystemArrays
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import examine
@@ -139,7 +139,7 @@ def _in_memory(
             yield with_terms(_finite_results(evaluation, atoms, next(named)), terms, atoms)
 
 
-def _finite_results(evaluation: Evaluation, atoms: Atoms, place: str) -> Results:
+def _finite_results(evaluation: SystemArrays, atoms: Atoms, place: str) -> Results:
     try:
         return results_of(evaluation, atoms)
     except StructureError as error:

@@ -2,20 +2,23 @@
 
 import numpy as np
 import pytest
+import torch
 import toy_calculators
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from building import traced_in_place_of_compiled
 
+from asecalc_ml.calculators import ml_calculator
 from asecalc_ml.calculators.batches import many
 from asecalc_ml.calculators.batches.many import batches, computes_together, results_of_each
 from asecalc_ml.calculators.committee import Committee
 from asecalc_ml.calculators.corrections import Corrected
 from asecalc_ml.calculators.ml_calculator import MLCalculator
 from asecalc_ml.calculators.protocol import offered
-from asecalc_ml.errors import PluginError
+from asecalc_ml.errors import PluginError, StructureError
 
 
 def rattled(n: int, atoms: Atoms | None = None) -> list[Atoms]:
@@ -86,6 +89,82 @@ def test_a_model_refuses_one_structure_and_computes_the_others(tiny_model):
         assert of_atoms["forces"] == pytest.approx(model.get_forces(atoms), abs=1e-9)
 
 
+def mixture() -> list[Atoms]:
+    """Molecules of several sizes, single atoms, a crystal, ions, cells; most sizes come several times."""
+    frames = [
+        *rattled(9),
+        *rattled(3, molecule("CH3CH2OH")),
+        Atoms("H"),
+        molecule("CH4"),
+        *rattled(2, Atoms("H", cell=[3, 3, 3], pbc=True)),
+        *rattled(2, Atoms("OH2", molecule("H2O").positions, cell=[6, 7, 8], pbc=[True, True, False])),
+        *rattled(3, molecule("C6H6") + Atoms("CO", [[5, 5, 5], [5, 5, 6.2]])),
+    ]
+    frames[1].cell = [9.0, 9.0, 9.0]  # of a molecule, which has a stress then
+    frames[2].info.update(charge=1, spin=1)
+    frames[3].set_initial_charges([1.0, 0.0, 0.0])
+    frames[4].set_initial_magnetic_moments([1.0, 0.0, 0.0])
+    frames[5].set_momenta(np.ones((3, 3)))
+    return [frames[k] for k in np.random.default_rng(0).permutation(len(frames))]
+
+
+@pytest.mark.parametrize("way", ["eager", "traced"])
+@pytest.mark.parametrize("network", ["TensorNet", "PhysNet"])
+def test_a_mixture_is_computed_as_each_structure_is(own_home, monkeypatch, way, network):
+    """TensorNet takes charge and spin, PhysNet gives charges and dipoles."""
+    from asecalc_ml.potentials.physnet import PhysNet
+    from asecalc_ml.potentials.torchmdnet import TensorNet
+    from asecalc_ml.testing import register_untrained
+
+    options = {"TensorNet": TensorNet, "PhysNet": PhysNet}[network](
+        hidden_channels=8, n_layers=1, n_rbf=8, max_atomic_number=20
+    )
+    known = {"charges": [0, 1], "spins": [0, 1], "elements": ["H", "C", "O"], "dtype": torch.float64}
+    register_untrained("small", options, molecule("CH3CH2OH"), **known)
+    shapes = traced_in_place_of_compiled(monkeypatch)
+    frames = mixture()
+    model = MLCalculator("small", compile="never" if way == "eager" else "always")
+    together = model.calculate_many(frames)
+    assert bool(shapes) == (way == "traced")
+    for atoms, results in zip(frames, together, strict=True):
+        alone = MLCalculator("small", compile="never")
+        alone.calculate(atoms, ["energy"])
+        assert results.keys() == alone.results.keys()
+        for name, value in alone.results.items():
+            assert results[name] == pytest.approx(value, abs=1e-9), name
+
+
+BAD = {
+    "closer": Atoms("H2", [[0, 0, 0], [0, 0, 0.2]]),
+    "not finite": Atoms("H2", [[0, 0, 0], [0, 0, np.nan]]),
+    "was not trained on Xe": Atoms("Xe2", [[0, 0, 0], [0, 0, 3]]),
+    "charge": Atoms("H2", [[0, 0, 0], [0, 0, 1]], info={"charge": 3}),
+    "whole number": Atoms("H2", [[0, 0, 0], [0, 0, 1]], info={"charge": "a lot"}),
+    "periodic": Atoms("H2", [[0, 0, 0], [0, 0, 0.2]], cell=[3, 3, 3], pbc=True),
+    "empty": Atoms(),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_structure_is_named_with_the_message_of_its_own(tiny_model, bad):
+    model, frames = MLCalculator(tiny_model, compile="never"), rattled(12)
+    frames[7] = BAD[bad]
+    with pytest.raises(StructureError) as alone:
+        model.calculate(BAD[bad], ["energy"])
+    with pytest.raises(StructureError) as among:
+        model.calculate_many(frames)
+    assert str(among.value) == f"structure 7, counted from 0: {alone.value}"
+    assert (among.value.name, among.value.remedy) == (alone.value.name, alone.value.remedy)
+
+
+def test_numbers_of_bad_structures_beyond_the_first_batch(tiny_model, monkeypatch):
+    monkeypatch.setattr(ml_calculator, "MANY_ATOMS", 12)
+    frames = rattled(12)
+    frames[9] = BAD["closer"]
+    with pytest.raises(StructureError, match=r"^structure 9, "):
+        MLCalculator(tiny_model, compile="never").calculate_many(frames)
+
+
 def test_stress_where_there_is_a_cell():
     frames = [molecule("H2O"), bulk("Cu", cubic=True)]
     results = results_of_each(EMT(), frames, ("energy", "stress"))
@@ -140,8 +219,6 @@ def test_members_of_a_committee_at_every_structure(tiny_model, own_home):
 
 
 def other_model(home) -> str:
-    import torch
-
     from asecalc_ml.potentials.torchmdnet import EquivariantTransformer
     from asecalc_ml.testing import register_untrained
 

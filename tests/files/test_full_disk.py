@@ -17,7 +17,7 @@ from asecalc_ml.files.folder_lock import FolderLock
 from asecalc_ml.files.full_disk import file_of, reason, writing
 from asecalc_ml.files.writing import GrowingText, write_whole
 from asecalc_ml.graph.atom_graph import AtomGraph
-from asecalc_ml.model.compile.molecules import molecule_input, molecule_program
+from asecalc_ml.model.compile.molecules.molecule_graph import molecule_input, molecule_program
 from asecalc_ml.model.compile.program import as_function
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz

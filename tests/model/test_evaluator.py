@@ -12,6 +12,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from building import traced_in_place_of_compiled
 from raising import told
 from typer.testing import CliRunner
 
@@ -20,10 +21,10 @@ from asecalc_ml.cli import ml
 from asecalc_ml.errors import ModelError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.model.compile import compiled_functions, package_cache
-from asecalc_ml.model.compile.molecules import molecule_input, molecule_program
+from asecalc_ml.model.compile.molecules.batches import FREQUENT
+from asecalc_ml.model.compile.molecules.molecule_graph import molecule_input, molecule_program
 from asecalc_ml.model.compile.package_cache import CHECK, MANIFEST, PACKAGE, CompilationError, PackageCache
 from asecalc_ml.model.evaluator import Evaluator
-from asecalc_ml.model.molecule_batches import FREQUENT
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.store.registry import Registry
 from asecalc_ml.store.stored_model import StoredModel
@@ -308,20 +309,8 @@ def test_sources_that_architectures_share_count(monkeypatch):
 @pytest.fixture
 def builds(monkeypatch) -> list:
     """Shapes that were compiled, without the time that it takes."""
-    shapes = []
-
-    def build(self, program):
-        shapes.append(program.shape)
-        folder = self.folder(program.shape)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).write_text("{}")
-        graph = program.trace(self.stored.model)
-        return lambda tensors: graph(*tensors)
-
-    monkeypatch.setattr(PackageCache, "build", build)
-    monkeypatch.setattr(PackageCache, "load", lambda self, shape: None)
     monkeypatch.setattr(compiled_functions, "EDGES_BEFORE_COMPILING", 5 * compiled_functions.FEWEST_EDGES)
-    return shapes
+    return traced_in_place_of_compiled(monkeypatch)
 
 
 def steps(calculator: MLCalculator, atoms: Atoms, n_steps: int) -> None:

@@ -13,6 +13,7 @@ from asecalc_ml.errors import ModelError
 from asecalc_ml.model.compile.no_compiling import may_compile
 from asecalc_ml.model.compile.package_cache import CompilationError, PackageCache
 from asecalc_ml.model.compile.program import Function, Program, Shape
+from asecalc_ml.store.stored_committee import StoredCommittee
 from asecalc_ml.store.stored_model import StoredModel
 
 Compile = Literal["auto", "never", "always"]
@@ -33,7 +34,7 @@ class CompiledFunctions:
 
     Parameters
     ----------
-    stored : StoredModel or None
+    stored : StoredModel, StoredCommittee or None
         None for a model in memory, which has no packages on disk and stays in eager mode.
     compile : {"auto", "never", "always"}
         "auto" loads a package that was compiled before, and compiles a shape after
@@ -45,7 +46,7 @@ class CompiledFunctions:
         Shapes that were compiled and not loaded.
     """
 
-    def __init__(self, stored: StoredModel | None, compile: Compile):
+    def __init__(self, stored: StoredModel | StoredCommittee | None, compile: Compile):
         self.compile = compile
         self.n_compilations = 0
         self._packages = None if stored is None else PackageCache(stored)
@@ -76,13 +77,17 @@ class CompiledFunctions:
             try:
                 self._load_or_build(packages, program)
             except CompilationError as error:
-                warnings.warn(
-                    f"model {packages.stored.card.name!r} cannot be compiled here for {_size(program)} and "
-                    f"continues in eager mode, several times slower: {error}",
-                    stacklevel=2,
-                )
                 self._failed.add(shape)
+                self.tell_failure(packages.stored.name, program, error)
         return self._functions.get(shape)
+
+    def tell_failure(self, name: str, program: Program, error: CompilationError) -> None:
+        """Warn that a model runs eagerly for the shape of a program."""
+        warnings.warn(
+            f"model {name!r} cannot be compiled here for {_size(program)} and continues in eager mode, "
+            f"several times slower: {error}",
+            stacklevel=3,
+        )
 
     def prepare(self, programs: Iterable[Program]) -> None:
         """Compile programs now, or load what was compiled before.
@@ -98,7 +103,7 @@ class CompiledFunctions:
             for program in programs:
                 self._load_or_build(self._packages, program)
         except CompilationError as error:
-            name = self._packages.stored.card.name
+            name = self._packages.stored.name
             problem = f"model {name!r} cannot be compiled here: {error.problem}"
             raise ModelError(problem, name=name, remedy=error.remedy) from error
 
@@ -153,7 +158,7 @@ class CompiledFunctions:
         self._functions[program.shape] = packages.load(program.shape) or self._built(packages, program)
 
     def _built(self, packages: PackageCache, program: Program) -> Function:
-        name = packages.stored.card.name
+        name = packages.stored.name
         # A warning, since Python shows it to who has set up no logging, and would wonder why nothing happens.
         log.warning(
             "compiling %s for %s, once on this machine: it takes about a minute", name, _size(program)

@@ -13,8 +13,7 @@ import torch
 
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.model.compile.cuda_graph import CudaGraph
-from asecalc_ml.model.compile.program import Function, Program
-from asecalc_ml.model.model import Model
+from asecalc_ml.model.compile.program import Function, Models, Program
 
 #: Inductor's options, in the order in which they are tried. On the CPU torch 2.13 fuses loops of PaiNN side
 #: by side into code with a wrong edge derivative, even in float64; without this fusion it is right, and with
@@ -22,7 +21,9 @@ from asecalc_ml.model.model import Model
 INDUCTOR_OPTIONS: tuple[dict | None, ...] = (None, {"cpp.max_horizontal_fusion_size": 1})
 
 
-def write_package(model: Model, program: Program, path: Path, inductor_options: dict | None = None) -> None:
+def write_package(
+    model: Models, program: Program[Models], path: Path, inductor_options: dict | None = None
+) -> None:
     """Trace a program and compile it with AOTInductor into a file that :func:`load_package` reads.
 
     Raises
@@ -41,7 +42,7 @@ def write_package(model: Model, program: Program, path: Path, inductor_options: 
         arguments = tuple(program.plain_arguments())
         exported = torch.export.export(program.trace(model), arguments, strict=False)
         aoti_compile_and_package(
-            exported, package_path=package, inductor_configs=dict(inductor_options or {})
+            exported, package_path=package, inductor_configs=program.options | (inductor_options or {})
         )
     write_whole(path, package.getvalue())
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from asecalc_ml.model.compile.energy_graph import Node, with_shapes
-from asecalc_ml.model.compile.matrix_products import RESHAPING
+from asecalc_ml.model.compile.molecules.energy_graph import Node, with_shapes
+from asecalc_ml.model.compile.molecules.matrix_products import RESHAPING
 
 aten = torch.ops.aten
 

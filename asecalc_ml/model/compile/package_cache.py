@@ -20,6 +20,7 @@ from asecalc_ml.model.compile.compiled_graph import INDUCTOR_OPTIONS, load_packa
 from asecalc_ml.model.compile.program import Function, KnownCall, Program, Shape
 from asecalc_ml.sources import code_of_model
 from asecalc_ml.store.model_file import file_hash
+from asecalc_ml.store.stored_committee import StoredCommittee
 from asecalc_ml.store.stored_model import StoredModel
 
 PACKAGE, CHECK, MANIFEST = "package.pt2", "check.safetensors", "manifest.json"
@@ -30,7 +31,7 @@ class CompilationError(ModelError):
 
 
 class PackageCache:
-    """Packages of one model in one type on one device, a folder for each shape.
+    """Packages of one model, or of a committee, in one type on one device, a folder for each shape.
 
     A folder holds the package, calls with the results of eager mode and how far rounding may take other
     results from them (:mod:`asecalc_ml.model.rounding`), and the hashes of both files. A package is used
@@ -38,22 +39,22 @@ class PackageCache:
 
     Parameters
     ----------
-    stored : StoredModel
+    stored : StoredModel or StoredCommittee
     """
 
-    def __init__(self, stored: StoredModel):
+    def __init__(self, stored: StoredModel | StoredCommittee):
         self.stored = stored
 
     def folder(self, shape: Shape) -> Path:
         """Where the package of a shape lies, or would lie."""
         stored = self.stored
-        code = [stored.hash, *code_of_model(stored.card)]
+        code = [fact for member in stored.members for fact in (member.hash, *code_of_model(member.card))]
         machine = [hardware(stored.device), stored.device.type, torch.get_num_threads()]
         return cache_folder("compiled") / fingerprint([*code, *machine, str(stored.dtype), *shape])
 
     def _contents(self, folder: Path) -> dict[str, str]:
         """What the manifest has to say of a package, so that one of another model is not taken for it."""
-        return {"model": self.stored.card.name, "model_hash": self.stored.hash, "folder": folder.name}
+        return {"model": self.stored.name, "model_hash": self.stored.hash, "folder": folder.name}
 
     def has(self, shape: Shape) -> bool:
         """Whether there is something to load."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 from torch.fx import GraphModule
 
-from asecalc_ml.model.model import Model
-
 #: Numbers that packages are told apart by: see :class:`Program`.
 Shape = tuple[int, ...]
+
+#: A model, or the members of a committee.
+Models = TypeVar("Models")
 
 #: Compiled code.
 Function = Callable[[list[Tensor]], list[Tensor]]
@@ -40,7 +41,7 @@ class KnownCall(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Program:
+class Program(Generic[Models]):
     """A function of tensors of fixed shapes.
 
     Parameters
@@ -51,15 +52,18 @@ class Program:
     arguments : sequence of Tensor
         An example.
     trace : callable
-        Of the model; gives a graph of plain tensor operations.
+        Of the model, or of the members of a committee; gives a graph of plain tensor operations.
     known_calls : callable
-        Of the model; gives calls that compiled code has to reproduce.
+        Of the same; gives calls that compiled code has to reproduce.
+    options : dict
+        Of the compiler.
     """
 
     shape: Shape
     arguments: Sequence[Tensor]
-    trace: Callable[[Model], GraphModule]
-    known_calls: Callable[[Model], list[KnownCall]]
+    trace: Callable[[Models], GraphModule]
+    known_calls: Callable[[Models], list[KnownCall]]
+    options: dict = field(default_factory=dict)
 
     def plain_arguments(self) -> list[Tensor]:
         """In the layout that compiled code takes for granted."""

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from asecalc_ml.graph.padding import ghost_vector
 from asecalc_ml.graph.segments import take
-from asecalc_ml.model.compile.all_pairs import DenseEnergy, Molecules, NotDenseError
-from asecalc_ml.model.compile.energy_graph import energy_graph
+from asecalc_ml.model.compile.molecules.all_pairs import Constants, DenseEnergy, Molecules, NotDenseError
+from asecalc_ml.model.compile.molecules.energy_graph import energy_graph
 from asecalc_ml.model.model import Model, ModelOutput
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
 from asecalc_ml.potentials.training.optimization.eager import Evaluate
@@ -48,11 +48,11 @@ def molecule_model(
 
     def with_weights(values: Tensor) -> Evaluate:
         views = weights.views(values)
-        parameters = {name: views[place] for name, place in names.items()}
+        constants = Constants.of(graph, {name: views[place] for name, place in names.items()})
 
         def evaluate(inputs: PotentialInput) -> ModelOutput:
             tensors, visible = arrays.of(inputs).tensors, arrays.visible(inputs)
-            atoms, systems, *charges = dense(tensors, visible, arrays.present, parameters)
+            atoms, systems, *charges = dense(tensors, visible, arrays.present, constants)
             with_ghost = [torch.cat([part, part.new_zeros(1)]) for part in (atoms, systems, *charges)]
             atoms, systems, *charges = with_ghost
             return ModelOutput(atoms, systems, AtomOutput(atoms, charges=charges[0] if charges else None))

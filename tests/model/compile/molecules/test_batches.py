@@ -6,9 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asecalc_ml.graph.atom_graph import AtomGraph
-from asecalc_ml.model.compile.all_pairs import Molecules
-from asecalc_ml.model.compile.molecules import MoleculeOutput, graphs_of
-from asecalc_ml.model.molecule_batches import BATCH_PAIRS, FREQUENT, SIZE_STEP, fill, molecule_batches
+from asecalc_ml.model.compile.molecules.all_pairs import Molecules
+from asecalc_ml.model.compile.molecules.batches import (
+    BATCH_PAIRS,
+    FREQUENT,
+    SIZE_STEP,
+    fill,
+    molecule_batches,
+)
+from asecalc_ml.model.compile.molecules.molecule_graph import MoleculeOutput, graphs_of
 from asecalc_ml.testing.structures import cluster
 
 SIZES = st.lists(st.integers(1, 32), max_size=200)
@@ -47,7 +53,7 @@ def test_molecules_in_an_array_are_the_same_molecules(sizes, seed):
     for number, atoms in enumerate(molecules):
         atoms.info.update(charge=number - 2, spin=number)
     graphs = [AtomGraph.from_atoms(atoms, 5.0) for atoms in molecules]
-    again = graphs_of(fill(graphs, Molecules(4, 6)))
+    again = graphs_of(fill(molecules, Molecules(4, 6)))
     for graph, other in zip(graphs, again, strict=False):
         for name in ("atomic_numbers", "positions", "charge", "spin", "edge_index", "cell_shifts"):
             assert torch.equal(getattr(graph, name), getattr(other, name)), name
@@ -55,7 +61,7 @@ def test_molecules_in_an_array_are_the_same_molecules(sizes, seed):
 
 def test_missing_molecules_are_no_empty_ones():
     """A mean over their atoms would be undefined."""
-    given = fill([AtomGraph.from_atoms(Atoms("H"), 5.0)], Molecules(4, 3))
+    given = fill([Atoms("H")], Molecules(4, 3))
     assert given.present.view(4, 3).sum(dim=1).tolist() == [1, 1, 1, 1]
 
 
@@ -72,11 +78,7 @@ def test_packed_results_are_unpacked(n_systems, n_atoms, has_charges):
         numbers(n_systems, 3, 3),
         charges,
     )
-    for system, row in enumerate(output.packed()):
-        for size in range(n_atoms + 1):
-            systems, atoms, forces, virial, own_charges = MoleculeOutput.of_row(row, n_atoms, size)
-            assert torch.equal(systems, output.systems[system : system + 1])
-            assert torch.equal(atoms, output.atoms[system, :size])
-            assert torch.equal(forces, output.forces[system, :size])
-            assert torch.equal(virial[0], output.virials[system])
-            assert torch.equal(own_charges, charges[system, :size] if has_charges else charges)
+    unpacked = MoleculeOutput.unpacked(output.packed(), n_atoms)
+    for part, again in zip(output[:4], unpacked[:4], strict=True):
+        assert torch.equal(part, again)
+    assert torch.equal(unpacked.charges, charges if has_charges else charges.view(n_systems, 0))

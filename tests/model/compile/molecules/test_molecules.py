@@ -12,8 +12,9 @@ from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_softmax, segment_sum, take
 from asecalc_ml.model.compile import package_cache
-from asecalc_ml.model.compile.all_pairs import Molecules
-from asecalc_ml.model.compile.molecules import (
+from asecalc_ml.model.compile.molecules.all_pairs import Molecules
+from asecalc_ml.model.compile.molecules.batches import fill
+from asecalc_ml.model.compile.molecules.molecule_graph import (
     MoleculeInput,
     known_call,
     molecule_program,
@@ -23,7 +24,6 @@ from asecalc_ml.model.compile.molecules import (
 )
 from asecalc_ml.model.compile.program import as_function
 from asecalc_ml.model.model import Model
-from asecalc_ml.model.molecule_batches import fill
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.plugins import get, names
@@ -46,7 +46,7 @@ def array(sizes: list[int], shape: Molecules, stretch: float = 1.0) -> MoleculeI
     for number, atoms in enumerate(structures):
         atoms.positions *= stretch
         atoms.info.update(charge=number % 3 - 1, spin=number % 2)
-    return fill([AtomGraph.from_atoms(atoms, CUTOFF_A) for atoms in structures], shape)
+    return fill(structures, shape)
 
 
 def check(model: Model, shape: Molecules, is_dense: bool = True) -> None:
@@ -131,7 +131,7 @@ def test_hydrogen_by_hand():
     """The Morse curve of one bond: E = 2 D_e/2 (…) of both atoms, forces along the bond, virial r F."""
     model = untrained_model(Morse(cutoff_A=4.0)).eval().requires_grad_(False)
     near, far = (Atoms("H2", [[0, 0, 0], [0, 0, z]]) for z in (1.0, 1.0 + 1e-5))
-    given, moved = (fill([AtomGraph.from_atoms(atoms, 4.0)], Molecules(1, 2)) for atoms in (near, far))
+    given, moved = (fill([atoms], Molecules(1, 2)) for atoms in (near, far))
     graph = molecule_program(given).trace(model)
     (rows,), (moved_rows,) = graph(*given), graph(*moved)
     energy, (fx, fy, fz), virial = rows[0, 0], rows[0, 3:6], rows[0, 9:18].view(3, 3)

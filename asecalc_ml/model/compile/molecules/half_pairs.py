@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from asecalc_ml.model.compile.energy_graph import Node, dependents
+from asecalc_ml.model.compile.molecules.energy_graph import Node, dependents
 
 aten = torch.ops.aten
 
@@ -64,68 +64,79 @@ class HalfPairs:
         return bool((values == values[self.reverse]).all())
 
 
-# Each of the four functions below is the derivative of another one, so that a training can differentiate
-# twice, and no derivative is a sum by index.
+class _OfRows(torch.autograd.Function):
+    """A linear function of values of pairs, which are the rows along an axis.
+
+    Each of the four functions below has another one as its derivative, so that a training can differentiate
+    twice, and no derivative is a sum by index.
+    """
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, ctx.half, ctx.axis = inputs
+
+    @classmethod
+    def vmap(
+        cls, info: Any, in_dims: tuple, values: Tensor, half: HalfPairs, axis: int
+    ) -> tuple[Tensor, int]:
+        return cls.apply(values.movedim(in_dims[0], 0), half, axis + 1), 0
 
 
-class Kept(torch.autograd.Function):
+class Kept(_OfRows):
     """Values of the pairs that are kept, of values of all pairs."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, half: HalfPairs) -> Tensor:
-        ctx.half = half
-        return values.index_select(0, half.kept)
+    def forward(values: Tensor, half: HalfPairs, axis: int = 0) -> Tensor:
+        return values.index_select(axis, half.kept)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return Placed.apply(gradient, ctx.half), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return Placed.apply(gradient, ctx.half, ctx.axis), None, None
 
 
-class Placed(torch.autograd.Function):
+class Placed(_OfRows):
     """Values of all pairs: those of the pairs that are kept, and zero for the others."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, half: HalfPairs) -> Tensor:
-        ctx.half = half
-        spread = values.index_select(0, half.of_pair)
-        return torch.where(_column(half.is_kept, values), spread, 0.0)
+    def forward(values: Tensor, half: HalfPairs, axis: int = 0) -> Tensor:
+        spread = values.index_select(axis, half.of_pair)
+        return torch.where(_along(axis, half.is_kept, values), spread, 0.0)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return Kept.apply(gradient, ctx.half), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return Kept.apply(gradient, ctx.half, ctx.axis), None, None
 
 
-class OfAllPairs(torch.autograd.Function):
+class OfAllPairs(_OfRows):
     """Values of all pairs, of values of those that are kept."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, half: HalfPairs) -> Tensor:
-        ctx.half = half
-        return values.index_select(0, half.of_pair)
+    def forward(values: Tensor, half: HalfPairs, axis: int = 0) -> Tensor:
+        return values.index_select(axis, half.of_pair)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return OverBoth.apply(gradient, ctx.half), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return OverBoth.apply(gradient, ctx.half, ctx.axis), None, None
 
 
-class OverBoth(torch.autograd.Function):
+class OverBoth(_OfRows):
     """Sums over a pair and its reverse, for the pairs that are kept."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, half: HalfPairs) -> Tensor:
-        ctx.half = half
+    def forward(values: Tensor, half: HalfPairs, axis: int = 0) -> Tensor:
         kept, reverse = half.kept, half.reverse[half.kept]
-        both = values.index_select(0, kept) + values.index_select(0, reverse)
-        return both * _column(half.weight.to(values), values)  # an atom with itself is its own reverse
+        both = values.index_select(axis, kept) + values.index_select(axis, reverse)
+        # an atom with itself is its own reverse
+        return both * _along(axis, half.weight.to(values), values)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return OfAllPairs.apply(gradient, ctx.half), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return OfAllPairs.apply(gradient, ctx.half, ctx.axis), None, None
 
 
-def _column(of_rows: Tensor, values: Tensor) -> Tensor:
-    """One number for each row, as a factor or mask of values with further dimensions."""
-    return of_rows.view(-1, *[1] * (values.dim() - 1))
+def _along(axis: int, rows: Tensor, like: Tensor) -> Tensor:
+    """A value for each row along an axis, with dimensions behind it so that it is broadcast."""
+    return rows.view(-1, *[1] * (like.dim() - axis - 1))
 
 
 def even_nodes(graph: GraphModule, vectors: Node, half: HalfPairs) -> set[Node]:
@@ -134,7 +145,7 @@ def even_nodes(graph: GraphModule, vectors: Node, half: HalfPairs) -> set[Node]:
     Parameters
     ----------
     graph : GraphModule
-        With shapes, see :func:`asecalc_ml.model.compile.energy_graph.with_shapes`.
+        With shapes, see :func:`asecalc_ml.model.compile.molecules.energy_graph.with_shapes`.
     vectors : Node
         The argument that holds the vectors of all pairs.
     """

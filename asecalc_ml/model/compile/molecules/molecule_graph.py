@@ -18,14 +18,18 @@ from torch.fx import GraphModule
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.neighbors.pairs import Pairs, all_pairs, within
 from asecalc_ml.graph.padding import ghost_vector, with_ghost
-from asecalc_ml.model.compile.all_pairs import DenseEnergy, Molecules, NotDenseError
-from asecalc_ml.model.compile.energy_graph import energy_graph
 from asecalc_ml.model.compile.materialize import materialize_broadcasts
+from asecalc_ml.model.compile.molecules.all_pairs import DenseEnergy, Molecules, NotDenseError
+from asecalc_ml.model.compile.molecules.energy_graph import energy_graph
 from asecalc_ml.model.compile.program import KnownCall, Program, as_function, traced
 from asecalc_ml.model.derivative import edge_derivative, energy_gradient, forces, virials
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.model.rounding import rounding
+
+#: Option of the compiler for arrays of several molecules or members on the CPU: intermediate values share a
+#: pool, of which more stays in the processor's cache, and which is allocated once a call.
+POOLED = {"memory_planning": True}
 
 
 class MoleculeInput(NamedTuple):
@@ -50,6 +54,10 @@ class MoleculeInput(NamedTuple):
     def molecules(self) -> Molecules:
         n_systems = len(self.charge)
         return Molecules(n_systems, len(self.present) // n_systems)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        return self.positions.device.type == "cpu"
 
 
 class MoleculeOutput(NamedTuple):
@@ -77,29 +85,18 @@ class MoleculeOutput(NamedTuple):
         return torch.cat([part.reshape(n_systems, -1) for part in self], dim=1)
 
     @classmethod
-    def of_row(cls, row: Tensor, n_atoms: int, size: int) -> MoleculeOutput:
-        """What :meth:`packed` has put together, of one system and those of its atoms that are there.
+    def unpacked(cls, rows: Tensor, n_atoms: int) -> MoleculeOutput:
+        """What :meth:`packed` has put together, of systems with room for this number of atoms.
 
-        Parameters
-        ----------
-        row : Tensor, shape (n_values,)
-        n_atoms : int
-            Number of atoms that the array has room for.
-        size : int
-            Number of atoms that are there: the first ones.
-
-        Returns
-        -------
-        MoleculeOutput
-            Of shapes (1,), (size,), (size, 3), (1, 3, 3) and (size,), or (0,) without charges.
+        Without charges their array has the shape (n_systems, 0).
         """
-        forces, virial = 1 + n_atoms, 1 + 4 * n_atoms
+        n_systems, forces, virials = len(rows), 1 + n_atoms, 1 + 4 * n_atoms
         return cls(
-            row[:1],
-            row[1 : 1 + size],
-            row[forces : forces + 3 * size].view(size, 3),
-            row[virial : virial + 9].view(1, 3, 3),
-            row[virial + 9 : virial + 9 + size],
+            rows[:, 0],
+            rows[:, 1:forces],
+            rows[:, forces:virials].view(n_systems, n_atoms, 3),
+            rows[:, virials : virials + 9].view(n_systems, 3, 3),
+            rows[:, virials + 9 :],
         )
 
 
@@ -116,9 +113,10 @@ def molecule_program(given: MoleculeInput) -> Program:
         graph = trace_dense(model, given)
         if graph is None:
             return trace_with_edge_list(model, given)
-        return materialize_broadcasts(graph, given) if given.positions.device.type == "cpu" else graph
+        return materialize_broadcasts(graph, given) if given.is_on_cpu else graph
 
-    return Program(tuple(given.molecules), given, trace, lambda model: known_calls(model, given))
+    options = POOLED if given.molecules.n_systems > 1 and given.is_on_cpu else {}
+    return Program(tuple(given.molecules), given, trace, lambda model: known_calls(model, given), options)
 
 
 def trace_dense(model: Model, given: MoleculeInput) -> GraphModule | None:
@@ -146,7 +144,7 @@ def _trace(evaluate: Evaluate, given: MoleculeInput) -> GraphModule:
     return traced(lambda *tensors: [evaluate(MoleculeInput(*tensors)).packed()], given)
 
 
-class _Pairs(NamedTuple):
+class PairArrays(NamedTuple):
     """All pairs of some molecules, those of an atom with itself included, and what they are made of."""
 
     edge_index: Tensor
@@ -155,7 +153,7 @@ class _Pairs(NamedTuple):
     outside: Tensor  # vector of a pair that counts in no sum
 
     @classmethod
-    def of(cls, given: MoleculeInput, cutoff: float) -> _Pairs:
+    def of(cls, given: MoleculeInput, cutoff: float) -> PairArrays:
         molecules, device = given.molecules, given.positions.device
         edge_index = molecules.edge_index(device)
         self_pairs = edge_index[0] == edge_index[1]
@@ -170,8 +168,20 @@ class _Pairs(NamedTuple):
         visible = both_there & ((vectors * vectors).sum(dim=1) < cutoff**2)
         return torch.where(visible[:, None], vectors, self.outside), visible
 
+    def potential_input(self, given: MoleculeInput) -> PotentialInput:
+        """What a potential is traced with: the molecules with all pairs, at constant vectors."""
+        return PotentialInput(
+            given.atomic_numbers,
+            self.edge_index,
+            self.outside.repeat(len(self.self_pairs), 1),
+            self.batch,
+            given.charge,
+            given.spin,
+            self_pairs=self.self_pairs,
+        )
 
-def _output(
+
+def molecule_output(
     given: MoleculeInput, atoms: Tensor, systems: Tensor, charges: Tensor, vectors: Tensor, gradient: Tensor
 ) -> MoleculeOutput:
     """Forces and virials from the edge derivative; nothing of atoms that are not there."""
@@ -191,16 +201,8 @@ def _output(
 def _dense(model: Model, example: MoleculeInput) -> Evaluate:
     if model.triplet_cutoff is not None:
         raise NotDenseError("triplets depend on positions")
-    pairs = _Pairs.of(example, model.cutoff)
-    inputs = PotentialInput(
-        example.atomic_numbers,
-        pairs.edge_index,
-        pairs.outside.repeat(len(pairs.self_pairs), 1),
-        pairs.batch,
-        example.charge,
-        example.spin,
-        self_pairs=pairs.self_pairs,
-    )
+    pairs = PairArrays.of(example, model.cutoff)
+    inputs = pairs.potential_input(example)
     dense = DenseEnergy(energy_graph(model, inputs), example.molecules, inputs.tensors)
 
     def evaluate(given: MoleculeInput) -> MoleculeOutput:
@@ -212,14 +214,14 @@ def _dense(model: Model, example: MoleculeInput) -> Evaluate:
             gradient = energy_gradient(systems.sum(), moving)
         energies = atoms.detach(), systems.detach()
         own_charges = charges[0].detach() if charges else gradient.new_empty(0)
-        return _output(given, *energies, own_charges, vectors, gradient)
+        return molecule_output(given, *energies, own_charges, vectors, gradient)
 
     return evaluate
 
 
 def _by_edge_list(model: Model, example: MoleculeInput) -> Evaluate:
     """The same with an edge list, in which pairs beyond the cutoff lead to a ghost."""
-    pairs, ghost = _Pairs.of(example, model.cutoff), len(example.present)
+    pairs, ghost = PairArrays.of(example, model.cutoff), len(example.present)
 
     def evaluate(given: MoleculeInput) -> MoleculeOutput:
         vectors, visible = pairs.vectors(given, model.cutoff)
@@ -237,7 +239,9 @@ def _by_edge_list(model: Model, example: MoleculeInput) -> Evaluate:
         derivative = edge_derivative(model, inputs)
         gradient = torch.where(visible[:, None], derivative.gradient, 0.0)
         charges = derivative.charges[:-1]
-        return _output(given, derivative.atoms[:-1], derivative.systems[:-1], charges, vectors, gradient)
+        return molecule_output(
+            given, derivative.atoms[:-1], derivative.systems[:-1], charges, vectors, gradient
+        )
 
     return evaluate
 

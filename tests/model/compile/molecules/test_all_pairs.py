@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from asecalc_ml.model.compile.all_pairs import Molecules, Place
+from asecalc_ml.model.compile.molecules.all_pairs import Molecules, Place
 
 N_SYSTEMS, N_ATOMS = 3, 4
 MOLECULES = Molecules(N_SYSTEMS, N_ATOMS)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from asecalc_ml.model.compile.all_pairs import Molecules
-from asecalc_ml.model.compile.energy_graph import with_shapes
-from asecalc_ml.model.compile.half_pairs import HalfPairs, Kept, OfAllPairs, even_nodes
+from asecalc_ml.model.compile.molecules.all_pairs import Molecules
+from asecalc_ml.model.compile.molecules.energy_graph import with_shapes
+from asecalc_ml.model.compile.molecules.half_pairs import HalfPairs, Kept, OfAllPairs, even_nodes
 from asecalc_ml.model.compile.program import traced
 
 MOLECULES = Molecules(2, 4)
@@ -66,6 +66,21 @@ def test_no_derivative_is_a_sum_by_index(change):
     targets = {str(node.target) for node in graph.graph.nodes}
     assert "aten.index_select.default" in targets
     assert not {target for target in targets if "index_add" in target or "index_put" in target}
+
+
+@pytest.mark.parametrize("change", [OfAllPairs, Kept])
+def test_many_arrays_at_once_are_each_by_itself(change):
+    """Values and derivatives, with the arrays along the first or the last axis."""
+    n_rows = HALF.n_kept if change is OfAllPairs else HALF.n_pairs
+    for axis in (0, 2):
+        x = random(n_rows, 3, 2).movedim(2, axis).detach().requires_grad_(True)
+        together = torch.vmap(lambda values: change.apply(values, HALF), in_dims=axis)(x)
+        alone = torch.stack([change.apply(values, HALF) for values in x.unbind(axis)])
+        assert torch.equal(together, alone)
+        weights = torch.rand(alone.shape, dtype=alone.dtype)
+        (gradient,) = torch.autograd.grad((weights * together).sum(), x)
+        (expected,) = torch.autograd.grad((weights * alone).sum(), x)
+        torch.testing.assert_close(gradient, expected)
 
 
 def even_results(function) -> list[bool]:

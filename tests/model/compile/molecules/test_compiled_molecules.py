@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from asecalc_ml.graph.atom_graph import AtomGraph
-from asecalc_ml.model.compile.all_pairs import Molecules
 from asecalc_ml.model.compile.compiled_graph import load_package, write_package
-from asecalc_ml.model.compile.molecules import MoleculeInput, known_call, molecule_program
+from asecalc_ml.model.compile.molecules.all_pairs import Molecules
+from asecalc_ml.model.compile.molecules.batches import fill
+from asecalc_ml.model.compile.molecules.molecule_graph import MoleculeInput, known_call, molecule_program
 from asecalc_ml.model.model import Model
-from asecalc_ml.model.molecule_batches import fill
 from asecalc_ml.potentials.physnet import PhysNet
 from asecalc_ml.potentials.schnetpack import PaiNN, SchNet
 from asecalc_ml.potentials.torchmdnet import EquivariantTransformer, TensorNet
@@ -34,7 +33,7 @@ def array(sizes: list[int], shape: Molecules, stretch: float = 1.0) -> MoleculeI
     for charge, atoms in enumerate(structures):
         atoms.positions *= stretch
         atoms.info.update(charge=charge % 3 - 1, spin=charge % 2)
-    return fill([AtomGraph.from_atoms(atoms, CUTOFF_A) for atoms in structures], shape)
+    return fill(structures, shape)
 
 
 def calls(shape: Molecules) -> Iterator[MoleculeInput]:

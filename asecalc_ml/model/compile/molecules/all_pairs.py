@@ -19,9 +19,16 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, map_arg
 
-from asecalc_ml.model.compile.energy_graph import Node, dependents
-from asecalc_ml.model.compile.half_pairs import HalfPairs, Kept, OfAllPairs, even_nodes, is_of_rows, with_rows
-from asecalc_ml.model.compile.matrix_products import JointProduct, joint_products
+from asecalc_ml.model.compile.molecules.energy_graph import Node, dependents
+from asecalc_ml.model.compile.molecules.half_pairs import (
+    HalfPairs,
+    Kept,
+    OfAllPairs,
+    even_nodes,
+    is_of_rows,
+    with_rows,
+)
+from asecalc_ml.model.compile.molecules.matrix_products import JointProduct, joint_products
 
 aten = torch.ops.aten
 
@@ -94,7 +101,7 @@ def find_places(graph: GraphModule, molecules: Molecules, arguments: list[Tensor
     Parameters
     ----------
     graph : GraphModule
-        Of :func:`asecalc_ml.model.compile.energy_graph.energy_graph`, for inputs with all pairs.
+        Of :func:`asecalc_ml.model.compile.molecules.energy_graph.energy_graph`, for inputs with all pairs.
     arguments : list of Tensor
         The example it was traced with.
 
@@ -192,13 +199,36 @@ def _index_of(node: Node) -> object:
     return node.args[2] if along_first else None
 
 
+class Constants(NamedTuple):
+    """What the graph of an energy holds beside its operations.
+
+    Parameters
+    ----------
+    attributes : dict of str to Tensor
+        Parameters, buffers and other tensors by the names of the nodes that read them.
+    products : list of JointProduct
+        Of the linear layers.
+    """
+
+    attributes: dict[str, Tensor]
+    products: list[JointProduct]
+
+    @classmethod
+    def of(cls, graph: GraphModule, replaced: Mapping[str, Tensor] | None = None) -> Constants:
+        """Constants of a graph, or other tensors in their place, with whose derivatives it is run."""
+        names = dict.fromkeys(str(node.target) for node in graph.graph.find_nodes(op="get_attr"))
+        attributes = {name: getattr(graph, name).detach() for name in names} | dict(replaced or {})
+        products, _ = joint_products(graph, attributes)
+        return cls(attributes, products)
+
+
 class DenseEnergy(Interpreter):
     """Runs the graph of an energy with its reads and sums by index as broadcasts and sums along an axis.
 
     Parameters
     ----------
     graph : GraphModule
-        Of :func:`asecalc_ml.model.compile.energy_graph.energy_graph`, for inputs with all pairs.
+        Of :func:`asecalc_ml.model.compile.molecules.energy_graph.energy_graph`, for inputs with all pairs.
     molecules : Molecules
     arguments : list of Tensor
         The example it was traced with.
@@ -215,7 +245,8 @@ class DenseEnergy(Interpreter):
         self.is_complete = {node: bool(place.open.all()) for node, place in self.places.items()}
         self.half = HalfPairs(arguments[1])
         self.even = even_nodes(graph, graph.graph.find_nodes(op="placeholder")[2], self.half)
-        self.products = joint_products(graph)
+        self.constants = Constants.of(graph)
+        _, self.layers = joint_products(graph, self.constants.attributes)
         for node in self.places:
             if node.target not in (*READS, *_SUMS):
                 raise NotDenseError(f"{node.target} by index")
@@ -225,7 +256,7 @@ class DenseEnergy(Interpreter):
         arguments: list[Tensor],
         visible: Tensor,
         present: Tensor,
-        parameters: Mapping[str, Tensor] | None = None,
+        constants: Constants | None = None,
     ) -> tuple[Tensor, ...]:
         """Energies of atoms and systems, and charges.
 
@@ -237,18 +268,21 @@ class DenseEnergy(Interpreter):
             Pairs of different atoms within the cutoff.
         present : Tensor, shape (n_atoms,), bool
             Atoms that are there.
-        parameters : mapping of str to Tensor, optional
-            Values in place of constants of the graph, by its names.
+        constants : Constants, optional
+            In place of the graph's own.
         """
-        self._parameters = parameters or {}
+        self._constants = constants or self.constants
         self._masks = {3: visible, 2: present}  # by the number of axes
-        self._layers: dict[int, list[Tensor]] = {}
+        self._outputs: dict[int, list[Tensor]] = {}
         self._other_rows: dict[Node, Tensor] = {}
         return self.run(*arguments)
 
+    def get_attr(self, target: Any, args: tuple, kwargs: dict) -> Tensor:
+        return self._constants.attributes[str(target)]
+
     def run_node(self, n: Node) -> object:
-        if n in self.products:
-            return self._layer(*self.products[n], n)
+        if n in self.layers:
+            return self._layer(*self.layers[n], n)
         if n in self.even:
             arguments, keywords = self.fetch_args_kwargs_from_env(n)
             return self.call_function(n.target, with_rows(n, arguments, self.half), keywords)
@@ -262,16 +296,12 @@ class DenseEnergy(Interpreter):
             raise NotDenseError(f"{n.target} onto other values than zero")
         return _SUMS[n.target](place, self._mask(n, place), *arguments, **keywords)
 
-    def _layer(self, joint: JointProduct, place: int, node: Node) -> Tensor:
+    def _layer(self, number: int, place: int, node: Node) -> Tensor:
         """Output of one layer; the first layer of a joint product computes those of all."""
-        if id(joint) not in self._layers:
-            given = joint.of(self.fetch_attr) if self._parameters else joint
-            self._layers[id(joint)] = given(self._argument(node.args[-2], node))
-        return self._layers[id(joint)][place]
-
-    def fetch_attr(self, target: str) -> Any:
-        """A constant of the graph, or what stands in its place."""
-        return self._parameters[target] if target in self._parameters else super().fetch_attr(target)
+        if number not in self._outputs:
+            product = self._constants.products[number]
+            self._outputs[number] = product(self._argument(node.args[-2], node))
+        return self._outputs[number][place]
 
     def fetch_args_kwargs_from_env(self, n: Node) -> tuple[Any, Any]:
         """Arguments of an operation, with the rows that it takes."""

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.fx import Interpreter
 
-from asecalc_ml.model.compile.energy_graph import with_shapes
-from asecalc_ml.model.compile.matrix_products import joint_products
+from asecalc_ml.model.compile.molecules.energy_graph import with_shapes
+from asecalc_ml.model.compile.molecules.matrix_products import joint_products
 from asecalc_ml.model.compile.program import traced
 
 
@@ -29,17 +29,20 @@ def joined():
         torch.manual_seed(0)
         layers, x = Layers().requires_grad_(False), torch.randn(6, 4)
         graph = with_shapes(traced(layers, [x]), [x])
-    return layers, x, graph, joint_products(graph)
+        attributes = {
+            node.target: getattr(graph, node.target) for node in graph.graph.find_nodes(op="get_attr")
+        }
+    return layers, x, graph, *joint_products(graph, attributes)
 
 
 def test_layers_of_one_input_are_one_product():
-    *_, products = joined()
-    sizes = sorted(joint.sizes for joint, _ in products.values())
+    *_, products, places = joined()
+    sizes = sorted(products[number].sizes for number, _ in places.values())
     assert sizes == [(3,), (3,), (3, 5), (3, 5)]
 
 
 def test_each_layer_gets_its_own_result():
-    layers, x, graph, products = joined()
+    layers, x, graph, products, places = joined()
     expected = [
         layers.first(x),
         layers.second(x),
@@ -52,9 +55,9 @@ def test_each_layer_gets_its_own_result():
     class Values(Interpreter):
         def run_node(self, n):
             value = super().run_node(n)
-            if n in products:
-                joint, place = products[n]
-                torch.testing.assert_close(joint(self.env[n.args[-2]])[place], value)
+            if n in places:
+                number, place = places[n]
+                torch.testing.assert_close(products[number](self.env[n.args[-2]])[place], value)
                 results.append(value)
             return value
 
@@ -62,15 +65,13 @@ def test_each_layer_gets_its_own_result():
     assert len(results) == len(expected)
 
 
-def test_layers_with_other_parameters_are_those_of_these_parameters():
-    *_, graph, products = joined()
-    others = {name: 2 * getattr(graph, name) for joint, _ in products.values() for name in names_of(joint)}
-    for joint, _ in products.values():
-        found, expected = joint.of(others.__getitem__), joint
-        assert torch.equal(found.weights, 2 * expected.weights)
-        for bias, own in zip(found.biases, expected.biases, strict=True):
-            assert bias is own is None or torch.equal(bias, 2 * own)
-
-
-def names_of(joint):
-    return [name for pair in joint.names for name in pair if name is not None]
+def test_weights_that_are_trained_have_derivatives():
+    _, x, graph, _, places = joined()
+    nodes = graph.graph.find_nodes(op="get_attr")
+    trained = {str(node.target): getattr(graph, node.target).clone().requires_grad_(True) for node in nodes}
+    products, _ = joint_products(graph, trained)
+    node = next(node for node, (number, _) in places.items() if len(products[number].sizes) == 2)
+    number, place = places[node]
+    weight = trained[str(node.args[-1].args[0].target)]
+    (gradient,) = torch.autograd.grad(products[number](x)[place].sum(), weight)
+    torch.testing.assert_close(gradient, x.sum(dim=0).expand_as(gradient))

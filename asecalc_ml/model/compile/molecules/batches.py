@@ -6,11 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from ase import Atoms
 
-from asecalc_ml.graph.atom_graph import AtomGraph
-from asecalc_ml.model.compile.all_pairs import Molecules
-from asecalc_ml.model.compile.molecules import MoleculeInput
+from asecalc_ml.model.compile.molecules.all_pairs import Molecules
+from asecalc_ml.model.compile.molecules.molecule_graph import MoleculeInput
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
 #: Pairs of atoms that are computed at once: so few that their features stay in the processor's cache.
 BATCH_PAIRS = 400
@@ -63,26 +65,21 @@ def molecule_batches(sizes: Sequence[int]) -> list[MoleculeBatch]:
     ]
 
 
-def fill(graphs: Sequence[AtomGraph], shape: Molecules) -> MoleculeInput:
+def fill(structures: Sequence[Atoms], shape: Molecules, device: str | torch.device = "cpu") -> MoleculeInput:
     """Put molecules into an array with room for more molecules and atoms than there are.
 
     Missing molecules are copies of the first, since a mean over no atoms is undefined.
     """
     n_systems, n_atoms = shape
-    graphs = [*graphs, *[graphs[0]] * (n_systems - len(graphs))]
-    first = graphs[0]
-    device = first.positions.device
+    structures = [*structures, *[structures[0]] * (n_systems - len(structures))]
     # atoms that are not there have an element that the model knows
-    numbers = first.atomic_numbers.new_full((n_systems, n_atoms), int(first.atomic_numbers[0]))
-    positions = first.positions.new_zeros(n_systems, n_atoms, 3)
-    sizes = torch.tensor([graph.n_atoms for graph in graphs], device=device)
-    present = torch.arange(n_atoms, device=device) < sizes[:, None]
-    numbers[present] = torch.cat([graph.atomic_numbers for graph in graphs])
-    positions[present] = torch.cat([graph.positions for graph in graphs])
-    return MoleculeInput(
-        positions.view(-1, 3),
-        numbers.flatten(),
-        present.flatten(),
-        torch.cat([graph.charge for graph in graphs]),
-        torch.cat([graph.spin for graph in graphs]),
-    )
+    numbers = np.full((n_systems, n_atoms), structures[0].numbers[0], dtype=np.int64)
+    positions = np.zeros((n_systems, n_atoms, 3))
+    sizes = np.array([len(atoms) for atoms in structures])
+    present = np.arange(n_atoms) < sizes[:, None]
+    numbers[present] = np.concatenate([atoms.numbers for atoms in structures])
+    positions[present] = np.concatenate([atoms.positions for atoms in structures])
+    charges_and_spins = np.array([charge_and_spin(atoms) for atoms in structures], dtype=float)
+    charge, spin = np.ascontiguousarray(charges_and_spins.T)
+    arrays = (positions.reshape(-1, 3), numbers.reshape(-1), present.reshape(-1), charge, spin)
+    return MoleculeInput(*(torch.from_numpy(array).to(device) for array in arrays))

@@ -1,0 +1,1 @@
+"""Molecules whose pairs are all pairs, as arrays of fixed shapes."""
