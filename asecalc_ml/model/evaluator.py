@@ -148,7 +148,8 @@ class Evaluator:
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
         self._check_memory(graph)
-        if self._compiles_chunks(graph):
+        may_be_compiled = self._packages is not None and self.compile != "never"
+        if may_be_compiled and self._compiles_chunks(graph):
             return assemble(*self._chunked(graph))
         if self._is_large(graph):
             return self.eagerly(graph)
@@ -280,8 +281,7 @@ class Evaluator:
 
     def _compiles_chunks(self, graph: AtomGraph) -> bool:
         """True for a structure that is never compiled as a whole, but chunks of it."""
-        may = self._packages is not None and self.compile != "never"
-        return may and graph.n_edges > COMPILED_CHUNKS_EDGES and takes_chunks(self.model)
+        return graph.n_edges > COMPILED_CHUNKS_EDGES and takes_chunks(self.model)
 
     def _chunked(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
         """The inputs with a ghost, and what chunks give for them; before they are compiled, plain PyTorch."""

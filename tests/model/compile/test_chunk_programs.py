@@ -169,10 +169,13 @@ def test_a_resumed_run_takes_the_same_chunks(small, traced):
 
 
 def test_never_compiles_no_chunks(small, traced):
+    """Unless it is asked to for later runs, and then never the whole."""
     atoms = carbon(3, "never")
     atoms.calc.expect(atoms, 10**6)
     atoms.get_forces()
     assert not traced
+    atoms.calc.prepare(atoms)
+    assert len(traced) == 3
 
 
 def test_the_ghost_may_have_any_number_of_edges():
