@@ -24,6 +24,7 @@ from asecalc_ml.model.compile.chunk_programs import (
     atoms_of_a_chunk,
     compiled_shape,
     fits_compiled_chunks,
+    program_shape,
     stage_programs,
 )
 from asecalc_ml.model.compile.edge_list import edge_list_program
@@ -301,14 +302,19 @@ class Evaluator:
         """Shape of compiled chunks, which a structure keeps, and programs; none if it does not fit."""
         key = (graph.n_atoms, graph.n_systems, "chunk")
         if key not in self._capacities:
-            others = [n_atoms for (*_, kind), n_atoms in self._capacities.items() if kind == "chunk"]
-            self._capacities[key] = atoms_of_a_chunk(graph.n_edges / graph.n_atoms, others)
+            self._capacities[key] = atoms_of_a_chunk(graph.n_edges / graph.n_atoms, self._has_chunks)
         shape = compiled_shape(self._capacities[key])
         if not fits_compiled_chunks(inputs):
             return shape, []
         if shape not in self._stages:
             self._stages[shape] = stage_programs(self.model, inputs, shape)
         return shape, self._stages[shape]
+
+    def _has_chunks(self, n_atoms: int) -> bool:
+        """True if chunks of so many atoms are compiled, by this process or before."""
+        shape = compiled_shape(n_atoms)
+        known = self._packages is not None and self._packages.has(program_shape(shape))
+        return known or shape in self._stages
 
     def _with_ghost(self, graph: AtomGraph) -> PotentialInput:
         source = self._source
