@@ -23,6 +23,7 @@ from asecalc_ml.model.compile.chunk_programs import (
     atoms_of_a_chunk,
     compiled_shape,
     fits_compiled_chunks,
+    program_shape,
     stage_programs,
 )
 from asecalc_ml.model.compile.compiled_functions import Compile, CompiledFunctions
@@ -152,7 +153,7 @@ class Evaluator:
     def __call__(self, graph: AtomGraph) -> Evaluation:
         check_not_forked_from_cuda()
         self._check_memory(graph)
-        if self._compiles_chunks(graph):
+        if self.compiled.may_compile and self._compiles_chunks(graph):
             return assemble(*self._chunked(graph))
         if self._is_large(graph):
             return self.eagerly(graph)
@@ -282,9 +283,7 @@ class Evaluator:
 
     def _compiles_chunks(self, graph: AtomGraph) -> bool:
         """True for a structure that is never compiled as a whole, but chunks of it."""
-        return (
-            self.compiled.may_compile and graph.n_edges > COMPILED_CHUNKS_EDGES and takes_chunks(self.model)
-        )
+        return graph.n_edges > COMPILED_CHUNKS_EDGES and takes_chunks(self.model)
 
     def _chunked(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
         """The inputs with a ghost, and what chunks give for them; before they are compiled, plain PyTorch."""
@@ -304,14 +303,18 @@ class Evaluator:
         """Shape of compiled chunks, which a structure keeps, and programs; none if it does not fit."""
         key = (graph.n_atoms, graph.n_systems, "chunk")
         if key not in self._capacities:
-            others = [n_atoms for (*_, kind), n_atoms in self._capacities.items() if kind == "chunk"]
-            self._capacities[key] = atoms_of_a_chunk(graph.n_edges / graph.n_atoms, others)
+            self._capacities[key] = atoms_of_a_chunk(graph.n_edges / graph.n_atoms, self._has_chunks)
         shape = compiled_shape(self._capacities[key])
         if not fits_compiled_chunks(inputs):
             return shape, []
         if shape not in self._stages:
             self._stages[shape] = stage_programs(self.model, inputs, shape)
         return shape, self._stages[shape]
+
+    def _has_chunks(self, n_atoms: int) -> bool:
+        """True if chunks of so many atoms are compiled, by this process or before."""
+        shape = compiled_shape(n_atoms)
+        return shape in self._stages or self.compiled.has_package(program_shape(shape))
 
     def _with_ghost(self, graph: AtomGraph) -> PotentialInput:
         source = self._source

@@ -1,4 +1,4 @@
-"""Self loops, which torchmd-net's layers expect: each atom attends to itself at distance zero."""
+"""Self loops, which the equivariant transformer expects: each atom attends to itself at distance zero."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class LoopedEdges(NamedTuple):
     Parameters
     ----------
     index : Tensor, shape (2, n_edges_and_loops)
-        Centres and neighbors, or (1, n_edges_and_loops), centres alone.
+        Centres and neighbors.
     distances : Tensor, shape (n_edges_and_loops,), Å
         Zero for the loops.
     directions : Tensor, shape (n_edges_and_loops, 3)
@@ -35,7 +35,7 @@ def with_self_loops(
 
     Parameters
     ----------
-    edge_index : Tensor, shape (2, n_edges) or, centres alone, (1, n_edges), int64
+    edge_index : Tensor, shape (2, n_edges), int64
     edge_vectors : Tensor, shape (n_edges, 3), Å
     n_atoms : int
     self_pairs : Tensor, shape (n_edges,), bool, or None
@@ -52,7 +52,7 @@ def with_self_loops(
             directions=directions.masked_fill(self_pairs[:, None], 0.0),
         )
     return LoopedEdges(
-        index=torch.cat([edge_index, atoms.expand(edge_index.shape[0], -1)], dim=1),
+        index=torch.cat([edge_index, atoms.expand(2, -1)], dim=1),
         distances=torch.cat([distances, distances.new_zeros(n_atoms)]),
         directions=torch.cat([directions, directions.new_zeros(n_atoms, 3)]),
     )

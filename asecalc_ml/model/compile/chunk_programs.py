@@ -17,7 +17,7 @@ from torch.fx import GraphModule
 
 from asecalc_ml.model.chunks import Arguments, Chunk, ChunkShape, Slopes, StageFunctions, chunks_of, in_order
 from asecalc_ml.model.compile.materialize import materialize_broadcasts
-from asecalc_ml.model.compile.program import Function, KnownCall, Program, plain, traced
+from asecalc_ml.model.compile.program import Function, KnownCall, Program, Shape, plain, traced
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import Neighborhood, PotentialInput, Rows
 from asecalc_ml.model.rounding import rounding_of
@@ -27,26 +27,34 @@ from asecalc_ml.model.rounding import rounding_of
 COMPILED_EDGES = 2112
 
 
-def atoms_of_a_chunk(n_neighbors: float, others: Sequence[int] = ()) -> int:
+def atoms_of_a_chunk(n_neighbors: float, is_there: Callable[[int], bool]) -> int:
     """Number of atoms of a compiled chunk in which the edges find room.
 
     Parameters
     ----------
     n_neighbors : float
         Mean number of edges of an atom.
-    others : sequence of int
-        Numbers of atoms that are compiled already: the first of them that differs little is taken, so that
-        structures of one substance share it.
+    is_there : callable
+        Whether chunks of so many atoms are compiled already: then one step more or less will do, so that
+        structures of one substance share them.
     """
-    n_neighbors = max(1.0, n_neighbors)
-    alike = (n_atoms for n_atoms in others if 0.7 < n_atoms * n_neighbors / COMPILED_EDGES < 2)
-    step = math.floor(2 * math.log2(n_neighbors))
-    return next(alike, math.ceil(COMPILED_EDGES / 2 ** (step / 2)) + 1)  # one is padding
+    step = math.floor(2 * math.log2(max(1.0, n_neighbors)))
+    # one atom is padding
+    fitting, *alike = (math.ceil(COMPILED_EDGES / 2 ** (k / 2)) + 1 for k in (step, step + 1, step - 1))
+    return next((n_atoms for n_atoms in (fitting, *alike) if is_there(n_atoms)), fitting)
 
 
 def compiled_shape(n_atoms: int) -> ChunkShape:
     """Shape of compiled chunks of so many atoms."""
     return ChunkShape(n_atoms, COMPILED_EDGES, padded=True)
+
+
+def program_shape(shape: ChunkShape, stage: int = 0, backward: bool = True) -> Shape:
+    """What tells a program apart: its chunks, its stage, and whether it goes backward.
+
+    A chunk belongs to no system: its number of systems is 0.
+    """
+    return shape.n_atoms, 0, shape.n_edges, stage, int(backward)
 
 
 def fits_compiled_chunks(inputs: PotentialInput) -> bool:
@@ -114,13 +122,8 @@ def stage_programs(model: Model, inputs: PotentialInput, shape: ChunkShape) -> l
 def _program(
     function_of: Callable, number: int, n_rows: int, shape: ChunkShape, tensors: Sequence[Tensor]
 ) -> Program:
-    """A program that is told apart by its chunk's shape, its stage, and whether it goes backward.
-
-    A chunk belongs to no system: its number of systems is 0.
-    """
-    is_backward = int(function_of is _backward_of)
     return Program(
-        (shape.n_atoms, 0, shape.n_edges, number, is_backward),
+        program_shape(shape, number, function_of is _backward_of),
         plain(tensors),
         lambda model: _trace(function_of(model, number, n_rows), tensors),
         lambda model: [_known_call(function_of(model, number, n_rows), tensors)],

@@ -66,6 +66,10 @@ class CompiledFunctions:
         """True unless the model is in memory alone, or compiling is switched off."""
         return self._packages is not None and self.compile != "never"
 
+    def has_package(self, shape: Shape) -> bool:
+        """True if a package of this shape lies on disk."""
+        return self._packages is not None and self._packages.has(shape)
+
     def get(self, program: Program, n_calls: int = 1) -> Function | None:
         """Compiled code for more calls of a program; None if it runs eagerly.
 

@@ -102,11 +102,16 @@ def test_a_known_call_tells_rounding_from_mistakes(dtype):
 @settings(max_examples=200, deadline=None)
 @given(st.floats(0, 300))
 def test_chunks_have_room_for_their_edges(n_neighbors):
-    """Numbers of neighbors within a factor √2 share a shape; at most 42 % more atoms than needed."""
-    n_atoms = atoms_of_a_chunk(n_neighbors) - 1
-    filled = chunk_programs.COMPILED_EDGES / max(1.0, n_neighbors)
-    assert filled - 1e-6 <= n_atoms <= np.sqrt(2) * filled + 1
-    assert len({atoms_of_a_chunk(n) for n in np.linspace(10, 100, 1000)}) < 10
+    """At most 42 % more atoms than needed, in few shapes; those of a step more or less are shared."""
+    n_atoms = atoms_of_a_chunk(n_neighbors, lambda n: False)
+    needed = chunk_programs.COMPILED_EDGES / max(1.0, n_neighbors)
+    assert needed - 1e-6 <= n_atoms - 1 <= np.sqrt(2) * needed + 1
+    for factor in (0.72, 1.0, 1.4):
+        assert atoms_of_a_chunk(max(1.0, n_neighbors) * factor, lambda n: n == n_atoms) == n_atoms
+
+
+def test_few_numbers_of_atoms_occur():
+    assert len({atoms_of_a_chunk(n, lambda n: False) for n in np.linspace(10, 100, 1000)}) < 10
 
 
 def test_an_atom_with_more_edges_than_a_chunk_is_not_compiled(small, traced, monkeypatch):
@@ -169,10 +174,13 @@ def test_a_resumed_run_takes_the_same_chunks(small, traced):
 
 
 def test_never_compiles_no_chunks(small, traced):
+    """Unless it is asked to for later runs, and then never the whole."""
     atoms = carbon(3, "never")
     atoms.calc.expect(atoms, 10**6)
     atoms.get_forces()
     assert not traced
+    atoms.calc.prepare(atoms)
+    assert len(traced) == 3
 
 
 def test_the_ghost_may_have_any_number_of_edges():
