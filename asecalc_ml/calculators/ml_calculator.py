@@ -389,7 +389,7 @@ class MLCalculator(Calculator):
     def _results_of_many(
         self, evaluations: Sequence[SystemArrays], structures: Sequence[Atoms], first: int
     ) -> list[Results]:
-        results = []
+        results: list[Results] = []
         for evaluation, atoms in zip(evaluations, structures, strict=True):
             try:
                 network = results_of(evaluation, atoms)
