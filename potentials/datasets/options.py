@@ -412,7 +412,7 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
     """SHA-256 of what a training sees: atoms, cell, charge, spin and labels, in their order.
 
     Numbers enter as 64-bit little-endian values in eV and Å, so the hash does not depend on the file they
-    came from as long as that file keeps every digit.
+    came from as long as that file keeps every digit. Frames that are arrays have a hash of their own.
 
     Returns
     -------
@@ -421,6 +421,10 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
     """
     import numpy as np
 
+    from asecalc_ml.potentials.datasets.packed.frames import PackedFrames
+
+    if isinstance(frames, PackedFrames):
+        return frames.hash
     digest = hashlib.sha256()
     for atoms in frames:
         digest.update(np.array([len(atoms), *atoms.numbers], dtype="<i8").tobytes())

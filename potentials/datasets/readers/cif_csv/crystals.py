@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,26 +10,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.errors import DatasetError
-from asecalc_ml.files.reading import DAMAGE, damage_named, described
+from asecalc_ml.errors import DatasetError, StructureError
+from asecalc_ml.files.reading import DAMAGE, described
+from asecalc_ml.potentials.datasets.packed.archives import files_in
 from asecalc_ml.potentials.datasets.packed.frames import PackedFrames, offsets_of
 from asecalc_ml.potentials.datasets.readers.cif_csv.table import Table, read_table
 from asecalc_ml.structure.element_checks import FULL
+from asecalc_ml.structure.loading import check_structure
 from asecalc_ml.terminal.progress import progress
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.io.cif import CIFBlock
 
-PARTIAL, UNREADABLE, OVERLAPPING = "partial occupancy", "unreadable", "atoms closer than 0.4 Å"
+SUFFIX = ".cif"
+#: Why structures are left out.
+PARTIAL, IMPOSSIBLE, UNREADABLE = "partial occupancy", "impossible geometry", "unreadable"
 NO_ROW, NO_FILE = "no row in the table", "no CIF file"
-CLOSEST_A = 0.4  # H2 has 0.74 Å
-IDENTITY = "x,y,z"
 OCCUPANCY = "_atom_site_occupancy"
+#: What states the symmetry: operations, and number or name of the space group.
 SYMMETRY = (
     "_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz", "_space_group_symop.operation_xyz",
+    "_symmetry_int_tables_number", "_space_group_it_number", "_space_group.it_number",
+    "_symmetry_space_group_name_h-m", "_space_group_name_h-m_alt", "_space_group.patterson_name_h-m",
 )  # fmt: skip
-GROUP_NUMBERS = ("_symmetry_int_tables_number", "_space_group_it_number", "_space_group.it_number")
+#: How the identity alone is written, without spaces, or that nothing is known.
+IDENTITY = ("x,y,z", "1", "p1", "?", ".", "")
 
 
 class LeftOutError(Exception):
@@ -56,9 +61,7 @@ def read_crystals(files: Sequence[Path], place: Path, table_path: Path) -> Packe
     table = read_table(table_path)
     crystals: dict[str, Atoms] = {}
     left_out: dict[str, str] = {}
-    remedy = "download it again, or unpack it and name the folder in `path`"
-    shown = progress(f"reading {place.name}", len(table.rows), unit="structures")
-    with damage_named(place, DatasetError, remedy), shown as advance:
+    with progress(f"reading {place.name}", len(table.rows), unit="structures") as advance:
         for name, content in _contents(files, place):
             try:
                 if name not in table.rows:
@@ -86,11 +89,8 @@ def _contents(files: Sequence[Path], place: Path) -> Iterator[tuple[str, bytes]]
         for file in files:
             yield file.stem, file.read_bytes()
         return
-    with tarfile.open(place) as archive:
-        for member in archive:
-            name = Path(member.name).name  # macOS adds files of its own that begin with a dot
-            if name.endswith(".cif") and not name.startswith(".") and (file := archive.extractfile(member)):
-                yield name.removesuffix(".cif"), file.read()
+    for name, content in files_in(place, SUFFIX):
+        yield name.removesuffix(SUFFIX), content
 
 
 def _packed(crystals: dict[str, Atoms], table: Table, left_out: dict[str, str]) -> PackedFrames:
@@ -116,7 +116,7 @@ def crystal(content: bytes) -> Atoms:
     Raises
     ------
     LeftOutError
-        If it cannot be read, has partial occupancies or overlapping atoms, or is no crystal.
+        If it cannot be read, has partial occupancies or overlapping atoms, or no cell.
     """
     from ase.io.cif import parse_cif
 
@@ -129,9 +129,11 @@ def crystal(content: bytes) -> Atoms:
             if any(occupancy < FULL for occupancy in _occupancies(blocks[0])):
                 raise LeftOutError(PARTIAL)
             atoms = _atoms(blocks[0])
+            check_structure(atoms)
+    except StructureError as error:
+        raise LeftOutError(f"{IMPOSSIBLE}: {error.problem}") from None
     except (*DAMAGE, AssertionError) as error:
         raise LeftOutError(f"{UNREADABLE}: {type(error).__name__}: {described(error)}") from None
-    _check(atoms)
     return atoms
 
 
@@ -145,25 +147,11 @@ def _atoms(block: CIFBlock) -> Atoms:
     """All atoms of the cell. ASE's search for images takes seconds, and is left out where there are none."""
     atoms = block.get_unsymmetrized_structure() if _is_whole(block) else block.get_atoms()
     atoms.pbc = True
+    atoms.info.clear()
     return atoms
 
 
 def _is_whole(block: CIFBlock) -> bool:
     """Return True if the file lists every atom of the cell: no symmetry but the identity is stated."""
-    operations = [operation for key in SYMMETRY for operation in _listed(block.get(key))]
-    groups = {str(block[key]) for key in GROUP_NUMBERS if key in block}
-    is_identity = all("".join(one.split()).lower() == IDENTITY for one in operations)
-    return is_identity and groups <= {"1"} and bool(operations or groups)
-
-
-def _listed(value: object) -> list[str]:
-    return [] if value is None else [str(value)] if isinstance(value, str) else [str(one) for one in value]  # type: ignore[attr-defined]
-
-
-def _check(atoms: Atoms) -> None:
-    from matscipy.neighbours import neighbour_list
-
-    if not np.isfinite([*atoms.positions, *atoms.cell.array]).all() or atoms.cell.rank < 3:
-        raise LeftOutError(f"{UNREADABLE}: no cell, or coordinates that are no finite numbers")
-    if len(neighbour_list("i", atoms, CLOSEST_A)):
-        raise LeftOutError(OVERLAPPING)
+    stated = (np.atleast_1d(block[key]) for key in SYMMETRY if key in block)
+    return all("".join(str(value).split()).lower() in IDENTITY for values in stated for value in values)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.packed.frames import PackedFrames
 from asecalc_ml.potentials.datasets.readers.qm9.molecules import molecules
@@ -42,13 +41,13 @@ def read_molecules(path: Path) -> PackedFrames:
             advance(1)
     scalars = np.array([[_value(atoms, names) for names in KEYS] for atoms in frames])
     if not frames or np.isnan(scalars).all():
-        names = sorted({name for atoms in frames for name in atoms.info})
-        raise unknown_name_error(
-            DatasetError,
-            f"{path} has none of the properties of QM9 ({', '.join(key[0] for key in KEYS)})",
-            names[0] if names else "",
-            [key for keys in KEYS for key in keys],
-            "Read other extended XYZ with `format: ase`.",
+        names = sorted({name for atoms in frames for name in atoms.info} - {"charge", "spin"})
+        raise DatasetError(
+            f"{path} has none of QM9's properties; it has {', '.join(names) or 'nothing but positions'}.",
+            name=str(path),
+            value=names,
+            allowed=[name for keys in KEYS for name in keys],
+            remedy=f"QM9 calls them {', '.join(keys[0] for keys in KEYS)}. Read others with `format: ase`",
         )
     return molecules(
         [next((int(atoms.info[name]) for name in INDEX if name in atoms.info), 0) for atoms in frames],

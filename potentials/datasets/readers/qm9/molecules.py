@@ -78,7 +78,7 @@ def molecules(
     columns = dict(zip(SCALARS, np.asarray(scalars, dtype=np.float64).T, strict=True))
     if np.nanmin(columns["homo"], initial=0) < LOWEST_HOMO_Ha:
         raise DatasetError(
-            f"a HOMO lies at {np.nanmin(columns['homo']):.3f}, so the file is not in Hartree as QM9 is.",
+            f"a homo is {np.nanmin(columns['homo']):.3f}, so the file is not in Hartree, as QM9 is.",
             name="homo",
             value=float(np.nanmin(columns["homo"])),
             allowed=f"above {LOWEST_HOMO_Ha} Hartree",
@@ -144,7 +144,7 @@ def characterised(frames: PackedFrames) -> PackedFrames:
     if (counts > 1).any():
         raise DatasetError(
             f"molecule {known[counts > 1][0]} of QM9 comes twice ({(counts > 1).sum()} molecules do);",
-            name="index",
+            name=f"molecule {known[counts > 1][0]}",
             value=int(known[counts > 1][0]),
             remedy="remove the copies",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.reading import damage_named
+from asecalc_ml.potentials.datasets.packed.archives import files_in
 from asecalc_ml.potentials.datasets.packed.frames import PackedFrames, pack
 from asecalc_ml.potentials.datasets.readers.qm9.molecules import SCALARS, molecules
 from asecalc_ml.terminal.progress import progress
@@ -70,25 +70,14 @@ def read_archive(path: Path) -> PackedFrames:
     DatasetError
         If the archive or a file in it is damaged or cut short, or holds no molecules.
     """
-    with progress("reading QM9", path.stat().st_size, unit="bytes") as advance, path.open("rb") as compressed:
-
-        def texts() -> Iterator[tuple[str, bytes]]:
-            done = 0
-            with tarfile.open(fileobj=compressed) as archive:
-                for member in archive:
-                    if member.name.endswith(".xyz") and (file := archive.extractfile(member)):
-                        yield member.name, file.read()
-                    advance(compressed.tell() - done)
-                    done = compressed.tell()
-
-        with damage_named(path, DatasetError, DOWNLOAD_AGAIN):
-            return _packed(texts(), path)
+    with progress("reading QM9", path.stat().st_size, unit="bytes") as advance:
+        return _packed(files_in(path, ".xyz", advance), path)
 
 
 def _packed(texts: Iterable[tuple[str, bytes]], place: Path) -> PackedFrames:
     parsed = []
     for name, content in texts:
-        with damage_named(place, DatasetError, DOWNLOAD_AGAIN, f"in {Path(name).name}"):
+        with damage_named(place, DatasetError, DOWNLOAD_AGAIN, f"in {name}"):
             parsed.append(_parsed(content.decode("ascii")))
     if not parsed:
         raise DatasetError(
