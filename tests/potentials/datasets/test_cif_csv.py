@@ -18,43 +18,29 @@ from asecalc_ml.potentials.datasets import CifCsv, dataset
 from asecalc_ml.potentials.datasets.options import make_frame
 from asecalc_ml.testing import DatasetChecks
 
+P1 = "_symmetry_space_group_name_H-M 'P1'\nloop_\n_symmetry_equiv_pos_as_xyz\n x,y,z\n"
 NAMES = ("Si-1", "NaCl", "CuAu")
 
 
-def cif(atoms: Atoms, occupancy: float | None = None, symmetry: str | None = None) -> str:
+def cif(atoms: Atoms, occupancy: float | None = None, symmetry: str = P1) -> str:
     """A CIF file that lists all atoms, as programs for porous materials write it."""
-    lengths = zip(["_cell_length_a", "_cell_length_b", "_cell_length_c"], atoms.cell.lengths(), strict=True)
-    angles = zip(
-        ["_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma"], atoms.cell.angles(), strict=True
-    )
-    symmetry = symmetry or "_symmetry_space_group_name_H-M 'P1'\n_symmetry_Int_Tables_number 1\nloop_\n"
-    tags = "".join(f"{name} {value:.10f}\n" for name, value in [*lengths, *angles])
-    columns = [
-        "label",
-        "type_symbol",
-        "fract_x",
-        "fract_y",
-        "fract_z",
-        *["occupancy"][: occupancy is not None],
-    ]
+    names = ["length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma"]
+    cell = [f"_cell_{name} {value:.10f}\n" for name, value in zip(names, atoms.cell.cellpar(), strict=True)]
+    columns = ["label", "type_symbol", "fract_x", "fract_y", "fract_z"]
+    columns += [] if occupancy is None else ["occupancy"]
     last = "" if occupancy is None else f" {occupancy}"
     sites = [
         f"{symbol}{k} {symbol} " + " ".join(f"{value:.10f}" for value in place) + last
         for k, (symbol, place) in enumerate(zip(atoms.symbols, atoms.get_scaled_positions(), strict=True))
     ]
     heads = "".join(f"_atom_site_{name}\n" for name in columns)
-    operations = "_symmetry_equiv_pos_as_xyz\n  x,y,z\n" if symmetry.endswith("loop_\n") else ""
-    return f"data_test\n{symmetry}{operations}{tags}loop_\n{heads}" + "\n".join(sites) + "\n"
+    return f"data_test\n{symmetry}{''.join(cell)}loop_\n{heads}" + "\n".join(sites) + "\n"
 
 
 def structures() -> list[Atoms]:
     """Three crystals in the cell that lengths and angles make of them."""
-    made = [
-        bulk("Si", cubic=True),
-        bulk("NaCl", "rocksalt", a=5.6),
-        Atoms("CuAu", [[0, 0, 0], [1.9, 1.9, 1.9]]),
-    ]
-    made[2].cell, made[2].pbc = [3.8, 90, 100, 110, 95, 85][:1] * 3 + [95, 85, 100], True
+    triclinic = Atoms("CuAu", [[0, 0, 0], [1.9, 1.9, 1.9]], cell=[3.8, 3.9, 4.0, 95, 85, 100], pbc=True)
+    made = [bulk("Si", cubic=True), bulk("NaCl", "rocksalt", a=5.6), triclinic]
     for atoms in made:
         atoms.rattle(0.05, seed=1)
         atoms.set_cell(atoms.cell.cellpar(), scale_atoms=True)
@@ -97,7 +83,7 @@ class TestCifCsv(DatasetChecks):
         return super().reader(path, **({"table": self.table} if hasattr(self, "table") else {}) | changes)
 
 
-@pytest.mark.parametrize("symmetry", [None, "_symmetry_space_group_name_H-M 'P 1'\n", ""])
+@pytest.mark.parametrize("symmetry", [P1, "_symmetry_space_group_name_H-M 'P 1'\n", ""])
 def test_a_folder_of_cgcnn(tmp_path, symmetry):
     frames = CifCsv(path=folder_of(tmp_path / "mofs", symmetry=symmetry)).read()
     assert frames.values("value").tolist() == [1.5, 2.5, -3.0]

@@ -18,7 +18,7 @@ from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets import QM9, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.options import make_frame
-from asecalc_ml.potentials.datasets.readers.qm9.molecules import ATOMS, UNITS, uncharacterised
+from asecalc_ml.potentials.datasets.readers.qm9.molecules import ATOMS, UNITS, less_atoms, uncharacterised
 from asecalc_ml.testing import DatasetChecks
 
 PROPERTIES = ["mu", "alpha", "epsHOMO", "epsLUMO", "epsgap", "<R2>", "zpve", "U0", "U", "H", "G", "Cv"]
@@ -186,7 +186,7 @@ def test_properties_are_in_the_units_of_targets(tmp_path):
 
 
 def test_atomisation_energies(tmp_path):
-    """Of methane -17.172 eV, as (U0 - C - 4 H) of QM9's files has it by hand."""
+    """U0 - C - 4 H of methane by hand, from the numbers of its file."""
     path = WRITERS["folder"](tmp_path)
     energies = QM9(path=path, energies="atomisation").read()
     assert energies.values("u0")[0] == pytest.approx(
@@ -397,12 +397,24 @@ def test_real_qm9_obeys_its_own_relations(qm9):
 @pytest.mark.slow
 def test_real_qm9_has_the_molecules_of_other_files(qm9, shared_data):
     """Of metatrain's file of 100, of which three are uncharacterised; U0 of librascal's file of 985."""
-    own = {tuple(np.round(atoms.positions, 6).ravel()): atoms for atoms in qm9[:300]}
+    own = {key(atoms): atoms for atoms in qm9[:300]}
     others = QM9(path=shared_data / "qm9/qm9_reduced_100.xyz").read()
-    pairs = [
-        (own[key], atoms) for atoms in others if (key := tuple(np.round(atoms.positions, 6).ravel())) in own
-    ]
+    pairs = [(own[key(atoms)], atoms) for atoms in others if key(atoms) in own]
     assert len(pairs) == 97
     for atoms, other in pairs:
         for name in UNITS:
             assert atoms.info[name] == pytest.approx(other.info[name], rel=1e-9)
+    energies = less_atoms(qm9).values("u0") / qm9.n_atoms
+    of_smallest = dict(zip(map(key, qm9[:3000]), energies, strict=False))
+    same = [
+        (of_smallest[key(atoms)], atoms.info["dft_formation_energy_per_atom_in_eV"])
+        for atoms in read(shared_data / "qm9/small_molecules-1000.xyz", ":")
+        if key(atoms) in of_smallest
+    ]
+    assert len(same) > 10
+    assert np.ptp(np.array(same), axis=1).max() < 1e-4
+
+
+def key(atoms: Atoms) -> tuple:
+    """Elements and interatomic distances to 1e-3 Å, which stand for a molecule."""
+    return (*atoms.numbers, *np.round(np.sort(atoms.get_all_distances().ravel()), 3))
