@@ -12,7 +12,7 @@ from asecalc_ml.files.reading import described
 
 
 def files_in(
-    path: Path, suffix: str, advance: Callable[[int], object] = lambda n_bytes: None
+    path: Path, suffix: str, advance: Callable[[int], object] = lambda n_kB: None
 ) -> Iterator[tuple[str, bytes]]:
     """Names, without folders, and contents of the files of an archive that end in a suffix.
 
@@ -23,7 +23,7 @@ def files_in(
     suffix : str
         End of the names, such as ".cif". Names that begin with a dot are left out: macOS adds such files.
     advance : callable
-        Told how many bytes of the archive were read since the last call.
+        Is told how many kB of the archive were read since the last call.
 
     Raises
     ------
@@ -37,8 +37,8 @@ def files_in(
                 name = PurePosixPath(member.name).name
                 if name.endswith(suffix) and name[0] != "." and (file := archive.extractfile(member)):
                     yield name, file.read()
-                advance(compressed.tell() - done)
-                done = compressed.tell()
+                advance(compressed.tell() // 1000 - done)
+                done = compressed.tell() // 1000
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         cause = described(error)
         raise DatasetError(

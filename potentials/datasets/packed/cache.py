@@ -17,6 +17,7 @@ from asecalc_ml.files.full_disk import reason
 from asecalc_ml.files.reading import DAMAGE, open_npz
 from asecalc_ml.files.user_cache import ANOTHER_CACHE, cache_folder, fingerprint
 from asecalc_ml.files.writing import write_whole
+from asecalc_ml.potentials.datasets.packed.checks import check_arrays
 from asecalc_ml.potentials.datasets.packed.frames import PackedFrames, from_arrays, to_arrays
 from asecalc_ml.terminal.console import print_line
 
@@ -40,6 +41,11 @@ def kept(kind: str, sources: Sequence[Path], build: Callable[[], PackedFrames], 
     place : str
         What messages call the data.
 
+    Raises
+    ------
+    DatasetError
+        As for :func:`asecalc_ml.potentials.datasets.packed.checks.check_arrays`.
+
     Warns
     -----
     UserWarning
@@ -50,6 +56,7 @@ def kept(kind: str, sources: Sequence[Path], build: Callable[[], PackedFrames], 
     frames = _load(path)
     if frames is None:
         frames = build()
+        check_arrays(frames, place)
         _keep(frames, path)
     if frames.left_out:
         print_line(f"{place}: {left_out_text(frames)} (listed in {_list_of(path)})", stderr=True)

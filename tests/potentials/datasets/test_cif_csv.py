@@ -8,52 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
 from ase.io import read
 from ase.spacegroup import crystal
+from property_data import NAMES, P1, cif, crystals_in, structures
 from raising import told
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets import CifCsv, dataset
 from asecalc_ml.potentials.datasets.options import make_frame
 from asecalc_ml.testing import DatasetChecks
-
-P1 = "_symmetry_space_group_name_H-M 'P1'\nloop_\n_symmetry_equiv_pos_as_xyz\n x,y,z\n"
-NAMES = ("Si-1", "NaCl", "CuAu")
-
-
-def cif(atoms: Atoms, occupancy: float | None = None, symmetry: str = P1) -> str:
-    """A CIF file that lists all atoms, as programs for porous materials write it."""
-    names = ["length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma"]
-    cell = [f"_cell_{name} {value:.10f}\n" for name, value in zip(names, atoms.cell.cellpar(), strict=True)]
-    columns = ["label", "type_symbol", "fract_x", "fract_y", "fract_z"]
-    columns += [] if occupancy is None else ["occupancy"]
-    last = "" if occupancy is None else f" {occupancy}"
-    sites = [
-        f"{symbol}{k} {symbol} " + " ".join(f"{value:.10f}" for value in place) + last
-        for k, (symbol, place) in enumerate(zip(atoms.symbols, atoms.get_scaled_positions(), strict=True))
-    ]
-    heads = "".join(f"_atom_site_{name}\n" for name in columns)
-    return f"data_test\n{symmetry}{''.join(cell)}loop_\n{heads}" + "\n".join(sites) + "\n"
-
-
-def structures() -> list[Atoms]:
-    """Three crystals in the cell that lengths and angles make of them."""
-    triclinic = Atoms("CuAu", [[0, 0, 0], [1.9, 1.9, 1.9]], cell=[3.8, 3.9, 4.0, 95, 85, 100], pbc=True)
-    made = [bulk("Si", cubic=True), bulk("NaCl", "rocksalt", a=5.6), triclinic]
-    for atoms in made:
-        atoms.rattle(0.05, seed=1)
-        atoms.set_cell(atoms.cell.cellpar(), scale_atoms=True)
-        atoms.wrap()
-    return made
-
-
-def folder_of(path: Path, table: str = "Si-1,1.5\nNaCl,2.5\nCuAu,-3.0\n", **options) -> Path:
-    path.mkdir(exist_ok=True)
-    for name, atoms in zip(NAMES, structures(), strict=True):
-        (path / f"{name}.cif").write_text(cif(atoms, **options))
-    (path / "id_prop.csv").write_text(table)
-    return path
 
 
 def archive_of(path: Path, folder: Path) -> Path:
@@ -67,14 +30,14 @@ def archive_of(path: Path, folder: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path):
-    return folder_of(tmp_path / "mofs")
+    return crystals_in(tmp_path / "mofs")
 
 
 class TestCifCsv(DatasetChecks):
     options = CifCsv(path=Path("mofs.tar"))
 
     def write(self, path):
-        folder = folder_of(path.parent / "mofs")
+        folder = crystals_in(path.parent / "mofs")
         self.table = folder / "id_prop.csv"
         archive_of(path, folder)
         return [make_frame(atoms) for atoms in structures()]
@@ -85,7 +48,7 @@ class TestCifCsv(DatasetChecks):
 
 @pytest.mark.parametrize("symmetry", [P1, "_symmetry_space_group_name_H-M 'P 1'\n", ""])
 def test_a_folder_of_cgcnn(tmp_path, symmetry):
-    frames = CifCsv(path=folder_of(tmp_path / "mofs", symmetry=symmetry)).read()
+    frames = CifCsv(path=crystals_in(tmp_path / "mofs", symmetry=symmetry)).read()
     assert frames.values("value").tolist() == [1.5, 2.5, -3.0]
     for number, (name, atoms) in enumerate(zip(NAMES, structures(), strict=True)):
         frame = frames[number]
@@ -111,7 +74,7 @@ def test_symmetry_makes_all_atoms_of_the_cell(folder):
 
 def test_a_table_with_a_header_gives_every_column_of_numbers(tmp_path):
     table = "name,uptake [mol/kg],metal,pore\nSi-1.cif,1.0,Zn,4\nNaCl,,Cu,5\nCuAu,3e-1,Zn,6\n"
-    frames = CifCsv(path=folder_of(tmp_path / "mofs", table), units={"pore": "Angstrom"}).read()
+    frames = CifCsv(path=crystals_in(tmp_path / "mofs", table), units={"pore": "Angstrom"}).read()
     assert list(frames.properties) == ["uptake [mol/kg]", "pore"]
     assert frames.counts() == {"uptake [mol/kg]": 2, "pore": 3}
     assert "uptake [mol/kg]" not in frames[1].info
@@ -120,14 +83,14 @@ def test_a_table_with_a_header_gives_every_column_of_numbers(tmp_path):
 
 
 def test_several_values_without_a_header(tmp_path):
-    frames = CifCsv(path=folder_of(tmp_path / "mofs", "Si-1,1,2\nNaCl,3,4\nCuAu,5,6\n")).read()
+    frames = CifCsv(path=crystals_in(tmp_path / "mofs", "Si-1,1,2\nNaCl,3,4\nCuAu,5,6\n")).read()
     assert frames.values("value2").tolist() == [2, 4, 6]
 
 
 def test_properties_are_columns_or_differences_of_two(tmp_path):
     table = "id,co2_0.1bar,co2_2.5bar\nSi-1,1,4\nNaCl,2,\nCuAu,3,3\n"
     frames = CifCsv(
-        path=folder_of(tmp_path / "mofs", table),
+        path=crystals_in(tmp_path / "mofs", table),
         properties={"capacity": "co2_2.5bar - co2_0.1bar", "low": "co2_0.1bar"},
         units={"capacity": "mol/kg"},
     ).read()
@@ -137,7 +100,7 @@ def test_properties_are_columns_or_differences_of_two(tmp_path):
 
 
 def test_frames_come_in_the_order_of_the_table(tmp_path):
-    frames = CifCsv(path=folder_of(tmp_path / "mofs", "CuAu,3\nSi-1,1\nNaCl,2\n")).read()
+    frames = CifCsv(path=crystals_in(tmp_path / "mofs", "CuAu,3\nSi-1,1\nNaCl,2\n")).read()
     assert [atoms.info["name"] for atoms in frames] == ["CuAu", "Si-1", "NaCl"]
     assert frames.values("value").tolist() == [3, 1, 2]
 
@@ -175,7 +138,7 @@ def test_structures_are_left_out_counted_and_listed(folder, capsys):
 
 @pytest.mark.parametrize("occupancy", [1.0, 0.9999])
 def test_whole_atoms_may_state_an_occupancy(tmp_path, occupancy):
-    assert len(CifCsv(path=folder_of(tmp_path / "mofs", occupancy=occupancy)).read()) == 3
+    assert len(CifCsv(path=crystals_in(tmp_path / "mofs", occupancy=occupancy)).read()) == 3
 
 
 # --------------------------------------------------------------------------------------------- bad input
@@ -208,13 +171,13 @@ def test_an_unknown_property_gets_the_nearest(folder):
     ids=["twice", "a word", "infinite", "empty cells", "no column", "empty", "a header alone"],
 )
 def test_a_table_with_a_fault(tmp_path, table, expected):
-    path = folder_of(tmp_path / "mofs", table)
+    path = crystals_in(tmp_path / "mofs", table)
     with pytest.raises(DatasetError, check=told(name=str(path / "id_prop.csv"), **expected)):
         CifCsv(path=path).read()
 
 
 def test_a_table_of_other_structures(tmp_path):
-    path = folder_of(tmp_path / "mofs", "A,1\nB,2\n")
+    path = crystals_in(tmp_path / "mofs", "A,1\nB,2\n")
     with pytest.raises(
         DatasetError, match="no row in the table", check=told(name=str(path), remedy="first column")
     ):

@@ -238,6 +238,25 @@ def test_what_is_left_out_is_counted_and_listed_each_time(source, capsys):
     assert path.read_text().splitlines()[1:] == [f"{name},{why}" for name, why in left_out.items()]
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"positions": np.full((10, 3), np.nan)}, "positions"),
+        ({"positions": np.full((10, 3), 1e16)}, "positions"),
+        ({"numbers": np.zeros(10, dtype=np.uint8)}, "atomic number"),
+        ({"numbers": np.full(10, 119, dtype=np.uint8)}, "atomic number"),
+        ({"offsets": offsets_of([0, 4, 4, 2])}, "no atoms"),
+        ({"properties": {"homo": np.array([1, 2, 3, np.inf])}, "energy": None}, "'homo'"),
+        ({"cells": np.full((4, 3, 3), np.inf)}, "cell"),
+    ],
+)
+def test_numbers_that_would_poison_a_training_are_refused(source, changes, problem):
+    check = told(name="mofs", value=3 if problem == "'homo'" else 0, remedy="damaged")
+    with pytest.raises(DatasetError, match=f"{problem}.* frames in all", check=check):
+        kept("test", [source], counted(made(**changes))[0], "mofs")
+    assert not list(cache_folder("datasets").glob("*"))
+
+
 def test_frames_are_a_sequence_of_atoms():
     frames = made()
     with warnings.catch_warnings():

@@ -53,12 +53,13 @@ def read_tables(tables: Sequence[Path]) -> PackedFrames:
     parts = [table for table in tables if table.name != TENSORS]
     tensors = {key: row for table in tables if table.name == TENSORS for key, row in _tensors(table)}
     chunks: list[PackedFrames] = []
-    with progress("reading QM9", sum(table.stat().st_size for table in parts), unit="bytes") as advance:
+    size = sum(table.stat().st_size for table in parts)
+    with progress("reading QM9", size // 1000, unit="kB") as advance:
         for table in parts:
             with table.open(newline="", encoding="utf-8") as file:
                 for rows in _checked_rows(file, table):
                     chunks.append(_parsed(rows, table, tensors))
-                    advance(sum(len(cell) for row in rows for cell in row))
+                    advance(sum(len(cell) for row in rows for cell in row) // 1000)
     return replace(concatenated(chunks), left_out=named(uncharacterised()))  # by the package itself
 
 

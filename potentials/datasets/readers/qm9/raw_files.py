@@ -70,7 +70,7 @@ def read_archive(path: Path) -> PackedFrames:
     DatasetError
         If the archive or a file in it is damaged or cut short, or holds no molecules.
     """
-    with progress("reading QM9", path.stat().st_size, unit="bytes") as advance:
+    with progress("reading QM9", path.stat().st_size // 1000, unit="kB") as advance:
         return _packed(files_in(path, ".xyz", advance), path)
 
 
