@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
@@ -266,7 +266,7 @@ def concatenated(parts: Sequence[PackedFrames]) -> PackedFrames:
         offsets=_joined([part.offsets for part in joint]),
         properties=_joint(joint, "properties"),
         units=units,
-        cells=None if first.cells is None else np.concatenate([part.cells for part in joint]),  # type: ignore[misc]
+        cells=None if first.cells is None else np.concatenate([part.cells for part in joint]),
         texts=_joint(joint, "texts"),
         whole_numbers=_joint(joint, "whole_numbers"),
         of_atoms=_joint(joint, "of_atoms"),
@@ -348,17 +348,24 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> PackedFrames:
     LookupError, ValueError, TypeError
         If these are other arrays.
     """
-    parts: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in (*OF_ARRAYS, "lists", "offsets")}
-    plain = {}
-    for name, values in arrays.items():
-        kind, is_part, of = name.partition("/")
-        if is_part:
-            parts[kind][of] = values
-        else:
-            plain[name] = values
-    words = json.loads(plain.pop("words").tobytes())
-    lists = {name: Lists(values, parts["offsets"][name]) for name, values in parts.pop("lists").items()}
-    del parts["offsets"]
-    if unknown := (words.keys() | plain.keys()) - {one.name for one in fields(PackedFrames)}:
-        raise ValueError(f"unknown parts {sorted(unknown)}")
-    return PackedFrames(**plain, **parts, lists=lists, **words)
+    words = json.loads(arrays["words"].tobytes())
+    return PackedFrames(
+        numbers=arrays["numbers"],
+        positions=arrays["positions"],
+        offsets=arrays["offsets"],
+        cells=arrays.get("cells"),
+        lists={name: Lists(values, arrays[f"offsets/{name}"]) for name, values in _named(arrays, "lists")},
+        properties=dict(_named(arrays, "properties")),
+        texts=dict(_named(arrays, "texts")),
+        whole_numbers=dict(_named(arrays, "whole_numbers")),
+        of_atoms=dict(_named(arrays, "of_atoms")),
+        **words,
+    )
+
+
+def _named(arrays: Mapping[str, np.ndarray], kind: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays of one kind by their names."""
+    beginning = f"{kind}/"
+    return (
+        (name.removeprefix(beginning), array) for name, array in arrays.items() if name.startswith(beginning)
+    )

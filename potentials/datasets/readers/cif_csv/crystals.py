@@ -73,9 +73,9 @@ def read_crystals(files: Sequence[Path], place: Path, table_path: Path) -> Packe
     without = [name for name in table.rows if name not in crystals and name not in left_out]
     left_out |= dict.fromkeys(without, NO_FILE)
     if not crystals:
-        name, why = next(iter(left_out.items()))
+        name, reason = next(iter(left_out.items()))
         raise DatasetError(
-            f"no structure of {place} can be read with a row of {table_path}; {name}: {why}.",
+            f"no structure of {place} can be read with a row of {table_path}; {name}: {reason}.",
             name=str(place),
             value=left_out,
             remedy="The first column of the table names the CIF files, without folder and .cif",

@@ -23,7 +23,7 @@ DOWNLOAD_AGAIN = "download the archive of QM9 again"
 class Molecule(NamedTuple):
     """One molecule in the units of its file."""
 
-    index: int
+    number: int
     numbers: list[int]
     positions: np.ndarray
     scalars: list[float]
