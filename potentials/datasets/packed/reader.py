@@ -39,12 +39,12 @@ class PropertyData(DatasetOptions):
         """Frames of :meth:`read`."""
         return self.read()
 
-    def read_free(self) -> LocatedFrames:
+    def read_free(self, labels: Sequence[str] = ()) -> LocatedFrames:
         """Frames of :meth:`read` by file and number in it, as messages name them."""
         return self._located()
 
-    def read_located(self) -> LocatedFrames:
-        """Frames of :meth:`read` by file and number in it, as messages name them."""
+    def read_located(self, labels: Sequence[str] = ()) -> LocatedFrames:
+        """Frames of :meth:`read` by file and number in it; each has its properties in ``info``."""
         return self._located()
 
     def _located(self) -> LocatedFrames:

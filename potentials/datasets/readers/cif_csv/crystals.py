@@ -14,7 +14,7 @@ from asecalc_ml.errors import DatasetError, StructureError
 from asecalc_ml.files.reading import DAMAGE, described
 from asecalc_ml.potentials.datasets.packed.archives import files_in
 from asecalc_ml.potentials.datasets.packed.frames import PackedFrames, offsets_of
-from asecalc_ml.potentials.datasets.readers.cif_csv.table import Table, read_table
+from asecalc_ml.potentials.datasets.readers.cif_csv.table import PropertyTable, read_table
 from asecalc_ml.structure.element_checks import FULL
 from asecalc_ml.structure.loading import check_structure
 from asecalc_ml.terminal.progress import progress
@@ -93,7 +93,7 @@ def _contents(files: Sequence[Path], place: Path) -> Iterator[tuple[str, bytes]]
         yield name.removesuffix(SUFFIX), content
 
 
-def _packed(crystals: dict[str, Atoms], table: Table, left_out: dict[str, str]) -> PackedFrames:
+def _packed(crystals: dict[str, Atoms], table: PropertyTable, left_out: dict[str, str]) -> PackedFrames:
     names = sorted(crystals, key=lambda name: table.rows[name])
     chosen = [crystals[name] for name in names]
     rows = np.array([table.rows[name] for name in names])

@@ -21,7 +21,7 @@ MISSING = ("", "nan", "na", "n/a", "none", "-")
 
 
 @dataclass(frozen=True)
-class Table:
+class PropertyTable:
     """Columns of numbers, and why others are none.
 
     Parameters
@@ -39,7 +39,7 @@ class Table:
     faulty: dict[str, str]
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> PropertyTable:
     """The table of a CSV file.
 
     Raises
@@ -73,7 +73,7 @@ def read_table(path: Path) -> Table:
             value=why,
             remedy="give a table with a number for each CIF file, and leave a cell empty where there is none",
         )
-    return Table(rows, columns, faulty)
+    return PropertyTable(rows, columns, faulty)
 
 
 def _lines(text: str) -> list[tuple[int, list[str]]]:
