@@ -161,3 +161,12 @@ def crystals_in(path: Path, table: str = "Si-1,1.5\nNaCl,2.5\nCuAu,-3.0\n", **op
         (path / f"{name}.cif").write_text(cif(atoms, **options))
     (path / "id_prop.csv").write_text(table)
     return path
+
+
+def archive_of_crystals(path: Path, folder: Path) -> Path:
+    with tarfile.open(path, "w:xz" if path.suffix == ".xz" else "w") as archive:
+        for file in sorted(folder.glob("*.cif"), key=lambda file: NAMES.index(file.stem)):
+            archive.add(file, f"folder/{file.name}")
+            entry = tarfile.TarInfo(f"folder/._{file.name}")  # as macOS adds it
+            archive.addfile(entry, io.BytesIO())
+    return path

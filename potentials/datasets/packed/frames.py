@@ -150,7 +150,7 @@ class PackedFrames(Sequence["Atoms"]):
             atoms.set_array(name, values[own])
         atoms.info.update({name: str(texts[number]) for name, texts in self.texts.items()})
         atoms.info.update({name: int(values[number]) for name, values in self.whole_numbers.items()})
-        atoms.info.update({name: lists.of(number) for name, lists in self.lists.items()})
+        atoms.info.update({name: lists.of(number).copy() for name, lists in self.lists.items()})
         atoms.info.update(self._properties_of(number))
         atoms.info.update(charge=self.charge, spin=self.spin)
         energy = {} if self.energy is None else {ENERGY: atoms.info.get(self.energy)}
@@ -161,7 +161,7 @@ class PackedFrames(Sequence["Atoms"]):
         """Properties that a frame has; scalars as numbers."""
         values = {name: column[number] for name, column in self.properties.items()}
         return {
-            name: value if np.ndim(value) else float(value)
+            name: value.copy() if np.ndim(value) else float(value)
             for name, value in values.items()
             if np.isfinite(value).all()
         }

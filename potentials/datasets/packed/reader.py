@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.options import DatasetOptions, places_of
 from asecalc_ml.structure.charge_and_spin import warn_of_multiplicities
 from asecalc_ml.structure.files.lazy_frames import selected_numbers
@@ -54,6 +55,7 @@ class PropertyData(DatasetOptions):
 
         parts: Mapping = self._parts()
         places, frames = places_of(parts), concatenated(list(parts.values()))
+        self._check_names(frames)
         numbers = selected_numbers(self.frames, len(frames), self.place)
         if not numbers:
             raise self._nothing_selected(len(frames))
@@ -63,6 +65,17 @@ class PropertyData(DatasetOptions):
         if self.spin:
             warn_of_multiplicities(frames, f"{self.place}{self._selection}")
         return LocatedFrames(places, frames)
+
+    def _check_names(self, frames: PackedFrames) -> None:
+        """Refuse a property whose place in ``info`` is taken."""
+        others = {"charge", "spin", *frames.texts, *frames.whole_numbers, *frames.lists}
+        if taken := sorted(frames.properties.keys() & others):
+            raise DatasetError(
+                f"{self.place} has a property {taken[0]!r}, and {taken[0]} is something else in each frame;",
+                name=taken[0],
+                value=taken,
+                remedy="give it another name, or choose others, with the option `properties`",
+            )
 
     def _read(self) -> PackedFrames:
         raise NotImplementedError

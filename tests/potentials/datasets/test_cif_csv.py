@@ -1,8 +1,6 @@
 """The reader of crystals with a table of properties, on files that are made here and on the real ones."""
 
 import importlib.util
-import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,40 +8,16 @@ import pytest
 from ase import Atoms
 from ase.io import read
 from ase.spacegroup import crystal
-from property_data import NAMES, P1, cif, crystals_in, structures
+from property_data import NAMES, P1, archive_of_crystals, cif, crystals_in, structures
 from raising import told
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets import CifCsv, dataset
-from asecalc_ml.potentials.datasets.options import make_frame
-from asecalc_ml.testing import DatasetChecks
-
-
-def archive_of(path: Path, folder: Path) -> Path:
-    with tarfile.open(path, "w:xz" if path.suffix == ".xz" else "w") as archive:
-        for file in sorted(folder.glob("*.cif"), key=lambda file: NAMES.index(file.stem)):
-            archive.add(file, f"folder/{file.name}")
-            entry = tarfile.TarInfo(f"folder/._{file.name}")  # as macOS adds it
-            archive.addfile(entry, io.BytesIO())
-    return path
 
 
 @pytest.fixture
 def folder(tmp_path):
     return crystals_in(tmp_path / "mofs")
-
-
-class TestCifCsv(DatasetChecks):
-    options = CifCsv(path=Path("mofs.tar"))
-
-    def write(self, path):
-        folder = crystals_in(path.parent / "mofs")
-        self.table = folder / "id_prop.csv"
-        archive_of(path, folder)
-        return [make_frame(atoms) for atoms in structures()]
-
-    def reader(self, path, **changes):
-        return super().reader(path, **({"table": self.table} if hasattr(self, "table") else {}) | changes)
 
 
 @pytest.mark.parametrize("symmetry", [P1, "_symmetry_space_group_name_H-M 'P 1'\n", ""])
@@ -106,7 +80,7 @@ def test_frames_come_in_the_order_of_the_table(tmp_path):
 
 
 def test_an_archive_beside_its_table(folder, tmp_path):
-    archive = archive_of(tmp_path / "mofs.tar.xz", folder)
+    archive = archive_of_crystals(tmp_path / "mofs.tar.xz", folder)
     (folder / "id_prop.csv").rename(tmp_path / "mofs.csv")
     frames = CifCsv(path=archive).read()
     assert [atoms.info["name"] for atoms in frames] == list(NAMES)
@@ -176,6 +150,16 @@ def test_a_table_with_a_fault(tmp_path, table, expected):
         CifCsv(path=path).read()
 
 
+@pytest.mark.parametrize("name", ["charge", "name"])
+def test_a_property_whose_name_means_something_else(tmp_path, name):
+    path = crystals_in(tmp_path / "mofs", f"id,{name},gap\nSi-1,1,5\nNaCl,0,6\nCuAu,-1,7\n")
+    with pytest.raises(DatasetError, check=told(name=name, remedy="`properties`")):
+        CifCsv(path=path).read()
+    frames = CifCsv(path=path, properties={"total_charge_of_cell": name, "gap": "gap"}).read()
+    assert frames[0].info["total_charge_of_cell"] == 1
+    assert frames[0].info["charge"] == 0
+
+
 def test_a_table_of_other_structures(tmp_path):
     path = crystals_in(tmp_path / "mofs", "A,1\nB,2\n")
     with pytest.raises(
@@ -204,7 +188,7 @@ def test_a_folder_without_crystals(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".tar.xz", ".tar"])
 def test_an_archive_that_was_cut_short(folder, tmp_path, suffix):
-    archive = archive_of(tmp_path / f"mofs{suffix}", folder)
+    archive = archive_of_crystals(tmp_path / f"mofs{suffix}", folder)
     archive.write_bytes(archive.read_bytes()[:-6000] if suffix == ".tar" else archive.read_bytes()[:-50])
     with pytest.raises(DatasetError, match="cut short", check=told(name=str(archive), remedy="again")):
         CifCsv(path=archive, table=folder / "id_prop.csv").read()

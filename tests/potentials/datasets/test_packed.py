@@ -90,8 +90,13 @@ def test_crystals_are_periodic():
 
 def test_changing_a_frame_changes_no_other():
     frames = made()
-    frames[0].positions += 1.0
-    assert frames[0].positions.tolist() == frames.positions[:3].tolist()
+    atoms = frames[0]
+    atoms.positions += 1.0
+    atoms.arrays["charges"] += 1.0
+    for name in ("tensor", "frequencies"):
+        atoms.info[name] += 1.0
+    assert frames.hash == made().hash
+    assert_equal(list(frames), list(made()))
 
 
 @given(st.lists(st.integers(0, 3), max_size=6), st.booleans())

@@ -1,7 +1,6 @@
 """The reader of QM9: its three kinds of files, its units, and the molecules that it leaves out."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets import QM9, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.readers.qm9.molecules import ATOMS, UNITS, less_atoms, uncharacterised
-from asecalc_ml.testing import DatasetChecks
 
 N_QM9, N_UNCHARACTERISED = 133_885, 3054
 
@@ -34,14 +32,6 @@ WRITERS = {
     "tables": lambda folder: tables_of(folder / "tables"),
     "extended XYZ": lambda folder: extended_xyz_of(folder / "molecules.xyz"),
 }
-
-
-class TestQM9(DatasetChecks):
-    options = QM9(path=Path("molecules.xyz"))
-
-    def write(self, path):
-        extended_xyz_of(path)
-        return [molecule.expected() for molecule in MOLECULES]
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -121,6 +121,6 @@ def _core_mof() -> Path:
         raise DatasetError(
             "the package core-mof, which holds CoRE MOF, is not installed;",
             name=CORE_MOF,
-            remedy="pip install --no-deps core-mof, or give a folder of CIF files in `path`",
+            remedy="pip install 'asecalc-ml[properties]', or give a folder of CIF files in `path`",
         )
     return Path(spec.submodule_search_locations[0]) / "data"

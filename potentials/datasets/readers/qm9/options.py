@@ -62,6 +62,12 @@ class QM9(PropertyData):
         from asecalc_ml.potentials.datasets.readers.qm9 import csv_tables, extended_xyz, raw_files
 
         folder = _installed() if path == Path(PACKAGE) and not path.exists() else path
+        if not folder.exists():
+            raise DatasetError(
+                f"{path} does not exist (looked in {Path.cwd()})",
+                name=str(path),
+                remedy=f"correct `path`, or set it to {PACKAGE}, the installed package",
+            )
         if not folder.is_dir():
             file = self.check_file()
             if path.name.endswith(ARCHIVES):
