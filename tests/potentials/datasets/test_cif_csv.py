@@ -234,9 +234,9 @@ def test_core_mof(tmp_path):
     frames = dataset({"format": "cif-csv", "path": "core-mof/2019-FSR"}).read()
     assert (len(frames), len(frames.left_out)) == (6716, 345)
     density = frames.values("cm3_g")
-    assert frames.values("AV_cm3_g") * density == pytest.approx(frames.values("AV_VF"), abs=2e-3)
+    assert frames.values("AV_cm3_g") * density == pytest.approx(frames.values("AV_VF"), abs=1e-5)
     masses = Atoms(numbers=frames.numbers).get_masses()
     mass = np.add.reduceat(masses, frames.offsets[:-1])
     own = 1.66053907 * mass / np.abs(np.linalg.det(frames.cells))  # g/cm^3
-    assert np.median(np.abs(own / density - 1)) < 1e-4
+    assert np.abs(own / density - 1).max() < 2e-4  # of every structure: none lacks or repeats an atom
     assert frames.units["cm3_g"] == "g/cm^3"

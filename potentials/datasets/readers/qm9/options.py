@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -55,6 +56,12 @@ class QM9(PropertyData):
         assert isinstance(self.path, Path)  # each file of several has options of its own
         sources, read = self._source(self.path)
         frames = kept("qm9", sources, lambda: characterised(read()), str(self.path))
+        if n_unnumbered := int((frames.whole_numbers["index"] == 0).sum()):
+            warnings.warn(
+                f"{self.path} does not number {n_unnumbered} of its {len(frames)} molecules, so that "
+                "uncharacterised ones among them are not left out: add `index`, the number in QM9, to each",
+                stacklevel=2,
+            )
         return less_atoms(frames) if self.energies == "atomisation" else frames
 
     def _source(self, path: Path) -> tuple[list[Path], Callable[[], PackedFrames]]:
