@@ -33,32 +33,35 @@ def split_off_reader(
     arguments: list[str], options: type[Options], specs: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """Arguments of a command, and those that its data sets' readers take."""
-    readers = [_reader_model(spec, arguments)[0] for spec in specs if _is_data(spec)]
+    readers = [_reader_model(spec, arguments)[0] for spec in specs if _is_data(spec, arguments)]
     further = {key for model in readers for key in model.model_fields} - set(options.model_fields)
     return split_off(arguments, list(options.model_fields), sorted(further))
 
 
-def read_structures(spec: str, further: Sequence[str] = ()) -> list[Atoms]:
+def read_structures(spec: str, further: Sequence[str] = ()) -> Sequence[Atoms]:
     """All frames of a structure (a name or a file), a data set or a run directory.
 
     Parameters
     ----------
     spec : str
     further : sequence of str
-        Options of the reader as `--key value`, where ``spec`` is a file or a pattern.
+        Options of the reader as `--key value`, where ``spec`` is a file or a pattern, or whatever the reader
+        takes that `--format` names.
     """
     from asecalc_ml.structure.loading import load_structure
 
+    if _is_data(spec, further):
+        return reader(spec, further).structures()
     path = Path(spec)
-    if path.is_dir():
-        return _of_run(path)
-    return reader(spec, further).structures() if _is_data(spec) else [load_structure(spec)]
+    return _of_run(path) if path.is_dir() else [load_structure(spec)]
 
 
-def _is_data(spec: str) -> bool:
-    """Return True if a file or a pattern of files is named, not a structure."""
+def _is_data(spec: str, further: Sequence[str] = ()) -> bool:
+    """Return True if a data set is named, and not a structure or a run."""
     from asecalc_ml.structure.loading import shipped_names
 
+    if any(argument.partition("=")[0] == "--format" for argument in further):
+        return True
     return (Path(spec).is_file() and spec not in shipped_names()) or glob.has_magic(spec)
 
 
@@ -103,7 +106,7 @@ def _of_run(directory: Path) -> list[Atoms]:
     return frames
 
 
-def select_frames(structures: list[Atoms], frames: str) -> list[Atoms]:
+def select_frames(structures: Sequence[Atoms], frames: str) -> list[Atoms]:
     """Frames by a slice or a number, as in Python."""
     try:
         wanted = frames if ":" in frames else f"{int(frames)}:{int(frames) + 1 or ''}"

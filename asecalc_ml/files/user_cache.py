@@ -7,11 +7,14 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
-import torch
 
 from asecalc_ml.files.home_folder import needing_a_home
+
+if TYPE_CHECKING:
+    import torch
 
 #: What to do where the cache cannot be used.
 ANOTHER_CACHE = "set XDG_CACHE_HOME to a folder that you can write to"
@@ -39,6 +42,8 @@ def fingerprint(facts: list) -> str:
 
 def hardware(device: torch.device) -> str:
     """What may change the last digits of a result, or whether machine code runs at all."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FLUSH_BYTES = 8192
 
 
-def write_whole(path: Path, content: str | bytes, sync: bool = False) -> None:
+def write_whole(path: Path, content: str | bytes | memoryview, sync: bool = False) -> None:
     """Write a file under another name, then rename it: whoever reads it finds the old one or the new one.
 
     Parameters

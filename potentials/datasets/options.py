@@ -68,23 +68,23 @@ class DatasetOptions(Options):
             parse_slice(text)
         return text
 
-    def read(self) -> list[Atoms]:
+    def read(self) -> Sequence[Atoms]:
         """Labelled frames without constraints, which would hide forces; otherwise as :meth:`read_located`."""
         return list(self.read_free().values())
 
-    def read_free(self) -> dict[str, Atoms]:
+    def read_free(self) -> Mapping[str, Atoms]:
         """Frames of :meth:`read` by file and number in it, as messages name them."""
         located = self.read_located()
         for atoms in located.values():
             atoms.set_constraint()
         return located
 
-    def read_located(self) -> dict[str, Atoms]:
+    def read_located(self) -> Mapping[str, Atoms]:
         """Labelled frames: those of :meth:`structures`, of which at least one has a label.
 
         Returns
         -------
-        dict
+        mapping
             Frames by file and number in it, as messages name them.
 
         Raises
@@ -116,7 +116,7 @@ class DatasetOptions(Options):
                 )
         return located
 
-    def structures(self) -> list[Atoms]:
+    def structures(self) -> Sequence[Atoms]:
         """Frames in Å with their constraints and the labels that they have, in a ``SinglePointCalculator``.
 
         Energies are in eV, forces in eV/Å, stress in eV/Å³ (Voigt, ASE's sign), dipoles in e Å. A frame may
@@ -136,16 +136,11 @@ class DatasetOptions(Options):
         """
         return list(self._located().values())
 
-    def _located(self) -> dict[str, Atoms]:
-        files = self.files
-        parts = [self.model_copy(update={"path": file, "frames": None})._checked() for file in files]
-        places = [
-            f"{file}, frame {number}"
-            for file, part in zip(files, parts, strict=True)
-            for number in range(len(part))
-        ]
+    def _located(self) -> Mapping[str, Atoms]:
+        parts = self._parts()
+        places = places_of(parts)
         numbers = selected_numbers(self.frames, len(places), self.place)
-        chosen = joined(parts)[parse_slice(self.frames or ":")]
+        chosen = joined(list(parts.values()))[parse_slice(self.frames or ":")]
         found = {places[number]: atoms for number, atoms in zip(numbers, chosen, strict=True)}
         for where, atoms in found.items():
             if not hasattr(atoms, "positions"):
@@ -159,17 +154,29 @@ class DatasetOptions(Options):
             self._complete(atoms, where)
             check_labels(atoms, where)
         found = {where: atoms for where, atoms in found.items() if self._keeps(atoms)}
-        selection = "" if self.frames is None else f" of frames {self.frames}"
         if not found:
-            raise DatasetError(
-                f"{self.place} has no frames{selection}; it has {len(places)} in all",
-                name=self.place,
-                value=self.frames,
-                remedy="correct `path` or `frames`",
-            )
+            raise self._nothing_selected(len(places))
         self._check_options(found)
-        warn_of_multiplicities(list(found.values()), f"{self.place}{selection}")
+        warn_of_multiplicities(list(found.values()), f"{self.place}{self._selection}")
         return found
+
+    def _parts(self) -> dict[Path, Sequence[Atoms]]:
+        """All frames of each file."""
+        return {
+            file: self.model_copy(update={"path": file, "frames": None})._checked() for file in self.files
+        }
+
+    @property
+    def _selection(self) -> str:
+        return "" if self.frames is None else f" of frames {self.frames}"
+
+    def _nothing_selected(self, n_frames: int) -> DatasetError:
+        return DatasetError(
+            f"{self.place} has no frames{self._selection}; it has {n_frames} in all",
+            name=self.place,
+            value=self.frames,
+            remedy="correct `path` or `frames`",
+        )
 
     def _checked(self) -> Sequence[Atoms]:
         """Return :meth:`_read`, if it is a sequence."""
@@ -295,6 +302,11 @@ class FreeUnits(DatasetOptions):
         return forces_unit(self.forces_unit or f"{self.energy_unit}/{self.length_unit}")
 
 
+def places_of(parts: Mapping[Path, Sequence[Atoms]]) -> list[str]:
+    """File and number in it of each frame, as messages name them."""
+    return [f"{file}, frame {number}" for file, part in parts.items() for number in range(len(part))]
+
+
 def _matching(entry: Path) -> list[Path]:
     """The file itself, or the files that a pattern matches, sorted by name."""
     if entry.exists() or not glob.has_magic(str(entry)):
@@ -400,7 +412,7 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
     """SHA-256 of what a training sees: atoms, cell, charge, spin and labels, in their order.
 
     Numbers enter as 64-bit little-endian values in eV and Å, so the hash does not depend on the file they
-    came from as long as that file keeps every digit.
+    came from as long as that file keeps every digit. Frames that are arrays have a hash of their own.
 
     Returns
     -------
@@ -409,6 +421,10 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
     """
     import numpy as np
 
+    from asecalc_ml.potentials.datasets.packed.frames import PackedFrames
+
+    if isinstance(frames, PackedFrames):
+        return frames.hash
     digest = hashlib.sha256()
     for atoms in frames:
         digest.update(np.array([len(atoms), *atoms.numbers], dtype="<i8").tobytes())

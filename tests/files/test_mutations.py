@@ -424,6 +424,20 @@ def convert(file: Path) -> None:
     both(*uses)(file)
 
 
+def write_property_data(folder: Path) -> None:
+    """QM9 as an archive and as the tables of qm9pack, and crystals with a table."""
+    from property_data import MOLECULES, archive_of, crystals_in, tables_of
+
+    archive_of(folder / "raw.tar", MOLECULES)
+    tables_of(folder / "tables")
+    crystals_in(folder / "mofs")
+
+
+def convert_property_data(format_of_data: str, source: str) -> Callable[[Path], object]:
+    """`data convert` of what is no single file."""
+    return command(ml, "data", "convert", source, "target.xyz", "--overwrite", "--format", format_of_data)
+
+
 def write_model_and_data(folder: Path) -> None:
     write_model(folder)
     write(folder / "data.xyz", labelled_frames(2), format="extxyz")
@@ -485,6 +499,15 @@ SUBJECTS = {
         command(md, "campaign", "grid.yaml", "--status"),
     ),
     "data": Subject(write_data, ("*",), convert),
+    "property data": Subject(
+        write_property_data,
+        ("raw.tar", "tables/*", "mofs/*"),
+        both(
+            convert_property_data("qm9", "raw.tar"),
+            convert_property_data("qm9", "tables"),
+            convert_property_data("cif-csv", "mofs"),
+        ),
+    ),
     "evaluation": Subject(
         write_model_and_data,
         ("data.xyz", "*.safetensors"),

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.io import write
+from property_data import MOLECULES, archive_of_crystals, crystals_in, extended_xyz_of, structures
 
 from asecalc_ml.plugins import get, names
-from asecalc_ml.potentials.datasets import ANI1, RMD17, AseFile, Mlearn, NeuralILJson
+from asecalc_ml.potentials.datasets import ANI1, QM9, RMD17, AseFile, CifCsv, Mlearn, NeuralILJson
 from asecalc_ml.potentials.datasets.options import make_frame
 from asecalc_ml.testing import DatasetChecks
 
@@ -90,6 +91,27 @@ class TestNeuralILJson(DatasetChecks):
             frames.append(make_frame(Atoms(symbols, positions, cell=cell, pbc=True), -k, forces))
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return frames
+
+
+class TestQM9(DatasetChecks):
+    options = QM9(path=Path("molecules.xyz"))
+
+    def write(self, path):
+        extended_xyz_of(path)
+        return [molecule.expected() for molecule in MOLECULES]
+
+
+class TestCifCsv(DatasetChecks):
+    options = CifCsv(path=Path("mofs.tar"))
+
+    def write(self, path):
+        folder = crystals_in(path.parent / "mofs")
+        self.table = folder / "id_prop.csv"
+        archive_of_crystals(path, folder)
+        return [make_frame(atoms) for atoms in structures()]
+
+    def reader(self, path, **changes):
+        return super().reader(path, **({"table": self.table} if hasattr(self, "table") else {}) | changes)
 
 
 @pytest.mark.smoke
