@@ -13,7 +13,7 @@ from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
-from asecalc_ml.cli.commands import check, draw_map, explain, import_models, models
+from asecalc_ml.cli.commands import check, draw_map, explain, import_models, models, predict
 from asecalc_ml.cli.commands.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
@@ -32,6 +32,7 @@ app.add_typer(import_models.app, name="import")
 app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 app.command("explain", context_settings=OPEN)(explain.explain)
+app.command("predict")(predict.predict)
 app.command("map", context_settings=OPEN)(draw_map.draw_map)
 
 #: Option models of the YAML files, each loaded where it is asked for.

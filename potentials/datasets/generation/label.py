@@ -73,6 +73,7 @@ def label_file(
         If a frame's charge or spin is no whole number.
     """
     from asecalc_ml.calculators.factory import describe_calculator, make_calculator
+    from asecalc_ml.calculators.protocol import need_energies
     from asecalc_ml.potentials.datasets.label_checks import examine
     from asecalc_ml.structure.files.structure_file import read_structures
     from asecalc_ml.terminal.console import print_line
@@ -88,7 +89,9 @@ def label_file(
         raise DatasetError(
             f"cannot write {output} ({why}).", name=str(output), remedy="Choose another folder."
         )
-    structures, calculator = read_structures(path), make_calculator(reference)
+    calculator = make_calculator(reference)
+    need_energies(calculator, "Labelling")
+    structures = read_structures(path)
     record = LabelRecord(output, describe_calculator(calculator))
     if len(record) and not quiet:
         print_line(f"{len(record)} labels of an interrupted labelling are taken from {record.path}")
