@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.graph.segments import segment_mean
-from asecalc_ml.model.heads.head import Head, OwnReadout
+from asecalc_ml.model.heads.head import OwnReadout, QuantityHead
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.targets.target import ENERGY, Kind, Quantity
 
@@ -48,7 +48,7 @@ class Model(nn.Module):
     v where the architecture has them, which are in eV already. A readout that is not additive is scaled by
     the mean of its atoms' scales. The sum runs in float64: at -4210 eV, where rMD17 ethanol lies, float32
     steps by 0.5 meV. Quantities other than the energy have the same form, see
-    :class:`asecalc_ml.model.heads.head.Head`.
+    :class:`asecalc_ml.model.heads.head.QuantityHead`.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Model(nn.Module):
         Per atomic number, in the unit of the quantity.
     pooling : {"sum", "mean"}
         Of an energy; heads have their own.
-    heads : sequence of Head
+    heads : sequence of QuantityHead
         One for each quantity; if empty, the potential's own readout is the energy.
     """
 
@@ -70,7 +70,7 @@ class Model(nn.Module):
         scale: Tensor | None = None,
         shift: Tensor | None = None,
         pooling: Pooling = "sum",
-        heads: Sequence[Head] = (),
+        heads: Sequence[QuantityHead] = (),
     ):
         super().__init__()
         self.potential = potential
@@ -181,7 +181,7 @@ class Model(nn.Module):
 
 
 def _combined(
-    head: Head, output: AtomOutput, inputs: PotentialInput, scale: Tensor, shift: Tensor
+    head: QuantityHead, output: AtomOutput, inputs: PotentialInput, scale: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Scaled and shifted values of atoms and systems; without columns for a scalar.
 

@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from asecalc_ml.targets.target import ExtensiveScalar, IntensiveScalar, Kind, Pooling, Target
+from asecalc_ml.targets.target import ExtensiveScalar, IntensiveScalar, Kind, Pooling, TargetOptions
 
 NAME, UNIT = "name of the target", "unit of the target"
 
 
-class Energy(ExtensiveScalar):
+class PotentialEnergy(ExtensiveScalar):
     """Potential energy, whose slope are the forces."""
 
     quantity: ClassVar[str] = "energy"
@@ -119,7 +119,7 @@ class IsotropicPolarizability(ExtensiveScalar):
     unit: Literal["Bohr^3"] = Field("Bohr^3", description=UNIT)
 
 
-class Scalar(Target):
+class Scalar(TargetOptions):
     """A scalar of any name and unit, such as the uptake of CO2 in mol/kg."""
 
     name: str = Field(

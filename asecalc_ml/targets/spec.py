@@ -9,12 +9,12 @@ from asecalc_ml.config.options import parse_options
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.plugins import get, names
-from asecalc_ml.targets.target import ENERGY, Target
+from asecalc_ml.targets.target import ENERGY, TargetOptions
 
 TargetSpec = str | dict[str, dict[str, Any] | None]
 
 
-def parse_targets(given: TargetSpec | Sequence[TargetSpec]) -> list[Target]:
+def parse_targets(given: TargetSpec | Sequence[TargetSpec]) -> list[TargetOptions]:
     """Targets of a training, in their order.
 
     Raises
@@ -43,7 +43,7 @@ def parse_targets(given: TargetSpec | Sequence[TargetSpec]) -> list[Target]:
     return targets
 
 
-def registered_target(name: str) -> Target:
+def registered_target(name: str) -> TargetOptions:
     """The registered target of a name, with its default options.
 
     Raises
@@ -58,7 +58,7 @@ def registered_target(name: str) -> Target:
     return get("targets", name)()
 
 
-def _parse(spec: TargetSpec) -> Target:
+def _parse(spec: TargetSpec) -> TargetOptions:
     if isinstance(spec, str):
         name, options = spec, None
     elif isinstance(spec, Mapping) and len(spec) == 1:

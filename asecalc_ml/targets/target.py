@@ -61,7 +61,7 @@ class Quantity(Options):
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
-class Target(Options):
+class TargetOptions(Options):
     """Base of all targets: options of a quantity that a training fits.
 
     A subclass sets ``kind``, ``quantity`` and ``pooling``, and the options ``name`` and ``unit``.
@@ -97,7 +97,7 @@ class Target(Options):
         return None
 
 
-class ExtensiveScalar(Target):
+class ExtensiveScalar(TargetOptions):
     """Base of quantities that grow with the structure: a sum over atoms, with a reference per element."""
 
     kind: ClassVar[Kind] = "extensive scalar"
@@ -113,7 +113,7 @@ class ExtensiveScalar(Target):
         return self.references
 
 
-class IntensiveScalar(Target):
+class IntensiveScalar(TargetOptions):
     """Base of quantities that do not grow with the structure: an average over atoms."""
 
     kind: ClassVar[Kind] = "intensive scalar"

@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.targets.scalars import NAME, UNIT
-from asecalc_ml.targets.target import Kind, Target
+from asecalc_ml.targets.target import Kind, TargetOptions
 
 
-class Dipole(Target):
+class Dipole(TargetOptions):
     """Dipole moment of a neutral molecule."""
 
     kind: ClassVar[Kind] = "vector"
@@ -21,7 +21,7 @@ class Dipole(Target):
     unit: Literal["e Angstrom"] = Field("e Angstrom", description=UNIT)
 
 
-class DipoleNorm(Target):
+class DipoleNorm(TargetOptions):
     """Norm of the dipole moment of a neutral molecule, for data that hold nothing else of it."""
 
     kind: ClassVar[Kind] = "vector norm"
@@ -32,7 +32,7 @@ class DipoleNorm(Target):
     unit: Literal["Debye"] = Field("Debye", description=UNIT)
 
 
-class Polarizability(Target):
+class Polarizability(TargetOptions):
     """Polarizability tensor."""
 
     kind: ClassVar[Kind] = "symmetric rank-2 tensor"
@@ -42,7 +42,7 @@ class Polarizability(Target):
     unit: Literal["Bohr^3"] = Field("Bohr^3", description=UNIT)
 
 
-class Hyperpolarizability(Target):
+class Hyperpolarizability(TargetOptions):
     """First hyperpolarizability tensor."""
 
     kind: ClassVar[Kind] = "symmetric rank-3 tensor"

@@ -13,7 +13,7 @@ from asecalc_ml.config.options import Options
 from asecalc_ml.config.quantities import ErrorScale, LearningRate
 from asecalc_ml.errors import AsecalcError
 from asecalc_ml.plugins import names
-from asecalc_ml.targets import Target, TargetSpec, parse_targets
+from asecalc_ml.targets import TargetOptions, TargetSpec, parse_targets
 from asecalc_ml.targets.target import ENERGY
 from asecalc_ml.terminal.tracking import WandbOptions
 
@@ -261,7 +261,7 @@ class TrainOptions(Options):
     wandb: WandbOptions | None = Field(None, description="log to Weights & Biases as well")
 
     @property
-    def targets(self) -> list[Target]:
+    def targets(self) -> list[TargetOptions]:
         """What the model predicts, in order."""
         return parse_targets(self.target)
 

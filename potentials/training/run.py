@@ -190,7 +190,7 @@ def _check_states(model: Model, data: TrainingData) -> None:
 
 def _check_charges(options: TrainOptions, model: Model) -> None:
     """Refuse to fit dipoles of an architecture that has none."""
-    if "dipole" in options.loss.fitted and not model.potential.partial_charges:
+    if options.fits_energy and "dipole" in options.loss.fitted and not model.potential.partial_charges:
         raise TrainingError(
             "loss.dipole_weight is above 0, and this architecture predicts no partial charges",
             name="loss.dipole_weight",

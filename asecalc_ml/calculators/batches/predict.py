@@ -57,6 +57,8 @@ class Predictions:
                 empty = np.full(len(quantity.components), np.nan)
                 values = np.array([empty if row is None else np.ravel(row) for row in rows])
                 for component, column in zip(quantity.components, values.T, strict=True):
+                    if component != "".join(sorted(component)):
+                        continue  # tensors are symmetric
                     heading = f"{quantity.name} {component}".strip()
                     columns[f"{heading}{word}{unit}"] = column
         return columns

@@ -54,7 +54,8 @@ def predict(
         return
     write_whole(output, predictions.as_csv())
     if not quiet:
-        typer.echo(f"Wrote {output}: {len(predictions.places)} structures, {', '.join(predictions.columns)}")
+        predicted = ", ".join(map(str, predictions.quantities))
+        typer.echo(f"Wrote {output}: {len(predictions.places)} structures, {predicted}")
 
 
 def _located(files: list[str]) -> dict[str, Atoms]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from asecalc_ml.errors import ModelError
 from asecalc_ml.model.heads.equivariant import NormHead, RankThreeHead, RankTwoHead, VectorHead
-from asecalc_ml.model.heads.head import Head, OwnReadout
+from asecalc_ml.model.heads.head import OwnReadout, QuantityHead, ScalarHead
 from asecalc_ml.model.heads.scalar import NetworkHead, SoftmaxHead
 from asecalc_ml.model.potential import Potential
 from asecalc_ml.targets.target import Quantity
@@ -19,7 +19,7 @@ EQUIVARIANT = {
 }
 
 
-def build_heads(quantities: Sequence[Quantity], potential: Potential) -> list[Head]:
+def build_heads(quantities: Sequence[Quantity], potential: Potential) -> list[QuantityHead]:
     """A head for each quantity: the architecture's own readout for one scalar, else networks of their own.
 
     Parameters
@@ -35,7 +35,7 @@ def build_heads(quantities: Sequence[Quantity], potential: Potential) -> list[He
     return [_head(quantity, potential, alone=len(quantities) == 1) for quantity in quantities]
 
 
-def _head(quantity: Quantity, potential: Potential, alone: bool) -> Head:
+def _head(quantity: Quantity, potential: Potential, alone: bool) -> QuantityHead:
     n_features = potential.last_linear[0].shape[1]
     if not quantity.is_scalar:
         if not potential.atom_features:
@@ -48,5 +48,5 @@ def _head(quantity: Quantity, potential: Potential, alone: bool) -> Head:
                 "atoms`), or another architecture, such as painn",
             )
         return EQUIVARIANT[quantity.kind](quantity, potential)
-    head: Head = OwnReadout(quantity) if alone else NetworkHead(quantity, n_features)
+    head: ScalarHead = OwnReadout(quantity) if alone else NetworkHead(quantity, n_features)
     return SoftmaxHead(head, n_features) if quantity.pooling == "softmax" else head

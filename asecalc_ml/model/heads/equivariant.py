@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
-from asecalc_ml.model.heads.head import Head
+from asecalc_ml.model.heads.head import QuantityHead
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.targets.target import Quantity
 
@@ -64,7 +64,7 @@ class AtomVectors(nn.Module):
         return vectors if output.vectors is None else torch.cat([output.vectors, vectors], dim=2)
 
 
-class EquivariantHead(Head):
+class EquivariantHead(QuantityHead):
     """Base of heads of quantities that turn with the structure.
 
     Parameters

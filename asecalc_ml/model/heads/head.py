@@ -11,7 +11,7 @@ from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.targets.target import ENERGY, Quantity
 
 
-class Head(nn.Module, ABC):
+class QuantityHead(nn.Module, ABC):
     r"""Base: contributions of atoms to one quantity, and how they become its value.
 
     With contributions c, a scale s and a shift e per element, and the identity I of the quantity's kind
@@ -69,16 +69,29 @@ class Head(nn.Module, ABC):
         """
 
 
-class OwnReadout(Head):
+class ScalarHead(QuantityHead):
+    """Base of heads of scalars, whose contributions are ``features @ w + b``."""
+
+    @abstractmethod
+    def last_linear(self, potential: Potential) -> tuple[Tensor, Tensor]:
+        """Weight (1, n_features) and bias (1,) of the last linear map."""
+
+    def sizes(self, output: AtomOutput, inputs: PotentialInput, potential: Potential) -> Tensor:
+        readout = self(output, inputs)
+        if readout.contributions is None:
+            assert readout.system is not None  # one of the two is there: the model has checked it
+            return readout.system[:, :1].abs()
+        weight, bias = self.last_linear(potential)
+        return readout.features.abs() @ weight.abs().T + bias.abs()
+
+
+class OwnReadout(ScalarHead):
     """The architecture's own readout, for a single scalar."""
 
     def forward(self, output: AtomOutput, inputs: PotentialInput) -> AtomOutput:
         """What the potential returned; electrostatic energies are part of an energy alone."""
         return output if self.quantity.name == ENERGY else output._replace(electrostatics=None)
 
-    def sizes(self, output: AtomOutput, inputs: PotentialInput, potential: Potential) -> Tensor:
-        if output.contributions is None:
-            assert output.system is not None  # one of the two is there: the model has checked it
-            return output.system[:, :1].abs()
+    def last_linear(self, potential: Potential) -> tuple[Tensor, Tensor]:
         weight, bias = potential.last_linear
-        return output.features.abs() @ weight[:1].abs().T + bias[:1].abs()
+        return weight[:1], bias[:1]

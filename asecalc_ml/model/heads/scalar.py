@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_mean, segment_softmax, segment_sum, take
-from asecalc_ml.model.heads.head import Head
+from asecalc_ml.model.heads.head import ScalarHead
 from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
 from asecalc_ml.targets.target import Quantity
 
 
-class NetworkHead(Head):
+class NetworkHead(ScalarHead):
     """Two layers on the last hidden layer of the shared body, for one of several targets.
 
     Parameters
@@ -36,15 +36,11 @@ class NetworkHead(Head):
             features=features, system=segment_mean(contributions, inputs.batch, inputs.n_systems)
         )
 
-    def sizes(self, output: AtomOutput, inputs: PotentialInput, potential: Potential) -> Tensor:
-        weight, bias = self.output.weight.abs(), self.output.bias.abs()
-        sizes = self.hidden(output.features).abs() @ weight.T + bias
-        if output.contributions is not None:
-            return sizes
-        return segment_mean(sizes, inputs.batch, inputs.n_systems)
+    def last_linear(self, potential: Potential) -> tuple[Tensor, Tensor]:
+        return self.output.weight, self.output.bias
 
 
-class SoftmaxHead(Head):
+class SoftmaxHead(ScalarHead):
     r"""An average with learned weights, :math:`y = \sum_i w_i c_i` with :math:`w_i` a softmax over the atoms.
 
     Contributions are :math:`N w_i c_i`, whose mean over the N atoms is the value. A readout of the whole
@@ -52,13 +48,13 @@ class SoftmaxHead(Head):
 
     Parameters
     ----------
-    inner : Head
-        Head that gives the contributions c.
+    inner : ScalarHead
+        QuantityHead that gives the contributions c.
     n_features : int
         Of the potential's last hidden layer.
     """
 
-    def __init__(self, inner: Head, n_features: int):
+    def __init__(self, inner: ScalarHead, n_features: int):
         super().__init__(inner.quantity)
         self.inner = inner
         self.score = nn.Linear(n_features, 1, bias=False)
@@ -78,6 +74,7 @@ class SoftmaxHead(Head):
         n_atoms = segment_sum(torch.ones_like(weights), inputs.batch, inputs.n_systems)
         return weights * take(n_atoms, inputs.batch)
 
-    def sizes(self, output: AtomOutput, inputs: PotentialInput, potential: Potential) -> Tensor:
-        sizes = self.inner.sizes(output, inputs, potential)
-        return sizes if output.contributions is None else self._weights(output, inputs) * sizes
+    def last_linear(self, potential: Potential) -> tuple[Tensor, Tensor]:
+        """Of the inner head: its weights, and its bias as the weight of the last feature."""
+        weight, bias = self.inner.last_linear(potential)
+        return torch.cat([weight, bias[:, None]], dim=1), torch.zeros_like(bias)

@@ -56,7 +56,7 @@ def rounding_of_values(model: Model, inputs: PotentialInput) -> Tensor:
     sizes = []
     for head, scale in zip(model.heads, model.scale.view(-1, model.scale.shape[-1]), strict=True):
         terms, scales = head.sizes(*output, model.potential).double(), scale[numbers].abs()
-        if len(terms) == inputs.n_atoms and output[0].contributions is not None:
+        if output[0].contributions is not None:
             pooled = head.pool(scales[:, None] * terms, inputs)
         else:
             pooled = segment_mean(scales, inputs.batch, inputs.n_systems)[:, None] * terms

@@ -14,7 +14,7 @@ from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.potentials.training.targets.scaling import fit_target, labels, references
 from asecalc_ml.store.card import Metrics, QuantityErrors
-from asecalc_ml.targets import Quantity, Target
+from asecalc_ml.targets import Quantity, TargetOptions
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def target_metrics(n_frames: int, predictions: Sequence[QuantityPredictions]) ->
 
 
 def no_better_than_composition(
-    metrics: Metrics, targets: Sequence[Target], training: Sequence[Atoms], test: Sequence[Atoms]
+    metrics: Metrics, targets: Sequence[TargetOptions], training: Sequence[Atoms], test: Sequence[Atoms]
 ) -> list[str]:
     """Sentences on targets that are predicted as well or better without any structure.
 

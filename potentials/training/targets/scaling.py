@@ -13,7 +13,7 @@ from torch import Tensor
 from asecalc_ml.model.model import N_ELEMENTS
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.potentials.training.frames.scaling import Scaling, isolated_atoms, least_squares
-from asecalc_ml.targets import Target
+from asecalc_ml.targets import TargetOptions
 
 
 class TargetScaling(NamedTuple):
@@ -34,14 +34,14 @@ class TargetScaling(NamedTuple):
     degenerate: bool
 
 
-def fit_target_scaling(frames: Sequence[Atoms], targets: Sequence[Target]) -> Scaling:
+def fit_target_scaling(frames: Sequence[Atoms], targets: Sequence[TargetOptions]) -> Scaling:
     """Scales and shifts of the heads of a model, and spreads of their labels.
 
     Parameters
     ----------
     frames : sequence of Atoms
         Training frames; each target is a label of at least one of them.
-    targets : sequence of Target
+    targets : sequence of TargetOptions
 
     Raises
     ------
@@ -54,7 +54,7 @@ def fit_target_scaling(frames: Sequence[Atoms], targets: Sequence[Target]) -> Sc
     return Scaling(scale, shift, any(one.degenerate for one in fitted), tuple(one.spread for one in fitted))
 
 
-def fit_target(frames: Sequence[Atoms], target: Target) -> TargetScaling:
+def fit_target(frames: Sequence[Atoms], target: TargetOptions) -> TargetScaling:
     """Scale, shift and spread of a target; see :func:`fit_target_scaling`."""
     labelled = with_label(frames, target.name)
     values = labels(labelled, target.name)
@@ -77,7 +77,7 @@ def labels(frames: Sequence[Atoms], name: str) -> np.ndarray:
     return np.array([np.ravel(label_of(atoms, name)) for atoms in frames], dtype=np.float64)
 
 
-def references(frames: Sequence[Atoms], shift: Tensor, target: Target) -> np.ndarray:
+def references(frames: Sequence[Atoms], shift: Tensor, target: TargetOptions) -> np.ndarray:
     """What a model predicts without contributions, shape (n_frames, n_components).
 
     It knows the composition of a structure at most: the baseline that a network has to be better than.
@@ -90,7 +90,7 @@ def references(frames: Sequence[Atoms], shift: Tensor, target: Target) -> np.nda
     return totals[:, None] * _identity(target)
 
 
-def _identity(target: Target) -> np.ndarray:
+def _identity(target: TargetOptions) -> np.ndarray:
     """What a shift is multiplied by: 1 of a scalar, the unit matrix, 0 of what has no constant."""
     shape = target.as_quantity().shape
     if not shape:
@@ -99,7 +99,7 @@ def _identity(target: Target) -> np.ndarray:
 
 
 def _shift(
-    labelled: Sequence[Atoms], values: np.ndarray, target: Target, frames: Sequence[Atoms]
+    labelled: Sequence[Atoms], values: np.ndarray, target: TargetOptions, frames: Sequence[Atoms]
 ) -> tuple[Tensor, bool]:
     """Reference value of each element, and whether the data leave them open."""
     zero = torch.zeros(N_ELEMENTS, dtype=torch.float64)
