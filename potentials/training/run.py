@@ -108,9 +108,9 @@ def prepare(request: TrainingRequest) -> Start:
     to_fit = data.less_terms(options.corrections)
     scaling = _scaling(options, to_fit.train)
     model = _start(options, scaling)
+    _check_neutral(options, data)
     _check_states(model, data)
     _check_charges(options, model)
-    _check_neutral(options, data)
     return Start(data, to_fit, scaling, model, labels)
 
 
