@@ -48,7 +48,7 @@ def parse_target(text: str, quantity: Quantity) -> Target:
     """
     kind, atom, towards = parse_text(text)
     of_atoms = {"charge": partial(Charge, atom), "force": partial(Force, atom, towards)}
-    return of_atoms[kind]() if kind in of_atoms else Energy(quantity.name, quantity.unit)
+    return of_atoms[kind]() if kind in of_atoms else Energy(name=quantity.name, unit=quantity.unit)
 
 
 @dataclass(frozen=True)

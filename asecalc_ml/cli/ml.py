@@ -231,6 +231,13 @@ def label(
             '"{gfn2-xtb: {accuracy: 0.1}}".'
         ),
     ] = "gfn2-xtb",
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="Further labels that the reference gives, with commas: dipole, and of gfn2-xtb homo, lumo, "
+            "gap, polarizability."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Default: FILE with -labelled in its name.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
     quiet: Quiet = False,
@@ -242,7 +249,9 @@ def label(
     from asecalc_ml.potentials.datasets.generation.label import label_file
 
     target = output or file.with_name(f"{file.stem}-labelled.extxyz")
-    n_labelled = label_file(file, config.parse_value(reference), target, overwrite, quiet, strict)
+    further = [name.strip() for name in (targets or "").split(",") if name.strip()]
+    spec = config.parse_value(reference)
+    n_labelled = label_file(file, spec, target, overwrite, quiet, strict, further)
     typer.echo(f"Wrote {target}: {n_labelled} structures")
 
 

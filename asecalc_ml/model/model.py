@@ -96,8 +96,12 @@ class Model(nn.Module):
 
     @property
     def pooling(self) -> Pooling:
-        """How contributions become the first quantity."""
+        """How contributions become the first quantity; may be set for an energy."""
         return self.heads[0].pooling
+
+    @pooling.setter
+    def pooling(self, pooling: Pooling) -> None:
+        self.heads[0] = OwnReadout(_energy(pooling))
 
     @property
     def dtype(self) -> torch.dtype:
