@@ -111,7 +111,7 @@ class Energy(Target):
     """Energy of a structure, or another scalar that the model predicts."""
 
     name: str = ENERGY
-    unit: str = "eV"  # type: ignore[misc]  # of each quantity, where other targets have one unit
+    unit: str = "eV"
 
     def __str__(self) -> str:
         return self.name

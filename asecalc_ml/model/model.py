@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,9 +81,14 @@ class Model(nn.Module):
         self.register_buffer("shift", torch.zeros(shape, dtype=torch.float64) if shift is None else shift)
 
     @property
+    def quantity_heads(self) -> list[QuantityHead]:
+        """The heads, one for each quantity."""
+        return cast(list[QuantityHead], list(self.heads))
+
+    @property
     def quantities(self) -> list[Quantity]:
         """What the model predicts."""
-        return [head.quantity for head in self.heads]
+        return [head.quantity for head in self.quantity_heads]
 
     @property
     def predicts_energy(self) -> bool:
@@ -97,7 +102,7 @@ class Model(nn.Module):
     @property
     def pooling(self) -> Pooling:
         """How contributions become the first quantity; may be set for an energy."""
-        return self.heads[0].pooling
+        return self.quantity_heads[0].pooling
 
     @pooling.setter
     def pooling(self, pooling: Pooling) -> None:
@@ -142,7 +147,9 @@ class Model(nn.Module):
         numbers = inputs.atomic_numbers
         parts = [
             _combined(head, output, inputs, scale[numbers], shift[numbers])
-            for head, scale, shift in zip(self.heads, _rows(self.scale), _rows(self.shift), strict=True)
+            for head, scale, shift in zip(
+                self.quantity_heads, _rows(self.scale), _rows(self.shift), strict=True
+            )
         ]
         if self.is_scalar:
             return ModelOutput(*parts[0], output)
@@ -151,7 +158,7 @@ class Model(nn.Module):
 
     def by_name(self, systems: Tensor) -> dict[str, Tensor]:
         """Values of each quantity, shape (n_systems, ...), from the rows of a :class:`ModelOutput`."""
-        columns = _columns(systems).split([head.n_values for head in self.heads], dim=1)
+        columns = _columns(systems).split([head.n_values for head in self.quantity_heads], dim=1)
         quantities = self.quantities
         return {
             quantity.name: values.reshape(-1, *quantity.shape)
@@ -181,7 +188,7 @@ class Model(nn.Module):
 
     def pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:
         """Sum, or mean, of values of atoms over each system, as the first quantity is pooled."""
-        return self.heads[0].pool(atoms, inputs)
+        return self.quantity_heads[0].pool(atoms, inputs)
 
 
 def _combined(

@@ -227,6 +227,15 @@ class ModelCard(Options):
         parent = options.get("init_from") if isinstance(options, Mapping) else None
         return {**data, "ancestors": [{"name": parent}]} if parent else data
 
+    @model_validator(mode="after")
+    def _golden_values_of_its_quantities(self) -> ModelCard:
+        expected = {one.name: len(one.components) for one in self.quantities if one.name != ENERGY}
+        if len(expected) < len(self.quantities) - 1 or self.predicts_energy == bool(expected):
+            raise ValueError("quantities should be the energy alone, or others of different names")
+        if {name: len(values) for name, values in self.golden.values.items()} != expected:
+            raise ValueError("golden should hold the values of all quantities other than the energy")
+        return self
+
     @property
     def predicts_energy(self) -> bool:
         """True if the model has energies and forces, and not other quantities."""

@@ -148,6 +148,7 @@ def deviation_from(golden: Golden, model: Model) -> GoldenDeviation | ValueDevia
     atoms = golden_atoms(golden)
     if not model.predicts_energy:
         return _deviation_of_values(golden, model, atoms)
+    assert golden.energy_eV is not None  # the card's quantities say so
     derivative, inputs = _evaluate(model, atoms)
     found, bounds = assemble(inputs, derivative), rounding(model, inputs, derivative)
     off = (found.forces - torch.tensor(golden.forces_eV_A, dtype=torch.float64).to(found.forces)).abs()

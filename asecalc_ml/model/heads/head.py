@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ class QuantityHead(nn.Module, ABC):
         self.quantity = quantity
 
     @property
-    def pooling(self) -> str:
+    def pooling(self) -> Literal["sum", "mean"]:
         """How scaled contributions of atoms become the value of a structure: "sum" or "mean".
 
         A softmax-weighted average is the mean of contributions that hold the weights.

@@ -81,8 +81,8 @@ def single(model: Model, name: str | None = None) -> Model:
         remedy = f"It predicts {', '.join(names)}"
         raise unknown_name_error(ModelError, f"the model does not predict {name!r}", name, names, remedy)
     place = 0 if name is None else names.index(name)
-    head = model.heads[place]
-    if not head.quantity.is_scalar:
+    head = model.quantity_heads[place]
+    if not isinstance(head, ScalarHead):
         raise ModelError(
             f"{head.quantity.name} is a {head.quantity.kind}, and no number with contributions of atoms",
             name=head.quantity.name,
@@ -91,7 +91,8 @@ def single(model: Model, name: str | None = None) -> Model:
         )
     if isinstance(head, OwnReadout):
         return model
-    tables = (table.view(len(names), -1)[place] for table in (model.scale, model.shift))
+    scale, shift = (table.view(len(names), -1)[place] for table in (model.scale, model.shift))
     quantity = head.quantity.model_copy(update={"pooling": head.pooling})
-    own = type(model)(HeadedPotential(model.potential, head), *tables, heads=[OwnReadout(quantity)])
+    potential = HeadedPotential(model.potential, head)
+    own = type(model)(potential, scale, shift, heads=[OwnReadout(quantity)])
     return own.train(model.training).requires_grad_(False)

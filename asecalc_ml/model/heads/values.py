@@ -54,7 +54,7 @@ def rounding_of_values(model: Model, inputs: PotentialInput) -> Tensor:
     change = torch.stack(moved).amax(dim=0).reshape(inputs.n_systems, -1)
     output = model.outputs(inputs)
     sizes = []
-    for head, scale in zip(model.heads, model.scale.view(-1, model.scale.shape[-1]), strict=True):
+    for head, scale in zip(model.quantity_heads, model.scale.view(-1, model.scale.shape[-1]), strict=True):
         terms, scales = head.sizes(*output, model.potential).double(), scale[numbers].abs()
         if output[0].contributions is not None:
             pooled = head.pool(scales[:, None] * terms, inputs)
