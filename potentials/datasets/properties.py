@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Difference of components that should be equal by symmetry, in units of the largest, that is no rounding.
 ASYMMETRY = 1e-3
+
+
+#: Frames whose properties a message lists.
+FRAMES_NAMED = 100
 
 
 class PropertySource(Options):
@@ -98,22 +103,60 @@ def check_properties(
         If no frame has a label, its unit is not known, or one has another shape, is not finite, or is not
         symmetric.
     """
-    absent = [one for one in quantities if not with_label(located.values(), one.name)]
+    frames = frames_of(located)
+    if isinstance(frames, list):
+        absent = [one for one in quantities if not with_label(frames, one.name)]
+        known = [one for one in quantities if source.knows_unit(one.name)]
+    else:  # arrays, of which a reader has made values in the units that it states
+        counts, units = frames.counts(), frames.units
+        absent = [one for one in quantities if not counts.get(one.name)]
+        known = [one for one in quantities if units.get(one.name, _open_unit(one)) == one.unit]
     if absent and (every or len(absent) == len(quantities)):
-        raise _absent(absent[0], list(located.values()), source.place)
+        raise _absent(absent[0], list(itertools.islice(frames, FRAMES_NAMED)), source.place)
     for quantity in quantities:
-        if quantity not in absent and not source.knows_unit(quantity.name):
-            raise DatasetError(
-                f"{source.place}: the frames have {quantity.name}, and its unit is not known.",
-                name=quantity.name,
-                allowed=[quantity.unit],
-                remedy=f"Give it with the reader's option `properties`, as in {{{quantity.name}: "
-                f"{{unit: {quantity.unit}}}}}",
-            )
-        for where, atoms in located.items():
+        if quantity not in absent and quantity not in known:
+            raise _of_another_unit(quantity, getattr(frames, "units", {}).get(quantity.name), source)
+    for where, atoms in located.items() if isinstance(frames, list) else ():
+        for quantity in quantities:
             value = label_of(atoms, quantity.name)
             if value is not None:
                 atoms.info[quantity.name] = _checked(value, quantity, where)
+
+
+def frames_of(located: Mapping[str, Atoms]) -> Any:
+    """The frames of a mapping by place: a list, or the arrays that they are made of where there are any.
+
+    Returns
+    -------
+    sequence of Atoms
+        A list, or ``located.frames``, which makes an Atoms object when it is asked for and has the values of
+        all frames in ``counts()`` and ``units``.
+    """
+    frames = getattr(located, "frames", None)
+    return list(located.values()) if frames is None else frames
+
+
+def _open_unit(quantity: Quantity) -> str | None:
+    """The unit of values that state none: that of a target of any unit, and unknown for others."""
+    return None if quantity.name in names("targets") else quantity.unit
+
+
+def _of_another_unit(quantity: Quantity, unit: str | None, source: DatasetOptions) -> DatasetError:
+    if unit is None:
+        return DatasetError(
+            f"{source.place}: the frames have {quantity.name}, and its unit is not known.",
+            name=quantity.name,
+            allowed=[quantity.unit],
+            remedy=f"Give it with the reader's option `properties`, as in {{{quantity.name}: "
+            f"{{unit: {quantity.unit}}}}}, or `units`, as in {{{quantity.name}: {quantity.unit}}}",
+        )
+    return DatasetError(
+        f"{source.place}: {quantity.name} is in {unit or 'no unit'} there, and the target in {quantity.unit}.",
+        name=quantity.name,
+        value=unit,
+        allowed=[quantity.unit],
+        remedy="Correct the reader's `units`, or choose a target of this unit",
+    )
 
 
 def _checked(value: Any, quantity: Quantity, where: str) -> Any:
@@ -139,8 +182,6 @@ def _checked(value: Any, quantity: Quantity, where: str) -> Any:
 
 
 def _check_symmetric(numbers: Any, quantity: Quantity, where: str) -> None:
-    import itertools
-
     import numpy as np
 
     for order in itertools.permutations(range(numbers.ndim)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,8 @@ from asecalc_ml.calculators.protocol import results_of_part
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import LabelReport, examine
-from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, label_counts, with_label
-from asecalc_ml.potentials.datasets.properties import check_properties
+from asecalc_ml.potentials.datasets.labels import incomplete, label_counts, with_label
+from asecalc_ml.potentials.datasets.properties import check_properties, frames_of
 from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.split import NO_LINEAGE, Split
 from asecalc_ml.potentials.training.options import TrainOptions
@@ -90,12 +90,15 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
         the stored split was drawn for.
     """
     source = dataset(options.data)
-    labels = options.target_names or LABELS
-    located = list(_read(source, options, labels).items())
-    split, n_left_out = _split([atoms for _, atoms in located], options, split_file, lineage), 0
-    parts = {part: [located[k] for k in getattr(split, part)] for part in ("train", "validation", "test")}
+    located = _read(source, options)
+    places, frames_read = list(located), frames_of(located)
+    split, n_left_out = _split(frames_read, options, split_file, lineage), 0
+    parts = {
+        part: [(places[k], frames_read[k]) for k in getattr(split, part)]
+        for part in ("train", "validation", "test")
+    }
     if options.test_data is not None:
-        given = _read(dataset(options.test_data), options, labels)
+        given = _read(dataset(options.test_data), options)
         unseen = lineage.unseen(given)
         parts["test"] += unseen.items()
         n_left_out = len(given) - len(unseen)
@@ -110,10 +113,10 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
     return data
 
 
-def _read(source: DatasetOptions, options: TrainOptions, labels: Sequence[str]) -> dict[str, Atoms]:
-    """Frames by file and number in it, with at least one of the labels among them."""
+def _read(source: DatasetOptions, options: TrainOptions) -> Mapping[str, Atoms]:
+    """Frames by file and number in it, with labels that can be fitted."""
     if options.fits_energy:
-        return source.read_free(labels)
+        return source.read_free()
     located = source.read_free(())
     check_properties(located, [target.as_quantity() for target in options.targets], source)
     return located
@@ -164,7 +167,9 @@ def _asked(option: str, label: str) -> str:
     return f"target names {label}" if option == "target" else f"{option} is above 0"
 
 
-def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None, lineage: Lineage) -> Split:
+def _split(
+    frames: Sequence[Atoms], options: TrainOptions, split_file: Path | None, lineage: Lineage
+) -> Split:
     data_hash, path = dataset_hash(frames, options.target_names), split_file or options.split.file
     if path is None:
         return Split.draw(frames, options.split, options.seed, data_hash, lineage)
