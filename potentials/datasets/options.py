@@ -209,6 +209,10 @@ class DatasetOptions(Options):
         """
         return True
 
+    def naming_of(self, target: str, unit: str) -> str:
+        """Advice on how place and unit of a target in the files are named; empty if they are fixed."""
+        return ""
+
     def _similar(self, label: str, frames: Sequence[Atoms]) -> list[str]:
         """Names in the files that may mean a label; none where files have fixed names."""
         return []

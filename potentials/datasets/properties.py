@@ -104,7 +104,8 @@ def check_properties(
         symmetric.
     """
     frames = frames_of(located)
-    if isinstance(frames, list):
+    in_memory = isinstance(frames, list)
+    if in_memory:
         absent = [one for one in quantities if not with_label(frames, one.name)]
         known = [one for one in quantities if source.knows_unit(one.name)]
     else:  # arrays, of which a reader has made values in the units that it states
@@ -112,11 +113,13 @@ def check_properties(
         absent = [one for one in quantities if not counts.get(one.name)]
         known = [one for one in quantities if units.get(one.name, _open_unit(one)) == one.unit]
     if absent and (every or len(absent) == len(quantities)):
-        raise _absent(absent[0], list(itertools.islice(frames, FRAMES_NAMED)), source.place)
-    for quantity in quantities:
-        if quantity not in absent and quantity not in known:
+        raise _absent(absent[0], list(itertools.islice(frames, FRAMES_NAMED)), source)
+    for quantity in (one for one in quantities if one not in absent):
+        if quantity not in known:
             raise _of_another_unit(quantity, getattr(frames, "units", {}).get(quantity.name), source)
-    for where, atoms in located.items() if isinstance(frames, list) else ():
+        if not in_memory and (shape := frames.values(quantity.name).shape[1:]) != quantity.shape:
+            raise _of_another_shape(quantity, shape, source.place)
+    for where, atoms in located.items() if in_memory else ():
         for quantity in quantities:
             value = label_of(atoms, quantity.name)
             if value is not None:
@@ -147,11 +150,11 @@ def _of_another_unit(quantity: Quantity, unit: str | None, source: DatasetOption
             f"{source.place}: the frames have {quantity.name}, and its unit is not known.",
             name=quantity.name,
             allowed=[quantity.unit],
-            remedy=f"Give it with the reader's option `properties`, as in {{{quantity.name}: "
-            f"{{unit: {quantity.unit}}}}}, or `units`, as in {{{quantity.name}: {quantity.unit}}}",
+            remedy=source.naming_of(quantity.name, quantity.unit)
+            or "Give it with the reader's option `units`",
         )
     return DatasetError(
-        f"{source.place}: {quantity.name} is in {unit or 'no unit'} there, and the target in {quantity.unit}.",
+        f"{source.place}: {quantity.name} is in {unit or 'no unit'}, and the target in {quantity.unit}.",
         name=quantity.name,
         value=unit,
         allowed=[quantity.unit],
@@ -164,12 +167,7 @@ def _checked(value: Any, quantity: Quantity, where: str) -> Any:
 
     numbers = np.asarray(_numbers(value, f"{where}: {quantity.name}", quantity.name))
     if numbers.size != len(quantity.components):
-        raise DatasetError(
-            f"{where}: {quantity.name} of shape {numbers.shape}, expected {quantity.shape or 'one number'}",
-            name=quantity.name,
-            value=numbers.shape,
-            allowed=[quantity.shape],
-        )
+        raise _of_another_shape(quantity, numbers.shape, where)
     numbers = numbers.reshape(quantity.shape)
     if not np.isfinite(numbers).all():
         raise DatasetError(
@@ -179,6 +177,15 @@ def _checked(value: Any, quantity: Quantity, where: str) -> Any:
         )
     _check_symmetric(numbers, quantity, where)
     return numbers if quantity.shape else float(numbers)
+
+
+def _of_another_shape(quantity: Quantity, shape: tuple[int, ...], where: str) -> DatasetError:
+    return DatasetError(
+        f"{where}: {quantity.name} of shape {shape}, expected {quantity.shape or 'one number'}",
+        name=quantity.name,
+        value=shape,
+        allowed=[quantity.shape],
+    )
 
 
 def _check_symmetric(numbers: Any, quantity: Quantity, where: str) -> None:
@@ -210,15 +217,17 @@ def _numbers(value: Any, what: str, name: str) -> Any:
         ) from None
 
 
-def _absent(quantity: Quantity, frames: Sequence[Atoms], place: str) -> DatasetError:
+def _absent(quantity: Quantity, frames: Sequence[Atoms], source: DatasetOptions) -> DatasetError:
     known = sorted({key for atoms in frames for key in atoms.info} - {"charge", "spin"})
     near = nearest_name(quantity.name, known)
-    hint = f"Did you mean '{near}'? " if near else ""
-    found = f"The frames have {', '.join(known)}. " if known else ""
+    advice = [
+        f"The frames have {', '.join(known)}." if known else "",
+        f"Did you mean '{near}'?" if near else "",
+        source.naming_of(quantity.name, quantity.unit),
+    ]
     return DatasetError(
-        f"{place}: no frame has {quantity.name}.",
+        f"{source.place}: no frame has {quantity.name}.",
         name=quantity.name,
         allowed=known,
-        remedy=f"{found}{hint}Name its place in the file with the reader's option `properties`, as in "
-        f"{{{quantity.name}: {{key: NAME, unit: UNIT}}}}",
+        remedy=" ".join(filter(None, advice)) or "Choose a target that the data have",
     )

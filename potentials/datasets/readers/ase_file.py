@@ -191,6 +191,12 @@ class AseFile(FreeUnits):
         source = self.properties.get(target)
         return target not in names("targets") or target in LABELS or bool(source and source.unit)
 
+    def naming_of(self, target: str, unit: str) -> str:
+        """Advice on the option ``properties``."""
+        return (
+            f"Name it with the reader's option `properties`, as in {{{target}: {{key: NAME, unit: {unit}}}}}"
+        )
+
     # ------------------------------------------------------------------------------- names of the labels
 
     def _key(self, label: str) -> str:
