@@ -224,6 +224,8 @@ def _start(options: TrainOptions, scaling: Scaling) -> Model:
         source, card = read_model(Registry().find(options.init_from).path)
         try:
             model.potential.load_state_dict(source.potential.state_dict())
+            if source.quantities == model.quantities:
+                model.heads.load_state_dict(source.heads.state_dict())
         except RuntimeError as error:
             raise TrainingError(
                 f"init_from: {card.name!r} is a {card.architecture} with {card.hyperparameters};",

@@ -130,6 +130,14 @@ def test_what_cannot_be_predicted_is_one_paragraph_and_leaves_no_file(tmp_path):
         predict(MLCalculator("p"), {"here": molecule("H2O"), "there": overlapping})
 
 
+def test_values_without_a_zero_are_named():
+    """Sums over atoms of a composition that the training data cannot tell apart."""
+    with pytest.warns(
+        UserWarning, match="values of CH4O have no zero, since the data of 'torchmdnet-ethanol'"
+    ):
+        predict(MLCalculator("torchmdnet-ethanol"), {"here": molecule("CH3OH")})
+
+
 def test_models_are_listed_by_what_they_predict():
     registered("p", ["homo", "gap"])
     listed = CliRunner().invoke(app, ["models", "list", "--property", "gap"]).stdout

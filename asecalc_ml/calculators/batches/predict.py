@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.calculators.protocol import model_cards
 from asecalc_ml.calculators.results import Results
 from asecalc_ml.errors import AsecalcError, StructureError, lacks_room
-from asecalc_ml.store.card import formula_of
+from asecalc_ml.store.card import ModelCard, formula_of
 from asecalc_ml.structure.loading import check_structure
 from asecalc_ml.targets.target import ENERGY, Quantity
 from asecalc_ml.terminal.progress import progress
@@ -107,6 +108,7 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
                 check_trained(atoms, card)
         except StructureError as error:
             raise error.at(place) from None
+    _warn_of_values_without_zero(cards, located.values())
     names, results = [quantity.name for quantity in quantities], []
     with progress("predicting", len(located), quiet, unit="structures") as advance:
         for batch in batches(calculator, located.items(), n_atoms=lambda item: len(item[1])):
@@ -115,6 +117,20 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
             advance(len(batch))
     formulas = [formula_of(atoms.numbers) for atoms in located.values()]
     return Predictions(list(located), formulas, quantities, results)
+
+
+def _warn_of_values_without_zero(cards: Sequence[ModelCard], structures: Iterable[Atoms]) -> None:
+    """Warn of compositions whose sums over atoms are meaningless, as the card of a model says."""
+    formulas = {formula_of(atoms.numbers): atoms.numbers for atoms in structures}
+    for card in cards:
+        unknown = [name for name, numbers in formulas.items() if not card.knows_energies_of(numbers)]
+        if unknown:
+            warnings.warn(
+                f"values of {', '.join(sorted(unknown))} have no zero, since the data of {card.name!r} "
+                f"cannot tell its elements apart (they hold {', '.join(card.compositions) or 'one composition'}): "
+                "compare only structures of one composition, or train on data of more compositions",
+                stacklevel=3,
+            )
 
 
 def _checked(results: Sequence[Results | Exception], places: Sequence[str]) -> list[Results]:

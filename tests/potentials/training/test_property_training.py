@@ -1,6 +1,7 @@
 """Trainings on other targets than the energy: from options to cards, `eval`, and refusals."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -199,6 +200,18 @@ def test_resumed_is_uninterrupted(tmp_path):
         assert torch.equal(tensor, read_model(resumed.path)[0].state_dict()[name]), name
 
 
+def test_fine_tuning_starts_from_body_and_heads(tmp_path):
+    targets = ["homo", "zpve"]
+    first = train(options(tmp_path, target=targets, max_epochs=1), quiet=True)
+    again = options(tmp_path, name="again", target=targets, init_from="small", directory=tmp_path / "again")
+    before, after = read_model(first.path)[0], check_start(again).model
+    for name, weights in before.state_dict().items():
+        if not name.startswith(("scale", "shift")):
+            assert torch.equal(weights, after.state_dict()[name]), name
+    other = options(tmp_path, name="other", init_from="small", directory=tmp_path / "other")
+    assert [quantity.name for quantity in check_start(other).model.quantities] == ["homo"]
+
+
 def test_labels_that_are_missing_are_left_out_and_counted(tmp_path):
     frames = labelled()
     for atoms in frames[::2]:
@@ -373,6 +386,18 @@ def test_the_same_split_of_other_labels_is_another(tmp_path):
     first = check_start(options(tmp_path, frames)).data.split.data_hash
     frames[0].info["epsHOMO"] += 1e-3
     assert check_start(options(tmp_path, frames)).data.split.data_hash != first
+
+
+@pytest.mark.slow
+def test_a_compiled_training_is_the_eager_one(tmp_path):
+    """Several targets in one compiled step; no warning says that it cannot be compiled."""
+    given = {"target": ["homo", "polarizability"], "model": PAINN, "max_epochs": 2}
+    eager = train(options(tmp_path, name="eager", directory=tmp_path / "eager", **given), quiet=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*cannot be compiled")
+        compiled = train(options(tmp_path, compile=True, **given), quiet=True)
+    for name, errors in eager.card.metrics.quantities.items():
+        assert compiled.card.metrics.quantities[name].mae == pytest.approx(errors.mae, rel=1e-2)
 
 
 @pytest.mark.slow
