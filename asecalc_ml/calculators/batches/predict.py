@@ -127,7 +127,7 @@ def _warn_of_values_without_zero(cards: Sequence[ModelCard], structures: Iterabl
         if unknown:
             warnings.warn(
                 f"values of {', '.join(sorted(unknown))} have no zero, since the data of {card.name!r} "
-                f"cannot tell its elements apart (they hold {', '.join(card.compositions) or 'one composition'}): "
+                f"cannot tell its elements apart (compositions: {', '.join(card.compositions) or 'one'}): "
                 "compare only structures of one composition, or train on data of more compositions",
                 stacklevel=3,
             )
