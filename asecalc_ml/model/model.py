@@ -59,6 +59,11 @@ class Model(nn.Module):
         Of an energy; heads have their own.
     heads : sequence of QuantityHead
         One for each quantity; if empty, the potential's own readout is the energy.
+
+    Attributes
+    ----------
+    is_scalar : bool
+        True if the model predicts one scalar, a sum or mean over atoms.
     """
 
     scale: Tensor
@@ -76,6 +81,7 @@ class Model(nn.Module):
         self.potential = potential
         self.heads = nn.ModuleList(heads or [OwnReadout(_energy(pooling))])
         n_heads = len(self.heads)
+        self.is_scalar = n_heads == 1 and self.quantities[0].is_scalar
         shape = (N_ELEMENTS,) if n_heads == 1 else (n_heads, N_ELEMENTS)
         self.register_buffer("scale", torch.ones(shape, dtype=torch.float64) if scale is None else scale)
         self.register_buffer("shift", torch.zeros(shape, dtype=torch.float64) if shift is None else shift)
@@ -93,11 +99,6 @@ class Model(nn.Module):
     @property
     def predicts_energy(self) -> bool:
         return self.quantities[0].name == ENERGY
-
-    @property
-    def is_scalar(self) -> bool:
-        """True if the model predicts one scalar, a sum or mean over atoms."""
-        return len(self.heads) == 1 and self.quantities[0].is_scalar
 
     @property
     def pooling(self) -> Pooling:
@@ -145,14 +146,13 @@ class Model(nn.Module):
     def combine(self, output: AtomOutput, inputs: PotentialInput) -> ModelOutput:
         """Values of atoms and systems from what the potential has returned for these inputs."""
         numbers = inputs.atomic_numbers
-        parts = [
-            _combined(head, output, inputs, scale[numbers], shift[numbers])
-            for head, scale, shift in zip(
-                self.quantity_heads, _rows(self.scale), _rows(self.shift), strict=True
-            )
-        ]
         if self.is_scalar:
-            return ModelOutput(*parts[0], output)
+            one = _combined(self.quantity_heads[0], output, inputs, self.scale[numbers], self.shift[numbers])
+            return ModelOutput(*one, output)
+        tables = zip(self.quantity_heads, _rows(self.scale), _rows(self.shift), strict=True)
+        parts = [
+            _combined(head, output, inputs, scale[numbers], shift[numbers]) for head, scale, shift in tables
+        ]
         atoms, systems = ([_columns(values) for values in kind] for kind in zip(*parts, strict=True))
         return ModelOutput(torch.cat(atoms, dim=1), torch.cat(systems, dim=1), output)
 
