@@ -337,7 +337,7 @@ def test_labels_that_are_not_there_or_have_no_unit_are_refused(tmp_path):
         check_start(options(tmp_path, frames, data={"format": "ase", "path": str(tmp_path / "frames.xyz")}))
     without_unit = options(tmp_path, frames, target="zpve")
     source = {**without_unit.data, "properties": {}}
-    with pytest.raises(DatasetError, match=r"its unit is not known.*zpve: {unit: eV}"):
+    with pytest.raises(DatasetError, match=r"its unit is not known.*zpve: {key: NAME, unit: eV}"):
         check_start(options(tmp_path, frames, data=source, target="zpve"))
 
 
