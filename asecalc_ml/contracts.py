@@ -52,6 +52,7 @@ CONTRACTS = {
         "asecalc_ml.potentials.datasets.options:DatasetOptions", (("_read",),), key="format"
     ),
     "losses": Contract("asecalc_ml.potentials.training.losses:Penalty", is_object=True),
+    "targets": Contract("asecalc_ml.targets.target:TargetOptions", (("kind",),), key="name"),
 }
 
 

@@ -13,6 +13,10 @@ DIPOLE_UNITS = ("e Angstrom", "e Bohr", "Debye")
 FORCES_UNITS = tuple(f"{energy}/{length}" for energy, length in itertools.product(ENERGY_UNITS, LENGTH_UNITS))
 PRESSURE_UNITS = ("GPa", "kbar", "bar")
 STRESS_UNITS = (*(f"{unit}^3" for unit in FORCES_UNITS), *PRESSURE_UNITS)
+AREA_UNITS = tuple(f"{length}^2" for length in LENGTH_UNITS)
+VOLUME_UNITS = tuple(f"{length}^3" for length in LENGTH_UNITS)
+HEAT_CAPACITY_UNITS = ("eV/K", "cal/mol/K", "J/mol/K", "Hartree/K")
+HYPERPOLARIZABILITY_UNITS = ("e^3 Bohr^3/Hartree^2", "e^3 Angstrom^3/eV^2")
 
 if TYPE_CHECKING:  # type checkers take no Literal of a computed tuple
     EnergyUnit: TypeAlias = str
@@ -133,6 +137,37 @@ def stress_unit(name: str) -> float:
     return _in_our_units("stress", name)
 
 
+def conversion(quantity: str, given: str, wanted: str) -> float:
+    """Factor from one unit of a quantity to another.
+
+    Parameters
+    ----------
+    quantity : str
+        "energy", "length", "dipole", "force", "stress", "area", "volume", "heat capacity" or
+        "hyperpolarizability".
+    given, wanted : str
+        Names of units of this quantity.
+
+    Raises
+    ------
+    ConfigError
+        For a name that is no unit of the quantity.
+
+    Examples
+    --------
+    >>> conversion("energy", "meV", "eV")
+    0.001
+    >>> round(conversion("volume", "Bohr^3", "Angstrom^3"), 5)
+    0.14818
+    """
+    return _in_our_units(quantity, given) / _in_our_units(quantity, wanted)
+
+
+def units_of(quantity: str) -> tuple[str, ...]:
+    """Names of the units of a quantity, as :func:`conversion` takes them."""
+    return tuple(_factors()[quantity])
+
+
 @functools.cache
 def _factors() -> dict[str, dict[str, float]]:
     """One of each unit in eV, Å and e, by quantity and name."""
@@ -152,6 +187,12 @@ def _factors() -> dict[str, dict[str, float]]:
         "dipole": named(DIPOLE_UNITS, 1.0, units.Bohr, units.Debye),
         "force": named(FORCES_UNITS, *forces),
         "stress": named(STRESS_UNITS, *stresses, units.GPa, 0.1 * units.GPa, units.bar),
+        "area": named(AREA_UNITS, *(length**2 for length in lengths.values())),
+        "volume": named(VOLUME_UNITS, *(length**3 for length in lengths.values())),
+        "heat capacity": named(
+            HEAT_CAPACITY_UNITS, 1.0, 1e-3 * units.kcal / units.mol, units.J / units.mol, units.Hartree
+        ),
+        "hyperpolarizability": named(HYPERPOLARIZABILITY_UNITS, units.Bohr**3 / units.Hartree**2, 1.0),
     }
 
 

@@ -27,6 +27,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 #: Words in code on a page, and the optional package that they need with the extra that installs it.
 NEEDED = {
     "GenerateOptions": ("tblite", "reference"),
+    "label_file": ("tblite", "reference"),
     "openmmml": ("openmmml", "engines"),
     "i-pi": ("ipi", "engines"),
 }

@@ -43,6 +43,10 @@ class MapOptions(Options):
         description="euclidean, cityblock, cosine: distances that roughness is measured with (of morgan "
         "always Tanimoto's); an empty list measures none",
     )
+    target: str | None = Field(
+        None,
+        description="quantity that points are coloured by, such as homo, of a model of several",
+    )
     info: list[str] = Field([], description="keys of the frames' info that points are coloured by, too")
     roughness_points: int = Field(
         1000, ge=4, le=5000, description="points, evenly spread, that roughness is measured on"

@@ -24,7 +24,7 @@ def collect(source: Source, structures: Iterable[Atoms] | Mapping[str, Iterable[
         numbers=[number for own in by_source.values() for number in range(len(own))],
         predictions=predict(source, frames, quiet),
         card=source.card,
-        is_mean=source.model.pooling == "mean",
+        quantity=source.model.quantities[0],
     )
 
 

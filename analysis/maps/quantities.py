@@ -13,6 +13,7 @@ from asecalc_ml.analysis.maps.predictions import Prediction
 from asecalc_ml.analysis.maps.results import MapQuantity
 from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.store.card import ModelCard
+from asecalc_ml.targets.target import ENERGY, Quantity
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Data:
         Name of the file or run that a structure is of, and its number there.
     predictions : list of Prediction
     card : ModelCard or None
-    is_mean : bool
-        Whether the model averages over atoms.
+    quantity : Quantity
+        What the model predicts, a scalar.
     """
 
     frames: Sequence[Atoms]
@@ -35,15 +36,20 @@ class Data:
     numbers: Sequence[int]
     predictions: Sequence[Prediction]
     card: ModelCard | None
-    is_mean: bool
+    quantity: Quantity
 
     @property
     def is_energy(self) -> bool:
-        return self.card is None or self.card.property == "energy"
+        return self.quantity.name == ENERGY
+
+    @property
+    def is_mean(self) -> bool:
+        """True if the model averages over atoms."""
+        return self.quantity.pooling == "mean"
 
     @property
     def unit(self) -> str:
-        return "eV" if self.card is None else self.card.unit
+        return self.quantity.unit
 
     def per_atom(self, value: float, n_atoms: int) -> float:
         """A value, or the error of one, for each atom; a model that averages over atoms gives it so."""
@@ -61,18 +67,25 @@ def of_structures(data: Data, info: Sequence[str]) -> list[MapQuantity]:
         MapQuantity(
             name="frame", title="number of the frame", unit="", values=list(map(float, data.numbers))
         ),
-        MapQuantity(
-            name="energy" if data.is_energy else "value",
-            title="energy per atom, less the elements' references" if data.is_energy else "value per atom",
-            unit=f"{data.unit}/atom",
-            values=[
-                data.per_atom(prediction.value, len(prediction.features)) for prediction in data.predictions
-            ],
-        ),
+        _predicted(data),
     ]
     if data.is_energy:
         quantities += [_forces(data), *_errors(data)]
     return [*_source(data.sources), *quantities, *(_info(data.frames, key) for key in info)]
+
+
+def _predicted(data: Data) -> MapQuantity:
+    """An average as it is; of a sum over atoms what it has per atom beyond the elements' reference values."""
+    name, values = data.quantity.name, data.predictions
+    if data.is_mean and not data.is_energy:
+        whole = [prediction.value + prediction.references for prediction in values]
+        return MapQuantity(name=name, title=name, unit=data.unit, values=whole)
+    return MapQuantity(
+        name=name,
+        title=f"{name} per atom, less the elements' references",
+        unit=f"{data.unit}/atom" if data.unit else "1/atom",
+        values=[data.per_atom(prediction.value, len(prediction.features)) for prediction in values],
+    )
 
 
 def of_atoms(data: Data, info: Sequence[str]) -> list[MapQuantity]:

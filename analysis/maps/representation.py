@@ -28,7 +28,7 @@ def represent(
     quiet: bool,
 ) -> RepresentationMap:
     """Project structures, or their atoms; see :func:`asecalc_ml.analysis.maps.draw_map.draw_map`."""
-    source = Source.of(model)
+    source = Source.of(model).of_quantity(options.target)
     data = collect(source, structures, quiet)
     points: dict[str, np.ndarray] = {
         name: points_of(name, data, options.level) for name in options.representations

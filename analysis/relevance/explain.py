@@ -47,7 +47,7 @@ def explain(
     ConfigError
         If an option is wrong.
     ModelError
-        If the model is unknown or damaged.
+        If the model is unknown or damaged, or does not predict the target.
     StructureError
         If a structure cannot be evaluated, or is not what the model was trained on.
     AnalysisError
@@ -64,6 +64,7 @@ def explain(
     from asecalc_ml.analysis.relevance.source import Source
 
     base = {} if options is None else options.model_dump()
-    source = Source.of(model)
-    explanation = Explanation(source, parse_options({**base, **changes}, RelevanceOptions))
+    chosen = parse_options({**base, **changes}, RelevanceOptions)
+    source = Source.of(model).of_quantity(chosen.quantity)
+    explanation = Explanation(source, chosen)
     return explanation.run(source.checked(structures), quiet)

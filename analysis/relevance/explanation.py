@@ -39,7 +39,8 @@ class Explanation:
 
     def run(self, frames: list[Atoms], quiet: bool) -> RelevanceResult:
         """Explain all structures, and compare methods with occlusion."""
-        target = parse_target(self.options.target)
+        quantity = self.source.model.quantities[0]
+        target = parse_target(self.options.target or quantity.name, quantity)
         _check_atoms(target, frames)
         methods = chosen(self.options.method, self.source.subject(frames[:1]), target)
         structures, maps = self._all(frames, target, methods, quiet)
@@ -48,7 +49,7 @@ class Explanation:
             model=self.source.name,
             model_hash=self.source.hash,
             architecture=self.source.architecture,
-            target=self.options.target,
+            target=str(target),
             target_unit=target.unit,
             structures=structures,
             methods=relevances,

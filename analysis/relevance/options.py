@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from asecalc_ml.analysis.relevance.methods.registry import ALL, METHODS, check_methods
-from asecalc_ml.analysis.relevance.target_text import HELP, parse_text
+from asecalc_ml.analysis.relevance.target_text import ATOMS_NEEDED, HELP, parse_text
 from asecalc_ml.config.options import Options
 
 
@@ -25,7 +25,9 @@ class RelevanceOptions(Options):
         min_length=1,
         description=f"methods, of {', '.join(METHODS)}; {ALL} for all that the architecture offers",
     )
-    target: str = Field("energy", description=f"what is explained: {HELP}")
+    target: str | None = Field(
+        None, description=f"what is explained: {HELP}; empty: the energy, or the model's only quantity"
+    )
     pairs: Literal["bonds", "all", "none"] = Field(
         "bonds", description="pairs of atoms that are listed: chemical bonds, all within the cutoff, or none"
     )
@@ -53,5 +55,11 @@ class RelevanceOptions(Options):
 
     @field_validator("target")
     @classmethod
-    def _known_target(cls, value: str) -> str:
-        return str(parse_text(value))
+    def _known_target(cls, value: str | None) -> str | None:
+        return None if value is None else str(parse_text(value))
+
+    @property
+    def quantity(self) -> str | None:
+        """Name of the quantity that is explained; None where it follows from the model."""
+        kind = None if self.target is None else parse_text(self.target).kind
+        return None if kind in ATOMS_NEEDED else kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.batching import batches_by_atoms
+from asecalc_ml.model.heads.single import single
 from asecalc_ml.model.model import Model
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
@@ -57,6 +58,16 @@ class Source:
         stored = StoredModel.find(model, "float64")
         check_golden(stored)
         return cls(stored.model, stored.card.name, stored.card.architecture, stored.hash, stored.card)
+
+    def of_quantity(self, name: str | None) -> Source:
+        """The same source with a model of one scalar; see :func:`asecalc_ml.model.heads.single.single`.
+
+        Raises
+        ------
+        ModelError
+            If the model does not predict it, or several and none is named.
+        """
+        return replace(self, model=single(self.model, name))
 
     def checked(self, structures: Atoms | Iterable[Atoms]) -> list[Atoms]:
         """Structures that the model can evaluate.

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-PATTERN = re.compile(r"(energy)|(force):(\d+)(?:-(\d+))?|(charge):(\d+)")
-HELP = "energy, force:ATOM, force:ATOM-OTHER or charge:ATOM, atoms counted from 0"
+PATTERN = re.compile(r"([a-z][a-z0-9_-]*)|(force):(\d+)(?:-(\d+))?|(charge):(\d+)")
+HELP = (
+    "energy, another quantity of the model such as homo, force:ATOM, force:ATOM-OTHER or charge:ATOM, atoms "
+    "counted from 0"
+)
+
+#: Targets that name an atom.
+ATOMS_NEEDED = ("force", "charge")
 
 
 class TargetText(NamedTuple):
@@ -14,12 +20,13 @@ class TargetText(NamedTuple):
 
     Parameters
     ----------
-    kind : {"energy", "force", "charge"}
+    kind : str
+        "force", "charge", or the name of a quantity such as "energy".
     atom, towards : int, optional
         Numbers of atoms.
     """
 
-    kind: Literal["energy", "force", "charge"]
+    kind: str
     atom: int | None = None
     towards: int | None = None
 
@@ -46,9 +53,11 @@ def parse_text(text: str) -> TargetText:
     match = PATTERN.fullmatch(text.replace(" ", ""))
     if match is None:
         raise ValueError(f"target is {text!r}; give {HELP}")
-    energy, force, atom, other, _, charged = match.groups()
-    if energy:
-        return TargetText("energy")
+    quantity, force, atom, other, _, charged = match.groups()
+    if quantity in ATOMS_NEEDED:
+        raise ValueError(f"target is {text!r}; give {HELP}")
+    if quantity:
+        return TargetText(quantity)
     if not force:
         return TargetText("charge", int(charged))
     target = TargetText("force", int(atom), None if other is None else int(other))

@@ -1,7 +1,8 @@
-r"""What is explained: the energy, a force component that turns with the molecule, or a partial charge.
+r"""What is explained: the energy or another scalar, a force component that turns with the molecule, a charge.
 
 ========================= ================================================================ =======
-``energy``                energy of the structure (or the property that the model has)     eV
+``energy``                energy of the structure                                          eV
+``homo``                  another scalar that the model predicts, by its name              its own
 ``force:3``               force on atom 3 along its own direction, F·F/|F|                 eV/Å
 ``force:3-5``             force on atom 3 along the direction to atom 5                    eV/Å
 ``charge:3``              partial charge of atom 3, where the architecture has charges     e
@@ -32,12 +33,13 @@ from asecalc_ml.graph.segments import segment_sum
 from asecalc_ml.model.derivative import forces
 from asecalc_ml.structure.minimum_image import minimum_image
 from asecalc_ml.structure.pair_vectors import pair_vectors
+from asecalc_ml.targets.target import ENERGY, Quantity
 
 SMALLEST_FORCE_EV_A = 1e-9  # below it a force has no direction
 
 
-def parse_target(text: str) -> Target:
-    """A target by its name.
+def parse_target(text: str, quantity: Quantity) -> Target:
+    """A target by its name, for a model of one scalar.
 
     Raises
     ------
@@ -45,7 +47,8 @@ def parse_target(text: str) -> Target:
         If there is none of this name.
     """
     kind, atom, towards = parse_text(text)
-    return {"energy": Energy, "charge": partial(Charge, atom), "force": partial(Force, atom, towards)}[kind]()
+    of_atoms = {"charge": partial(Charge, atom), "force": partial(Force, atom, towards)}
+    return of_atoms[kind]() if kind in of_atoms else Energy(name=quantity.name, unit=quantity.unit)
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Energy(Target):
-    """Energy of a structure, in eV, or the property that the model predicts."""
+    """Energy of a structure, or another scalar that the model predicts."""
+
+    name: str = ENERGY
+    unit: str = "eV"
 
     def __str__(self) -> str:
-        return "energy"
+        return self.name
 
     def value(self, run: Run) -> Tensor:
         return run.energies
@@ -135,6 +141,15 @@ class Force(Target):
         return (self.atom,) if self.towards is None else (self.atom, self.towards)
 
     def bind(self, subject: ExplainedBatch) -> Force:
+        if not subject.model.predicts_energy:
+            name = subject.model.quantities[0].name
+            raise AnalysisError(
+                f"target is {str(self)!r}, and the model predicts {name}, which has no forces;",
+                name="target",
+                value=str(self),
+                allowed=[name],
+                remedy=f"explain {name}, or a model of energies",
+            )
         rows = first_atoms(subject) + self.atom
         vectors = self._net(subject)[rows] if self.towards is None else self._bond(subject)
         sizes = vectors.norm(dim=1, keepdim=True)

@@ -116,7 +116,8 @@ class Committee(Composite):
         return super().results_of_parts(properties)
 
     def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
-        names = [name for name in PROPERTIES if all(name in of_member for of_member in results)]
+        offered_by_all = dict.fromkeys((*PROPERTIES, *self.implemented_properties))
+        names = [name for name in offered_by_all if all(name in of_member for of_member in results)]
         combined: Results = {}
         # mean and standard deviation over the members, y and σ of the class
         for name in names:
@@ -126,7 +127,8 @@ class Committee(Composite):
             variance = ((values - mean) ** 2).sum(axis=0) / (len(results) - DDOF)
             combined[name], combined[f"{name}_std"] = _plain(mean), _plain(np.sqrt(variance))
         # ε_i, the norm of an atom's σ of the force
-        combined["forces_deviation"] = np.linalg.norm(combined["forces_std"], axis=1)
+        if "forces_std" in combined:
+            combined["forces_deviation"] = np.linalg.norm(combined["forces_std"], axis=1)
         # energies without a common zero have a mean, and no deviation
         without_meaning = ["free_energy_std"]
         if not self._energies_compare(atoms):
@@ -202,6 +204,7 @@ def _check_models(members: Sequence[BaseCalculator]) -> None:
                 remedy="name models of `asecalc-ml models list`",
             )
     _check_different(members)
+    _check_same_quantities(members)
     _check_comparable(members)
 
 
@@ -215,6 +218,18 @@ def _check_different(members: Sequence[BaseCalculator]) -> None:
                 name=member.card.name,
                 remedy="name each model once",
             )
+
+
+def _check_same_quantities(members: Sequence[BaseCalculator]) -> None:
+    predicted = [[str(quantity) for quantity in member.card.quantities] for member in members]
+    if any(quantities != predicted[0] for quantities in predicted):
+        named = zip(members, predicted, strict=True)
+        listed = "; ".join(f"{member.card.name}: {', '.join(names)}" for member, names in named)
+        raise ModelError(
+            f"the members of the committee predict different quantities ({listed})",
+            value=predicted,
+            remedy="take models of the same quantities",
+        )
 
 
 def _check_comparable(members: Sequence[BaseCalculator]) -> None:

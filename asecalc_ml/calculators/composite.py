@@ -39,7 +39,10 @@ class Composite(Calculator):
         super().__init__()
         self.parts = tuple(parts)
         common = set.intersection(*(set(offered(part).implemented_properties) for part in self.parts))
-        self.implemented_properties = [name for name in PROPERTIES if name in common]
+        predicted = [quantity.name for card in model_cards(self.parts[0]) for quantity in card.quantities]
+        self.implemented_properties = [
+            name for name in dict.fromkeys((*PROPERTIES, *predicted)) if name in common
+        ]
         self.ignored_changes = set.intersection(*(set(offered(part).ignored_changes) for part in self.parts))
 
     @abstractmethod
@@ -86,7 +89,9 @@ class Composite(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
-        self.results = self.combine(self.results_of_parts((*properties, "forces", "energy")), self.atoms)
+        has_energies = "energy" in self.implemented_properties
+        computed = ("forces", "energy") if has_energies else self.implemented_properties
+        self.results = self.combine(self.results_of_parts((*properties, *computed)), self.atoms)
 
     def results_of_parts(self, properties: Sequence[str]) -> list[Results]:
         """Results of each part for the present structure, with these properties among them."""

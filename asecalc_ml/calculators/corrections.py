@@ -14,7 +14,7 @@ from pydantic import Field
 
 from asecalc_ml.calculators.composite import Composite
 from asecalc_ml.calculators.factory import calculator_spec, make_calculator, named_spec, split_spec
-from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
+from asecalc_ml.calculators.protocol import Spec, model_cards, need_energies, offered, results_of_part
 from asecalc_ml.calculators.results import Results, add_results
 from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.config.suggestions import unknown_name_error
@@ -98,6 +98,7 @@ class Corrected(Composite):
 
     def __init__(self, calculator: Any, corrections: Sequence[CorrectionSpec]):
         base = make_calculator(calculator)
+        need_energies(base, "A correction")
         self._given = None if base is calculator else calculator
         self.corrections = explicit(corrections)
         _check_new(base, self.corrections)

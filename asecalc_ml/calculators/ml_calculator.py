@@ -21,8 +21,8 @@ from torch import Tensor
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
 from asecalc_ml.calculators.factory import named_spec
-from asecalc_ml.calculators.protocol import Spec, offered
-from asecalc_ml.calculators.results import Results, need_cell, results_of, stresses_of
+from asecalc_ml.calculators.protocol import Spec, need_energies, no_energies, offered
+from asecalc_ml.calculators.results import Results, need_cell, results_of, stresses_of, values_as_results
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate, position_tensor
@@ -30,6 +30,7 @@ from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.model.compile.compiled_functions import Compile
 from asecalc_ml.model.evaluator import BATCH_ATOMS, Evaluator, SystemArrays
+from asecalc_ml.model.heads.values import values_of
 from asecalc_ml.model.pair_forces import PairForces, summed
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
@@ -57,7 +58,10 @@ class _Known(NamedTuple):
 
 
 class MLCalculator(Calculator):
-    """A learned potential for ASE: energies in eV, forces in eV/Å, stress in eV/Å³.
+    """A learned potential for ASE: energies in eV, forces in eV/Å, stress in eV/Å³; or other quantities.
+
+    A model of other quantities, such as homo, gives these by their names and has no energy and no forces:
+    ``calc.get_property("homo", atoms)``, in the unit that its card states.
 
     Parameters
     ----------
@@ -198,6 +202,9 @@ class MLCalculator(Calculator):
             raise PropertyNotImplementedError(
                 "a periodic structure has no dipole: set pbc to false, or do not ask for it"
             )
+        if not self.card.predicts_energy:
+            (self.results,) = self._values([self.atoms])
+            return
         if system_changes or not self.results:  # else stresses are asked for after the rest
             (evaluation,) = self._evaluator(self.next_graph(self.atoms)).split([len(self.atoms)])
             self.take(evaluation, self.atoms)
@@ -229,6 +236,8 @@ class MLCalculator(Calculator):
             As for a single structure, with its number in the call.
         """
         self._need(properties)
+        if not self.card.predicts_energy:
+            return self._values(list(structures))
         results: list[Results] = []
         for batch in batches_by_atoms(structures, MANY_ATOMS):
             self._check_many(batch, first=len(results))
@@ -254,6 +263,7 @@ class MLCalculator(Calculator):
         StructureError
             As for a single structure.
         """
+        self._need(["forces"])
         own = self._evaluator.pair_forces(self._new_graph(atoms))
         return summed([own, *(offered(term).pair_forces(atoms) for term in self._terms)])
 
@@ -265,6 +275,7 @@ class MLCalculator(Calculator):
         array, shape (3 n_atoms, 3 n_atoms), eV/Å²
             As :meth:`ase.vibrations.VibrationsData.from_2d` takes it.
         """
+        self._need(["forces"])
         hessian = self._evaluator.hessian(self._new_graph(atoms)).cpu().numpy()
         return hessian + sum(term.get_hessian(atoms) for term in self._terms)
 
@@ -276,6 +287,7 @@ class MLCalculator(Calculator):
         ModelError
             If the model cannot be compiled here.
         """
+        need_energies(self, "Compiling for dynamics")
         self._evaluator.prepare(self.next_graph(atoms.copy()))
 
     def expect(self, atoms: Atoms, n_calls: int) -> None:
@@ -308,6 +320,12 @@ class MLCalculator(Calculator):
     def _need(self, properties: Iterable[str]) -> None:
         """Refuse properties that the model, or a term of its card, lacks."""
         for name in properties:
+            if name not in self.implemented_properties and not self.card.predicts_energy:
+                first = self.implemented_properties[0]
+                raise PropertyNotImplementedError(
+                    f"no {name}: {no_energies(self.card)}. Ask for `calc.get_property({first!r}, atoms)`, or "
+                    "use a model of energies"
+                )
             if name not in self.implemented_properties:
                 raise PropertyNotImplementedError(
                     f"no {name}: model {self.card.name!r} gives {', '.join(self.implemented_properties)}; "
@@ -316,6 +334,8 @@ class MLCalculator(Calculator):
 
     def _properties(self) -> list[str]:
         """Properties that the network and every correction term of the card provide."""
+        if not self.card.predicts_energy:
+            return [quantity.name for quantity in self.card.quantities]
         own = type(self).implemented_properties
         common = [name for name in own if all(name in term.implemented_properties for term in self._terms)]
         return [*common, "charges", "dipole"] if self.card.partial_charges else common
@@ -351,6 +371,15 @@ class MLCalculator(Calculator):
         """Graph of a structure that has nothing to do with the others."""
         self._check(atoms)
         return AtomGraph.from_atoms(atoms, self.card.cutoff_A, self.parameters.neighbors)
+
+    def _values(self, structures: Sequence[Atoms]) -> list[Results]:
+        """Values of a model that predicts other quantities than energies."""
+        graphs = [self._new_graph(atoms) for atoms in structures]
+        values = values_of(self._evaluator.model, graphs)
+        return [
+            values_as_results(of_structure, atoms, self.card)
+            for of_structure, atoms in zip(values, structures, strict=True)
+        ]
 
     def _stresses(self, structures: Sequence[Atoms]) -> list[np.ndarray]:
         """Stresses of atoms of each structure, shape (n_atoms, 6), eV/Å³, from a pass of their own."""

@@ -15,6 +15,7 @@ from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedErr
 
 from asecalc_ml.calculators.results import Results
 from asecalc_ml.contracts import plugin_code
+from asecalc_ml.errors import ModelError
 from asecalc_ml.store.card import ModelCard
 
 if TYPE_CHECKING:
@@ -329,3 +330,33 @@ def model_cards(calculator: object) -> list[ModelCard]:
     own, members = offered(calculator).card, offered(calculator).members
     cards = [own] if own is not None else [offered(member).card for member in members]
     return [card for card in cards if card is not None]
+
+
+def no_energies(card: ModelCard) -> str:
+    """What a model without energies predicts, for messages."""
+    return f"{card.name!r} predicts {card.predicted}, not energies: it has no forces"
+
+
+def need_energies(calculator: object, purpose: str) -> None:
+    """Refuse models that predict other quantities than energies.
+
+    Parameters
+    ----------
+    calculator : calculator or None
+    purpose : str
+        What needs energies, at the beginning of a sentence.
+
+    Raises
+    ------
+    ModelError
+    """
+    for card in model_cards(calculator):
+        if not card.predicts_energy:
+            raise ModelError(
+                f"{no_energies(card)}. {purpose} needs energies and forces:",
+                name=card.name,
+                value=card.predicted,
+                allowed=["energy"],
+                remedy="use a model of energies (asecalc-ml models list --property energy), or predict "
+                f"values with `asecalc-ml predict {card.name} FILE`",
+            )

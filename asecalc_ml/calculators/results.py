@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from asecalc_ml.model.evaluator import SystemArrays
+    from asecalc_ml.store.card import ModelCard
 
 #: Results that are combined, where all parts have them.
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")
@@ -66,6 +67,43 @@ def results_of(evaluation: SystemArrays, atoms: Atoms) -> Results:
         stress = evaluation.virial / atoms.get_volume()
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
     return {**results, **_charges_and_dipole(evaluation, atoms)}
+
+
+def values_as_results(values: Mapping[str, Tensor], atoms: Atoms, card: ModelCard) -> Results:
+    """Convert the quantities of one structure, of a model without energies, to results.
+
+    Parameters
+    ----------
+    values : mapping
+        Of :func:`asecalc_ml.model.heads.values.values_of`.
+    atoms : Atoms
+    card : ModelCard
+        Of the model.
+
+    Returns
+    -------
+    dict
+        A float of a scalar, and an array of the quantity's shape otherwise.
+
+    Raises
+    ------
+    StructureError
+        If a value is not finite.
+    """
+    results: Results = {}
+    for name, value in values.items():
+        array = value.cpu().numpy()
+        if not np.isfinite(array).all():
+            check_structure(atoms)  # knows the reason, where atoms have run into each other
+            raise StructureError(
+                f"model {card.name!r} gives a {name} that is not finite: the structure is far from anything "
+                "it was trained on;",
+                name=name,
+                value=array,
+                remedy="look at its distances",
+            )
+        results[name] = array if array.ndim else float(array)
+    return results
 
 
 def stresses_of(atomic_virials: Tensor, atoms: Atoms) -> np.ndarray:

@@ -7,11 +7,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
-from ase import Atoms
-from ase.calculators.calculator import all_changes
-from tblite.ase import TBLite
+from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from tblite.ase import TBLite, _create_api_calculator
 from tblite.exceptions import TBLiteRuntimeError
 from tblite.interface import Result
+from tblite.library import ffi
 
 from asecalc_ml.calculators.arguments import unknown_argument
 from asecalc_ml.calculators.changes import changes
@@ -27,8 +28,18 @@ from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electron
 ACCURACY = 0.1
 
 
+#: Electric field of finite differences, in atomic units.
+FIELD = 1e-3
+
+#: Properties beyond ASE's, computed where they are asked for, with their units.
+FURTHER_PROPERTIES = {"homo": "eV", "lumo": "eV", "gap": "eV", "polarizability": "Bohr^3"}
+
+
 class GFN2(TBLite):
     """GFN2-xTB (C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019)).
+
+    ``get_property`` also gives "homo", "lumo" and "gap" (eV), and "polarizability", shape (3, 3), in cubed
+    Bohr: the slope of the dipole in an electric field, by central differences of six calculations.
 
     Charge and spin are read at every calculation (:mod:`asecalc_ml.structure.charge_and_spin`), so that one
     calculator serves molecules of any charge.
@@ -49,6 +60,7 @@ class GFN2(TBLite):
     """
 
     name = "gfn2-xtb"
+    implemented_properties: ClassVar[list[str]] = [*TBLite.implemented_properties, *FURTHER_PROPERTIES]
     #: Parameters that are those of the structure computed last, and say nothing about the calculator.
     of_the_structure: ClassVar[Collection[str]] = ("charge", "multiplicity")
     default_parameters: ClassVar[dict[str, Any]] = {
@@ -90,6 +102,39 @@ class GFN2(TBLite):
             charge, multiplicity = charge_and_multiplicity(atoms)
             self.set(charge=charge, multiplicity=multiplicity)
         super().calculate(atoms, properties, system_changes)
+        asked = set(properties or ()) & set(FURTHER_PROPERTIES)
+        if asked - {"polarizability"}:
+            self.results |= self._frontier_orbitals()
+        if "polarizability" in asked:
+            self.results["polarizability"] = self._polarizability()
+
+    def _frontier_orbitals(self) -> dict[str, float]:
+        """Energies of the highest occupied and lowest unoccupied orbital and their difference, eV.
+
+        Of a structure with unpaired electrons the highest orbital that holds an electron.
+        """
+        n_electrons = valence_electrons(self.atoms) - self.parameters.charge
+        n_occupied = (n_electrons + self.parameters.multiplicity - 1) // 2
+        energies = np.sort(np.ravel(self._res["orbital-energies"])) * units.Hartree
+        homo, lumo = (float(energy) for energy in energies[n_occupied - 1 : n_occupied + 1])
+        return {"homo": homo, "lumo": lumo, "gap": lumo - homo}
+
+    def _polarizability(self) -> np.ndarray:
+        """Slope of the dipole in an electric field, shape (3, 3), Bohr³."""
+        if self.atoms.pbc.any():
+            raise PropertyNotImplementedError(
+                "a periodic structure has no dipole in a field: set pbc to false, or do not ask for it"
+            )
+        fields = FIELD * np.eye(3)
+        slopes = [(self._dipole_in(field) - self._dipole_in(-field)) / (2 * FIELD) for field in fields]
+        return 0.5 * (np.array(slopes) + np.transpose(slopes))
+
+    def _dipole_in(self, field: np.ndarray) -> np.ndarray:
+        """Dipole in an electric field, shape (3,), in atomic units."""
+        calculator = _create_api_calculator(self.atoms, self.parameters)
+        # its interface takes no array here
+        calculator.add("electric-field", ffi.new("double[3]", field.tolist()))
+        return calculator.singlepoint()["dipole"]
 
     def checkpoint_state(self) -> dict[str, str]:
         """The wave function that the next calculation starts from, ready for JSON."""

@@ -13,7 +13,7 @@ from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.app import App
 from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
-from asecalc_ml.cli.commands import check, draw_map, explain, import_models, models
+from asecalc_ml.cli.commands import check, draw_map, explain, import_models, models, predict
 from asecalc_ml.cli.commands.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
@@ -32,6 +32,7 @@ app.add_typer(import_models.app, name="import")
 app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 app.command("explain", context_settings=OPEN)(explain.explain)
+app.command("predict")(predict.predict)
 app.command("map", context_settings=OPEN)(draw_map.draw_map)
 
 #: Option models of the YAML files, each loaded where it is asked for.
@@ -230,6 +231,13 @@ def label(
             '"{gfn2-xtb: {accuracy: 0.1}}".'
         ),
     ] = "gfn2-xtb",
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="Further labels that the reference gives, with commas: dipole, and of gfn2-xtb homo, lumo, "
+            "gap, polarizability."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Default: FILE with -labelled in its name.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
     quiet: Quiet = False,
@@ -241,7 +249,9 @@ def label(
     from asecalc_ml.potentials.datasets.generation.label import label_file
 
     target = output or file.with_name(f"{file.stem}-labelled.extxyz")
-    n_labelled = label_file(file, config.parse_value(reference), target, overwrite, quiet, strict)
+    further = [name.strip() for name in (targets or "").split(",") if name.strip()]
+    spec = config.parse_value(reference)
+    n_labelled = label_file(file, spec, target, overwrite, quiet, strict, further)
     typer.echo(f"Wrote {target}: {n_labelled} structures")
 
 

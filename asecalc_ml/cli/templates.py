@@ -21,6 +21,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "analyses": ("analyses:", "  {name}:"),
     "architectures": ("model:", "  architecture: {name}"),
     "datasets": ("data:",),
+    "targets": ("target:", "  {name}:"),
 }
 
 Group = Annotated[

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators.factory import CalculatorSpec, describe_calculator, make_calculator
-from asecalc_ml.calculators.protocol import offered
+from asecalc_ml.calculators.protocol import need_energies, offered
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.conformance.all_checks import CHECKS
 from asecalc_ml.conformance.checks.process import ProcessState
@@ -72,6 +72,7 @@ def check_calculator(
     chosen = _chosen(only)
     before = ProcessState.now()
     made = make_calculator(calculator)
+    need_energies(made, "The conformance suite")
     make = None if isinstance(calculator, BaseCalculator) else partial(make_calculator, calculator)
     structures = make_structures(_default(made) if atoms is None else atoms)
     subject = CalculatorUnderTest(made, structures, make, before, effort or Effort())

@@ -143,6 +143,10 @@ class Potential(nn.Module, ABC):
         an architecture that does not take the charge.
     partial_charges : bool
         Whether the output holds charges of atoms.
+    n_vectors : int
+        Number of vectors of each atom in the output, 0 where it has none.
+    atom_features : bool
+        False where the last hidden layer is that of the whole structure.
     """
 
     cutoff: float
@@ -150,6 +154,8 @@ class Potential(nn.Module, ABC):
     continuous: bool = True
     takes: frozenset[str] = frozenset()
     partial_charges: bool = False
+    n_vectors: int = 0
+    atom_features: bool = True
 
     @property
     def stages(self) -> Sequence[Stage] | None:

@@ -56,7 +56,7 @@ def build_card(
     derived = {
         "architecture_source": source_of_plugin("architectures", architecture),
         "hyperparameters": hyperparameters.model_dump(mode="json"),
-        "pooling": model.pooling,
+        "quantities": model.quantities,
         "cutoff_A": potential.cutoff,
         "triplet_cutoff_A": model.triplet_cutoff,
         "continuous": potential.continuous,

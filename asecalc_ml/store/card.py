@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.statistics.histogram import Histogram
+from asecalc_ml.targets.target import ENERGY, Quantity
 
 SCHEMA_VERSION: Final = 1
 
@@ -22,6 +23,8 @@ class DatasetCard(Options):
     licence: str | None = Field(None, description="licence of the data")
     citation: str | None = Field(None, description="what to cite for the data")
     hash: str | None = Field(None, description="SHA-256 of the training frames")
+    validation_hash: str | None = Field(None, description="SHA-256 of the frames that chose the best epoch")
+    test_hash: str | None = Field(None, description="SHA-256 of the test frames")
     n_train: int | None = Field(None, description="frames trained on")
     n_validation: int | None = Field(None, description="frames the best epoch was chosen by")
 
@@ -36,6 +39,23 @@ class Ancestor(Options):
     knows_frames: bool = Field(
         False, description="whether its file holds fingerprints of the frames that it was trained on"
     )
+
+
+class QuantityErrors(Options):
+    """Errors of one quantity other than the energy, in its unit, over all components."""
+
+    unit: str = Field(description="unit of the quantity")
+    n_labelled: int = Field(description="test frames that have the label")
+    mae: float = Field(description="mean absolute error")
+    rmse: float = Field(description="root mean square error")
+    spread: float = Field(
+        description="standard deviation of the labels; of vectors and tensors the root mean square component"
+    )
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        relative = f", {100 * self.mae / self.spread:.3g} % of the labels' spread" if self.spread else ""
+        return f"MAE {self.mae:.4g}{unit}, RMSE {self.rmse:.4g}{unit}{relative}"
 
 
 class Metrics(Options):
@@ -72,6 +92,9 @@ class Metrics(Options):
     )
     dipole_mae_mD: float | None = Field(None, description="mean absolute error of a dipole component, mD")
     dipole_rmse_mD: float | None = Field(None, description="root mean square error of a dipole component, mD")
+    quantities: dict[str, QuantityErrors] = Field(
+        {}, description="errors of quantities other than the energy, by name"
+    )
 
 
 class Domain(Options):
@@ -86,12 +109,18 @@ class Domain(Options):
     dihedrals: dict[str, Histogram] = Field(
         {}, description="degrees from -180, chains of three bonds, by 'C-C-O-H', ...; none in older cards"
     )
-    energy_eV: tuple[float, float] = Field(description="lowest and highest energy of a frame")
+    energy_eV: tuple[float, float] | None = Field(
+        None,
+        description="lowest and highest energy of a frame; none where the model predicts other quantities",
+    )
+    values: dict[str, tuple[float, float]] = Field(
+        {}, description="lowest and highest value (of tensors: component) of other quantities, in their units"
+    )
     largest_force_eV_A: float | None = Field(None, description="largest norm of a force")
 
 
 class Golden(Options):
-    """One structure with its energy and forces, computed in float64 when the model was made."""
+    """One structure with its energy and forces, or other values, in float64 when the model was made."""
 
     atomic_numbers: list[int] = Field(description="atomic numbers")
     positions_A: list[list[float]] = Field(description="positions, Å")
@@ -99,15 +128,23 @@ class Golden(Options):
     pbc: list[bool] = Field(description="periodic directions")
     charge: int = Field(0, description="total charge, e")
     spin: int = Field(0, description="unpaired electrons")
-    energy_eV: float = Field(description="energy")
-    forces_eV_A: list[list[float]] = Field(description="forces")
+    energy_eV: float | None = Field(None, description="energy; none of a model of other quantities")
+    forces_eV_A: list[list[float]] | None = Field(None, description="forces")
+    values: dict[str, list[float]] = Field(
+        {}, description="components of the quantities other than the energy, by name, in their units"
+    )
 
     @model_validator(mode="after")
     def _has_shapes(self) -> Golden:
         n_atoms = len(self.atomic_numbers)
         for name, n_rows in (("positions_A", n_atoms), ("forces_eV_A", n_atoms), ("cell_A", 3)):
-            if [len(row) for row in getattr(self, name)] != [3] * n_rows:
+            rows = getattr(self, name)
+            if rows is not None and [len(row) for row in rows] != [3] * n_rows:
                 raise ValueError(f"{name} should have {n_rows} rows of 3 numbers")
+        if (self.energy_eV is None) != (self.forces_eV_A is None) or (self.energy_eV is None) != bool(
+            self.values
+        ):
+            raise ValueError("energy_eV and forces_eV_A should be there together, or values in their place")
         if len(self.pbc) != 3 or not all(0 < number < 119 for number in self.atomic_numbers):
             raise ValueError("pbc should be 3 values, and atomic_numbers lie between 1 and 118")
         return self
@@ -125,9 +162,7 @@ class ModelCard(Options):
         "(my-net 1.0)'; none for an architecture of this package",
     )
     hyperparameters: dict[str, Any] = Field(description="options of the architecture")
-    property: Literal["energy"] = Field("energy", description="what the model predicts")
-    unit: str = Field("eV", description="unit of the property")
-    pooling: Literal["sum", "mean"] = Field("sum", description="how contributions of atoms become the value")
+    quantities: list[Quantity] = Field(min_length=1, description="what the model predicts")
     corrections: list[dict[str, dict[str, Any]]] = Field(
         [], description="analytic terms that belong to every energy of the model, with all their options"
     )
@@ -171,6 +206,19 @@ class ModelCard(Options):
 
     @model_validator(mode="before")
     @classmethod
+    def _name_its_quantity(cls, data: Any) -> Any:
+        """Cards of older versions name one property, which is the energy, with its unit and pooling."""
+        if not isinstance(data, Mapping) or "quantities" in data:
+            return data
+        former = {"property": ENERGY, "unit": "eV", "pooling": "sum"}
+        name, unit, pooling = (data.get(key, default) for key, default in former.items())
+        kind = "extensive scalar" if pooling == "sum" else "intensive scalar"
+        quantity = {"name": name, "unit": unit, "kind": kind, "pooling": pooling}
+        rest = {key: value for key, value in data.items() if key not in former}
+        return {**rest, "quantities": [quantity]}
+
+    @model_validator(mode="before")
+    @classmethod
     def _name_its_ancestor(cls, data: Any) -> Any:
         """Cards of older versions name the model that they started from among the options alone."""
         if not isinstance(data, Mapping) or "ancestors" in data:
@@ -178,6 +226,25 @@ class ModelCard(Options):
         options = data.get("options")
         parent = options.get("init_from") if isinstance(options, Mapping) else None
         return {**data, "ancestors": [{"name": parent}]} if parent else data
+
+    @model_validator(mode="after")
+    def _golden_values_of_its_quantities(self) -> ModelCard:
+        expected = {one.name: len(one.components) for one in self.quantities if one.name != ENERGY}
+        if len(expected) < len(self.quantities) - 1 or self.predicts_energy == bool(expected):
+            raise ValueError("quantities should be the energy alone, or others of different names")
+        if {name: len(values) for name, values in self.golden.values.items()} != expected:
+            raise ValueError("golden should hold the values of all quantities other than the energy")
+        return self
+
+    @property
+    def predicts_energy(self) -> bool:
+        """True if the model has energies and forces, and not other quantities."""
+        return self.quantities[0].name == ENERGY
+
+    @property
+    def predicted(self) -> str:
+        """Names of the quantities, for messages."""
+        return ", ".join(quantity.name for quantity in self.quantities)
 
     def unknown_ancestors(self) -> list[str]:
         """Names of the models that it started from whose training frames are not known."""

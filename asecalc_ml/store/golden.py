@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from ase import Atoms
@@ -16,6 +16,7 @@ from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.model.evaluator import assemble
+from asecalc_ml.model.heads.values import rounding_of_values, values_of
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.model.rounding import rounding
@@ -23,12 +24,15 @@ from asecalc_ml.sources import code_of_model, source_of_plugin
 from asecalc_ml.store.card import Golden, ModelCard, formula_of
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
+from asecalc_ml.targets.target import Quantity
 
 TINY = 1e-300  # in place of a bound of zero
 
 
 def make_golden(model: Model, atoms: Atoms) -> Golden:
-    """Energy and forces of a structure in float64; the model's type is left as it was.
+    """Energy and forces of a structure, or the model's other quantities, in float64.
+
+    The model's type is left as it was.
 
     Raises
     ------
@@ -36,15 +40,10 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
         If the model does not reproduce them in its own type, so that it could not be used once registered.
     """
     dtype = model.dtype
-    derivative, inputs = _evaluate(model.set_dtype(torch.float64), atoms)
-    model.set_dtype(dtype)
-    evaluation = assemble(inputs, derivative)
-    if not (evaluation.energy.isfinite().all() and evaluation.forces.isfinite().all()):
-        raise ModelError(
-            "the model's energy or forces are not finite for the structure that its card would hold",
-            value=float(evaluation.energy[0]),
-            remedy="train again, at a lower learning rate, or import a checkpoint from before",
-        )
+    try:
+        results = _results(model.set_dtype(torch.float64), atoms)
+    finally:
+        model.set_dtype(dtype)
     charge, spin = charge_and_spin(atoms)
     golden = Golden(
         atomic_numbers=atoms.numbers.tolist(),
@@ -53,8 +52,7 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
         pbc=atoms.pbc.tolist(),
         charge=charge,
         spin=spin,
-        energy_eV=float(evaluation.energy[0]),
-        forces_eV_A=evaluation.forces.tolist(),
+        **results,
     )
     deviation = deviation_from(golden, model)
     if not deviation.is_rounding:
@@ -66,6 +64,27 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
             remedy="train again in float64 or at a lower learning rate",
         )
     return golden
+
+
+def _results(model: Model, atoms: Atoms) -> dict[str, Any]:
+    """What a card keeps of a structure: energy_eV and forces_eV_A, or values."""
+    results: dict[str, Any]
+    if model.predicts_energy:
+        derivative, inputs = _evaluate(model, atoms)
+        evaluation = assemble(inputs, derivative)
+        tensors, what = [evaluation.energy, evaluation.forces], "energy or forces"
+        results = {"energy_eV": float(evaluation.energy[0]), "forces_eV_A": evaluation.forces.tolist()}
+    else:
+        (values,) = values_of(model.eval().requires_grad_(False), [_graph(model, atoms)])
+        tensors, what = list(values.values()), "values"
+        results = {"values": {name: value.reshape(-1).tolist() for name, value in values.items()}}
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise ModelError(
+            f"the model's {what} are not finite for the structure that its card would hold",
+            value=float(tensors[0].reshape(-1)[0]),
+            remedy="train again, at a lower learning rate, or import a checkpoint from before",
+        )
+    return results
 
 
 class GoldenDeviation(NamedTuple):
@@ -97,12 +116,40 @@ class GoldenDeviation(NamedTuple):
         )
 
 
-def deviation_from(golden: Golden, model: Model) -> GoldenDeviation:
+class ValueDeviation(NamedTuple):
+    """The same for other quantities: the component that is nearest to its bound, or furthest beyond it.
+
+    Parameters
+    ----------
+    quantity : Quantity
+    value, bound : float
+        Absolute difference, and what rounding explains of it, in the unit of the quantity.
+    """
+
+    quantity: Quantity
+    value: float
+    bound: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """True if rounding explains the difference; False where it is not a number."""
+        return self.value <= self.bound
+
+    def __str__(self) -> str:
+        name, unit = self.quantity.name, self.quantity.unit
+        return f"{name} is off by {self.value:.1e} {unit} (at most {self.bound:.0e})"
+
+
+def deviation_from(golden: Golden, model: Model) -> GoldenDeviation | ValueDeviation:
     """Compare a model, in its type and on its device, with golden values.
 
     See :mod:`asecalc_ml.model.rounding`.
     """
-    derivative, inputs = _evaluate(model, golden_atoms(golden))
+    atoms = golden_atoms(golden)
+    if not model.predicts_energy:
+        return _deviation_of_values(golden, model, atoms)
+    assert golden.energy_eV is not None  # the card's quantities say so
+    derivative, inputs = _evaluate(model, atoms)
     found, bounds = assemble(inputs, derivative), rounding(model, inputs, derivative)
     off = (found.forces - torch.tensor(golden.forces_eV_A, dtype=torch.float64).to(found.forces)).abs()
     allowed = bounds.forces[:-1].expand_as(off)
@@ -111,6 +158,17 @@ def deviation_from(golden: Golden, model: Model) -> GoldenDeviation:
     return GoldenDeviation(
         *(float(one) for one in (energy.abs(), energy_bound, off.flatten()[worst], allowed.flatten()[worst]))
     )
+
+
+def _deviation_of_values(golden: Golden, model: Model, atoms: Atoms) -> ValueDeviation:
+    inputs = _inputs(model.eval().requires_grad_(False), atoms)
+    bounds = rounding_of_values(model, inputs)[0]
+    values = model(inputs).systems[0].reshape(-1)
+    quantities = [quantity for quantity in model.quantities for _ in quantity.components]
+    stored = [component for quantity in model.quantities for component in golden.values[quantity.name]]
+    off = (values - torch.tensor(stored, dtype=torch.float64).to(values)).abs()
+    worst = int((off / bounds.clamp(min=TINY)).nan_to_num(nan=torch.inf).argmax())
+    return ValueDeviation(quantities[worst], float(off[worst]), float(bounds[worst]))
 
 
 def check_golden(stored: StoredModel) -> None:
@@ -180,9 +238,16 @@ def golden_atoms(golden: Golden) -> Atoms:
 
 
 def _evaluate(model: Model, atoms: Atoms) -> tuple[EdgeDerivative, PotentialInput]:
-    graph = AtomGraph.from_atoms(atoms, model.cutoff).to(model.device)
-    inputs = with_ghost(graph, model.cutoff, triplet_cutoff=model.triplet_cutoff)
+    inputs = _inputs(model, atoms)
     return edge_derivative(model.eval().requires_grad_(False), inputs), inputs
+
+
+def _inputs(model: Model, atoms: Atoms) -> PotentialInput:
+    return with_ghost(_graph(model, atoms), model.cutoff, triplet_cutoff=model.triplet_cutoff)
+
+
+def _graph(model: Model, atoms: Atoms) -> AtomGraph:
+    return AtomGraph.from_atoms(atoms, model.cutoff).to(model.device)
 
 
 def _name(dtype: torch.dtype) -> str:

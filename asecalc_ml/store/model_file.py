@@ -104,6 +104,7 @@ def read_model(path: Path) -> tuple[Model, ModelCard]:
     from safetensors.torch import load_file
 
     from asecalc_ml.model.architectures import build_potential
+    from asecalc_ml.model.heads.build import build_heads
     from asecalc_ml.model.model import Model
 
     card = read_card(path)
@@ -112,8 +113,9 @@ def read_model(path: Path) -> tuple[Model, ModelCard]:
     )
     with torch.random.fork_rng(devices=[]):  # random weights, replaced below, must not use up a caller's seed
         potential = build_potential(architecture)
+        heads = build_heads(card.quantities, potential)
     _check_cutoffs(path, card, potential)
-    model = Model(potential, pooling=card.pooling).set_dtype(getattr(torch, card.dtype))
+    model = Model(potential, heads=heads).set_dtype(getattr(torch, card.dtype))
     try:
         tensors = load_file(path).items()
         model.load_state_dict({name: tensor for name, tensor in tensors if not name.startswith(_FRAMES)})

@@ -36,6 +36,8 @@ from asecalc_ml.model.compile.molecules.molecule_graph import (
 from asecalc_ml.model.compile.program import as_function
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative, forces
 from asecalc_ml.model.evaluator import Evaluation, Evaluator, assemble
+from asecalc_ml.model.heads.build import build_heads
+from asecalc_ml.model.heads.values import values_of
 from asecalc_ml.model.memory_needed import peak_of, peak_of_the_whole
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import AtomOutput, PotentialInput
@@ -46,6 +48,7 @@ from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.store.model_file import read_model, save_model
+from asecalc_ml.targets import parse_targets
 from asecalc_ml.testing.models import compiled_agrees, untrained_card, untrained_model, without_ghost
 from asecalc_ml.testing.options import OptionChecks
 from asecalc_ml.testing.structures import cluster, random_rotation, small_crystal
@@ -520,6 +523,33 @@ class PotentialChecks(OptionChecks):
             pytest.skip("this architecture has no vectors")
         turned = torch.einsum("ab,ibf->iaf", torch.from_numpy(matrix), before[: len(atoms)].detach())
         _assert_close(after[: len(atoms)].detach(), turned, 1e-9)
+
+    def test_vectors_are_counted(self) -> None:
+        """``n_vectors`` is what heads of vectors and tensors are built for."""
+        model = self.model()
+        vectors = self.raw_output(self.molecule(), model)[0].vectors
+        assert model.potential.n_vectors == (0 if vectors is None else vectors.shape[2])
+
+    def test_heads_give_scalars_vectors_and_tensors(self) -> None:
+        """Quantities other than the energy, from the same body: they turn with the molecule."""
+        potential = self.model().potential
+        targets = ["homo", "zpve", *(["dipole", "polarizability"] if potential.atom_features else [])]
+        quantities = [target.as_quantity() for target in parse_targets(targets)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = Model(potential, heads=build_heads(quantities, potential)).set_dtype(torch.float64)
+        atoms, matrix = self.molecule(), random_rotation(6)
+        turned = atoms.copy()
+        turned.positions = atoms.positions @ matrix.T
+        before, after = (
+            values_of(model, [AtomGraph.from_atoms(one, model.cutoff)])[0] for one in (atoms, turned)
+        )
+        rotation = torch.from_numpy(matrix)
+        for name, value in before.items():
+            expected = value
+            for axis in range(value.dim()):
+                expected = torch.tensordot(rotation, expected, dims=([1], [axis])).movedim(0, axis)
+            _assert_close(after[name], expected, 1e-8)
 
     def test_named_parts_are_run(self) -> None:
         """Hooks reach embeddings, interactions and readout, in this order."""

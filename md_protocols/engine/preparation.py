@@ -11,7 +11,7 @@ from ase import Atoms
 
 from asecalc_ml import plugins
 from asecalc_ml.calculators.factory import make_calculator
-from asecalc_ml.calculators.protocol import offered
+from asecalc_ml.calculators.protocol import need_energies, offered
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.contracts import plugin_code
 from asecalc_ml.errors import AnalysisError, AsecalcError, ConfigError, PluginError, StructureError
@@ -73,6 +73,7 @@ def prepare(options: ProtocolOptions, atoms: Atoms | None, calculator: Any = Non
             name="calculator",
             remedy="add `calculator: NAME`, or pass atoms with one in Python",
         )
+    need_energies(structure.calc, f"Protocol {options.protocol}")
     return structure
 
 

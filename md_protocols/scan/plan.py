@@ -17,7 +17,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.factory import describe_calculator, make_calculator
-from asecalc_ml.calculators.protocol import model_cards
+from asecalc_ml.calculators.protocol import model_cards, need_energies
 from asecalc_ml.config.unit_hints import unit_hint
 from asecalc_ml.errors import ConfigError, ModelError, StructureError, lacks_room
 from asecalc_ml.files.reading import read_text
@@ -243,6 +243,8 @@ def _entries(options: Scan, first: BaseCalculator) -> list[LabelledCalculator]:
     specs: list[Any] = [options.calculator or first, *options.more_calculators]
     specs += [] if options.reference is None else [options.reference]
     calculators = [first, *map(make_calculator, specs[1:])]
+    for calculator in calculators:
+        need_energies(calculator, "A scan")
     n_models = len(specs) - (options.reference is not None)
     return [
         LabelledCalculator(label, calculator, k >= n_models)

@@ -14,6 +14,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.factory import describe_calculator, make_calculator
+from asecalc_ml.calculators.protocol import need_energies
 from asecalc_ml.errors import AsecalcError, StructureError
 from asecalc_ml.md_protocols.engine.preparation import first_state
 from asecalc_ml.md_protocols.nve import NVE
@@ -98,8 +99,10 @@ class TransferPlan:
         return make_calculator(self.options.calculator) if self.options.calculator else self.model
 
     def make_reference(self) -> BaseCalculator:
-        """Likewise."""
-        return make_calculator(self.options.reference)
+        """The reference, without memory of another run."""
+        reference = make_calculator(self.options.reference)
+        need_energies(reference, "The reference of a transfer test")
+        return reference
 
     @property
     def parts(self) -> list[PartPlan]:

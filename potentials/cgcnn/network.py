@@ -52,6 +52,7 @@ class CGCNNPotential(Potential):
         super().__init__()
         self.cutoff = options.cutoff_A
         self.continuous = options.envelope
+        self.atom_features = options.readout != "crystal"
         width, spacing = options.hidden_channels, options.basis_spacing_A
         self.embedding = nn.Embedding(options.max_atomic_number + 1, width)
         # The paper's code has no factor 1/2 in the exponent.

@@ -15,7 +15,7 @@ from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import ConfigError, DatasetError, PluginError, StructureError
 from asecalc_ml.plugins import get, names
-from asecalc_ml.potentials.datasets.labels import LABELS, label_counts
+from asecalc_ml.potentials.datasets.labels import LABELS, label_counts, label_of
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and_spin, warn_of_multiplicities
 from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.files.lazy_frames import joined, parse_slice, selected_numbers
@@ -72,15 +72,20 @@ class DatasetOptions(Options):
         """Labelled frames without constraints, which would hide forces; otherwise as :meth:`read_located`."""
         return list(self.read_free().values())
 
-    def read_free(self) -> Mapping[str, Atoms]:
+    def read_free(self, labels: Sequence[str] = LABELS) -> Mapping[str, Atoms]:
         """Frames of :meth:`read` by file and number in it, as messages name them."""
-        located = self.read_located()
+        located = self.read_located(labels)
         for atoms in located.values():
             atoms.set_constraint()
         return located
 
-    def read_located(self) -> Mapping[str, Atoms]:
+    def read_located(self, labels: Sequence[str] = LABELS) -> Mapping[str, Atoms]:
         """Labelled frames: those of :meth:`structures`, of which at least one has a label.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            Energy, forces, stress and dipole, of which one is needed; none if empty.
 
         Returns
         -------
@@ -99,16 +104,16 @@ class DatasetOptions(Options):
         """
         located = self._located()
         frames = list(located.values())
-        counts = label_counts(frames)
-        if not any(counts.values()):
+        counts = label_counts(frames, labels)
+        if labels and not any(counts.values()):
             raise DatasetError(
-                f"{self.place}: no frame has a label ({', '.join(LABELS)}).",
+                f"{self.place}: no frame has a label ({', '.join(labels)}).",
                 name=self.place,
-                allowed=LABELS,
-                remedy=self.remedy("energy", frames),
+                allowed=labels,
+                remedy=self.remedy(labels[0], frames),
             )
         for label in ("energy", "forces"):
-            if not counts[label] and (found := self._similar(label, frames)):
+            if label in counts and not counts[label] and (found := self._similar(label, frames)):
                 warnings.warn(
                     f"{self.place}: no frame has {label}, but there is {', '.join(found)}. "
                     f"{self.remedy(label, frames)}",
@@ -203,6 +208,17 @@ class DatasetOptions(Options):
 
     def _check_options(self, frames: dict[str, Atoms]) -> None:
         """Refuse options that do not fit the frames, which are given by file and number."""
+
+    def knows_unit(self, target: str) -> bool:
+        """Return True if values of a target in the frames' info are in the target's unit.
+
+        A reader of one format converts them. One of files in any units needs an option.
+        """
+        return True
+
+    def naming_of(self, target: str, unit: str) -> str:
+        """Advice on how place and unit of a target in the files are named; empty if they are fixed."""
+        return ""
 
     def _similar(self, label: str, frames: Sequence[Atoms]) -> list[str]:
         """Names in the files that may mean a label; none where files have fixed names."""
@@ -408,8 +424,10 @@ def check_labels(atoms: Atoms, where: str) -> None:
             )
 
 
-def dataset_hash(frames: Sequence[Atoms]) -> str:
+def dataset_hash(frames: Sequence[Atoms], targets: Sequence[str] = ()) -> str:
     """SHA-256 of what a training sees: atoms, cell, charge, spin and labels, in their order.
+
+    Values of ``targets`` in the frames' info count as well.
 
     Numbers enter as 64-bit little-endian values in eV and Å, so the hash does not depend on the file they
     came from as long as that file keeps every digit. Frames that are arrays have a hash of their own.
@@ -439,6 +457,9 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
         for name in ("stress", "dipole"):
             if name in atoms.calc.results:
                 digest.update((np.asarray(atoms.calc.results[name], dtype="<f8") + 0.0).tobytes())
+        for name in targets:
+            value = label_of(atoms, name)
+            digest.update((np.asarray(np.nan if value is None else value, dtype="<f8") + 0.0).tobytes())
         state = charge_and_spin(atoms)
         if any(state):
             digest.update(np.array(state, dtype="<i8").tobytes())

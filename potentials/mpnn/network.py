@@ -51,7 +51,7 @@ class MPNNPotential(Potential):
         self.basis = GaussianBasis(0.0, self.cutoff, spacing, width_A=spacing)
         self.message_update = MessageUpdate(width, self.n_edge_features, options.edge_channels)
         self.passes = nn.ModuleList(self._pass(options) for _ in range(options.n_passes))
-        gated = options.readout == "gated"
+        self.atom_features = gated = options.readout == "gated"
         self.readout_network = GatedReadout(width) if gated else SetReadout(width, options.set2set_steps)
 
     @property

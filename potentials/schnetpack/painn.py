@@ -48,6 +48,7 @@ class PaiNNPotential(SchNetPackPotential):
 
     def __init__(self, options: PaiNN):
         super().__init__(options)
+        self.n_vectors = options.n_atom_basis
         self.representation = _Representation(options)
 
     @property

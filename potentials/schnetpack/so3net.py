@@ -54,6 +54,7 @@ class SO3netPotential(SchNetPackPotential):
 
     def __init__(self, options: SO3net):
         super().__init__(options)
+        self.n_vectors = options.n_atom_basis
         self.representation = _Representation(options)
 
     @property

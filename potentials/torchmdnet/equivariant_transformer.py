@@ -42,6 +42,7 @@ class EquivariantTransformerPotential(Potential):
         super().__init__()
         self.cutoff = options.cutoff_A
         self.continuous = options.envelope
+        self.n_vectors = options.hidden_channels // 2
         self.representation_model = _Representation(options)
         self.output_model = _Output(options)
 

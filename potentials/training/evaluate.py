@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms, units
 
 from asecalc_ml.calculators.batches.many import batches, results_of_each
+from asecalc_ml.calculators.batches.predict import predict
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
 from asecalc_ml.calculators.ml_calculator import MLCalculator, check_trained
 from asecalc_ml.calculators.results import Results, results_of
@@ -28,11 +29,13 @@ from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import examine
 from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
+from asecalc_ml.potentials.datasets.properties import check_properties
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
 from asecalc_ml.potentials.training.frames.groups import info_values
 from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data
 from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.targets.evaluate import compare, predictions_of, target_metrics
 from asecalc_ml.store.card import Metrics, ModelCard, formula_of
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.model_file import read_seen
@@ -46,7 +49,7 @@ ATOMS_AT_ONCE = 450  # as many as fit into memory with any architecture
 
 @dataclass(frozen=True)
 class Errors:
-    """Predicted minus labelled.
+    """Predicted minus labelled, of energies and what belongs to them.
 
     Parameters
     ----------
@@ -103,6 +106,13 @@ def _rmse(values: np.ndarray) -> float:
 
 def _if_any(measure: Callable[[np.ndarray], float], values: np.ndarray) -> float | None:
     return measure(values) if len(values) else None
+
+
+def measure(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] = ()) -> Metrics:
+    """Errors of a model in memory on labelled frames, of what it predicts; see :func:`evaluate`."""
+    if model.predicts_energy:
+        return evaluate(model, frames, corrections).metrics()
+    return target_metrics(len(frames), predictions_of(model, frames))
 
 
 def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] = ()) -> Errors:
@@ -223,6 +233,10 @@ class ModelEvaluation:
             value = getattr(self.metrics, name)
             if isinstance(value, float):
                 lines.append(f"  {info.description:<55} {value:9.2f}{self._stated(name)}")
+        for name, errors in self.metrics.quantities.items():
+            stated = self.card_metrics.quantities.get(name) if self.card_metrics else None
+            of_card = f"   (card: {stated.mae:.4g})" if stated else ""
+            lines.append(f"  {name}: {errors}, {errors.n_labelled} labelled{of_card}")
         for formula, n_frames in self.relative.items():
             lines.append(
                 f"  Errors of energies of {formula} are relative to their mean over {n_frames} frames: the "
@@ -288,13 +302,15 @@ def evaluate_model(
     check_golden(stored)
     card, seen = stored.card, read_seen(stored.path)
     lineage = Lineage.of_model(card, seen)
-    label, located = _test_frames(card, lineage) if data is None else (data.label, data.read_free())
+    label, located = _test_frames(card, lineage) if data is None else (data.label, _read(data, card))
     frames = list(located.values())
     for atoms in frames:
         check_trained(atoms, card)
     training = _training_frames(card, lineage)
     labels = examine({label: frames}, {label: list(located)}, training or ())
     labels.show(quiet, strict)
+    if not card.predicts_energy:
+        return _of_quantities(stored, label, located, quiet, seen or lineage.and_own(training or (), ()))
     groups = _by_group(frames, by)
     places = {id(atoms): place for place, atoms in located.items()}
     in_groups = {places[id(atoms)]: atoms for members in groups.values() for atoms in members}
@@ -330,6 +346,28 @@ def evaluate_model(
         n_trained,
         n_validated,
         tuple(unknown_models),
+    )
+
+
+def _read(data: DatasetOptions, card: ModelCard) -> dict[str, Atoms]:
+    """Frames by file and number, with labels of what a model predicts."""
+    if card.predicts_energy:
+        return data.read_free()
+    located = data.read_free(())
+    check_properties(located, card.quantities, data, every=False)
+    return located
+
+
+def _of_quantities(
+    stored: StoredModel, label: str, located: Mapping[str, Atoms], quiet: bool, seen: SeenFrames
+) -> ModelEvaluation:
+    """Errors of a registered model of other quantities than the energy."""
+    card, frames = stored.card, list(located.values())
+    predictions = predict(MLCalculator(stored.path), located, quiet)
+    metrics = target_metrics(len(frames), compare(card.quantities, frames, predictions.results))
+    unknown = [*([] if len(seen) else [card.name]), *card.unknown_ancestors()]
+    return ModelEvaluation(
+        card.name, label, metrics, card.metrics, {}, {}, {}, *_count_seen(frames, seen), tuple(unknown)
     )
 
 
@@ -427,7 +465,8 @@ def _split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
             remedy=f"give a file (asecalc-ml eval {card.name} DATA)",
         )
     data = read_data(parse_options(card.options, TrainOptions, f"card of {card.name!r}"), None, lineage)
-    if dataset_hash(data.train) != card.dataset.hash:
+    names = [] if card.predicts_energy else [quantity.name for quantity in card.quantities]
+    if dataset_hash(data.train, names) != card.dataset.hash:
         raise DatasetError(
             f"{data.source.place} does not hold the frames that {card.name!r} was trained on, so nobody "
             "knows which were held out",
@@ -441,7 +480,7 @@ def _test_frames(card: ModelCard, lineage: Lineage) -> tuple[str, dict[str, Atom
     """Name of the data, and frames by file and number: the training's test data, or those it held out."""
     if card.options.get("test_data") is not None:
         reader = _training_test_data(card)
-        return reader.label, lineage.unseen(reader.read_free())
+        return reader.label, lineage.unseen(_read(reader, card))
     data = _split_again(card, lineage)
     return f"what was held out of {data.source.label}", dict(zip(data.places["test"], data.test, strict=True))
 

@@ -17,13 +17,14 @@ from asecalc_ml.potentials.datasets import dataset_hash
 from asecalc_ml.potentials.datasets.labels import with_label
 from asecalc_ml.potentials.training.baselines import worse_than_baselines
 from asecalc_ml.potentials.training.directory import METRICS
-from asecalc_ml.potentials.training.evaluate import evaluate
+from asecalc_ml.potentials.training.evaluate import evaluate, measure
 from asecalc_ml.potentials.training.frames.domain import measure_domain
 from asecalc_ml.potentials.training.frames.scaling import Scaling, missing_shift
 from asecalc_ml.potentials.training.frames.training_data import TrainingData
 from asecalc_ml.potentials.training.metrics_file import processor_hours
 from asecalc_ml.potentials.training.optimization.exponential_average import read_checkpoint, weights_of
 from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.targets.evaluate import no_better_than_composition
 from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, formula_of
@@ -89,11 +90,11 @@ def register(
 
 def trained_card(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling) -> ModelCard:
     """Everything the model will say about itself, measured here."""
-    frames = [*data.train, *data.validation]
+    frames, labels = [*data.train, *data.validation], options.loss.fitted
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
-    known = sorted({formula_of(atoms.numbers) for atoms in with_label(frames, "energy")})
+    known = sorted({formula_of(atoms.numbers) for label in labels for atoms in with_label(frames, label)})
     n_copies = int(data.seen.has_seen(fingerprints(data.test)).sum())
-    measured = evaluate(model, data.test, options.corrections).metrics()
+    measured = measure(model, data.test, options.corrections)
     metrics = measured.model_copy(update={"n_copies": n_copies})
     return build_card(
         model,
@@ -104,19 +105,23 @@ def trained_card(options: TrainOptions, data: TrainingData, model: Model, scalin
         elements=sorted({symbol for atoms in frames for symbol in atoms.symbols}),
         charges=sorted(set(charges)),
         spins=sorted(set(spins)),
-        fitted=options.loss.fitted,
+        fitted=labels,
         energies_degenerate=scaling.degenerate,
         compositions=known if scaling.degenerate else [],
-        dataset=_dataset_card(data),
+        dataset=_dataset_card(data, options.target_names),
         ancestors=list(data.lineage.ancestors),
         corrections=explicit(options.corrections),
         metrics=metrics,
-        domain=measure_domain(data.train, model.potential.cutoff),
+        domain=measure_domain(data.train, model.potential.cutoff, options.target_names),
         training_cpu_h=processor_hours(options.training_directory / METRICS),
         notes=[
             *data.notes(),
             *_copies_note(metrics),
-            *worse_than_baselines(metrics, data.train, data.test, options.loss.fitted),
+            *(
+                worse_than_baselines(metrics, data.train, data.test, labels)
+                if options.fits_energy
+                else no_better_than_composition(metrics, options.targets, data.train, data.test)
+            ),
         ],
         options=options.model_dump(mode="json"),
     )
@@ -132,7 +137,7 @@ def _copies_note(metrics: Metrics) -> list[str]:
     ]
 
 
-def _dataset_card(data: TrainingData) -> DatasetCard:
+def _dataset_card(data: TrainingData, targets: Sequence[str]) -> DatasetCard:
     source = data.source
     return DatasetCard(
         name=source.label,
@@ -140,7 +145,9 @@ def _dataset_card(data: TrainingData) -> DatasetCard:
         temperature_K=source.temperature_K,
         licence=source.licence,
         citation=source.citation,
-        hash=dataset_hash(data.train),
+        hash=dataset_hash(data.train, targets),
+        validation_hash=dataset_hash(data.validation, targets),
+        test_hash=dataset_hash(data.test, targets),
         n_train=len(data.train),
         n_validation=len(data.validation),
     )

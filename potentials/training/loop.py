@@ -19,9 +19,9 @@ from asecalc_ml.potentials.training.optimization.eager import Step, eager_step
 from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
-from asecalc_ml.potentials.training.options import LossOptions, TrainOptions
+from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines
-from asecalc_ml.potentials.training.task import VALIDATION, EnergyForcesTask
+from asecalc_ml.potentials.training.task import EnergyForcesTask, columns, monitor
 from asecalc_ml.terminal.tracking import Tracker
 
 #: Added to the norm of the gradient before it divides, as in :func:`torch.nn.utils.clip_grad_norm_`.
@@ -67,8 +67,7 @@ class TrainingLoop:
         )
         n_batches = len(train)
         self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, options.max_epochs * n_batches, n_batches)
-        columns = [VALIDATION[label].name for label in options.loss.fitted]
-        self.metrics_file = MetricsFile(options.training_directory / METRICS, columns)
+        self.metrics_file = MetricsFile(options.training_directory / METRICS, columns(options.loss))
         self.lines = ProgressLines(options.max_epochs, quiet)
 
     def load(self) -> None:
@@ -171,9 +170,3 @@ class TrainingLoop:
     def release(self) -> None:
         """Give the model parameters of its own again."""
         self.weights.release()
-
-
-def monitor(loss: LossOptions) -> str:
-    """The error that the best epoch is chosen by: of forces, else of energies, else of stress."""
-    label = next(label for label in ("forces", "energy", "stress") if label in loss.fitted)
-    return VALIDATION[label].name

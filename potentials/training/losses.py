@@ -136,6 +136,28 @@ def dipole_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -
     return batch.dipole.mean(penalty(dipole_errors(predicted, batch), options.dipole_scale_e_A))
 
 
+def target_errors(predicted: EdgeDerivative, batch: Batch) -> list[Tensor]:
+    """Predicted less labelled values of each target other than the energy, shape (n_systems, ...)."""
+    columns = predicted.systems.reshape(batch.inputs.n_systems, -1)
+    sizes = [label.values[0].numel() for label in batch.targets]
+    return [
+        label.errors(values.reshape(label.values.shape))
+        for label, values in zip(batch.targets, columns.split(sizes, dim=1), strict=True)
+    ]
+
+
+def targets_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
+    """Weighted sum over the targets of the mean penalty of their errors in units of their spreads."""
+    penalty = penalty_of(options.function)
+    weights, labels = options.target_weights.values(), batch.targets
+    errors = target_errors(predicted, batch)
+    terms = [
+        weight * label.mean(penalty(error / spread, options.target_scale))
+        for weight, label, error, spread in zip(weights, labels, errors, batch.spreads, strict=True)
+    ]
+    return torch.stack(terms).sum()
+
+
 def penalty_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
     """Mean over the frames of what the architecture adds itself; zero for one that adds nothing."""
     if len(predicted.penalty) == 0:
@@ -157,4 +179,6 @@ def total_loss(predicted: EdgeDerivative, batch: Batch, options: LossOptions) ->
     """Sum of the terms whose weight is above zero; the others are not computed."""
     weights = {name: getattr(options, name) for name in TERMS}
     terms = [w * TERMS[name](predicted, batch, options) for name, w in weights.items() if w > 0]
+    if options.target_weights:
+        terms.append(targets_term(predicted, batch, options))
     return torch.stack(terms).sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,10 @@ from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.config.quantities import ErrorScale, LearningRate
+from asecalc_ml.errors import AsecalcError
 from asecalc_ml.plugins import names
+from asecalc_ml.targets import TargetOptions, TargetSpec, parse_targets
+from asecalc_ml.targets.target import ENERGY
 from asecalc_ml.terminal.tracking import WandbOptions
 
 
@@ -36,6 +40,10 @@ class SplitOptions(Options):
         None,
         description="split.json of another training, or frame numbers like it, in place of all of the above",
     )
+
+
+#: Labels of a training on energies; each has a weight in the loss.
+OF_ENERGY = ("energy", "forces", "stress", "dipole")
 
 
 class LossOptions(Options):
@@ -71,6 +79,11 @@ class LossOptions(Options):
         ge=0,
         description="weight of the dipole errors, e Å; above 0 the architecture needs partial charges",
     )
+    target_weights: dict[str, float] = Field(
+        {},
+        description="weights of targets other than the energy, by name, of errors in units of the spread of "
+        "their training labels; a target that is not named has weight 1",
+    )
     penalty_weight: float = Field(
         0.01,
         ge=0,
@@ -85,6 +98,11 @@ class LossOptions(Options):
     dipole_scale_e_A: ErrorScale = Field(
         0.05, description="characteristic scale of log-cosh for dipole components"
     )
+    target_scale: ErrorScale = Field(
+        0.05,
+        description="characteristic scale of log-cosh for targets other than the energy, in units of the "
+        "spread of their training labels",
+    )
 
     @field_validator("function")
     @classmethod
@@ -93,9 +111,17 @@ class LossOptions(Options):
             raise ValueError(f"should be one of {', '.join(names('losses'))}")
         return name
 
+    @field_validator("target_weights")
+    @classmethod
+    def _above_zero(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name, weight in weights.items():
+            if not weight > 0:
+                raise ValueError(f"the weight of {name} is {weight}, but should be above 0")
+        return weights
+
     @model_validator(mode="after")
     def _something_to_fit(self) -> LossOptions:
-        if set(self.fitted) <= {"dipole"}:
+        if set(self.fitted) <= {"dipole"} and not self.target_weights:
             raise ValueError(
                 "every weight is 0 that fits an energy: give one of energy_weight, forces_weight, "
                 "stress_weight"
@@ -104,9 +130,28 @@ class LossOptions(Options):
 
     @property
     def fitted(self) -> list[str]:
-        """Labels that have a weight, among energy, forces, stress and dipole."""
-        labels = ("energy", "forces", "stress", "dipole")
-        return [label for label in labels if getattr(self, f"{label}_weight") > 0]
+        """Labels that have a weight: energy, forces, stress and dipole, or targets."""
+        weights = [label for label in OF_ENERGY if getattr(self, f"{label}_weight") > 0]
+        return [*weights, *self.target_weights]
+
+    def of_targets(self, names: Sequence[str]) -> LossOptions:
+        """Return the loss of a training on other targets than the energy: their weights, and no others.
+
+        Raises
+        ------
+        ValueError
+            If a weight is given that has no target here.
+        """
+        if unknown := sorted(set(self.target_weights) - set(names)):
+            raise ValueError(f"loss.target_weights names {', '.join(unknown)}, and target is {list(names)}")
+        of_energy = [f"{label}_weight" for label in OF_ENERGY]
+        if given := [key for key in of_energy if key in self.model_fields_set and getattr(self, key) > 0]:
+            raise ValueError(
+                f"loss.{given[0]} is the weight of a label of energies, and target is {', '.join(names)}: "
+                "give loss.target_weights, or leave it out"
+            )
+        weights = {name: self.target_weights.get(name, 1.0) for name in names}
+        return self.model_copy(update={**dict.fromkeys(of_energy, 0.0), "target_weights": weights})
 
     @property
     def needs_derivative(self) -> bool:
@@ -172,6 +217,11 @@ class TrainOptions(Options):
     test_data: dict[str, Any] | None = Field(
         None, description="a second dataset to test on; none: `split.n_test`"
     )
+    target: TargetSpec | list[TargetSpec] = Field(
+        "energy",
+        description="what the model predicts: energy (with forces), or other targets such as homo, zpve or "
+        "polarizability; a list of several for one model, as in [homo, {gap: {pooling: softmax}}]",
+    )
     split: SplitOptions = Field(SplitOptions(), description="sizes of the parts")
     model: dict[str, Any] = Field(
         {"architecture": "equivariant-transformer"}, description="`architecture` and its hyperparameters"
@@ -209,6 +259,38 @@ class TrainOptions(Options):
         None, description="where checkpoints and metrics go; default training/NAME"
     )
     wandb: WandbOptions | None = Field(None, description="log to Weights & Biases as well")
+
+    @property
+    def targets(self) -> list[TargetOptions]:
+        """What the model predicts, in order."""
+        return parse_targets(self.target)
+
+    @property
+    def fits_energy(self) -> bool:
+        """True if the target is the energy."""
+        return self.target in (ENERGY, [ENERGY]) or self.targets[0].name == ENERGY
+
+    @property
+    def target_names(self) -> list[str]:
+        """Labels of targets other than the energy that are fitted; none of a training on energies."""
+        return [] if self.fits_energy else [target.name for target in self.targets]
+
+    @model_validator(mode="after")
+    def _of_the_target(self) -> TrainOptions:
+        """Give the loss of other targets than the energy their weights, and refuse options of energies."""
+        try:
+            names = [target.name for target in self.targets]
+        except AsecalcError as error:
+            raise ValueError(str(error)) from error
+        if self.fits_energy:
+            if self.loss.target_weights:
+                raise ValueError("loss.target_weights are weights of other targets than the energy")
+            return self
+        for key in ("reference_energies_eV", "corrections"):
+            if getattr(self, key):
+                raise ValueError(f"{key} is for energies, and target is {', '.join(names)}: leave it out")
+        object.__setattr__(self, "loss", self.loss.of_targets(names))  # options are frozen afterwards
+        return self
 
     @property
     def training_directory(self) -> Path:

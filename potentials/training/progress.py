@@ -42,6 +42,11 @@ class ProgressLines:
         per_epoch = (time.monotonic() - self.started) / max(1, epoch - self.n_epochs_before)
         left = per_epoch * (self.max_epochs - epoch) / 60
         errors = [text.format(metrics[name]) for name, text in _VALIDATION.items() if name in metrics]
+        errors += [
+            f"{name.removeprefix('val_').removesuffix('_mae')} {error:.4g}"
+            for name, error in metrics.items()
+            if name.endswith("_mae")
+        ]
         return (
             f"epoch {epoch}/{self.max_epochs}   validation: {', '.join(errors)}   "
             f"{per_epoch:.1f} s an epoch, {left:.0f} min left"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,12 @@ from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory, writable
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
-from asecalc_ml.potentials.training.frames.lineage import Lineage
+from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.frames.scaling import Scaling, fit_scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
+from asecalc_ml.potentials.training.targets.scaling import fit_target_scaling
 from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
 from asecalc_ml.store.model_file import read_model
 from asecalc_ml.store.registry import Entry, Registry
@@ -68,10 +70,10 @@ def run(request: TrainingRequest) -> Entry:
         with writable(options.training_directory):
             begin(options, start.data.split, request.resume)
             write_whole(options.training_directory / LABELS, start.labels.as_json())
-            checkpoint = fit(request, start.to_fit, start.model)
+            checkpoint = fit(request, start.to_fit, start.model, start.scaling)
             best = load_best(start.model, checkpoint)
             notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
-            if "energy" not in options.loss.fitted:
+            if options.fits_energy and "energy" not in options.loss.fitted:
                 fit_constant(best, start.to_fit.train)
             return register(options, start.data, best, start.scaling, request.replace, notes)
 
@@ -104,11 +106,18 @@ def prepare(request: TrainingRequest) -> Start:
     _check_cutoff(options, data)
     # The model learns what the analytic terms leave of the labels.
     to_fit = data.less_terms(options.corrections)
-    scaling = fit_scaling(to_fit.train, options.reference_energies_eV)
+    scaling = _scaling(options, to_fit.train)
     model = _start(options, scaling)
+    _check_neutral(options, data)
     _check_states(model, data)
     _check_charges(options, model)
     return Start(data, to_fit, scaling, model, labels)
+
+
+def _scaling(options: TrainOptions, frames: Sequence[Atoms]) -> Scaling:
+    if options.fits_energy:
+        return fit_scaling(frames, options.reference_energies_eV)
+    return fit_target_scaling(frames, options.targets)
 
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:
@@ -181,7 +190,7 @@ def _check_states(model: Model, data: TrainingData) -> None:
 
 def _check_charges(options: TrainOptions, model: Model) -> None:
     """Refuse to fit dipoles of an architecture that has none."""
-    if "dipole" in options.loss.fitted and not model.potential.partial_charges:
+    if options.fits_energy and "dipole" in options.loss.fitted and not model.potential.partial_charges:
         raise TrainingError(
             "loss.dipole_weight is above 0, and this architecture predicts no partial charges",
             name="loss.dipole_weight",
@@ -191,6 +200,23 @@ def _check_charges(options: TrainOptions, model: Model) -> None:
         )
 
 
+def _check_neutral(options: TrainOptions, data: TrainingData) -> None:
+    """Refuse charged structures for a target that depends on the origin there."""
+    for target in options.targets:
+        for part in PARTS if target.neutral else ():
+            for where, atoms in zip(data.places[part], getattr(data, part), strict=True):
+                charge, _ = charge_and_spin(atoms)
+                if charge:
+                    raise TrainingError(
+                        f"{where} has charge {charge:+d}, and {target.name} is that of neutral structures: "
+                        "the dipole of an ion depends on the origin.",
+                        name=where,
+                        value=charge,
+                        allowed=[0],
+                        remedy="Leave charged frames out with `frames`",
+                    )
+
+
 def _start(options: TrainOptions, scaling: Scaling) -> Model:
     """Random weights from the seed, or those of another model under this data's scale and shift."""
     model = build_model(options, scaling)
@@ -198,6 +224,8 @@ def _start(options: TrainOptions, scaling: Scaling) -> Model:
         source, card = read_model(Registry().find(options.init_from).path)
         try:
             model.potential.load_state_dict(source.potential.state_dict())
+            if source.quantities == model.quantities:
+                model.heads.load_state_dict(source.heads.state_dict())
         except RuntimeError as error:
             raise TrainingError(
                 f"init_from: {card.name!r} is a {card.architecture} with {card.hyperparameters};",

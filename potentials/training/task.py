@@ -16,6 +16,7 @@ from asecalc_ml.potentials.training.losses import (
     dipole_errors,
     energy_errors,
     forces_errors,
+    target_errors,
     total_loss,
     virial_errors,
 )
@@ -24,7 +25,7 @@ from asecalc_ml.potentials.training.options import LossOptions
 
 
 class EnergyForcesTask:
-    """Fits energies, forces, stress and dipoles of a model, each where it has a weight.
+    """Fits what has a weight: energies, forces, stress and dipoles of a model, or its other quantities.
 
     Parameters
     ----------
@@ -52,10 +53,41 @@ class EnergyForcesTask:
             n_systems = loss.new_tensor(batch.n_systems)
             sums = {"val_loss": torch.stack([loss * n_systems, n_systems])}
             for label in self.loss.fitted:
+                if label in self.loss.target_weights:
+                    continue
                 name, errors, unit = VALIDATION[label]
                 sizes, labelled = errors(predicted, batch).abs() / unit, getattr(batch, label)
                 sums[name] = torch.stack([sizes.sum(), labelled.n_components(sizes)])
+            targets = zip(self.loss.target_weights, batch.targets, strict=True)
+            errors_of_targets = target_errors(predicted, batch) if batch.targets else []
+            for (target, labelled), error in zip(targets, errors_of_targets, strict=True):
+                sizes = error.abs()
+                sums[target_column(target)] = torch.stack([sizes.sum(), labelled.n_components(sizes)])
         return sums
+
+
+def target_column(target: str) -> str:
+    """Name of the mean absolute error of a target other than the energy, in its unit."""
+    return f"val_{target}_mae"
+
+
+def columns(loss: LossOptions) -> list[str]:
+    """Names of the mean absolute errors of the labels that are fitted."""
+    return [
+        target_column(label) if label in loss.target_weights else VALIDATION[label].name
+        for label in loss.fitted
+    ]
+
+
+def monitor(loss: LossOptions) -> str:
+    """The error that the best epoch is chosen by: of forces, else of energies, else of stress.
+
+    Of other targets it is that of the only one, or the loss of several.
+    """
+    if loss.target_weights:
+        return target_column(*loss.target_weights) if len(loss.target_weights) == 1 else "val_loss"
+    label = next(label for label in ("forces", "energy", "stress") if label in loss.fitted)
+    return VALIDATION[label].name
 
 
 def stress_errors(predicted: EdgeDerivative, batch: Batch) -> Tensor:

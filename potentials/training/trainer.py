@@ -14,6 +14,7 @@ from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model.architectures import build_potential
 from asecalc_ml.model.derivative import EdgeDerivative
+from asecalc_ml.model.heads.build import build_heads
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.plugins import get
@@ -22,10 +23,11 @@ from asecalc_ml.potentials.training.frames.batches import EpochBatches, StoredFr
 from asecalc_ml.potentials.training.frames.labelled_graphs import LabelledGraph
 from asecalc_ml.potentials.training.frames.scaling import Scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData
-from asecalc_ml.potentials.training.loop import TrainingLoop, monitor
+from asecalc_ml.potentials.training.loop import TrainingLoop
 from asecalc_ml.potentials.training.optimization.whole_step import checked_prediction, checked_step
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.progress import quiet_torch
+from asecalc_ml.potentials.training.task import monitor
 from asecalc_ml.terminal.tracking import tracking
 
 __all__ = ["accelerator", "architecture", "build_model", "compile_step", "fit", "monitor"]
@@ -40,7 +42,9 @@ WORTH_COMPILING = 3000
 def build_model(options: TrainOptions, scaling: Scaling) -> Model:
     """The architecture with random weights from the seed, scaled to the data."""
     torch.manual_seed(options.seed)
-    model = Model(build_potential(architecture(options)), scaling.scale, scaling.shift)
+    potential = build_potential(architecture(options))
+    heads = build_heads([target.as_quantity() for target in options.targets], potential)
+    model = Model(potential, scaling.scale, scaling.shift, heads=heads)
     return model.set_dtype(getattr(torch, options.precision))
 
 
@@ -51,18 +55,21 @@ def architecture(options: TrainOptions) -> Options:
     return parse_options(hyperparameters, kind, source="model")
 
 
-def fit(request: TrainingRequest, data: TrainingData, model: Model) -> Path:
+def fit(request: TrainingRequest, data: TrainingData, model: Model, scaling: Scaling) -> Path:
     """Train and return the checkpoint of the best epoch; its weights are the averaged ones."""
     options, cutoff, directory = request.options, model.potential.cutoff, request.options.training_directory
-    labels, device = options.loss.fitted, accelerator(options.device)
+    names, device = options.target_names, accelerator(options.device)
+    labels = [label for label in options.loss.fitted if label not in names]
+    targets = list(zip(model.quantities, scaling.spreads, strict=True)) if names else []
     model.to(device)
     train, validation = (
         StoredFrames(
-            [LabelledGraph.from_atoms(atoms, cutoff, labels) for atoms in part],
+            [LabelledGraph.from_atoms(atoms, cutoff, labels, names) for atoms in part],
             cutoff,
             labels,
             model.triplet_cutoff,
             device,
+            targets,
         )
         for part in (data.train, data.validation)
     )

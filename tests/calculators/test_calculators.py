@@ -283,3 +283,54 @@ def test_a_crystal_has_stress(tblite):
     silicon = bulk("Si")
     silicon.calc = make_calculator("gfn2-xtb")
     assert silicon.get_stress().shape == (6,)
+
+
+def test_polarizability_is_the_curvature_of_the_energy_in_a_field(tblite):
+    """By another route: second differences of energies, and the dipole as their slope."""
+    import numpy as np
+    from ase.units import Bohr
+    from tblite.interface import Calculator
+    from tblite.library import ffi
+
+    water, calculator, step = molecule("H2O"), make_calculator("gfn2-xtb"), 2e-3
+    water.rotate(35, (1, 2, 3))
+    alpha = calculator.get_property("polarizability", water)
+
+    def energy(field):
+        direct = Calculator("GFN2-xTB", water.numbers, water.positions / Bohr)
+        direct.set("accuracy", 0.001)
+        direct.set("verbosity", 0)
+        direct.add("electric-field", ffi.new("double[3]", list(field)))
+        return direct.singlepoint()["energy"]
+
+    for axis in np.eye(3):
+        plus, zero, minus = (energy(factor * step * axis) for factor in (1, 0, -1))
+        assert alpha @ axis @ axis == pytest.approx(-(plus - 2 * zero + minus) / step**2, abs=2e-3)
+        slope = -(plus - minus) / (2 * step)
+        assert calculator.get_property("dipole", water) @ axis / Bohr == pytest.approx(slope, abs=1e-4)
+    assert np.abs(alpha - alpha.T).max() == 0
+    assert np.linalg.eigvalsh(alpha).min() > 0
+    turned = water.copy()
+    turned.rotate(90, "z")
+    quarter = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    expected = quarter @ alpha @ quarter.T
+    assert calculator.get_property("polarizability", turned) == pytest.approx(expected, abs=1e-4)
+
+
+def test_orbital_energies_bracket_the_gap(tblite):
+    calculator = make_calculator("gfn2-xtb")
+    water, radical = molecule("H2O"), molecule("CH3")
+    homo, lumo, gap = (calculator.get_property(name, water) for name in ("homo", "lumo", "gap"))
+    assert homo == pytest.approx(-12.166, abs=0.01)  # of tblite's own output
+    assert gap == pytest.approx(lumo - homo)
+    assert gap > 5
+    radical.info["spin"] = 1
+    assert calculator.get_property("homo", radical) > homo  # the orbital of the unpaired electron
+    assert "homo" not in make_calculator("gfn2-xtb").results
+
+
+def test_a_crystal_has_no_polarizability(tblite):
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    with pytest.raises(PropertyNotImplementedError, match="pbc"):
+        make_calculator("gfn2-xtb").get_property("polarizability", bulk("C"))

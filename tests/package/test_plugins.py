@@ -142,6 +142,7 @@ from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.model.potential import Potential
 from asecalc_ml.potentials.datasets.options import DatasetOptions
+from asecalc_ml.targets import TargetOptions
 
 class P(ProtocolOptions):
     protocol: Literal["mine"] = Field("mine", description="mine")
@@ -230,6 +231,12 @@ WHEN_LOADED = {
         'lacks the option `format: Literal["mine"] = "mine"`',
     ),
     "no penalty": ("losses", "def Mine(errors, scale): ...", "names a function, and not an object of"),
+    "no kind": (
+        "targets",
+        "class Mine(TargetOptions):\n    name: Literal['mine'] = Field('mine', description='x')\n"
+        "    unit: str = Field('eV', description='x')",
+        "Mine does not define `kind`",
+    ),
     "an option that hides a method": (
         "protocols",
         "class Mine(P):\n    run: int = Field(1, description='x')\n    def stages(self): ...",

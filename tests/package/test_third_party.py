@@ -19,6 +19,7 @@ PLUGINS = {
     "analyses": "radius-of-gyration",
     "datasets": "example-csv",
     "losses": "huber",
+    "targets": "boiling-point",
 }
 
 #: Tests of ours that go through all registered plugins.

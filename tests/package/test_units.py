@@ -9,10 +9,12 @@ from asecalc_ml.units import (
     FORCES_UNITS,
     LENGTH_UNITS,
     STRESS_UNITS,
+    conversion,
     energy_unit,
     forces_unit,
     length_unit,
     stress_unit,
+    units_of,
 )
 
 AVOGADRO, ELEMENTARY_CHARGE = 6.022140857e23, 1.6021766208e-19
@@ -91,3 +93,27 @@ def test_every_stress_unit_is_a_float(name):
 def test_units_of_forces_and_stress_that_are_none(unit, name):
     with pytest.raises(ConfigError, check=told(value=name, remedy=True)):
         unit(name)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "given", "wanted", "factor"),
+    [
+        ("energy", "Hartree", "eV", 27.211386),
+        ("heat capacity", "cal/mol/K", "J/mol/K", 4.184),
+        ("heat capacity", "cal/mol/K", "eV/K", 4.184 / 96485.332),
+        ("area", "Bohr^2", "Angstrom^2", 0.52917721**2),
+        ("volume", "Bohr^3", "Angstrom^3", 0.52917721**3),
+        ("hyperpolarizability", "e^3 Bohr^3/Hartree^2", "e^3 Angstrom^3/eV^2", 0.52917721**3 / 27.211386**2),
+        ("dipole", "Debye", "e Angstrom", 0.20819434),
+    ],
+)
+def test_units_of_properties(quantity, given, wanted, factor):
+    """CODATA's values, with the digits that are printed in tables."""
+    assert conversion(quantity, given, wanted) == pytest.approx(factor, rel=1e-6)
+    assert conversion(quantity, wanted, given) == pytest.approx(1 / factor, rel=1e-6)
+    assert {given, wanted} <= set(units_of(quantity))
+
+
+def test_a_unit_of_another_quantity_is_refused():
+    with pytest.raises(ConfigError, match="unknown unit of energy 'Debye'"):
+        conversion("energy", "Debye", "eV")

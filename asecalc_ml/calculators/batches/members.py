@@ -45,6 +45,8 @@ class JointMembers:
         """Joint computation of calculators; None if they are not the same but for their weights."""
         if not all(type(member) is MLCalculator for member in members):  # a subclass may compute anything
             return None
+        if not all(member.card.predicts_energy for member in members):
+            return None
         settings = {(member.parameters.compile, member.parameters.neighbors) for member in members}
         stored = StoredCommittee.of([member.stored for member in members])
         return None if stored is None or len(settings) > 1 else cls(members, stored)

@@ -9,27 +9,41 @@ import typer
 
 from asecalc_ml import config, plugins
 from asecalc_ml.cli.app import App
-from asecalc_ml.errors import ModelError
+from asecalc_ml.config.suggestions import unknown_name_error
+from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.terminal.console import make_console, make_table
 
 if TYPE_CHECKING:
-    from asecalc_ml.store.card import ModelCard
+    from asecalc_ml.store.card import Metrics, ModelCard
     from asecalc_ml.store.registry import Entry, Registry
 
 app = App(no_args_is_help=True, help="List, inspect and share registered models.")
 
 Name = Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")]
-COLUMNS = ("name", "hash", "elements", "data", "forces MAE (meV/Å)", "where")
+COLUMNS = ("name", "hash", "predicts", "elements", "data", "MAE on test data", "where")
 
 
 @app.command("list")
-def list_models() -> None:
+def list_models(
+    wanted: Annotated[
+        str | None,
+        typer.Option("--property", help="Only models that predict this: energy, homo, polarizability, ..."),
+    ] = None,
+) -> None:
     """List the models that `MLCalculator(name)` and `calculator: name` find."""
-    rows = [
-        (entry.name, entry.hash[:12], *_summary(entry), str(entry.path.parent))
-        for entry in _registry().list()
-    ]
+    summaries = [(entry, _summary(entry)) for entry in _registry().list()]
+    if wanted is not None:
+        _check_predicted(wanted, {name for _, summary in summaries for name in summary[0].split(", ")})
+        summaries = [pair for pair in summaries if wanted in pair[1][0].split(", ")]
+    rows = [(entry.name, entry.hash[:12], *summary, str(entry.path.parent)) for entry, summary in summaries]
     make_console().print(make_table(COLUMNS, rows))
+
+
+def _check_predicted(wanted: str, known: set[str]) -> None:
+    if wanted not in known:
+        names = sorted(filter(None, known))
+        remedy = f"They predict {', '.join(names)}"
+        raise unknown_name_error(ConfigError, f"no model predicts {wanted!r}", wanted, names, remedy)
 
 
 @app.command()
@@ -99,15 +113,24 @@ def _registry() -> Registry:
     return Registry()
 
 
-def _summary(entry: Entry) -> tuple[str, str, str]:
-    """Elements, data and error; a damaged file is told, and does not keep the others from being listed."""
+def _summary(entry: Entry) -> tuple[str, str, str, str]:
+    """Quantities, elements, data and error; a damaged file does not keep the others from being listed."""
     try:
         card = entry.card
     except ModelError:
-        return "", "damaged: `models show` says why", ""
-    forces_mae = card.metrics.forces_mae_meV_A if card.metrics else None
-    error = "" if forces_mae is None else f"{forces_mae:.1f}"
-    return " ".join(card.elements), card.dataset.name if card.dataset else "", error
+        return "", "", "damaged: `models show` says why", ""
+    data = card.dataset.name if card.dataset else ""
+    return card.predicted, " ".join(card.elements), data, _error(card.metrics)
+
+
+def _error(metrics: Metrics | None) -> str:
+    """Mean absolute errors of forces, or of other quantities in their order."""
+    if metrics is None:
+        return ""
+    if metrics.quantities:
+        return ", ".join(f"{one.mae:.3g} {one.unit}".strip() for one in metrics.quantities.values())
+    forces = metrics.forces_mae_meV_A
+    return "" if forces is None else f"forces {forces:.1f} meV/Å"
 
 
 def _names(histograms: object) -> object:

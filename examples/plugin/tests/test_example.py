@@ -117,3 +117,11 @@ def test_a_training_takes_the_loss():
     from asecalc_ml.potentials.training.options import LossOptions
 
     assert penalty_of(LossOptions(function="huber").function) is HUBER
+
+
+def test_a_training_takes_the_target():
+    from asecalc_ml.targets import parse_targets
+
+    (target,) = parse_targets({"boiling-point": {"pooling": "softmax"}})
+    assert str(target.as_quantity()) == "boiling-point (K)"
+    assert target.as_quantity().pooling == "softmax"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.errors import DatasetError
+from asecalc_ml.errors import ConfigError, DatasetError
 from asecalc_ml.files.writing import obstacle
 from asecalc_ml.potentials.datasets.extxyz import check_target, write_extxyz
 from asecalc_ml.potentials.datasets.generation.label_record import LabelRecord, Labels
+from asecalc_ml.potentials.datasets.labels import LABELS
 from asecalc_ml.store.card import formula_of
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ def label_file(
     overwrite: bool = False,
     quiet: bool = False,
     strict: bool = False,
+    targets: Sequence[str] = (),
 ) -> int:
-    """Energies and forces of the structures in a file, written as extended XYZ.
+    """Energies and forces of the structures in a file, and further targets, written as extended XYZ.
 
     A structure whose positions or cell are not finite, or on which the reference fails, is left out, and a
     warning says so. Forces are written where the reference has them, stress where it has one and a cell has a
@@ -56,6 +58,9 @@ def label_file(
         Show no progress, and no summary of the labels.
     strict : bool
         Raise an error where the labels contradict themselves, after the file is written.
+    targets : sequence of str
+        Names of registered targets that the reference also gives, in their units: ``dipole``, and of
+        gfn2-xtb ``homo``, ``lumo``, ``gap`` and ``polarizability``. All but the dipole go to ``info``.
 
     Returns
     -------
@@ -73,6 +78,7 @@ def label_file(
         If a frame's charge or spin is no whole number.
     """
     from asecalc_ml.calculators.factory import describe_calculator, make_calculator
+    from asecalc_ml.calculators.protocol import need_energies
     from asecalc_ml.potentials.datasets.label_checks import examine
     from asecalc_ml.structure.files.structure_file import read_structures
     from asecalc_ml.terminal.console import print_line
@@ -88,12 +94,16 @@ def label_file(
         raise DatasetError(
             f"cannot write {output} ({why}).", name=str(output), remedy="Choose another folder."
         )
-    structures, calculator = read_structures(path), make_calculator(reference)
-    record = LabelRecord(output, describe_calculator(calculator))
+    calculator = make_calculator(reference)
+    need_energies(calculator, "Labelling")
+    _check_targets(calculator, targets)
+    structures = read_structures(path)
+    described = describe_calculator(calculator)
+    record = LabelRecord(output, {**described, "targets": list(targets)} if targets else described)
     if len(record) and not quiet:
         print_line(f"{len(record)} labels of an interrupted labelling are taken from {record.path}")
     try:
-        labelled, failures = _all_labelled(structures, calculator, record, path.name, quiet)
+        labelled, failures = _all_labelled(structures, calculator, record, path.name, quiet, targets)
         _tell(failures, len(structures), path)
         _warn_of_energies_without_zero(labelled, calculator, path)
         _write(output, labelled, record)
@@ -111,8 +121,31 @@ def label_file(
     return len(labelled)
 
 
+def _check_targets(calculator: BaseCalculator, targets: Sequence[str]) -> None:
+    """Refuse targets that the reference does not give."""
+    from asecalc_ml.calculators.protocol import offered
+    from asecalc_ml.targets import registered_target
+
+    offers = offered(calculator).implemented_properties
+    for name in targets:
+        registered_target(name)
+        if name not in offers:
+            raise ConfigError(
+                f"the reference gives no {name}",
+                name="targets",
+                value=name,
+                allowed=list(offers),
+                remedy=f"it gives {', '.join(offers)}",
+            )
+
+
 def _all_labelled(
-    structures: list[Atoms], calculator: BaseCalculator, record: LabelRecord, name: str, quiet: bool
+    structures: list[Atoms],
+    calculator: BaseCalculator,
+    record: LabelRecord,
+    name: str,
+    quiet: bool,
+    targets: Sequence[str],
 ) -> tuple[list[Atoms], list[str]]:
     """Structures with labels, and what went wrong with the others."""
     from asecalc_ml.calculators.batches.many import batches
@@ -122,7 +155,8 @@ def _all_labelled(
     with progress(f"labelling {name}", len(structures), quiet, unit="structures") as advance:
         numbered = enumerate(structures)
         for batch in batches(calculator, numbered, n_atoms=lambda pair: len(pair[1])):
-            for (number, atoms), labels in zip(batch, _on_record(batch, calculator, record), strict=True):
+            computed = _on_record(batch, calculator, record, targets)
+            for (number, atoms), labels in zip(batch, computed, strict=True):
                 if isinstance(labels, Exception):
                     failures.append(f"structure {number}: {labels or type(labels).__name__}")
                 else:
@@ -132,7 +166,10 @@ def _all_labelled(
 
 
 def _on_record(
-    batch: Sequence[tuple[int, Atoms]], calculator: BaseCalculator, record: LabelRecord
+    batch: Sequence[tuple[int, Atoms]],
+    calculator: BaseCalculator,
+    record: LabelRecord,
+    targets: Sequence[str],
 ) -> list[Labels | Exception]:
     """Labels of a batch of structures with their numbers.
 
@@ -142,20 +179,22 @@ def _on_record(
     kept = {number: labels for number, atoms in batch if (labels := record.find(number, atoms)) is not None}
     if len(kept) == len(batch):
         return [kept[number] for number, _ in batch]
-    computed = _computed([atoms for _, atoms in batch], calculator)
+    computed = _computed([atoms for _, atoms in batch], calculator, targets)
     for (number, atoms), of_structure in zip(batch, computed, strict=True):
         if number not in kept and not isinstance(of_structure, Exception):
             record.add(number, atoms, of_structure)
     return [kept.get(number, of_structure) for (number, _), of_structure in zip(batch, computed, strict=True)]
 
 
-def _computed(structures: Sequence[Atoms], calculator: BaseCalculator) -> list[Labels | Exception]:
+def _computed(
+    structures: Sequence[Atoms], calculator: BaseCalculator, targets: Sequence[str]
+) -> list[Labels | Exception]:
     """Labels of each structure, or why it has none."""
     from asecalc_ml.calculators.batches.many import results_of_each
     from asecalc_ml.calculators.protocol import offered
 
     offers = offered(calculator).implemented_properties
-    properties = ["energy", *(name for name in ("forces", "stress") if name in offers)]
+    properties = [*targets, "energy", *(name for name in ("forces", "stress") if name in offers)]
     problems = [_not_finite({"positions": a.positions, "cell": a.cell.array}) for a in structures]
     finite = [_bare(atoms) for atoms, problem in zip(structures, problems, strict=True) if problem is None]
     results = iter(results_of_each(calculator, finite, properties))
@@ -185,7 +224,9 @@ def _labels(results: Results | Exception, properties: Sequence[str]) -> Labels |
 def _labelled(atoms: Atoms, labels: Labels) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    atoms.calc = SinglePointCalculator(atoms, **labels)
+    results = {name: value for name, value in labels.items() if name in LABELS}
+    atoms.info |= {name: np.array(value) for name, value in labels.items() if name not in LABELS}
+    atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 
 

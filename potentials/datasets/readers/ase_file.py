@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml.errors import DatasetError
+from asecalc_ml.plugins import names
 from asecalc_ml.potentials.datasets.labels import LABELS, with_label
 from asecalc_ml.potentials.datasets.options import FreeUnits, make_frame
+from asecalc_ml.potentials.datasets.properties import PropertySource, factors, take_properties
 from asecalc_ml.structure.files.lazy_frames import LazyFrames
 from asecalc_ml.units import (
     DipoleUnit,
@@ -74,6 +76,19 @@ class AseFile(FreeUnits):
     )
     dipole_key: str = Field("dipole", description="name of the dipole in each frame's info or results")
     dipole_unit: DipoleUnit = Field("e Angstrom", description="unit of the dipole")
+    properties: dict[str, PropertySource | None] = Field(
+        {},
+        description="place and unit of other properties in each frame's info, by the name of the target, as "
+        "in {homo: {key: epsHOMO, unit: Hartree}}",
+    )
+
+    @field_validator("properties")
+    @classmethod
+    def _in_known_units(cls, given: dict[str, PropertySource | None]) -> dict[str, PropertySource | None]:
+        if taken := sorted(set(given) & set(LABELS)):
+            raise ValueError(f"{taken[0]} has an option of its own: {taken[0]}_key")
+        factors(_sources(given))
+        return given
 
     @model_validator(mode="after")
     def _stress_or_virial(self) -> AseFile:
@@ -85,9 +100,13 @@ class AseFile(FreeUnits):
         from asecalc_ml.structure.files.structure_file import open_structures
 
         frames = open_structures(self.check_file(), self.file_format)
+        sources = _sources(self.properties)
+        factor = factors(sources)
 
         def converted(numbers: range) -> Iterator[Atoms]:
-            return map(self._converted, frames.make(numbers), numbers)
+            for atoms, number in zip(frames.make(numbers), numbers, strict=True):
+                take_properties(atoms, sources, factor, self._where(number))
+                yield self._converted(atoms, number)
 
         return LazyFrames(len(frames), converted)
 
@@ -167,6 +186,17 @@ class AseFile(FreeUnits):
                 remedy="write exponents as E, not as D" if EXPONENT.search(str(value)) else None,
             ) from None
 
+    def knows_unit(self, target: str) -> bool:
+        """Return True for a unit that is given, and for a target of any unit: that of the data."""
+        source = self.properties.get(target)
+        return target not in names("targets") or target in LABELS or bool(source and source.unit)
+
+    def naming_of(self, target: str, unit: str) -> str:
+        """Advice on the option ``properties``."""
+        return (
+            f"Name it with the reader's option `properties`, as in {{{target}: {{key: NAME, unit: {unit}}}}}"
+        )
+
     # ------------------------------------------------------------------------------- names of the labels
 
     def _key(self, label: str) -> str:
@@ -222,6 +252,11 @@ class AseFile(FreeUnits):
 
     def _similar(self, label: str, frames: Sequence[Atoms]) -> list[str]:
         return [name for name in _names(frames) if label.removesuffix("s") in name.lower()]
+
+
+def _sources(properties: dict[str, PropertySource | None]) -> dict[str, PropertySource]:
+    """Properties with all their options."""
+    return {name: source or PropertySource() for name, source in properties.items()}
 
 
 def _names(frames: Sequence[Atoms]) -> list[str]:

@@ -19,6 +19,7 @@ from asecalc_ml.potentials.training.frames.labelled_graphs import (
     has_all_pairs,
     one_shape,
 )
+from asecalc_ml.targets.target import Quantity
 
 #: Batches that are put together at once.
 BATCHES_AT_ONCE = 64
@@ -83,6 +84,8 @@ class StoredFrames:
         Labels that batches have.
     triplet_cutoff : float, Å, optional
     device : torch.device
+    targets : sequence of (Quantity, float)
+        Labels of other quantities than the energy, with the spread that their errors are divided by.
 
     Attributes
     ----------
@@ -99,10 +102,14 @@ class StoredFrames:
         labels: Sequence[str] = tuple(ROW),
         triplet_cutoff: float | None = None,
         device: torch.device | str = "cpu",
+        targets: Sequence[tuple[Quantity, float]] = (),
     ):
         self.n_frames, self.labels, self.one_shape = len(frames), tuple(labels), one_shape(frames)
         self.all_pairs = self.one_shape and all(has_all_pairs(frame.graph) for frame in frames)
         self.device = torch.device(device)
+        self.targets = [quantity.name for quantity, _ in targets]
+        spreads = torch.tensor([spread for _, spread in targets], dtype=torch.float64)
+        self.spreads = spreads.to(self.device) if targets else None
         inputs = [with_ghost(frame.graph, cutoff, triplet_cutoff=triplet_cutoff) for frame in frames]
         ghost = _ghost_frame(inputs[0])
         own = [_without_ghost(one) for one in inputs]
@@ -111,6 +118,8 @@ class StoredFrames:
             own = [one | {"triplets": _padded(one["triplets"], most)} for one in own]
         tables = {name: [*(one[name] for one in own), ghost[name]] for name in ghost}
         tables |= self._label_tables(frames)
+        for quantity, _ in targets:
+            tables |= _target_tables(frames, quantity)
         self.tables = {name: Ragged.of(parts, self.device) for name, parts in tables.items()}
 
     def _label_tables(self, frames: Sequence[LabelledGraph]) -> dict[str, list[Tensor]]:
@@ -182,7 +191,8 @@ class StoredFrames:
         )
         labels = {label: Label(rows[label], rows[f"{label} weights"]) for label in self.labels}
         extras = {name: rows[name] for name in ("volume", "from_centre") if name in rows}
-        return Batch(inputs, rows["n_atoms"], **labels, **extras)
+        targets = tuple(Label(rows[_table(name)], rows[_table(name, "weights")]) for name in self.targets)
+        return Batch(inputs, rows["n_atoms"], **labels, **extras, targets=targets, spreads=self.spreads)
 
 
 class EpochBatches:
@@ -224,6 +234,23 @@ def loader(
     """Batches of frames with all labels, on the CPU; see :class:`EpochBatches`."""
     stored = StoredFrames(frames, cutoff, triplet_cutoff=triplet_cutoff)
     return EpochBatches(stored, batch_size, shuffle_seed)
+
+
+def _target_tables(frames: Sequence[LabelledGraph], quantity: Quantity) -> dict[str, list[Tensor]]:
+    """Values and weights of a target, with a row for each frame and for the ghost, which has none."""
+    values = [*(frame.targets.get(quantity.name) for frame in frames), None]
+    absent = torch.zeros(1, *quantity.shape, dtype=torch.float64)
+    return {
+        _table(quantity.name): [absent if value is None else value for value in values],
+        _table(quantity.name, "weights"): [
+            torch.full((1,), float(value is not None), dtype=torch.float64) for value in values
+        ],
+    }
+
+
+def _table(target: str, part: str = "values") -> str:
+    """Name of a table of a target, which may be called like any other table."""
+    return f"target {target} {part}"
 
 
 def _without_ghost(inputs: PotentialInput) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.potentials.datasets.labels import with_label
+from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.store.card import Domain
 from asecalc_ml.structure.minimum_image import image_shifts
@@ -30,7 +30,7 @@ STRETCHED = 1.5
 Reference = tuple[Atoms, BondGraph]
 
 
-def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
+def measure_domain(frames: Sequence[Atoms], cutoff: float, targets: Sequence[str] = ()) -> Domain:
     """Histograms of distances within the cutoff, by topological class, and of bonded angles and dihedrals.
 
     Bonds are those of the first frame with the same atoms in the same order, as long as a frame keeps at
@@ -40,9 +40,10 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
     Parameters
     ----------
     frames : sequence of Atoms
-        With energies (eV) and forces (eV/Å) in their calculators, where they have them; at least one has an
-        energy.
+        With energies (eV) and forces (eV/Å) in their calculators, where they have them.
     cutoff : float, Å
+    targets : sequence of str
+        Labels of other targets than the energy, whose ranges are recorded in its place.
     """
     references: dict[tuple, list[Reference]] = defaultdict(list)
     distances = defaultdict(lambda: Samples(DISTANCE_WIDTH_A))
@@ -53,14 +54,21 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float) -> Domain:
         _add_distances(atoms, graph, cutoff, distances)
         _add_chains(atoms, graph, 3, angles)
         _add_chains(atoms, graph, 4, dihedrals)
-    energies = [atoms.get_potential_energy() for atoms in with_label(frames, "energy")]
+    energies = [] if targets else [atoms.get_potential_energy() for atoms in with_label(frames, "energy")]
     return Domain(
         distances=_histograms(distances),
         angles=_histograms(angles),
         dihedrals=_histograms(dihedrals),
-        energy_eV=(min(energies), max(energies)),
-        largest_force_eV_A=_largest_force(frames),
+        energy_eV=(min(energies), max(energies)) if energies else None,
+        values={name: _range_of(frames, name) for name in targets},
+        largest_force_eV_A=None if targets else _largest_force(frames),
     )
+
+
+def _range_of(frames: Sequence[Atoms], label: str) -> tuple[float, float]:
+    """Lowest and highest component of a label."""
+    values = np.array([label_of(atoms, label) for atoms in with_label(frames, label)])
+    return float(values.min()), float(values.max())
 
 
 def _largest_force(frames: Sequence[Atoms]) -> float | None:

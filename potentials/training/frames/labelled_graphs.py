@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.neighbors.pairs import all_pairs
 from asecalc_ml.model.dipoles import from_centre_of_mass
 from asecalc_ml.model.potential import PotentialInput
+from asecalc_ml.potentials.datasets.labels import label_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class LabelledGraph:
     dipole : Tensor, shape (1, 3), e Å, or None
     from_centre : Tensor, shape (n_atoms, 3), Å, or None
         Positions relative to the centre of mass, which make a dipole of charges; where there is a dipole.
+    targets : dict of Tensor, shape (1, ...), or None
+        Values of other targets by name, in their units; of a target that the frame lacks None.
     """
 
     graph: AtomGraph
@@ -39,12 +43,17 @@ class LabelledGraph:
     stress: Tensor | None = None
     dipole: Tensor | None = None
     from_centre: Tensor | None = None
+    targets: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def from_atoms(
-        cls, atoms: Atoms, cutoff: float, labels: Collection[str] = ("energy", "forces")
+        cls,
+        atoms: Atoms,
+        cutoff: float,
+        labels: Collection[str] = ("energy", "forces"),
+        targets: Collection[str] = (),
     ) -> LabelledGraph:
-        """A frame with those of the named labels that it has."""
+        """A frame with those of the named labels, or targets, that it has."""
         found = {label: atoms.calc.results[label] for label in labels if label in atoms.calc.results}
         if "stress" in found:
             found["stress"] = voigt_6_to_full_3x3_stress(found["stress"])
@@ -55,7 +64,13 @@ class LabelledGraph:
         }
         if "dipole" in tensors:
             tensors["from_centre"] = torch.from_numpy(from_centre_of_mass(atoms))
-        return cls(AtomGraph.from_atoms(atoms, cutoff), **tensors)
+        values = {name: label_of(atoms, name) for name in targets}
+        of_targets = {
+            name: torch.from_numpy(np.asarray(value, dtype=np.float64)[None])
+            for name, value in values.items()
+            if value is not None
+        }
+        return cls(AtomGraph.from_atoms(atoms, cutoff), **tensors, targets=of_targets)
 
 
 class Label(NamedTuple):
@@ -117,6 +132,10 @@ class Batch(NamedTuple):
     from_centre : Tensor, shape (n_atoms, 3), Å, or None
         Positions relative to the centre of mass of the system, zero where the system has no dipole; present
         with labels of dipoles.
+    targets : tuple of Label, rows of the shape of each target
+        Labels of other targets than the energy, in the order of the model's heads.
+    spreads : Tensor, shape (n_targets,), or None
+        What errors of these targets are divided by in the loss, in their units; present with them.
     """
 
     inputs: PotentialInput
@@ -127,6 +146,8 @@ class Batch(NamedTuple):
     dipole: Label | None = None
     volume: Tensor | None = None
     from_centre: Tensor | None = None
+    targets: tuple[Label, ...] = ()
+    spreads: Tensor | None = None
 
     @property
     def n_systems(self) -> int:
@@ -136,19 +157,13 @@ class Batch(NamedTuple):
     @property
     def tensors(self) -> list[Tensor]:
         """Those that are present, in order."""
-        parts = [[part] if isinstance(part, Tensor) else part for part in self if part is not None]
-        return [tensor for part in parts for tensor in part if tensor is not None]
+        return [leaf for leaf in tree_leaves(self) if leaf is not None]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
         """Return a batch of other tensors of the same kinds, in the order of :attr:`tensors`."""
         given = iter(tensors)
-
-        def filled(part: Any) -> Any:
-            if part is None or isinstance(part, Tensor):
-                return None if part is None else next(given)
-            return type(part)(*(filled(tensor) for tensor in part))
-
-        return Batch(*(filled(part) for part in self))
+        leaves, structure = tree_flatten(self)
+        return tree_unflatten([None if leaf is None else next(given) for leaf in leaves], structure)
 
 
 def epoch_order(n_frames: int, seed: int, epoch: int) -> np.ndarray:

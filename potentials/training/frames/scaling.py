@@ -21,12 +21,14 @@ class Scaling:
     """Per element: scale (eV) and shift (eV), float64, shape (119,).
 
     ``degenerate`` says that the shifts are no atomic energies: the data hold one composition, or
-    too few to tell elements apart, so that energies of other compositions have no zero.
+    too few to tell elements apart, so that energies of other compositions have no zero. Of several targets
+    scale and shift have a row for each; ``spreads`` are those of the labels of targets other than the energy.
     """
 
     scale: Tensor
     shift: Tensor
     degenerate: bool
+    spreads: tuple[float, ...] = ()
 
 
 def fit_scaling(frames: Sequence[Atoms], reference_energies: dict[str, float] | None) -> Scaling:
@@ -49,10 +51,10 @@ def fit_scaling(frames: Sequence[Atoms], reference_energies: dict[str, float] | 
     """
     # Energies of isolated atoms, or energies per element that fit the total energies best.
     if reference_energies is not None:
-        shift, degenerate = _isolated_atoms(frames, reference_energies), False
+        shift, degenerate = isolated_atoms(frames, reference_energies), False
     else:
         labelled = with_label(frames, "energy")
-        shift, degenerate = _least_squares(labelled, _energies(labelled), _elements(frames))
+        shift, degenerate = least_squares(labelled, _energies(labelled), _elements(frames))
     # One scale for all elements, from what the contributions have to explain.
     size = _size_of_labels(frames, shift)
     return Scaling(torch.full((N_ELEMENTS,), size, dtype=torch.float64), shift, degenerate)
@@ -68,7 +70,7 @@ def missing_shift(frames: Sequence[Atoms], predicted: np.ndarray) -> Tensor:
     predicted : ndarray, shape (n_frames,), eV
         The model's energies.
     """
-    return _least_squares(frames, _energies(frames) - predicted, _elements(frames))[0]
+    return least_squares(frames, _energies(frames) - predicted, _elements(frames))[0]
 
 
 def _energies(frames: Sequence[Atoms]) -> np.ndarray:
@@ -91,12 +93,21 @@ def _size_of_labels(frames: Sequence[Atoms], shift: Tensor) -> float:
     return float(np.sqrt((labels**2).mean())) or 1.0
 
 
-def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tensor:
+def isolated_atoms(
+    frames: Sequence[Atoms], energies: dict[str, float], option: str = "reference_energies_eV"
+) -> Tensor:
+    """Values of isolated atoms by atomic number, shape (119,), from those by element symbol.
+
+    Raises
+    ------
+    TrainingError
+        If an element of the frames is missing, or a name is no element.
+    """
     missing = sorted({symbol for atoms in frames for symbol in atoms.symbols} - set(energies))
     if missing:
         raise TrainingError(
-            f"reference_energies_eV has no entry for {', '.join(missing)}",
-            name="reference_energies_eV",
+            f"{option} has no entry for {', '.join(missing)}",
+            name=option,
             value=sorted(energies),
             allowed=sorted({*energies, *missing}),
             remedy="give every element, or none",
@@ -104,8 +115,8 @@ def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tens
     unknown = sorted(set(energies) - set(number_of))
     if unknown:
         raise TrainingError(
-            f"reference_energies_eV names {', '.join(unknown)}, which is no element",
-            name="reference_energies_eV",
+            f"{option} names {', '.join(unknown)}, which is no element",
+            name=option,
             value=unknown,
             allowed="element symbols",
             remedy="give element symbols, such as H",
@@ -116,9 +127,7 @@ def _isolated_atoms(frames: Sequence[Atoms], energies: dict[str, float]) -> Tens
     return shift
 
 
-def _least_squares(
-    frames: Sequence[Atoms], energies: np.ndarray, elements: np.ndarray
-) -> tuple[Tensor, bool]:
+def least_squares(frames: Sequence[Atoms], energies: np.ndarray, elements: np.ndarray) -> tuple[Tensor, bool]:
     """Energies per element that fit total energies best; of all such, those of the smallest norm."""
     # E_frame ≈ Σ_Z n_Z e_Z, with n_Z the number of atoms of element Z in the frame.
     counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in elements] for atoms in frames], float)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import LabelReport, examine
 from asecalc_ml.potentials.datasets.labels import incomplete, label_counts, with_label
+from asecalc_ml.potentials.datasets.properties import check_properties, frames_of
 from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.split import NO_LINEAGE, Split
 from asecalc_ml.potentials.training.options import TrainOptions
@@ -89,11 +90,15 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
         the stored split was drawn for.
     """
     source = dataset(options.data)
-    located = list(source.read_free().items())
-    split, n_left_out = _split([atoms for _, atoms in located], options, split_file, lineage), 0
-    parts = {part: [located[k] for k in getattr(split, part)] for part in ("train", "validation", "test")}
+    located = _read(source, options)
+    places, frames_read = list(located), frames_of(located)
+    split, n_left_out = _split(frames_read, options, split_file, lineage), 0
+    parts = {
+        part: [(places[k], frames_read[k]) for k in getattr(split, part)]
+        for part in ("train", "validation", "test")
+    }
     if options.test_data is not None:
-        given = dataset(options.test_data).read_free()
+        given = _read(dataset(options.test_data), options)
         unseen = lineage.unseen(given)
         parts["test"] += unseen.items()
         n_left_out = len(given) - len(unseen)
@@ -104,16 +109,25 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
     data = TrainingData(
         **frames, source=source, split=split, places=places, lineage=lineage, n_left_out=n_left_out
     )
-    _check_labels(data, options.loss.fitted)
+    _check_labels(data, options.loss.fitted, options.fits_energy)
     return data
 
 
-def _check_labels(data: TrainingData, fitted: list[str]) -> None:
+def _read(source: DatasetOptions, options: TrainOptions) -> Mapping[str, Atoms]:
+    """Frames by file and number in it, with labels that can be fitted."""
+    if options.fits_energy:
+        return source.read_free()
+    located = source.read_free(())
+    check_properties(located, [target.as_quantity() for target in options.targets], source)
+    return located
+
+
+def _check_labels(data: TrainingData, fitted: list[str], fits_energy: bool) -> None:
     """Refuse a training without a label that it needs."""
     frames, place = [*data.train, *data.validation], data.source.place
     for label in fitted:
-        _check_label(data, label)
-    if not with_label(data.train, "energy"):
+        _check_label(data, label, f"loss.{label}_weight" if fits_energy else "target")
+    if fits_energy and not with_label(data.train, "energy"):
         raise TrainingError(
             f"no frame of {place} that trains has an energy, and forces leave a constant open",
             name=place,
@@ -124,7 +138,7 @@ def _check_labels(data: TrainingData, fitted: list[str]) -> None:
 def warn_of_absent_labels(data: TrainingData, fitted: list[str]) -> None:
     """Say how many frames have each fitted label, where some frames lack one."""
     frames, place = [*data.train, *data.validation], data.source.place
-    counts = {label: count for label, count in label_counts(frames).items() if label in fitted}
+    counts = label_counts(frames, fitted)
     if partly := incomplete(counts, len(frames)):
         warnings.warn(
             f"{place}: not all of the {len(frames)} frames that train and validate have every label: "
@@ -133,7 +147,7 @@ def warn_of_absent_labels(data: TrainingData, fitted: list[str]) -> None:
         )
 
 
-def _check_label(data: TrainingData, label: str) -> None:
+def _check_label(data: TrainingData, label: str, option: str) -> None:
     frames = [*data.train, *data.validation]
     for part, members in (("train", data.train), ("validate", data.validation)):
         if with_label(members, label):
@@ -142,15 +156,21 @@ def _check_label(data: TrainingData, label: str) -> None:
         if with_label(frames, label):
             remedy = "Draw another split (`seed`, `split.stratify_by`, larger parts)."
         raise TrainingError(
-            f"loss.{label}_weight is above 0, and none of the {len(members)} frames of {data.source.place} "
+            f"{_asked(option, label)}, and none of the {len(members)} frames of {data.source.place} "
             f"that {part} has {label}.",
-            name=f"loss.{label}_weight",
-            remedy=f"{remedy} Or set loss.{label}_weight to 0",
+            name=option,
+            remedy=remedy if option == "target" else f"{remedy} Or set {option} to 0",
         )
 
 
-def _split(frames: list[Atoms], options: TrainOptions, split_file: Path | None, lineage: Lineage) -> Split:
-    data_hash, path = dataset_hash(frames), split_file or options.split.file
+def _asked(option: str, label: str) -> str:
+    return f"target names {label}" if option == "target" else f"{option} is above 0"
+
+
+def _split(
+    frames: Sequence[Atoms], options: TrainOptions, split_file: Path | None, lineage: Lineage
+) -> Split:
+    data_hash, path = dataset_hash(frames, options.target_names), split_file or options.split.file
     if path is None:
         return Split.draw(frames, options.split, options.seed, data_hash, lineage)
     split = Split.read(path)

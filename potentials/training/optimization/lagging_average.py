@@ -9,7 +9,7 @@ from pathlib import Path
 from ase import Atoms
 
 from asecalc_ml.model.model import Model
-from asecalc_ml.potentials.training.evaluate import evaluate
+from asecalc_ml.potentials.training.evaluate import measure
 from asecalc_ml.potentials.training.optimization.exponential_average import (
     ExponentialAverage,
     decay_rises,
@@ -49,7 +49,7 @@ def lagging_average(
     stored = read_checkpoint(checkpoint)
     last = copy.deepcopy(model)
     last.load_state_dict(weights_of(stored, averaged=False))
-    averaged, unaveraged = (evaluate(weights, validation).metrics() for weights in (model, last))
+    averaged, unaveraged = (measure(weights, validation) for weights in (model, last))
     worse = [text for label in options.loss.fitted if (text := _worse(label, averaged, unaveraged))]
     if not worse:
         return []
@@ -62,11 +62,18 @@ def lagging_average(
 
 def _worse(label: str, averaged: Metrics, unaveraged: Metrics) -> str | None:
     """Return both errors of a label in words, where that of the average is far above the other."""
-    name, unit = ERRORS[label]
-    error, reference = getattr(averaged, name), getattr(unaveraged, name)
-    if None in (error, reference) or error <= FAR_ABOVE * reference:
+    (error, unit), (reference, _) = _mean_error(averaged, label), _mean_error(unaveraged, label)
+    if error is None or reference is None or error <= FAR_ABOVE * reference:
         return None
     return f"{label} {error:.4g} {unit} averaged, {reference:.4g} not averaged"
+
+
+def _mean_error(metrics: Metrics, label: str) -> tuple[float | None, str]:
+    """Mean absolute error of a label, None where no frame has it, and its unit."""
+    if errors := metrics.quantities.get(label):
+        return errors.mae, errors.unit
+    name, unit = ERRORS.get(label, ("", ""))
+    return getattr(metrics, name, None), unit
 
 
 def _remedy(options: TrainOptions, rises: bool, step: int) -> str:

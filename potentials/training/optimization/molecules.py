@@ -53,7 +53,9 @@ def molecule_model(
         def evaluate(inputs: PotentialInput) -> ModelOutput:
             tensors, visible = arrays.of(inputs).tensors, arrays.visible(inputs)
             atoms, systems, *charges = dense(tensors, visible, arrays.present, constants)
-            with_ghost = [torch.cat([part, part.new_zeros(1)]) for part in (atoms, systems, *charges)]
+            with_ghost = [
+                torch.cat([part, part.new_zeros(1, *part.shape[1:])]) for part in (atoms, systems, *charges)
+            ]
             atoms, systems, *charges = with_ghost
             return ModelOutput(atoms, systems, AtomOutput(atoms, charges=charges[0] if charges else None))
 

@@ -14,16 +14,20 @@ from asecalc_ml.analysis.relevance import METHODS, RelevanceResult
 from asecalc_ml.analysis.relevance.methods import gradients
 from asecalc_ml.analysis.relevance.output.comparison import spearman
 from asecalc_ml.analysis.relevance.subject import embedding_modules
-from asecalc_ml.errors import AnalysisError, ConfigError
+from asecalc_ml.errors import AnalysisError, ConfigError, ModelError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.evaluator import Evaluator
+from asecalc_ml.model.heads.build import build_heads
+from asecalc_ml.model.heads.single import single as single_quantity
+from asecalc_ml.model.heads.values import values_of
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.model.potential import AtomOutput, Potential
 from asecalc_ml.plugins import get, names
 from asecalc_ml.structure.loading import load_structure
+from asecalc_ml.targets import parse_targets
 from asecalc_ml.testing import untrained_model
 from asecalc_ml.testing.structures import cluster, random_rotation, small_crystal
 
@@ -639,3 +643,29 @@ def test_a_force_of_zero_has_no_direction():
 def test_an_option_is_a_config_error():
     with pytest.raises(ConfigError, check=told(name="method", value=[])):
         relevance.explain(small_model("schnet"), molecule(), method=[])
+
+
+def test_a_scalar_of_several_is_explained_as_if_it_were_alone():
+    """Exact contributions are shares of the value, and gradients its slopes, whichever head it has."""
+    potential = small_model("painn").potential
+    targets = parse_targets(["homo", {"gap": {"pooling": "softmax"}}, "zpve", "dipole"])
+    torch.manual_seed(0)
+    heads = build_heads([target.as_quantity() for target in targets], potential)
+    model = Model(potential, heads=heads).set_dtype(torch.float64)
+    model.heads[1].score.weight.data += 0.3
+    atoms = load_structure("ethanol")
+    expected = values_of(model, [AtomGraph.from_atoms(atoms, model.cutoff)])[0]
+    methods = ["contributions", "cam", "lrp", "gradient-edges", "occlusion"]
+    for name in ("homo", "gap", "zpve"):
+        found = relevance.explain(model, atoms, target=name, method=methods)
+        assert (found.target, found.target_unit) == (name, "eV")
+        assert found.structures[0].value == pytest.approx(float(expected[name]), rel=1e-9)
+        for method in ("contributions", "lrp"):
+            absorbed = sum(found.methods[methods.index(method)].frames[0].absorbed.values())
+            shares = found.atoms(method)[0].sum() + absorbed
+            assert shares == pytest.approx(float(expected[name]), rel=1e-6)
+    for target, problem in ((None, "predicts homo, gap"), ("dipole", "vector"), ("gpa", "'gap'")):
+        with pytest.raises(ModelError, match=problem):
+            relevance.explain(model, atoms, target=target)
+    with pytest.raises(AnalysisError, match="has no forces"):
+        relevance.explain(single_quantity(model, "homo"), atoms, target="force:1")

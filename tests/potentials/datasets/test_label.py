@@ -16,10 +16,11 @@ from ase.io import read, write
 from raising import told
 from typer.testing import CliRunner
 
+from asecalc_ml.calculators import make_calculator
 from asecalc_ml.calculators.batches import many
 from asecalc_ml.calculators.ml_calculator import MLCalculator
 from asecalc_ml.cli import ml
-from asecalc_ml.errors import DatasetError
+from asecalc_ml.errors import ConfigError, DatasetError
 from asecalc_ml.files.writing import GrowingText
 from asecalc_ml.potentials.datasets import AseFile
 from asecalc_ml.potentials.datasets.generation.label import label_file
@@ -304,3 +305,30 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(tmp
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, check=told(problem="file is a file", remedy="another folder")):
         label_file(water_file(tmp_path), EMT_NAME, tmp_path / "file" / "out.extxyz", quiet=True)
+
+
+def test_gfn2_xtb_labels_orbital_energies_and_polarizabilities_too(tmp_path):
+    """Written in the units of the targets, and read back by a training's reader."""
+    pytest.importorskip("tblite")
+    frames = [molecule("H2O"), molecule("CH3OH")]
+    write(tmp_path / "some.xyz", frames)
+    targets = ["dipole", "homo", "gap", "polarizability"]
+    label_file(tmp_path / "some.xyz", "gfn2-xtb", tmp_path / "out.xyz", quiet=True, targets=targets)
+    source = {"homo": {"unit": "eV"}, "polarizability": {"unit": "Bohr^3"}}
+    found = AseFile(path=tmp_path / "out.xyz", properties=source).read()
+    reference = make_calculator("gfn2-xtb")
+    for given, labelled in zip(frames, found, strict=True):
+        assert labelled.info["homo"] == pytest.approx(reference.get_property("homo", given), abs=1e-4)
+        alpha = reference.get_property("polarizability", given)
+        assert labelled.info["polarizability"] == pytest.approx(alpha, abs=1e-3)
+        assert labelled.calc.results["dipole"] == pytest.approx(
+            reference.get_property("dipole", given), abs=1e-4
+        )
+
+
+def test_targets_that_a_reference_does_not_give_are_refused(tmp_path):
+    write(tmp_path / "some.xyz", [molecule("H2O")])
+    for name, problem in (("zpve", "gives no zpve"), ("hmoo", "did you mean 'homo'")):
+        with pytest.raises(ConfigError, match=problem):
+            label_file(tmp_path / "some.xyz", EMT_NAME, tmp_path / "out.xyz", targets=[name])
+    assert not (tmp_path / "out.xyz").exists()

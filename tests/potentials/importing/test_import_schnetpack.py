@@ -196,7 +196,7 @@ def test_bessel_functions_have_a_unit(make, save):
 
 def test_mean_over_atoms(make, offsets, save):
     model = make(mode="avg", offsets=offsets(is_extensive=False)).double()
-    assert import_model(save(model)).card.pooling == "mean"
+    assert import_model(save(model)).card.quantities[0].pooling == "mean"
     check_equal(model)
 
 

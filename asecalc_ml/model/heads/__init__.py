@@ -1,0 +1,1 @@
+"""Heads: from what a potential returns to the quantities that a model predicts."""
