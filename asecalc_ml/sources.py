@@ -37,6 +37,8 @@ CORE_SOURCES = (
     "model/compile/edge_list.py", "model/compile/energy_graph.py", "model/compile/half_pairs.py",
     "model/compile/materialize.py",
     "model/compile/matrix_products.py", "model/compile/molecules.py", "model/compile/program.py",
+    "model/heads/build.py", "model/heads/equivariant.py", "model/heads/head.py", "model/heads/scalar.py",
+    "model/heads/values.py", "targets/target.py",
     "model/derivative.py", "model/model.py", "model/potential.py", "model/rounding.py",
 )  # fmt: skip
 
