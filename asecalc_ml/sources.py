@@ -38,8 +38,9 @@ CORE_SOURCES = (
     "model/compile/molecules/all_pairs.py", "model/compile/molecules/energy_graph.py",
     "model/compile/molecules/half_pairs.py", "model/compile/molecules/matrix_products.py",
     "model/compile/molecules/members.py", "model/compile/molecules/molecule_graph.py",
-    "model/compile/program.py", "model/derivative.py", "model/model.py", "model/potential.py",
-    "model/rounding.py",
+    "model/compile/program.py", "model/derivative.py", "model/heads/build.py", "model/heads/equivariant.py",
+    "model/heads/head.py", "model/heads/scalar.py", "model/heads/values.py", "model/model.py",
+    "model/potential.py", "model/rounding.py", "targets/target.py",
 )  # fmt: skip
 
 BY_VERSION = {"asecalc_ml", "ase", "numpy", "torch", "__main__", *sys.stdlib_module_names}

@@ -66,7 +66,7 @@ def _architecture(card: ModelCard) -> tuple:
     return (
         card.architecture,
         card.hyperparameters,
-        card.pooling,
+        card.quantities,
         card.cutoff_A,
         card.triplet_cutoff_A,
         card.partial_charges,

@@ -12,7 +12,6 @@ from asecalc_ml.config.options import Options
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError, DatasetError
 from asecalc_ml.plugins import names
-from asecalc_ml.potentials.datasets.label_checks.tensor_frames import check_tensor_frame
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.targets import Quantity, registered_target
 from asecalc_ml.units import conversion
@@ -107,6 +106,8 @@ def check_properties(
         If no frame has a label, its unit is not known, or one has another shape, is not finite, or is not
         symmetric.
     """
+    from asecalc_ml.potentials.datasets.label_checks.tensor_frames import check_tensor_frame
+
     frames = frames_of(located)
     in_memory = isinstance(frames, list)
     if in_memory:

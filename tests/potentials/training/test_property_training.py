@@ -19,8 +19,10 @@ from asecalc_ml.potentials.training.evaluate import evaluate_model
 from asecalc_ml.potentials.training.frames.batches import StoredFrames
 from asecalc_ml.potentials.training.frames.labelled_graphs import LabelledGraph
 from asecalc_ml.potentials.training.losses import total_loss
+from asecalc_ml.potentials.training.optimization.agreement import check_step
+from asecalc_ml.potentials.training.optimization.eager import eager_step, energies_alone
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
-from asecalc_ml.potentials.training.optimization.whole_step import check_step, eager_step, traced_step
+from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
 from asecalc_ml.potentials.training.run import check
 from asecalc_ml.potentials.training.targets.scaling import fit_target_scaling
 from asecalc_ml.potentials.training.trainer import build_model
@@ -251,8 +253,6 @@ def test_the_loss_is_the_mean_over_labels_in_units_of_the_spread(tmp_path):
     targets = ["homo", "polarizability"]
     given = options(tmp_path, target=targets, loss={"target_weights": {"homo": 2.0}})
     model, batch, scaling = batch_of(given, frames, targets)
-    from asecalc_ml.potentials.training.optimization.compiled_step import energies_alone
-
     predicted = energies_alone(model, batch.inputs)
     values = model.by_name(predicted.systems[:-1].detach())
     homo = [values["homo"][k] - frames[k].info["homo"] for k in (0, 2, 3, 4)]
@@ -267,7 +267,7 @@ def test_a_traced_step_is_the_eager_one(tmp_path):
     given = options(tmp_path, target=targets, model=PAINN)
     model, batch, _ = batch_of(given, in_memory(), targets)
     weights = FlatWeights(model)
-    step = traced_step(model, weights, batch, given.loss)
+    step = step_of(step_graph(model, weights, batch, given.loss))
     check_step(step, model, weights, [batch], given.loss)
     value, gradient = eager_step(model, weights, given.loss)(weights.values, batch)
     assert value > 0
