@@ -124,13 +124,14 @@ def check_properties(
             raise _of_another_unit(quantity, getattr(frames, "units", {}).get(quantity.name), source)
         if not in_memory and (shape := frames.values(quantity.name).shape[1:]) != quantity.shape:
             raise _of_another_shape(quantity, shape, source.place)
-        if quantity.shape:
-            check_tensor_frame(_some(located), quantity.name)
     for where, atoms in located.items() if in_memory else ():
         for quantity in quantities:
             value = label_of(atoms, quantity.name)
             if value is not None:
                 atoms.info[quantity.name] = _checked(value, quantity, where)
+    for quantity in quantities:
+        if quantity.shape and quantity not in absent:
+            check_tensor_frame(_some(located), quantity.name)
 
 
 def _some(located: Mapping[str, Atoms]) -> dict[str, Atoms]:

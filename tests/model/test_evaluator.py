@@ -286,7 +286,7 @@ def test_sources_of_every_model_are_complete():
     code = "import sys, asecalc_ml.model.derivative; print(*[m for m in sys.modules if 'asecalc_ml.' in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = {name.removeprefix("asecalc_ml.") for name in done.stdout.split()}
-    geometry = {"graph.atom_graph", "graph.padding", "graph.triplets"}
+    geometry = {"graph.atom_graph", "graph.memory_left", "graph.padding", "graph.triplets"}
     geometry |= {name for name in imported if name.startswith(("graph.neighbors", "structure"))}
     messages = {name for name in imported if name.startswith(("config", "files"))}
     messages |= {"contracts", "errors", "_checkout", "_lazy", "_moved"}
