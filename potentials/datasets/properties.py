@@ -124,14 +124,19 @@ def check_properties(
             raise _of_another_unit(quantity, getattr(frames, "units", {}).get(quantity.name), source)
         if not in_memory and (shape := frames.values(quantity.name).shape[1:]) != quantity.shape:
             raise _of_another_shape(quantity, shape, source.place)
-    for where, atoms in located.items() if in_memory else ():
+    if in_memory:
+        _make_arrays(located, quantities)
+    for quantity in (one for one in quantities if one.shape and one not in absent):
+        check_tensor_frame(_some(located), quantity.name)
+
+
+def _make_arrays(located: Mapping[str, Atoms], quantities: Sequence[Quantity]) -> None:
+    """Make labels in the frames' info numbers or arrays of the quantities' shapes."""
+    for where, atoms in located.items():
         for quantity in quantities:
             value = label_of(atoms, quantity.name)
             if value is not None:
                 atoms.info[quantity.name] = _checked(value, quantity, where)
-    for quantity in quantities:
-        if quantity.shape and quantity not in absent:
-            check_tensor_frame(_some(located), quantity.name)
 
 
 def _some(located: Mapping[str, Atoms]) -> dict[str, Atoms]:
