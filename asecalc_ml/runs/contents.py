@@ -141,7 +141,7 @@ class CardFile(Contents):
     dtype: str = ""
     corrections: list[dict[str, dict[str, Any]]] = []
     dataset: DatasetEntry | None = None
-    metrics: dict[str, float | None] | None = None
+    metrics: dict[str, float | dict[str, Any] | None] | None = None
     domain: DomainEntry | None = None
     notes: list[str] = []
 

@@ -21,10 +21,12 @@ from asecalc_ml import runs
 from asecalc_ml.errors import RunBusyError, RunError
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.runs import RESULTS, START, THERMO, THERMO_COLUMNS, RunReader, RunWriter, layout
+from asecalc_ml.runs.contents import CardFile
 from asecalc_ml.runs.marks import cut_back, mark
 from asecalc_ml.runs.reader import FORMER
 from asecalc_ml.runs.trajectories.traj_writer import TrajWriter
 from asecalc_ml.runs.trajectories.writer import Moment, Origin
+from asecalc_ml.store.card import Metrics, QuantityErrors
 
 TRAJECTORY = "trajectory.traj"
 ROW = dict(zip(THERMO_COLUMNS, (0, 0.0, 1.0, 2.0, 3.0, 300.0), strict=True))
@@ -476,3 +478,15 @@ def claim_all(folder: Path) -> int:
             writer.write(name, "{}")
         writer.close()
     return n_problems
+
+
+def test_every_card_that_is_written_is_read():
+    """Also errors of parts of the frames, and of quantities other than the energy."""
+    metrics = Metrics(
+        n_frames=4,
+        labelled={"energy": 4, "forces": 2},
+        energy_mae_meV=1.0,
+        quantities={"homo": QuantityErrors(unit="eV", n_labelled=4, mae=0.1, rmse=0.2, spread=0.5)},
+    )
+    card = CardFile.model_validate_json(json.dumps({"name": "any", "metrics": metrics.model_dump()}))
+    assert card.metrics == metrics.model_dump()
