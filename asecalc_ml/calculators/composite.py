@@ -68,7 +68,7 @@ class Composite(Calculator):
         for name in properties:
             if name not in self.implemented_properties:
                 lacking = [part for part in self.parts if name not in offered(part).implemented_properties]
-                names = ", ".join(type(part).__name__ for part in lacking)
+                names = ", ".join(dict.fromkeys(type(part).__name__ for part in lacking))
                 raise PropertyNotImplementedError(
                     f"no {name}, which {names or type(self).__name__} does not give: all parts of this "
                     f"calculator give {', '.join(self.implemented_properties)}; ask for one of these, or use "

@@ -24,12 +24,14 @@ from asecalc_ml.analysis.scan.followed import _distance
 from asecalc_ml.errors import StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.md_protocols.scan.coordinate_choice import _contiguous
+from asecalc_ml.model.pair_potentials import Morse
 from asecalc_ml.potentials.training.frames.domain import _bonds_of, _lengths
 from asecalc_ml.potentials.training.frames.groups import find_groups
 from asecalc_ml.structure import minimum_image as module
 from asecalc_ml.structure.lattice import complete, flatness, reduced, shortest_period
 from asecalc_ml.structure.minimum_image import Lattices, image_shifts, minimum_image
 from asecalc_ml.structure.topology.bonds import bond_graph, find_bonds_and_shifts
+from asecalc_ml.testing.models import untrained_model
 
 EVERYWHERE = np.array([True, True, True])
 
@@ -231,7 +233,7 @@ def test_scans_splits_and_cards_take_the_nearest_image(written):
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 def test_relevance_of_a_force_towards_the_nearest_image(written):
     atoms = Atoms("Ar2", [[1, 5, 5], [1.3, 5 + 0.9 * 6, 5]], cell=6.0 * np.array(written), pbc=True)
-    subject = ExplainedBatch.of(None, [AtomGraph.from_atoms(atoms, 3.0)])
+    subject = ExplainedBatch.of(untrained_model(Morse(cutoff_A=3.0)), [AtomGraph.from_atoms(atoms, 3.0)])
     motion = Force(0, 1).bind(subject).motion[0].numpy()
     assert motion == pytest.approx(np.array([0.3, -0.6, 0]) / np.hypot(0.3, 0.6))
 

@@ -225,7 +225,7 @@ def test_three_generations(files):
 
 def assert_close(metrics, others):
     """Batches of another size, or compiled ones, round differently."""
-    ours, theirs = (one.model_dump(exclude_none=True) for one in (metrics, others))
+    ours, theirs = (one.model_dump(exclude_none=True, exclude={"quantities"}) for one in (metrics, others))
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 

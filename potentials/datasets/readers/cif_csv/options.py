@@ -75,7 +75,8 @@ class CifCsv(PropertyData):
     def _source(self, path: Path) -> tuple[Path, Path, dict[str, str]]:
         """Folder or archive of CIF files, the table, and the units that are known."""
         if path.parts[:1] == (CORE_MOF,) and not path.exists():
-            archive = _core_mof() / f"{_core_mof_set(path.name)}.tar.xz"
+            name = _core_mof_set(path.name)
+            archive = _core_mof() / f"{name}.tar.xz"
             return archive, self._table(_beside(archive)), CORE_MOF_UNITS
         if path.is_dir():
             return path, self._table(path / TABLE), {}
