@@ -103,7 +103,10 @@ def test_held_out_frames_are_measured_again_by_group(options):
     """Without a file: the card's options give the same frames, and the same errors as in the card."""
     card = train(options, quiet=True).card
     found = evaluate_model("water")
-    measured, stated = (metrics.model_dump(exclude_none=True) for metrics in (found.metrics, card.metrics))
+    measured, stated = (
+        metrics.model_dump(exclude_none=True, exclude={"quantities"})
+        for metrics in (found.metrics, card.metrics)
+    )
     assert measured == pytest.approx(stated, rel=1e-5)
     assert {name: len(errors["model"][0]) for name, errors in found.groups.items()} == {
         "all": 9,

@@ -224,8 +224,8 @@ def test_data_in_other_units_give_the_same_model(options, tmp_path, named, per_e
     other = changed(options, name="other", data=data, directory=tmp_path / "other", precision="float64")
     metrics = train(other, quiet=True).card.metrics
     expected = train(changed(options, precision="float64"), quiet=True).card.metrics
-    expected = expected.model_dump(exclude_none=True)
-    assert metrics.model_dump(exclude_none=True) == pytest.approx(expected, rel=1e-5)
+    expected = expected.model_dump(exclude_none=True, exclude={"quantities"})
+    assert metrics.model_dump(exclude_none=True, exclude={"quantities"}) == pytest.approx(expected, rel=1e-5)
     (atoms,) = by_emt(1, seed=1)
     results = []
     for name in ("copper", "other"):
