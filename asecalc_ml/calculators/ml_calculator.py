@@ -447,7 +447,18 @@ def are_trained(structures: Sequence[Atoms], card: ModelCard) -> bool:
 
 
 def check_trained(atoms: Atoms, card: ModelCard) -> None:
-    """Refuse elements, charge or spin that the model was not trained on, with a StructureError."""
+    """Refuse elements, charge or spin that the model was not trained on, with a StructureError.
+
+    A dipole, or its norm, is refused of a periodic structure, where it depends on the choice of the cell.
+    """
+    dipoles = [quantity.name for quantity in card.quantities if quantity.kind in ("vector", "vector norm")]
+    if dipoles and atoms.pbc.any():
+        raise StructureError(
+            f"model {card.name!r} predicts {dipoles[0]}, which a periodic structure does not have;",
+            name="pbc",
+            value=atoms.pbc.tolist(),
+            remedy="set pbc to false for a molecule, or use another model",
+        )
     unknown = sorted(set(atoms.symbols) - set(card.elements))
     if unknown:
         raise StructureError(

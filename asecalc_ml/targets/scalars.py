@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from asecalc_ml.plugins import names
 from asecalc_ml.targets.target import ExtensiveScalar, IntensiveScalar, Kind, Pooling, TargetOptions
 
 NAME, UNIT = "name of the target", "unit of the target"
@@ -132,6 +133,14 @@ class Scalar(TargetOptions):
     pooling: Literal["mean", "softmax"] = Field(
         "mean", description="average of an intensive scalar: the mean, or one with learned weights"
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        """A registered target has its own unit, into which readers convert its values."""
+        if name != "scalar" and name in names("targets"):
+            raise ValueError(f"{name} is a target of its own: write `target: {name}`, or choose another name")
+        return name
 
     @property
     def kind(self) -> Kind:  # type: ignore[override]  # of each instance, where other targets have one kind

@@ -201,10 +201,17 @@ def _check_charges(options: TrainOptions, model: Model) -> None:
 
 
 def _check_neutral(options: TrainOptions, data: TrainingData) -> None:
-    """Refuse charged structures for a target that depends on the origin there."""
+    """Refuse charged and periodic structures for a target that depends on the origin or the cell there."""
     for target in options.targets:
         for part in PARTS if target.neutral else ():
             for where, atoms in zip(data.places[part], getattr(data, part), strict=True):
+                if atoms.pbc.any():
+                    raise TrainingError(
+                        f"{where} is periodic, and has no {target.name}.",
+                        name=where,
+                        value=atoms.pbc.tolist(),
+                        remedy="Set pbc to false for molecules, or leave such frames out with `frames`",
+                    )
                 charge, _ = charge_and_spin(atoms)
                 if charge:
                     raise TrainingError(

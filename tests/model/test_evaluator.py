@@ -365,6 +365,18 @@ def test_an_announced_run_is_compiled_before_its_first_step(tiny_model, ethanol,
     assert builds == [ETHANOL_SHAPE]
 
 
+def test_a_resumed_run_that_is_resumed_before_its_first_call_goes_the_same_way(compiled, tiny_model, ethanol):
+    """A checkpoint holds the shapes of the run before it that were compiled, called again or not."""
+    state = compiled.checkpoint_state()
+    for _ in range(2):
+        resumed = MLCalculator(tiny_model)
+        resumed.restore_state(json.loads(json.dumps(state)))
+        state = resumed.checkpoint_state()
+    assert [list(shape) for shape in compiled._evaluator.compiled.shapes] == state["compiled"]
+    resumed.get_forces(ethanol)
+    assert resumed._evaluator.compiled.shapes == [ETHANOL_SHAPE]
+
+
 @pytest.mark.parametrize("compile", ["never", "always"])
 def test_never_and_always(tiny_model, ethanol, builds, compile):
     steps(MLCalculator(tiny_model, compile=compile), ethanol, 6)

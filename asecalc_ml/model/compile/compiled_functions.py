@@ -120,7 +120,7 @@ class CompiledFunctions:
         return {
             "compile": self.compile,
             "calls": [[*shape, n] for shape, n in self._calls.items()],
-            "compiled": [list(shape) for shape in self.shapes],
+            "compiled": [list(shape) for shape in sorted({*self._functions, *self._promised})],
             "failed": [list(shape) for shape in sorted(self._failed)],
         }
 

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from ase.io import read, write
 from pydantic import ValidationError
 
 from asecalc_ml import MLCalculator
-from asecalc_ml.errors import ConfigError, DatasetError, ModelError, TrainingError
+from asecalc_ml.calculators.ml_calculator import check_trained
+from asecalc_ml.errors import ConfigError, DatasetError, ModelError, StructureError, TrainingError
 from asecalc_ml.potentials.datasets import AseFile
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training.evaluate import evaluate_model
@@ -430,3 +432,25 @@ def test_water_has_its_dipole_polarizability_and_hyperpolarizability(tmp_path, s
     errors = train(given, quiet=True).card.metrics.quantities
     for name, most in (("dipole", 0.03), ("polarizability", 0.01), ("hyperpolarizability", 0.05)):
         assert errors[name].mae < most * errors[name].spread, name
+
+
+def test_a_scalar_does_not_take_the_name_of_another_target(tmp_path):
+    """Readers convert the values of a registered target into its unit."""
+    for name in ("homo", "energy"):
+        with pytest.raises(ValidationError, match=f"{name} is a target of its own"):
+            options(tmp_path, target={"scalar": {"name": name, "unit": "kcal"}})
+
+
+def test_periodic_structures_have_no_dipole(tmp_path):
+    frames = labelled()
+    for atoms in frames:
+        atoms.info["mu"] = 1.0
+        atoms.set_cell([9, 9, 9])
+        atoms.pbc = True
+    given = options(tmp_path, frames, target="mu", model=PAINN)
+    given.data["properties"]["mu"] = {"unit": "Debye"}
+    with pytest.raises(TrainingError, match="is periodic, and has no mu"):
+        check_start(given)
+    card = SimpleNamespace(name="any", quantities=[target.as_quantity() for target in parse_targets("mu")])
+    with pytest.raises(StructureError, match="predicts mu, which a periodic structure does not have"):
+        check_trained(frames[0], card)
