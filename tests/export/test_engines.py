@@ -281,13 +281,23 @@ class Server:
         self.socket.unlink(missing_ok=True)
 
 
+def client_of(name: str) -> SocketClient:
+    """A client of the socket, which i-PI binds before it listens."""
+    for _ in range(100):
+        try:
+            return SocketClient(unixsocket=name, timeout=60)
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    raise TimeoutError(f"i-PI does not listen to {name}")
+
+
 def run_i_pi(program, folder, atoms, use_stress=False, **options):
     """Run i-PI with the calculator of the atoms as its client, and return its table of properties."""
     name = f"asecalc-{uuid.uuid4().hex}"
     write(folder / "start.xyz", atoms)
     (folder / "input.xml").write_text(INPUT.format(name=name, pbc=bool(atoms.pbc.all()), **options))
     with Server(program, folder, name) as server:
-        SocketClient(unixsocket=name, timeout=60).run(atoms, use_stress=use_stress)
+        client_of(name).run(atoms, use_stress=use_stress)
         assert server.process.wait(60) == 0, server.log.read_text()
     return np.loadtxt(folder / "out.properties", ndmin=2)
 
