@@ -62,6 +62,8 @@ def _is_data(spec: str, further: Sequence[str] = ()) -> bool:
 
     if any(argument.partition("=")[0] == "--format" for argument in further):
         return True
+    if spec.startswith("smiles:"):  # brackets are part of SMILES
+        return False
     return (Path(spec).is_file() and spec not in shipped_names()) or glob.has_magic(spec)
 
 

@@ -147,3 +147,10 @@ def test_models_are_listed_by_what_they_predict():
     assert wrong.exit_code == 2
     assert "did you mean 'gap'" in wrong.stderr
     assert "torchmdnet-ethanol" in CliRunner().invoke(app, ["models", "list", "--property", "energy"]).stdout
+
+
+def test_brackets_of_smiles_are_no_pattern_of_files():
+    pytest.importorskip("rdkit")
+    result = CliRunner().invoke(app, ["predict", "torchmdnet-ethanol", "smiles:[H]OCC"])
+    assert result.exit_code == 0, result.output
+    assert "smiles:[H]OCC,C2H6O," in result.output
