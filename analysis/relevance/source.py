@@ -60,7 +60,7 @@ class Source:
         return cls(stored.model, stored.card.name, stored.card.architecture, stored.hash, stored.card)
 
     def of_quantity(self, name: str | None) -> Source:
-        """The same source with a model of one scalar; see :func:`asecalc_ml.model.heads.single.single`.
+        """Source with a model of one scalar; see :func:`asecalc_ml.model.heads.single.single`.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-r"""What is explained: the energy or another scalar, a force component that turns with the molecule, a charge.
+r"""Targets: the energy or another scalar, a force component that turns with the molecule, a charge.
 
 ========================= ================================================================ =======
 ``energy``                energy of the structure                                          eV

@@ -333,7 +333,7 @@ def model_cards(calculator: object) -> list[ModelCard]:
 
 
 def no_energies(card: ModelCard) -> str:
-    """What a model without energies predicts, for messages."""
+    """State in a message which quantities a model predicts in place of energies."""
     return f"{card.name!r} predicts {card.predicted}, not energies: it has no forces"
 
 

@@ -47,7 +47,7 @@ def available_memory() -> int:
 
 
 def _left_in_control_groups() -> Iterator[int]:
-    """What each limited control group leaves to this process, in bytes: its own and those around it."""
+    """Bytes that each limited control group leaves to this process: its own and those around it."""
     try:
         own = [line.split(":", 2)[2] for line in _OWN_GROUPS.read_text().splitlines()]
     except (OSError, IndexError):

@@ -93,7 +93,7 @@ class Model(nn.Module):
 
     @property
     def quantities(self) -> list[Quantity]:
-        """What the model predicts."""
+        """Quantities that the model predicts."""
         return [head.quantity for head in self.quantity_heads]
 
     @property
@@ -139,7 +139,7 @@ class Model(nn.Module):
         return self.combine(*self.outputs(inputs))
 
     def outputs(self, inputs: PotentialInput) -> tuple[AtomOutput, PotentialInput]:
-        """What the potential returns, and the inputs in the type that it computes in."""
+        """Output of the potential, and the inputs in the type that it computes in."""
         inputs = self._cast(inputs)
         return self._output(inputs), inputs
 
@@ -223,7 +223,7 @@ def _rows(table: Tensor) -> list[Tensor]:
 
 
 def _columns(values: Tensor) -> Tensor:
-    """The same values with components as columns."""
+    """Values with components as columns."""
     return values[:, None] if values.dim() == 1 else values
 
 

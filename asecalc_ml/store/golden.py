@@ -67,7 +67,7 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
 
 
 def _results(model: Model, atoms: Atoms) -> dict[str, Any]:
-    """What a card keeps of a structure: energy_eV and forces_eV_A, or values."""
+    """Reference values that a card keeps of a structure: energy_eV and forces_eV_A, or values."""
     results: dict[str, Any]
     if model.predicts_energy:
         derivative, inputs = _evaluate(model, atoms)
@@ -117,7 +117,7 @@ class GoldenDeviation(NamedTuple):
 
 
 class ValueDeviation(NamedTuple):
-    """The same for other quantities: the component that is nearest to its bound, or furthest beyond it.
+    """Deviation of other quantities: the component that is nearest to its bound, or furthest beyond it.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def _are_apart(molecules: Sequence[Atoms]) -> bool:
 
 
 def _are_rows_apart(positions: np.ndarray) -> bool:
-    """The same for molecules of one size, shape (n_molecules, n_atoms, 3)."""
+    """Return True if this holds for molecules of one size, positions of shape (n_molecules, n_atoms, 3)."""
     if not np.isfinite(positions).all():
         return False
     # |x_i - x_j|² of all pairs i < j

@@ -32,7 +32,7 @@ ENERGY = "energy"
 
 
 class Quantity(Options):
-    """What a card states of a quantity that the model predicts."""
+    """Statement of a card about a quantity that the model predicts."""
 
     name: str = Field(description="name of the quantity, under which results and labels are found")
     unit: str = Field(description="unit of its values")
@@ -84,7 +84,7 @@ class TargetOptions(Options):
     unit: str = Field(description="unit of the target")
 
     def as_quantity(self) -> Quantity:
-        """What a card states of the target."""
+        """Statement of a card about the target."""
         return Quantity(name=self.name, unit=self.unit, kind=self.kind, pooling=self._pooling)
 
     @property

@@ -81,7 +81,7 @@ class TensorEmbedding(_upstream.tensornet.TensorEmbedding):
         return self.tensors(pairs, of_centre + of_neighbor, edges, basis)
 
     def halves(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        """What elements contribute to the embedding of a pair, as its centre and as its neighbor.
+        """Contributions of elements to the embedding of a pair, as its centre and as its neighbor.
 
         Upstream's layer acts on both embeddings side by side for each edge; it is linear, so that each half
         acts on the embeddings alone.

@@ -74,7 +74,7 @@ class JointMembers:
             self._compiled.expect(self._program(self._members[0].next_graph(atoms.copy())).shape, n_calls)
 
     def state(self) -> dict:
-        """What decides how the next call is run, ready for JSON."""
+        """State that decides whether the next call is computed jointly, ready for JSON."""
         return self._compiled.state()
 
     def restore(self, state: dict | None) -> None:

@@ -1,4 +1,4 @@
-"""What a calculator predicts of many structures: a row for each, with uncertainties where there are any."""
+"""Predictions of a calculator for many structures, with standard deviations of a committee."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Predictions:
 
 
 def quantities_of(calculator: BaseCalculator) -> list[Quantity]:
-    """What a calculator predicts: the quantities of its model, or the energy."""
+    """Quantities that a calculator predicts: those of its model, or the energy."""
     cards = model_cards(calculator)
     if cards:
         return list(cards[0].quantities)

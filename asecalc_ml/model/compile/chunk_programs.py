@@ -50,7 +50,7 @@ def compiled_shape(n_atoms: int) -> ChunkShape:
 
 
 def program_shape(shape: ChunkShape, stage: int = 0, backward: bool = True) -> Shape:
-    """What tells a program apart: its chunks, its stage, and whether it goes backward.
+    """Shape of a program: its chunks, its stage, and whether it goes backward.
 
     A chunk belongs to no system: its number of systems is 0.
     """

@@ -116,7 +116,7 @@ class CompiledFunctions:
         self._calls[shape] += n_calls
 
     def state(self) -> dict:
-        """What decides whether the next call runs compiled, ready for JSON."""
+        """State that decides whether the next call runs compiled, ready for JSON."""
         return {
             "compile": self.compile,
             "calls": [[*shape, n] for shape, n in self._calls.items()],
@@ -141,7 +141,7 @@ class CompiledFunctions:
         self._functions.clear()
 
     def _is_due(self, packages: PackageCache, shape: Shape) -> bool:
-        """Whether a shape is compiled now.
+        """Return True if a shape is to be compiled now.
 
         A package is looked for once: what another process compiles while a run goes on must not change it.
         """

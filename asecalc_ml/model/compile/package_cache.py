@@ -53,7 +53,7 @@ class PackageCache:
         return cache_folder("compiled") / fingerprint([*code, *machine, str(stored.dtype), *shape])
 
     def _contents(self, folder: Path) -> dict[str, str]:
-        """What the manifest has to say of a package, so that one of another model is not taken for it."""
+        """Entries of the manifest that tell a package from those of other models."""
         return {"model": self.stored.name, "model_hash": self.stored.hash, "folder": folder.name}
 
     def has(self, shape: Shape) -> bool:

@@ -1,4 +1,4 @@
-"""What every head has, and the head that takes the architecture's own readout."""
+"""The base of all heads, and the head that takes the architecture's own readout."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class QuantityHead(nn.Module, ABC):
         """
 
     def identity(self, like: Tensor) -> Tensor:
-        """What the shift of an atom is multiplied by, shape (n_components,)."""
+        """Factors of an atom's shift in each component, shape (n_components,)."""
         return like.new_ones(1)
 
     def pool(self, atoms: Tensor, inputs: PotentialInput) -> Tensor:
@@ -90,7 +90,7 @@ class OwnReadout(ScalarHead):
     """The architecture's own readout, for a single scalar."""
 
     def forward(self, output: AtomOutput, inputs: PotentialInput) -> AtomOutput:
-        """What the potential returned; electrostatic energies are part of an energy alone."""
+        """Output of the potential; electrostatic energies are part of an energy alone."""
         return output if self.quantity.name == ENERGY else output._replace(electrostatics=None)
 
     def last_linear(self, potential: Potential) -> tuple[Tensor, Tensor]:

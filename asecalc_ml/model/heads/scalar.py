@@ -75,6 +75,6 @@ class SoftmaxHead(ScalarHead):
         return weights * take(n_atoms, inputs.batch)
 
     def last_linear(self, potential: Potential) -> tuple[Tensor, Tensor]:
-        """Of the inner head: its weights, and its bias as the weight of the last feature."""
+        """Last linear layer: weights of the inner head, and its bias as the weight of the last feature."""
         weight, bias = self.inner.last_linear(potential)
         return torch.cat([weight, bias[:, None]], dim=1), torch.zeros_like(bias)

@@ -1,4 +1,4 @@
-"""What every set of frames in arrays has to fulfil, whichever files it came from."""
+"""Tests that every set of frames in arrays has to pass, whichever files it came from."""
 
 from __future__ import annotations
 

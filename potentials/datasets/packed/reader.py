@@ -1,4 +1,4 @@
-"""What readers of large sets with properties share: frames stay arrays until they are asked for."""
+"""Base of readers of large sets with properties: frames stay arrays until they are asked for."""
 
 from __future__ import annotations
 

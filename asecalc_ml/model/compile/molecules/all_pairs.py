@@ -200,7 +200,7 @@ def _index_of(node: Node) -> object:
 
 
 class Constants(NamedTuple):
-    """What the graph of an energy holds beside its operations.
+    """Constants of the graph of an energy, and the products of its linear layers.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ class MoleculeOutput(NamedTuple):
 
     @classmethod
     def unpacked(cls, rows: Tensor, n_atoms: int) -> MoleculeOutput:
-        """What :meth:`packed` has put together, of systems with room for this number of atoms.
+        """Results that :meth:`packed` has put together, of systems with room for this number of atoms.
 
         Without charges their array has the shape (n_systems, 0).
         """
@@ -169,7 +169,7 @@ class PairArrays(NamedTuple):
         return torch.where(visible[:, None], vectors, self.outside), visible
 
     def potential_input(self, given: MoleculeInput) -> PotentialInput:
-        """What a potential is traced with: the molecules with all pairs, at constant vectors."""
+        """Input that a potential is traced with: the molecules with all pairs, at constant vectors."""
         return PotentialInput(
             given.atomic_numbers,
             self.edge_index,
