@@ -149,6 +149,17 @@ def test_models_are_listed_by_what_they_predict():
     assert "torchmdnet-ethanol" in CliRunner().invoke(app, ["models", "list", "--property", "energy"]).stdout
 
 
+def test_rows_of_a_pattern_have_the_names_of_its_files(tmp_path):
+    for name in ("b", "a"):
+        write(tmp_path / f"{name}.xyz", molecule("CH3CH2OH"))
+    header, lines = rows(run("torchmdnet-ethanol", tmp_path / "*.xyz").stdout)
+    assert header[0] == "structure"
+    assert [line[0] for line in lines] == [str(tmp_path / "a.xyz"), str(tmp_path / "b.xyz")]
+    result = run("torchmdnet-ethanol", tmp_path / "*.xyz", tmp_path / "a.xyz")
+    assert result.exit_code == 2
+    assert "named twice" in result.output
+
+
 def test_brackets_of_smiles_are_no_pattern_of_files():
     pytest.importorskip("rdkit")
     result = CliRunner().invoke(app, ["predict", "torchmdnet-ethanol", "smiles:[H]OCC"])

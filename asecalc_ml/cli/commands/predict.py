@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +62,7 @@ def predict(
 def _located(files: list[str]) -> dict[str, Atoms]:
     """Structures by file and number; a source with one structure by its name alone."""
     located: dict[str, Atoms] = {}
-    for source in files:
+    for source in (match for given in files for match in _matching(given)):
         structures = read_structures(source)
         places = [source] if len(structures) == 1 else [f"{source}@{k}" for k in range(len(structures))]
         for place in places:
@@ -71,6 +72,12 @@ def _located(files: list[str]) -> dict[str, Atoms]:
                 )
         located |= zip(places, structures, strict=True)
     return located
+
+
+def _matching(source: str) -> list[str]:
+    """The files that a pattern matches, sorted by name; anything else as it is."""
+    is_pattern = glob.has_magic(source) and not source.startswith("smiles:") and not Path(source).exists()
+    return sorted(glob.glob(source, recursive=True)) or [source] if is_pattern else [source]
 
 
 def _check_output(output: Path | None, overwrite: bool) -> None:
