@@ -38,18 +38,19 @@ def split_off_reader(
     return split_off(arguments, list(options.model_fields), sorted(further))
 
 
-def read_structures(spec: str, further: Sequence[str] = ()) -> Sequence[Atoms]:
+def read_structures(spec: str | Path, further: Sequence[str] = ()) -> Sequence[Atoms]:
     """All frames of a structure (a name or a file), a data set or a run directory.
 
     Parameters
     ----------
-    spec : str
+    spec : str or path
     further : sequence of str
         Options of the reader as `--key value`, where ``spec`` is a file or a pattern, or whatever the reader
         takes that `--format` names.
     """
     from asecalc_ml.structure.loading import load_structure
 
+    spec = str(spec)
     if _is_data(spec, further):
         return reader(spec, further).structures()
     path = Path(spec)
