@@ -23,6 +23,7 @@ from asecalc_ml.model.compile.chunk_programs import (
     atoms_of_a_chunk,
     compiled_shape,
     fits_compiled_chunks,
+    n_compiled_chunks,
     program_shape,
     stage_programs,
 )
@@ -229,8 +230,9 @@ class Evaluator:
     def expect(self, graph: AtomGraph, n_calls: int) -> None:
         """Count calls that will come, so that compiling for them comes first and not in their midst."""
         self._check_memory(graph)
+        n_chunks = self._n_chunks(graph)
         for program in self._programs(graph):
-            self.compiled.expect(program.shape, n_calls * _calls_of(program, graph))
+            self.compiled.expect(program.shape, n_calls * n_chunks)
 
     def state(self) -> dict:
         """What decides how the next call is run, ready for JSON: a resumed run goes the same way."""
@@ -285,12 +287,16 @@ class Evaluator:
         """True for a structure that is never compiled as a whole, but chunks of it."""
         return graph.n_edges > COMPILED_CHUNKS_EDGES and takes_chunks(self.model)
 
+    def _n_chunks(self, graph: AtomGraph) -> int:
+        """Number of compiled chunks of a structure, or 1 if it is compiled as a whole."""
+        return n_compiled_chunks(graph.n_edges) if self._compiles_chunks(graph) else 1
+
     def _chunked(self, graph: AtomGraph) -> tuple[PotentialInput, EdgeDerivative]:
         """The inputs with a ghost, and what chunks give for them; before they are compiled, plain PyTorch."""
         inputs = self._with_ghost(graph)
         shape, programs = self._stage_programs(graph, inputs)
         functions = [
-            stage.functions(eager, lambda program: self.compiled.get(program, _calls_of(program, graph)))
+            stage.functions(eager, lambda program: self.compiled.get(program, self._n_chunks(graph)))
             for stage, eager in zip(programs, StageFunctions.of(self.model.potential.stages), strict=False)
         ]
         if any(stage.is_compiled for stage in functions):
@@ -365,12 +371,6 @@ def _is_static(graph: AtomGraph) -> bool:
     """Whether these are all pairs of one molecule, which never change."""
     is_molecule = graph.n_systems == 1 and not graph.pbc.any()
     return is_molecule and graph.n_edges == graph.n_atoms * (graph.n_atoms - 1)
-
-
-def _calls_of(program: Program, graph: AtomGraph) -> int:
-    """How often a program is called for a structure: once, unless it is for chunks, which have no system."""
-    n_systems, n_edges = program.shape[1:3] if len(program.shape) > 2 else (1, 1)
-    return 1 if n_systems else -(-graph.n_edges // n_edges)
 
 
 def _of_molecule(function: Function, given: MoleculeInput) -> Evaluation:

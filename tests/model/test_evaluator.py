@@ -151,7 +151,7 @@ print(json.dumps([before == dict(os.environ), torch.equal(state, torch.get_rng_s
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [True, True, True, "torch.float32"]
-    assert done.stderr == "compiling morse for 9 atoms, once on this machine: it takes about a minute\n"
+    assert done.stderr == "compiling morse for 9 atoms, once on this machine: about a minute\n"
 
 
 # ------------------------------------------------------------------------------------- the second process

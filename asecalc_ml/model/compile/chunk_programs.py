@@ -49,6 +49,11 @@ def compiled_shape(n_atoms: int) -> ChunkShape:
     return ChunkShape(n_atoms, COMPILED_EDGES, padded=True)
 
 
+def n_compiled_chunks(n_edges: int) -> int:
+    """Smallest number of compiled chunks that have room for so many edges."""
+    return math.ceil(n_edges / COMPILED_EDGES)
+
+
 def program_shape(shape: ChunkShape, stage: int = 0, backward: bool = True) -> Shape:
     """Shape of a program: its chunks, its stage, and whether it goes backward.
 
@@ -124,6 +129,8 @@ def _program(
 ) -> Program:
     return Program(
         program_shape(shape, number, function_of is _backward_of),
+        f"chunks of {shape.n_atoms} atoms",
+        shape.n_edges,
         plain(tensors),
         lambda model: _trace(function_of(model, number, n_rows), tensors),
         lambda model: [_known_call(function_of(model, number, n_rows), tensors)],

@@ -55,6 +55,7 @@ class CompiledFunctions:
         self._seen: set[Shape] = set()  # for which a package was looked for
         self._promised: set[Shape] = set()  # compiled in the run that is resumed
         self._failed: set[Shape] = set()  # cannot be compiled here
+        self._announced: set[str] = set()  # what is being compiled, in words: stages of chunks share them
 
     @property
     def shapes(self) -> list[Shape]:
@@ -77,7 +78,7 @@ class CompiledFunctions:
         """
         shape, packages = program.shape, self._packages
         self._calls[shape] += n_calls
-        if packages is not None and shape not in self._functions and self._is_due(packages, shape):
+        if packages is not None and shape not in self._functions and self._is_due(packages, program):
             try:
                 self._load_or_build(packages, program)
             except CompilationError as error:
@@ -88,7 +89,7 @@ class CompiledFunctions:
     def tell_failure(self, name: str, program: Program, error: CompilationError) -> None:
         """Warn that a model runs eagerly for the shape of a program."""
         warnings.warn(
-            f"model {name!r} cannot be compiled here for {_size(program)} and continues in eager mode, "
+            f"model {name!r} cannot be compiled here for {program.size} and continues in eager mode, "
             f"several times slower: {error}",
             stacklevel=3,
         )
@@ -140,18 +141,19 @@ class CompiledFunctions:
         self._failed = {tuple(shape) for shape in state.get("failed", [])}  # absent up to 0.1.0
         self._functions.clear()
 
-    def _is_due(self, packages: PackageCache, shape: Shape) -> bool:
-        """Return True if a shape is to be compiled now.
+    def _is_due(self, packages: PackageCache, program: Program) -> bool:
+        """Return True if a program is to be compiled now.
 
         A package is looked for once: what another process compiles while a run goes on must not change it.
         """
+        shape = program.shape
         if self.compile == "never" or shape in self._failed:
             return False
         if not may_compile() and not packages.has(shape):
             return False
         if self.compile == "always" or shape in self._promised:
             return True
-        if self._calls[shape] * max(_n_edges(shape), FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
+        if self._calls[shape] * max(program.n_edges, FEWEST_EDGES) >= EDGES_BEFORE_COMPILING:
             return True
         first = shape not in self._seen
         self._seen.add(shape)
@@ -163,30 +165,13 @@ class CompiledFunctions:
 
     def _built(self, packages: PackageCache, program: Program) -> Function:
         name = packages.stored.name
-        # A warning, since Python shows it to who has set up no logging, and would wonder why nothing happens.
-        log.warning(
-            "compiling %s for %s, once on this machine: it takes about a minute", name, _size(program)
-        )
+        if program.size not in self._announced:
+            self._announced.add(program.size)
+            # A warning, since Python shows it without any logging set up, and compiling is a long silence.
+            log.warning("compiling %s for %s, once on this machine: about a minute", name, program.size)
         start = time.monotonic()
         function = packages.build(program)
         self.n_compilations += 1
         log.info("compiled %s in %.0f s", name, time.monotonic() - start)
         return function
 
-
-def _n_edges(shape: Shape) -> int:
-    """Number of edges, or of triplets where there are more."""
-    if len(shape) == 2:
-        n_systems, n_atoms = shape
-        return n_systems * n_atoms**2
-    return max(shape[2:])
-
-
-def _size(program: Program) -> str:
-    """Numbers of atoms in words."""
-    if len(program.shape) == 5:
-        return f"chunks of {program.shape[0] - 1} atoms, stage {program.shape[3]}"
-    if len(program.shape) == 2 and program.shape[0] > 1:
-        return f"{program.shape[0]} molecules of up to {program.shape[1]} atoms"
-    n_atoms = program.shape[1] if len(program.shape) == 2 else program.shape[0] - 1
-    return f"{n_atoms} atoms"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.fx import GraphModule
 
+from asecalc_ml.model.compile.materialize import materialize_broadcasts
 from asecalc_ml.model.compile.program import KnownCall, Program, Shape, traced
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.model.model import Model
@@ -14,9 +15,14 @@ from asecalc_ml.model.rounding import rounding
 
 def edge_list_program(inputs: PotentialInput) -> Program:
     """From a :class:`PotentialInput` to an :class:`EdgeDerivative`."""
-    arguments = inputs.tensors
+    shape = shape_of(inputs)
     return Program(
-        shape_of(inputs), arguments, lambda model: trace(model, inputs), lambda model: [_call(model, inputs)]
+        shape,
+        f"{inputs.n_atoms - 1} atoms",
+        max(shape[2:]),
+        inputs.tensors,
+        lambda model: trace(model, inputs),
+        lambda model: [_call(model, inputs)],
     )
 
 
@@ -26,7 +32,10 @@ def trace(model: Model, inputs: PotentialInput) -> GraphModule:
     def energy_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(edge_derivative(model, PotentialInput(*tensors)))
 
-    return traced(energy_and_gradient, inputs.tensors)
+    graph = traced(energy_and_gradient, inputs.tensors)
+    if inputs.edge_vectors.device.type != "cpu":
+        return graph
+    return materialize_broadcasts(graph, inputs.tensors)
 
 
 def shape_of(inputs: PotentialInput) -> Shape:

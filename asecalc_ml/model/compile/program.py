@@ -49,6 +49,10 @@ class Program(Generic[Models]):
     shape : tuple of int
         For molecules, their number and the number of atoms that each has room for. For an edge list, the
         numbers of atoms, systems, edges, and triplets if the potential needs them, the ghost's included.
+    size : str
+        What the function computes, for messages, as in "64 atoms".
+    n_edges : int
+        Edges (or triplets, where there are more) that one call computes.
     arguments : sequence of Tensor
         An example.
     trace : callable
@@ -60,6 +64,8 @@ class Program(Generic[Models]):
     """
 
     shape: Shape
+    size: str
+    n_edges: int
     arguments: Sequence[Tensor]
     trace: Callable[[Models], GraphModule]
     known_calls: Callable[[Models], list[KnownCall]]

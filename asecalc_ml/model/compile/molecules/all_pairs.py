@@ -49,6 +49,16 @@ class Molecules(NamedTuple):
     n_systems: int
     n_atoms: int
 
+    def __str__(self) -> str:
+        if self.n_systems == 1:
+            return f"{self.n_atoms} atoms"
+        return f"{self.n_systems} molecules of up to {self.n_atoms} atoms"
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs, those of an atom with itself included."""
+        return self.n_systems * self.n_atoms**2
+
     def edge_index(self, device: torch.device) -> Tensor:
         """All pairs, those of an atom with itself included, shape (2, n_systems n_atoms²)."""
         atoms = torch.arange(self.n_systems * self.n_atoms, device=device).view(self.n_systems, self.n_atoms)

@@ -43,7 +43,16 @@ def members_program(given: MoleculeInput) -> Program[tuple[Model, ...]]:
         return materialize_broadcasts(graph, given) if given.is_on_cpu else graph
 
     options = POOLED if given.is_on_cpu else {}
-    return Program(tuple(given.molecules), given, trace, lambda models: _known_calls(models, given), options)
+    molecules = given.molecules
+    return Program(
+        tuple(molecules),
+        str(molecules),
+        molecules.n_pairs,
+        given,
+        trace,
+        lambda models: _known_calls(models, given),
+        options,
+    )
 
 
 def evaluate_members(models: Sequence[Model], example: MoleculeInput) -> Callable[[MoleculeInput], Tensor]:

@@ -116,7 +116,16 @@ def molecule_program(given: MoleculeInput) -> Program:
         return materialize_broadcasts(graph, given) if given.is_on_cpu else graph
 
     options = POOLED if given.molecules.n_systems > 1 and given.is_on_cpu else {}
-    return Program(tuple(given.molecules), given, trace, lambda model: known_calls(model, given), options)
+    molecules = given.molecules
+    return Program(
+        tuple(molecules),
+        str(molecules),
+        molecules.n_pairs,
+        given,
+        trace,
+        lambda model: known_calls(model, given),
+        options,
+    )
 
 
 def trace_dense(model: Model, given: MoleculeInput) -> GraphModule | None:
