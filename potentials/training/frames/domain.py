@@ -90,7 +90,7 @@ def _largest_force(frames: Sequence[Atoms]) -> float | None:
 
 
 def _references(frames: Sequence[Atoms]) -> list[Reference]:
-    """For each frame the first one that it still resembles, which may be itself, and the bonds of that one."""
+    """For each frame the first one that it still resembles, perhaps itself, and the bonds of that one."""
     alike: dict[tuple, list[int]] = defaultdict(list)
     for number, atoms in enumerate(frames):
         alike[atoms.numbers.tobytes(), atoms.pbc.tobytes()].append(number)
