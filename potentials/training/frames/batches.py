@@ -323,7 +323,8 @@ def _rows_of_graphs(
         "charge": Ragged.of(inputs.charge[:-1], torch.ones_like(n_atoms)),
         "spin": Ragged.of(inputs.spin[:-1], torch.ones_like(n_atoms)),
         "edge_index": Ragged.of(
-            torch.where(edge_index < ghost, edge_index - first_atom[frame], GHOST).T.contiguous(), n_edges
+            torch.where(edge_index < ghost, edge_index - first_atom[frame], GHOST).T.int().contiguous(),
+            n_edges,
         ),
         "edge_vectors": Ragged.of(inputs.edge_vectors[: len(frame)], n_edges),
     }
@@ -332,7 +333,7 @@ def _rows_of_graphs(
         "atomic_numbers": inputs.atomic_numbers[-1:],
         "charge": inputs.charge[-1:],
         "spin": inputs.spin[-1:],
-        "edge_index": torch.full((inputs.edge_index.shape[1] - len(frame), 2), GHOST),
+        "edge_index": torch.full((inputs.edge_index.shape[1] - len(frame), 2), GHOST, dtype=torch.int32),
         "edge_vectors": inputs.edge_vectors[len(frame) :],
     }
     if inputs.triplets is not None and inputs.reverse_edges is not None:
