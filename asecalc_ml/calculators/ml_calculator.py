@@ -374,7 +374,9 @@ class MLCalculator(Calculator):
 
     def _values(self, structures: Sequence[Atoms]) -> list[Results]:
         """Values of a model that predicts other quantities than energies."""
-        graphs = [self._new_graph(atoms) for atoms in structures]
+        self._check_many(structures, first=0)
+        cutoff, backend = self.card.cutoff_A, self.parameters.neighbors
+        graphs = (AtomGraph.from_atoms(atoms, cutoff, backend) for atoms in structures)
         values = values_of(self._evaluator.model, graphs)
         return [
             values_as_results(of_structure, atoms, self.card)

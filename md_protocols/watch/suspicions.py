@@ -48,7 +48,7 @@ class OutsideDomain(Sign):
         self._graph, self._cutoff = bond_graph(start), cutoff
         self._known = {name: _Widened(histogram, margin) for name, histogram in distances.items()}
         self._close, self._shifts = self._graph.close_pairs
-        self._names = pair_names(start, self._close, self._graph.classes(self._close, self._shifts))
+        self._names = pair_names(start, self._close, self._graph.class_numbers(self._close, self._shifts))
 
     def __call__(self, atoms: Atoms) -> str | None:
         # An atom that has left sees nothing within the cutoff any more: its bonds are looked at beyond.
@@ -64,12 +64,11 @@ class OutsideDomain(Sign):
     def _first_outside(
         self, atoms: Atoms, pairs: ClassedPairs, covers: Callable[[str, np.ndarray], np.ndarray]
     ) -> str | None:
-        for name in np.unique(pairs.names):
-            chosen = pairs.names == name
-            outside = ~covers(str(name), pairs.lengths[chosen])
+        for name, rows in pairs.names.rows():
+            outside = ~covers(name, pairs.lengths[rows])
             if outside.any():
-                worst = int(np.argmax(outside))
-                return _sentence(atoms, pairs.atoms[chosen][worst], pairs.lengths[chosen][worst], str(name))
+                worst = rows[np.argmax(outside)]
+                return _sentence(atoms, pairs.atoms[worst], pairs.lengths[worst], name)
         return None
 
     def _covers(self, name: str, lengths: np.ndarray) -> np.ndarray:

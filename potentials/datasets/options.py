@@ -446,17 +446,17 @@ def dataset_hash(frames: Sequence[Atoms], targets: Sequence[str] = ()) -> str:
     digest = hashlib.sha256()
     for atoms in frames:
         digest.update(np.array([len(atoms), *atoms.numbers], dtype="<i8").tobytes())
-        has_energy = "energy" in atoms.calc.results
-        labels = [atoms.get_potential_energy() if has_energy else np.nan]  # no label is NaN
-        if "forces" in atoms.calc.results:
-            labels.append(atoms.get_forces(apply_constraint=False))
+        results = atoms.calc.results
+        labels = [results.get("energy", np.nan)]  # no label is NaN
+        if "forces" in results:
+            labels.append(results["forces"])
         for values in (atoms.positions, *labels):
             digest.update((np.asarray(values, dtype="<f8") + 0.0).tobytes())  # + 0.0: there is one zero
         if atoms.pbc.any():
             digest.update((np.asarray(atoms.cell.array, dtype="<f8") + 0.0).tobytes() + atoms.pbc.tobytes())
         for name in ("stress", "dipole"):
-            if name in atoms.calc.results:
-                digest.update((np.asarray(atoms.calc.results[name], dtype="<f8") + 0.0).tobytes())
+            if name in results:
+                digest.update((np.asarray(results[name], dtype="<f8") + 0.0).tobytes())
         for name in targets:
             value = label_of(atoms, name)
             digest.update((np.asarray(np.nan if value is None else value, dtype="<f8") + 0.0).tobytes())

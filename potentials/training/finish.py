@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from asecalc_ml.calculators.corrections import explicit
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files.reading import check_archive
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets import dataset_hash
-from asecalc_ml.potentials.datasets.labels import with_label
+from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.potentials.training.baselines import worse_than_baselines
 from asecalc_ml.potentials.training.directory import METRICS
 from asecalc_ml.potentials.training.evaluate import evaluate, measure
 from asecalc_ml.potentials.training.frames.domain import measure_domain
-from asecalc_ml.potentials.training.frames.scaling import Scaling, missing_shift
+from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, missing_shift
 from asecalc_ml.potentials.training.frames.training_data import TrainingData
 from asecalc_ml.potentials.training.metrics_file import processor_hours
 from asecalc_ml.potentials.training.optimization.exponential_average import read_checkpoint, weights_of
@@ -65,7 +66,7 @@ def fit_constant(model: Model, frames: Sequence[Atoms]) -> Model:
         Training frames, with the labels that the model was fitted to.
     """
     frames = with_label(frames, "energy")
-    labelled = np.array([atoms.get_potential_energy() for atoms in frames])
+    labelled = np.array([label_of(atoms, "energy") for atoms in frames])
     model.shift += missing_shift(frames, labelled + evaluate(model, frames).energy)
     return model
 
@@ -92,7 +93,9 @@ def trained_card(options: TrainOptions, data: TrainingData, model: Model, scalin
     """Everything the model will say about itself, measured here."""
     frames, labels = [*data.train, *data.validation], options.loss.fitted
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
-    known = sorted({formula_of(atoms.numbers) for label in labels for atoms in with_label(frames, label)})
+    compositions: set[str] = set()
+    if scaling.degenerate:
+        compositions = {formula_of(a.numbers) for label in labels for a in with_label(frames, label)}
     n_copies = int(data.seen.has_seen(fingerprints(data.test)).sum())
     measured = measure(model, data.test, options.corrections)
     metrics = measured.model_copy(update={"n_copies": n_copies})
@@ -102,12 +105,12 @@ def trained_card(options: TrainOptions, data: TrainingData, model: Model, scalin
         options.model["architecture"],
         architecture(options),
         structure=data.test[0],
-        elements=sorted({symbol for atoms in frames for symbol in atoms.symbols}),
+        elements=sorted(chemical_symbols[number] for number in elements_of(frames)),
         charges=sorted(set(charges)),
         spins=sorted(set(spins)),
         fitted=labels,
         energies_degenerate=scaling.degenerate,
-        compositions=known if scaling.degenerate else [],
+        compositions=sorted(compositions),
         dataset=_dataset_card(data, options.target_names),
         ancestors=list(data.lineage.ancestors),
         corrections=explicit(options.corrections),

@@ -21,12 +21,13 @@ from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory, writable
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
-from asecalc_ml.potentials.training.frames.scaling import Scaling, fit_scaling
+from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, fit_scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.targets.scaling import fit_target_scaling
 from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
+from asecalc_ml.store.card import formula_of
 from asecalc_ml.store.model_file import read_model
 from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
@@ -122,7 +123,8 @@ def _scaling(options: TrainOptions, frames: Sequence[Atoms]) -> Scaling:
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:
     frames, hyperparameters = (*data.train, *data.validation, *data.test), architecture(options)
-    present = {symbol for atoms in frames for symbol in atoms.symbols}
+    elements = elements_of(frames).tolist()
+    present = {chemical_symbols[number] for number in elements}
     missing = sorted(present - set(getattr(hyperparameters, "elements", present)))
     if missing:
         raise TrainingError(
@@ -132,7 +134,7 @@ def _check_elements(options: TrainOptions, data: TrainingData) -> None:
             allowed=hyperparameters.elements,
             remedy="add what is missing to model.elements, or use an architecture that takes all elements",
         )
-    heaviest = max(int(atoms.numbers.max()) for atoms in frames)
+    heaviest = max(elements)
     room = getattr(hyperparameters, "max_atomic_number", heaviest)
     if heaviest > room:
         raise TrainingError(
@@ -172,11 +174,15 @@ def _shortest_distance(atoms: Atoms, cutoff: float) -> float:
 
 def _check_states(model: Model, data: TrainingData) -> None:
     """Refuse one composition in several charges (or spins) where the architecture cannot tell them apart."""
+    frames = (*data.train, *data.validation, *data.test)
+    by_state = {charge_and_spin(atoms): [] for atoms in frames}
+    for atoms in frames if len(by_state) > 1 else ():
+        by_state[charge_and_spin(atoms)].append(formula_of(atoms.numbers))
     for key in sorted({"charge", "spin"} - model.potential.takes):
         states = defaultdict(set)
-        for atoms in (*data.train, *data.validation, *data.test):
-            state = dict(zip(("charge", "spin"), charge_and_spin(atoms), strict=True))
-            states[atoms.get_chemical_formula()].add(state[key])
+        for state, formulas in by_state.items():
+            for formula in formulas:
+                states[formula].add(dict(zip(("charge", "spin"), state, strict=True))[key])
         for formula, values in states.items():
             if len(values) > 1:
                 raise TrainingError(

@@ -64,7 +64,7 @@ def fit(request: TrainingRequest, data: TrainingData, model: Model, scaling: Sca
     model.to(device)
     train, validation = (
         StoredFrames(
-            [LabelledGraph.from_atoms(atoms, cutoff, labels, names) for atoms in part],
+            (LabelledGraph.from_atoms(atoms, cutoff, labels, names) for atoms in part),
             cutoff,
             labels,
             model.triplet_cutoff,

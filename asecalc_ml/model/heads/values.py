@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from asecalc_ml.model.model import Model
     from asecalc_ml.model.potential import PotentialInput
 
-#: Atoms of structures that are computed at once.
-BATCH_ATOMS = 2048
+#: Atoms of structures that are computed at once: on a CPU as many as the caches hold, on others more.
+BATCH_ATOMS, BATCH_ATOMS_CPU = 2048, 256
 
 
 @torch.no_grad()
-def values_of(model: Model, graphs: Sequence[AtomGraph]) -> list[dict[str, Tensor]]:
+def values_of(model: Model, graphs: Iterable[AtomGraph]) -> list[dict[str, Tensor]]:
     """Values of each structure by the name of the quantity, each of the quantity's shape, float64.
 
     Parameters
     ----------
     model : Model
-    graphs : sequence of AtomGraph
-        One structure each, with all pairs within the model's cutoff.
+    graphs : iterable of AtomGraph
+        Read one batch ahead. One structure each, with all pairs within the model's cutoff.
     """
     values: list[dict[str, Tensor]] = []
-    for batch in batches_by_atoms(list(graphs), BATCH_ATOMS, n_atoms=lambda graph: graph.n_atoms):
+    most = BATCH_ATOMS_CPU if model.device.type == "cpu" else BATCH_ATOMS
+    for batch in batches_by_atoms(graphs, most, n_atoms=lambda graph: graph.n_atoms):
         together = collate([graph.to(model.device) for graph in batch])
         inputs = with_ghost(together, model.cutoff, triplet_cutoff=model.triplet_cutoff)
         by_name = model.by_name(model(inputs).systems[:-1])

@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 BOND_TOLERANCE = 1.3
+SMALL_MOLECULE = 200  # atoms up to which all distances are computed
 CHAINS_AT_ONCE = 500_000  # dihedrals that are looked at together, some 200 MB
 FORMED_TOLERANCE = 1.2
 BROKEN_TOLERANCE = 1.6
 
 CLASSES = ("bonded", "1-3", "1-4", "further", "other molecule")
-BONDED, ONE_THREE, ONE_FOUR, FURTHER, OTHER_MOLECULE = CLASSES
-_BY_STEPS = {0: FURTHER, 1: BONDED, 2: ONE_THREE, 3: ONE_FOUR}  # 0: the same atom, in another image
+FURTHER, OTHER_MOLECULE = 3, 4  # places in CLASSES
+#: Number of the class of atoms that 0, 1, 2, 3 or more bonds connect; of the atom itself as of its images.
+_BY_STEPS = np.array([FURTHER, 0, 1, 2, FURTHER])
+MOST_STEPS = 3  # bonds within which images are listed
 
 
 # ------------------------------------------------------------------------------------------------ bonds
@@ -71,18 +74,28 @@ def find_bonds_and_shifts(atoms: Atoms, tolerance: float = BOND_TOLERANCE) -> tu
     StructureError
         If positions or cell are not finite, or a periodic direction has no cell vector of its own.
     """
-    from ase.neighborlist import natural_cutoffs, primitive_neighbor_list
-
     check_positions(atoms)
-    positions, box, operation = _enclosed(atoms)
-    radii = natural_cutoffs(atoms, mult=tolerance)
-    first, second, shifts = primitive_neighbor_list("ijS", atoms.pbc, box, positions, radii)
-    shifts = shifts @ operation
+    radii = tolerance * covalent_radii[atoms.numbers]
+    first, second, shifts = _pairs_within_radii(atoms, radii)
     # one of each pair and its reverse, sorted by i, j and shift
     once = (first < second) | ((first == second) & _is_positive(shifts))
     bonds, shifts = np.stack([first, second], axis=1)[once], shifts[once]
     order = np.lexsort((*shifts.T[::-1], bonds[:, 1], bonds[:, 0]))
     return bonds[order].astype(int), shifts[order].astype(int)
+
+
+def _pairs_within_radii(atoms: Atoms, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Atoms i and j of pairs closer than the sum of their radii, at least one order of each; cell shifts."""
+    if len(atoms) <= SMALL_MOLECULE and not atoms.pbc.any():
+        i, j = np.triu_indices(len(atoms), 1)
+        lengths = np.linalg.norm(pair_vectors(atoms.positions, (i, j)), axis=1)
+        near = lengths < radii[i] + radii[j]
+        return i[near], j[near], np.zeros((near.sum(), 3), dtype=int)
+    from ase.neighborlist import primitive_neighbor_list
+
+    positions, box, operation = _enclosed(atoms)
+    i, j, shifts = primitive_neighbor_list("ijS", atoms.pbc, box, positions, radii)
+    return i, j, shifts @ operation
 
 
 def _enclosed(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -244,57 +257,47 @@ class BondGraph:
         ndarray of str, shape (n_pairs,)
             Of :data:`CLASSES`.
         """
-        pairs, shifts = np.asarray(pairs, dtype=int), np.asarray(shifts, dtype=int)
-        rows = zip(pairs.tolist(), shifts.tolist(), strict=True)
-        return np.array([self._class_of(i, j, tuple(shift)) for (i, j), shift in rows])
+        return np.array(CLASSES)[self.class_numbers(pairs, shifts)]
 
-    def _class_of(self, i: int, j: int, shift: tuple[int, ...]) -> str:
-        steps = self._near[i].get((j, shift))
-        if steps is not None:
-            return _BY_STEPS[steps]
-        if self.molecules[i] != self.molecules[j]:
-            return OTHER_MOLECULE
-        if self._is_infinite[self.molecules[i]]:
-            return FURTHER
-        return FURTHER if tuple(self._offsets[j] - self._offsets[i]) == shift else OTHER_MOLECULE
+    def class_numbers(self, pairs: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """Places in :data:`CLASSES` of the classes that :meth:`classes` returns, shape (n_pairs,)."""
+        pairs, shifts = np.asarray(pairs, dtype=int), np.asarray(shifts, dtype=int)
+        i, j = pairs.T
+        steps = self._near.steps_to(pairs, shifts)
+        # an image that is not near belongs to the same molecule where the molecule reaches it without a gap
+        connected = self.molecules[i] == self.molecules[j]
+        reached = (self._offsets[j] - self._offsets[i] == shifts).all(axis=1)
+        same = connected & (self._is_infinite[self.molecules[i]] | reached)
+        return np.where(steps <= MOST_STEPS, _BY_STEPS[steps], np.where(same, FURTHER, OTHER_MOLECULE))
 
     @cached_property
     def close_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Pairs within three bonds, each once: atoms (n_pairs, 2), and cell shifts (n_pairs, 3)."""
-        rows = [
-            (i, j, *shift)
-            for i, images in enumerate(self._near)
-            for (j, shift), steps in images.items()
-            if steps and (i < j or (i == j and shift > (0, 0, 0)))
-        ]
-        table = np.array(rows, dtype=int).reshape(-1, 5)
-        return table[:, :2], table[:, 2:]
+        near = self._near
+        i, j = near.pairs.T
+        once = (near.steps > 0) & ((i < j) | ((i == j) & _is_positive(near.shifts)))
+        return near.pairs[once], near.shifts[once]
 
     @cached_property
-    def _near(self) -> list[dict[tuple, int]]:
-        """For each atom the images within three bonds, and their number of bonds."""
-        return [self._walk(i, max_steps=3) for i in range(self.n_atoms)]
-
-    def _walk(self, start: int, max_steps: int) -> dict[tuple, int]:
-        """Fewest bonds from an atom to each atom and image within ``max_steps`` bonds, breadth first."""
-        origin: tuple[int, tuple[int, ...]] = (start, (0, 0, 0))
-        n_bonds, queue = {origin: 0}, deque([origin])
-        while queue:
-            here = queue.popleft()
-            if n_bonds[here] == max_steps:
-                continue
-            for j, shift in self.neighbors[here[0]]:
-                there = (j, tuple(a + b for a, b in zip(here[1], shift, strict=True)))
-                if there not in n_bonds:
-                    n_bonds[there] = n_bonds[here] + 1
-                    queue.append(there)
-        return n_bonds
+    def _near(self) -> "_NearImages":
+        """For each atom the images within three bonds."""
+        ways, atoms = _Ways(self.bonds, self.shifts), np.arange(self.n_atoms)
+        zero = np.zeros((self.n_atoms, 3), dtype=int)
+        near = _NearImages.sorted(np.stack([atoms, atoms], axis=1), zero, np.zeros(self.n_atoms, dtype=int))
+        for n_bonds in range(1, MOST_STEPS + 1):
+            pairs, shifts = _one_bond_further(near.take(near.steps == n_bonds - 1), ways)
+            near = _NearImages.sorted(
+                np.concatenate([near.pairs, pairs]),
+                np.concatenate([near.shifts, shifts]),
+                np.concatenate([near.steps, np.full(len(pairs), n_bonds)]),
+            )
+        return near
 
     @cached_property
     def _offsets(self) -> np.ndarray:
         """Cell of each atom when its molecule is put together from its first atom on, (n_atoms, 3)."""
         offsets, seen = np.zeros((self.n_atoms, 3), dtype=int), np.zeros(self.n_atoms, dtype=bool)
-        for start in range(self.n_atoms):
+        for start in range(self.n_atoms) if self.shifts.any() else ():
             queue = deque([] if seen[start] else [start])
             seen[start] = True
             while queue:
@@ -306,12 +309,83 @@ class BondGraph:
         return offsets
 
     @cached_property
-    def _is_infinite(self) -> dict[int, bool]:
-        """Whether a molecule is bonded to an image of itself, as crystals and polymers are."""
+    def _is_infinite(self) -> np.ndarray:
+        """True for each molecule that is bonded to an image of itself, as crystals and polymers are."""
         first, second = self.bonds.T if len(self.bonds) else np.zeros((2, 0), dtype=int)
         closes = (self._offsets[first] + self.shifts != self._offsets[second]).any(axis=1)
-        infinite = set(self.molecules[first[closes]].tolist())
-        return {molecule: molecule in infinite for molecule in range(self.molecules.max(initial=-1) + 1)}
+        infinite = np.zeros(self.molecules.max(initial=-1) + 1, dtype=bool)
+        infinite[self.molecules[first[closes]]] = True
+        return infinite
+
+
+@dataclass(frozen=True, eq=False)
+class _NearImages:
+    """Images within a few bonds of each atom, sorted by atom, atom of the image and cell shift.
+
+    Parameters
+    ----------
+    pairs : array of int, shape (n_images, 2)
+        The atom, and the atom of the image.
+    shifts : array of int, shape (n_images, 3)
+    steps : array of int, shape (n_images,)
+        Fewest bonds.
+    """
+
+    pairs: np.ndarray
+    shifts: np.ndarray
+    steps: np.ndarray
+
+    @classmethod
+    def sorted(cls, pairs: np.ndarray, shifts: np.ndarray, steps: np.ndarray) -> "_NearImages":
+        """Each image once, with the fewest of its numbers of bonds."""
+        order = np.lexsort((steps, _as_numbers(shifts), pairs[:, 1], pairs[:, 0]))
+        images = cls(pairs[order], shifts[order], steps[order])
+        rows = np.concatenate([images.pairs, images.shifts], axis=1)
+        is_new = np.ones(len(rows), dtype=bool)
+        is_new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+        return images.take(is_new)
+
+    def take(self, chosen: np.ndarray) -> "_NearImages":
+        """Some of the images."""
+        return _NearImages(self.pairs[chosen], self.shifts[chosen], self.steps[chosen])
+
+    def steps_to(self, pairs: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """Fewest bonds of each pair of an atom and an image, one more than the most where it is not near."""
+        if not len(self.pairs):
+            return np.full(len(pairs), MOST_STEPS + 1)
+        wanted, occurs = self._numbered(pairs, shifts)
+        place = np.searchsorted(self._numbers, wanted).clip(max=len(self._numbers) - 1)
+        return np.where(occurs & (self._numbers[place] == wanted), self.steps[place], MOST_STEPS + 1)
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        return self._numbered(self.pairs, self.shifts)[0]
+
+    @cached_property
+    def _kinds(self) -> np.ndarray:
+        """Numbers of the shifts that occur, ascending."""
+        return np.unique(_as_numbers(self.shifts))
+
+    def _numbered(self, pairs: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Atom, atom of the image and place of the shift in ``_kinds`` as one number; if the shift occurs."""
+        number = _as_numbers(shifts)
+        kind = np.searchsorted(self._kinds, number).clip(max=len(self._kinds) - 1)
+        n_atoms = int(self.pairs[-1, 0]) + 1
+        return (pairs[:, 0] * n_atoms + pairs[:, 1]) * len(self._kinds) + kind, self._kinds[kind] == number
+
+
+def _as_numbers(shifts: np.ndarray) -> np.ndarray:
+    """One number for each cell shift, shape (n,), in the order of their components up to 2²⁰ cells."""
+    return (shifts + 2**20) @ np.array([2**42, 2**21, 1])
+
+
+def _one_bond_further(images: _NearImages, ways: "_Ways") -> tuple[np.ndarray, np.ndarray]:
+    """Images that one more bond leads to, as often as bonds do: pairs of atoms, and cell shifts."""
+    i, j = images.pairs.T
+    first, end = (np.searchsorted(ways.first, j, side=side) for side in ("left", "right"))
+    image = np.repeat(np.arange(len(j)), end - first)
+    way = first[image] + _places_within(end - first)
+    return np.stack([i[image], ways.second[way]], axis=1), images.shifts[image] + ways.shifts[way]
 
 
 def bond_graph(atoms: Atoms) -> BondGraph:
@@ -331,9 +405,8 @@ def topological_classes(atoms: Atoms) -> np.ndarray:
         ``np.triu_indices(n_atoms, 1)``.
     """
     steps = bond_graph(atoms).steps[np.triu_indices(len(atoms), 1)]
-    table = np.array([*(_BY_STEPS[n] for n in range(4)), FURTHER, OTHER_MOLECULE])
-    index = np.where(np.isinf(steps), 5, np.minimum(steps, 4)).astype(int)
-    return table[index]
+    number = _BY_STEPS[np.minimum(steps, MOST_STEPS + 1).astype(int)]
+    return np.array(CLASSES)[np.where(np.isinf(steps), OTHER_MOLECULE, number)]
 
 
 def angle_triples_and_shifts(bonds: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

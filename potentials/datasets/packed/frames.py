@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
@@ -146,24 +147,33 @@ class PackedFrames(Sequence["Atoms"]):
         own = slice(self.offsets[number], self.offsets[number + 1])
         cell = None if self.cells is None else self.cells[number]
         atoms = Atoms(self.numbers[own], positions=self.positions[own], cell=cell, pbc=cell is not None)
+        properties = self._properties_of(number)
+        energy = {} if self.energy is None else {ENERGY: properties.get(self.energy)}
+        # made now, since it keeps a copy of the structure with everything that this has
+        atoms.calc = SinglePointCalculator(atoms, **energy)  # which leaves None out
         for name, values in self.of_atoms.items():
             atoms.set_array(name, values[own])
         atoms.info.update({name: str(texts[number]) for name, texts in self.texts.items()})
         atoms.info.update({name: int(values[number]) for name, values in self.whole_numbers.items()})
         atoms.info.update({name: lists.of(number).copy() for name, lists in self.lists.items()})
-        atoms.info.update(self._properties_of(number))
+        atoms.info.update(properties)
         atoms.info.update(charge=self.charge, spin=self.spin)
-        energy = {} if self.energy is None else {ENERGY: atoms.info.get(self.energy)}
-        atoms.calc = SinglePointCalculator(atoms, **energy)  # which leaves None out
         return atoms
 
     def _properties_of(self, number: int) -> dict[str, float | np.ndarray]:
         """Properties that a frame has; scalars as numbers."""
-        values = {name: column[number] for name, column in self.properties.items()}
         return {
-            name: value.copy() if np.ndim(value) else float(value)
-            for name, value in values.items()
-            if np.isfinite(value).all()
+            name: column[number].copy() if column.ndim > 1 else float(column[number])
+            for name, column in self.properties.items()
+            if self._known[name][number]
+        }
+
+    @cached_property
+    def _known(self) -> dict[str, np.ndarray]:
+        """True for each frame that has a property, by the name of the property."""
+        return {
+            name: np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            for name, values in self.properties.items()
         }
 
     # ------------------------------------------------------------------------------------------ as arrays
@@ -199,10 +209,7 @@ class PackedFrames(Sequence["Atoms"]):
 
     def counts(self) -> dict[str, int]:
         """Number of frames that have each property."""
-        return {
-            name: int(np.isfinite(values).reshape(len(values), -1).all(axis=1).sum())
-            for name, values in self.properties.items()
-        }
+        return {name: int(known.sum()) for name, known in self._known.items()}
 
     @property
     def hash(self) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.potential import PotentialInput
 from asecalc_ml.potentials.training.frames.labelled_graphs import (
@@ -17,12 +20,14 @@ from asecalc_ml.potentials.training.frames.labelled_graphs import (
     LabelledGraph,
     epoch_order,
     has_all_pairs,
-    one_shape,
 )
 from asecalc_ml.targets.target import Quantity
 
 #: Batches that are put together at once.
 BATCHES_AT_ONCE = 64
+
+#: Frames whose graphs are in memory at once while they are stored.
+FRAMES_AT_ONCE = 1000
 
 #: In place of the number of an atom, or of an edge: the ghost's.
 GHOST = -1
@@ -48,11 +53,33 @@ class Ragged:
     n_rows: Tensor
 
     @classmethod
-    def of(cls, parts: Sequence[Tensor], device: torch.device) -> Ragged:
-        """Join the rows of the frames."""
-        n_rows = torch.tensor([len(part) for part in parts])
-        first = n_rows.cumsum(0) - n_rows
-        return cls(torch.cat(list(parts)).to(device), first.to(device), n_rows.to(device))
+    def of(cls, rows: Tensor, n_rows: Tensor | Sequence[int]) -> Ragged:
+        """Rows of frames with these numbers of rows."""
+        n_rows = torch.as_tensor(n_rows)
+        return cls(rows, n_rows.cumsum(0) - n_rows, n_rows)
+
+    @classmethod
+    def joined(cls, parts: list[Ragged], device: torch.device) -> Ragged:
+        """Rows of all parts on a device; the list is emptied, so that no row is in memory twice."""
+        n_rows, done = torch.cat([part.n_rows for part in parts]), 0
+        rows = parts[0].rows.new_empty((int(n_rows.sum()), *parts[0].rows.shape[1:]), device=device)
+        parts.reverse()
+        while parts:
+            part = parts.pop()
+            rows[done : done + len(part.rows)] = part.rows
+            done += len(part.rows)
+        return cls.of(rows, n_rows).to(device)
+
+    def to(self, device: torch.device) -> Ragged:
+        """The same rows on another device."""
+        return Ragged(self.rows.to(device), self.first.to(device), self.n_rows.to(device))
+
+    def padded(self, row: Tensor) -> Ragged:
+        """As many rows for every frame as the longest has, others filled with a row."""
+        most = int(self.n_rows.max())
+        rows = row.expand(len(self.n_rows), most, *row.shape).clone()
+        rows[torch.arange(most) < self.n_rows[:, None]] = self.rows
+        return Ragged.of(rows.flatten(0, 1), torch.full_like(self.n_rows, most))
 
     def take(self, frames: Tensor) -> Ragged:
         """Rows of some frames, in their order.
@@ -78,7 +105,8 @@ class StoredFrames:
 
     Parameters
     ----------
-    frames : sequence of LabelledGraph
+    frames : iterable of LabelledGraph
+        Not kept, so that frames that are made one by one need no memory.
     cutoff : float, Å
     labels : collection of str
         Labels that batches have.
@@ -97,59 +125,64 @@ class StoredFrames:
 
     def __init__(
         self,
-        frames: Sequence[LabelledGraph],
+        frames: Iterable[LabelledGraph],
         cutoff: float,
         labels: Sequence[str] = tuple(ROW),
         triplet_cutoff: float | None = None,
         device: torch.device | str = "cpu",
         targets: Sequence[tuple[Quantity, float]] = (),
     ):
-        self.n_frames, self.labels, self.one_shape = len(frames), tuple(labels), one_shape(frames)
-        self.all_pairs = self.one_shape and all(has_all_pairs(frame.graph) for frame in frames)
-        self.device = torch.device(device)
+        self.labels, self.device = tuple(labels), torch.device(device)
         self.targets = [quantity.name for quantity, _ in targets]
         spreads = torch.tensor([spread for _, spread in targets], dtype=torch.float64)
         self.spreads = spreads.to(self.device) if targets else None
-        inputs = [with_ghost(frame.graph, cutoff, triplet_cutoff=triplet_cutoff) for frame in frames]
-        ghost = _ghost_frame(inputs[0])
-        own = [_without_ghost(one) for one in inputs]
-        most = max(one["triplets"].shape[0] for one in own) if triplet_cutoff is not None else 0
+        parts: dict[str, list[Ragged]] = defaultdict(list)
+        ghost: dict[str, Ragged] = {}
+        shapes: set[tuple[int, int]] = set()
+        self.n_frames, self.all_pairs = 0, True
+        for chunk in _chunks(frames):
+            self.n_frames += len(chunk)
+            shapes |= {(frame.graph.n_atoms, frame.graph.n_edges) for frame in chunk}
+            self.all_pairs = self.all_pairs and len(shapes) == 1
+            self.all_pairs = self.all_pairs and all(has_all_pairs(frame.graph) for frame in chunk)
+            own, of_ghost = _rows_of_graphs([frame.graph for frame in chunk], cutoff, triplet_cutoff)
+            ghost = ghost or of_ghost
+            own |= self._rows_of_labels(chunk, [quantity for quantity, _ in targets])
+            for name, rows in own.items():
+                parts[name].append(rows)
+        self.one_shape = len(shapes) == 1
         if self.one_shape and triplet_cutoff is not None:  # batches of one shape need triplets of one number
-            own = [one | {"triplets": _padded(one["triplets"], most)} for one in own]
-        tables = {name: [*(one[name] for one in own), ghost[name]] for name in ghost}
-        tables |= self._label_tables(frames)
-        for quantity, _ in targets:
-            tables |= _target_tables(frames, quantity)
-        self.tables = {name: Ragged.of(parts, self.device) for name, parts in tables.items()}
+            joined = Ragged.joined(parts["triplets"], torch.device("cpu"))
+            parts["triplets"] = [joined.padded(torch.full((2,), GHOST))]
+        ghost["volume"] = Ragged.of(torch.ones(1, dtype=torch.float64), [1])  # divides its stress
+        ghost |= {name: _absent(rows[0]) for name, rows in parts.items() if name not in ghost}
+        self.tables = {
+            name: Ragged.joined([*parts.pop(name), ghost[name]], self.device) for name in list(parts)
+        }
 
-    def _label_tables(self, frames: Sequence[LabelledGraph]) -> dict[str, list[Tensor]]:
+    def _rows_of_labels(
+        self, frames: Sequence[LabelledGraph], targets: Sequence[Quantity]
+    ) -> dict[str, Ragged]:
         """Values and weights of each label, and what dipoles and stresses are compared with."""
-        tables: dict[str, list[Tensor]] = {}
+        n_atoms, once = [frame.graph.n_atoms for frame in frames], [1] * len(frames)
+        rows: dict[str, Ragged] = {}
         for label in self.labels:
+            n_rows = n_atoms if label == "forces" else once
             values = [getattr(frame, label) for frame in frames]
-            n_rows = [frame.graph.n_atoms if label == "forces" else 1 for frame in frames]
-            absent = [torch.zeros(n, *ROW[label], dtype=torch.float64) for n in (*n_rows, 1)]
-            tables[label] = [
-                zero if value is None else value for value, zero in zip((*values, None), absent, strict=True)
-            ]
-            tables[f"{label} weights"] = [
-                torch.full((n,), float(value is not None), dtype=torch.float64)
-                for value, n in zip((*values, None), (*n_rows, 1), strict=True)
-            ]
+            rows |= _with_weights(label, f"{label} weights", values, n_rows, ROW[label])
+        for target in targets:
+            values = [frame.targets.get(target.name) for frame in frames]
+            rows |= _with_weights(
+                _table(target.name), _table(target.name, "weights"), values, once, target.shape
+            )
         if "stress" in self.labels:
-            one = torch.ones(1, dtype=torch.float64)
-            stressed = [frame.stress is not None for frame in frames]
-            volumes = [torch.linalg.det(frame.graph.cell).abs() for frame in frames]
-            given = [v if has_stress else one for v, has_stress in zip(volumes, stressed, strict=True)]
-            tables["volume"] = [*given, one]
+            volumes = torch.linalg.det(torch.cat([frame.graph.cell for frame in frames])).abs()
+            stressed = torch.tensor([frame.stress is not None for frame in frames])
+            rows["volume"] = Ragged.of(torch.where(stressed, volumes, 1.0), once)
         if "dipole" in self.labels:
-            zeros = [torch.zeros(frame.graph.n_atoms, 3, dtype=torch.float64) for frame in frames]
-            given = [
-                zero if frame.from_centre is None else frame.from_centre
-                for frame, zero in zip(frames, zeros, strict=True)
-            ]
-            tables["from_centre"] = [*given, torch.zeros(1, 3, dtype=torch.float64)]
-        return tables
+            centred = [frame.from_centre for frame in frames]
+            rows["from_centre"] = Ragged.of(_filled(centred, n_atoms, (3,)), n_atoms)
+        return rows
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Batches of frames in an order; the last one may have fewer.
@@ -236,16 +269,35 @@ def loader(
     return EpochBatches(stored, batch_size, shuffle_seed)
 
 
-def _target_tables(frames: Sequence[LabelledGraph], quantity: Quantity) -> dict[str, list[Tensor]]:
-    """Values and weights of a target, with a row for each frame and for the ghost, which has none."""
-    values = [*(frame.targets.get(quantity.name) for frame in frames), None]
-    absent = torch.zeros(1, *quantity.shape, dtype=torch.float64)
+def _chunks(frames: Iterable[LabelledGraph]) -> Iterator[list[LabelledGraph]]:
+    remaining = iter(frames)
+    while chunk := list(itertools.islice(remaining, FRAMES_AT_ONCE)):
+        yield chunk
+
+
+def _with_weights(
+    name: str, weights: str, values: Sequence[Tensor | None], n_rows: Sequence[int], shape: tuple[int, ...]
+) -> dict[str, Ragged]:
+    """Values of frames, zero where a frame has none, and their weights, which are zero there."""
+    known = torch.tensor([float(value is not None) for value in values], dtype=torch.float64)
     return {
-        _table(quantity.name): [absent if value is None else value for value in values],
-        _table(quantity.name, "weights"): [
-            torch.full((1,), float(value is not None), dtype=torch.float64) for value in values
-        ],
+        name: Ragged.of(_filled(values, n_rows, shape), n_rows),
+        weights: Ragged.of(known.repeat_interleave(torch.tensor(n_rows)), n_rows),
     }
+
+
+def _filled(values: Sequence[Tensor | None], n_rows: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Rows of all frames, zero where a frame has none."""
+    rows = [
+        torch.zeros(n, *shape, dtype=torch.float64) if value is None else value
+        for value, n in zip(values, n_rows, strict=True)
+    ]
+    return torch.cat(rows)
+
+
+def _absent(rows: Ragged) -> Ragged:
+    """Row of the ghost in a table of labels, which it has none of."""
+    return Ragged.of(rows.rows.new_zeros((1, *rows.rows.shape[1:])), [1])
 
 
 def _table(target: str, part: str = "values") -> str:
@@ -253,45 +305,48 @@ def _table(target: str, part: str = "values") -> str:
     return f"target {target} {part}"
 
 
-def _without_ghost(inputs: PotentialInput) -> dict[str, Tensor]:
-    """Rows of a frame, numbered within it; the ghost as an atom or an edge is GHOST."""
-    ghost, n_edges = inputs.n_atoms - 1, inputs.edge_vectors.shape[0]
-    rows = {
-        "n_atoms": torch.tensor([ghost]),
-        "atomic_numbers": inputs.atomic_numbers[:-1],
-        "charge": inputs.charge[:-1],
-        "spin": inputs.spin[:-1],
-        "edge_index": torch.where(inputs.edge_index < ghost, inputs.edge_index, GHOST).T,
-        "edge_vectors": inputs.edge_vectors,
+def _rows_of_graphs(
+    graphs: Sequence[AtomGraph], cutoff: float, triplet_cutoff: float | None
+) -> tuple[dict[str, Ragged], dict[str, Ragged]]:
+    """Rows of frames, numbered within each; the ghost as an atom or an edge is GHOST. Rows of the ghost."""
+    together = collate(graphs)
+    inputs = with_ghost(together, cutoff, triplet_cutoff=triplet_cutoff)
+    n_atoms = torch.tensor([graph.n_atoms for graph in graphs])
+    n_edges = torch.tensor([graph.n_edges for graph in graphs])
+    first_atom, first_edge = n_atoms.cumsum(0) - n_atoms, n_edges.cumsum(0) - n_edges
+    # with triplets there is one more edge, the last one, which is the ghost's and not one of a frame
+    frame = torch.arange(len(graphs)).repeat_interleave(n_edges)
+    edge_index, ghost = inputs.edge_index[:, : len(frame)], inputs.n_atoms - 1
+    own = {
+        "n_atoms": Ragged.of(n_atoms, torch.ones_like(n_atoms)),
+        "atomic_numbers": Ragged.of(inputs.atomic_numbers[:-1], n_atoms),
+        "charge": Ragged.of(inputs.charge[:-1], torch.ones_like(n_atoms)),
+        "spin": Ragged.of(inputs.spin[:-1], torch.ones_like(n_atoms)),
+        "edge_index": Ragged.of(
+            torch.where(edge_index < ghost, edge_index - first_atom[frame], GHOST).T.int().contiguous(),
+            n_edges,
+        ),
+        "edge_vectors": Ragged.of(inputs.edge_vectors[: len(frame)], n_edges),
     }
-    if inputs.triplets is None or inputs.reverse_edges is None:
-        return rows
-    # with triplets the last edge is the ghost's, which each batch has once
-    per_edge = {"edge_index": rows["edge_index"], "edge_vectors": rows["edge_vectors"]}
-    rows |= {name: values[: n_edges - 1] for name, values in per_edge.items()}
-    return rows | {"triplets": inputs.triplets.T, "reverse_edges": inputs.reverse_edges[: n_edges - 1]}
-
-
-def _ghost_frame(example: PotentialInput) -> dict[str, Tensor]:
-    """Rows of the ghost: an atom of an element that the frames have, and an edge where there are triplets."""
-    n_edges = 0 if example.triplets is None else 1
-    rows = {
+    of_ghost = {
         "n_atoms": torch.ones(1, dtype=torch.int64),
-        "atomic_numbers": example.atomic_numbers[-1:],
-        "charge": example.charge[-1:],
-        "spin": example.spin[-1:],
-        "edge_index": torch.full((n_edges, 2), GHOST),
-        "edge_vectors": example.edge_vectors[len(example.edge_vectors) - n_edges :],
+        "atomic_numbers": inputs.atomic_numbers[-1:],
+        "charge": inputs.charge[-1:],
+        "spin": inputs.spin[-1:],
+        "edge_index": torch.full((inputs.edge_index.shape[1] - len(frame), 2), GHOST, dtype=torch.int32),
+        "edge_vectors": inputs.edge_vectors[len(frame) :],
     }
-    if n_edges == 0:
-        return rows
-    return rows | {"triplets": torch.empty(0, 2, dtype=torch.int64), "reverse_edges": torch.full((1,), GHOST)}
-
-
-def _padded(triplets: Tensor, n_triplets: int) -> Tensor:
-    """Triplets of the ghost's edge with itself up to a number, shape (n_triplets, 2)."""
-    padding = triplets.new_full((n_triplets - len(triplets), 2), GHOST)
-    return torch.cat([triplets, padding])
+    if inputs.triplets is not None and inputs.reverse_edges is not None:
+        of_edge = frame[inputs.triplets[0]]
+        reverse = inputs.reverse_edges[: len(frame)] - first_edge[frame]
+        n_triplets = torch.bincount(of_edge, minlength=len(graphs))
+        own["triplets"] = Ragged.of((inputs.triplets - first_edge[of_edge]).T.contiguous(), n_triplets)
+        own["reverse_edges"] = Ragged.of(reverse, n_edges)
+        of_ghost |= {
+            "triplets": torch.empty(0, 2, dtype=torch.int64),
+            "reverse_edges": torch.full((1,), GHOST),
+        }
+    return own, {name: Ragged.of(rows, [len(rows)]) for name, rows in of_ghost.items()}
 
 
 def _bounds(n_rows: Tensor, n_systems: Tensor) -> list[int]:

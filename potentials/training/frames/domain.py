@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
+from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.store.card import Domain
-from asecalc_ml.structure.minimum_image import image_shifts
+from asecalc_ml.structure.minimum_image import Lattices
 from asecalc_ml.structure.pair_vectors import pair_vectors
-from asecalc_ml.structure.topology.bonds import BondGraph, bond_graph, canonical_pattern
+from asecalc_ml.structure.topology.bonds import SMALL_MOLECULE, BondGraph, bond_graph, canonical_pattern
 from asecalc_ml.structure.topology.chains import all_chains, by_name, values_in
-from asecalc_ml.structure.topology.pair_classes import classed_pairs
+from asecalc_ml.structure.topology.pair_classes import classed_pairs, classes_within
+from asecalc_ml.terminal.progress import progress
 
 DISTANCE_WIDTH_A = 0.02
 ANGLE_WIDTH_DEG = 1.0
@@ -26,11 +31,16 @@ MAX_WAITING = 4_000_000  # samples of a histogram that are kept until they are c
 #: A bond that has grown by this factor is broken.
 STRETCHED = 1.5
 
+#: Atoms of small molecules whose distances and angles are computed together, and bonds that are compared.
+ATOMS_AT_ONCE, BONDS_AT_ONCE = 50_000, 500_000
+
 #: A frame, and its bonds.
 Reference = tuple[Atoms, BondGraph]
 
 
-def measure_domain(frames: Sequence[Atoms], cutoff: float, targets: Sequence[str] = ()) -> Domain:
+def measure_domain(
+    frames: Sequence[Atoms], cutoff: float, targets: Sequence[str] = (), quiet: bool = True
+) -> Domain:
     """Histograms of distances within the cutoff, by topological class, and of bonded angles and dihedrals.
 
     Bonds are those of the first frame with the same atoms in the same order, as long as a frame keeps at
@@ -44,17 +54,19 @@ def measure_domain(frames: Sequence[Atoms], cutoff: float, targets: Sequence[str
     cutoff : float, Å
     targets : sequence of str
         Labels of other targets than the energy, whose ranges are recorded in its place.
+    quiet : bool
+        Show no progress.
     """
-    references: dict[tuple, list[Reference]] = defaultdict(list)
     distances = defaultdict(lambda: Samples(DISTANCE_WIDTH_A))
     angles = defaultdict(lambda: Samples(ANGLE_WIDTH_DEG))
     dihedrals = defaultdict(lambda: Samples(DIHEDRAL_WIDTH_DEG, period=360.0))
-    for atoms in frames:
-        graph = _bonds_of(atoms, references[(*atoms.numbers, *atoms.pbc)])
-        _add_distances(atoms, graph, cutoff, distances)
-        _add_chains(atoms, graph, 3, angles)
-        _add_chains(atoms, graph, 4, dihedrals)
-    energies = [] if targets else [atoms.get_potential_energy() for atoms in with_label(frames, "energy")]
+    with progress("distances and angles of the training frames", len(frames), quiet, "frames") as advance:
+        for part in _joined(frames):
+            _add_distances(part, cutoff, distances)
+            _add_chains(part.atoms, part.graph, 3, angles)
+            _add_chains(part.atoms, part.graph, 4, dihedrals)
+            advance(part.n_frames)
+    energies = [] if targets else [label_of(atoms, "energy") for atoms in with_label(frames, "energy")]
     return Domain(
         distances=_histograms(distances),
         angles=_histograms(angles),
@@ -73,36 +85,113 @@ def _range_of(frames: Sequence[Atoms], label: str) -> tuple[float, float]:
 
 def _largest_force(frames: Sequence[Atoms]) -> float | None:
     """None where no frame has forces."""
-    forces = [atoms.get_forces() for atoms in with_label(frames, "forces")]
+    forces = [label_of(atoms, "forces") for atoms in with_label(frames, "forces")]
     return max((float(np.linalg.norm(part, axis=1).max()) for part in forces), default=None)
 
 
-def _bonds_of(atoms: Atoms, references: list[Reference]) -> BondGraph:
-    """Bonds of the first arrangement that the frame still resembles; its own, as a new one, if of none."""
-    for first, graph in references:
-        bonds = _with_images_of(atoms, first, graph)
-        stretched = _lengths(atoms, bonds) > STRETCHED * _lengths(first, graph)
-        if stretched.sum() <= len(stretched) / 2:
-            return bonds
-    references.append((atoms, bond_graph(atoms)))
-    return references[-1][1]
+def _references(frames: Sequence[Atoms]) -> list[Reference]:
+    """For each frame the first one that it still resembles, perhaps itself, and the bonds of that one."""
+    alike: dict[tuple, list[int]] = defaultdict(list)
+    for number, atoms in enumerate(frames):
+        alike[atoms.numbers.tobytes(), atoms.pbc.tobytes()].append(number)
+    references: dict[int, Reference] = {}
+    for same in alike.values():
+        left = np.array(same)
+        while len(left):
+            first = frames[left[0]]
+            reference = first, bond_graph(first)
+            resemble = _resemble([frames[number] for number in left], reference)
+            references |= dict.fromkeys(left[resemble].tolist(), reference)
+            left = left[~resemble]
+    return [references[number] for number in range(len(frames))]
 
 
-def _lengths(atoms: Atoms, graph: BondGraph) -> np.ndarray:
-    return np.linalg.norm(_vectors(atoms, graph), axis=1)
+def _resemble(frames: Sequence[Atoms], reference: Reference) -> np.ndarray:
+    """True for each frame that keeps at least half of the bonds of a reference."""
+    first, graph = reference
+    longest = STRETCHED * _lengths([first], graph.shifts[None], graph)
+    n_kept: list[np.ndarray] = []
+    size = max(1, BONDS_AT_ONCE // max(len(graph.bonds), 1))
+    for part in (frames[start : start + size] for start in range(0, len(frames), size)):
+        lengths = _lengths(part, _shifts_in(part, reference), graph)
+        n_kept.append((lengths <= longest).sum(axis=1))
+    return np.concatenate(n_kept) >= len(graph.bonds) / 2
 
 
-def _vectors(atoms: Atoms, graph: BondGraph) -> np.ndarray:
-    return pair_vectors(atoms.positions, graph.bonds.T, graph.shifts, atoms.cell.array)
+def _shifts_in(frames: Sequence[Atoms], reference: Reference) -> np.ndarray:
+    """Cell shifts of the reference's bonds in each frame, shape (n_frames, n_bonds, 3).
+
+    An atom may have been put back into the cell.
+    """
+    first, graph = reference
+    shifts = np.array([graph.shifts] * len(frames))
+    if not first.pbc.any() or len(graph.bonds) == 0:
+        return shifts
+    moved = _vectors(frames, shifts, graph) - _vectors([first], shifts[:1], graph)
+    return shifts + Lattices(np.array([atoms.cell.array for atoms in frames]), first.pbc).shifts(
+        moved
+    ).astype(int)
 
 
-def _with_images_of(atoms: Atoms, first: Atoms, graph: BondGraph) -> BondGraph:
-    """The first frame's bonds with this frame's cell shifts: an atom may have been put back into the cell."""
-    if not atoms.pbc.any() or len(graph.bonds) == 0:
-        return graph
-    moved = _vectors(atoms, graph) - _vectors(first, graph)
-    shifts = graph.shifts + image_shifts(moved, atoms.cell.array, atoms.pbc)
-    return BondGraph(len(atoms), graph.bonds, shifts)
+def _lengths(frames: Sequence[Atoms], shifts: np.ndarray, graph: BondGraph) -> np.ndarray:
+    return np.linalg.norm(_vectors(frames, shifts, graph), axis=2)
+
+
+def _vectors(frames: Sequence[Atoms], shifts: np.ndarray, graph: BondGraph) -> np.ndarray:
+    positions, cells = (np.array([getattr(a, name) for a in frames]) for name in ("positions", "cell"))
+    return pair_vectors(positions, graph.bonds.T, shifts, cells)
+
+
+class Part(NamedTuple):
+    """Frames as one structure.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        One frame, or the atoms of several molecules, one molecule after the other.
+    graph : BondGraph
+    n_frames : int
+    pairs : array of int, shape (n_pairs, 2), optional
+        Of several molecules: the pairs of atoms of one molecule.
+    """
+
+    atoms: Atoms
+    graph: BondGraph
+    n_frames: int = 1
+    pairs: np.ndarray | None = None
+
+
+def _joined(frames: Sequence[Atoms]) -> Iterator[Part]:
+    """Small molecules that follow one another joined to large parts, and every other frame alone."""
+    members = zip(frames, _references(frames), strict=True)
+    for small, group in itertools.groupby(members, lambda member: _is_small(member[0])):
+        if small:
+            for batch in batches_by_atoms(group, ATOMS_AT_ONCE, n_atoms=lambda member: len(member[0])):
+                yield _as_one([atoms for atoms, _ in batch], [graph for _, (_, graph) in batch])
+        else:
+            for atoms, reference in group:
+                shifts = _shifts_in([atoms], reference)[0]
+                yield Part(atoms, BondGraph(len(atoms), reference[1].bonds, shifts))
+
+
+def _is_small(atoms: Atoms) -> bool:
+    return len(atoms) <= SMALL_MOLECULE and not atoms.pbc.any()
+
+
+def _as_one(molecules: Sequence[Atoms], graphs: Sequence[BondGraph]) -> Part:
+    sizes = [len(atoms) for atoms in molecules]
+    first = np.cumsum([0, *sizes])[:-1]
+    inside = {n: np.stack(np.triu_indices(n, 1), axis=1) for n in set(sizes)}
+    bonds = [graph.bonds + start for graph, start in zip(graphs, first, strict=True)]
+    return Part(
+        Atoms(
+            np.concatenate([atoms.numbers for atoms in molecules]),
+            positions=np.concatenate([atoms.positions for atoms in molecules]),
+        ),
+        BondGraph(sum(sizes), np.concatenate(bonds), np.concatenate([graph.shifts for graph in graphs])),
+        len(molecules),
+        np.concatenate([inside[n] + start for n, start in zip(sizes, first, strict=True)]),
+    )
 
 
 class Samples:
@@ -140,17 +229,19 @@ def _histograms(found: dict[str, Samples]) -> dict[str, Histogram]:
     return {name: samples.histogram for name, samples in sorted(found.items())}
 
 
-def _add_distances(atoms: Atoms, graph: BondGraph, cutoff: float, samples: dict[str, Samples]) -> None:
-    pairs = classed_pairs(atoms, graph, cutoff)
-    for name in np.unique(pairs.names):
-        samples[str(name)].add(pairs.lengths[pairs.names == name])
+def _add_distances(part: Part, cutoff: float, samples: dict[str, Samples]) -> None:
+    if part.pairs is None:
+        pairs = classed_pairs(part.atoms, part.graph, cutoff)
+    else:
+        no_shifts = np.zeros((len(part.pairs), 3), dtype=int)
+        pairs = classes_within(part.atoms, part.graph, cutoff, part.pairs, no_shifts)
+    for name, rows in pairs.names.rows():
+        samples[name].add(pairs.lengths[rows])
 
 
 def _add_chains(atoms: Atoms, graph: BondGraph, n_atoms: int, samples: dict[str, Samples]) -> None:
-    symbols = atoms.get_chemical_symbols()
-
     def name(members: list[int]) -> str:
-        return canonical_pattern([symbols[i] for i in members])
+        return canonical_pattern([chemical_symbols[atoms.numbers[i]] for i in members])
 
-    for pattern, chains in by_name(all_chains(graph, n_atoms), name, symbols).items():
+    for pattern, chains in by_name(all_chains(graph, n_atoms), name, atoms.numbers).items():
         samples[pattern].add(values_in(atoms, chains))

@@ -171,11 +171,6 @@ def epoch_order(n_frames: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(n_frames)
 
 
-def one_shape(frames: Sequence[LabelledGraph]) -> bool:
-    """True if all frames have the same number of atoms and edges, so that all batches have one shape."""
-    return len({(frame.graph.n_atoms, frame.graph.n_edges) for frame in frames}) == 1
-
-
 def has_all_pairs(graph: AtomGraph) -> bool:
     """Return True for a molecule whose edges are all pairs of its atoms, in their order."""
     edges = all_pairs(graph.n_atoms, graph.edge_index.device).edge_index

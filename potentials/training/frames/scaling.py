@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers as number_of
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.model.model import N_ELEMENTS
-from asecalc_ml.potentials.datasets.labels import with_label
+from asecalc_ml.potentials.datasets.labels import label_of, with_label
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def fit_scaling(frames: Sequence[Atoms], reference_energies: dict[str, float] | 
         shift, degenerate = isolated_atoms(frames, reference_energies), False
     else:
         labelled = with_label(frames, "energy")
-        shift, degenerate = least_squares(labelled, _energies(labelled), _elements(frames))
+        shift, degenerate = least_squares(labelled, _energies(labelled), elements_of(frames))
     # One scale for all elements, from what the contributions have to explain.
     size = _size_of_labels(frames, shift)
     return Scaling(torch.full((N_ELEMENTS,), size, dtype=torch.float64), shift, degenerate)
@@ -70,21 +71,22 @@ def missing_shift(frames: Sequence[Atoms], predicted: np.ndarray) -> Tensor:
     predicted : ndarray, shape (n_frames,), eV
         The model's energies.
     """
-    return least_squares(frames, _energies(frames) - predicted, _elements(frames))[0]
+    return least_squares(frames, _energies(frames) - predicted, elements_of(frames))[0]
 
 
 def _energies(frames: Sequence[Atoms]) -> np.ndarray:
-    return np.array([atoms.get_potential_energy() for atoms in frames])
+    return np.array([label_of(atoms, "energy") for atoms in frames])
 
 
-def _elements(frames: Sequence[Atoms]) -> np.ndarray:
+def elements_of(frames: Sequence[Atoms]) -> np.ndarray:
+    """Atomic numbers that occur, ascending."""
     return np.unique(np.concatenate([atoms.numbers for atoms in frames]))
 
 
 def _size_of_labels(frames: Sequence[Atoms], shift: Tensor) -> float:
     """Root mean square of what the contributions have to explain; 1 where that is nothing."""
     if with_forces := with_label(frames, "forces"):
-        labels = np.concatenate([atoms.get_forces() for atoms in with_forces])
+        labels = np.concatenate([label_of(atoms, "forces") for atoms in with_forces])
     else:
         with_energy = with_label(frames, "energy")
         # E less the shifts grows with √N for contributions that are independent of each other.
@@ -103,7 +105,7 @@ def isolated_atoms(
     TrainingError
         If an element of the frames is missing, or a name is no element.
     """
-    missing = sorted({symbol for atoms in frames for symbol in atoms.symbols} - set(energies))
+    missing = sorted({chemical_symbols[number] for number in elements_of(frames)} - set(energies))
     if missing:
         raise TrainingError(
             f"{option} has no entry for {', '.join(missing)}",
@@ -130,7 +132,7 @@ def isolated_atoms(
 def least_squares(frames: Sequence[Atoms], energies: np.ndarray, elements: np.ndarray) -> tuple[Tensor, bool]:
     """Energies per element that fit total energies best; of all such, those of the smallest norm."""
     # E_frame ≈ Σ_Z n_Z e_Z, with n_Z the number of atoms of element Z in the frame.
-    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in elements] for atoms in frames], float)
+    counts = np.array([np.bincount(atoms.numbers, minlength=N_ELEMENTS)[elements] for atoms in frames], float)
     per_element, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=None)
     shift = torch.zeros(N_ELEMENTS, dtype=torch.float64)
     shift[torch.from_numpy(elements.astype(np.int64))] = torch.from_numpy(per_element)

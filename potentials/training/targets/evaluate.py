@@ -47,7 +47,7 @@ def predictions_of(model: Model, frames: Sequence[Atoms]) -> list[QuantityPredic
     frames : sequence of Atoms
         With the labels of targets in their info.
     """
-    graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in frames]
+    graphs = (AtomGraph.from_atoms(atoms, model.cutoff) for atoms in frames)
     values = values_of(model.eval(), graphs)
     predicted = [{name: value.cpu().numpy() for name, value in one.items()} for one in values]
     return compare(model.quantities, frames, predicted)

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from asecalc_ml.model.model import N_ELEMENTS
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
-from asecalc_ml.potentials.training.frames.scaling import Scaling, isolated_atoms, least_squares
+from asecalc_ml.potentials.training.frames.scaling import (
+    Scaling,
+    elements_of,
+    isolated_atoms,
+    least_squares,
+)
 from asecalc_ml.targets import TargetOptions
 
 
@@ -111,5 +116,4 @@ def _shift(
         return isolated_atoms(frames, target.per_element, f"references of {target.name}"), False
     # a scalar, or the mean of a tensor's diagonal, as a sum of one value per element
     identity = _identity(target)
-    elements = np.unique(np.concatenate([atoms.numbers for atoms in frames]))
-    return least_squares(labelled, values @ identity / identity.sum(), elements)
+    return least_squares(labelled, values @ identity / identity.sum(), elements_of(frames))
