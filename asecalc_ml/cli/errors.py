@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperGroup
 
+from asecalc_ml.cli.app import Group
 from asecalc_ml.errors import AsecalcError, RunPausedError, lacks_room
 from asecalc_ml.files.full_disk import file_of, reason
 from asecalc_ml.terminal.console import make_console
@@ -31,7 +31,7 @@ GOES_ON = (
 )
 
 
-class FriendlyGroup(TyperGroup):
+class FriendlyGroup(Group):
     """A typer application whose commands fail with a message."""
 
     def invoke(self, ctx: Context) -> Any:
