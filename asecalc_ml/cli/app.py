@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 TAG = re.compile(r"\[(?=[a-z#/@][^\[]*\])")
 
 
+#: Where contexts have the name of the command that runs, such as "asecalc-ml data label".
+COMMAND = "asecalc_ml.command"
+
+
 class Literal:
     """Help whose square brackets are printed, and not read as markup: base of commands and groups."""
 
@@ -71,6 +75,11 @@ class Command(Literal, TyperCommand):
         self._refuse_repeated(ctx, own)
         ctx.args = [*super().parse_args(ctx, own), *others]
         return ctx.args
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command."""
+        ctx.meta[COMMAND] = ctx.command_path
+        return super().invoke(ctx)
 
     def _divided(self, ctx: Context, args: list[str]) -> tuple[list[str], list[str]]:
         """Arguments and options of the command, and what else there is, in the order given."""

@@ -19,7 +19,7 @@ from asecalc_ml.cli.campaign.command import campaign, validate_campaign
 from asecalc_ml.cli.commands.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
-from asecalc_ml.errors import AnalysisError, AsecalcError, together
+from asecalc_ml.errors import AnalysisError, AsecalcError, continued_by, together
 from asecalc_ml.md_protocols.integrators import thermostat_choice
 
 if TYPE_CHECKING:
@@ -195,6 +195,7 @@ def _together(problems: list[AsecalcError]) -> AsecalcError:
 
 
 def _analyse(directory: Path, quiet: bool) -> None:
-    page = analyse(directory)
+    with continued_by(lambda: f"The run is kept: `asecalc-md report {directory}` analyses it."):
+        page = analyse(directory)
     if not quiet:
         typer.echo(f"Report: {page}")
