@@ -14,7 +14,7 @@ from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import OPEN, Quiet, Version, given_options, read_options
+from asecalc_ml.cli.arguments import OPEN, Quiet, Version, check_folder, given_options, read_options
 from asecalc_ml.cli.campaign.command import campaign, validate_campaign
 from asecalc_ml.cli.commands.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -148,6 +148,9 @@ def report(
     """Analyse run directories (again) and write their reports; of several, a comparison too."""
     for directory in directories:
         _stored(directory)
+        check_folder(directory)
+    if len(directories) > 1:
+        check_folder(output)
     show_messages(quiet)
     problems = []
     for directory in directories:

@@ -12,6 +12,7 @@ from asecalc_ml.analysis.relevance.options import RelevanceOptions
 from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
+from asecalc_ml.runs.layout import RESULTS
 from asecalc_ml.terminal.console import make_console, make_table
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     own, further = split_off_reader(context.args, RelevanceOptions, [atoms])
     data = override({key: value for key, value in given.items() if value is not None}, own)
     options = config.parse_options(data, RelevanceOptions)
-    check_folder(directory)
+    source = Path(atoms)
+    check_folder(directory or (source / RESULTS if source.is_dir() else Path()))
     show_messages(quiet)
     from asecalc_ml.analysis.relevance import explain as find_relevance
     from asecalc_ml.analysis.relevance.output import chemiscope_file
@@ -70,7 +72,7 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     structures = select_frames(read_structures(atoms, further), frames)
     result = find_relevance(name, structures, options, quiet=quiet)
     _show(result)
-    for path in _written(result, directory, Path(atoms)):
+    for path in _written(result, directory, source):
         typer.echo(f"Wrote {path}")
     if chemiscope is not None:
         typer.echo(f"Wrote {chemiscope_file.write(result, chemiscope)}")
@@ -80,7 +82,6 @@ def _written(result: RelevanceResult, directory: Path | None, source: Path) -> l
     """Files of a result, with the report of the run it belongs to, or a page of its own."""
     from asecalc_ml.analysis.relevance.output.page import write_page
     from asecalc_ml.analysis.report.report import write_report
-    from asecalc_ml.runs import RESULTS
 
     if directory is None and source.is_dir():
         return [*result.write(source / RESULTS), write_report(source)]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asecalc_ml.errors import ConfigError, DatasetError, continued_by
-from asecalc_ml.files.writing import obstacle
 from asecalc_ml.potentials.datasets.extxyz import check_target, write_extxyz
 from asecalc_ml.potentials.datasets.generation.label_record import LabelRecord, Labels
 from asecalc_ml.potentials.datasets.labels import LABELS
@@ -90,10 +89,6 @@ def label_file(
             f"cannot read {path}: there is no such file (looked in {Path.cwd()});",
             name=str(path),
             remedy="correct its name",
-        )
-    if why := obstacle(output.parent):  # before hours of labelling are lost
-        raise DatasetError(
-            f"cannot write {output} ({why}).", name=str(output), remedy="Choose another folder."
         )
     calculator = make_calculator(reference)
     need_energies(calculator, "Labelling")
