@@ -37,6 +37,10 @@ class PropertySource(Options):
 
     key: str | None = Field(None, description="name in each frame's info; empty: the target's name")
     unit: str | None = Field(None, description="unit of the file's values; empty: the target's unit")
+    zero: str | None = Field(
+        None,
+        description="what energies are relative to, such as 'free atoms' or 'separated nuclei and electrons'",
+    )
 
 
 def factors(sources: Mapping[str, PropertySource]) -> dict[str, float]:

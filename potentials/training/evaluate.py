@@ -42,6 +42,7 @@ from asecalc_ml.store.model_file import read_seen
 from asecalc_ml.store.seen_frames import SeenFrames
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.fingerprints import fingerprints
+from asecalc_ml.targets.zeros import check_zeros
 from asecalc_ml.terminal.progress import progress
 
 ATOMS_AT_ONCE = 450  # as many as fit into memory with any architecture
@@ -354,6 +355,8 @@ def evaluate_model(
 
 def _read(data: DatasetOptions, card: ModelCard) -> dict[str, Atoms]:
     """Frames by file and number, with labels of what a model predicts."""
+    names = [quantity.name for quantity in card.quantities]
+    check_zeros({repr(card.name): card.zeros, data.place: data.zeros_of(names)}, names, DatasetError)
     if card.predicts_energy:
         return data.read_free()
     located = data.read_free(())

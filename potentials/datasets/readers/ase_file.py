@@ -191,6 +191,11 @@ class AseFile(FreeUnits):
         source = self.properties.get(target)
         return target not in names("targets") or target in LABELS or bool(source and source.unit)
 
+    def zero_of(self, target: str) -> str | None:
+        """What the option ``properties`` states."""
+        source = self.properties.get(target)
+        return source.zero if source else None
+
     def naming_of(self, target: str, unit: str) -> str:
         """Advice on the option ``properties``."""
         return (
