@@ -27,7 +27,7 @@ MODEL = {"architecture": "schnet", "n_atom_basis": 8, "n_interactions": 1, "n_rb
 
 @pytest.fixture
 def molecules(tmp_path):
-    """A file in QM9's names and units; total energies are those of its free atoms less 0.1 Hartree an atom."""
+    """A file in QM9's names and units; totals are 0.1 Hartree an atom below those of free atoms."""
     random, frames = np.random.default_rng(0), []
     for k in range(30):
         atoms = molecule(NAMES[k % len(NAMES)])

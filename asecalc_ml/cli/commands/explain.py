@@ -12,7 +12,6 @@ from asecalc_ml.analysis.relevance.options import RelevanceOptions
 from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
-from asecalc_ml.runs.layout import RESULTS
 from asecalc_ml.terminal.console import make_console, make_table
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     data = override({key: value for key, value in given.items() if value is not None}, own)
     options = config.parse_options(data, RelevanceOptions)
     source = Path(atoms)
-    check_folder(directory or (source / RESULTS if source.is_dir() else Path()))
+    check_folder(directory or (_results_of(source) if source.is_dir() else Path()))
     show_messages(quiet)
     from asecalc_ml.analysis.relevance import explain as find_relevance
     from asecalc_ml.analysis.relevance.output import chemiscope_file
@@ -84,9 +83,16 @@ def _written(result: RelevanceResult, directory: Path | None, source: Path) -> l
     from asecalc_ml.analysis.report.report import write_report
 
     if directory is None and source.is_dir():
-        return [*result.write(source / RESULTS), write_report(source)]
+        return [*result.write(_results_of(source)), write_report(source)]
     folder = Path(f"relevance-{result.model}") if directory is None else directory
     return [*result.write(folder), write_page(result, folder)]
+
+
+def _results_of(run: Path) -> Path:
+    """Folder of the results of a run directory."""
+    from asecalc_ml.runs import RESULTS
+
+    return run / RESULTS
 
 
 def _show(result: RelevanceResult) -> None:
