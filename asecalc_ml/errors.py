@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 Kind = TypeVar("Kind", bound="AsecalcError")
@@ -166,3 +167,21 @@ def lacks_room(error: BaseException | None) -> bool:
     if isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's on a CPU
+
+
+@contextmanager
+def continued_by(advice: Callable[[], str]) -> Iterator[None]:
+    """Note how work continues that Ctrl-C or a lack of memory ends.
+
+    Parameters
+    ----------
+    advice : callable
+        Gives a sentence on what is kept and which command continues from there; an empty one if nothing is.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Exception) as error:
+        ends_work = isinstance(error, KeyboardInterrupt) or lacks_room(error)
+        if ends_work and (sentence := advice()):
+            error.add_note(sentence)
+        raise

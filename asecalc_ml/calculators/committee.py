@@ -18,6 +18,7 @@ from asecalc_ml.calculators.factory import calculator_spec, make_calculator
 from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.store.card import ModelCard
+from asecalc_ml.targets.zeros import check_zeros
 
 if TYPE_CHECKING:
     from asecalc_ml.model.pair_forces import PairForces
@@ -71,7 +72,7 @@ class Committee(Composite):
         If there are fewer than two members, or one comes twice.
     ModelError
         If a member is unknown or no model, or if members do not belong together: trained at different
-        levels of theory, or with no element, charge or spin in common.
+        levels of theory, on values with different zeros, or with no element, charge or spin in common.
 
     Notes
     -----
@@ -206,6 +207,8 @@ def _check_models(members: Sequence[BaseCalculator]) -> None:
     _check_different(members)
     _check_same_quantities(members)
     _check_comparable(members)
+    names = [quantity.name for quantity in members[0].card.quantities]
+    check_zeros({repr(member.card.name): member.card.zeros for member in members}, names)
 
 
 def _check_different(members: Sequence[BaseCalculator]) -> None:

@@ -13,7 +13,7 @@ from ase.outputs import Properties, all_outputs
 
 from asecalc_ml.calculators.factory import calculator_spec
 from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
-from asecalc_ml.calculators.results import PROPERTIES, Results
+from asecalc_ml.calculators.results import PROPERTIES, Results, need_structure
 from asecalc_ml.structure.charge_and_spin import is_same_state
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Composite(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
+        need_structure(self.atoms)
         has_energies = "energy" in self.implemented_properties
         computed = ("forces", "energy") if has_energies else self.implemented_properties
         self.results = self.combine(self.results_of_parts((*properties, *computed)), self.atoms)

@@ -12,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, Hartree
 
 from asecalc_ml._lazy import renamed
-from asecalc_ml.calculators.results import Results, need_cell, results_of, stresses_of
+from asecalc_ml.calculators.results import Results, need_cell, need_structure, results_of, stresses_of
 from asecalc_ml.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class CorrectionTerm(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
+        need_structure(self.atoms)
         need_cell(self.atoms, properties)
         self.results = self.evaluate(self.atoms, properties)
 

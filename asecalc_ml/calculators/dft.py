@@ -20,6 +20,7 @@ from asecalc_ml.calculators.arguments import unknown_argument
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec
+from asecalc_ml.calculators.results import need_structure
 from asecalc_ml.errors import AsecalcError, CalculationError, ConfigError, StructureError
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, whole_number
 
@@ -122,6 +123,7 @@ class DFT(Calculator):
     ) -> None:
         """Energy in eV, and where they are asked for forces in eV/Å."""
         super().calculate(atoms, properties, system_changes)
+        need_structure(self.atoms)
         if set(system_changes) - {"positions"}:
             self._density, self._restored = self._restored, None
         with lib.with_omp_threads(1):

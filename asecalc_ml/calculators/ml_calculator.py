@@ -22,7 +22,14 @@ from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
 from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec, need_energies, no_energies, offered
-from asecalc_ml.calculators.results import Results, need_cell, results_of, stresses_of, values_as_results
+from asecalc_ml.calculators.results import (
+    Results,
+    need_cell,
+    need_structure,
+    results_of,
+    stresses_of,
+    values_as_results,
+)
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate, position_tensor
@@ -197,6 +204,7 @@ class MLCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
+        need_structure(self.atoms)
         need_cell(self.atoms, properties)
         if "dipole" in properties and self.atoms.pbc.any():
             raise PropertyNotImplementedError(

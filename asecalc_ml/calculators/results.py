@@ -122,6 +122,16 @@ def stresses_of(atomic_virials: Tensor, atoms: Atoms) -> np.ndarray:
     return full_3x3_to_voigt_6_stress(atomic_virials.cpu().numpy() / atoms.get_volume())
 
 
+def need_structure(atoms: Atoms | None) -> None:
+    """Refuse a calculation for which no structure was ever given, with a StructureError."""
+    if atoms is None:
+        raise StructureError(
+            "the calculator was given no structure",
+            name="atoms",
+            remedy="give one, as in `calculator.get_property('energy', atoms)`",
+        )
+
+
 def need_cell(atoms: Atoms, properties: Collection[str]) -> None:
     """Refuse stress and stresses where the cell has no volume, with ASE's PropertyNotImplementedError."""
     asked = [name for name in ("stress", "stresses") if name in properties]

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
-from tblite.ase import TBLite, _create_api_calculator
+from tblite.ase import TBLite
 from tblite.exceptions import TBLiteRuntimeError
-from tblite.interface import Result
-from tblite.library import ffi
+from tblite.interface import Calculator, Result
 
 from asecalc_ml.calculators.arguments import unknown_argument
 from asecalc_ml.calculators.changes import changes
 from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec
+from asecalc_ml.calculators.results import need_structure
 from asecalc_ml.errors import StructureError
 from asecalc_ml.forks import allow_forks
 from asecalc_ml.structure.charge_and_spin import charge_and_spin, check_electrons, check_spin_is_stated
@@ -30,6 +30,17 @@ ACCURACY = 0.1
 
 #: Electric field of finite differences, in atomic units.
 FIELD = 1e-3
+
+#: Attributes of tblite's own calculator, and the parameters that they are.
+SETTINGS = {
+    "accuracy": "accuracy",
+    "max-iter": "max_iterations",
+    "mixer": "mixer",
+    "mixer-memory": "mixer_memory",
+    "mixer-damping": "mixer_damping",
+    "annealing": "annealing",
+    "verbosity": "verbosity",
+}
 
 #: Properties beyond ASE's, computed where they are asked for, with their units.
 FURTHER_PROPERTIES = {"homo": "eV", "lumo": "eV", "gap": "eV", "polarizability": "Bohr^3"}
@@ -98,6 +109,7 @@ class GFN2(TBLite):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Energy (eV), forces (eV/Å), stress (eV/Å³) where periodic, charges (e), dipole (e Å)."""
+        need_structure(atoms)
         if set(system_changes) - {"positions", "cell"}:
             charge, multiplicity = charge_and_multiplicity(atoms)
             self.set(charge=charge, multiplicity=multiplicity)
@@ -131,10 +143,28 @@ class GFN2(TBLite):
 
     def _dipole_in(self, field: np.ndarray) -> np.ndarray:
         """Dipole in an electric field, shape (3,), in atomic units."""
-        calculator = _create_api_calculator(self.atoms, self.parameters)
-        # its interface takes no array here
-        calculator.add("electric-field", ffi.new("double[3]", field.tolist()))
+        calculator = self._of_interface()
+        calculator.add("electric-field", field.tolist())  # which takes no array
         return calculator.singlepoint()["dipole"]
+
+    def _of_interface(self) -> Calculator:
+        """Calculator of tblite's own interface for the molecule at hand, with the same parameters."""
+        given = self.parameters
+        n_unpaired = given.multiplicity - 1
+        positions = self.atoms.positions / units.Bohr
+        calculator = Calculator(
+            given.method, self.atoms.numbers, positions, given.charge, n_unpaired, xtb_config=given.xtb_config
+        )
+        for attribute, name in SETTINGS.items():
+            if given[name] is not None:
+                calculator.set(attribute, given[name])
+        calculator.set("temperature", given.electronic_temperature * units.kB / units.Hartree)
+        if given.spin_polarization is not None:
+            calculator.add("spin-polarization", given.spin_polarization)
+        if given.solvation is not None:
+            model, *arguments = given.solvation
+            calculator.add(f"{model}-solvation", *arguments)
+        return calculator
 
     def checkpoint_state(self) -> dict[str, str]:
         """The wave function that the next calculation starts from, ready for JSON."""

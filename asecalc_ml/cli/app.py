@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError
@@ -16,15 +17,53 @@ if TYPE_CHECKING:
     from typer._click.core import Context, Parameter
 
 
+#: Brackets that rich reads as a tag of markup, and leaves out of what it prints.
+TAG = re.compile(r"\[(?=[a-z#/@][^\[]*\])")
+
+
+#: Where contexts have the name of the command that runs, such as "asecalc-ml data label".
+COMMAND = "asecalc_ml.command"
+
+
+class Literal:
+    """Help whose square brackets are printed, and not read as markup: base of commands and groups."""
+
+    help: str | None
+    short_help: str | None
+    epilog: str | None
+    params: list[Parameter]
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        if self.rich_markup_mode != "rich":  # type: ignore[attr-defined]  # of typer's classes
+            return
+        for key in ("help", "short_help", "epilog"):
+            setattr(self, key, _escaped(getattr(self, key)))
+        for parameter in self.params:
+            parameter.help = _escaped(getattr(parameter, "help", None))  # type: ignore[attr-defined]
+
+
+def _escaped(text: str | None) -> str | None:
+    """Text with a backslash before what would be a tag (``rich.markup.escape`` without importing rich)."""
+    return text and TAG.sub(r"\\[", text)
+
+
+class Group(Literal, TyperGroup):
+    """A group of commands."""
+
+
 class App(typer.Typer):
     """A typer application of :class:`Command`."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**{"cls": Group, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable:
         """Register a command."""
         return super().command(name, cls=Command, **settings)
 
 
-class Command(TyperCommand):
+class Command(Literal, TyperCommand):
     """A command that takes options of a file at any place, and loses no value that it is given.
 
     What no option of the command itself is, is left in ``context.args`` where extra arguments are allowed.
@@ -36,6 +75,11 @@ class Command(TyperCommand):
         self._refuse_repeated(ctx, own)
         ctx.args = [*super().parse_args(ctx, own), *others]
         return ctx.args
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command."""
+        ctx.meta[COMMAND] = ctx.command_path
+        return super().invoke(ctx)
 
     def _divided(self, ctx: Context, args: list[str]) -> tuple[list[str], list[str]]:
         """Arguments and options of the command, and what else there is, in the order given."""

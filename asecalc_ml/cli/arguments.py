@@ -33,6 +33,7 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, ...")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse labels that contradict themselves, instead of warning.")
 ]
@@ -144,14 +145,14 @@ def _spelled(name: str, value: Any) -> str:
     return ".".join(filter(None, parts))
 
 
-def check_folder(directory: Path | None) -> None:
+def check_folder(directory: Path) -> None:
     """Refuse a folder that results cannot be written to, before they are computed.
 
     Raises
     ------
     ConfigError
     """
-    if directory is not None and (why := obstacle(directory)):
+    if why := obstacle(directory):
         raise ConfigError(
             f"cannot write to {directory} ({why})",
             name=str(directory),

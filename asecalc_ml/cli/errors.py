@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperGroup
 
+from asecalc_ml.cli.app import COMMAND, Group
 from asecalc_ml.errors import AsecalcError, RunPausedError, lacks_room
 from asecalc_ml.files.full_disk import file_of, reason
 from asecalc_ml.terminal.console import make_console
@@ -24,24 +24,18 @@ PAUSED = (
     os.EX_TEMPFAIL if hasattr(os, "EX_TEMPFAIL") else 75
 )  # "try again later", as queueing systems know it
 
-GOES_ON = (
-    "From its last checkpoint, `asecalc-md resume DIRECTORY` continues a run, and `asecalc-ml train FILE "
-    "--resume` a training; `asecalc-ml data label`, given again, continues with the structures that have no "
-    "labels yet"
-)
 
-
-class FriendlyGroup(TyperGroup):
+class FriendlyGroup(Group):
     """A typer application whose commands fail with a message."""
 
     def invoke(self, ctx: Context) -> Any:
         """Run the command that was asked for."""
-        with friendly():
+        with friendly(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
-def friendly() -> Iterator[None]:
+def friendly(ctx: Context) -> Iterator[None]:
     """Turn an error that a user can cause, and Ctrl-C, into a message and an exit status."""
     try:
         yield
@@ -53,15 +47,26 @@ def friendly() -> Iterator[None]:
         if error.errno == errno.EPIPE:  # the reader of our output has left, as `head` does: typer knows
             raise
         _fail(explain(error))
-    except KeyboardInterrupt:
-        _fail(f"interrupted. {GOES_ON}; anything else begins anew, and left no half file.", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        _fail(f"{_command(ctx)} was interrupted. {_kept(error)}", INTERRUPTED)
     except Exception as error:
         if not lacks_room(error):
             raise
         _fail(
             f"out of memory ({str(error).rstrip('.') or type(error).__name__}): take fewer atoms or frames "
-            f"at once, a smaller model, or a device with more memory. {GOES_ON}."
+            f"at once, a smaller model, or a device with more memory. {_kept(error)}"
         )
+
+
+def _command(ctx: Context) -> str:
+    """Name of the command that runs, such as "asecalc-ml data label"."""
+    return ctx.meta.get(COMMAND, ctx.command_path)
+
+
+def _kept(error: BaseException) -> str:
+    """Sentences on how the work continues that an error has ended."""
+    notes = getattr(error, "__notes__", ())
+    return " ".join(notes) or "No incomplete file is left: give the command again."
 
 
 def explain(error: OSError) -> str:

@@ -14,12 +14,12 @@ from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import OPEN, Quiet, Version, given_options, read_options
+from asecalc_ml.cli.arguments import OPEN, Quiet, Version, check_folder, given_options, read_options
 from asecalc_ml.cli.campaign.command import campaign, validate_campaign
 from asecalc_ml.cli.commands.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
-from asecalc_ml.errors import AnalysisError, AsecalcError, together
+from asecalc_ml.errors import AnalysisError, AsecalcError, continued_by, together
 from asecalc_ml.md_protocols.integrators import thermostat_choice
 
 if TYPE_CHECKING:
@@ -148,6 +148,9 @@ def report(
     """Analyse run directories (again) and write their reports; of several, a comparison too."""
     for directory in directories:
         _stored(directory)
+        check_folder(directory)
+    if len(directories) > 1:
+        check_folder(output)
     show_messages(quiet)
     problems = []
     for directory in directories:
@@ -195,6 +198,7 @@ def _together(problems: list[AsecalcError]) -> AsecalcError:
 
 
 def _analyse(directory: Path, quiet: bool) -> None:
-    page = analyse(directory)
+    with continued_by(lambda: f"The run is kept: `asecalc-md report {directory}` analyses it."):
+        page = analyse(directory)
     if not quiet:
         typer.echo(f"Report: {page}")

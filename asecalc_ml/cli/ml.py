@@ -12,7 +12,7 @@ import typer
 from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
+from asecalc_ml.cli.arguments import OPEN, Device, Quiet, Strict, Version, override, read_options
 from asecalc_ml.cli.commands import check, draw_map, explain, import_models, models, predict
 from asecalc_ml.cli.commands.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -145,6 +145,7 @@ def evaluate(
         str | None,
         typer.Option(help="Errors by this key of the frames' info [default: group, where frames have it]."),
     ] = None,
+    device: Device = "cpu",
     strict: Strict = False,
 ) -> None:
     """Measure a model's errors on labelled structures; by default on the test data its card names.
@@ -162,7 +163,7 @@ def evaluate(
     dataset = None if data is None else reader(data, context.args)
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
-    typer.echo(f"\n{evaluate_model(name, dataset, by, strict, quiet=False)}")
+    typer.echo(f"\n{evaluate_model(name, dataset, by, strict, quiet=False, device=device)}")
 
 
 @app.command()

@@ -19,9 +19,9 @@ WIDTH = 150  # of a page without a terminal
 
 def print_report(report: Report, console: Console) -> None:
     """Print table and verdict."""
-    console.print(_headline(report), highlight=False, markup=False)
-    console.print(_table(report), highlight=False)
-    console.print(_conclusion(report), highlight=False, markup=False)
+    console.print(_headline(report))
+    console.print(_table(report))
+    console.print(_conclusion(report))
 
 
 def as_text(report: Report) -> str:

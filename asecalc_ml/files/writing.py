@@ -9,9 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asecalc_ml.errors import AsecalcError, ConfigError
 from asecalc_ml.files.full_disk import reason, writing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from io import FileIO
 
 FLUSH_BYTES = 8192
@@ -52,9 +54,49 @@ def obstacle(directory: Path) -> str | None:
         return f"{nearest}: {os.strerror(errno.EACCES)}"
     try:
         tempfile.TemporaryFile(dir=nearest).close()
-    except OSError as error:
-        return f"{nearest}: {reason(error, nearest)}"
+    except OSError as error:  # a file system without files of one's own, such as /proc, has "no such file"
+        why = "no file can be made there" if error.errno == errno.ENOENT else reason(error, nearest)
+        return f"{nearest}: {why}"
     return None
+
+
+def check_output(
+    path: Path,
+    suffixes: Sequence[str] = (),
+    *,
+    overwrite: bool = False,
+    error: type[AsecalcError] = ConfigError,
+) -> None:
+    """Refuse, before anything is computed, a file that could not be written.
+
+    Parameters
+    ----------
+    path : Path
+    suffixes : sequence of str
+        Ends of its name that are allowed; all if empty.
+    overwrite : bool
+        Whether it may replace a file.
+    error : type
+        Of what is raised.
+
+    Raises
+    ------
+    AsecalcError
+        If it is a folder or exists, its name promises another format, or its folder cannot be written to.
+    """
+    remedy = "give another file"
+    if suffixes and not path.name.endswith(tuple(suffixes)):
+        remedy = f"give a name that ends in {' or '.join(suffixes)}"
+        problem = f"{path} does not end as files of this format do"
+        raise error(problem, name=str(path), value=path.suffix, allowed=suffixes, remedy=remedy)
+    if path.is_dir():
+        raise error(f"{path} is a folder", name=str(path), remedy=remedy)
+    if path.exists() and not overwrite:
+        remedy = f"{remedy}, or replace it with --overwrite (overwrite=True in Python)"
+        raise error(f"{path} exists", name=str(path), remedy=remedy)
+    if why := obstacle(path.parent):
+        remedy = "choose another folder, or mend permissions"
+        raise error(f"cannot write {path} ({why})", name=str(path), remedy=remedy)
 
 
 def is_unfinished(path: Path) -> bool:

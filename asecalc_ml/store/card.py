@@ -19,6 +19,9 @@ class DatasetCard(Options):
 
     name: str = Field(description="name of the data")
     level_of_theory: str | None = Field(None, description="method and basis of the labels")
+    zeros: dict[str, str] = Field(
+        {}, description="what values are relative to, by quantity, such as free atoms; unknown if not stated"
+    )
     temperature_K: float | list[float] | None = Field(None, description="temperature of the sampling")
     licence: str | None = Field(None, description="licence of the data")
     citation: str | None = Field(None, description="what to cite for the data")
@@ -36,6 +39,7 @@ class Ancestor(Options):
     hash: str | None = Field(None, description="SHA-256 of its file")
     data: str | None = Field(None, description="name of its training data")
     level_of_theory: str | None = Field(None, description="method and basis of its labels")
+    zeros: dict[str, str] = Field({}, description="what its values are relative to, by quantity")
     knows_frames: bool = Field(
         False, description="whether its file holds fingerprints of the frames that it was trained on"
     )
@@ -245,6 +249,11 @@ class ModelCard(Options):
     def predicted(self) -> str:
         """Names of the quantities, for messages."""
         return ", ".join(quantity.name for quantity in self.quantities)
+
+    @property
+    def zeros(self) -> dict[str, str]:
+        """What values are relative to, by quantity, as far as the training data state it."""
+        return self.dataset.zeros if self.dataset else {}
 
     def unknown_ancestors(self) -> list[str]:
         """Names of the models that it started from whose training frames are not known."""

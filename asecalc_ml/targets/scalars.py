@@ -57,40 +57,37 @@ class ZPVE(ExtensiveScalar):
     unit: Literal["eV"] = Field("eV", description=UNIT)
 
 
-class U0(ExtensiveScalar):
+class ThermodynamicEnergy(ExtensiveScalar):
+    """Base of energies of molecules, whose zero the data choose."""
+
+    quantity: ClassVar[str] = "energy"
+    relative: ClassVar[bool] = True
+
+    unit: Literal["eV"] = Field("eV", description=UNIT)
+
+
+class U0(ThermodynamicEnergy):
     """Internal energy at 0 K."""
 
-    quantity: ClassVar[str] = "energy"
-
     name: Literal["u0"] = Field("u0", description=NAME)
-    unit: Literal["eV"] = Field("eV", description=UNIT)
 
 
-class U298(ExtensiveScalar):
+class U298(ThermodynamicEnergy):
     """Internal energy at 298.15 K."""
 
-    quantity: ClassVar[str] = "energy"
-
     name: Literal["u298"] = Field("u298", description=NAME)
-    unit: Literal["eV"] = Field("eV", description=UNIT)
 
 
-class H298(ExtensiveScalar):
+class H298(ThermodynamicEnergy):
     """Enthalpy at 298.15 K."""
 
-    quantity: ClassVar[str] = "energy"
-
     name: Literal["h298"] = Field("h298", description=NAME)
-    unit: Literal["eV"] = Field("eV", description=UNIT)
 
 
-class G298(ExtensiveScalar):
+class G298(ThermodynamicEnergy):
     """Gibbs energy at 298.15 K."""
 
-    quantity: ClassVar[str] = "energy"
-
     name: Literal["g298"] = Field("g298", description=NAME)
-    unit: Literal["eV"] = Field("eV", description=UNIT)
 
 
 class HeatCapacity(ExtensiveScalar):

@@ -74,11 +74,15 @@ class TargetOptions(Options):
         values are used as they are.
     neutral : bool
         True if the value depends on the origin for a charged structure, which is then refused.
+    relative : bool
+        True if values depend on the choice of a zero, such as free atoms, and compare only with those of the
+        same zero (:mod:`asecalc_ml.targets.zeros`).
     """
 
     kind: ClassVar[Kind]
     quantity: ClassVar[str | None] = None
     neutral: ClassVar[bool] = False
+    relative: ClassVar[bool] = False
 
     name: str = Field(description="name of the target: of its values in data, results and files")
     unit: str = Field(description="unit of the target")

@@ -17,7 +17,7 @@ WIDE = 1000  # columns without a terminal, so that grep finds whole lines
 def make_console(
     *, stderr: bool = False, quiet: bool = False, file: TextIO | None = None, width: int = WIDE
 ) -> Console:
-    """Return a rich console that adds no colours of its own to numbers and paths.
+    """Return a rich console that prints texts as they are, with square brackets, and adds no colours.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def make_console(
     """
     from rich.console import Console
 
-    console = Console(stderr=stderr, quiet=quiet, file=file, highlight=False)
+    console = Console(stderr=stderr, quiet=quiet, file=file, highlight=False, markup=False, emoji=False)
     if not (console.is_terminal or console.is_jupyter):
         console.width = width
     return console

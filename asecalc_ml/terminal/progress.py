@@ -108,17 +108,18 @@ class BarProgress(Progress):
         from rich.progress import Progress as Bars
 
         super().__init__()
-        columns = ["[progress.description]{task.description}", "{task.completed:.0f}/{task.total:.0f}"]
-        shown = [TextColumn(columns[0]), BarColumn(), TaskProgressColumn(), TextColumn(columns[1])]
-        self._bars = Bars(*shown, TextColumn("{task.fields[speed]}"), console=console, auto_refresh=False)
+        label = TextColumn("{task.description}", style="progress.description", markup=False)
+        numbers = TextColumn("{task.completed:.0f}/{task.total:.0f}"), TextColumn("{task.fields[speed]}")
+        shown = [label, BarColumn(), TaskProgressColumn(), *numbers]
+        self._bars = Bars(*shown, console=console, auto_refresh=False)
         self._bars.start()
         self._task = TaskID(0)  # drawing begins with a stage
 
     def say(self, text: str) -> None:
-        self._bars.console.print(text, highlight=False, markup=False)
+        self._bars.console.print(text)
 
     def warn(self, text: str) -> None:
-        self._bars.console.print(f"Warning: {text}", style="yellow", highlight=False, markup=False)
+        self._bars.console.print(f"Warning: {text}", style="yellow")
 
     def close(self) -> None:
         self._bars.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml._lazy import lazily
-from asecalc_ml.errors import RunError
+from asecalc_ml.errors import RunError, continued_by
 from asecalc_ml.md_protocols.engine.engine import Engine
 from asecalc_ml.md_protocols.engine.preparation import announce, examined, first_state
 from asecalc_ml.md_protocols.engine.process import ending_on_sigterm, threads
@@ -85,7 +85,7 @@ def drive(
     progress = make_progress(quiet)
     try:
         engine = Engine(options, state, writer, progress, allow_different)
-        with ending_on_sigterm(engine), _tracked(options, writer):
+        with _continued(writer), ending_on_sigterm(engine), _tracked(options, writer):
             engine.run(options.checked_stages())
     except KeyboardInterrupt:
         with contextlib.suppress(RunError):  # a full disk; that it was interrupted is known then all the same
@@ -94,6 +94,11 @@ def drive(
     finally:
         progress.close()
     return finish(writer)
+
+
+def _continued(writer: RunWriter) -> contextlib.AbstractContextManager[None]:
+    """Note how a run continues that is interrupted."""
+    return continued_by(lambda: f"Continue the run with `asecalc-md resume {writer.directory}`.")
 
 
 @contextlib.contextmanager

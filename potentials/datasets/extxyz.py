@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.full_disk import reason
-from asecalc_ml.files.writing import write_whole
+from asecalc_ml.files.writing import check_output, write_whole
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -46,26 +46,13 @@ def write_extxyz(path: Path, frames: Sequence[Atoms]) -> None:
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Refuse a file that exists, or whose name promises another format.
+    """Refuse, before anything is computed, a file that cannot be written; see :func:`check_output`.
 
     Raises
     ------
     DatasetError
     """
-    if target.suffix not in SUFFIXES:
-        raise DatasetError(
-            f"{target} would be extended XYZ",
-            name=str(target),
-            value=target.suffix,
-            allowed=SUFFIXES,
-            remedy=f"give a name that ends in {' or '.join(SUFFIXES)}",
-        )
-    if target.exists() and not overwrite:
-        raise DatasetError(
-            f"{target} exists",
-            name=str(target),
-            remedy="give another file, or replace it with --overwrite",
-        )
+    check_output(target, SUFFIXES, overwrite=overwrite, error=DatasetError)
 
 
 def _writable(atoms: Atoms) -> Atoms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -215,6 +215,14 @@ class DatasetOptions(Options):
         A reader of one format converts them. One of files in any units needs an option.
         """
         return True
+
+    def zero_of(self, target: str) -> str | None:
+        """What values of a target, or the energy, are relative to, such as "free atoms"; None if unknown."""
+        return None
+
+    def zeros_of(self, targets: Iterable[str]) -> dict[str, str]:
+        """Zeros of those targets of which they are known."""
+        return {name: zero for name in targets if (zero := self.zero_of(name)) is not None}
 
     def naming_of(self, target: str, unit: str) -> str:
         """Advice on how place and unit of a target in the files are named; empty if they are fixed."""

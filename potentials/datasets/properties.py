@@ -12,7 +12,7 @@ from asecalc_ml.config.options import Options
 from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError, DatasetError
 from asecalc_ml.plugins import names
-from asecalc_ml.potentials.datasets.labels import label_of, with_label
+from asecalc_ml.potentials.datasets.labels import LABELS, label_of, with_label
 from asecalc_ml.targets import Quantity, registered_target
 from asecalc_ml.units import conversion
 
@@ -37,6 +37,10 @@ class PropertySource(Options):
 
     key: str | None = Field(None, description="name in each frame's info; empty: the target's name")
     unit: str | None = Field(None, description="unit of the file's values; empty: the target's unit")
+    zero: str | None = Field(
+        None,
+        description="what energies are relative to, such as 'free atoms' or 'separated nuclei and electrons'",
+    )
 
 
 def factors(sources: Mapping[str, PropertySource]) -> dict[str, float]:
@@ -239,11 +243,14 @@ def _numbers(value: Any, what: str, name: str) -> Any:
 def _absent(quantity: Quantity, frames: Sequence[Atoms], source: DatasetOptions) -> DatasetError:
     known = sorted({key for atoms in frames for key in atoms.info} - {"charge", "spin"})
     near = nearest_name(quantity.name, known)
-    advice = [
-        f"The frames have {', '.join(known)}." if known else "",
-        f"Did you mean '{near}'?" if near else "",
-        source.naming_of(quantity.name, quantity.unit),
-    ]
+    if quantity.name in LABELS:
+        advice = [source.remedy(quantity.name, frames)]
+    else:
+        advice = [
+            f"The frames have {', '.join(known)}." if known else "",
+            f"Did you mean '{near}'?" if near else "",
+            source.naming_of(quantity.name, quantity.unit),
+        ]
     return DatasetError(
         f"{source.place}: no frame has {quantity.name}.",
         name=quantity.name,

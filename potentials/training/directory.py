@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asecalc_ml.config.options import dump_yaml, load_options
-from asecalc_ml.errors import TrainingError
+from asecalc_ml.errors import TrainingError, continued_by
 from asecalc_ml.files.full_disk import file_of, reason
 from asecalc_ml.files.reading import read_json
 from asecalc_ml.files.writing import is_unfinished, obstacle, write_whole
@@ -75,7 +75,7 @@ def begin(options: TrainOptions, split: Split, resume: bool) -> None:
 
 @contextmanager
 def writable(directory: Path) -> Iterator[None]:
-    """Say of a file that cannot be written what is kept, and how the training continues.
+    """Say of a file that cannot be written, and of Ctrl-C, what is kept and how the training continues.
 
     Raises
     ------
@@ -83,22 +83,24 @@ def writable(directory: Path) -> Iterator[None]:
         In place of the operating system's error.
     """
     try:
-        yield
+        with continued_by(lambda: _continued(directory)):
+            yield
     except OSError as error:
         name = file_of(error) or str(directory)
         raise TrainingError(
-            f"cannot write to {name}: {reason(error, directory)}.", name=name, remedy=_kept(directory)
+            f"cannot write to {name}: {reason(error, directory)}.",
+            name=name,
+            remedy=f"Free space, mend permissions or choose another `directory`. {_continued(directory)}",
         ) from error
 
 
-def _kept(directory: Path) -> str:
-    if (directory / LAST).exists():
-        return (
-            f"All epochs up to {directory / LAST} are kept: free space or mend permissions, then continue "
-            f"with `asecalc-ml train {directory / OPTIONS} --resume`"
-        )
+def _continued(directory: Path) -> str:
+    """Sentence on what is kept of a training, and how it continues."""
+    if not (directory / LAST).exists():
+        return "No epoch is finished: start again"
     return (
-        "No epoch is finished: free space, mend permissions or choose another `directory`, then start again"
+        f"All epochs up to {directory / LAST} are kept: continue with "
+        f"`asecalc-ml train {directory / OPTIONS} --resume`"
     )
 
 

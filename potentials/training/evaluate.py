@@ -42,6 +42,7 @@ from asecalc_ml.store.model_file import read_seen
 from asecalc_ml.store.seen_frames import SeenFrames
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.fingerprints import fingerprints
+from asecalc_ml.targets.zeros import check_zeros
 from asecalc_ml.terminal.progress import progress
 
 ATOMS_AT_ONCE = 450  # as many as fit into memory with any architecture
@@ -273,6 +274,7 @@ def evaluate_model(
     by: str | None = None,
     strict: bool = False,
     quiet: bool = True,
+    device: str = "cpu",
 ) -> ModelEvaluation:
     """Measure a registered model's errors.
 
@@ -291,6 +293,8 @@ def evaluate_model(
         Refuse labels that contradict themselves, instead of warning.
     quiet : bool
         Show no progress, and no summary of the labels.
+    device : str
+        Device on which the model runs, such as "cuda".
 
     Raises
     ------
@@ -298,7 +302,7 @@ def evaluate_model(
         If the model or the data are missing or damaged, the data hold elements, a charge or a spin that the
         model was not trained on, frames lack what ``by`` names, or labels are refused.
     """
-    stored = StoredModel.find(name)
+    stored = StoredModel.find(name, device=device)
     check_golden(stored)
     card, seen = stored.card, read_seen(stored.path)
     lineage = Lineage.of_model(card, seen)
@@ -314,7 +318,7 @@ def evaluate_model(
     groups = _by_group(frames, by)
     places = {id(atoms): place for place, atoms in located.items()}
     in_groups = {places[id(atoms)]: atoms for members in groups.values() for atoms in members}
-    results = iter([*_by_calculator(stored, MLCalculator(name), in_groups, quiet)])
+    results = iter([*_by_calculator(stored, MLCalculator(name, device=device), in_groups, quiet)])
     found = {group: _errors(members, islice(results, len(members))) for group, members in groups.items()}
     unknown = Counter(
         _formula(atoms) for atoms in with_label(frames, "energy") if not card.knows_energies_of(atoms.numbers)
@@ -351,6 +355,8 @@ def evaluate_model(
 
 def _read(data: DatasetOptions, card: ModelCard) -> dict[str, Atoms]:
     """Frames by file and number, with labels of what a model predicts."""
+    names = [quantity.name for quantity in card.quantities]
+    check_zeros({repr(card.name): card.zeros, data.place: data.zeros_of(names)}, names, DatasetError)
     if card.predicts_energy:
         return data.read_free()
     located = data.read_free(())
@@ -363,7 +369,7 @@ def _of_quantities(
 ) -> ModelEvaluation:
     """Errors of a registered model of other quantities than the energy."""
     card, frames = stored.card, list(located.values())
-    predictions = predict(MLCalculator(stored.path), located, quiet)
+    predictions = predict(MLCalculator(stored.path, device=str(stored.device)), located, quiet)
     metrics = target_metrics(len(frames), compare(card.quantities, frames, predictions.results))
     unknown = [*([] if len(seen) else [card.name]), *card.unknown_ancestors()]
     return ModelEvaluation(

@@ -145,6 +145,7 @@ def _dataset_card(data: TrainingData, targets: Sequence[str]) -> DatasetCard:
     return DatasetCard(
         name=source.label,
         level_of_theory=source.level_of_theory,
+        zeros=dict(data.zeros),
         temperature_K=source.temperature_K,
         licence=source.licence,
         citation=source.citation,

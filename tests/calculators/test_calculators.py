@@ -285,14 +285,16 @@ def test_a_crystal_has_stress(tblite):
     assert silicon.get_stress().shape == (6,)
 
 
-def test_polarizability_is_the_curvature_of_the_energy_in_a_field(tblite):
+@pytest.mark.parametrize(
+    "arguments", [{}, {"solvation": ["alpb", "water"], "electronic_temperature": 3000.0}], ids=str
+)
+def test_polarizability_is_the_curvature_of_the_energy_in_a_field(arguments, tblite):
     """By another route: second differences of energies, and the dipole as their slope."""
     import numpy as np
-    from ase.units import Bohr
+    from ase.units import Bohr, Hartree, kB
     from tblite.interface import Calculator
-    from tblite.library import ffi
 
-    water, calculator, step = molecule("H2O"), make_calculator("gfn2-xtb"), 2e-3
+    water, calculator, step = molecule("H2O"), make_calculator({"gfn2-xtb": arguments}), 2e-3
     water.rotate(35, (1, 2, 3))
     alpha = calculator.get_property("polarizability", water)
 
@@ -300,7 +302,10 @@ def test_polarizability_is_the_curvature_of_the_energy_in_a_field(tblite):
         direct = Calculator("GFN2-xTB", water.numbers, water.positions / Bohr)
         direct.set("accuracy", 0.001)
         direct.set("verbosity", 0)
-        direct.add("electric-field", ffi.new("double[3]", list(field)))
+        if arguments:
+            direct.set("temperature", 3000 * kB / Hartree)
+            direct.add("alpb-solvation", "water")
+        direct.add("electric-field", field.tolist())
         return direct.singlepoint()["energy"]
 
     for axis in np.eye(3):
@@ -334,3 +339,22 @@ def test_a_crystal_has_no_polarizability(tblite):
 
     with pytest.raises(PropertyNotImplementedError, match="pbc"):
         make_calculator("gfn2-xtb").get_property("polarizability", bulk("C"))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "torchmdnet-ethanol",
+        {"committee": {"members": ["torchmdnet-ethanol", "torchmdnet-ethanol-1"]}},
+        {"torchmdnet-ethanol": {"corrections": ["zbl"]}},
+        "gfn2-xtb",
+    ],
+    ids=str,
+)
+def test_a_calculator_without_a_structure_says_so(spec, tblite):
+    calculator = make_calculator(spec)
+    for ask in (lambda: calculator.get_property("energy"), calculator.get_forces, calculator.calculate):
+        with pytest.raises(StructureError, match=r"was given no structure: give one, as in .*get_property"):
+            ask()
+    energy = calculator.get_property("energy", molecule("CH3CH2OH"))
+    assert calculator.get_property("energy") == energy  # that of the last structure

@@ -165,3 +165,18 @@ def test_brackets_of_smiles_are_no_pattern_of_files():
     result = CliRunner().invoke(app, ["predict", "torchmdnet-ethanol", "smiles:[H]OCC"])
     assert result.exit_code == 0, result.output
     assert "smiles:[H]OCC,C2H6O," in result.output
+
+
+def test_all_structures_that_a_model_refuses_are_counted(tmp_path):
+    registered("p", ["homo", "dipole"])
+    frames = [molecule("CH3OH") for _ in range(5)]
+    for atoms in frames[2:]:
+        atoms.center(vacuum=4)
+        atoms.pbc = True
+    write(tmp_path / "some.xyz", frames)
+    result = run("p", tmp_path / "some.xyz", "--output", tmp_path / "out.csv")
+    assert result.exit_code == 2
+    text = " ".join(result.stderr.split())
+    assert "some.xyz@2 (and 2 more of 5 structures): model 'p' predicts dipole, which a periodic" in text
+    assert "set pbc to false" in text
+    assert not (tmp_path / "out.csv").exists()

@@ -241,7 +241,7 @@ def test_no_sampling_begins_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").touch()
     said = says(ml, "data", "generate", "ethanol", "--output", tmp_path / "file" / "x.xyz")
     assert "cannot write" in said
-    assert "Choose another folder" in said
+    assert "choose another folder" in said
 
 
 def test_an_output_that_exists_names_the_option(tmp_path):

@@ -561,6 +561,12 @@ def test_ctrl_c_in_a_real_process():
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("command", [["eval"], ["predict", "ethanol"], ["compile"]])
+def test_commands_that_run_a_model_take_a_device(command, tiny_model):
+    text = says(ml, command[0], tiny_model, *command[1:], "--device", "cuda:99")
+    assert "device 'cuda:99' cannot be used here" in text
+
+
 def test_warnings_of_a_command_are_one_line_for_its_user(monkeypatch):
     """The place in our code helps nobody; where a programmer is warned, Python's own form stays."""
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)

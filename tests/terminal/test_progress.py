@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from asecalc_ml.terminal import progress as module
+from asecalc_ml.terminal.console import make_console
 from asecalc_ml.terminal.progress import BarProgress, LineProgress, Progress
 
 
@@ -59,8 +60,10 @@ def test_a_line_a_minute(clock, capsys):
 
 
 @pytest.fixture
-def terminal():
-    return Console(file=io.StringIO(), force_terminal=True, width=120)
+def terminal(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    return make_console(file=io.StringIO())
 
 
 def drawn(console: Console) -> str:
@@ -81,10 +84,11 @@ def test_a_bar_shows_steps_rate_and_time_left(terminal, clock):
 
 def test_text_beside_a_bar_is_printed_as_it_is(terminal):
     shown = BarProgress(terminal)
-    shown.start("production", 10)
+    shown.start("explaining C[NH3+]", 10)
     shown.say("elements [C, H], pattern C-[O]")
     shown.warn("hot [bold]")
     shown.close()
     text = drawn(terminal)
     assert "elements [C, H], pattern C-[O]" in text
     assert "Warning: hot [bold]" in text
+    assert "explaining C[NH3+]" in text

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from asecalc_ml.errors import AnalysisError, ConfigError
-from asecalc_ml.files.writing import write_whole
+from asecalc_ml.errors import AnalysisError
+from asecalc_ml.files.writing import check_output, write_whole
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult
@@ -25,18 +25,11 @@ def check(path: str | Path) -> None:
     Raises
     ------
     ConfigError
-        If the path does not end as chemiscope's files do.
+        If the path does not end as chemiscope's files do, or cannot be written.
     AnalysisError
         If chemiscope is not installed.
     """
-    if not str(path).endswith(SUFFIXES):
-        raise ConfigError(
-            f"chemiscope is {str(path)!r}",
-            name="chemiscope",
-            value=str(path),
-            allowed=SUFFIXES,
-            remedy=f"its files end in {' or '.join(SUFFIXES)}",
-        )
+    check_output(Path(path), SUFFIXES, overwrite=True)
     _library()
 
 

@@ -97,17 +97,12 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
     Raises
     ------
     StructureError
-        For a structure that the calculator refuses; the message names its place. Elements, charge and spin of
-        all structures are compared with those that a model was trained on before the first is computed.
+        For a structure that the calculator refuses; the message names its place and counts the others.
+        Elements, charge and spin of all structures are compared with those that a model was trained on before
+        the first is computed.
     """
     quantities, cards = quantities_of(calculator), model_cards(calculator)
-    for place, atoms in located.items():
-        try:
-            check_structure(atoms)
-            for card in cards:
-                check_trained(atoms, card)
-        except StructureError as error:
-            raise error.at(place) from None
+    _check_structures(located, cards)
     _warn_of_values_without_zero(cards, located.values())
     names, results = [quantity.name for quantity in quantities], []
     with progress("predicting", len(located), quiet, unit="structures") as advance:
@@ -117,6 +112,22 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
             advance(len(batch))
     formulas = [formula_of(atoms.numbers) for atoms in located.values()]
     return Predictions(list(located), formulas, quantities, results)
+
+
+def _check_structures(located: Mapping[str, Atoms], cards: Sequence[ModelCard]) -> None:
+    """Refuse structures that are damaged, or that a model was not trained on."""
+    refused: dict[str, StructureError] = {}
+    for place, atoms in located.items():
+        try:
+            check_structure(atoms)
+            for card in cards:
+                check_trained(atoms, card)
+        except StructureError as error:
+            refused[place] = error
+    if refused:
+        place, error = next(iter(refused.items()))
+        others = f" (and {len(refused) - 1} more of {len(located)} structures)" if len(refused) > 1 else ""
+        raise error.at(f"{place}{others}") from None
 
 
 def _warn_of_values_without_zero(cards: Sequence[ModelCard], structures: Iterable[Atoms]) -> None:

@@ -11,12 +11,14 @@ import typer
 from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds
 from asecalc_ml.cli.arguments import Quiet, read_options
-from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedError, together
+from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedError, continued_by, together
 from asecalc_ml.local_modules import search_also
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.campaign.options import Campaign, GridPoint
     from asecalc_ml.md_protocols.campaign.scheduler import Status
+
+BEGUN_AGAIN = "The same command continues the runs from their last checkpoints"
 
 
 def campaign(
@@ -43,7 +45,7 @@ def campaign(
         if status:
             show_status(scheduler.statuses)
             return
-        with make_display(scheduler.statuses, quiet) as display:
+        with make_display(scheduler.statuses, quiet) as display, continued_by(lambda: BEGUN_AGAIN):
             scheduler.run(lambda: make_executor(options), display)
         paths = write_tables(folder.directory, scheduler.statuses)
     finally:
@@ -119,5 +121,5 @@ def _conclude(statuses: list[Status], directory: Path) -> None:
             f"{paused[0].text or paused[0].state}).",
             name=str(directory),
             value=[status.point.name for status in paused],
-            remedy="Begun again, the campaign goes on with them",
+            remedy=BEGUN_AGAIN,
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
+from asecalc_ml.cli.arguments import Quiet, override, several
 from asecalc_ml.terminal.console import make_console
 
 FAILED = 1
@@ -36,16 +36,16 @@ def check(
     """
     from asecalc_ml.conformance import Effort, check_calculator
     from asecalc_ml.conformance.table import WIDTH, print_report
-    from asecalc_ml.files.writing import write_whole
+    from asecalc_ml.files.writing import check_output, write_whole
     from asecalc_ml.structure.loading import load_structure
 
     spec = {target: override({}, context.args)}
-    check_folder(json_file and json_file.parent)
+    json_file = json_file or Path(f"check-{_short(target)}.json")
+    check_output(json_file, overwrite=True)
     structure = None if atoms is None else load_structure(atoms)
     effort = Effort(memory_calls=memory_calls)
     report = check_calculator(spec, structure, only=several(only), effort=effort, quiet=quiet)
     print_report(report, make_console(width=WIDTH))
-    json_file = Path(f"check-{_short(target)}.json") if json_file is None else json_file
     write_whole(json_file, json.dumps(report.to_dict(), indent=2) + "\n")
     typer.echo(f"Wrote {json_file}")
     if not report.passed:

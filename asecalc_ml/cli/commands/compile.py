@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asecalc_ml.cli.arguments import Quiet
+from asecalc_ml.cli.arguments import Device, Quiet
 from asecalc_ml.cli.process import set_threads, show_messages
 from asecalc_ml.errors import ModelError
 
@@ -18,7 +18,7 @@ def compile_model(
         typer.Option(help="Structure (ethanol, a file) to compile for; repeatable [default: the card's]"),
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64 [default: as it was trained]")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runs that it is for.")] = 1,
     quiet: Quiet = False,
 ) -> None:

@@ -41,7 +41,7 @@ def draw_map(
     named = _several(sources)
     own, further = split_off_reader(context.args, MapOptions, named)
     options = config.parse_options(override({}, own), MapOptions)
-    check_folder(directory)
+    check_folder(directory or Path())
     structures = {source: select_frames(read_structures(source, further), frames) for source in named}
     from asecalc_ml.analysis.maps import draw_map as draw
 

@@ -60,7 +60,8 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     own, further = split_off_reader(context.args, RelevanceOptions, [atoms])
     data = override({key: value for key, value in given.items() if value is not None}, own)
     options = config.parse_options(data, RelevanceOptions)
-    check_folder(directory)
+    source = Path(atoms)
+    check_folder(directory or (_results_of(source) if source.is_dir() else Path()))
     show_messages(quiet)
     from asecalc_ml.analysis.relevance import explain as find_relevance
     from asecalc_ml.analysis.relevance.output import chemiscope_file
@@ -70,7 +71,7 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     structures = select_frames(read_structures(atoms, further), frames)
     result = find_relevance(name, structures, options, quiet=quiet)
     _show(result)
-    for path in _written(result, directory, Path(atoms)):
+    for path in _written(result, directory, source):
         typer.echo(f"Wrote {path}")
     if chemiscope is not None:
         typer.echo(f"Wrote {chemiscope_file.write(result, chemiscope)}")
@@ -80,12 +81,18 @@ def _written(result: RelevanceResult, directory: Path | None, source: Path) -> l
     """Files of a result, with the report of the run it belongs to, or a page of its own."""
     from asecalc_ml.analysis.relevance.output.page import write_page
     from asecalc_ml.analysis.report.report import write_report
-    from asecalc_ml.runs import RESULTS
 
     if directory is None and source.is_dir():
-        return [*result.write(source / RESULTS), write_report(source)]
+        return [*result.write(_results_of(source)), write_report(source)]
     folder = Path(f"relevance-{result.model}") if directory is None else directory
     return [*result.write(folder), write_page(result, folder)]
+
+
+def _results_of(run: Path) -> Path:
+    """Folder of the results of a run directory."""
+    from asecalc_ml.runs import RESULTS
+
+    return run / RESULTS
 
 
 def _show(result: RelevanceResult) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asecalc_ml import config
-from asecalc_ml.cli.arguments import Quiet
+from asecalc_ml.cli.arguments import Device, Quiet
 from asecalc_ml.cli.process import set_threads, show_messages
 from asecalc_ml.cli.structures import read_structures
 from asecalc_ml.errors import ConfigError
-from asecalc_ml.files.writing import obstacle, write_whole
+from asecalc_ml.files.writing import check_output, write_whole
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -35,6 +35,7 @@ def predict(
     ],
     output: Annotated[Path | None, typer.Option(help="CSV file to write [default: the terminal].")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     quiet: Quiet = False,
 ) -> None:
@@ -42,13 +43,15 @@ def predict(
 
     A committee adds standard deviations. The file appears whole or not at all.
     """
-    _check_output(output, overwrite)
+    if output is not None:
+        check_output(output, [SUFFIX], overwrite=overwrite)
     set_threads(threads)
     show_messages(quiet)
     from asecalc_ml.calculators.batches.predict import predict as predict_values
     from asecalc_ml.calculators.factory import make_calculator
 
-    calculator = make_calculator(config.parse_value(name))
+    on_device = {} if device == "cpu" else {"device": device}  # calculators of other packages have none
+    calculator = make_calculator(config.parse_value(name), **on_device)
     predictions = predict_values(calculator, _located(files), quiet or output is None)
     if output is None:
         typer.echo(predictions.as_csv(), nl=False)
@@ -78,28 +81,3 @@ def _matching(source: str) -> list[str]:
     """The files that a pattern matches, sorted by name; anything else as it is."""
     is_pattern = glob.has_magic(source) and not source.startswith("smiles:") and not Path(source).exists()
     return sorted(glob.glob(source, recursive=True)) or [source] if is_pattern else [source]
-
-
-def _check_output(output: Path | None, overwrite: bool) -> None:
-    """Refuse a file that cannot be written, exists, or promises another format, before computing."""
-    if output is None:
-        return
-    if output.suffix != SUFFIX:
-        raise ConfigError(
-            f"{output} would be CSV",
-            name="output",
-            value=str(output),
-            allowed=[SUFFIX],
-            remedy=f"give a name that ends in {SUFFIX}",
-        )
-    if output.exists() and not overwrite:
-        raise ConfigError(
-            f"{output} exists",
-            name="output",
-            value=str(output),
-            remedy="give another file, or replace it with --overwrite",
-        )
-    if why := obstacle(output.parent):
-        raise ConfigError(
-            f"cannot write {output} ({why})", name="output", value=str(output), remedy="choose another folder"
-        )

@@ -16,7 +16,7 @@ from asecalc_ml.config.quantities import (
     check_has_steps,
 )
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.files.writing import obstacle
+from asecalc_ml.files.writing import check_output
 from asecalc_ml.potentials.datasets.extxyz import write_extxyz
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class GenerateOptions(Options):
         """
         from asecalc_ml.potentials.datasets.generation.sampling import evaluated
 
-        self._check_output(overwrite)
+        check_output(self.output, overwrite=overwrite, error=DatasetError)
         return evaluated(self)
 
     def frames(self, quiet: bool = True) -> Iterator[Atoms]:
@@ -134,23 +134,3 @@ class GenerateOptions(Options):
         steps += len(self.temperatures_K) * self.equilibration_steps
         with progress(f"GFN2-xTB, {self.structure}", steps, quiet) as advance:
             yield from sample(self, advance)
-
-    def _check_output(self, overwrite: bool) -> None:
-        if self.output.exists() and not overwrite:
-            raise DatasetError(
-                f"{self.output} exists",
-                name=str(self.output),
-                remedy="give another output, or replace it with --overwrite (overwrite=True in Python)",
-            )
-        if self.output.is_dir():
-            raise DatasetError(
-                f"{self.output} is a folder",
-                name=str(self.output),
-                remedy="add a file's name, such as frames.xyz",
-            )
-        if why := obstacle(self.output.parent):  # before hours of sampling are lost
-            raise DatasetError(
-                f"cannot write {self.output} ({why}).",
-                name=str(self.output),
-                remedy="Choose another folder.",
-            )

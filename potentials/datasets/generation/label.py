@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.errors import ConfigError, DatasetError
-from asecalc_ml.files.writing import obstacle
+from asecalc_ml.errors import ConfigError, DatasetError, continued_by
 from asecalc_ml.potentials.datasets.extxyz import check_target, write_extxyz
 from asecalc_ml.potentials.datasets.generation.label_record import LabelRecord, Labels
 from asecalc_ml.potentials.datasets.labels import LABELS
@@ -90,10 +90,6 @@ def label_file(
             name=str(path),
             remedy="correct its name",
         )
-    if why := obstacle(output.parent):  # before hours of labelling are lost
-        raise DatasetError(
-            f"cannot write {output} ({why}).", name=str(output), remedy="Choose another folder."
-        )
     calculator = make_calculator(reference)
     need_energies(calculator, "Labelling")
     _check_targets(calculator, targets)
@@ -102,17 +98,11 @@ def label_file(
     record = LabelRecord(output, {**described, "targets": list(targets)} if targets else described)
     if len(record) and not quiet:
         print_line(f"{len(record)} labels of an interrupted labelling are taken from {record.path}")
-    try:
+    with contextlib.closing(record), continued_by(lambda: record.kept):
         labelled, failures = _all_labelled(structures, calculator, record, path.name, quiet, targets)
         _tell(failures, len(structures), path)
         _warn_of_energies_without_zero(labelled, calculator, path)
         _write(output, labelled, record)
-    except KeyboardInterrupt:
-        if record.kept:
-            print_line(record.kept, stderr=True)
-        raise
-    finally:
-        record.close()
     record.remove()
     try:
         examine({output.name: labelled}).show(quiet, strict)

@@ -112,7 +112,7 @@ class LabelReport:
         """
         if not quiet:
             with contextlib.suppress(OSError, SystemExit):  # rich exits where nobody reads any more
-                make_console().print(str(self), soft_wrap=True, markup=False)
+                make_console().print(str(self), soft_wrap=True)
         if strict and self.warnings:
             sentences = [f"{text[0].upper()}{text[1:]}." for text in self.warnings]
             problem = " ".join(["labels that contradict themselves are refused.", *sentences])

@@ -13,6 +13,7 @@ import numpy as np
 
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import DatasetError
+from asecalc_ml.targets.zeros import check_zeros
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -74,6 +75,8 @@ class PackedFrames(Sequence["Atoms"]):
     lists : mapping of str to Lists
     energy : str, optional
         The property that is the potential energy (eV), which the frames have as ``calc.results["energy"]``.
+    zeros : mapping of str to str
+        What properties are relative to, such as "free atoms", where they are relative and it is known.
     absent : mapping of str to str
         Properties that the data cannot give, and the reason.
     left_out : mapping of str to str
@@ -93,6 +96,7 @@ class PackedFrames(Sequence["Atoms"]):
     of_atoms: Mapping[str, np.ndarray] = field(default_factory=dict)
     lists: Mapping[str, Lists] = field(default_factory=dict)
     energy: str | None = None
+    zeros: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     charge: int = 0
@@ -248,10 +252,12 @@ def concatenated(parts: Sequence[PackedFrames]) -> PackedFrames:
     Raises
     ------
     DatasetError
-        If a property has different units, or some sets are periodic and others are not.
+        If a property has different units or zeros, or some sets are periodic and others are not.
     """
     if len(parts) == 1:
         return parts[0]
+    zeros = {f"set {number}": part.zeros for number, part in enumerate(parts)}
+    check_zeros(zeros, sorted({name for part in parts for name in part.zeros}), DatasetError)
     units: dict[str, str] = {}
     for name, unit in (pair for part in parts for pair in part.units.items()):
         if units.setdefault(name, unit) != unit:
@@ -273,6 +279,7 @@ def concatenated(parts: Sequence[PackedFrames]) -> PackedFrames:
         offsets=_joined([part.offsets for part in joint]),
         properties=_joint(joint, "properties"),
         units=units,
+        zeros={name: zero for part in parts for name, zero in part.zeros.items()},
         cells=None if first.cells is None else np.concatenate([part.cells for part in joint]),
         texts=_joint(joint, "texts"),
         whole_numbers=_joint(joint, "whole_numbers"),
@@ -332,7 +339,7 @@ def _with_names_of(part: PackedFrames, parts: Sequence[PackedFrames]) -> PackedF
 
 #: Mappings of arrays, and what is stored of them as JSON.
 OF_ARRAYS = ("properties", "texts", "whole_numbers", "of_atoms")
-OF_WORDS = ("units", "energy", "absent", "left_out", "charge", "spin")
+OF_WORDS = ("units", "zeros", "energy", "absent", "left_out", "charge", "spin")
 
 
 def to_arrays(frames: PackedFrames) -> dict[str, np.ndarray]:

@@ -38,6 +38,11 @@ SIGNS = {"tension": 1.0, "compression": -1.0}
 #: A stress beyond this, GPa, is rather an energy, or in another unit.
 LARGEST_STRESS_GPa = 100.0
 
+NO_PERIODIC_DIPOLE = (
+    "The frames are periodic, and the dipole of a periodic structure is defined up to multiples of e times a "
+    "cell vector: set `molecules: true` if they are molecules in a box, or pbc to false in the file"
+)
+
 
 class AseFile(FreeUnits):
     """Read a file that ASE reads (extended XYZ, .traj, VASP's and others) with its labels.
@@ -46,7 +51,8 @@ class AseFile(FreeUnits):
     of most programs to eV and Å: leave the units alone there, and name them where the file is plain numbers,
     as extended XYZ is. A frame may lack any label. A stress is read where a frame has it and its cell has a
     volume; a dipole where a frame has it and is not periodic, an ion's relative to its centre of mass.
-    ``info`` of each frame is kept.
+    Dipoles of periodic frames are left out with a warning; ``molecules`` states that frames are molecules in
+    a box. ``info`` of each frame is kept.
     """
 
     format: Literal["ase"] = Field("ase", description="name of the reader")
@@ -76,6 +82,10 @@ class AseFile(FreeUnits):
     )
     dipole_key: str = Field("dipole", description="name of the dipole in each frame's info or results")
     dipole_unit: DipoleUnit = Field("e Angstrom", description="unit of the dipole")
+    molecules: bool = Field(
+        False,
+        description="true: frames are molecules in a box; their pbc and cell are left out",
+    )
     properties: dict[str, PropertySource | None] = Field(
         {},
         description="place and unit of other properties in each frame's info, by the name of the target, as "
@@ -126,12 +136,14 @@ class AseFile(FreeUnits):
         per_length = length_unit(self.length_unit)
         atoms.set_cell(atoms.cell[:] * per_length, apply_constraint=False)
         atoms.positions *= per_length
+        if self.molecules:
+            _leave_out_box(atoms, self._where(index))
         return make_frame(
             atoms,
             None if energy is None else float(energy) * energy_unit(self.energy_unit),
             None if forces is None else forces * self.per_force,
             None if stress is None or atoms.cell.rank < 3 else self._stress(stress, atoms, index),
-            None if dipole is None or atoms.pbc.any() else dipole * dipole_unit(self.dipole_unit),
+            None if dipole is None else dipole * dipole_unit(self.dipole_unit),
         )
 
     def _stress(self, components: np.ndarray, atoms: Atoms, index: int) -> np.ndarray:
@@ -191,6 +203,11 @@ class AseFile(FreeUnits):
         source = self.properties.get(target)
         return target not in names("targets") or target in LABELS or bool(source and source.unit)
 
+    def zero_of(self, target: str) -> str | None:
+        """What the option ``properties`` states."""
+        source = self.properties.get(target)
+        return source.zero if source else None
+
     def naming_of(self, target: str, unit: str) -> str:
         """Advice on the option ``properties``."""
         return (
@@ -209,6 +226,7 @@ class AseFile(FreeUnits):
         return f"{self.path}, frame {index}"
 
     def _check_options(self, frames: dict[str, Atoms]) -> None:
+        self._leave_out_periodic_dipoles(frames)
         found = list(frames.values())
         for label in LABELS:
             key, option = self._key(label), self._option(label)
@@ -222,6 +240,20 @@ class AseFile(FreeUnits):
                     remedy=self.remedy(label, found),
                 )
         self._check_size_of_stress(frames)
+
+    def _leave_out_periodic_dipoles(self, frames: dict[str, Atoms]) -> None:
+        """Remove dipoles of periodic frames, and say why."""
+        periodic = [
+            where for where, atoms in frames.items() if atoms.pbc.any() and "dipole" in atoms.calc.results
+        ]
+        for where in periodic:
+            del frames[where].calc.results["dipole"]
+        if periodic:
+            warnings.warn(
+                f"the dipoles of {len(periodic)} of {len(frames)} frames are left out, that of {periodic[0]} "
+                f"for one. {NO_PERIODIC_DIPOLE}",
+                stacklevel=2,
+            )
 
     def _check_size_of_stress(self, frames: dict[str, Atoms]) -> None:
         """Warn of a stress that is rather a virial, or in another unit."""
@@ -247,11 +279,38 @@ class AseFile(FreeUnits):
     def remedy(self, label: str, frames: Sequence[Atoms]) -> str:
         if not (known := ", ".join(_names(frames))):
             return super().remedy(label, frames)
+        if label == "dipole" and any(atoms.pbc.any() for atoms in frames):
+            return NO_PERIODIC_DIPOLE
         option = "stress_key` or `virial_key" if label == "stress" else f"{label}_key"
         return f"The frames have {known}: name the {label} with `{option}`."
 
     def _similar(self, label: str, frames: Sequence[Atoms]) -> list[str]:
         return [name for name in _names(frames) if label.removesuffix("s") in name.lower()]
+
+
+def _leave_out_box(atoms: Atoms, where: str) -> None:
+    """Make a frame a molecule without cell.
+
+    Raises
+    ------
+    DatasetError
+        If a bond crosses the boundary of the box, so that its atoms would be torn apart.
+    """
+    from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
+
+    atoms.pbc &= atoms.cell.any(axis=1)  # a direction without a cell vector has no images
+    bonds, shifts = find_bonds_and_shifts(atoms)
+    if (crosses := shifts.any(axis=1)).any():
+        first, second = bonds[crosses][0]
+        raise DatasetError(
+            f"{where}: the bond of atoms {first} and {second} crosses the boundary of the box, and "
+            "`molecules` is true.",
+            name="molecules",
+            value=True,
+            remedy="Move atoms by cell vectors so that molecules are whole, or leave `molecules` out",
+        )
+    atoms.pbc = False
+    atoms.set_cell(None, apply_constraint=False)
 
 
 def _sources(properties: dict[str, PropertySource | None]) -> dict[str, PropertySource]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,6 +51,7 @@ class Lineage:
             hash=entry.hash,
             data=data and data.name,
             level_of_theory=data and data.level_of_theory,
+            zeros=entry.card.zeros,
             knows_frames=seen is not None,
         )
         return cls((parent, *entry.card.ancestors), seen or SeenFrames.none())
@@ -128,13 +129,15 @@ class Lineage:
             )
         return {place: atoms for (place, atoms), bad in zip(located.items(), seen, strict=True) if not bad}
 
-    def notes(self, level_of_theory: str | None) -> Iterator[str]:
-        """What output and card say: ancestors whose frames are unknown, or with another level of theory.
+    def notes(self, level_of_theory: str | None, zeros: Mapping[str, str]) -> Iterator[str]:
+        """What output and card say: ancestors of unknown frames, another level of theory or another zero.
 
         Parameters
         ----------
         level_of_theory : str or None
             Of the labels that are fitted.
+        zeros : mapping
+            What the labels are relative to, by quantity.
         """
         if self.unknown:
             yield (
@@ -149,3 +152,10 @@ class Lineage:
                     f"{one.level_of_theory or 'an unknown level of theory'}; the labels here are of "
                     f"{level_of_theory or 'an unknown one (give level_of_theory in `data`)'}"
                 )
+            for name, zero in zeros.items():
+                if one.zeros.get(name, zero) != zero:
+                    yield (
+                        f"the weights come from '{one.name}', whose {name} is relative to {one.zeros[name]}; "
+                        f"here it is relative to {zero}. The elements' reference values are fitted anew and "
+                        "contain the difference"
+                    )

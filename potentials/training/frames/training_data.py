@@ -24,6 +24,8 @@ from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.split import NO_LINEAGE, Split
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.store.seen_frames import SeenFrames
+from asecalc_ml.targets.target import ENERGY
+from asecalc_ml.targets.zeros import check_zeros
 
 #: Labels that analytic terms contribute to.
 OF_TERMS = ("energy", "forces", "stress")
@@ -35,6 +37,7 @@ class TrainingData:
 
     ``places`` has file and number of each frame of a part, as messages name them; ``lineage`` the models that
     the training starts from, and ``n_left_out`` counts frames of `test_data` that one of these has seen.
+    ``zeros`` has what the fitted values are relative to, by quantity, as far as the data state it.
     """
 
     train: list[Atoms]
@@ -45,6 +48,7 @@ class TrainingData:
     places: dict[str, list[str]]
     lineage: Lineage
     n_left_out: int
+    zeros: Mapping[str, str]
 
     def check_labels(self) -> LabelReport:
         """Summary of the labels of all parts, and where they contradict themselves."""
@@ -63,7 +67,7 @@ class TrainingData:
 
     def notes(self) -> list[str]:
         """What output and card say of the models that the training starts from."""
-        notes = list(self.lineage.notes(self.source.level_of_theory))
+        notes = list(self.lineage.notes(self.source.level_of_theory, self.zeros))
         if self.n_left_out:
             notes.append(
                 f"{self.n_left_out} frames of `test_data` are left out of the test: {self.lineage.names}, "
@@ -92,13 +96,18 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
     source = dataset(options.data)
     located = _read(source, options)
     places, frames_read = list(located), frames_of(located)
+    fitted = options.target_names or [ENERGY]
+    zeros = source.zeros_of(fitted)
     split, n_left_out = _split(frames_read, options, split_file, lineage), 0
     parts = {
         part: [(places[k], frames_read[k]) for k in getattr(split, part)]
         for part in ("train", "validation", "test")
     }
     if options.test_data is not None:
-        given = _read(dataset(options.test_data), options)
+        test_source = dataset(options.test_data)
+        stated = {"`data`": zeros, "`test_data`": test_source.zeros_of(fitted)}
+        check_zeros(stated, fitted, TrainingError)
+        given = _read(test_source, options)
         unseen = lineage.unseen(given)
         parts["test"] += unseen.items()
         n_left_out = len(given) - len(unseen)
@@ -107,7 +116,13 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
     frames = {part: [atoms for _, atoms in members] for part, members in parts.items()}
     places = {part: [place for place, _ in members] for part, members in parts.items()}
     data = TrainingData(
-        **frames, source=source, split=split, places=places, lineage=lineage, n_left_out=n_left_out
+        **frames,
+        source=source,
+        split=split,
+        places=places,
+        lineage=lineage,
+        n_left_out=n_left_out,
+        zeros=zeros,
     )
     _check_labels(data, options.loss.fitted, options.fits_energy)
     return data

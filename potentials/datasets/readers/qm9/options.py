@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.options import Paths
 from asecalc_ml.potentials.datasets.packed.reader import ARCHIVES, PropertyData
+from asecalc_ml.targets.target import ENERGY
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.datasets.packed.frames import PackedFrames
@@ -62,7 +64,17 @@ class QM9(PropertyData):
                 "uncharacterised ones among them are not left out: add `index`, the number in QM9, to each",
                 stacklevel=2,
             )
-        return less_atoms(frames) if self.energies == "atomisation" else frames
+        relative = less_atoms(frames) if self.energies == "atomisation" else frames
+        return replace(relative, zeros=self.zeros_of(frames.properties))
+
+    def zero_of(self, target: str) -> str | None:
+        """Free atoms, or separated nuclei and electrons, of energies that have a zero."""
+        from asecalc_ml.potentials.datasets.readers.qm9.molecules import ATOMS
+        from asecalc_ml.targets.zeros import ATOMISATION, TOTAL
+
+        if target not in ATOMS and target != ENERGY:  # which is u0
+            return None
+        return ATOMISATION if self.energies == "atomisation" else TOTAL
 
     def _source(self, path: Path) -> tuple[list[Path], Callable[[], PackedFrames]]:
         """Files that a path stands for, and what reads them."""
