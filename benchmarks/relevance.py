@@ -10,7 +10,6 @@ import torch
 from measuring.record import Cell, Table, parser, publish
 
 from asecalc_ml.analysis.relevance import METHODS, RelevanceOptions
-from asecalc_ml.analysis.relevance.lrp.propagation import graph_of, padded_inputs
 from asecalc_ml.analysis.relevance.offers import offered
 from asecalc_ml.analysis.relevance.source import Source
 from asecalc_ml.analysis.relevance.targets import parse_target
@@ -21,8 +20,7 @@ REPEATS = 3
 MOST_SECONDS = 3.0
 METHOD = (
     "Least processor time of up to {n} repeats, and how many eager force calls of the same model "
-    "take as long. A force call in float64 takes {force_call:.1f} ms. Tracing, once for lrp and "
-    "walks, takes {tracing:.1f} s."
+    "take as long. A force call in float64 takes {force_call:.1f} ms."
 )
 
 
@@ -46,18 +44,15 @@ def main() -> None:
     source = Source.of(arguments.model)
     subject = source.subject([load_structure(arguments.structure)])
     force_call = least_time(lambda: edge_derivative(subject.model, subject.inputs), repeats)
-    before = time.process_time()
-    graph_of(subject.model, padded_inputs(subject))
-    tracing = time.process_time() - before
     rows: list[list[Cell]] = []
     for text in ("energy",) if arguments.quick else ("energy", "force:0"):
-        target = parse_target(text).bind(subject)
+        target = parse_target(text, subject.model.quantities[0]).bind(subject)
         for name in offered(subject, target):
             settings = RelevanceOptions(target=text, pairs="none")
             work = partial(METHODS[name].explain, subject, target, settings)
             taken = least_time(work, repeats)
             rows.append([text, name, 1e3 * taken, taken / force_call])
-    method = METHOD.format(n=repeats, force_call=1e3 * force_call, tracing=tracing)
+    method = METHOD.format(n=repeats, force_call=1e3 * force_call)
     columns = ["target", "method", "time (core ms)", "force calls"]
     title = f"{arguments.model}, {arguments.structure}"
     publish(arguments, "Relevance", [Table(title=title, method=method, columns=columns, rows=rows)])

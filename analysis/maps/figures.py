@@ -32,7 +32,8 @@ def panels(result: RepresentationMap) -> list[Panel]:
         Panel(
             key=f"{projection.key}-{quantity.name}",
             title=f"{METHODS[projection.method]} of {TITLES[projection.representation]}: {quantity.name}",
-            caption=f"{result.points}, coloured by {quantity.title}. {_axes_in_words(projection)}",
+            caption=f"{result.points}, coloured by {quantity.title}. {_axes_in_words(projection)}"
+            f"{_similarity_in_words(result, projection, quantity)}",
         )
         for projection in result.projections
         for quantity in result.quantities
@@ -58,16 +59,31 @@ def draw(result: RepresentationMap, ax: Axes, panel: str) -> None:
     labels = [f"{METHODS[projection.method]} {axis}" for axis in (1, 2)]
     if projection.explained is not None:
         labels = [
-            f"{label} ({percent(share)})" for label, share in zip(labels, projection.explained, strict=True)
+            f"{label} ({percent(share)})" for label, share in zip(labels, projection.explained, strict=False)
         ]
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.grid(visible=False)
 
 
 def _axes_in_words(projection: Projection) -> str:
+    if projection.explained is None and projection.n_axes == 3:
+        return "The first two of three axes; near points are near in the representation in all three."
     if projection.explained is None:
         return "Near points are near in the representation; axes and long distances have no meaning."
-    return f"The two axes hold {percent(sum(projection.explained))} of the variance."
+    axes = "two axes" if projection.n_axes == 2 else "three axes, of which the first two are drawn,"
+    return f"The {axes} hold {percent(sum(projection.explained))} of the variance."
+
+
+def _similarity_in_words(result: RepresentationMap, projection: Projection, quantity: MapQuantity) -> str:
+    """How alike values of neighbors are there, empty where it is not known."""
+    for similarity in result.neighbor_similarity:
+        place = (similarity.representation, similarity.projection, similarity.quantity)
+        if place == (projection.representation, projection.method, quantity.name):
+            return (
+                f" Moran's I of {similarity.n_neighbors} neighbors is {similarity.morans_i:.2f} "
+                f"({similarity.shuffled_mean:.2f} ± {similarity.shuffled_std:.2f} shuffled)."
+            )
+    return ""
 
 
 def _numbers(ax: Axes, points: np.ndarray, quantity: MapQuantity) -> None:

@@ -38,6 +38,7 @@ class MapOptions(Options):
     projections: list[ProjectionMethod] = Field(
         ["pca"], min_length=1, description="pca, umap, or both; umap needs the extra [explain]"
     )
+    dimensions: Literal[2, 3] = Field(2, description="axes of a projection")
     metrics: list[Metric] = Field(
         ["euclidean", "cityblock"],
         description="euclidean, cityblock, cosine: distances that roughness is measured with (of morgan "
@@ -51,11 +52,22 @@ class MapOptions(Options):
     roughness_points: int = Field(
         1000, ge=4, le=5000, description="points, evenly spread, that roughness is measured on"
     )
-    bootstraps: int = Field(20, ge=0, description="samples for the error of a roughness; 0 gives none")
-    neighbors: int = Field(
-        15, ge=2, description="UMAP's number of neighbors: few show detail, many the whole"
+    bootstraps: int = Field(
+        20, ge=0, description="random halves of the points for the error of a roughness; 0 gives none"
     )
-    seed: int = Field(0, ge=0, description="of UMAP and of the samples")
+    neighbors: int = Field(
+        15,
+        ge=2,
+        description="number of neighbors, of UMAP (few show detail, many the whole) and of the comparison of "
+        "values of neighbors",
+    )
+    shuffles: int = Field(
+        99,
+        ge=0,
+        description="random orders of the values, whose neighbors the values of neighbors are compared with; "
+        "0 for no comparison",
+    )
+    seed: int = Field(0, ge=0, description="of UMAP, of the samples and of the random orders")
 
     @field_validator("representations", "projections", "metrics", "info", mode="before")
     @classmethod

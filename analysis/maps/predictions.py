@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from asecalc_ml.analysis.relevance.source import Source
-from asecalc_ml.analysis.relevance.subject import ExplainedBatch
+from asecalc_ml.analysis.relevance.subject import ExplainedBatch, Run
 from asecalc_ml.model.derivative import forces
 from asecalc_ml.terminal.progress import progress
 
@@ -32,15 +32,15 @@ class Prediction:
         Shares of the value, where the readout is a sum or a mean over atoms.
     references : float
         What was taken off: the elements' reference values.
-    forces : array, shape (n_atoms, 3), eV/Å
-        Minus the slope of the value.
+    forces : array, shape (n_atoms, 3), eV/Å, or None
+        Minus the slope of an energy; None of another quantity.
     """
 
     features: np.ndarray
     value: float
     contributions: np.ndarray | None
     references: float
-    forces: np.ndarray
+    forces: np.ndarray | None
 
 
 def predict(source: Source, frames: Sequence[Atoms], quiet: bool) -> list[Prediction]:
@@ -55,9 +55,7 @@ def predict(source: Source, frames: Sequence[Atoms], quiet: bool) -> list[Predic
 
 def _batch(subject: ExplainedBatch, sizes: list[int]) -> list[Prediction]:
     run = subject.run()
-    gradient = run.gradient(run.energies)
     n_atoms, output = subject.n_atoms, run.output
-    atom_forces = forces(gradient, subject.inputs.edge_index, n_atoms + 1)[:n_atoms]
     references = subject.per_system(subject.shifts)
     shares = None
     if output.potential.contributions is not None:
@@ -69,11 +67,19 @@ def _batch(subject: ExplainedBatch, sizes: list[int]) -> list[Prediction]:
             zip(
                 (run.energies - references).tolist(),
                 references.tolist(),
-                _by_structure(atom_forces, sizes),
+                _forces(run, sizes),
                 strict=True,
             )
         )
     ]
+
+
+def _forces(run: Run, sizes: list[int]) -> Sequence[np.ndarray | None]:
+    subject = run.subject
+    if not subject.model.predicts_energy:
+        return [None] * len(sizes)
+    gradient, n_atoms = run.gradient(run.energies), subject.n_atoms
+    return _by_structure(forces(gradient, subject.inputs.edge_index, n_atoms + 1)[:n_atoms], sizes)
 
 
 def _by_structure(values: Tensor, sizes: list[int]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""From many dimensions to a plane."""
+"""From many dimensions to two or three."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asecalc_ml.errors import AnalysisError
 
 
 def project(representation: str, points: np.ndarray, method: str, options: MapOptions) -> Projection:
-    """A representation in a plane.
+    """A representation in two or three dimensions.
 
     Parameters
     ----------
@@ -23,34 +23,34 @@ def project(representation: str, points: np.ndarray, method: str, options: MapOp
     options : MapOptions
     """
     if method == "pca":
-        plane, explained = principal_components(points)
+        projected, explained = principal_components(points, options.dimensions)
     else:
-        plane, explained = _umap(points, options), None
+        projected, explained = _umap(points, options), None
     return Projection(
         representation=representation,
         method=method,
-        points=[tuple(row) for row in plane.tolist()],
+        points=[tuple(row) for row in projected.tolist()],
         explained=explained,
     )
 
 
-def principal_components(points: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Coordinates along the two directions of largest variance, and the share of the variance of each.
+def principal_components(points: np.ndarray, n_axes: int = 2) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Coordinates along the directions of largest variance, and the share of the variance of each.
 
     The largest coordinate by size is positive in each, so that pictures are the same from run to run.
     """
     # X − ⟨X⟩ = U S Vᵀ; coordinates along the principal directions are U S
     centred = points - points.mean(axis=0)
     left, singular_values, _ = np.linalg.svd(centred, full_matrices=False)
-    plane, n_axes = np.zeros((len(points), 2)), min(2, len(singular_values))
-    plane[:, :n_axes] = (left * singular_values)[:, :n_axes]
+    projected, n_known = np.zeros((len(points), n_axes)), min(n_axes, len(singular_values))
+    projected[:, :n_known] = (left * singular_values)[:, :n_known]
     # variance along each axis is S²/N; its share needs no N
-    variances, total = np.zeros(2), (singular_values**2).sum()
-    variances[:n_axes] = singular_values[:n_axes] ** 2
-    first, second = variances / total if total > 0 else variances
+    variances, total = np.zeros(n_axes), (singular_values**2).sum()
+    variances[:n_known] = singular_values[:n_known] ** 2
+    shares = variances / total if total > 0 else variances
     # the sign of an axis is arbitrary: the largest coordinate becomes positive
-    largest = plane[np.abs(plane).argmax(axis=0), [0, 1]]
-    return plane * np.where(largest < 0, -1, 1), (float(first), float(second))
+    largest = projected[np.abs(projected).argmax(axis=0), np.arange(n_axes)]
+    return projected * np.where(largest < 0, -1, 1), tuple(shares.tolist())
 
 
 def _umap(points: np.ndarray, options: MapOptions) -> np.ndarray:
@@ -72,5 +72,6 @@ def _umap(points: np.ndarray, options: MapOptions) -> np.ndarray:
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed makes it serial, and says so
-        plane = UMAP(n_neighbors=options.neighbors, random_state=options.seed).fit_transform(points)
-    return np.asarray(plane, dtype=float)
+        umap = UMAP(options.neighbors, options.dimensions, random_state=options.seed)
+        projected = umap.fit_transform(points)
+    return np.asarray(projected, dtype=float)

@@ -71,7 +71,8 @@ def of_structures(data: Data, info: Sequence[str]) -> list[MapQuantity]:
     ]
     if data.is_energy:
         quantities += [_forces(data), *_errors(data)]
-    return [*_source(data.sources), *quantities, *(_info(data.frames, key) for key in info)]
+    known = [quantity.name for quantity in quantities]
+    return [*_source(data.sources), *quantities, *(_info(data.frames, key, known) for key in info)]
 
 
 def _predicted(data: Data) -> MapQuantity:
@@ -114,14 +115,16 @@ def _source(sources: Sequence[str]) -> list[MapQuantity]:
     return [MapQuantity(name="source", title="source", unit="", values=list(sources))]
 
 
-def _info(frames: Sequence[Atoms], key: str) -> MapQuantity:
+def _info(frames: Sequence[Atoms], key: str, known: Sequence[str] = ()) -> MapQuantity:
+    """An entry of the frames' info; under another name where a prediction has that of the key."""
     missing = next((k for k, atoms in enumerate(frames) if key not in atoms.info), None)
     if missing is not None:
         raise unknown_part_error(f"the info of structure {missing}", "entry", key, frames[missing].info)
     values = [atoms.info[key] for atoms in frames]
     numbers = all(isinstance(value, int | float | np.number) for value in values)
     kind = float if numbers else str
-    return MapQuantity(name=key, title=key, unit="", values=[kind(value) for value in values])
+    name = f"{key}-info" if key in known else key
+    return MapQuantity(name=name, title=name, unit="", values=[kind(value) for value in values])
 
 
 def _forces(data: Data) -> MapQuantity:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.analysis.maps.neighbors import compare_neighbors
 from asecalc_ml.analysis.maps.options import MapOptions
 from asecalc_ml.analysis.maps.points import collect, points_of
 from asecalc_ml.analysis.maps.projections import project
@@ -43,6 +44,11 @@ def represent(
             remedy="give more structures",
         )
     quantities = (of_structures if options.level == "structures" else of_atoms)(data, options.info)
+    projections = [
+        project(name, rows, method, options)
+        for name, rows in points.items()
+        for method in options.projections
+    ]
     return RepresentationMap(
         model=source.name,
         model_hash=source.hash,
@@ -50,10 +56,7 @@ def represent(
         level=options.level,
         n_structures=len(data.frames),
         quantities=quantities,
-        projections=[
-            project(name, rows, method, options)
-            for name, rows in points.items()
-            for method in options.projections
-        ],
+        projections=projections,
         roughness=measure(points, quantities, options),
+        neighbor_similarity=compare_neighbors(points, projections, quantities, options),
     )

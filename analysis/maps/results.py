@@ -31,23 +31,32 @@ class MapQuantity(Record):
         return not any(isinstance(value, str) for value in self.values)
 
     @property
+    def is_known_number(self) -> bool:
+        """Whether all points have a number, and that of the frame is not meant."""
+        return self.is_number and self.name != "frame" and None not in self.values
+
+    @property
     def label(self) -> str:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
 class Projection(Record):
-    """Points of a representation in a plane."""
+    """Points of a representation in two or three dimensions."""
 
     representation: str
     method: Literal["pca", "umap"]
-    points: list[tuple[float, float]]
-    explained: tuple[float, float] | None = Field(
+    points: list[tuple[float, ...]]
+    explained: tuple[float, ...] | None = Field(
         description="shares of the variance along the axes; None for UMAP, whose axes have no meaning"
     )
 
     @property
     def key(self) -> str:
         return f"{self.representation}-{self.method}"
+
+    @property
+    def n_axes(self) -> int:
+        return len(self.points[0])
 
 
 class Roughness(Record):
@@ -57,7 +66,33 @@ class Roughness(Record):
     metric: str
     quantity: str
     rogi: float = Field(description="0 is smooth, 1 as rough as can be")
-    error: float | None = Field(description="standard deviation over samples drawn with replacement")
+    error: float | None = Field(description="standard error of ROGI")
+    rogi_xd: float | None = Field(
+        None, description="ROGI-XD, over the logarithm of the number of clusters in place of their diameter"
+    )
+    error_xd: float | None = Field(None, description="standard error of ROGI-XD")
+    n_points: int
+
+
+class NeighborSimilarity(Record):
+    """How alike the values of a quantity are at neighboring points."""
+
+    representation: str
+    projection: Literal["none", "pca", "umap"] = Field(
+        description="space in which neighbors are near; none: that of the representation itself"
+    )
+    quantity: str
+    unit: str
+    morans_i: float = Field(
+        description="Moran's I: correlation of a value with the mean of its neighbors' values; 1 where "
+        "neighbors are equal, about 0 at random"
+    )
+    shuffled_mean: float = Field(description="mean of I over random orders of the values")
+    shuffled_std: float = Field(description="standard deviation of I over random orders of the values")
+    p_value: float = Field(description="share of random orders with an I at least as large")
+    difference: float = Field(description="mean absolute difference between neighbors, in the unit")
+    mean_difference: float = Field(description="the same between any two points")
+    n_neighbors: int
     n_points: int
 
 
@@ -83,6 +118,9 @@ class RepresentationMap(Result):
     quantities: list[MapQuantity]
     projections: list[Projection]
     roughness: list[Roughness]
+    neighbor_similarity: list[NeighborSimilarity] = Field(
+        [], description="of each number, in the representation and in each projection"
+    )
 
     @property
     def points(self) -> str:
@@ -109,8 +147,14 @@ class RepresentationMap(Result):
         figures.draw(self, ax, panel)
 
     def tables(self) -> list[Table]:
-        if not self.roughness:
-            return []
+        tables = []
+        if self.roughness:
+            tables.append(self._roughness_table())
+        if self.neighbor_similarity:
+            tables.append(self._neighbor_table())
+        return tables
+
+    def _roughness_table(self) -> Table:
         rows = [
             [
                 roughness.representation,
@@ -118,32 +162,79 @@ class RepresentationMap(Result):
                 roughness.quantity,
                 roughness.rogi,
                 roughness.error,
+                roughness.rogi_xd,
+                roughness.error_xd,
                 roughness.n_points,
             ]
             for roughness in self.roughness
         ]
-        return [
-            Table(
-                key="roughness",
-                title="Roughness (ROGI)",
-                columns=["representation", "metric", "quantity", "ROGI", "standard error", "points"],
-                rows=rows,
-                caption="0 where near points have near values, 1 where they are opposite. Comparable between "
-                "representations for one metric and one quantity, not between metrics.",
-            )
+        return Table(
+            key="roughness",
+            title="Roughness (ROGI)",
+            columns=[
+                "representation",
+                "metric",
+                "quantity",
+                "ROGI",
+                "standard error",
+                "ROGI-XD",
+                "its standard error",
+                "points",
+            ],
+            rows=rows,
+            caption="0 where near points have near values, 1 where they are opposite. ROGI is comparable "
+            "between representations for one metric and one quantity, not between metrics; ROGI-XD between "
+            "all representations and metrics for one quantity and one number of points.",
+        )
+
+    def _neighbor_table(self) -> Table:
+        rows = [
+            [
+                similarity.representation,
+                similarity.projection,
+                similarity.quantity,
+                similarity.morans_i,
+                similarity.shuffled_mean,
+                similarity.shuffled_std,
+                similarity.p_value,
+                similarity.difference,
+                similarity.mean_difference,
+                similarity.unit,
+            ]
+            for similarity in self.neighbor_similarity
         ]
+        return Table(
+            key="neighbors",
+            title="Values of neighbors",
+            columns=[
+                "representation",
+                "projection",
+                "quantity",
+                "Moran's I",
+                "shuffled",
+                "std of shuffled",
+                "p",
+                "difference of neighbors",
+                "difference of any two",
+                "unit",
+            ],
+            rows=rows,
+            caption=f"{self.neighbor_similarity[0].n_neighbors} nearest neighbors. Moran's I is 1 where "
+            "neighbors have equal values and about 0 where values lie at random, as the shuffled ones do.",
+        )
 
     def data(self) -> list[Table]:
-        axes = [f"{one.key} {axis}" for one in self.projections for axis in (1, 2)]
+        axes = [(projection, axis) for projection in self.projections for axis in range(projection.n_axes)]
         columns = [
-            *([p[axis] for p in one.points] for one in self.projections for axis in (0, 1)),
-            *(one.values for one in self.quantities),
+            *([point[axis] for point in projection.points] for projection, axis in axes),
+            *(quantity.values for quantity in self.quantities),
         ]
+        names = [f"{projection.key} {axis + 1}" for projection, axis in axes]
         return [
             Table(
                 key="points",
                 title="Points",
-                columns=[*axes, *(one.label for one in self.quantities)],
+                columns=[*names, *(quantity.label for quantity in self.quantities)],
                 rows=[list(row) for row in zip(*columns, strict=True)],
             )
         ]

@@ -10,6 +10,16 @@ smooth one only where clusters are as large as the whole set:
 with values scaled to 0 to 1, so that 2σ ≤ 1. σ_t changes at merges alone, and the integral of its steps is
 exact here. The authors' code takes the trapezoidal rule over merges at least 0.01 apart, which differs where
 a merge is followed by a long gap.
+
+ROGI-XD compares representations of different dimension, in which distances are of different size
+(D. E. Graff, E. O. Pyzer-Knapp, K. E. Jordan, E. I. Shakhnovich, C. W. Coley, Digital Discovery 2, 1452
+(2023)): the number of clusters n_c takes the place of their diameter,
+
+.. math:: \mathrm{ROGI\text{-}XD} = 2\sigma_0 - \int_0^1 2\sigma \, dx, \qquad
+          x = 1 - \frac{\log n_c}{\log N},
+
+by the trapezoidal rule over all diameters at which clusters merge, as the authors do. It depends on the order
+of distances alone.
 """
 
 from __future__ import annotations
@@ -18,6 +28,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.cluster.hierarchy import linkage
+from scipy.integrate import trapezoid
 from scipy.spatial.distance import pdist, squareform
 
 from asecalc_ml.analysis.maps.options import MapOptions
@@ -30,18 +41,14 @@ def measure(
     """Of every number that is known at all points, but for the frame's."""
     n_points = len(next(iter(points.values())))
     spread = np.linspace(0, n_points - 1, min(n_points, options.roughness_points)).round().astype(int)
-    measured = [
-        quantity
-        for quantity in quantities
-        if quantity.is_number and quantity.name != "frame" and None not in quantity.values
-    ]
+    measured = [quantity for quantity in quantities if quantity.is_known_number]
     indices = []
     for name, rows in points.items():
         for metric in _metrics(name, options.metrics):
             distances = relative_distances(rows[spread], metric)
             for quantity in measured:
                 values = np.array(quantity.values)[spread]
-                error = bootstrap_error(values, distances, options.bootstraps, options.seed)
+                error, error_xd = standard_errors(values, distances, options.bootstraps, options.seed)
                 indices.append(
                     Roughness(
                         representation=name,
@@ -49,6 +56,8 @@ def measure(
                         quantity=quantity.name,
                         rogi=roughness_index(values, distances),
                         error=error,
+                        rogi_xd=roughness_index_xd(values, distances),
+                        error_xd=error_xd,
                         n_points=len(spread),
                     )
                 )
@@ -80,26 +89,81 @@ def roughness_index(values: np.ndarray, distances: np.ndarray) -> float:
     >>> round(roughness_index([0, 1, 0, 1], [0.01, 1, 1, 1, 1, 0.01]), 2)  # pairs of opposites
     0.99
     """
-    # merges of clusters by complete linkage, in the order of their diameters t_1 ≤ t_2 ≤ …
-    scaled = _scaled(np.asarray(values, dtype=float))
-    merges = linkage(np.asarray(distances, dtype=float), method="complete")
-    # ∫ 2σ_t dt is a sum over the steps (t_k − t_{k−1}) 2σ before merge k; behind the last one σ is 0
-    dispersions = _dispersions(scaled, merges)
-    return float(dispersions[0] - np.diff([0.0, *merges[:, 2]]) @ dispersions[:-1])
+    diameters, dispersions = _merged(values, distances)
+    return _rogi(diameters, dispersions)
 
 
-def bootstrap_error(values: np.ndarray, distances: np.ndarray, n_samples: int, seed: int) -> float | None:
-    """Standard deviation of ROGI over samples drawn with replacement; None without samples."""
+def roughness_index_xd(values: np.ndarray, distances: np.ndarray) -> float:
+    """ROGI-XD of a property, which compares representations of different dimension.
+
+    Parameters
+    ----------
+    values : array, shape (n,)
+        The property, in any unit; scaled here.
+    distances : array, shape (n (n - 1) / 2,)
+        Between all pairs, in scipy's condensed order, in any unit.
+
+    Returns
+    -------
+    float
+        0 (as smooth as can be) to 1; 0 for a constant. It depends on n: compare for one number of points.
+
+    Examples
+    --------
+    >>> round(roughness_index_xd([0, 1, 0, 1], [0.01, 1, 1, 1, 1, 0.01]), 2)  # pairs of opposites
+    0.75
+    """
+    return _rogi_xd(*_merged(values, distances))
+
+
+def standard_errors(
+    values: np.ndarray, distances: np.ndarray, n_samples: int, seed: int
+) -> tuple[float | None, float | None]:
+    """Standard errors of ROGI and ROGI-XD: standard deviations over random halves of the points.
+
+    An index of n/2 of n points, drawn without replacement, varies about that of all points as the index of n
+    points varies about that of the whole population (the delete-n/2 jackknife). Samples drawn with
+    replacement would hold copies of points, which are merged at no loss.
+
+    Returns
+    -------
+    tuple of float or None
+        None without samples.
+    """
     if n_samples == 0:
-        return None
+        return None, None
     rng, square, n_points = np.random.default_rng(seed), squareform(distances), len(values)
     indices = []
     for _ in range(n_samples):
-        # points drawn with replacement, and the distances between them in condensed order
-        drawn = rng.integers(n_points, size=n_points)
+        # half of the points, and the distances between them in condensed order
+        drawn = rng.choice(n_points, size=n_points // 2, replace=False)
         sample = square[np.ix_(drawn, drawn)]
-        indices.append(roughness_index(values[drawn], sample[np.triu_indices(n_points, k=1)]))
-    return float(np.std(indices))
+        merged = _merged(values[drawn], sample[np.triu_indices(len(drawn), k=1)])
+        indices.append((_rogi(*merged), _rogi_xd(*merged)))
+    rogi, rogi_xd = np.std(indices, axis=0).tolist()
+    return rogi, rogi_xd
+
+
+def _merged(values: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Diameters t_0 = 0 ≤ t_1 ≤ … of merges by complete linkage, and 2σ before the first and after each."""
+    merges = linkage(np.asarray(distances, dtype=float), method="complete")
+    dispersions = _dispersions(_scaled(np.asarray(values, dtype=float)), merges)
+    return np.array([0.0, *merges[:, 2]]), dispersions
+
+
+def _rogi(diameters: np.ndarray, dispersions: np.ndarray) -> float:
+    # ∫ 2σ_t dt is a sum over the steps (t_k − t_{k−1}) 2σ before merge k; behind the last one σ is 0
+    return float(dispersions[0] - np.diff(diameters) @ dispersions[:-1])
+
+
+def _rogi_xd(diameters: np.ndarray, dispersions: np.ndarray) -> float:
+    n_points = len(dispersions)
+    # merges of one diameter are one step, and the points as they are come before those of diameter 0
+    is_last = np.append(diameters[:-1] < diameters[1:], True)
+    is_last[0] = True
+    n_clusters = n_points - np.arange(n_points)[is_last]
+    x = 1 - np.log(n_clusters) / np.log(n_points)
+    return float(dispersions[0] - trapezoid(dispersions[is_last], x))
 
 
 def relative_distances(points: np.ndarray, metric: str) -> np.ndarray:
@@ -138,4 +202,5 @@ def _dispersions(scaled: np.ndarray, merges: np.ndarray) -> np.ndarray:
         means.append((n_a * m_a + n_b * m_b) / (n_a + n_b))
     # sum of squares N σ² that is left after each merge
     squares = n_points * scaled.var() - np.cumsum([0.0, *lost])
+    squares[-1] = 0.0
     return 2 * np.sqrt(np.clip(squares, 0.0, None) / n_points)

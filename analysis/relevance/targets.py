@@ -89,14 +89,17 @@ class Target:
         raise NotImplementedError
 
     def traced(self, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
-        """The number whose relevance is propagated; for a force the energy, whose slope is taken later.
+        """The numbers whose relevance is propagated; for a force the energies, whose slopes are taken later.
 
-        Arguments are those of a single structure and the ghost.
+        Arguments include the ghost's.
         """
-        return systems[:1]
+        return systems[:-1]
 
     def readouts(self, subject: ExplainedBatch, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
-        """The same by the atom it is read out at, shape (n_atoms,), or (1,) where no atom has a share."""
+        """That of a single structure by the atom it is read out at, shape (n_atoms,).
+
+        Of shape (1,) where no atom has a share.
+        """
         if not atoms.requires_grad:  # a readout that is not additive
             return systems[:1]
         return atoms[: subject.n_atoms] * subject.weights

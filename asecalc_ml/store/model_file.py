@@ -99,23 +99,11 @@ def read_model(path: Path) -> tuple[Model, ModelCard]:
     ModelError
         As :func:`read_card`, and if the weights do not fit the architecture.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from asecalc_ml.model.architectures import build_potential
-    from asecalc_ml.model.heads.build import build_heads
-    from asecalc_ml.model.model import Model
-
     card = read_card(path)
-    architecture = parse_options(
-        card.hyperparameters, get("architectures", card.architecture), source=str(path)
-    )
-    with torch.random.fork_rng(devices=[]):  # random weights, replaced below, must not use up a caller's seed
-        potential = build_potential(architecture)
-        heads = build_heads(card.quantities, potential)
-    _check_cutoffs(path, card, potential)
-    model = Model(potential, heads=heads).set_dtype(getattr(torch, card.dtype))
+    model = _build(path, card, seed=0)  # random weights, replaced below
     try:
         tensors = load_file(path).items()
         model.load_state_dict({name: tensor for name, tensor in tensors if not name.startswith(_FRAMES)})
@@ -123,6 +111,48 @@ def read_model(path: Path) -> tuple[Model, ModelCard]:
         reason = shorten(str(error), 200)
         raise _damaged(path, f"the weights in {path} do not fit its architecture ({reason})") from error
     return model, card
+
+
+def untrained_model(path: Path, seed: int) -> Model:
+    """A model like that of a file, with random weights: the control of what training has done.
+
+    Architecture, scales and reference values are those of the file; training starts from such weights.
+
+    Parameters
+    ----------
+    path : Path
+    seed : int
+        Of the weights. Torch's random state is left as it was found.
+
+    Raises
+    ------
+    ModelError
+        As :func:`read_model`.
+    """
+    trained, card = read_model(path)
+    model = _build(path, card, seed)
+    for kept in ("scale", "shift"):
+        getattr(model, kept).copy_(getattr(trained, kept))
+    return model
+
+
+def _build(path: Path, card: ModelCard, seed: int) -> Model:
+    """The architecture of a card with random weights."""
+    import torch
+
+    from asecalc_ml.model.architectures import build_potential
+    from asecalc_ml.model.heads.build import build_heads
+    from asecalc_ml.model.model import Model
+
+    architecture = parse_options(
+        card.hyperparameters, get("architectures", card.architecture), source=str(path)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        potential = build_potential(architecture)
+        heads = build_heads(card.quantities, potential)
+    _check_cutoffs(path, card, potential)
+    return Model(potential, heads=heads).set_dtype(getattr(torch, card.dtype))
 
 
 def read_seen(path: Path) -> SeenFrames | None:

@@ -25,6 +25,7 @@ from asecalc_ml.store.model_file import (
     read_card,
     read_model,
     save_model,
+    untrained_model,
 )
 from asecalc_ml.store.registry import Registry
 from asecalc_ml.structure.loading import load_structure
@@ -76,6 +77,21 @@ def test_every_truncation_is_noticed(tiny_model_file, tmp_path):
         path.write_bytes(content[:length])
         with pytest.raises(ModelError, check=told(name=str(path), remedy="copy it again")):
             read_model(path)
+
+
+def test_a_model_like_that_of_a_file_with_random_weights(tiny_model_file):
+    """The same weights for a seed, others for another; scales and references are those of the file."""
+    trained, _ = read_model(tiny_model_file)
+    state = torch.random.get_rng_state()
+    first, again, other = (untrained_model(tiny_model_file, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(first.scale, trained.scale)
+    assert torch.equal(first.shift, trained.shift)
+    assert first.dtype == trained.dtype
+    weights = [torch.cat([p.flatten() for p in one.parameters()]) for one in (first, again, other, trained)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[3])
 
 
 def test_missing_file(tmp_path):

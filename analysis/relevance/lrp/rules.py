@@ -136,7 +136,13 @@ WEIGHTS = {
 #: What keeps a gate a gate.
 SHAPING = {*LINEAR, aten.rsub.Scalar}
 
-Source = Callable[[Any, bool], Tensor]
+#: With a rule of their own.
+SPECIAL = {
+    aten.addmm.default,
+    aten.div.Tensor,
+    aten.native_layer_norm.default,
+    aten.pow.Tensor_Scalar,
+}
 
 #: Rules that any operation can be given with :func:`register_rule`, by name.
 KINDS: dict[str, set] = {"linear": LINEAR, "elementwise": ELEMENTWISE, "weight": WEIGHTS}
@@ -166,12 +172,19 @@ def register_rule(operation: Callable, kind: str) -> None:
             allowed=list(KINDS),
             remedy=f"the rules are {', '.join(KINDS)}",
         )
-    others = {*ADDITIVE, *BILINEAR, *OUT_OF_PLACE}.union(*(KINDS[other] for other in KINDS if other != kind))
+    others = {*ADDITIVE, *BILINEAR, *OUT_OF_PLACE, *SPECIAL}.union(
+        *(KINDS[other] for other in KINDS if other != kind)
+    )
     if operation in others:
         raise AnalysisError(
             f"{operation} has another rule than {kind!r} already", name=str(operation), value=kind
         )
     KINDS[kind].add(operation)
+
+
+def has_rule(operation: Callable) -> bool:
+    """Whether relevance passes an operation, or ends at it."""
+    return operation in SPECIAL or any(operation in ruled for ruled in (ADDITIVE, BILINEAR, *KINDS.values()))
 
 
 def is_signal(value: Any) -> bool:
@@ -181,15 +194,15 @@ def is_signal(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
-def additive(target: Callable, args: tuple, kwargs: dict, source: Callable[[int, Any], Any]) -> Tensor:
-    """A sum, with constants replaced by sources; ``source(place, value)`` makes one."""
+def additive(target: Callable, args: tuple, kwargs: dict, source: Callable[[Any], Tensor]) -> Tensor:
+    """A sum, with constants replaced by sources; ``source(value)`` makes one."""
     changed = list(args)
     for place in ADDITIVE[target]:
         value = changed[place]
         if isinstance(value, list | tuple):
-            changed[place] = [part if is_signal(part) else source(place, part) for part in value]
+            changed[place] = [part if is_signal(part) else source(part) for part in value]
         elif not is_signal(value):
-            changed[place] = source(place, value)
+            changed[place] = source(value)
     if target is aten.rsub.Scalar:  # other − alpha · self, with the other a tensor now
         return changed[1] - changed[0] * (changed[2] if len(changed) > 2 else 1)
     return target(*changed, **kwargs)

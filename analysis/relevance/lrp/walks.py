@@ -20,9 +20,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from asecalc_ml.analysis.relevance.lrp.method import checked, for_each, shared_out
-from asecalc_ml.analysis.relevance.lrp.propagation import Propagation, graph_of, message_blocks, padded_inputs
-from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput
+from asecalc_ml.analysis.relevance.lrp.method import checked, of_target, shared_out
+from asecalc_ml.analysis.relevance.lrp.propagation import Propagation, padded_inputs
+from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput, joined
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
 from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Target
@@ -34,16 +34,20 @@ Walk = tuple[int, ...]
 
 
 def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) -> MethodOutput:
-    """All walks of up to ``options.walk_length`` steps."""
-    return for_each(subject, target, lambda single, bound: _explained(single, bound, options.walk_length))
+    """All walks of up to ``options.walk_length`` steps, one structure after another."""
+
+    def of_energy(single: ExplainedBatch, bound: Target) -> MethodOutput:
+        return _explained(single, bound, options.walk_length)
+
+    singles = subject.singles()
+    return joined([of_target(single, target.bind(single), of_energy) for single in singles])
 
 
 def _explained(subject: ExplainedBatch, target: Target, length: int) -> MethodOutput:
-    inputs = padded_inputs(subject)
-    graph = graph_of(subject.model, inputs)
-    whole = Propagation(graph, inputs)
+    model, inputs = subject.model, padded_inputs(subject)
+    whole = Propagation(model, inputs)
     rest = shared_out(subject, whole, checked(subject, target, target.traced(*whole.propagate())), target)
-    propagation = Propagation(graph, inputs, cuts(message_blocks(graph, inputs), length))
+    propagation = Propagation(model, inputs, cuts(whole.message_blocks, length))
     outputs = propagation.propagate()
     walks = _Walks(propagation, subject.n_atoms).of(target.readouts(subject, *outputs))
     return MethodOutput(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from asecalc_ml.cli.arguments import Quiet, check_folder, override
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
 from asecalc_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asecalc_ml.analysis.maps import RepresentationMap
 
 
 def draw_map(
@@ -46,14 +50,34 @@ def draw_map(
     from asecalc_ml.analysis.maps import draw_map as draw
 
     result = draw(name, structures, options, quiet=quiet)
-    for table in result.tables():
-        typer.echo(f"{table.title}, {result.points}")
-        for row in table.rows:
-            representation, metric, quantity, rogi, error, _ = row
-            known = "" if error is None else f" ± {error:.3f}"
-            typer.echo(f"  {representation:<14} {metric:<10} {quantity:<14} {rogi:.3f}{known}")
+    for line in (*_roughness(result), *_neighbors(result)):
+        typer.echo(line)
     for path in result.write(Path(f"map-{result.model}") if directory is None else directory):
         typer.echo(f"Wrote {path}")
+
+
+def _roughness(result: RepresentationMap) -> Iterator[str]:
+    if result.roughness:
+        yield f"Roughness, {result.points}"
+    for rough in result.roughness:
+        rogi, xd = _with_error(rough.rogi, rough.error), _with_error(rough.rogi_xd, rough.error_xd)
+        place = f"{rough.representation:<14} {rough.metric:<10} {rough.quantity:<14}"
+        yield f"  {place} ROGI {rogi}, ROGI-XD {xd}"
+
+
+def _neighbors(result: RepresentationMap) -> Iterator[str]:
+    if result.neighbor_similarity:
+        yield f"Values of {result.neighbor_similarity[0].n_neighbors} neighbors (Moran's I, shuffled)"
+    for similar in result.neighbor_similarity:
+        space = similar.representation if similar.projection == "none" else similar.projection
+        shuffled = _with_error(similar.shuffled_mean, similar.shuffled_std)
+        yield f"  {space:<14} {similar.quantity:<14} {similar.morans_i:.3f} ({shuffled})"
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
 
 
 def _several(sources: str) -> list[str]:

@@ -10,16 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raising import told
 from scipy.spatial.distance import pdist, squareform
+from scipy.stats import kstest
 from typer.testing import CliRunner
 
 from asecalc_ml.analysis import maps
 from asecalc_ml.analysis.maps.fingerprints import fingerprints
 from asecalc_ml.analysis.maps.projections import principal_components
-from asecalc_ml.analysis.maps.roughness import bootstrap_error, relative_distances, roughness_index
+from asecalc_ml.analysis.maps.roughness import (
+    relative_distances,
+    roughness_index,
+    roughness_index_xd,
+    standard_errors,
+)
 from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import AnalysisError, ConfigError
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.jat import JAT
+from asecalc_ml.statistics.spatial import nearest_neighbors, spatial_autocorrelation
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -104,9 +111,137 @@ def test_the_error_shrinks_with_the_number_of_points():
     for n_points in (30, 480):
         points = rng.uniform(size=(n_points, 2))
         values = points[:, 0] + rng.normal(scale=0.2, size=n_points)
-        errors.append(bootstrap_error(values, relative_distances(points, "euclidean"), 20, seed=0))
-    assert errors[1] < 0.7 * errors[0]
-    assert bootstrap_error(values, pdist(points), 0, seed=0) is None
+        errors.append(standard_errors(values, relative_distances(points, "euclidean"), 20, seed=0))
+    assert errors[1][0] < 0.7 * errors[0][0]
+    assert errors[1][1] < 0.7 * errors[0][1]
+    assert standard_errors(values, pdist(points), 0, seed=0) == (None, None)
+
+
+def test_errors_of_halves_are_those_of_new_samples():
+    """The standard deviation over many independent sets of points."""
+    rng = np.random.default_rng(3)
+
+    def sample():
+        points = rng.uniform(size=(80, 2))
+        values = points[:, 0] + rng.normal(scale=0.2, size=80)
+        return values, relative_distances(points, "euclidean")
+
+    samples = [sample() for _ in range(60)]
+    spread = np.std(
+        [[index(*one) for index in (roughness_index, roughness_index_xd)] for one in samples], axis=0
+    )
+    halves = np.mean([standard_errors(*one, 40, seed=0) for one in samples[:15]], axis=0)
+    assert halves == pytest.approx(spread, rel=0.4)
+
+
+def clusters_of_threshold(values, distances) -> float:
+    """ROGI-XD as its definition says: clusters by a threshold at every distance that merges some."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    merges, scaled = linkage(distances, "complete"), (values - values.min()) / np.ptp(values)
+    rows = [(len(values), 2 * scaled.std())]
+    for threshold in np.unique(merges[:, 2]):
+        labels = fcluster(merges, threshold, "distance")
+        means = np.array([scaled[labels == label].mean() for label in labels])
+        rows.append((labels.max(), 2 * means.std()))
+    n_clusters, dispersions = np.array(rows).T
+    x = 1 - np.log(n_clusters) / np.log(len(values))
+    area = sum((x[k + 1] - x[k]) * (dispersions[k + 1] + dispersions[k]) / 2 for k in range(len(x) - 1))
+    return 2 * scaled.std() - area
+
+
+@given(seeds, st.sampled_from(["euclidean", "cosine", "tanimoto"]))
+def test_rogi_xd_is_that_of_its_definition(seed, metric):
+    """Bits have many equal distances, whose merges are one step."""
+    rng = np.random.default_rng(seed)
+    points, values = rng.normal(size=(25, 6)), rng.normal(size=25)
+    points = points > 0 if metric == "tanimoto" else points
+    distances = relative_distances(points, metric)
+    assert roughness_index_xd(values, distances) == pytest.approx(
+        clusters_of_threshold(values, distances), abs=1e-7
+    )
+
+
+@given(seeds)
+def test_rogi_xd_knows_the_order_of_distances_alone(seed):
+    """So that it compares representations whose distances are of different size."""
+    rng = np.random.default_rng(seed)
+    points, values = rng.normal(size=(20, 3)), rng.normal(size=20)
+    distances = pdist(points)
+    expected = roughness_index_xd(values, distances)
+    assert roughness_index_xd(values, 7 * distances**3) == pytest.approx(expected, abs=1e-7)
+    assert roughness_index_xd(5 - 2 * values, distances) == pytest.approx(expected, abs=1e-7)
+
+
+def test_rogi_xd_does_not_grow_with_dimensions_that_only_stretch_distances():
+    """In many dimensions all distances are alike; ROGI-XD still tells rough from smooth."""
+    rng = np.random.default_rng(0)
+    line = rng.uniform(size=(300, 1))
+    wide = np.hstack([line, 0.02 * rng.normal(size=(300, 40))])
+    random = rng.permutation(line[:, 0])
+    for points in (line, wide):
+        distances = relative_distances(points, "euclidean")
+        assert roughness_index_xd(line[:, 0], distances) < 0.6 * roughness_index_xd(random, distances)
+    smooth = [
+        roughness_index_xd(line[:, 0], relative_distances(points, "euclidean")) for points in (line, wide)
+    ]
+    assert smooth[1] == pytest.approx(smooth[0], abs=0.1)
+
+
+# ------------------------------------------------------------------------------------ values of neighbors
+
+
+def test_neighbors_on_a_line_and_shuffled_values():
+    line = np.arange(200.0)[:, None]
+    neighbors = nearest_neighbors(line, 2)
+    assert sorted(neighbors[100]) == [99, 101]
+    found = spatial_autocorrelation(line[:, 0], neighbors)
+    assert found.morans_i > 0.99
+    assert found.p_value == 0.01
+    assert found.difference == pytest.approx(1, abs=0.02)
+    every = np.abs(line - line.T)
+    assert found.mean_difference == pytest.approx(every.sum() / (200 * 199))
+    opposite = spatial_autocorrelation((-1.0) ** np.arange(200), neighbors)
+    assert opposite.morans_i < -0.98
+    assert opposite.p_value == 1
+
+
+def test_p_values_are_uniform_where_values_know_nothing_of_points():
+    rng = np.random.default_rng(0)
+    neighbors = nearest_neighbors(rng.normal(size=(60, 2)), 5)
+    found = [spatial_autocorrelation(rng.normal(size=60), neighbors, 39, seed) for seed in range(200)]
+    assert kstest([one.p_value for one in found], "uniform").pvalue > 0.01
+    assert np.mean([one.shuffled_mean for one in found]) == pytest.approx(-1 / 59, abs=0.005)
+
+
+def test_points_on_one_place_are_neighbors():
+    neighbors = nearest_neighbors(np.zeros((6, 2)), 3)
+    assert not (neighbors == np.arange(6)[:, None]).any()
+    assert all(len(set(row)) == 3 for row in neighbors.tolist())
+
+
+def test_a_map_says_how_alike_neighbors_are():
+    """In the representation and in each projection; energies of shuffled structures are those of others."""
+    found = maps.draw_map(random_model(), shaken(40), neighbors=5, dimensions=3, bootstraps=0, quiet=True)
+    energy = [one for one in found.neighbor_similarity if one.quantity == "energy"]
+    assert [one.projection for one in energy] == ["none", "pca"]
+    for one in energy:
+        assert one.morans_i > 5 * one.shuffled_std
+        assert one.difference < one.mean_difference
+    assert np.array(found.projections[0].points).shape == (40, 3)
+    assert len(found.projections[0].explained) == 3
+    assert len(found.data()[0].columns) == 3 + len(found.quantities)
+    assert "Moran" in found.panels()[1].caption
+    assert found.plot(panel=found.panels()[0].key).get_xlabel()
+
+
+def test_an_entry_of_the_info_and_a_prediction_of_one_name_are_told_apart():
+    frames = shaken(5)
+    for number, atoms in enumerate(frames):
+        atoms.info["energy"] = 0.5 * number
+    found = maps.draw_map(random_model(), frames, info="energy", metrics=[], quiet=True)
+    assert found.of("energy-info").values == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert found.of("energy").values != found.of("energy-info").values
 
 
 # ------------------------------------------------------------------------------------------ projections

@@ -1,18 +1,19 @@
 """Layer-wise relevance propagation and relevant walks: rules by hand, brute force, conservation."""
 
-import gc
 import itertools
 
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from raising import told
 from torch import nn
 
 from asecalc_ml.analysis import relevance
 from asecalc_ml.analysis.relevance import source
-from asecalc_ml.analysis.relevance.lrp import propagation, rules
+from asecalc_ml.analysis.relevance.lrp import method, rules
 from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput, joined, weighted_sum
+from asecalc_ml.analysis.relevance.targets import parse_target
 from asecalc_ml.errors import AnalysisError, PluginError
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_sum, take
@@ -445,12 +446,49 @@ def test_networks_without_features_that_pass_on_have_no_walks(name):
         frame(untrained_model(get("architectures", name)(**extra)), molecule(), "walks")
 
 
-def test_a_model_is_traced_once_and_forgotten_when_it_goes(monkeypatch):
-    """For both methods, and for structures of one shape in all batches."""
-    traced, plain, known = [], propagation.trace, len(propagation._GRAPHS)
-    monkeypatch.setattr(propagation, "trace", lambda *given: traced.append(1) or plain(*given))
-    monkeypatch.setattr(source, "BATCH_ATOMS", 1)
-    relevance.explain(toy(3), [molecule()] * 2, method=["lrp", "walks"], compared_frames=0, quiet=True)
-    assert len(traced) == 1
-    gc.collect()
-    assert len(propagation._GRAPHS) <= known
+def test_structures_of_all_sizes_take_one_pass(monkeypatch):
+    """And a second one of the model itself, whose values the rules have to give."""
+    frames = [molecule(n_atoms) for n_atoms in range(2, 12)]
+    passes, forward = [], Model.forward
+
+    def counted(self, inputs):
+        passes.append(inputs.n_systems - 1)
+        return forward(self, inputs)
+
+    model = toy()
+    subject = source.Source.of(model).subject(frames)
+    target = parse_target("energy", model.quantities[0]).bind(subject)
+    monkeypatch.setattr(Model, "forward", counted)
+    output = method.explain(subject, target, relevance.RelevanceOptions())
+    assert passes == [len(frames)] * 2
+    values = subject.run().energies.detach()
+    torch.testing.assert_close(
+        subject.per_system(output.atoms) + sum(output.absorbed.values()), values, rtol=0, atol=1e-12
+    )
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["lrp", "walks"])
+def test_an_atom_alone_has_the_relevance_of_its_embedding(name):
+    model = toy()
+    atoms = Atoms("O")
+    assert frame(model, atoms, name).atoms == pytest.approx([walk_by_hand(model, atoms, (0, 0, 0, 0))])
+
+
+class Branches(ToyNetwork):
+    """Computes something that nobody reads, by an operation without a rule, and adds in place."""
+
+    def forward(self, inputs):
+        output = super().forward(inputs)
+        torch.cumsum(output.contributions, dim=0).square_().add_(1.0)
+        contributions = output.contributions.clone()
+        contributions += output.contributions
+        contributions.mul_(0.5)
+        return output._replace(contributions=contributions)
+
+
+def test_what_nobody_reads_needs_no_rule_and_operations_in_place_are_operations():
+    model, atoms = toy(), molecule()
+    other = Model(Branches()).set_dtype(torch.float64)
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_allclose(frame(other, atoms).atoms, frame(model, atoms).atoms, atol=1e-14)
