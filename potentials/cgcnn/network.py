@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch_geometric.nn.conv import CGConv
 
 from asecalc_ml._lazy import renamed
@@ -47,6 +48,8 @@ class CGCNNPotential(Potential):
     - The hidden layer works on atoms, whose contributions are summed; ``readout: crystal`` averages
       first, as published.
     - Gates are weighted with a cutoff function, unless ``envelope`` is false.
+    - The sum over neighbors may be divided by their average number, so that features of many neighbors keep
+      their size, which batch normalisation does there.
 
     Parameters
     ----------
@@ -65,7 +68,8 @@ class CGCNNPotential(Potential):
         # The paper's code has no factor 1/2 in the exponent.
         self.basis = GaussianBasis(0.0, self.cutoff, spacing, width_A=spacing / math.sqrt(2))
         self.convolutions = nn.ModuleList(
-            CrystalConvolution(width, self.basis.n_functions) for _ in range(options.n_layers)
+            CrystalConvolution(width, self.basis.n_functions, options.average_neighbors)
+            for _ in range(options.n_layers)
         )
         self.readout_network = CGCNNReadout(options)
 
@@ -125,29 +129,34 @@ class CGCNNPotential(Potential):
 
 
 class CrystalConvolution(OwnEdges, CGConv):
-    r"""Equation (5): :math:`v_i + \sum_j w_{ij} \, \sigma(z_{ij} W_f + b_f) \odot g(z_{ij} W_s + b_s)`.
+    r"""Equation (5): :math:`v_i + \sum_j w_{ij} \, \sigma(z_{ij} W_f + b_f) \odot g(z_{ij} W_s + b_s) / n`.
 
-    z is the concatenation of v_i, v_j and u_ij, g the softplus, and w the cutoff function, or 1.
-    Parameters and their names are those of torch-geometric's ``CGConv``.
+    z is the concatenation of v_i, v_j and u_ij, g the softplus, w the cutoff function, or 1, and n the option
+    ``average_neighbors``. Parameters and their names are those of torch-geometric's ``CGConv``.
     """
 
-    def __init__(self, width: int, n_bond_features: int):
+    def __init__(self, width: int, n_bond_features: int, average_neighbors: float = 1.0):
         super().__init__(width, dim=n_bond_features)
         self.gate, self.core = nn.Sigmoid(), nn.Softplus()
+        self.average_neighbors = average_neighbors
 
     def forward(
         self, x: Tensor, edge_index: Tensor, bonds: Tensor, weights: Tensor, n_places: int | None = None
     ) -> Tensor:
         """Features of atoms with their messages; ``n_places``: each atom has that many edges in order."""
         centres, neighbors = edge_index
-        messages = weights[:, None] * self.message(take(x, centres), take(x, neighbors), bonds)
-        if n_places is not None:
-            return x + messages.view(x.shape[0], n_places, -1).sum(dim=1)
-        return x + segment_sum(messages, centres, x.shape[0])
-
-    def message(self, x_i: Tensor, x_j: Tensor, edge_attr: Tensor) -> Tensor:
-        z = torch.cat([x_i, x_j, edge_attr], dim=-1)
-        return self.gate(self.lin_f(z)) * self.core(self.lin_s(z))
+        # z W = v_i W_i + v_j W_j + u_ij W_u: the first two are products of atoms, of which there are fewer.
+        weight = torch.cat([self.lin_f.weight, self.lin_s.weight])
+        bias = torch.cat([self.lin_f.bias, self.lin_s.bias])
+        of_centre, of_neighbor, of_bond = weight.tensor_split((x.shape[1], 2 * x.shape[1]), dim=1)
+        z = take(linear(x, of_centre, bias), centres) + take(linear(x, of_neighbor), neighbors)
+        gates, cores = (z + linear(bonds, of_bond)).chunk(2, dim=1)
+        messages = weights[:, None] * (self.gate(gates) * self.core(cores))
+        if n_places is None:
+            total = segment_sum(messages, centres, x.shape[0])
+        else:
+            total = messages.view(x.shape[0], n_places, -1).sum(dim=1)
+        return x + total / self.average_neighbors
 
 
 class CGCNNReadout(nn.Module):

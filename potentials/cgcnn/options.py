@@ -39,6 +39,12 @@ class CGCNN(Options):
         description="weight the gates with the cutoff function, so that the energy is continuous; false "
         "reproduces the paper, and dynamics refuses it",
     )
+    average_neighbors: float = Field(
+        1.0,
+        gt=0,
+        description="number that the sum over neighbors is divided by: 1 as published; the average number of "
+        "neighbors where there are many, so that features keep their size",
+    )
     max_atomic_number: int = Field(
         99, ge=1, le=118, description="heaviest element the embedding has room for"
     )

@@ -17,7 +17,7 @@ from asecalc_ml.testing.structures import cluster, small_crystal
 CUTOFF_A = 4.0
 SMALL = {
     "hidden_channels": 12, "readout_channels": 10, "cutoff_A": CUTOFF_A, "max_atomic_number": 20,
-    "n_layers": 2, "basis_spacing_A": 0.5, "envelope": False,
+    "n_layers": 2, "basis_spacing_A": 0.5, "envelope": False, "average_neighbors": 3.0,
 }  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def _by_loops(
             total = x[i].clone()
             for distance, j in row:
                 bond = potential.basis(torch.tensor([distance], dtype=torch.float64))[0]
-                total = total + convolution.message(x[i], x[j], bond)
+                total = total + convolution.message(x[i], x[j], bond) / 3.0  # torch-geometric's message
             rows.append(total)
         x = torch.stack(rows)
     return potential.readout_network.output(potential.readout_network.hidden(x.mean(dim=0)))
