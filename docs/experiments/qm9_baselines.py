@@ -5,10 +5,10 @@ python docs/experiments/qm9_baselines.py [--split training/NAME/split.json] [--o
 
 The kernel of two molecules is the sum over pairs of their atoms (the mean for HOMO) of the kernels of the
 atoms' SOAP vectors, k(a, b) = (a·b)^ζ for atoms of one element and 0 for others. It is expanded in
-representative atoms (subset of regressors, as in Gaussian approximation potentials), which are chosen among the
-atoms of 1,000 training molecules, each the farthest from those before. Radius, ζ and the regularisation are
-chosen on the validation molecules, for each size of the training set and each target. The regression is on what
-a least-squares value of each element leaves.
+representative atoms (subset of regressors, as in Gaussian approximation potentials), which are chosen among
+the atoms of 1,000 training molecules, each the farthest from those before. Radius, ζ and the regularisation
+are chosen on the validation molecules, for each size of the training set and each target. The regression is
+on what a least-squares value of each element leaves.
 
 With --parity, errors are compared with those of a network on the same molecules: first
 `asecalc-ml eval NAME --directory figures`, and the split.json of its training as --split.
