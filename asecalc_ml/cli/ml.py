@@ -12,7 +12,16 @@ import typer
 from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import OPEN, Device, Quiet, Strict, Version, override, read_options
+from asecalc_ml.cli.arguments import (
+    OPEN,
+    Device,
+    Quiet,
+    Strict,
+    Version,
+    check_folder,
+    override,
+    read_options,
+)
 from asecalc_ml.cli.commands import check, draw_map, explain, import_models, models, predict
 from asecalc_ml.cli.commands.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -22,6 +31,7 @@ from asecalc_ml.errors import ConfigError
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
+    from asecalc_ml.potentials.training.evaluate import ModelEvaluation
     from asecalc_ml.potentials.training.options import TrainOptions
 
 app = App(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -146,6 +156,12 @@ def evaluate(
         typer.Option(help="Errors by this key of the frames' info [default: group, where frames have it]."),
     ] = None,
     device: Device = "cpu",
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write predicted against labelled values of a property model: PNG, CSV and JSON."
+        ),
+    ] = None,
     strict: Strict = False,
 ) -> None:
     """Measure a model's errors on labelled structures; by default on the test data its card names.
@@ -161,9 +177,42 @@ def evaluate(
         problem = f"{option} is an option of a dataset's reader"
         raise ConfigError(problem, name=option, remedy="name the data, too")
     dataset = None if data is None else reader(data, context.args)
+    if directory is not None:
+        _check_parity(name, directory)
     from asecalc_ml.potentials.training.evaluate import evaluate_model
 
-    typer.echo(f"\n{evaluate_model(name, dataset, by, strict, quiet=False, device=device)}")
+    evaluation = evaluate_model(name, dataset, by, strict, quiet=False, device=device)
+    typer.echo(f"\n{evaluation}")
+    if directory is not None:
+        _write_parity(evaluation, directory)
+
+
+def _check_parity(name: str, directory: Path) -> None:
+    """Refuse a folder that cannot be written to, and a model of energies, before anything is computed."""
+    from asecalc_ml.store.stored_model import StoredModel
+
+    check_folder(directory)
+    if StoredModel.find(name).card.predicts_energy:
+        raise ConfigError(
+            f"--directory is for values of properties, and {name} predicts energies and forces",
+            name="directory",
+            value=str(directory),
+            remedy="leave it out: the errors are printed",
+        )
+
+
+def _write_parity(evaluation: ModelEvaluation, directory: Path) -> None:
+    """Write figures of predicted against labelled values."""
+    from asecalc_ml.analysis.comparing.parity import Parity, ParityQuantity
+
+    quantities = [
+        ParityQuantity.of(
+            values.quantity, [evaluation.places[k] for k in values.rows], values.labelled, values.predicted
+        )
+        for values in evaluation.predictions
+    ]
+    for path in Parity(model=evaluation.model, on=evaluation.data, quantities=quantities).write(directory):
+        typer.echo(f"Wrote {path}")
 
 
 @app.command()

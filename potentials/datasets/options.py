@@ -180,7 +180,7 @@ class DatasetOptions(Options):
             f"{self.place} has no frames{self._selection}; it has {n_frames} in all",
             name=self.place,
             value=self.frames,
-            remedy="correct `path` or `frames`",
+            remedy="correct `path`, or the option that selects frames",
         )
 
     def _checked(self) -> Sequence[Atoms]:

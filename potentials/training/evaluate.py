@@ -35,7 +35,13 @@ from asecalc_ml.potentials.training.frames.groups import info_values
 from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data
 from asecalc_ml.potentials.training.options import TrainOptions
-from asecalc_ml.potentials.training.targets.evaluate import compare, predictions_of, target_metrics
+from asecalc_ml.potentials.training.targets.evaluate import (
+    QuantityPredictions,
+    compare,
+    predictions_of,
+    summary_of_targets,
+    target_metrics,
+)
 from asecalc_ml.store.card import Metrics, ModelCard, formula_of
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.model_file import read_seen
@@ -211,7 +217,8 @@ class ModelEvaluation:
     ``relative`` holds numbers of frames by formula, where errors of energies are relative to their mean.
     ``n_trained`` counts frames that the model or one that it started from was trained on, and ``n_validated``
     further ones that an epoch was chosen by, as far as it is known. ``unknown`` names the models of which it
-    is not.
+    is not. ``predictions`` holds values of other quantities than the energy with their labels, and ``places``
+    file and number of the frames.
     """
 
     model: str
@@ -224,6 +231,8 @@ class ModelEvaluation:
     n_trained: int = 0
     n_validated: int = 0
     unknown: tuple[str, ...] = ()
+    predictions: tuple[QuantityPredictions, ...] = ()
+    places: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         n_frames = self.metrics.n_frames
@@ -238,6 +247,7 @@ class ModelEvaluation:
             stated = self.card_metrics.quantities.get(name) if self.card_metrics else None
             of_card = f"   (card: {stated.mae:.4g})" if stated else ""
             lines.append(f"  {name}: {errors}, {errors.n_labelled} labelled{of_card}")
+        lines += [f"  {line}" for line in summary_of_targets(self.metrics.quantities)]
         for formula, n_frames in self.relative.items():
             lines.append(
                 f"  Errors of energies of {formula} are relative to their mean over {n_frames} frames: the "
@@ -369,11 +379,19 @@ def _of_quantities(
 ) -> ModelEvaluation:
     """Errors of a registered model of other quantities than the energy."""
     card, frames = stored.card, list(located.values())
-    predictions = predict(MLCalculator(stored.path, device=str(stored.device)), located, quiet)
-    metrics = target_metrics(len(frames), compare(card.quantities, frames, predictions.results))
-    unknown = [*([] if len(seen) else [card.name]), *card.unknown_ancestors()]
+    values = predict(MLCalculator(stored.path, device=str(stored.device)), located, quiet)
+    predictions = compare(card.quantities, frames, values.results)
+    n_trained, n_validated = _count_seen(frames, seen)
     return ModelEvaluation(
-        card.name, label, metrics, card.metrics, {}, {}, {}, *_count_seen(frames, seen), tuple(unknown)
+        card.name,
+        label,
+        target_metrics(len(frames), predictions),
+        card.metrics,
+        n_trained=n_trained,
+        n_validated=n_validated,
+        unknown=(*([] if len(seen) else [card.name]), *card.unknown_ancestors()),
+        predictions=tuple(predictions),
+        places=tuple(located),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.potentials.datasets.options import DatasetOptions, places_of
 from asecalc_ml.structure.charge_and_spin import warn_of_multiplicities
@@ -25,6 +27,8 @@ class PropertyData(DatasetOptions):
     A reader implements ``_read``, which returns the :class:`PackedFrames
     <asecalc_ml.potentials.datasets.packed.frames.PackedFrames>` of one file or folder.
     """
+
+    max_atoms: int | None = Field(None, ge=1, description="leave out structures with more atoms")
 
     def read(self) -> PackedFrames:
         """Frames as arrays; ``[i]`` makes an Atoms object with the properties in its ``info``.
@@ -56,15 +60,23 @@ class PropertyData(DatasetOptions):
         parts: Mapping = self._parts()
         places, frames = places_of(parts), concatenated(list(parts.values()))
         self._check_names(frames)
-        numbers = selected_numbers(self.frames, len(frames), self.place)
+        numbers = list(selected_numbers(self.frames, len(frames), self.place))
+        if self.max_atoms is not None:
+            n_atoms = frames.n_atoms
+            numbers = [number for number in numbers if n_atoms[number] <= self.max_atoms]
         if not numbers:
             raise self._nothing_selected(len(frames))
-        if len(numbers) < len(frames) or numbers.step < 0:
+        if numbers != list(range(len(frames))):
             frames, places = frames.take(numbers), [places[number] for number in numbers]
         frames = dataclasses.replace(frames, charge=self.charge or 0, spin=self.spin or 0)
         if self.spin:
             warn_of_multiplicities(frames, f"{self.place}{self._selection}")
         return LocatedFrames(places, frames)
+
+    @property
+    def _selection(self) -> str:
+        size = "" if self.max_atoms is None else f" of at most {self.max_atoms} atoms"
+        return f"{super()._selection}{size}"
 
     def _check_names(self, frames: PackedFrames) -> None:
         """Refuse a property whose place in ``info`` is taken."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +19,15 @@ from asecalc_ml.targets import Quantity, TargetOptions
 
 @dataclass(frozen=True)
 class QuantityPredictions:
-    """Predicted and labelled values of the frames that have the label, shape (n_labelled, n_components)."""
+    """Predicted and labelled values of the frames that have the label, shape (n_labelled, n_components).
+
+    ``rows`` are the numbers of these frames among those that were evaluated.
+    """
 
     quantity: Quantity
     predicted: np.ndarray
     labelled: np.ndarray
+    rows: list[int]
 
     def errors(self) -> QuantityErrors:
         """Mean absolute and root mean square errors of components, beside the spread of the labels."""
@@ -62,13 +66,42 @@ def compare(
         rows = [k for k, atoms in enumerate(frames) if label_of(atoms, quantity.name) is not None]
         if rows:
             own = np.array([np.ravel(predicted[k][quantity.name]) for k in rows])
-            pairs.append(QuantityPredictions(quantity, own, labels([frames[k] for k in rows], quantity.name)))
+            of_frames = labels([frames[k] for k in rows], quantity.name)
+            pairs.append(QuantityPredictions(quantity, own, of_frames, rows))
     return pairs
 
 
 def target_metrics(n_frames: int, predictions: Sequence[QuantityPredictions]) -> Metrics:
     """Errors for a card."""
     return Metrics(n_frames=n_frames, quantities={one.quantity.name: one.errors() for one in predictions})
+
+
+def standardized_errors(quantities: Mapping[str, QuantityErrors]) -> tuple[float, float]:
+    """Return std. MAE and logMAE: the means over targets of MAE/σ and of ln(MAE/σ), σ the labels' spread.
+
+    As for QM9 in Klicpera, Groß and Günnemann, arXiv:2003.03123, appendix, whose energies are those of
+    atomisation.
+
+    Parameters
+    ----------
+    quantities : mapping of str to QuantityErrors
+        With labels that differ.
+    """
+    ratios = np.array([errors.mae / errors.spread for errors in quantities.values()])
+    with np.errstate(divide="ignore"):  # of a target without errors
+        return float(ratios.mean()), float(np.log(ratios).mean())
+
+
+def summary_of_targets(quantities: Mapping[str, QuantityErrors]) -> list[str]:
+    """Line with the measures of :func:`standardized_errors`; none for fewer than two targets."""
+    differing = {name: errors for name, errors in quantities.items() if errors.spread > 0}
+    if len(differing) < 2:
+        return []
+    std_mae, log_mae = standardized_errors(differing)
+    return [
+        f"mean over {len(differing)} targets: std. MAE {100 * std_mae:.3g} %, logMAE {log_mae:.2f} "
+        "(of MAE over the labels' spread, and of its natural logarithm)"
+    ]
 
 
 def no_better_than_composition(

@@ -79,6 +79,20 @@ def test_frames_come_in_the_order_of_the_table(tmp_path):
     assert frames.values("value").tolist() == [3, 1, 2]
 
 
+def test_large_structures_are_left_out(tmp_path):
+    """Among the frames that are selected, with the place that each has in the file."""
+    folder = crystals_in(tmp_path / "mofs")
+    sizes = CifCsv(path=folder).read().n_atoms.tolist()
+    limit = sorted(sizes)[1]
+    small = CifCsv(path=folder, max_atoms=limit).read_free()
+    kept = [number for number, size in enumerate(sizes) if size <= limit]
+    assert 0 < len(kept) < len(sizes)
+    assert [int(place.rsplit(" ", 1)[1]) for place in small] == kept
+    assert len(CifCsv(path=folder, max_atoms=limit, frames="1:").read()) == len([k for k in kept if k >= 1])
+    with pytest.raises(DatasetError, match="no frames of at most 1 atoms; it has 3 in all"):
+        CifCsv(path=folder, max_atoms=1).read()
+
+
 def test_an_archive_beside_its_table(folder, tmp_path):
     archive = archive_of_crystals(tmp_path / "mofs.tar.xz", folder)
     (folder / "id_prop.csv").rename(tmp_path / "mofs.csv")

@@ -11,9 +11,12 @@ from ase.build import molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.io import read, write
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from asecalc_ml import MLCalculator
+from asecalc_ml.analysis.comparing.parity import Parity
 from asecalc_ml.calculators.ml_calculator import check_trained
+from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import ConfigError, DatasetError, ModelError, StructureError, TrainingError
 from asecalc_ml.potentials.datasets import AseFile
 from asecalc_ml.potentials.training import TrainOptions, train
@@ -26,8 +29,10 @@ from asecalc_ml.potentials.training.optimization.eager import eager_step, energi
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.whole_step import step_graph, step_of
 from asecalc_ml.potentials.training.run import check
+from asecalc_ml.potentials.training.targets.evaluate import standardized_errors
 from asecalc_ml.potentials.training.targets.scaling import fit_target_scaling
 from asecalc_ml.potentials.training.trainer import build_model
+from asecalc_ml.store.card import QuantityErrors
 from asecalc_ml.store.model_file import read_card, read_model
 from asecalc_ml.targets import parse_targets
 
@@ -454,3 +459,53 @@ def test_periodic_structures_have_no_dipole(tmp_path):
     card = SimpleNamespace(name="any", quantities=[target.as_quantity() for target in parse_targets("mu")])
     with pytest.raises(StructureError, match="predicts mu, which a periodic structure does not have"):
         check_trained(frames[0], card)
+
+
+def test_measures_over_several_targets_are_the_published_ones():
+    """DimeNet's and SchNet's rows on QM9 with the spreads of its 130,831 molecules, arXiv:2003.03123."""
+    spreads = dict(
+        mu=1.5035, alpha=8.1738, homo=0.5977, lumo=1.2749, gap=1.2842, r2=280.4771, zpve=0.9017, u0=10.3237,
+        u298=10.4151, h298=10.4892, g298=9.4983, cv=4.0676,
+    )  # fmt: skip
+    published = {
+        (1.05, -5.57): (0.0286, 0.0469, 0.0278, 0.0197, 0.0348, 0.331, 0.00129, 0.00802, 0.00789, 0.00811,
+                        0.00898, 0.0249),
+        (1.76, -5.17): (0.033, 0.235, 0.041, 0.034, 0.063, 0.073, 0.0017, 0.014, 0.019, 0.014, 0.014, 0.033),
+    }  # fmt: skip
+    for (std_mae, log_mae), errors in published.items():
+        quantities = {
+            name: QuantityErrors(unit="", n_labelled=1, mae=mae, rmse=mae, spread=spread)
+            for (name, spread), mae in zip(spreads.items(), errors, strict=True)
+        }
+        measured = standardized_errors(quantities)
+        assert 100 * measured[0] == pytest.approx(std_mae, abs=0.005)
+        assert measured[1] == pytest.approx(log_mae, abs=0.005)
+
+
+def test_eval_draws_predicted_against_labelled_values(tmp_path, monkeypatch):
+    """Of the held-out frames, in the order of the split; with the measures over several targets."""
+    monkeypatch.chdir(tmp_path)
+    entry = train(options(tmp_path, target=["homo", "zpve"]), quiet=True)
+    done = CliRunner().invoke(app, ["eval", entry.name, "--directory", "figures"])
+    assert done.exit_code == 0, done.output
+    assert "mean over 2 targets: std. MAE" in done.output
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == [
+        "parity-homo.png",
+        "parity-zpve.png",
+        "parity.json",
+        "parity_homo.csv",
+        "parity_zpve.csv",
+    ]
+    result = Parity.model_validate(json.loads((tmp_path / "figures" / "parity.json").read_text()))
+    for quantity in result.quantities:
+        assert quantity.mae == pytest.approx(entry.card.metrics.quantities[quantity.name].mae, rel=1e-4)
+    test = json.loads((tmp_path / "training" / "split.json").read_text())["test"]
+    assert [int(place.rsplit(" ", 1)[1]) for place in result.quantities[0].structures] == test
+
+
+def test_parity_of_energies_is_refused_before_anything_is_computed(tmp_path, tiny_model_file):
+    done = CliRunner().invoke(app, ["eval", str(tiny_model_file), "--directory", str(tmp_path / "figures")])
+    assert done.exit_code == 2
+    assert "predicts energies and forces" in " ".join(done.output.split())
+    assert not (tmp_path / "figures").exists()
