@@ -97,9 +97,7 @@ class Composite(Calculator):
 
     def results_of_parts(self, properties: Sequence[str]) -> list[Results]:
         """Results of each part for the present structure, with these properties among them."""
-        return [
-            results_of_part(part, self.atoms, self._asked_of(part, properties)) for part in self.parts
-        ]
+        return [results_of_part(part, self.atoms, self._asked_of(part, properties)) for part in self.parts]
 
     def _asked_of(self, part: BaseCalculator, properties: Iterable[str]) -> list[str]:
         """Those of the properties that a part is asked for: analytic terms have no standard deviations."""

@@ -115,9 +115,9 @@ class MLCalculator(Calculator):
     Charge and number of unpaired electrons are read from ``atoms.info["charge"]`` and ``["spin"]``, or else
     summed over the atoms (:mod:`asecalc_ml.structure.charge_and_spin`).
     Stress is given for cells of rank 3, divided by ASE's own volume; a cell of lower rank has none.
-    A model with an uncertainty (:mod:`asecalc_ml.model.heads.last_layer`) gives standard deviations: ``energy_std``
-    (eV) in ``results`` after it was asked for, by ``calc.get_property("energy_std", atoms)``, and ``homo_std``
-    with each homo.
+    A model with an uncertainty (:mod:`asecalc_ml.model.heads.last_layer`) gives standard deviations:
+    ``calc.get_property("energy_std", atoms)`` in eV, which costs a second pass, and ``homo_std`` with each
+    homo.
     Models of an architecture with partial charges, such as PhysNet, give ``charges`` (e) and, where no
     direction is periodic, ``dipole`` (e Å), that of an ion relative to its centre of mass.
 
@@ -270,7 +270,8 @@ class MLCalculator(Calculator):
             if ENERGY_STD in properties:
                 deviations = self._deviations([self._new_graph(atoms) for atoms in batch])
                 for result, atoms, own in zip(in_batch, batch, deviations, strict=True):
-                    result |= own if self.card.knows_energies_of(atoms.numbers) else {}
+                    if self.card.knows_energies_of(atoms.numbers):
+                        result.update(own)
             results += in_batch
         return results
 
@@ -388,8 +389,8 @@ class MLCalculator(Calculator):
         """Refuse the uncertainty of an energy without the training data's zero."""
         if not self.card.knows_energies_of(atoms.numbers):
             raise PropertyNotImplementedError(
-                f"no {ENERGY_STD}: energies of {atoms.get_chemical_formula()} have no zero, since the data of "
-                f"{self.card.name!r} cannot tell its elements apart. Train on data of more compositions"
+                f"no {ENERGY_STD}: energies of {atoms.get_chemical_formula()} have no zero, since the data "
+                f"of {self.card.name!r} cannot tell its elements apart. Train on data of more compositions"
             )
 
     def _identity(self) -> str:

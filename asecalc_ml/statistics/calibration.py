@@ -1,9 +1,9 @@
 r"""How well stated standard deviations describe errors.
 
 Errors :math:`e_i` are called calibrated if they look like draws from normal distributions with mean 0 and the
-stated standard deviations :math:`\sigma_i`. A sharp but uninformative model can be calibrated, too (one
-:math:`\sigma` for all), so the rank correlation of :math:`\sigma` and \|e\|, and the errors that are left when
-the most uncertain values are left out, are measured as well.
+stated standard deviations :math:`\sigma_i`. One :math:`\sigma` for all values can be calibrated, and says
+nothing of a single one. So the rank correlation of :math:`\sigma` and :math:`|e|`, and the errors that remain
+when the most uncertain values are left out, are measured as well.
 """
 
 from __future__ import annotations

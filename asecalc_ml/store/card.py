@@ -117,8 +117,8 @@ class UncertaintyCard(Options):
         rank = "" if self.spearman is None else f", rank correlation with the error {self.spearman:.2f}"
         return (
             f"alpha {self.alpha:.4g}, {self.n_features} features of {self.n_train:,} training structures, "
-            f"fitted to {self.n_validation:,} validation structures (RMSE {self.rmse:.4g}, standard deviation "
-            f"{self.rms_std:.4g}, miscalibration area {self.miscalibration_area:.3f}{rank})"
+            f"fitted to {self.n_validation:,} validation structures (RMSE {self.rmse:.4g}, standard "
+            f"deviation {self.rms_std:.4g}, miscalibration area {self.miscalibration_area:.3f}{rank})"
         )
 
 

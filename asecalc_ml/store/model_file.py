@@ -1,7 +1,7 @@
 """A model as one safetensors file: weights, and the card in its header. Nothing is ever unpickled.
 
-A trained model's file also holds fingerprints of the frames that its weights rest on (``seen_frames.py``), and
-Cholesky factors that its uncertainty is computed with (:mod:`asecalc_ml.model.heads.last_layer`).
+A trained model's file also holds fingerprints of the frames that its weights rest on (``seen_frames.py``),
+and Cholesky factors that its uncertainty is computed with (:mod:`asecalc_ml.model.heads.last_layer`).
 
 The header also holds a checksum of card and weights. Golden values cannot show every change: weights of an
 element that their structure lacks, corrections, a last bit. Models that ship were written without, and

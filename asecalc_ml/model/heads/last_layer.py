@@ -1,6 +1,6 @@
 r"""Uncertainty of scalars from the last layer of a network, at the price of one pass without a derivative.
 
-A scalar is linear in the weights w and the bias b of its last layer, :math:`y = F \cdot (w, b) + \ldots`, with
+A scalar is linear in weights w and bias b of its last layer, :math:`y = F \cdot (w, b) + \ldots`, with
 
 .. math:: F = \operatorname{pool}_i \left( s_{Z_i} (f_i, 1) \right)
 
@@ -10,8 +10,8 @@ pooling of the quantity. With the features of the training structures
 .. math:: H = \sum_\mathrm{train} F F^T, \qquad \sigma^2 = \alpha^2 F^T (H + \varsigma^2 1)^{-1} F
 
 (F. Bigi, S. Chong, M. Ceriotti, F. Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024),
-arXiv:2403.02251). That is the variance of Bayesian ridge regression on these features, without the noise of the
-labels. :mod:`asecalc_ml.potentials.training.calibration.last_layer` fits α and ς.
+arXiv:2403.02251). That is the variance of Bayesian ridge regression on these features, without the noise of
+the labels. :mod:`asecalc_ml.potentials.training.calibration.last_layer` fits α and ς.
 """
 
 from __future__ import annotations

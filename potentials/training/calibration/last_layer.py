@@ -1,8 +1,8 @@
 r"""Fits the uncertainty of a trained model from its last-layer features.
 
-H is a sum over the training structures, and two numbers are fitted to validation structures, which must not have
-been trained on: with prediction errors e and :math:`v = F^T (H + \varsigma^2 1)^{-1} F` of these, the errors are
-most likely, as draws from normal distributions with variances :math:`\alpha^2 v`, for
+H is a sum over the training structures, and two numbers are fitted to validation structures, which must not
+have been trained on: with prediction errors e and :math:`v = F^T (H + \varsigma^2 1)^{-1} F` of these, the
+errors are most likely, as draws from normal distributions with variances :math:`\alpha^2 v`, for
 
 .. math:: \alpha^2 = \frac1n \sum_i \frac{e_i^2}{v_i}, \qquad
           \varsigma = \operatorname*{argmin} \; \frac1n \sum_i \ln v_i + \ln \alpha^2(\varsigma)
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from ase import Atoms
+from torch import Tensor
 
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
@@ -201,4 +202,9 @@ def _of_batches(
         output, inputs = model.outputs(inputs)
         values = model.by_name(model.combine(output, inputs).systems)
         features = last_layer_features(model, output, inputs)
-        yield batch, *({name: rows[:-1].numpy() for name, rows in kind.items()} for kind in (features, values))
+        yield batch, _arrays(features), _arrays(values)
+
+
+def _arrays(by_name: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """Rows of the structures, without the ghost's, which is the last."""
+    return {name: rows[:-1].numpy() for name, rows in by_name.items()}
