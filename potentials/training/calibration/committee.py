@@ -102,10 +102,9 @@ def evaluate_committee(
 
 
 def _member(calculator: object) -> _Member:
-    card, model_hash = offered(calculator).card, offered(calculator).model_hash
+    card = offered(calculator).card
     assert card is not None  # a committee is made of registered models
-    assert model_hash is not None
-    return _Member(card, read_seen(Registry().find(f"{card.name}@{model_hash}").path))
+    return _Member(card, read_seen(Registry().find(offered(calculator).parameters["model"]).path))
 
 
 def _seen_by_any(members: Sequence[_Member]) -> SeenFrames:
