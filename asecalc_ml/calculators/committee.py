@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,14 @@ from asecalc_ml.calculators.factory import calculator_spec, make_calculator
 from asecalc_ml.calculators.protocol import Spec, offered
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.store.card import ModelCard
+from asecalc_ml.targets.target import STD
 from asecalc_ml.targets.zeros import check_zeros
 
 if TYPE_CHECKING:
     from asecalc_ml.model.pair_forces import PairForces
+
+#: Properties whose standard deviations are left out.
+WITHOUT_STD = ("free_energy",)
 
 #: Standard deviations divide by the number of members less one, so that their squares are unbiased.
 DDOF = 1
@@ -93,6 +97,9 @@ class Committee(Composite):
             )
         super().__init__([make_calculator(member, **parameters) for member in members])
         _check_models(self.members)
+        self.implemented_properties += [
+            name + STD for name in self.implemented_properties if name not in WITHOUT_STD
+        ]
         self._joint = JointMembers.of(self.members)
         self._comparable: dict[bytes, bool] = {}  # whether energies compare, by the atomic numbers
         self.elements = _in_common(self.members, "elements")
@@ -112,13 +119,22 @@ class Committee(Composite):
         """Results of each member; those of one architecture come from one graph where it is compiled."""
         if self._joint is not None and self._joint.compute(self.atoms):
             results = [member.results for member in self.members]
-            if all(name in of_member for of_member in results for name in properties):
+            asked = self._asked_of(self.members[0], properties)
+            if all(name in of_member for of_member in results for name in asked):
                 return results
         return super().results_of_parts(properties)
 
+    def _asked_of(self, part: BaseCalculator, properties: Iterable[str]) -> list[str]:
+        """Values whose spread is the standard deviation; the members' own uncertainties are not asked for."""
+        return [name.removesuffix(STD) for name in properties]
+
     def combine(self, results: Sequence[Results], atoms: Atoms) -> Results:
         offered_by_all = dict.fromkeys((*PROPERTIES, *self.implemented_properties))
-        names = [name for name in offered_by_all if all(name in of_member for of_member in results)]
+        names = [
+            name
+            for name in offered_by_all
+            if not name.endswith(STD) and all(name in of_member for of_member in results)
+        ]
         combined: Results = {}
         # mean and standard deviation over the members, y and σ of the class
         for name in names:
@@ -126,12 +142,12 @@ class Committee(Composite):
             mean = values.mean(axis=0)
             # NumPy's own standard deviation takes several times as long for so few values
             variance = ((values - mean) ** 2).sum(axis=0) / (len(results) - DDOF)
-            combined[name], combined[f"{name}_std"] = _plain(mean), _plain(np.sqrt(variance))
+            combined[name], combined[name + STD] = _plain(mean), _plain(np.sqrt(variance))
         # ε_i, the norm of an atom's σ of the force
         if "forces_std" in combined:
             combined["forces_deviation"] = np.linalg.norm(combined["forces_std"], axis=1)
         # energies without a common zero have a mean, and no deviation
-        without_meaning = ["free_energy_std"]
+        without_meaning = [name + STD for name in WITHOUT_STD]
         if not self._energies_compare(atoms):
             without_meaning += ["energy_std", "energies_std"]
         return {name: value for name, value in combined.items() if name not in without_meaning}

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError, all_changes
-from ase.outputs import Properties, all_outputs
 
 from asecalc_ml.calculators.factory import calculator_spec
 from asecalc_ml.calculators.protocol import Spec, model_cards, offered, results_of_part
-from asecalc_ml.calculators.results import PROPERTIES, Results, need_structure
+from asecalc_ml.calculators.results import PROPERTIES, Results, named_by_ase, need_structure
 from asecalc_ml.structure.charge_and_spin import is_same_state
+from asecalc_ml.targets.target import STD
 
 if TYPE_CHECKING:
+    from ase.outputs import Properties
+
     from asecalc_ml.model.pair_forces import PairForces
 
 __all__ = ["PROPERTIES", "Composite", "Results", "calculator_spec", "model_cards", "results_of_part"]
@@ -96,13 +98,20 @@ class Composite(Calculator):
 
     def results_of_parts(self, properties: Sequence[str]) -> list[Results]:
         """Results of each part for the present structure, with these properties among them."""
-        return [results_of_part(part, self.atoms, properties) for part in self.parts]
+        return [results_of_part(part, self.atoms, self._asked_of(part, properties)) for part in self.parts]
+
+    def _asked_of(self, part: BaseCalculator, properties: Iterable[str]) -> list[str]:
+        """Those of the properties that a part is asked for: analytic terms have no standard deviations."""
+        implemented = offered(part).implemented_properties
+        return [name for name in properties if not name.endswith(STD) or name in implemented]
 
     def calculate_many(self, structures: Iterable[Atoms], properties: Collection[str] = ()) -> list[Results]:
         """Results of each structure; parts that can take all of them in one batch."""
         self._need(properties)
-        structures, asked = list(structures), [properties] if properties else []
-        by_part = [offered(part).calculate_many(structures, *asked) for part in self.parts]
+        structures, by_part = list(structures), []
+        for part in self.parts:
+            asked = self._asked_of(part, properties)
+            by_part.append(offered(part).calculate_many(structures, *([asked] if asked else [])))
         by_structure = zip(*by_part, strict=True)
         return [
             self.combine_of_many(results, atoms)
@@ -140,7 +149,7 @@ class Composite(Calculator):
 
     def export_properties(self) -> Properties:
         """The results that ASE has names for."""
-        return Properties({name: value for name, value in self.results.items() if name in all_outputs})
+        return named_by_ase(self.results)
 
     def checkpoint_state(self) -> dict:
         """What a resumed run needs to go on bit for bit, ready for JSON."""

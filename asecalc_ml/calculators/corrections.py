@@ -21,6 +21,7 @@ from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.model.pair_potentials import ZBL
 from asecalc_ml.store.card import ModelCard
+from asecalc_ml.targets.target import STD
 
 if TYPE_CHECKING:
     from asecalc_ml.model.pair_forces import PairForces
@@ -103,6 +104,8 @@ class Corrected(Composite):
         self.corrections = explicit(corrections)
         _check_new(base, self.corrections)
         super().__init__([base, *correction_calculators(self.corrections)])
+        of_base = offered(base).implemented_properties
+        self.implemented_properties += [name for name in of_base if name.endswith(STD)]
         self.parameters = offered(base).parameters
 
     @property

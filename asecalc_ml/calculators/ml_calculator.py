@@ -16,6 +16,7 @@ from ase.calculators.calculator import (
     register_calculator_class,
 )
 from ase.data import chemical_symbols
+from ase.outputs import Properties
 from torch import Tensor
 
 from asecalc_ml.calculators.changes import changes
@@ -24,6 +25,7 @@ from asecalc_ml.calculators.factory import named_spec
 from asecalc_ml.calculators.protocol import Spec, need_energies, no_energies, offered
 from asecalc_ml.calculators.results import (
     Results,
+    named_by_ase,
     need_cell,
     need_structure,
     results_of,
@@ -46,6 +48,10 @@ from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.checks_of_many import are_in_order, is_small_molecule
 from asecalc_ml.structure.loading import check_structure
+from asecalc_ml.targets.target import ENERGY, STD
+
+#: Name of the standard deviation of an energy among results.
+ENERGY_STD = ENERGY + STD
 
 #: Atoms that :meth:`MLCalculator.calculate_many` sorts into batches at a time.
 MANY_ATOMS = 8192
@@ -110,6 +116,9 @@ class MLCalculator(Calculator):
     Charge and number of unpaired electrons are read from ``atoms.info["charge"]`` and ``["spin"]``, or else
     summed over the atoms (:mod:`asecalc_ml.structure.charge_and_spin`).
     Stress is given for cells of rank 3, divided by ASE's own volume; a cell of lower rank has none.
+    A model with an uncertainty (:mod:`asecalc_ml.model.heads.last_layer`) gives standard deviations:
+    ``calc.get_property("energy_std", atoms)`` in eV, which costs a second pass, and ``homo_std`` with each
+    homo.
     Models of an architecture with partial charges, such as PhysNet, give ``charges`` (e) and, where no
     direction is periodic, ``dipole`` (e Å), that of an ion relative to its centre of mass.
 
@@ -213,11 +222,14 @@ class MLCalculator(Calculator):
         if not self.card.predicts_energy:
             (self.results,) = self._values([self.atoms])
             return
-        if system_changes or not self.results:  # else stresses are asked for after the rest
+        if system_changes or not self.results:  # else others are asked for after the rest
             (evaluation,) = self._evaluator(self.next_graph(self.atoms)).split([len(self.atoms)])
             self.take(evaluation, self.atoms)
         if "stresses" in properties:
             self.results["stresses"] = self._stresses([self.atoms])[0]
+        if ENERGY_STD in properties:
+            self._need_common_zero(self.atoms)
+            self.results |= self._deviations([self.next_graph(self.atoms)])[0]
 
     def take(self, evaluation: SystemArrays, atoms: Atoms) -> None:
         """Make an evaluation of this model the last calculation; the structure must not change later."""
@@ -231,7 +243,8 @@ class MLCalculator(Calculator):
         structures : iterable of Atoms
             They may differ in everything. They are left as they are, and so are the calculator's results.
         properties : collection of str
-            "stresses" adds the stress of each atom, at the price of a second pass; all else is there.
+            "stresses" adds the stress of each atom and "energy_std" the energy's standard deviation, each at
+            the price of a second pass; all else is there.
 
         Returns
         -------
@@ -256,6 +269,11 @@ class MLCalculator(Calculator):
             if "stresses" in properties:
                 for result, stresses in zip(in_batch, self._stresses(batch), strict=True):
                     result["stresses"] = stresses
+            if ENERGY_STD in properties:
+                deviations = self._deviations([self._new_graph(atoms) for atoms in batch])
+                for result, atoms, own in zip(in_batch, batch, deviations, strict=True):
+                    if self.card.knows_energies_of(atoms.numbers):
+                        result.update(own)
             results += in_batch
         return results
 
@@ -286,6 +304,10 @@ class MLCalculator(Calculator):
         self._need(["forces"])
         hessian = self._evaluator.hessian(self._new_graph(atoms)).cpu().numpy()
         return hessian + sum(term.get_hessian(atoms) for term in self._terms)
+
+    def export_properties(self) -> Properties:
+        """The results that ASE has names for."""
+        return named_by_ase(self.results)
 
     def prepare(self, atoms: Atoms) -> None:
         """Compile the model for structures of this one's size now, unless a package lies in the cache.
@@ -328,25 +350,50 @@ class MLCalculator(Calculator):
     def _need(self, properties: Iterable[str]) -> None:
         """Refuse properties that the model, or a term of its card, lacks."""
         for name in properties:
-            if name not in self.implemented_properties and not self.card.predicts_energy:
+            if name in self.implemented_properties:
+                continue
+            if name.endswith(STD) and name.removesuffix(STD) in self.implemented_properties:
+                raise PropertyNotImplementedError(self._no_uncertainty(name))
+            if not self.card.predicts_energy:
                 first = self.implemented_properties[0]
                 raise PropertyNotImplementedError(
                     f"no {name}: {no_energies(self.card)}. Ask for `calc.get_property({first!r}, atoms)`, or "
                     "use a model of energies"
                 )
-            if name not in self.implemented_properties:
-                raise PropertyNotImplementedError(
-                    f"no {name}: model {self.card.name!r} gives {', '.join(self.implemented_properties)}; "
-                    "ask for one of these, or use another calculator"
-                )
+            raise PropertyNotImplementedError(
+                f"no {name}: model {self.card.name!r} gives {', '.join(self.implemented_properties)}; "
+                "ask for one of these, or use another calculator"
+            )
 
     def _properties(self) -> list[str]:
         """Properties that the network and every correction term of the card provide."""
+        deviations = [name + STD for name in self.card.uncertainty]
         if not self.card.predicts_energy:
-            return [quantity.name for quantity in self.card.quantities]
+            return [*(quantity.name for quantity in self.card.quantities), *deviations]
         own = type(self).implemented_properties
         common = [name for name in own if all(name in term.implemented_properties for term in self._terms)]
-        return [*common, "charges", "dipole"] if self.card.partial_charges else common
+        return [*common, *(["charges", "dipole"] if self.card.partial_charges else []), *deviations]
+
+    def _no_uncertainty(self, name: str) -> str:
+        """State why a model has no standard deviation of something, and the remedy."""
+        quantities = {quantity.name + STD: quantity for quantity in self.card.quantities}
+        problem, quantity = f"no {name}: ", quantities.get(name)
+        if quantity is None or not quantity.is_scalar:
+            scalars = [of_name for of_name, one in quantities.items() if one.is_scalar]
+            problem += f"a single model has an uncertainty of scalars alone ({', '.join(scalars) or 'none'})"
+            return f"{problem}. Use a committee of models"
+        return (
+            f"{problem}model {self.card.name!r} holds no uncertainty. Compute one with `asecalc-ml calibrate "
+            f"{self.card.name}`, or use a committee of models"
+        )
+
+    def _need_common_zero(self, atoms: Atoms) -> None:
+        """Refuse the uncertainty of an energy without the training data's zero."""
+        if not self.card.knows_energies_of(atoms.numbers):
+            raise PropertyNotImplementedError(
+                f"no {ENERGY_STD}: energies of {atoms.get_chemical_formula()} have no zero, since the data "
+                f"of {self.card.name!r} cannot tell its elements apart. Train on data of more compositions"
+            )
 
     def _identity(self) -> str:
         """The model with its hash; a file by its absolute path, so that it is found from everywhere."""
@@ -385,7 +432,7 @@ class MLCalculator(Calculator):
         self._check_many(structures, first=0)
         cutoff, backend = self.card.cutoff_A, self.parameters.neighbors
         graphs = (AtomGraph.from_atoms(atoms, cutoff, backend) for atoms in structures)
-        values = values_of(self._evaluator.model, graphs)
+        values = values_of(self._evaluator.model, graphs, self.stored.uncertainty)
         return [
             values_as_results(of_structure, atoms, self.card)
             for of_structure, atoms in zip(values, structures, strict=True)
@@ -401,6 +448,11 @@ class MLCalculator(Calculator):
             stresses_of(own, atoms) + sum(term.get_property("stresses", atoms) for term in self._terms)
             for own, atoms in zip(virials, structures, strict=True)
         ]
+
+    def _deviations(self, graphs: Sequence[AtomGraph]) -> list[Results]:
+        """Standard deviation of the energy of each structure, from a pass without a derivative."""
+        values = values_of(self._evaluator.model, graphs, self.stored.uncertainty)
+        return [{ENERGY_STD: float(of_structure[ENERGY_STD])} for of_structure in values]
 
     def _check(self, atoms: Atoms) -> None:
         check_structure(atoms)

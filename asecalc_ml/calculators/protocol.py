@@ -17,6 +17,7 @@ from asecalc_ml.calculators.results import Results
 from asecalc_ml.contracts import plugin_code
 from asecalc_ml.errors import ModelError
 from asecalc_ml.store.card import ModelCard
+from asecalc_ml.targets.target import STD
 
 if TYPE_CHECKING:
     from asecalc_ml.model.pair_forces import PairForces
@@ -330,6 +331,25 @@ def model_cards(calculator: object) -> list[ModelCard]:
     own, members = offered(calculator).card, offered(calculator).members
     cards = [own] if own is not None else [offered(member).card for member in members]
     return [card for card in cards if card is not None]
+
+
+def std_names(calculator: object, names: Iterable[str]) -> list[str]:
+    """Names of the standard deviations of properties, of those that a calculator offers.
+
+    Parameters
+    ----------
+    calculator : calculator
+    names : iterable of str
+        Properties, such as energy or homo.
+
+    Examples
+    --------
+    >>> from ase.calculators.emt import EMT
+    >>> std_names(EMT(), ["energy"])
+    []
+    """
+    implemented = offered(calculator).implemented_properties
+    return [name + STD for name in names if name + STD in implemented]
 
 
 def no_energies(card: ModelCard) -> str:

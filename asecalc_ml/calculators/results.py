@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.outputs import Properties, all_outputs
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from asecalc_ml.errors import StructureError
@@ -150,6 +151,11 @@ def add_results(results: Sequence[Results]) -> Results:
         if all(name in part for part in results):
             total[name] = first[name] + sum(part[name] for part in others)
     return total
+
+
+def named_by_ase(results: Results) -> Properties:
+    """The results that ASE has names for."""
+    return Properties({name: value for name, value in results.items() if name in all_outputs})
 
 
 def _charges_and_dipole(evaluation: SystemArrays, atoms: Atoms) -> Results:

@@ -12,26 +12,24 @@ import typer
 from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import (
-    OPEN,
-    Device,
-    Quiet,
-    Strict,
-    Version,
-    check_folder,
-    override,
-    read_options,
+from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
+from asecalc_ml.cli.commands import (
+    calibrate,
+    check,
+    draw_map,
+    evaluate,
+    explain,
+    import_models,
+    models,
+    predict,
 )
-from asecalc_ml.cli.commands import check, draw_map, explain, import_models, models, predict
 from asecalc_ml.cli.commands.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.cli.structures import reader
-from asecalc_ml.errors import ConfigError
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
-    from asecalc_ml.potentials.training.evaluate import ModelEvaluation
     from asecalc_ml.potentials.training.options import TrainOptions
 
 app = App(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -43,6 +41,8 @@ app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 app.command("explain", context_settings=OPEN)(explain.explain)
 app.command("predict")(predict.predict)
+app.command("eval", context_settings=OPEN)(evaluate.evaluate)
+app.command("calibrate", context_settings=OPEN)(calibrate.calibrate)
 app.command("map", context_settings=OPEN)(draw_map.draw_map)
 
 #: Option models of the YAML files, each loaded where it is asked for.
@@ -138,81 +138,6 @@ def validate(
         start = check_start(TrainingRequest(options, replace=replace, strict=strict))
         lines = summary.of_training(options, start)
     typer.echo(f"{file} is valid: {lines}")
-
-
-@app.command("eval", context_settings=OPEN)
-def evaluate(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
-    data: Annotated[
-        str | None,
-        typer.Argument(
-            help="rMD17's .npz, mlearn's .json, ANI-1's .h5, or a file ASE reads; several by a pattern in "
-            "quotes [default: the test data]"
-        ),
-    ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(help="Errors by this key of the frames' info [default: group, where frames have it]."),
-    ] = None,
-    device: Device = "cpu",
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where to write predicted against labelled values of a property model: PNG, CSV and JSON."
-        ),
-    ] = None,
-    strict: Strict = False,
-) -> None:
-    """Measure a model's errors on labelled structures; by default on the test data its card names.
-
-    Where frames are of several groups, errors of each are shown beside those of zero forces and of the
-    training labels' means.
-
-    Options of the dataset reader may follow: `--energy-unit Hartree --forces-unit Hartree/Bohr`.
-    """
-    show_messages(quiet=False)
-    if data is None and context.args:
-        option = context.args[0]
-        problem = f"{option} is an option of a dataset's reader"
-        raise ConfigError(problem, name=option, remedy="name the data, too")
-    dataset = None if data is None else reader(data, context.args)
-    if directory is not None:
-        _check_parity(name, directory)
-    from asecalc_ml.potentials.training.evaluate import evaluate_model
-
-    evaluation = evaluate_model(name, dataset, by, strict, quiet=False, device=device)
-    typer.echo(f"\n{evaluation}")
-    if directory is not None:
-        _write_parity(evaluation, directory)
-
-
-def _check_parity(name: str, directory: Path) -> None:
-    """Refuse a folder that cannot be written to, and a model of energies, before anything is computed."""
-    from asecalc_ml.store.stored_model import StoredModel
-
-    check_folder(directory)
-    if StoredModel.find(name).card.predicts_energy:
-        raise ConfigError(
-            f"--directory is for values of properties, and {name} predicts energies and forces",
-            name="directory",
-            value=str(directory),
-            remedy="leave it out: the errors are printed",
-        )
-
-
-def _write_parity(evaluation: ModelEvaluation, directory: Path) -> None:
-    """Write figures of predicted against labelled values."""
-    from asecalc_ml.analysis.comparing.parity import Parity, ParityQuantity
-
-    quantities = [
-        ParityQuantity.of(
-            values.quantity, [evaluation.places[k] for k in values.rows], values.labelled, values.predicted
-        )
-        for values in evaluation.predictions
-    ]
-    for path in Parity(model=evaluation.model, on=evaluation.data, quantities=quantities).write(directory):
-        typer.echo(f"Wrote {path}")
 
 
 @app.command()

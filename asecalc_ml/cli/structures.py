@@ -29,6 +29,13 @@ def reader(path: str, further: Sequence[str] = ()) -> DatasetOptions:
     return config.parse_options(given, model)
 
 
+def refuse_reader_options(arguments: Sequence[str]) -> None:
+    """Refuse options of a data set's reader where no data set is named, with a ConfigError."""
+    if arguments:
+        problem = f"{arguments[0]} is an option of a dataset's reader"
+        raise ConfigError(problem, name=arguments[0], remedy="name the data, too")
+
+
 def split_off_reader(
     arguments: list[str], options: type[Options], specs: Sequence[str]
 ) -> tuple[list[str], list[str]]:

@@ -32,7 +32,13 @@ from asecalc_ml.runs.layout import (
     TRANSFER,
 )  # fmt: skip
 from asecalc_ml.runs.plan import FEWEST_REFERENCE_RUNS, FEWEST_RUNS, RunPlan
-from asecalc_ml.runs.production import COMMITTEE_DEVIATION, THERMO_COLUMNS, Production, Segment
+from asecalc_ml.runs.production import (
+    COMMITTEE_DEVIATION,
+    ENERGY_STD,
+    THERMO_COLUMNS,
+    Production,
+    Segment,
+)
 from asecalc_ml.runs.reader import RunReader, open_run
 from asecalc_ml.runs.trajectories import trajectory_of
 from asecalc_ml.runs.vacancy import BEFORE_PROTOCOL, check_free, check_writable
@@ -44,6 +50,7 @@ __all__ = [
     "CARD",
     "CHECKPOINT",
     "COMMITTEE_DEVIATION",
+    "ENERGY_STD",
     "EQUILIBRATION",
     "EVALUATIONS",
     "EVENTS",

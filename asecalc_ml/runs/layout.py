@@ -10,7 +10,8 @@ relaxed.traj        structure after relaxation
 relaxation.csv      energy and largest force along a relaxation
 equilibration.csv   energies and temperature during equilibration
 thermo.csv          step, time_fs, potential_eV, kinetic_eV, total_eV, temperature_K of the production; of a
-                    committee committee_deviation_eV_A, the largest of its force deviations
+                    committee committee_deviation_eV_A, the largest of its force deviations; energy_std_eV
+                    where `stop` or `flag` has a limit of it
 trajectory.traj     frames of the production: positions, momenta, energy, forces (ASE, float64); steps of a
                     relaxation, points of a scan; trajectory.extxyz or .h5md where that is asked for
 evaluations.jsonl   all that relaxations, vibrations and scans have computed; a resumed run reads it again

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 #: Columns of thermo.csv in every run; others are added by ensembles and committees.
 THERMO_COLUMNS = ("step", "time_fs", "potential_eV", "kinetic_eV", "total_eV", "temperature_K")
 TOTAL, CONSERVED = "total_eV", "conserved_eV"
-COMMITTEE_DEVIATION = "committee_deviation_eV_A"
+COMMITTEE_DEVIATION, ENERGY_STD = "committee_deviation_eV_A", "energy_std_eV"
 
 Line = tuple[tuple[float, float], ...]  # times in fs and values, straight from one to the next; () for none
 

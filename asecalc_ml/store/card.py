@@ -101,6 +101,31 @@ class Metrics(Options):
     )
 
 
+class UncertaintyCard(Options):
+    """How the uncertainty of a scalar from last-layer features was fitted, in the unit of the quantity."""
+
+    data: str = Field(description="data of the structures")
+    n_train: int = Field(description="structures whose features H is a sum over")
+    n_validation: int = Field(description="structures that alpha and varsigma were fitted to")
+    n_features: int = Field(description="features of the last layer, with a constant for its bias")
+    alpha: float = Field(description="factor of the standard deviation, in the unit of the quantity")
+    varsigma: float = Field(description="regularizer: varsigma² is added to the diagonal of H")
+    rmse: float = Field(description="root mean square error on the validation structures")
+    rms_std: float = Field(description="root mean square standard deviation on the validation structures")
+    miscalibration_area: float = Field(description="on the validation structures, which it was fitted to")
+    spearman: float | None = Field(
+        description="rank correlation of standard deviations and absolute errors on the validation structures"
+    )
+
+    def __str__(self) -> str:
+        rank = "" if self.spearman is None else f", rank correlation with the error {self.spearman:.2f}"
+        return (
+            f"alpha {self.alpha:.4g}, {self.n_features} features of {self.n_train:,} training structures, "
+            f"fitted to {self.n_validation:,} validation structures (RMSE {self.rmse:.4g}, standard "
+            f"deviation {self.rms_std:.4g}, miscalibration area {self.miscalibration_area:.3f}{rank})"
+        )
+
+
 class Domain(Options):
     """What the training frames cover.
 
@@ -198,6 +223,9 @@ class ModelCard(Options):
         [], description="models that the weights come from, the one that the training started from first"
     )
     metrics: Metrics | None = Field(None, description="errors on held-out frames")
+    uncertainty: dict[str, UncertaintyCard] = Field(
+        {}, description="uncertainty of each scalar from last-layer features, by name; none in older models"
+    )
     domain: Domain | None = Field(None, description="what the training data cover")
     golden: Golden = Field(description="a structure to check the model by")
     versions: dict[str, str] = Field({}, description="packages the model was made with")

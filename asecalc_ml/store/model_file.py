@@ -1,6 +1,7 @@
 """A model as one safetensors file: weights, and the card in its header. Nothing is ever unpickled.
 
-A trained model's file also holds fingerprints of the frames that its weights rest on (``seen_frames.py``).
+A trained model's file also holds fingerprints of the frames that its weights rest on (``seen_frames.py``),
+and Cholesky factors that its uncertainty is computed with (:mod:`asecalc_ml.model.heads.last_layer`).
 
 The header also holds a checksum of card and weights. Golden values cannot show every change: weights of an
 element that their structure lacks, corrections, a last bit. Models that ship were written without, and
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ModelError
@@ -23,21 +25,33 @@ from asecalc_ml.plugins import get
 from asecalc_ml.store.card import SCHEMA_VERSION, ModelCard
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from asecalc_ml.model.heads.last_layer import LastLayerUncertainty
     from asecalc_ml.model.model import Model
     from asecalc_ml.model.potential import Potential
     from asecalc_ml.store.seen_frames import SeenFrames
 
 SUFFIX = ".safetensors"
 
+T = TypeVar("T")
+
 #: Models that ship with the package.
 SHIPPED = Path(__file__).parents[1] / "data" / "models"
 CHECKSUMS = "SHA256SUMS"  # as `sha256sum *.safetensors` prints them
 
 _HEADER_KEY, _CHECKSUM_KEY = "card", "sha256"
-_FRAMES = "frames."  # begins the names of tensors that are no weights
+# these begin the names of tensors that are no weights
+_FRAMES, _UNCERTAINTY = "frames.", "uncertainty."
 
 
-def save_model(path: Path, model: Model, card: ModelCard, seen: SeenFrames | None = None) -> None:
+def save_model(
+    path: Path,
+    model: Model,
+    card: ModelCard,
+    seen: SeenFrames | None = None,
+    uncertainty: LastLayerUncertainty | None = None,
+) -> None:
     """Write a model whole or not at all.
 
     Parameters
@@ -47,6 +61,7 @@ def save_model(path: Path, model: Model, card: ModelCard, seen: SeenFrames | Non
     card : ModelCard
     seen : SeenFrames, optional
         Frames that the weights rest on; None if they are not known.
+    uncertainty : LastLayerUncertainty, optional
     """
     import torch
     from safetensors.torch import save
@@ -54,8 +69,9 @@ def save_model(path: Path, model: Model, card: ModelCard, seen: SeenFrames | Non
     # Cloned, since an architecture may have one layer under two names, which safetensors refuses.
     state = model.state_dict().items()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
-    if seen is not None:
-        tensors |= {_FRAMES + name: torch.from_numpy(array) for name, array in seen.arrays().items()}
+    for prefix, further in ((_FRAMES, seen), (_UNCERTAINTY, uncertainty)):
+        if further is not None:
+            tensors |= {prefix + name: torch.from_numpy(array) for name, array in further.arrays().items()}
     write_whole(path, _with_checksum(save(tensors, metadata={_HEADER_KEY: card.model_dump_json()})))
 
 
@@ -105,8 +121,8 @@ def read_model(path: Path) -> tuple[Model, ModelCard]:
     card = read_card(path)
     model = _build(path, card, seed=0)  # random weights, replaced below
     try:
-        tensors = load_file(path).items()
-        model.load_state_dict({name: tensor for name, tensor in tensors if not name.startswith(_FRAMES)})
+        tensors, no_weights = load_file(path).items(), (_FRAMES, _UNCERTAINTY)
+        model.load_state_dict({name: tensor for name, tensor in tensors if not name.startswith(no_weights)})
     except (RuntimeError, SafetensorError) as error:
         reason = shorten(str(error), 200)
         raise _damaged(path, f"the weights in {path} do not fit its architecture ({reason})") from error
@@ -163,19 +179,35 @@ def read_seen(path: Path) -> SeenFrames | None:
     ModelError
         If the file is missing or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
     from asecalc_ml.store.seen_frames import SeenFrames
+
+    return _read_further(path, _FRAMES, SeenFrames.from_arrays, "training frames")
+
+
+def read_uncertainty(path: Path) -> LastLayerUncertainty | None:
+    """What a model's uncertainty is computed with; None if the file holds none.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or damaged.
+    """
+    from asecalc_ml.model.heads.last_layer import LastLayerUncertainty
+
+    return _read_further(path, _UNCERTAINTY, LastLayerUncertainty.from_arrays, "uncertainty")
+
+
+def _read_further(path: Path, prefix: str, make: Callable[[dict[str, np.ndarray]], T], what: str) -> T:
+    """What a file holds beside its weights, made of the arrays whose names begin with a prefix."""
+    from safetensors import SafetensorError, safe_open
 
     _header(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            names = [name for name in file.keys() if name.startswith(_FRAMES)]  # noqa: SIM118
-            return SeenFrames.from_arrays(
-                {name.removeprefix(_FRAMES): file.get_tensor(name) for name in names}
-            )
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return make({name.removeprefix(prefix): file.get_tensor(name) for name in names})
     except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, f"the training frames in {path} cannot be read ({error})") from error
+        raise _damaged(path, f"the {what} in {path} cannot be read ({error})") from error
 
 
 def file_hash(path: Path) -> str:

@@ -25,10 +25,12 @@ from asecalc_ml.store.model_file import (
     read_card,
     read_model,
     read_seen,
+    read_uncertainty,
     save_model,
 )
 
 if TYPE_CHECKING:
+    from asecalc_ml.model.heads.last_layer import LastLayerUncertainty
     from asecalc_ml.model.model import Model
 
 #: A list of folders, separated as in PATH; a group's read-only folder comes first, one's own last.
@@ -174,12 +176,29 @@ class Registry:
             As :meth:`remove`, and if the file is damaged.
         """
         entry = self._own(name, "changed")
-        (model, card), seen = read_model(entry.path), read_seen(entry.path)
+        card = entry.card.model_copy(update={"notes": [*entry.card.notes, text]})
+        return self._rewrite(entry, card, read_uncertainty(entry.path))
+
+    def with_uncertainty(self, name: str, card: ModelCard, uncertainty: LastLayerUncertainty) -> Entry:
+        """Give a model that is the user's own an uncertainty, and the card that states it.
+
+        The file's hash changes; predictions do not.
+
+        Raises
+        ------
+        ModelError
+            As :meth:`remove`, and if the file is damaged.
+        """
+        return self._rewrite(self._own(name, "changed"), card, uncertainty)
+
+    def _rewrite(self, entry: Entry, card: ModelCard, uncertainty: LastLayerUncertainty | None) -> Entry:
+        """Write a model's file again with another card and uncertainty."""
+        (model, _), seen = read_model(entry.path), read_seen(entry.path)
         try:
-            save_model(entry.path, model, card.model_copy(update={"notes": [*card.notes, text]}), seen)
+            save_model(entry.path, model, card, seen, uncertainty)
         except OSError as error:
             raise _protected(entry.path, "changed", error) from error
-        return self.find(name)
+        return Entry(entry.name, entry.path)
 
     def _own(self, name: str, done: str) -> Entry:
         entry = self.find(name)

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from asecalc_ml.errors import ModelError
+from asecalc_ml.model.heads.last_layer import LastLayerUncertainty
 from asecalc_ml.model.model import Model
 from asecalc_ml.store.card import ModelCard
-from asecalc_ml.store.model_file import file_hash, read_model
+from asecalc_ml.store.model_file import file_hash, read_model, read_uncertainty
 from asecalc_ml.store.registry import Registry
 
 DTYPES = ("float32", "float64")
@@ -78,6 +79,23 @@ class StoredModel:
             If the file is not the one that was found.
         """
         model, _ = read_model(self.path)
+        self._check_unchanged()
+        return model.set_dtype(self.dtype).to(self.device).eval().requires_grad_(False)
+
+    @cached_property
+    def uncertainty(self) -> LastLayerUncertainty | None:
+        """What the model's uncertainty is computed with; None if its file holds none.
+
+        Raises
+        ------
+        ModelError
+            If the file is not the one that was found.
+        """
+        uncertainty = read_uncertainty(self.path) if self.card.uncertainty else None
+        self._check_unchanged()
+        return uncertainty
+
+    def _check_unchanged(self) -> None:
         if file_hash(self.path) != self.hash:
             raise ModelError(
                 f"the model file {self.path} was replaced after a calculator was made from it",
@@ -85,7 +103,6 @@ class StoredModel:
                 value=self.hash,
                 remedy="make a new calculator",
             )
-        return model.set_dtype(self.dtype).to(self.device).eval().requires_grad_(False)
 
 
 def _dtype(name: str) -> torch.dtype:

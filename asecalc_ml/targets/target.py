@@ -30,6 +30,9 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 ENERGY = "energy"
 
+#: Ends the name of a standard deviation among the results of a calculator: ``energy_std``.
+STD = "_std"
+
 
 class Quantity(Options):
     """Statement of a card about a quantity that the model predicts."""

@@ -12,7 +12,7 @@ from asecalc_ml.md_protocols.integrators.degrees_of_freedom import (
     remove_rigid_motion,
     set_kinetic_energy,
 )
-from asecalc_ml.md_protocols.stages.deviation_column import DeviationColumn
+from asecalc_ml.md_protocols.stages.deviation_column import DeviationColumns
 from asecalc_ml.md_protocols.stages.frames import FrameObserver
 from asecalc_ml.md_protocols.stages.time_steps import TimeSteps, integrator_and_options, settled
 from asecalc_ml.md_protocols.watch.watches import (
@@ -101,7 +101,7 @@ class Produce(TimeSteps):
         def row() -> None:
             engine.write_row(THERMO, self.timestep_fs, self.columns, deviation())
 
-        options, watch, deviation = engine.options, self.watch(engine), DeviationColumn(engine)
+        options, watch, deviation = engine.options, self.watch(engine), DeviationColumns(engine)
         at_rows = [row, watch]
         at_frames = [FrameObserver(engine)]
         if options.flag.is_on:

@@ -22,11 +22,19 @@ class Suspicion(Options):
         le=100,
         description="largest deviation of a force among the members of a committee; empty for none",
     )
+    energy_std_eV: float | None = Field(
+        None,
+        gt=0,
+        le=1e4,
+        description="standard deviation of the energy that the model (from last-layer features) or the "
+        "committee states; empty for none",
+    )
 
     @property
     def is_on(self) -> bool:
         """Whether there is anything to look at."""
-        return self.outside_training_domain or self.committee_deviation_eV_A is not None
+        limits = (self.committee_deviation_eV_A, self.energy_std_eV)
+        return self.outside_training_domain or any(limit is not None for limit in limits)
 
 
 class StopOptions(Suspicion):

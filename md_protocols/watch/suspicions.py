@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asecalc_ml.calculators.protocol import model_cards, offered
+from asecalc_ml.calculators.protocol import model_cards, offered, std_names
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import bond_graph
 from asecalc_ml.structure.topology.pair_classes import ClassedPairs, classed_pairs, pair_names
+from asecalc_ml.targets.target import ENERGY, STD
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -131,13 +132,32 @@ class CommitteeDisagrees(Sign):
         )
 
 
+def energy_std(atoms: Atoms) -> float:
+    """Standard deviation of the energy that the calculator states, eV."""
+    return float(atoms.calc.get_property(ENERGY + STD, atoms))
+
+
+class EnergyUncertain(Sign):
+    """An energy whose standard deviation is large."""
+
+    def __init__(self, limit_eV: float):
+        self._limit = limit_eV
+
+    def __call__(self, atoms: Atoms) -> str | None:
+        deviation = energy_std(atoms)
+        if deviation <= self._limit:
+            return None
+        return f"the standard deviation of the energy is {deviation:.4g} eV (limit {self._limit:g})"
+
+
 def make_signs(options: Suspicion, start: Atoms, calculator: BaseCalculator) -> Sequence[Sign]:
     """The signs that options ask for.
 
     Raises
     ------
     ConfigError
-        If the calculator, or a member of it, has no training domain, or it is no committee.
+        If the calculator, or a member of it, has no training domain, it is no committee, or it has no
+        uncertainty.
     """
     signs: list[Sign] = []
     if options.outside_training_domain:
@@ -154,7 +174,32 @@ def make_signs(options: Suspicion, start: Atoms, calculator: BaseCalculator) -> 
                 remedy="`calculator: {committee: {members: [NAME, NAME]}}`",
             )
         signs.append(CommitteeDisagrees(options.committee_deviation_eV_A))
+    if options.energy_std_eV is not None:
+        _check_energy_std(options.energy_std_eV, start, calculator)
+        signs.append(EnergyUncertain(options.energy_std_eV))
     return signs
+
+
+def _check_energy_std(limit: float, start: Atoms, calculator: BaseCalculator) -> None:
+    """Refuse a calculator without an uncertainty of the energy of this composition."""
+    cards = model_cards(calculator)
+    name = cards[0].name if len(cards) == 1 else "NAME"
+    if not std_names(calculator, [ENERGY]):
+        raise ConfigError(
+            "energy_std_eV needs a model with an uncertainty, or a committee of models",
+            name="energy_std_eV",
+            value=limit,
+            remedy=f"`asecalc-ml calibrate {name}`, or `calculator: {{committee: {{members: [NAME, ...]}}}}`",
+        )
+    for card in cards:
+        if not card.knows_energies_of(start.numbers):
+            raise ConfigError(
+                f"energy_std_eV needs energies of {start.get_chemical_formula()}, which have no zero, since "
+                f"the data of {card.name!r} cannot tell its elements apart",
+                name="energy_std_eV",
+                value=limit,
+                remedy="remove it, or use a model trained on data of more compositions",
+            )
 
 
 def _domains(calculator: BaseCalculator) -> list[tuple[dict[str, Histogram], float]]:

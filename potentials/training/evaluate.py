@@ -18,6 +18,7 @@ from asecalc_ml.calculators.batches.many import batches, results_of_each
 from asecalc_ml.calculators.batches.predict import predict
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
 from asecalc_ml.calculators.ml_calculator import MLCalculator, check_trained
+from asecalc_ml.calculators.protocol import std_names
 from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AsecalcError, DatasetError, StructureError, lacks_room
@@ -31,6 +32,11 @@ from asecalc_ml.potentials.datasets.label_checks import examine
 from asecalc_ml.potentials.datasets.labels import LABELS, incomplete, with_label
 from asecalc_ml.potentials.datasets.properties import check_properties
 from asecalc_ml.potentials.training.baselines import mean_errors, table, zero_errors
+from asecalc_ml.potentials.training.calibration.report import (
+    FittedScale,
+    calibration_lines,
+    calibrations,
+)
 from asecalc_ml.potentials.training.frames.groups import info_values
 from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data
@@ -42,12 +48,14 @@ from asecalc_ml.potentials.training.targets.evaluate import (
     summary_of_targets,
     target_metrics,
 )
+from asecalc_ml.statistics.calibration import Calibration
 from asecalc_ml.store.card import Metrics, ModelCard, formula_of
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.model_file import read_seen
 from asecalc_ml.store.seen_frames import SeenFrames
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.fingerprints import fingerprints
+from asecalc_ml.targets.target import ENERGY
 from asecalc_ml.targets.zeros import check_zeros
 from asecalc_ml.terminal.progress import progress
 
@@ -141,7 +149,7 @@ def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] =
         If the model has no energy or forces for a frame, such as one whose atoms coincide.
     """
     places = [f"frame {k} of those evaluated, counted from 0" for k in range(len(frames))]
-    return _errors(frames, _in_memory(model, corrections, frames, places))
+    return errors_of(frames, _in_memory(model, corrections, frames, places))
 
 
 def _in_memory(
@@ -175,11 +183,12 @@ def _by_calculator(
     A frame that a calculator refuses, since atoms nearly coincide there, has labels all the same: it is
     evaluated as in a training.
     """
+    further = std_names(calculator, [ENERGY])
     with progress(f"evaluating {stored.card.name}", len(located), quiet, unit="frames") as advance:
         for batch in batches(calculator, located.items(), n_atoms=lambda item: len(item[1])):
             places, frames = zip(*batch, strict=True)
             for place, atoms, results in zip(
-                places, frames, results_of_each(calculator, frames), strict=True
+                places, frames, results_of_each(calculator, frames, further=further), strict=True
             ):
                 if not isinstance(results, Exception):
                     yield results
@@ -190,7 +199,7 @@ def _by_calculator(
             advance(len(batch))
 
 
-def _errors(frames: Sequence[Atoms], results: Iterable[Results]) -> Errors:
+def errors_of(frames: Sequence[Atoms], results: Iterable[Results]) -> Errors:
     """Predicted minus labelled of frames, whose results come in their order."""
     errors: dict[str, list[np.ndarray]] = {label: [] for label in LABELS}
     for atoms, of_frame in zip(frames, results, strict=True):
@@ -219,6 +228,8 @@ class ModelEvaluation:
     further ones that an epoch was chosen by, as far as it is known. ``unknown`` names the models of which it
     is not. ``predictions`` holds values of other quantities than the energy with their labels, and ``places``
     file and number of the frames.
+    ``calibrations`` holds errors with standard deviations of each quantity that has them, and ``scales``
+    factors of a committee's standard deviations by quantity, fitted to validation frames.
     """
 
     model: str
@@ -233,6 +244,8 @@ class ModelEvaluation:
     unknown: tuple[str, ...] = ()
     predictions: tuple[QuantityPredictions, ...] = ()
     places: tuple[str, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
+    scales: dict[str, FittedScale] = field(default_factory=dict)
 
     def __str__(self) -> str:
         n_frames = self.metrics.n_frames
@@ -256,6 +269,8 @@ class ModelEvaluation:
         lines += [f"  {sentence[0].upper()}{sentence[1:]}." for sentence in self.leakage()]
         if self.groups:
             lines += ["", *table(self.groups, self.sizes)]
+        if self.calibrations:
+            lines += ["", *calibration_lines(self.calibrations, n_frames, self.scales)]
         return "\n".join(lines)
 
     def leakage(self) -> list[str]:
@@ -316,7 +331,9 @@ def evaluate_model(
     check_golden(stored)
     card, seen = stored.card, read_seen(stored.path)
     lineage = Lineage.of_model(card, seen)
-    label, located = _test_frames(card, lineage) if data is None else (data.label, _read(data, card))
+    label, located = (
+        held_out_frames(card, lineage) if data is None else (data.label, read_labelled(data, card))
+    )
     frames = list(located.values())
     for atoms in frames:
         check_trained(atoms, card)
@@ -328,8 +345,9 @@ def evaluate_model(
     groups = _by_group(frames, by)
     places = {id(atoms): place for place, atoms in located.items()}
     in_groups = {places[id(atoms)]: atoms for members in groups.values() for atoms in members}
-    results = iter([*_by_calculator(stored, MLCalculator(name, device=device), in_groups, quiet)])
-    found = {group: _errors(members, islice(results, len(members))) for group, members in groups.items()}
+    computed = [*_by_calculator(stored, MLCalculator(name, device=device), in_groups, quiet)]
+    results = iter(computed)
+    found = {group: errors_of(members, islice(results, len(members))) for group, members in groups.items()}
     unknown = Counter(
         _formula(atoms) for atoms in with_label(frames, "energy") if not card.knows_energies_of(atoms.numbers)
     )
@@ -341,7 +359,7 @@ def evaluate_model(
         found = {"all": together} | found
         compared = _beside_baselines(training, groups, found)
         sizes = {group: _size(errors) for group, errors in found.items()}
-    n_trained, n_validated = _count_seen(frames, seen or lineage.and_own(training or (), ()))
+    n_trained, n_validated = count_seen(frames, seen or lineage.and_own(training or (), ()))
     unknown_models = [*([] if seen or training else [card.name]), *card.unknown_ancestors()]
     if n_trained and training is None:  # else the checks of the labels have warned
         warnings.warn(
@@ -360,10 +378,11 @@ def evaluate_model(
         n_trained,
         n_validated,
         tuple(unknown_models),
+        calibrations=tuple(calibrations(card.quantities, list(in_groups.values()), computed)),
     )
 
 
-def _read(data: DatasetOptions, card: ModelCard) -> dict[str, Atoms]:
+def read_labelled(data: DatasetOptions, card: ModelCard) -> dict[str, Atoms]:
     """Frames by file and number, with labels of what a model predicts."""
     names = [quantity.name for quantity in card.quantities]
     check_zeros({repr(card.name): card.zeros, data.place: data.zeros_of(names)}, names, DatasetError)
@@ -381,7 +400,7 @@ def _of_quantities(
     card, frames = stored.card, list(located.values())
     values = predict(MLCalculator(stored.path, device=str(stored.device)), located, quiet)
     predictions = compare(card.quantities, frames, values.results)
-    n_trained, n_validated = _count_seen(frames, seen)
+    n_trained, n_validated = count_seen(frames, seen)
     return ModelEvaluation(
         card.name,
         label,
@@ -392,10 +411,11 @@ def _of_quantities(
         unknown=(*([] if len(seen) else [card.name]), *card.unknown_ancestors()),
         predictions=tuple(predictions),
         places=tuple(located),
+        calibrations=tuple(calibrations(card.quantities, frames, values.results)),
     )
 
 
-def _count_seen(frames: Sequence[Atoms], seen: SeenFrames) -> tuple[int, int]:
+def count_seen(frames: Sequence[Atoms], seen: SeenFrames) -> tuple[int, int]:
     """Numbers of frames that were trained on, and of further ones that an epoch was chosen by."""
     if not len(seen):
         return 0, 0
@@ -469,12 +489,12 @@ def _beside_baselines(
 def _training_frames(card: ModelCard, lineage: Lineage) -> list[Atoms] | None:
     """Frames that the model was trained on; None where they are not at hand."""
     try:
-        return _split_again(card, lineage).train
+        return split_again(card, lineage).train
     except AsecalcError:
         return None
 
 
-def _split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
+def split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
     """Data of a model's training, divided as they were.
 
     Raises
@@ -500,12 +520,12 @@ def _split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
     return data
 
 
-def _test_frames(card: ModelCard, lineage: Lineage) -> tuple[str, dict[str, Atoms]]:
+def held_out_frames(card: ModelCard, lineage: Lineage) -> tuple[str, dict[str, Atoms]]:
     """Name of the data, and frames by file and number: the training's test data, or those it held out."""
     if card.options.get("test_data") is not None:
         reader = _training_test_data(card)
-        return reader.label, lineage.unseen(_read(reader, card))
-    data = _split_again(card, lineage)
+        return reader.label, lineage.unseen(read_labelled(reader, card))
+    data = split_again(card, lineage)
     return f"what was held out of {data.source.label}", dict(zip(data.places["test"], data.test, strict=True))
 
 

@@ -11,24 +11,26 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from asecalc_ml.calculators.corrections import explicit
-from asecalc_ml.errors import TrainingError
+from asecalc_ml.errors import AsecalcError, TrainingError
 from asecalc_ml.files.reading import check_archive
+from asecalc_ml.model.heads.last_layer import LastLayerUncertainty
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets import dataset_hash
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.potentials.training.baselines import worse_than_baselines
+from asecalc_ml.potentials.training.calibration.last_layer import fit_uncertainty
 from asecalc_ml.potentials.training.directory import METRICS
 from asecalc_ml.potentials.training.evaluate import evaluate, measure
 from asecalc_ml.potentials.training.frames.domain import measure_domain
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, missing_shift
-from asecalc_ml.potentials.training.frames.training_data import TrainingData
+from asecalc_ml.potentials.training.frames.training_data import TrainingData, less_terms
 from asecalc_ml.potentials.training.metrics_file import processor_hours
 from asecalc_ml.potentials.training.optimization.exponential_average import read_checkpoint, weights_of
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.targets.evaluate import no_better_than_composition
 from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.store.build_card import build_card
-from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, formula_of
+from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, UncertaintyCard, formula_of
 from asecalc_ml.store.model_file import SUFFIX, save_model
 from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
@@ -81,12 +83,25 @@ def register(
 ) -> Entry:
     """Test the model on the held-out frames, write its card with these notes, and register it."""
     card = trained_card(options, data, model, scaling)
-    card = card.model_copy(update={"notes": [*card.notes, *notes]})
+    uncertainty, stated = _uncertainty(options, data, model)
+    card = card.model_copy(update={"notes": [*card.notes, *notes], "uncertainty": stated})
     for note in card.notes[len(data.notes()) :]:  # those were printed at the start
         warnings.warn(note, stacklevel=2)
     path = options.training_directory / f"{options.name}{SUFFIX}"
-    save_model(path, model, card, data.seen)
+    save_model(path, model, card, data.seen, uncertainty)
     return Registry().add(path, options.name, replace)
+
+
+def _uncertainty(
+    options: TrainOptions, data: TrainingData, model: Model
+) -> tuple[LastLayerUncertainty, dict[str, UncertaintyCard]]:
+    """Uncertainty from last-layer features; none, with a warning, where it cannot be fitted."""
+    validation = less_terms(data.validation, options.corrections)
+    try:
+        return fit_uncertainty(model, data.train, validation, data.source.label, options.loss.fitted)
+    except AsecalcError as error:  # nothing that a finished training should be lost for
+        warnings.warn(f"the model has no uncertainty: {error}", stacklevel=3)
+        return LastLayerUncertainty({}), {}
 
 
 def trained_card(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling) -> ModelCard:

@@ -7,10 +7,11 @@ be computed stands alone, so that one bad structure costs none of the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 
 from asecalc_ml.calculators.protocol import copied_results, offered, offers
 from asecalc_ml.calculators.results import Results
@@ -58,7 +59,10 @@ def batches(
 
 
 def results_of_each(
-    calculator: BaseCalculator, structures: Iterable[Atoms], properties: Sequence[str] = ("forces", "energy")
+    calculator: BaseCalculator,
+    structures: Iterable[Atoms],
+    properties: Sequence[str] = ("forces", "energy"),
+    further: Sequence[str] = (),
 ) -> list[Results | Exception]:
     """Return the results of each structure, or the exception with which its calculation failed.
 
@@ -69,6 +73,9 @@ def results_of_each(
         They may differ in everything.
     properties : sequence of str
         ASE's names of what is needed; ``stress`` only of structures whose cell has rank 3.
+    further : sequence of str
+        What is asked for beside it, and left out of a structure's results where there is none: standard
+        deviations of :func:`asecalc_ml.calculators.protocol.std_names`.
 
     Returns
     -------
@@ -83,35 +90,41 @@ def results_of_each(
     """
     structures = list(structures)
     if len(structures) > 1 and computes_together(calculator):
-        return _together(calculator, structures, properties)
-    return [_alone(calculator, atoms, properties) for atoms in structures]
+        return _together(calculator, structures, properties, further)
+    return [_alone(calculator, atoms, properties, further) for atoms in structures]
 
 
 def _together(
-    calculator: BaseCalculator, structures: list[Atoms], properties: Sequence[str]
+    calculator: BaseCalculator, structures: list[Atoms], properties: Sequence[str], further: Sequence[str]
 ) -> list[Results | Exception]:
     if len(structures) < 2:
-        return [_alone(calculator, atoms, properties) for atoms in structures]
+        return [_alone(calculator, atoms, properties, further) for atoms in structures]
     try:
-        computed = list(offered(calculator).calculate_many(structures))
+        computed = list(offered(calculator).calculate_many(structures, *([further] if further else [])))
     except Exception:  # a calculator may raise anything
         half = len(structures) // 2
         halves = structures[:half], structures[half:]
-        return [result for part in halves for result in _together(calculator, part, properties)]
+        return [result for part in halves for result in _together(calculator, part, properties, further)]
     _check_number(calculator, len(computed), len(structures))
     return [
         results
         if _is_complete(calculator, results, atoms, properties)
-        else _alone(calculator, atoms, properties)
+        else _alone(calculator, atoms, properties, further)
         for results, atoms in zip(computed, structures, strict=True)
     ]
 
 
-def _alone(calculator: BaseCalculator, atoms: Atoms, properties: Sequence[str]) -> Results | Exception:
+def _alone(
+    calculator: BaseCalculator, atoms: Atoms, properties: Sequence[str], further: Sequence[str]
+) -> Results | Exception:
     try:
-        return copied_results(calculator, atoms, _needed(atoms, properties))
+        results = copied_results(calculator, atoms, _needed(atoms, properties))
     except Exception as error:  # a calculator may raise anything
         return error
+    for name in further:
+        with suppress(PropertyNotImplementedError):
+            results[name] = calculator.get_property(name, atoms)
+    return results
 
 
 def _is_complete(

@@ -1,4 +1,4 @@
-"""Predictions of a calculator for many structures, with standard deviations of a committee."""
+"""Predictions of a calculator for many structures, with standard deviations where it has them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ from ase.calculators.calculator import BaseCalculator
 
 from asecalc_ml.calculators.batches.many import batches, results_of_each
 from asecalc_ml.calculators.ml_calculator import check_trained
-from asecalc_ml.calculators.protocol import model_cards
+from asecalc_ml.calculators.protocol import model_cards, std_names
 from asecalc_ml.calculators.results import Results
 from asecalc_ml.errors import AsecalcError, StructureError, lacks_room
 from asecalc_ml.store.card import ModelCard, formula_of
 from asecalc_ml.structure.loading import check_structure
-from asecalc_ml.targets.target import ENERGY, Quantity
+from asecalc_ml.targets.target import ENERGY, STD, Quantity
 from asecalc_ml.terminal.progress import progress
-
-#: Ends the name of a standard deviation among the results of a committee.
-STD = "_std"
 
 
 @dataclass(frozen=True)
@@ -105,10 +102,11 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
     _check_structures(located, cards)
     _warn_of_values_without_zero(cards, located.values())
     names, results = [quantity.name for quantity in quantities], []
+    deviations = std_names(calculator, names)
     with progress("predicting", len(located), quiet, unit="structures") as advance:
         for batch in batches(calculator, located.items(), n_atoms=lambda item: len(item[1])):
             places, frames = zip(*batch, strict=True)
-            results += _checked(results_of_each(calculator, frames, names), places)
+            results += _checked(results_of_each(calculator, frames, names, deviations), places)
             advance(len(batch))
     formulas = [formula_of(atoms.numbers) for atoms in located.values()]
     return Predictions(list(located), formulas, quantities, results)

@@ -174,4 +174,3 @@ class CompiledFunctions:
         self.n_compilations += 1
         log.info("compiled %s in %.0f s", name, time.monotonic() - start)
         return function
-

@@ -12,6 +12,7 @@ from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.segments import segment_mean
+from asecalc_ml.model.heads.last_layer import LastLayerUncertainty
 from asecalc_ml.model.rounding import ROUNDOFF, SAFETY, perturbed
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ BATCH_ATOMS, BATCH_ATOMS_CPU = 2048, 256
 
 
 @torch.no_grad()
-def values_of(model: Model, graphs: Iterable[AtomGraph]) -> list[dict[str, Tensor]]:
+def values_of(
+    model: Model, graphs: Iterable[AtomGraph], uncertainty: LastLayerUncertainty | None = None
+) -> list[dict[str, Tensor]]:
     """Values of each structure by the name of the quantity, each of the quantity's shape, float64.
 
     Parameters
@@ -31,13 +34,18 @@ def values_of(model: Model, graphs: Iterable[AtomGraph]) -> list[dict[str, Tenso
     model : Model
     graphs : iterable of AtomGraph
         Read one batch ahead. One structure each, with all pairs within the model's cutoff.
+    uncertainty : LastLayerUncertainty, optional
+        Adds standard deviations, as ``homo_std``.
     """
     values: list[dict[str, Tensor]] = []
     most = BATCH_ATOMS_CPU if model.device.type == "cpu" else BATCH_ATOMS
     for batch in batches_by_atoms(graphs, most, n_atoms=lambda graph: graph.n_atoms):
         together = collate([graph.to(model.device) for graph in batch])
         inputs = with_ghost(together, model.cutoff, triplet_cutoff=model.triplet_cutoff)
-        by_name = model.by_name(model(inputs).systems[:-1])
+        output, inputs = model.outputs(inputs)
+        by_name = model.by_name(model.combine(output, inputs).systems[:-1])
+        if uncertainty is not None:
+            by_name |= uncertainty.deviations(model, output, inputs)
         values += [{name: rows[k] for name, rows in by_name.items()} for k in range(len(batch))]
     return values
 

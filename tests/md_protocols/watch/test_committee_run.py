@@ -26,7 +26,7 @@ from asecalc_ml.md_protocols.engine.resume import resume_run
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.md_protocols.nvt import NVT
 from asecalc_ml.md_protocols.sequence import Sequence
-from asecalc_ml.md_protocols.stages.deviation_column import DeviationColumn
+from asecalc_ml.md_protocols.stages.deviation_column import DeviationColumns
 from asecalc_ml.md_protocols.watch.stopping import Suspicion
 from asecalc_ml.md_protocols.watch.suspicions import first_sign, make_signs
 from asecalc_ml.model.pair_potentials import Morse
@@ -101,7 +101,7 @@ def test_the_column_costs_no_evaluation(members, tmp_path, monkeypatch):
     monkeypatch.setattr(Committee, "combine", lambda *a: calls.append(1) or plain(*a))
     NVE(calculator=committee(members), **SHORT).run(directory=tmp_path / "with", quiet=True)
     n_with = len(calls)
-    monkeypatch.setattr(DeviationColumn, "__call__", lambda self: {})
+    monkeypatch.setattr(DeviationColumns, "__call__", lambda self: {})
     NVE(calculator=committee(members), **SHORT).run(directory=tmp_path / "without", quiet=True)
     assert len(calls) == 2 * n_with
 
@@ -128,7 +128,7 @@ def test_a_model_alone_has_no_column(members, tmp_path):
 def test_a_run_that_began_without_the_column_keeps_its_table(members, tmp_path, monkeypatch):
     options = NVE(calculator=committee(members), **SHORT)
     with monkeypatch.context() as older:
-        older.setattr(DeviationColumn, "__call__", lambda self: {})
+        older.setattr(DeviationColumns, "__call__", lambda self: {})
         plain, calls = Committee.combine, []
 
         def interrupted(*args):

@@ -1,0 +1,1 @@
+"""Uncertainty from last-layer features, and how well uncertainties describe errors."""
