@@ -142,7 +142,7 @@ def _vectors(frames: Sequence[Atoms], shifts: np.ndarray, graph: BondGraph) -> n
     return pair_vectors(positions, graph.bonds.T, shifts, cells)
 
 
-class Part(NamedTuple):
+class JoinedMolecules(NamedTuple):
     """Frames as one structure.
 
     Parameters
@@ -161,7 +161,7 @@ class Part(NamedTuple):
     pairs: np.ndarray | None = None
 
 
-def _joined(frames: Sequence[Atoms]) -> Iterator[Part]:
+def _joined(frames: Sequence[Atoms]) -> Iterator[JoinedMolecules]:
     """Small molecules that follow one another joined to large parts, and every other frame alone."""
     members = zip(frames, _references(frames), strict=True)
     for small, group in itertools.groupby(members, lambda member: _is_small(member[0])):
@@ -171,19 +171,19 @@ def _joined(frames: Sequence[Atoms]) -> Iterator[Part]:
         else:
             for atoms, reference in group:
                 shifts = _shifts_in([atoms], reference)[0]
-                yield Part(atoms, BondGraph(len(atoms), reference[1].bonds, shifts))
+                yield JoinedMolecules(atoms, BondGraph(len(atoms), reference[1].bonds, shifts))
 
 
 def _is_small(atoms: Atoms) -> bool:
     return len(atoms) <= SMALL_MOLECULE and not atoms.pbc.any()
 
 
-def _as_one(molecules: Sequence[Atoms], graphs: Sequence[BondGraph]) -> Part:
+def _as_one(molecules: Sequence[Atoms], graphs: Sequence[BondGraph]) -> JoinedMolecules:
     sizes = [len(atoms) for atoms in molecules]
     first = np.cumsum([0, *sizes])[:-1]
     inside = {n: np.stack(np.triu_indices(n, 1), axis=1) for n in set(sizes)}
     bonds = [graph.bonds + start for graph, start in zip(graphs, first, strict=True)]
-    return Part(
+    return JoinedMolecules(
         Atoms(
             np.concatenate([atoms.numbers for atoms in molecules]),
             positions=np.concatenate([atoms.positions for atoms in molecules]),
@@ -229,7 +229,7 @@ def _histograms(found: dict[str, Samples]) -> dict[str, Histogram]:
     return {name: samples.histogram for name, samples in sorted(found.items())}
 
 
-def _add_distances(part: Part, cutoff: float, samples: dict[str, Samples]) -> None:
+def _add_distances(part: JoinedMolecules, cutoff: float, samples: dict[str, Samples]) -> None:
     if part.pairs is None:
         pairs = classed_pairs(part.atoms, part.graph, cutoff)
     else:
