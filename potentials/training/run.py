@@ -99,6 +99,8 @@ def prepare(request: TrainingRequest) -> Start:
         logger.info("The weights start from %s.%s", lineage, promise)
     for note in data.notes():
         warnings.warn(note, stacklevel=2)
+    if not request.resume:
+        data.refuse_copies(options)
     # Labels, elements and distances have to make sense before a model is fitted to them.
     labels = data.check_labels()
     labels.show(request.quiet, request.strict)

@@ -48,14 +48,25 @@ def find_groups(frames: Sequence[Atoms], key: str | None, distance_A: float | No
     links = [] if key is None else _links_of_values(info_values(frames, key))
     if distance_A is not None:
         links += _close_pairs(frames, distance_A)
+    return _connected(links, len(frames))
+
+
+def joined(groups: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Number of the group of each frame where frames of one group of either kind belong together."""
+    links = [*_links_of_values(groups.tolist()), *_links_of_values(others.tolist())]
+    return _connected(links, len(groups))
+
+
+def _connected(links: list[tuple[int, int]], n_frames: int) -> np.ndarray:
     i, j = np.array(links, dtype=int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(frames), len(frames)))
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(n_frames, n_frames))
     return connected_components(graph, directed=False)[1]
 
 
-def _links_of_values(values: list[Hashable]) -> list[tuple[int, int]]:
+def _links_of_values(values: Sequence[Hashable]) -> list[tuple[int, int]]:
     """Each frame with the first of its value."""
-    return [(values.index(value), index) for index, value in enumerate(values)]
+    first: dict[Hashable, int] = {}
+    return [(first.setdefault(value, index), index) for index, value in enumerate(values)]
 
 
 def _close_pairs(frames: Sequence[Atoms], distance_A: float) -> list[tuple[int, int]]:
@@ -119,7 +130,10 @@ def draw_grouped(
     # frames of each stratum that each part, and what is left over, should have
     missing = np.outer(room, np.bincount(stratum, minlength=len(names))) / n_frames
     parts: list[list[int]] = [[] for _ in room]
-    members = [np.flatnonzero(groups == group) for group in random.permutation(np.unique(groups))]
+    by_group = np.split(
+        np.argsort(groups, kind="stable"), np.cumsum(np.unique(groups, return_counts=True)[1])[:-1]
+    )
+    members = [by_group[place] for place in random.permutation(len(by_group))]
     kept_out = np.zeros((len(room), n_frames), dtype=bool)
     kept_out[: len(sizes)] = False if barred is None else barred
     for frames in sorted(members, key=lambda one: (kept_out[:, one[0]].sum(), len(one)), reverse=True):
@@ -133,7 +147,8 @@ def draw_grouped(
                 f"{', '.join(map(str, sizes))} frames",
                 value=len(frames),
                 allowed=f"up to {max(sizes)} frames",
-                remedy="leave a few frames out of the sizes, or lower split.group_distance_A",
+                remedy="leave a few frames out of the sizes, lower split.group_distance_A, or leave repeated "
+                "structures out with `frames`",
             )
         parts[part] += frames.tolist()
         room[part] -= len(frames)

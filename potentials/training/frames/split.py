@@ -14,7 +14,15 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files.reading import read_json
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.potentials.training.frames.groups import draw_grouped, find_groups, info_values, of_groups
+from asecalc_ml.potentials.datasets.label_checks.copies import find_copies
+from asecalc_ml.potentials.training.frames.copies import keep_together
+from asecalc_ml.potentials.training.frames.groups import (
+    draw_grouped,
+    find_groups,
+    info_values,
+    joined,
+    of_groups,
+)
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.options import SplitOptions
 
@@ -52,8 +60,8 @@ class Split:
     ) -> Split:
         """Draw disjoint parts at random; near-duplicates on one side and strata in proportion where asked.
 
-        Frames that an ancestor was trained on are drawn for training only. Those that chose an ancestor's
-        epoch are not drawn for testing.
+        All copies of a structure are drawn for one part. Frames that an ancestor was trained on are drawn for
+        training only. Those that chose an ancestor's epoch are not drawn for testing.
 
         Raises
         ------
@@ -73,13 +81,20 @@ class Split:
             )
         random, barred = np.random.default_rng(seed), lineage.barred(frames)
         if sizes.stratify_by or sizes.group_by or sizes.group_distance_A:
-            groups = find_groups(frames, sizes.group_by, sizes.group_distance_A)
+            groups = joined(find_groups(frames, sizes.group_by, sizes.group_distance_A), find_copies(frames))
             barred = of_groups(barred, groups)
             _check_room(barred, parts, lineage)
             strata = info_values(frames, sizes.stratify_by)
             return cls(*draw_grouped(groups, strata, parts, random, barred), data_hash)
         _check_room(barred, parts, lineage)
-        return cls(*_draw_alone(random.permutation(n_frames), parts, barred), data_hash)
+        order = random.permutation(n_frames)
+        drawn = _draw_alone(order, parts, barred)
+        spare = order[~np.isin(order, np.concatenate(drawn))]
+        together = keep_together(drawn, spare, frames, barred, random)
+        if together is None:  # most structures have copies
+            groups = find_copies(frames)
+            together = draw_grouped(groups, [""] * n_frames, parts, random, of_groups(barred, groups))
+        return cls(*together, data_hash)
 
     def check(self, path: Path, frames: Sequence[Atoms], data_hash: str, lineage: Lineage) -> None:
         """Compare a split that was read from a file with the data it shall divide.

@@ -20,6 +20,7 @@ from asecalc_ml.potentials.datasets import DatasetOptions, dataset, dataset_hash
 from asecalc_ml.potentials.datasets.label_checks import LabelReport, examine
 from asecalc_ml.potentials.datasets.labels import incomplete, label_counts, with_label
 from asecalc_ml.potentials.datasets.properties import check_properties, frames_of
+from asecalc_ml.potentials.training.frames.copies import refuse_copies
 from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.split import NO_LINEAGE, Split
 from asecalc_ml.potentials.training.options import TrainOptions
@@ -54,6 +55,34 @@ class TrainingData:
         """Summary of the labels of all parts, and where they contradict themselves."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return examine(parts, self.places, self.train)
+
+    def refuse_copies(self, options: TrainOptions) -> None:
+        """Refuse copies of training frames among those of a given split, and of given test data.
+
+        Raises
+        ------
+        TrainingError
+        """
+        located = {
+            part: dict(zip(self.places[part], getattr(self, part), strict=True))
+            for part in ("train", "validation")
+        }
+        tested, n_of_split = list(zip(self.places["test"], self.test, strict=True)), len(self.split.test)
+        if options.split.file is not None:
+            held_out = located["validation"] | dict(tested[:n_of_split])
+            refuse_copies(
+                located["train"],
+                held_out,
+                "split.file",
+                "Move them to train or leave them out; a split that is drawn keeps copies in one part",
+            )
+        if options.test_data is not None:
+            refuse_copies(
+                located["train"],
+                dict(tested[n_of_split:]),
+                "test_data",
+                "Leave them out of `test_data`; or let split.n_test frames of `data` be drawn in its place",
+            )
 
     @cached_property
     def seen(self) -> SeenFrames:
@@ -95,7 +124,7 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
     """
     source = dataset(options.data)
     located = _read(source, options)
-    places, frames_read = list(located), frames_of(located)
+    places, frames_read = list(located), _Made(frames_of(located))
     fitted = options.target_names or [ENERGY]
     zeros = source.zeros_of(fitted)
     split, n_left_out = _split(frames_read, options, split_file, lineage), 0
@@ -126,6 +155,29 @@ def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage =
     )
     _check_labels(data, options.loss.fitted, options.fits_energy)
     return data
+
+
+class _Made(Sequence):
+    """Frames that are kept once they are made: the draw and the training look at the same ones.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        A list, or arrays of which an Atoms object is made when it is asked for.
+    """
+
+    def __init__(self, frames: Sequence[Atoms]):
+        self.frames = frames
+        self._made: dict[int, Atoms] = {}
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, number: int) -> Atoms:
+        number = range(len(self))[number]
+        if number not in self._made:
+            self._made[number] = self.frames[number]
+        return self._made[number]
 
 
 def _read(source: DatasetOptions, options: TrainOptions) -> Mapping[str, Atoms]:
@@ -182,10 +234,8 @@ def _asked(option: str, label: str) -> str:
     return f"target names {label}" if option == "target" else f"{option} is above 0"
 
 
-def _split(
-    frames: Sequence[Atoms], options: TrainOptions, split_file: Path | None, lineage: Lineage
-) -> Split:
-    data_hash, path = dataset_hash(frames, options.target_names), split_file or options.split.file
+def _split(frames: _Made, options: TrainOptions, split_file: Path | None, lineage: Lineage) -> Split:
+    data_hash, path = dataset_hash(frames.frames, options.target_names), split_file or options.split.file
     if path is None:
         return Split.draw(frames, options.split, options.seed, data_hash, lineage)
     split = Split.read(path)

@@ -9,19 +9,20 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import EXAMPLES
 from raising import told
 
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets import NeuralILJson
-from asecalc_ml.potentials.training import TrainOptions
+from asecalc_ml.potentials.training import TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.frames.groups import draw_grouped, find_groups
 from asecalc_ml.potentials.training.frames.lineage import Lineage
 from asecalc_ml.potentials.training.frames.split import Split
 from asecalc_ml.potentials.training.frames.training_data import read_data
 from asecalc_ml.potentials.training.options import SplitOptions
+from asecalc_ml.potentials.training.run import check
 
 EXAMPLE = EXAMPLES / "split_ean.json"
 
@@ -108,6 +109,105 @@ def test_the_seed_draws_another_split():
     sizes = SplitOptions(n_train=20, n_validation=10, n_test=10, stratify_by="kind")
     first, same, other = (Split.draw(frames, sizes, seed) for seed in (0, 0, 1))
     assert parts_of(first) == parts_of(same) != parts_of(other)
+
+
+# ------------------------------------------------------------------------------------------------- copies
+
+
+def shaken(n_frames: int, seed: int = 0) -> list[Atoms]:
+    """Different waters, labelled with their numbers."""
+    random = np.random.default_rng(seed)
+    frames = [molecule("H2O") for _ in range(n_frames)]
+    for k, atoms in enumerate(frames):
+        atoms.positions += random.normal(scale=0.05, size=(3, 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=float(k), forces=np.zeros((3, 3)))
+    return frames
+
+
+WATERS = shaken(30)
+
+
+def moved(atoms: Atoms) -> Atoms:
+    """A copy that no comparison of positions finds."""
+    copy = atoms[[1, 0, 2]]
+    copy.rotate(77, (1, 2, 3))
+    copy.calc = SinglePointCalculator(copy, energy=atoms.get_potential_energy(), forces=np.zeros((3, 3)))
+    return copy
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 29), min_size=12, max_size=40),
+    st.integers(0, 3),
+    st.integers(0, 5),
+    st.sampled_from([None, "kind"]),
+)
+def test_all_copies_of_a_structure_are_drawn_for_one_part(structures, n_spare, seed, stratify_by):
+    frames = [moved(WATERS[k]) if number % 2 else WATERS[k] for number, k in enumerate(structures)]
+    for number, atoms in enumerate(frames):
+        atoms.info["kind"] = "ab"[number % 2]
+    n_drawn = len(frames) - n_spare
+    sizes = [n_drawn - 2 * (n_drawn // 4), n_drawn // 4, n_drawn // 4]
+    given_sizes = SplitOptions(
+        n_train=sizes[0], n_validation=sizes[1], n_test=sizes[2], stratify_by=stratify_by
+    )
+    try:
+        parts = parts_of(Split.draw(frames, given_sizes, seed))
+    except TrainingError:
+        assert max(Counter(structures).values()) > 1
+        return
+    assert [len(part) for part in parts] == sizes
+    assert len({number for part in parts for number in part}) == n_drawn
+    held = [{structures[number] for number in part} for part in parts]
+    assert sum(map(len, held)) == len(set.union(*held))
+
+
+def test_copies_change_no_more_of_a_split_than_they_have_to():
+    """The frames that train stay those drawn without copies, while others can take the place of a copy."""
+    frames, sizes = shaken(40), SplitOptions(n_train=20, n_validation=5, n_test=5)
+    before = Split.draw(frames, sizes, seed=1)
+    for copy, original in ((before.test[0], before.train[0]), (before.validation[0], before.train[1])):
+        frames[copy] = moved(frames[original])
+    after = Split.draw(frames, sizes, seed=1)
+    assert after.train == before.train
+    assert set(before.test) - set(after.test) == {before.test[0]}
+    assert set(before.validation) - set(after.validation) == {before.validation[0]}
+
+
+def written(path, frames) -> dict[str, str]:
+    write(path, frames, format="extxyz")
+    return {"format": "ase", "path": str(path)}
+
+
+def test_copies_in_a_given_split_are_refused(tmp_path):
+    frames = shaken(8)
+    frames[6] = moved(frames[1])
+    (tmp_path / "split.json").write_text(json.dumps({"train": [0, 1, 2], "validation": [4], "test": [5, 6]}))
+    given_split = TrainOptions(
+        name="water",
+        data=written(tmp_path / "water.xyz", frames),
+        split={"file": tmp_path / "split.json"},
+        model={"architecture": "painn"},
+        directory=tmp_path / "water",
+    )
+    expected = told(name="split.file", value=[f"{tmp_path / 'water.xyz'}, frame 6"], remedy="drawn")
+    with pytest.raises(TrainingError, match=r"1 of its 3 frames .*water.xyz, frame 1:", check=expected):
+        check(TrainingRequest(given_split, quiet=True))
+
+
+def test_copies_in_test_data_are_refused(tmp_path):
+    frames = shaken(8)
+    given_test = TrainOptions(
+        name="water",
+        data=written(tmp_path / "water.xyz", frames),
+        test_data=written(tmp_path / "test.xyz", [*shaken(2, seed=1), *map(moved, frames)]),
+        split={"n_train": 5, "n_validation": 3},
+        model={"architecture": "painn"},
+        directory=tmp_path / "water",
+    )
+    expected = told(name="test_data", remedy="n_test")
+    with pytest.raises(TrainingError, match=r"5 of its 10 frames .*water.xyz, frame \d:", check=expected):
+        check(TrainingRequest(given_test, quiet=True))
 
 
 # ---------------------------------------------------------------------------------------------- from a file
