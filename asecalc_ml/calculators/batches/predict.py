@@ -21,6 +21,7 @@ from asecalc_ml.store.card import ModelCard, formula_of
 from asecalc_ml.structure.loading import check_structure
 from asecalc_ml.targets.target import ENERGY, Quantity
 from asecalc_ml.terminal.progress import progress
+from asecalc_ml.units import name_with_unit
 
 #: Ends the name of a standard deviation among the results of a committee.
 STD = "_std"
@@ -50,7 +51,6 @@ class Predictions:
         """Values of each column by its heading, shape (n_structures,); NaN where a structure has none."""
         columns: dict[str, np.ndarray] = {}
         for quantity in self.quantities:
-            unit = f" ({quantity.unit})" if quantity.unit else ""
             for suffix, word in (("", ""), (STD, " std")):
                 rows = [one.get(quantity.name + suffix) for one in self.results]
                 if all(row is None for row in rows):
@@ -61,7 +61,7 @@ class Predictions:
                     if component != "".join(sorted(component)):
                         continue  # tensors are symmetric
                     heading = f"{quantity.name} {component}".strip()
-                    columns[f"{heading}{word}{unit}"] = column
+                    columns[name_with_unit(f"{heading}{word}", quantity.unit)] = column
         return columns
 
     def as_csv(self) -> str:
