@@ -212,3 +212,19 @@ def test_a_quantity_without_a_unit_has_no_empty_brackets(tmp_path):
     for text in texts:
         assert "()" not in text.split("<script")[0]
     assert "saliency (1/Å)" in result.output
+
+
+@pytest.mark.parametrize("command", [["eval"], ["map", "--target", "homo"], ["predict"]])
+def test_elements_that_a_model_does_not_know_are_named_with_their_frames(command, tmp_path):
+    registered("p", "homo")
+    frames = [molecule(name) for name in ("CH3OH", "H2O", "CH3Cl", "HCl")]
+    for atoms in frames:
+        atoms.info["homo"] = -8.0
+    write(tmp_path / "some.xyz", frames)
+    name, *options = command
+    unit = ["--properties", "{homo: {unit: eV}}"] if name == "eval" else []
+    result = CliRunner().invoke(app, [name, "p", str(tmp_path / "some.xyz"), *options, *unit])
+    assert result.exit_code == 2, result.output
+    place = "some.xyz, frame 2" if name == "eval" else "some.xyz@2"
+    text = " ".join(result.stderr.split())
+    assert f"{place} (and 1 more of 4 structures): model 'p' was not trained on Cl" in text

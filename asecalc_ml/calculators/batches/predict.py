@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from ase import Atoms
@@ -16,8 +17,9 @@ from asecalc_ml.calculators.batches.many import batches, results_of_each
 from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.calculators.protocol import model_cards
 from asecalc_ml.calculators.results import Results
-from asecalc_ml.errors import AsecalcError, StructureError, lacks_room
+from asecalc_ml.errors import AsecalcError, lacks_room
 from asecalc_ml.store.card import ModelCard, formula_of
+from asecalc_ml.structure.checks_of_many import check_each
 from asecalc_ml.structure.loading import check_structure
 from asecalc_ml.targets.target import ENERGY, Quantity
 from asecalc_ml.terminal.progress import progress
@@ -102,7 +104,7 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
         the first is computed.
     """
     quantities, cards = quantities_of(calculator), model_cards(calculator)
-    _check_structures(located, cards)
+    check_each(located, check_structure, *(partial(check_trained, card=card) for card in cards))
     _warn_of_values_without_zero(cards, located.values())
     names, results = [quantity.name for quantity in quantities], []
     with progress("predicting", len(located), quiet, unit="structures") as advance:
@@ -112,22 +114,6 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
             advance(len(batch))
     formulas = [formula_of(atoms.numbers) for atoms in located.values()]
     return Predictions(list(located), formulas, quantities, results)
-
-
-def _check_structures(located: Mapping[str, Atoms], cards: Sequence[ModelCard]) -> None:
-    """Refuse structures that are damaged, or that a model was not trained on."""
-    refused: dict[str, StructureError] = {}
-    for place, atoms in located.items():
-        try:
-            check_structure(atoms)
-            for card in cards:
-                check_trained(atoms, card)
-        except StructureError as error:
-            refused[place] = error
-    if refused:
-        place, error = next(iter(refused.items()))
-        others = f" (and {len(refused) - 1} more of {len(located)} structures)" if len(refused) > 1 else ""
-        raise error.at(f"{place}{others}") from None
 
 
 def _warn_of_values_without_zero(cards: Sequence[ModelCard], structures: Iterable[Atoms]) -> None:

@@ -27,7 +27,7 @@ from asecalc_ml.terminal.console import print_line
 #: Raised whenever a reader gives other numbers for the same file, or the arrays change.
 VERSION = 1
 
-#: Size of all copies together, bytes, above which those that were used longest ago are removed; QM9 takes 0.2 GB.
+#: Bytes of all copies together above which those that were used longest ago are removed; QM9 takes 0.2 GB.
 LARGEST = 2 * 10**9
 
 #: Age, s, at which what a killed process has left of a file is removed.
