@@ -32,6 +32,28 @@ else:
     StressUnit = Literal[STRESS_UNITS]
 
 
+def name_with_unit(name: str, unit: str) -> str:
+    """A heading: the name, and the unit in brackets where there is one.
+
+    Examples
+    --------
+    >>> name_with_unit("homo", "eV"), name_with_unit("count", "")
+    ('homo (eV)', 'count')
+    """
+    return f"{name} ({unit})" if unit else name
+
+
+def number_with_unit(number: str, unit: str) -> str:
+    """A number in words and its unit, where it has one.
+
+    Examples
+    --------
+    >>> number_with_unit("-7.1", "eV"), number_with_unit("3", "")
+    ('-7.1 eV', '3')
+    """
+    return f"{number} {unit}" if unit else number
+
+
 def energy_unit(name: str) -> float:
     """One unit of energy in eV, with the constants that ASE uses.
 

@@ -16,7 +16,7 @@ from asecalc_ml.analysis.relevance.source import Source
 def collect(source: Source, structures: Iterable[Atoms] | Mapping[str, Iterable[Atoms]], quiet: bool) -> Data:
     """Structures that the model can evaluate, and what it says of them."""
     named = structures if isinstance(structures, Mapping) else {"structures": structures}
-    by_source = {str(name): source.checked(frames) for name, frames in named.items()}
+    by_source = {str(name): source.checked(frames, f"{name}@") for name, frames in named.items()}
     frames = [atoms for own in by_source.values() for atoms in own]
     return Data(
         frames=frames,

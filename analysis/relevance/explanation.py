@@ -81,7 +81,7 @@ class Explanation:
 
     def _method(self, name: str, maps: list[FrameRelevance], target: Target) -> MethodRelevance:
         method = METHODS[name]
-        unit = method.unit.format(unit=target.unit)
+        unit = method.unit_of(target.unit)
         return MethodRelevance(method=name, title=method.title, unit=unit, frames=maps)
 
 

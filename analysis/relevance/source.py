@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from asecalc_ml.model.model import Model
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.stored_model import StoredModel
+from asecalc_ml.structure.checks_of_many import check_each
 from asecalc_ml.structure.loading import check_structure
 
 #: Pairs that are kept beyond the cutoff, which finite differences may bring inside.
@@ -69,8 +71,14 @@ class Source:
         """
         return replace(self, model=single(self.model, name))
 
-    def checked(self, structures: Atoms | Iterable[Atoms]) -> list[Atoms]:
+    def checked(self, structures: Atoms | Iterable[Atoms], source: str = "structure ") -> list[Atoms]:
         """Structures that the model can evaluate.
+
+        Parameters
+        ----------
+        structures : Atoms or iterable of Atoms
+        source : str
+            What messages put before the number of a structure, such as its file and an @.
 
         Raises
         ------
@@ -84,10 +92,9 @@ class Source:
             raise AnalysisError(
                 "there are no structures to explain", name="structures", remedy="give at least one"
             )
-        for atoms in frames:
-            check_structure(atoms)
-            if self.card is not None:
-                check_trained(atoms, self.card)
+        checks = [] if self.card is None else [partial(check_trained, card=self.card)]
+        located = {f"{source}{number}": atoms for number, atoms in enumerate(frames)}
+        check_each(located, check_structure, *checks)
         return frames
 
     def subject(self, frames: Sequence[Atoms]) -> ExplainedBatch:

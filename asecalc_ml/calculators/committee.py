@@ -16,6 +16,7 @@ from asecalc_ml.calculators.batches.members import JointMembers
 from asecalc_ml.calculators.composite import PROPERTIES, Composite, Results
 from asecalc_ml.calculators.factory import calculator_spec, make_calculator
 from asecalc_ml.calculators.protocol import Spec, offered
+from asecalc_ml.config.suggestions import nearest_name
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.store.card import ModelCard
 from asecalc_ml.targets.target import STD
@@ -87,10 +88,13 @@ class Committee(Composite):
 
     name = "asecalc-ml-committee"
 
-    def __init__(self, members: Sequence[Any], **parameters: Any):
-        if isinstance(members, str | Mapping) or len(members) < 2:
+    def __init__(self, members: Sequence[Any] = (), **parameters: Any):
+        if not members and (misspelled := nearest_name("members", parameters)):
+            remedy = "did you mean 'members'?"
+            raise ConfigError(f"a committee has no {misspelled!r};", name=misspelled, remedy=remedy)
+        if isinstance(members, str) or not isinstance(members, Sequence) or len(members) < 2:
             raise ConfigError(
-                f"members of a committee is {members!r}",
+                f"members of a committee is {members!r}" if members else "a committee has no members",
                 name="members",
                 value=members,
                 remedy="name at least two registered models, as in {committee: {members: [first, second]}}",

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from asecalc_ml.config.options import Options
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.targets.target import ENERGY, Quantity
+from asecalc_ml.units import number_with_unit
 
 SCHEMA_VERSION: Final = 1
 
@@ -57,9 +58,9 @@ class QuantityErrors(Options):
     )
 
     def __str__(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
+        mae, rmse = (number_with_unit(f"{error:.4g}", self.unit) for error in (self.mae, self.rmse))
         relative = f", {100 * self.mae / self.spread:.3g} % of the labels' spread" if self.spread else ""
-        return f"MAE {self.mae:.4g}{unit}, RMSE {self.rmse:.4g}{unit}{relative}"
+        return f"MAE {mae}, RMSE {rmse}{relative}"
 
 
 class Metrics(Options):

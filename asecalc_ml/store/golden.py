@@ -25,6 +25,7 @@ from asecalc_ml.store.card import Golden, ModelCard, formula_of
 from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.targets.target import Quantity
+from asecalc_ml.units import number_with_unit
 
 TINY = 1e-300  # in place of a bound of zero
 
@@ -136,8 +137,8 @@ class ValueDeviation(NamedTuple):
         return self.value <= self.bound
 
     def __str__(self) -> str:
-        name, unit = self.quantity.name, self.quantity.unit
-        return f"{name} is off by {self.value:.1e} {unit} (at most {self.bound:.0e})"
+        value = number_with_unit(f"{self.value:.1e}", self.quantity.unit)
+        return f"{self.quantity.name} is off by {value} (at most {self.bound:.0e})"
 
 
 def deviation_from(golden: Golden, model: Model) -> GoldenDeviation | ValueDeviation:

@@ -1,13 +1,14 @@
-"""The checks of a structure for many small molecules at once, on arrays that hold all of them."""
+"""The checks of many structures: of small molecules on arrays that hold all of them, and by place."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
 
+from asecalc_ml.errors import StructureError
 from asecalc_ml.structure.element_checks import HEAVIEST
 from asecalc_ml.structure.loading import MIN_DISTANCE_A, SMALLEST
 
@@ -16,6 +17,34 @@ LARGEST_MOLECULE = 32
 
 #: Distances that are this much longer than allowed are not told from it by rounding.
 MARGIN = 1.0 + 1e-9
+
+
+def check_each(located: Mapping[str, Atoms], *checks: Callable[[Atoms], None]) -> None:
+    """Apply checks to each of many structures.
+
+    Parameters
+    ----------
+    located : mapping
+        Structures by place, such as file and number in it.
+    *checks : callable
+        Each raises a StructureError for a structure that it refuses.
+
+    Raises
+    ------
+    StructureError
+        Of the first structure that is refused, with its place and the number of others.
+    """
+    refused: dict[str, StructureError] = {}
+    for place, atoms in located.items():
+        try:
+            for check in checks:
+                check(atoms)
+        except StructureError as error:
+            refused[place] = error
+    if refused:
+        place, error = next(iter(refused.items()))
+        others = f" (and {len(refused) - 1} more of {len(located)} structures)" if len(refused) > 1 else ""
+        raise error.at(f"{place}{others}") from None
 
 
 def is_small_molecule(atoms: Atoms) -> bool:

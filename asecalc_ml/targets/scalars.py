@@ -100,7 +100,12 @@ class HeatCapacity(ExtensiveScalar):
 
 
 class SpatialExtent(ExtensiveScalar):
-    """Electronic spatial extent, the expectation value of the squared distance of electrons."""
+    """Electronic spatial extent, the expectation value of the squared distance of electrons from the centre.
+
+    It is no extensive quantity: it grows with the square of a molecule's size, and is the sum over atoms of
+    nuclear charge times squared distance from the centre of charge, within the size of the atoms. A sum over
+    contributions of atoms is what networks without positions can fit to molecules of similar size.
+    """
 
     quantity: ClassVar[str] = "area"
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from asecalc_ml.config.options import Options
+from asecalc_ml.units import name_with_unit
 
 Kind = Literal[
     "extensive scalar",
@@ -61,7 +62,7 @@ class Quantity(Options):
         return names
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.unit})" if self.unit else self.name
+        return name_with_unit(self.name, self.unit)
 
 
 class TargetOptions(Options):

@@ -10,23 +10,30 @@ from asecalc_ml.targets.scalars import NAME, UNIT
 from asecalc_ml.targets.target import Kind, TargetOptions
 
 
-class Dipole(TargetOptions):
+class _OfDipole(TargetOptions):
+    """Base of the dipole moment of a neutral molecule and its norm."""
+
+    quantity: ClassVar[str] = "dipole"
+    neutral: ClassVar[bool] = True
+
+
+class Dipole(_OfDipole):
     """Dipole moment of a neutral molecule."""
 
     kind: ClassVar[Kind] = "vector"
-    quantity: ClassVar[str] = "dipole"
-    neutral: ClassVar[bool] = True
 
     name: Literal["dipole"] = Field("dipole", description=NAME)
     unit: Literal["e Angstrom"] = Field("e Angstrom", description=UNIT)
 
 
-class DipoleNorm(TargetOptions):
-    """Norm of the dipole moment of a neutral molecule, for data that hold nothing else of it."""
+class DipoleNorm(_OfDipole):
+    """Norm of the dipole moment of a neutral molecule, for data that hold nothing else of it.
+
+    A molecule without dipole is predicted to have :math:`10^{-6}` Debye, see
+    :class:`asecalc_ml.model.heads.equivariant.NormHead`.
+    """
 
     kind: ClassVar[Kind] = "vector norm"
-    quantity: ClassVar[str] = "dipole"
-    neutral: ClassVar[bool] = True
 
     name: Literal["mu"] = Field("mu", description=NAME)
     unit: Literal["Debye"] = Field("Debye", description=UNIT)

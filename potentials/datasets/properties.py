@@ -14,7 +14,7 @@ from asecalc_ml.errors import ConfigError, DatasetError
 from asecalc_ml.plugins import names
 from asecalc_ml.potentials.datasets.labels import LABELS, label_of, with_label
 from asecalc_ml.targets import Quantity, registered_target
-from asecalc_ml.units import conversion
+from asecalc_ml.units import conversion, number_with_unit
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -177,7 +177,8 @@ def _of_another_unit(quantity: Quantity, unit: str | None, source: DatasetOption
             or "Give it with the reader's option `units`",
         )
     return DatasetError(
-        f"{source.place}: {quantity.name} is in {unit or 'no unit'}, and the target in {quantity.unit}.",
+        f"{source.place}: {quantity.name} is in {unit or 'no unit'}, and the target in "
+        f"{quantity.unit or 'no unit'}.",
         name=quantity.name,
         value=unit,
         allowed=[quantity.unit],
@@ -219,7 +220,7 @@ def _check_symmetric(numbers: Any, quantity: Quantity, where: str) -> None:
         if difference > ASYMMETRY * np.abs(numbers).max():
             raise DatasetError(
                 f"{where}: {quantity.name} is not symmetric: components that should be equal differ by "
-                f"{difference:.3g} {quantity.unit}.",
+                f"{number_with_unit(f'{difference:.3g}', quantity.unit)}.",
                 name=quantity.name,
                 value=float(difference),
                 remedy=f"Give all {numbers.size} components, in the order {', '.join(quantity.components)}",

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ from asecalc_ml.store.golden import check_golden
 from asecalc_ml.store.model_file import read_seen
 from asecalc_ml.store.seen_frames import SeenFrames
 from asecalc_ml.store.stored_model import StoredModel
+from asecalc_ml.structure.checks_of_many import check_each
 from asecalc_ml.structure.fingerprints import fingerprints
 from asecalc_ml.targets.target import ENERGY
 from asecalc_ml.targets.zeros import check_zeros
@@ -335,8 +337,7 @@ def evaluate_model(
         held_out_frames(card, lineage) if data is None else (data.label, read_labelled(data, card))
     )
     frames = list(located.values())
-    for atoms in frames:
-        check_trained(atoms, card)
+    check_each(located, partial(check_trained, card=card))
     training = _training_frames(card, lineage)
     labels = examine({label: frames}, {label: list(located)}, training or ())
     labels.show(quiet, strict)

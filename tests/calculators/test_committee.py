@@ -345,7 +345,7 @@ def test_fewer_than_two(members, few):
 
 
 def test_without_members():
-    with pytest.raises(ConfigError, check=told(name="committee", problem="members")):
+    with pytest.raises(ConfigError, check=told(name="members", problem="no members")):
         make_calculator("committee")
 
 

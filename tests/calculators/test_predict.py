@@ -180,3 +180,51 @@ def test_all_structures_that_a_model_refuses_are_counted(tmp_path):
     assert "some.xyz@2 (and 2 more of 5 structures): model 'p' predicts dipole, which a periodic" in text
     assert "set pbc to false" in text
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("{committee: {}}", "a committee has no members: name at least two registered models"),
+        ("committee", "a committee has no members: name at least two registered models"),
+        ("{committee: {members: }}", "a committee has no members: name at least two registered models"),
+        ("{committee: {members: 3}}", "members of a committee is 3: name at least two registered models"),
+        ("{committee: {membrs: [a, b]}}", "a committee has no 'membrs'; did you mean 'members'?"),
+    ],
+)
+def test_a_committee_without_members_is_one_paragraph(spec, problem):
+    result = run(spec, "ethanol")
+    assert result.exit_code == 2
+    assert problem in " ".join(result.stderr.split())
+
+
+def test_a_quantity_without_a_unit_has_no_empty_brackets(tmp_path):
+    for seed in range(2):
+        registered(f"p{seed}", {"scalar": {"name": "count"}}, seed)
+    located = {"a": molecule("CH3OH")}
+    columns = predict(make_calculator({"committee": {"members": ["p0", "p1"]}}), located).columns
+    assert list(columns) == ["count", "count std"]
+    write(tmp_path / "m.xyz", molecule("CH3OH"))
+    command = ["explain", "p0", str(tmp_path / "m.xyz"), "--method", "saliency,occlusion"]
+    result = CliRunner().invoke(app, [*command, "--directory", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    texts = [result.output, *(path.read_text() for path in (tmp_path / "out").glob("*.[chj]*"))]
+    for text in texts:
+        assert "()" not in text.split("<script")[0]
+    assert "saliency (1/Å)" in result.output
+
+
+@pytest.mark.parametrize("command", [["eval"], ["map", "--target", "homo"], ["predict"]])
+def test_elements_that_a_model_does_not_know_are_named_with_their_frames(command, tmp_path):
+    registered("p", "homo")
+    frames = [molecule(name) for name in ("CH3OH", "H2O", "CH3Cl", "HCl")]
+    for atoms in frames:
+        atoms.info["homo"] = -8.0
+    write(tmp_path / "some.xyz", frames)
+    name, *options = command
+    unit = ["--properties", "{homo: {unit: eV}}"] if name == "eval" else []
+    result = CliRunner().invoke(app, [name, "p", str(tmp_path / "some.xyz"), *options, *unit])
+    assert result.exit_code == 2, result.output
+    place = "some.xyz, frame 2" if name == "eval" else "some.xyz@2"
+    text = " ".join(result.stderr.split())
+    assert f"{place} (and 1 more of 4 structures): model 'p' was not trained on Cl" in text

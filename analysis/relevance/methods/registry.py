@@ -46,6 +46,11 @@ class Method:
     needs: str | None = None
     additive: bool = False
 
+    def unit_of(self, target: str) -> str:
+        """Unit of the relevance of a target in this unit; empty for numbers without one."""
+        unit = self.unit.format(unit=target or "1")
+        return "" if unit == "1" else unit
+
     @property
     def explain(self) -> Callable:
         """The function that does the work; importing it imports torch."""

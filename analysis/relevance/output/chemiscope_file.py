@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.files.writing import check_output, write_whole
+from asecalc_ml.units import name_with_unit
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance.output.results import MethodRelevance, RelevanceResult
@@ -110,7 +111,7 @@ def _structure_settings(result: RelevanceResult, method: MethodRelevance) -> dic
 
 
 def _description(result: RelevanceResult) -> str:
-    methods = ", ".join(f"{method.title} ({method.unit})" for method in result.methods)
+    methods = ", ".join(name_with_unit(method.title, method.unit) for method in result.methods)
     return f"Model {result.model} ({result.architecture}), hash {result.model_hash}. Methods: {methods}."
 
 

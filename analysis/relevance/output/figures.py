@@ -9,6 +9,7 @@ import numpy as np
 from asecalc_ml.analysis.base import Panel
 from asecalc_ml.analysis.figures import BLUE, GREY, INK, VERMILION
 from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
+from asecalc_ml.units import name_with_unit, number_with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +31,9 @@ def panels(result: RelevanceResult) -> list[Panel]:
             Panel(
                 key=f"{MOLECULE}{method.method}",
                 title=name,
-                caption=f"Atoms and bonds of the first structure, coloured by relevance ({method.unit}), "
-                f"{_averaged(result)}. Red raises the target, blue lowers it.",
+                caption="Atoms and bonds of the first structure, coloured by "
+                f"{name_with_unit('relevance', method.unit)}, {_averaged(result)}. Red raises the target, "
+                "blue lowers it.",
             ),
             Panel(
                 key=f"{ATOMS}{method.method}",
@@ -86,7 +88,7 @@ def _bars(result: RelevanceResult, method: MethodRelevance, ax: Axes) -> None:
     colors = np.where(mean < 0, BLUE, VERMILION)
     ax.bar(places, mean, color=colors, yerr=deviation if deviation.any() else None, ecolor=GREY, width=0.7)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.set(xlabel="atom", ylabel=f"relevance ({method.unit})")
+    ax.set(xlabel="atom", ylabel=name_with_unit("relevance", method.unit))
     if len(mean) <= MOST_BARS:
         ax.set_xticks(places, _labels(result), rotation=90 if len(mean) > 12 else 0)
 
@@ -101,7 +103,8 @@ def _molecule(result: RelevanceResult, method: MethodRelevance, ax: Axes) -> Non
     if len(plane) < 30:
         for place, label in zip(plane, _labels(result), strict=True):
             ax.text(*place, label, ha="center", va="center", fontsize=8, color="black", zorder=3)
-    ax.set(aspect="equal", xlabel=f"largest: {largest:.3g} {method.unit}", xticks=[], yticks=[])
+    label = f"largest: {number_with_unit(f'{largest:.3g}', method.unit)}"
+    ax.set(aspect="equal", xlabel=label, xticks=[], yticks=[])
     ax.margins(0.15)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)

@@ -28,7 +28,7 @@ def html(result: RelevanceResult) -> str:
 def _table(result: RelevanceResult) -> str:
     average = is_one_molecule(result) and len(result.structures) > 1
     columns = [_column(method.frames, average) for method in result.methods]
-    head = "".join(f"<th>{escape(method.method)} ({escape(method.unit)})</th>" for method in result.methods)
+    head = "".join(f"<th>{escape(method.heading)}</th>" for method in result.methods)
     symbols = result.structures[0].symbols[:MOST_ROWS]
     rows = "".join(f"<tr><td>{symbol}{k}</td>{_cells(columns, k)}</tr>" for k, symbol in enumerate(symbols))
     what = f"Mean of {len(result.structures)} structures" if average else "First structure"

@@ -14,6 +14,7 @@ from asecalc_ml.analysis.base import Panel, Record, Result, Table, unknown_part_
 from asecalc_ml.analysis.relevance.output import figures, notebook, tables
 from asecalc_ml.errors import AnalysisError
 from asecalc_ml.files.writing import write_whole
+from asecalc_ml.units import name_with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +65,11 @@ class MethodRelevance(Record):
     title: str
     unit: str
     frames: list[FrameRelevance]
+
+    @property
+    def heading(self) -> str:
+        """Name of the method, with the unit where there is one."""
+        return name_with_unit(self.method, self.unit)
 
 
 class RankCorrelation(Record):

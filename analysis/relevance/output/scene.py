@@ -9,6 +9,7 @@ from asecalc_ml.analysis.relevance.output.results import MethodRelevance, Releva
 from asecalc_ml.analysis.report.viewer import DrawnMolecule, Picture, Scene, Way, chosen_frames
 from asecalc_ml.analysis.report.whole_molecules import WholeMolecules
 from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
+from asecalc_ml.units import number_with_unit
 
 
 def relevance_scene(result: RelevanceResult) -> Scene:
@@ -34,7 +35,7 @@ def _structure_frame(result: RelevanceResult, number: int) -> Picture:
     atoms = structure.to_atoms()
     whole = WholeMolecules(atoms)
     molecule = DrawnMolecule(structure.symbols, whole.bonds, whole.shifts)
-    value = minus(f"{result.what} {structure.value:.6g} {result.target_unit}")
+    value = minus(f"{result.what} {number_with_unit(f'{structure.value:.6g}', result.target_unit)}")
     last = len(result.structures) - 1
     label = f"structure {number:,} of {last:,}, {value}" if last else value
     cell = atoms.cell.array

@@ -55,7 +55,7 @@ def to_atoms(result: RelevanceResult) -> list[Atoms]:
 
 
 def _headed(result: RelevanceResult) -> list[str]:
-    return [f"{method.method} ({method.unit})" for method in result.methods]
+    return [method.heading for method in result.methods]
 
 
 def _atoms(result: RelevanceResult) -> Table:
@@ -81,7 +81,7 @@ def _pairs(result: RelevanceResult) -> Table:
         if methods
     ]
     columns = ["structure", "first", "second", "shift_a", "shift_b", "shift_c"]
-    headed = [f"{method.method} ({method.unit})" for method in methods]
+    headed = [method.heading for method in methods]
     return Table(key="pairs", title="Relevance of pairs", columns=[*columns, *headed], rows=rows)
 
 

@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from ase import Atoms
@@ -16,11 +17,13 @@ from asecalc_ml.calculators.batches.many import batches, results_of_each
 from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.calculators.protocol import model_cards, std_names
 from asecalc_ml.calculators.results import Results
-from asecalc_ml.errors import AsecalcError, StructureError, lacks_room
+from asecalc_ml.errors import AsecalcError, lacks_room
 from asecalc_ml.store.card import ModelCard, formula_of
+from asecalc_ml.structure.checks_of_many import check_each
 from asecalc_ml.structure.loading import check_structure
 from asecalc_ml.targets.target import ENERGY, STD, Quantity
 from asecalc_ml.terminal.progress import progress
+from asecalc_ml.units import name_with_unit
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,6 @@ class Predictions:
         """Values of each column by its heading, shape (n_structures,); NaN where a structure has none."""
         columns: dict[str, np.ndarray] = {}
         for quantity in self.quantities:
-            unit = f" ({quantity.unit})" if quantity.unit else ""
             for suffix, word in (("", ""), (STD, " std")):
                 rows = [one.get(quantity.name + suffix) for one in self.results]
                 if all(row is None for row in rows):
@@ -58,7 +60,7 @@ class Predictions:
                     if component != "".join(sorted(component)):
                         continue  # tensors are symmetric
                     heading = f"{quantity.name} {component}".strip()
-                    columns[f"{heading}{word}{unit}"] = column
+                    columns[name_with_unit(f"{heading}{word}", quantity.unit)] = column
         return columns
 
     def as_csv(self) -> str:
@@ -99,7 +101,7 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
         the first is computed.
     """
     quantities, cards = quantities_of(calculator), model_cards(calculator)
-    _check_structures(located, cards)
+    check_each(located, check_structure, *(partial(check_trained, card=card) for card in cards))
     _warn_of_values_without_zero(cards, located.values())
     names, results = [quantity.name for quantity in quantities], []
     deviations = std_names(calculator, names)
@@ -110,22 +112,6 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
             advance(len(batch))
     formulas = [formula_of(atoms.numbers) for atoms in located.values()]
     return Predictions(list(located), formulas, quantities, results)
-
-
-def _check_structures(located: Mapping[str, Atoms], cards: Sequence[ModelCard]) -> None:
-    """Refuse structures that are damaged, or that a model was not trained on."""
-    refused: dict[str, StructureError] = {}
-    for place, atoms in located.items():
-        try:
-            check_structure(atoms)
-            for card in cards:
-                check_trained(atoms, card)
-        except StructureError as error:
-            refused[place] = error
-    if refused:
-        place, error = next(iter(refused.items()))
-        others = f" (and {len(refused) - 1} more of {len(located)} structures)" if len(refused) > 1 else ""
-        raise error.at(f"{place}{others}") from None
 
 
 def _warn_of_values_without_zero(cards: Sequence[ModelCard], structures: Iterable[Atoms]) -> None:

@@ -13,6 +13,7 @@ from asecalc_ml.cli.arguments import Quiet, check_folder, override, several
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import read_structures, select_frames, split_off_reader
 from asecalc_ml.terminal.console import make_console, make_table
+from asecalc_ml.units import number_with_unit
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.relevance import RelevanceResult
@@ -98,12 +99,12 @@ def _results_of(run: Path) -> Path:
 def _show(result: RelevanceResult) -> None:
     """Relevance of the first structure's atoms, and how methods agree with occlusion."""
     structure = result.structures[0]
-    columns = ["atom", *(f"{method.method} ({method.unit})" for method in result.methods)]
+    columns = ["atom", *(method.heading for method in result.methods)]
     rows = [
         (f"{symbol}{atom}", *(f"{method.frames[0].atoms[atom]:.4f}" for method in result.methods))
         for atom, symbol in enumerate(structure.symbols[:MOST_ROWS])
     ]
-    title = f"{result.target}: {structure.value:.6g} {result.target_unit}"
+    title = f"{result.target}: {number_with_unit(f'{structure.value:.6g}', result.target_unit)}"
     make_console().print(make_table(columns, rows, title))
     for correlation in result.correlations:
         mean = "all ranks are tied" if correlation.mean is None else f"{correlation.mean:.2f}"

@@ -12,6 +12,7 @@ from asecalc_ml.cli.app import App
 from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError, ModelError
 from asecalc_ml.terminal.console import make_console, make_table
+from asecalc_ml.units import number_with_unit
 
 if TYPE_CHECKING:
     from asecalc_ml.store.card import Metrics, ModelCard
@@ -128,7 +129,7 @@ def _error(metrics: Metrics | None) -> str:
     if metrics is None:
         return ""
     if metrics.quantities:
-        return ", ".join(f"{one.mae:.3g} {one.unit}".strip() for one in metrics.quantities.values())
+        return ", ".join(number_with_unit(f"{one.mae:.3g}", one.unit) for one in metrics.quantities.values())
     forces = metrics.forces_mae_meV_A
     return "" if forces is None else f"forces {forces:.1f} meV/Å"
 

@@ -126,7 +126,11 @@ class VectorHead(EquivariantHead):
 
 
 class NormHead(VectorHead):
-    """The norm of such a vector, for data that do not state its direction."""
+    r"""The norm of such a vector, :math:`\sqrt{|v|^2 + t}`, for data that do not state its direction.
+
+    The constant t (:data:`TINY`) gives it a slope at v = 0. A molecule whose symmetry forbids a dipole has
+    :math:`\sqrt{t} = 10^{-6}` therefore, in the unit of the quantity; QM9's dipoles have four decimals.
+    """
 
     def finish(self, systems: Tensor) -> Tensor:
         return (systems**2).sum(dim=1, keepdim=True).add(TINY).sqrt()

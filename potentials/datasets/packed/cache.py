@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from asecalc_ml.errors import AsecalcError
 from asecalc_ml.files.full_disk import reason
 from asecalc_ml.files.reading import DAMAGE, open_npz
 from asecalc_ml.files.user_cache import ANOTHER_CACHE, cache_folder, fingerprint
-from asecalc_ml.files.writing import write_whole
+from asecalc_ml.files.writing import is_unfinished, write_whole
 from asecalc_ml.potentials.datasets.packed.checks import check_arrays
 from asecalc_ml.potentials.datasets.packed.frames import PackedFrames, from_arrays, to_arrays
 from asecalc_ml.terminal.console import print_line
@@ -24,11 +27,18 @@ from asecalc_ml.terminal.console import print_line
 #: Raised whenever a reader gives other numbers for the same file, or the arrays change.
 VERSION = 1
 
+#: Bytes of all copies together above which those that were used longest ago are removed; QM9 takes 0.2 GB.
+LARGEST = 2 * 10**9
+
+#: Age, s, at which what a killed process has left of a file is removed.
+ABANDONED_s = 86_400
+
 
 def kept(kind: str, sources: Sequence[Path], build: Callable[[], PackedFrames], place: str) -> PackedFrames:
     """A packed set from the user's cache; it is read from its sources, and kept, if it is not there.
 
     Structures that were left out are counted on the standard error, and listed in a file of the cache.
+    When a new copy is written, the copies that were used longest ago make room (:data:`LARGEST`).
 
     Parameters
     ----------
@@ -58,6 +68,9 @@ def kept(kind: str, sources: Sequence[Path], build: Callable[[], PackedFrames], 
         frames = build()
         check_arrays(frames, place)
         _keep(frames, path)
+    else:
+        with suppress(OSError):  # a folder of others, or a copy that has just been removed
+            os.utime(path)  # the time of its last use
     if frames.left_out:
         print_line(f"{place}: {left_out_text(frames)} (listed in {_list_of(path)})", stderr=True)
     return frames
@@ -78,12 +91,34 @@ def _keep(frames: PackedFrames, path: Path) -> None:
     try:
         write_whole(_list_of(path), table.getvalue())
         write_whole(path, content.getbuffer())
+        _make_room(path)
     except OSError as error:
         warnings.warn(
             f"cannot keep what was read in {path.parent} ({reason(error, path)}), so it is read anew each "
             f"time: free space, or {ANOTHER_CACHE}",
             stacklevel=2,
         )
+
+
+def _make_room(kept: Path) -> None:
+    """Remove the copies that were used longest ago, but this one, until all together are small enough.
+
+    Several processes may do so at once: each file is there or not, and one that is being read stays readable.
+    """
+    now, total = time.time(), 0
+    for unfinished in filter(is_unfinished, kept.parent.glob(".*.part")):
+        with suppress(FileNotFoundError):
+            if now - unfinished.stat().st_mtime > ABANDONED_s:
+                unfinished.unlink()
+    copies = {}
+    for path in kept.parent.glob("*.npz"):
+        with suppress(FileNotFoundError):  # another process has just removed it
+            copies[path] = path.stat()
+    for path in sorted(copies, key=lambda path: (path == kept, copies[path].st_mtime), reverse=True):
+        total += copies[path].st_size
+        if total > LARGEST and path != kept:
+            path.unlink(missing_ok=True)
+            _list_of(path).unlink(missing_ok=True)
 
 
 def _list_of(path: Path) -> Path:

@@ -18,6 +18,7 @@ from asecalc_ml.potentials.training.optimization.exponential_average import (
 )
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.store.card import Metrics
+from asecalc_ml.units import number_with_unit
 
 #: Ratio of the errors of averaged and other weights above which the average is said to lag.
 FAR_ABOVE = 1.5
@@ -65,7 +66,7 @@ def _worse(label: str, averaged: Metrics, unaveraged: Metrics) -> str | None:
     (error, unit), (reference, _) = _mean_error(averaged, label), _mean_error(unaveraged, label)
     if error is None or reference is None or error <= FAR_ABOVE * reference:
         return None
-    return f"{label} {error:.4g} {unit} averaged, {reference:.4g} not averaged"
+    return f"{label} {number_with_unit(f'{error:.4g}', unit)} averaged, {reference:.4g} not averaged"
 
 
 def _mean_error(metrics: Metrics, label: str) -> tuple[float | None, str]:

@@ -15,6 +15,7 @@ from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.potentials.training.targets.scaling import fit_target, labels, references
 from asecalc_ml.store.card import Metrics, QuantityErrors
 from asecalc_ml.targets import Quantity, TargetOptions
+from asecalc_ml.units import number_with_unit
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,13 @@ def no_better_than_composition(
             baseline = baseline + labels(with_label(training, target.name), target.name).mean()
         alone = _rms(labels(labelled, target.name) - baseline)
         if not errors.rmse < alone:
+            own, baseline_rms = (
+                number_with_unit(f"{error:.4g}", errors.unit) for error in (errors.rmse, alone)
+            )
             sentences.append(
                 f"The model has learned nothing of {target.name}: its root mean square error on the test "
-                f"frames, {errors.rmse:.4g} {errors.unit}, is not below that of a predictor that knows the "
-                f"composition alone, {alone:.4g} {errors.unit}. Check the labels, train longer, or change "
+                f"frames, {own}, is not below that of a predictor that knows the "
+                f"composition alone, {baseline_rms}. Check the labels, train longer, or change "
                 "the learning rate."
             )
     return sentences

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from raising import told
 from asecalc_ml.errors import DatasetError
 from asecalc_ml.files.user_cache import cache_folder
 from asecalc_ml.potentials.datasets import dataset_hash
+from asecalc_ml.potentials.datasets.packed import cache
 from asecalc_ml.potentials.datasets.packed.cache import kept
 from asecalc_ml.potentials.datasets.packed.frames import (
     Lists,
@@ -268,3 +270,71 @@ def test_frames_are_a_sequence_of_atoms():
         warnings.simplefilter("error")
         assert all(isinstance(atoms, Atoms) for atoms in frames)
         assert_equal(list(reversed(frames)), list(frames)[::-1])
+
+
+def source_of(tmp_path, number: int):
+    path = tmp_path / f"source{number}.csv"
+    path.write_text(str(number))
+    return path
+
+
+def copy_of(number: int, tmp_path, builds: list | None = None) -> None:
+    """Read a set whose copy is in the cache, or make it."""
+
+    def build() -> PackedFrames:
+        if builds is not None:
+            builds.append(number)
+        return made(seed=number, left_out={"a": "reason"})
+
+    kept("test", [source_of(tmp_path, number)], build, f"set {number}")
+
+
+def test_copies_that_were_used_longest_ago_make_room(tmp_path, monkeypatch):
+    folder = cache_folder("datasets")
+    copies = []
+    for number in range(4):
+        before = set(folder.glob("*.npz"))
+        copy_of(number, tmp_path)
+        copies += set(folder.glob("*.npz")) - before
+    size = max(path.stat().st_size for path in copies)
+    for age, path in enumerate(copies):
+        os.utime(path, (1e9 - age, 1e9 - age))  # the later, the longer ago
+    copy_of(3, tmp_path)  # read once more: the last one to go
+    monkeypatch.setattr(cache, "LARGEST", int(3.5 * size))
+    copy_of(4, tmp_path)
+    assert {path for path in copies if path.exists()} == {copies[0], copies[3]}
+    assert len(list(folder.glob("*.npz"))) == 3
+    assert len(list(folder.glob("*.left_out.csv"))) == 3
+    builds: list[int] = []
+    for number in (0, 3, 4, 1):
+        copy_of(number, tmp_path, builds)
+    assert builds == [1]
+    # a set larger than all room is kept alone
+    monkeypatch.setattr(cache, "LARGEST", 1)
+    copy_of(5, tmp_path)
+    assert len(list(folder.glob("*.npz"))) == 1
+
+
+def test_what_a_killed_process_has_left_in_the_cache_goes_after_a_day(tmp_path):
+    folder = cache_folder("datasets")
+    folder.mkdir(parents=True)
+    old, new = folder / ".test-a.npz.17.part", folder / ".test-b.npz.18.part"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (1e9, 1e9))
+    copy_of(0, tmp_path)
+    assert not old.exists()
+    assert new.exists()  # another process may be writing it
+
+
+def test_processes_that_make_room_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
+    """Copies vanish while they are listed and while they are read: all sets are read all the same."""
+    monkeypatch.setattr(cache, "LARGEST", 1)
+
+    def twice(number):
+        copy_of(number, tmp_path)
+        copy_of(number, tmp_path)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(twice, range(30)))
+    assert list(cache_folder("datasets").glob("*.npz"))
