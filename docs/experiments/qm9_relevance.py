@@ -41,7 +41,7 @@ from scipy.stats import t as student
 from scipy.stats import ttest_ind
 
 from asecalc_ml.analysis import relevance
-from asecalc_ml.errors import StructureError
+from asecalc_ml.errors import AsecalcError, StructureError
 from asecalc_ml.statistics.permutation import BlockedDifference, blocked_difference
 from asecalc_ml.store.model_file import untrained_model
 from asecalc_ml.store.registry import Registry
@@ -284,4 +284,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AsecalcError as error:
+        raise SystemExit(str(error)) from None

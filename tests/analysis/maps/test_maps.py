@@ -24,6 +24,8 @@ from asecalc_ml.analysis.maps.roughness import (
 )
 from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import AnalysisError, ConfigError
+from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.model.evaluator import Evaluator
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.jat import JAT
 from asecalc_ml.statistics.spatial import nearest_neighbors, spatial_autocorrelation
@@ -328,6 +330,20 @@ def test_errors_are_those_from_the_labels():
     assert all(value > 0 for value in found.of("force-error").values)
     frames[0].calc = None
     assert maps.draw_map(model, frames, metrics=[], quiet=True).of("energy-error").values[0] is None
+
+
+def test_features_give_the_contributions_of_the_atoms():
+    model, frames = random_model(), shaken(3)
+    weight, bias = (part[0].double().detach().numpy() for part in model.potential.last_linear)
+    rows = maps.features(model, frames, quiet=True)
+    for own, atoms in zip(rows, frames, strict=True):
+        graph = AtomGraph.from_atoms(atoms, model.cutoff)
+        energy = float(Evaluator(model)(graph).energy[0])
+        numbers = torch.from_numpy(atoms.numbers)
+        scale, shift = model.scale[numbers].numpy(), model.shift[numbers].numpy()
+        assert (scale * (own @ weight + bias) + shift).sum() == pytest.approx(energy, abs=1e-6)
+    (alone,) = maps.features(model, frames[0], quiet=True)
+    assert alone == pytest.approx(rows[0])
 
 
 def test_atoms_have_points_of_their_own_and_elements_lie_apart():
