@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-N_DRAWS = 2000
+N_DRAWS = 1000
 
 
-def interval_of_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+def interval_of_mean(
+    values: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
+) -> tuple[float, float]:
     """Bootstrap interval (95 %) of a mean: values are drawn with replacement.
 
     Parameters
@@ -19,10 +21,14 @@ def interval_of_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     values : ndarray, shape (n,)
         Absolute errors of structures; or differences of those of two predictors on the same structures, for a
         paired interval.
+    groups : ndarray, shape (n,), optional
+        Values of one group, such as errors of one structure in several trainings, are drawn together.
     """
-    random, n = np.random.default_rng(seed), len(values)
-    means = [values[random.integers(n, size=n)].mean() for _ in range(N_DRAWS)]
-    low, high = np.quantile(means, (0.025, 0.975))
+    random = np.random.default_rng(seed)
+    _, group = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
+    totals, counts = np.bincount(group, values), np.bincount(group)
+    drawn = random.integers(len(counts), size=(N_DRAWS, len(counts)))
+    low, high = np.quantile(totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (0.025, 0.975))
     return float(low), float(high)
 
 
@@ -32,9 +38,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def with_interval(values: np.ndarray, factor: float = 1.0, digits: int = 3) -> str:
+def with_interval(
+    values: np.ndarray, factor: float = 1.0, digits: int = 3, groups: np.ndarray | None = None
+) -> str:
     """Mean with its interval as text, such as ``0.123 (0.120 to 0.126)``."""
-    mean, (low, high) = values.mean(), interval_of_mean(values)
+    mean, (low, high) = values.mean(), interval_of_mean(values, groups)
     return f"{mean * factor:.{digits}g} ({low * factor:.{digits}g} to {high * factor:.{digits}g})"
 
 
