@@ -42,10 +42,12 @@ def calibrate(
     show_messages(quiet)
     if training is None and validation is None:
         refuse_reader_options(context.args)
-    files = [None if source is None else reader(source, context.args) for source in (training, validation)]
+    train, held_out = (
+        None if source is None else reader(source, context.args) for source in (training, validation)
+    )
     from asecalc_ml.potentials.training.calibration.calibrate import calibrate as fit
 
-    entry = fit(name, *files, new_name=new_name, replace=replace)
+    entry = fit(name, train, held_out, new_name=new_name, replace=replace)
     if not quiet:
         typer.echo(f"{entry.name} ({entry.hash[:12]}) in {entry.path.parent} has an uncertainty:")
         for quantity, stated in entry.card.uncertainty.items():
