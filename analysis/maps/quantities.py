@@ -128,7 +128,8 @@ def _info(frames: Sequence[Atoms], key: str, known: Sequence[str] = ()) -> MapQu
 
 
 def _forces(data: Data) -> MapQuantity:
-    values = [float(np.sqrt((prediction.forces**2).mean())) for prediction in data.predictions]
+    forces = [prediction.forces for prediction in data.predictions if prediction.forces is not None]
+    values = [float(np.sqrt((of_structure**2).mean())) for of_structure in forces]
     return MapQuantity(name="force", title="root mean square force component", unit="eV/Å", values=values)
 
 

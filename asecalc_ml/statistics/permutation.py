@@ -94,7 +94,7 @@ def blocked_difference(
     blocks = [
         (np.asarray(x, dtype=float), np.asarray(member, dtype=bool))
         for x, member in zip(values, is_member, strict=True)
-        if 0 < np.count_nonzero(member) < len(x)
+        if 0 < np.count_nonzero(member) < np.size(x)
     ]
     if not blocks:
         raise AnalysisError(

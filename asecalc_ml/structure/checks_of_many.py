@@ -42,9 +42,9 @@ def check_each(located: Mapping[str, Atoms], *checks: Callable[[Atoms], None]) -
         except StructureError as error:
             refused[place] = error
     if refused:
-        place, error = next(iter(refused.items()))
+        place, first = next(iter(refused.items()))
         others = f" (and {len(refused) - 1} more of {len(located)} structures)" if len(refused) > 1 else ""
-        raise error.at(f"{place}{others}") from None
+        raise first.at(f"{place}{others}") from None
 
 
 def is_small_molecule(atoms: Atoms) -> bool:

@@ -60,7 +60,7 @@ class RuleTensor(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # functions are split into operations first
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, target: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         operations = rule_tensors((args, kwargs))[0].operations
@@ -72,7 +72,7 @@ class RuleTensor(Tensor):
         self.values, self.is_gate, self.without_rule = other.values, other.is_gate, other.without_rule
         return self
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"RuleTensor({self.values})"
 
 

@@ -173,7 +173,7 @@ class _Made(Sequence):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, number: int) -> Atoms:
+    def __getitem__(self, number: int) -> Atoms:  # type: ignore[override]
         number = range(len(self))[number]
         if number not in self._made:
             self._made[number] = self.frames[number]
