@@ -90,7 +90,7 @@ def writable(directory: Path) -> Iterator[None]:
         raise TrainingError(
             f"cannot write to {name}: {reason(error, directory)}.",
             name=name,
-            remedy=f"Free space, mend permissions or choose another `directory`. {_continued(directory)}",
+            remedy=f"{_continued(directory)}, once there is space and the permission to write",
         ) from error
 
 
