@@ -3,8 +3,8 @@
 python docs/experiments/qm9_transfer.py MODEL --targets lumo gap mu alpha zpve cv --molecules 500 --repeats 5
 
 MODEL is the name of a model of a property of QM9, such as qm9-physnet-homo. It is frozen; ridge regression
-on its last hidden layer predicts another property. Training molecules of each repeat, and 2,000 test molecules
-for all, are random ones that MODEL was not trained on. Beside it:
+on its last hidden layer predicts another property. Training molecules of each repeat, and 2,000 test
+molecules for all, are random ones that MODEL was not trained on. Beside it:
 
 - random weights: the same on the features of a network like it without training;
 - composition: ridge on the numbers of atoms of each element;
@@ -100,8 +100,9 @@ def from_scratch(
         directory=folder / "training",
     )
     entry = train(options, quiet=True)
+    error = entry.card.metrics.quantities[target].mae
     entry.path.unlink()
-    return entry.card.metrics.quantities[target].mae
+    return error
 
 
 def errors_of(
