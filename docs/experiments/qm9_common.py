@@ -16,6 +16,7 @@ from asecalc_ml.plugins import get
 from asecalc_ml.potentials.datasets.packed.frames import PackedFrames
 from asecalc_ml.store.model_file import read_seen
 from asecalc_ml.store.registry import Registry
+from asecalc_ml.store.seen_frames import SeenFrames
 from asecalc_ml.structure.fingerprints import are_among, fingerprints
 
 
@@ -28,8 +29,8 @@ def unseen(
     data: PackedFrames, models: Iterable[str], n_molecules: int, seed: int, keep: Callable[[Atoms], bool]
 ) -> list[Atoms]:
     """Random molecules for which ``keep`` holds and that neither trained a model nor chose its epoch."""
-    seen = [read_seen(Registry().find(name).path) for name in models]
-    known = np.concatenate([rows for one in seen if one is not None for rows in (one.trained, one.validated)])
+    seen = [read_seen(Registry().find(name).path) or SeenFrames.none() for name in models]
+    known = np.concatenate([rows for one in seen for rows in (one.trained, one.validated)])
     frames: list[Atoms] = []
     numbers = np.random.default_rng(seed).permutation(len(data))
     for start in range(0, len(numbers), 1000):

@@ -100,8 +100,9 @@ def from_scratch(
         directory=folder / "training",
     )
     entry = train(options, quiet=True)
+    error = entry.card.metrics.quantities[target].mae
     entry.path.unlink()
-    return entry.card.metrics.quantities[target].mae
+    return error
 
 
 def errors_of(
