@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import nan
 from typing import TYPE_CHECKING
 
+from asecalc_ml._lazy import renamed
 from asecalc_ml.calculators.protocol import offered
 from asecalc_ml.md_protocols.watch.suspicions import energy_std, force_deviations
 from asecalc_ml.runs import COMMITTEE_DEVIATION, ENERGY_STD, RunReader
@@ -43,3 +44,6 @@ class DeviationColumns:
         return {
             name: VALUES[name](self._atoms) if is_known else nan for name, is_known in self._are_known.items()
         }
+
+
+__getattr__ = renamed(__name__, {"DeviationColumn": "DeviationColumns"})

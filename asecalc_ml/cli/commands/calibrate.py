@@ -16,10 +16,10 @@ def calibrate(
     name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
     training: Annotated[
         str | None,
-        typer.Option(help="Structures that trained it [default: those of its training, by its card]."),
+        typer.Option(help="Structures that trained it (default: those of its training, by its card)."),
     ] = None,
     validation: Annotated[
-        str | None, typer.Option(help="Labelled structures that did not train it [default: likewise].")
+        str | None, typer.Option(help="Labelled structures that did not train it (default: likewise).")
     ] = None,
     new_name: Annotated[
         str | None,

@@ -18,10 +18,10 @@ def check(
     target: Annotated[str, typer.Argument(help="A registered model, gfn2-xtb, or module:Class.")],
     atoms: Annotated[
         str | None,
-        typer.Option(help="Structure to ask about: a name or a file [default: what the calculator takes]"),
+        typer.Option(help="Structure to ask about: a name or a file (default: what the calculator takes)"),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Where to write the results [default: check-TARGET.json]")
+        Path | None, typer.Option("--json", help="Where to write the results (default: check-TARGET.json)")
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Name of a check; several with commas, or repeated.")

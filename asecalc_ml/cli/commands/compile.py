@@ -15,9 +15,9 @@ def compile_model(
     name: Annotated[str, typer.Argument(help="Name of a registered model, name@hash, or a model file.")],
     atoms: Annotated[
         list[str] | None,
-        typer.Option(help="Structure (ethanol, a file) to compile for; repeatable [default: the card's]"),
+        typer.Option(help="Structure (ethanol, a file) to compile for; repeatable (default: the card's)"),
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or float64 [default: as it was trained]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64 (default: as it was trained)")] = None,
     device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runs that it is for.")] = 1,
     quiet: Quiet = False,

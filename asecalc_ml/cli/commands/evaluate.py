@@ -34,12 +34,12 @@ def evaluate(
         str | None,
         typer.Argument(
             help="rMD17's .npz, mlearn's .json, ANI-1's .h5, or a file ASE reads; several by a pattern in "
-            "quotes [default: the test data]"
+            "quotes (default: the test data)"
         ),
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(help="Errors by this key of the frames' info [default: group, where frames have it]."),
+        typer.Option(help="Errors by this key of the frames' info (default: group, where frames have it)."),
     ] = None,
     directory: Annotated[
         Path | None,

@@ -33,7 +33,7 @@ def predict(
         list[str],
         typer.Argument(help="Structures: files (all their frames), patterns in quotes, names, smiles:CCO."),
     ],
-    output: Annotated[Path | None, typer.Option(help="CSV file to write [default: the terminal].")] = None,
+    output: Annotated[Path | None, typer.Option(help="CSV file to write (default: the terminal).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
