@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 APPS = {"asecalc-md": md.app, "asecalc-ml": ml.app}
 PAGES = sorted([*ROOT.glob("README.md"), *ROOT.glob("docs/**/*.md")])
 WITH_PATHS = [*PAGES, ROOT / "CONTRIBUTING.md"]
-EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+EXAMPLES = sorted(file for file in (ROOT / "examples").rglob("*.yaml") if "plugin" not in file.parts)
 
 #: Words in code on a page, and the optional package that they need with the extra that installs it.
 NEEDED = {
@@ -55,7 +55,9 @@ def examples() -> list:
     """All of them; DFT takes its time."""
     texts = {path: path.read_text(encoding="utf-8") for path in EXAMPLES}
     return [
-        pytest.param(path, id=path.name, marks=pytest.mark.slow if "pyscf" in text else ())
+        pytest.param(
+            path, id=f"{path.parent.name}/{path.name}", marks=pytest.mark.slow if "pyscf" in text else ()
+        )
         for path, text in texts.items()
     ]
 
