@@ -125,11 +125,13 @@ def _if_any(measure: Callable[[np.ndarray], float], values: np.ndarray) -> float
     return measure(values) if len(values) else None
 
 
-def measure(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] = ()) -> Metrics:
+def measure(
+    model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] = (), quiet: bool = True
+) -> Metrics:
     """Errors of a model in memory on labelled frames, of what it predicts; see :func:`evaluate`."""
     if model.predicts_energy:
         return evaluate(model, frames, corrections).metrics()
-    return target_metrics(len(frames), predictions_of(model, frames))
+    return target_metrics(len(frames), predictions_of(model, frames, quiet))
 
 
 def evaluate(model: Model, frames: Sequence[Atoms], corrections: Sequence[Any] = ()) -> Errors:

@@ -80,9 +80,10 @@ def register(
     scaling: Scaling,
     replace: bool,
     notes: Sequence[str] = (),
+    quiet: bool = True,
 ) -> Entry:
     """Test the model on the held-out frames, write its card with these notes, and register it."""
-    card = trained_card(options, data, model, scaling)
+    card = trained_card(options, data, model, scaling, quiet)
     uncertainty, stated = _uncertainty(options, data, model)
     card = card.model_copy(update={"notes": [*card.notes, *notes], "uncertainty": stated})
     for note in card.notes[len(data.notes()) :]:  # those were printed at the start
@@ -104,7 +105,9 @@ def _uncertainty(
         return LastLayerUncertainty({}), {}
 
 
-def trained_card(options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling) -> ModelCard:
+def trained_card(
+    options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling, quiet: bool = True
+) -> ModelCard:
     """Everything the model will say about itself, measured here."""
     frames, labels = [*data.train, *data.validation], options.loss.fitted
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
@@ -112,7 +115,7 @@ def trained_card(options: TrainOptions, data: TrainingData, model: Model, scalin
     if scaling.degenerate:
         compositions = {formula_of(a.numbers) for label in labels for a in with_label(frames, label)}
     n_copies = int(data.seen.has_seen(fingerprints(data.test)).sum())
-    measured = measure(model, data.test, options.corrections)
+    measured = measure(model, data.test, options.corrections, quiet)
     metrics = measured.model_copy(update={"n_copies": n_copies})
     return build_card(
         model,
@@ -130,7 +133,7 @@ def trained_card(options: TrainOptions, data: TrainingData, model: Model, scalin
         ancestors=list(data.lineage.ancestors),
         corrections=explicit(options.corrections),
         metrics=metrics,
-        domain=measure_domain(data.train, model.potential.cutoff, options.target_names),
+        domain=measure_domain(data.train, model.potential.cutoff, options.target_names, quiet),
         training_cpu_h=processor_hours(options.training_directory / METRICS),
         notes=[
             *data.notes(),

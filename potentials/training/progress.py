@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+
+from ase import Atoms
 
 from asecalc_ml.terminal.console import make_console
+from asecalc_ml.terminal.progress import progress
 
 SECONDS_BETWEEN_LINES = 20.0
+
+#: Atoms of frames from which on one pass over the frames takes more than a few seconds.
+MANY_ATOMS = 200_000
 
 
 class ProgressLines:
@@ -59,6 +65,28 @@ _VALIDATION = {
     "val_stress_mae_GPa": "stress {:.3f} GPa",
     "val_dipole_mae_mD": "dipole {:.1f} mD",
 }
+
+
+class ShownFrames:
+    """Frames that are gone through once, with progress where that takes more than a few seconds.
+
+    Parameters
+    ----------
+    label : str
+    frames : sequence of Atoms
+    quiet : bool
+        Show no progress.
+    """
+
+    def __init__(self, label: str, frames: Sequence[Atoms], quiet: bool):
+        self.label, self.frames = label, frames
+        self._quiet = quiet or sum(map(len, frames)) < MANY_ATOMS
+
+    def __iter__(self) -> Iterator[Atoms]:
+        with progress(self.label, len(self.frames), self._quiet, unit="frames") as advance:
+            for atoms in self.frames:
+                yield atoms
+                advance(1)
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ def run(request: TrainingRequest) -> Entry:
             notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
             if options.fits_energy and "energy" not in options.loss.fitted:
                 fit_constant(best, start.to_fit.train)
-            return register(options, start.data, best, start.scaling, request.replace, notes)
+            return register(options, start.data, best, start.scaling, request.replace, notes, request.quiet)
 
 
 def check(request: TrainingRequest) -> Start:

@@ -12,6 +12,7 @@ import torch
 
 from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.errors import TrainingError
+from asecalc_ml.graph.neighbors.pairs import n_of_all_pairs
 from asecalc_ml.model.architectures import build_potential
 from asecalc_ml.model.derivative import EdgeDerivative
 from asecalc_ml.model.heads.build import build_heads
@@ -26,7 +27,7 @@ from asecalc_ml.potentials.training.frames.training_data import TrainingData
 from asecalc_ml.potentials.training.loop import TrainingLoop
 from asecalc_ml.potentials.training.optimization.whole_step import checked_prediction, checked_step
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
-from asecalc_ml.potentials.training.progress import quiet_torch
+from asecalc_ml.potentials.training.progress import ShownFrames, quiet_torch
 from asecalc_ml.potentials.training.task import monitor
 from asecalc_ml.terminal.tracking import tracking
 
@@ -64,14 +65,18 @@ def fit(request: TrainingRequest, data: TrainingData, model: Model, scaling: Sca
     model.to(device)
     train, validation = (
         StoredFrames(
-            (LabelledGraph.from_atoms(atoms, cutoff, labels, names) for atoms in part),
+            (LabelledGraph.from_atoms(atoms, cutoff, labels, names) for atoms in shown),
             cutoff,
             labels,
             model.triplet_cutoff,
             device,
             targets,
+            sum(n_of_all_pairs(atoms) for atoms in shown.frames),
         )
-        for part in (data.train, data.validation)
+        for shown in (
+            ShownFrames("graphs of training frames", data.train, request.quiet),
+            ShownFrames("graphs of validation frames", data.validation, request.quiet),
+        )
     )
     shuffled = EpochBatches(train, options.batch_size, options.seed)
     loop = TrainingLoop(model, options, shuffled, EpochBatches(validation, options.batch_size), request.quiet)

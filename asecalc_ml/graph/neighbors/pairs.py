@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from asecalc_ml.errors import StructureError
@@ -164,6 +165,12 @@ def takes_all_pairs(n_atoms: int, pbc: np.ndarray, backend: str) -> bool:
         )
     small_molecule = not pbc.any() and n_atoms <= ALL_PAIRS_LIMIT
     return backend == ALL_PAIRS or (backend == "auto" and small_molecule)
+
+
+def n_of_all_pairs(atoms: Atoms) -> int:
+    """Number of pairs of a molecule that takes all of them; zero of another structure."""
+    takes = takes_all_pairs(len(atoms), atoms.pbc, "auto")
+    return len(atoms) * (len(atoms) - 1) if takes else 0
 
 
 def all_pairs(n_atoms: int, device: torch.device) -> Pairs:

@@ -58,18 +58,6 @@ class Ragged:
         n_rows = torch.as_tensor(n_rows)
         return cls(rows, n_rows.cumsum(0) - n_rows, n_rows)
 
-    @classmethod
-    def joined(cls, parts: list[Ragged], device: torch.device) -> Ragged:
-        """Rows of all parts on a device; the list is emptied, so that no row is in memory twice."""
-        n_rows, done = torch.cat([part.n_rows for part in parts]), 0
-        rows = parts[0].rows.new_empty((int(n_rows.sum()), *parts[0].rows.shape[1:]), device=device)
-        parts.reverse()
-        while parts:
-            part = parts.pop()
-            rows[done : done + len(part.rows)] = part.rows
-            done += len(part.rows)
-        return cls.of(rows, n_rows).to(device)
-
     def to(self, device: torch.device) -> Ragged:
         """The same rows on another device."""
         return Ragged(self.rows.to(device), self.first.to(device), self.n_rows.to(device))
@@ -96,6 +84,38 @@ class Ragged:
         return Ragged(self.rows.index_select(0, rows), first, n_rows)
 
 
+class GrowingRows:
+    """Rows of frames that arrive in chunks, as one tensor: no row is in memory twice.
+
+    Parameters
+    ----------
+    n_expected : int
+        Rows for which there is room from the start; memory that no row takes is not used.
+    """
+
+    def __init__(self, n_expected: int = 0):
+        self._n_expected, self._n = n_expected, 0
+        self._rows = torch.empty(0)
+        self._n_rows: list[Tensor] = []
+
+    def add(self, part: Ragged) -> None:
+        """Take the rows of more frames."""
+        end = self._n + len(part.rows)
+        if not self._n_rows or end > len(self._rows):
+            room = part.rows.new_empty((max(end, self._n_expected, 2 * self._n), *part.rows.shape[1:]))
+            if self._n:
+                room[: self._n] = self._rows[: self._n]
+            self._rows = room
+        self._rows[self._n : end] = part.rows
+        self._n = end
+        self._n_rows.append(part.n_rows)
+
+    @property
+    def ragged(self) -> Ragged:
+        """All rows."""
+        return Ragged.of(self._rows[: self._n], torch.cat(self._n_rows))
+
+
 class StoredFrames:
     """Frames of a part, and the ghost as a frame of its own, as joined tensors on one device.
 
@@ -114,6 +134,8 @@ class StoredFrames:
     device : torch.device
     targets : sequence of (Quantity, float)
         Labels of other quantities than the energy, with the spread that their errors are divided by.
+    n_edges : int
+        Edges of all frames, where they are known: memory is then reserved once.
 
     Attributes
     ----------
@@ -131,12 +153,14 @@ class StoredFrames:
         triplet_cutoff: float | None = None,
         device: torch.device | str = "cpu",
         targets: Sequence[tuple[Quantity, float]] = (),
+        n_edges: int = 0,
     ):
         self.labels, self.device = tuple(labels), torch.device(device)
         self.targets = [quantity.name for quantity, _ in targets]
         spreads = torch.tensor([spread for _, spread in targets], dtype=torch.float64)
         self.spreads = spreads.to(self.device) if targets else None
-        parts: dict[str, list[Ragged]] = defaultdict(list)
+        tables: dict[str, GrowingRows] = defaultdict(GrowingRows)
+        tables |= {name: GrowingRows(n_edges + 1) for name in ("edge_index", "edge_vectors")}
         ghost: dict[str, Ragged] = {}
         shapes: set[tuple[int, int]] = set()
         self.n_frames, self.all_pairs = 0, True
@@ -149,16 +173,16 @@ class StoredFrames:
             ghost = ghost or of_ghost
             own |= self._rows_of_labels(chunk, [quantity for quantity, _ in targets])
             for name, rows in own.items():
-                parts[name].append(rows)
+                tables[name].add(rows)
         self.one_shape = len(shapes) == 1
         if self.one_shape and triplet_cutoff is not None:  # batches of one shape need triplets of one number
-            joined = Ragged.joined(parts["triplets"], torch.device("cpu"))
-            parts["triplets"] = [joined.padded(torch.full((2,), GHOST))]
+            triplets = tables["triplets"].ragged.padded(torch.full((2,), GHOST))
+            tables["triplets"] = GrowingRows()
+            tables["triplets"].add(triplets)
         ghost["volume"] = Ragged.of(torch.ones(1, dtype=torch.float64), [1])  # divides its stress
-        ghost |= {name: _absent(rows[0]) for name, rows in parts.items() if name not in ghost}
-        self.tables = {
-            name: Ragged.joined([*parts.pop(name), ghost[name]], self.device) for name in list(parts)
-        }
+        for name, table in tables.items():
+            table.add(ghost[name] if name in ghost else _absent(table.ragged))
+        self.tables = {name: table.ragged.to(self.device) for name, table in tables.items()}
 
     def _rows_of_labels(
         self, frames: Sequence[LabelledGraph], targets: Sequence[Quantity]

@@ -15,9 +15,8 @@ from asecalc_ml.errors import TrainingError
 from asecalc_ml.potentials.datasets.label_checks.copies import find_copies
 from asecalc_ml.potentials.training.frames.lineage import PARTS
 
-#: Frames without a part that are looked at for each copy that has to leave its part.
-SPARE_PER_COPY = 4
-SPARE = len(PARTS)
+#: Number of the frames that are in no part, after those of the parts; so many of them may take a place.
+SPARE, MOST_SPARE = len(PARTS), 1000
 
 #: Places of copies that a message lists.
 PLACES_NAMED = 10
@@ -51,42 +50,24 @@ def keep_together(
     list of list of int, or None
         None if there are too few structures without copies.
     """
-    numbers, part_of = _numbered(parts)
-    group, first_part = _groups(frames, numbers, part_of)
-    n_torn = int((part_of > first_part).sum())
-    if n_torn == 0:
-        return [sorted(part) for part in parts]
-    more = spare[: SPARE_PER_COPY * n_torn]
-    numbers, part_of = np.concatenate([numbers, more]), np.append(part_of, np.full(len(more), SPARE))
-    group, first_part = _groups(frames, numbers, part_of)
-    alone = np.bincount(group)[group] == 1
-    for copy in np.flatnonzero((part_of > first_part) & (part_of < SPARE)):
-        part, home = part_of[copy], first_part[copy]
+    rows = [*(np.asarray(part, dtype=int) for part in parts), spare[:MOST_SPARE]]
+    numbers, part_of = np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(part) for part in rows])
+    # the first part that has a copy of each structure
+    group = find_copies([frames[number] for number in numbers])
+    first = np.full(len(numbers), SPARE)
+    np.minimum.at(first, group, part_of)
+    home, alone = first[group], np.bincount(group)[group] == 1
+    for copy in np.flatnonzero((part_of > home) & (part_of < SPARE)):
+        part = part_of[copy]
         may_come = alone & ~barred[part, numbers]
         candidates = np.flatnonzero(may_come & (part_of == SPARE))
         if not len(candidates):
-            candidates = np.flatnonzero(may_come & (part_of == home))
+            candidates = np.flatnonzero(may_come & (part_of == home[copy]))
         if not len(candidates):
             return None
         partner = random.choice(candidates)
         part_of[copy], part_of[partner] = part_of[partner], part
     return [sorted(numbers[part_of == part].tolist()) for part in range(SPARE)]
-
-
-def _numbered(parts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of all frames, and the part of each."""
-    numbers = np.concatenate([np.asarray(part, dtype=int) for part in parts])
-    return numbers, np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-
-
-def _groups(
-    frames: Sequence[Atoms], numbers: np.ndarray, part_of: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Group of copies of each frame, and the first part that has one of them."""
-    group = find_copies([frames[number] for number in numbers])
-    first = np.full(len(numbers), SPARE)
-    np.minimum.at(first, group, part_of)
-    return group, first[group]
 
 
 def refuse_copies(train: Mapping[str, Atoms], others: Mapping[str, Atoms], option: str, remedy: str) -> None:

@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
+from asecalc_ml.potentials.training.progress import ShownFrames
 from asecalc_ml.statistics.histogram import Histogram
 from asecalc_ml.store.card import Domain
 from asecalc_ml.structure.minimum_image import Lattices
@@ -20,7 +21,6 @@ from asecalc_ml.structure.pair_vectors import pair_vectors
 from asecalc_ml.structure.topology.bonds import SMALL_MOLECULE, BondGraph, bond_graph, canonical_pattern
 from asecalc_ml.structure.topology.chains import all_chains, by_name, values_in
 from asecalc_ml.structure.topology.pair_classes import classed_pairs, classes_within
-from asecalc_ml.terminal.progress import progress
 
 DISTANCE_WIDTH_A = 0.02
 ANGLE_WIDTH_DEG = 1.0
@@ -60,12 +60,10 @@ def measure_domain(
     distances = defaultdict(lambda: Samples(DISTANCE_WIDTH_A))
     angles = defaultdict(lambda: Samples(ANGLE_WIDTH_DEG))
     dihedrals = defaultdict(lambda: Samples(DIHEDRAL_WIDTH_DEG, period=360.0))
-    with progress("distances and angles of the training frames", len(frames), quiet, "frames") as advance:
-        for part in _joined(frames):
-            _add_distances(part, cutoff, distances)
-            _add_chains(part.atoms, part.graph, 3, angles)
-            _add_chains(part.atoms, part.graph, 4, dihedrals)
-            advance(part.n_frames)
+    for part in _joined(ShownFrames("distances and angles of training frames", frames, quiet)):
+        _add_distances(part, cutoff, distances)
+        _add_chains(part.atoms, part.graph, 3, angles)
+        _add_chains(part.atoms, part.graph, 4, dihedrals)
     energies = [] if targets else [label_of(atoms, "energy") for atoms in with_label(frames, "energy")]
     return Domain(
         distances=_histograms(distances),
@@ -150,20 +148,18 @@ class JoinedMolecules(NamedTuple):
     atoms : Atoms
         One frame, or the atoms of several molecules, one molecule after the other.
     graph : BondGraph
-    n_frames : int
     pairs : array of int, shape (n_pairs, 2), optional
         Of several molecules: the pairs of atoms of one molecule.
     """
 
     atoms: Atoms
     graph: BondGraph
-    n_frames: int = 1
     pairs: np.ndarray | None = None
 
 
-def _joined(frames: Sequence[Atoms]) -> Iterator[JoinedMolecules]:
+def _joined(shown: ShownFrames) -> Iterator[JoinedMolecules]:
     """Small molecules that follow one another joined to large parts, and every other frame alone."""
-    members = zip(frames, _references(frames), strict=True)
+    members = zip(shown, _references(shown.frames), strict=True)
     for small, group in itertools.groupby(members, lambda member: _is_small(member[0])):
         if small:
             for batch in batches_by_atoms(group, ATOMS_AT_ONCE, n_atoms=lambda member: len(member[0])):
@@ -189,7 +185,6 @@ def _as_one(molecules: Sequence[Atoms], graphs: Sequence[BondGraph]) -> JoinedMo
             positions=np.concatenate([atoms.positions for atoms in molecules]),
         ),
         BondGraph(sum(sizes), np.concatenate(bonds), np.concatenate([graph.shifts for graph in graphs])),
-        len(molecules),
         np.concatenate([inside[n] + start for n, start in zip(sizes, first, strict=True)]),
     )
 

@@ -12,6 +12,7 @@ from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.model.heads.values import values_of
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
+from asecalc_ml.potentials.training.progress import ShownFrames
 from asecalc_ml.potentials.training.targets.scaling import fit_target, labels, references
 from asecalc_ml.store.card import Metrics, QuantityErrors
 from asecalc_ml.targets import Quantity, TargetOptions
@@ -43,7 +44,7 @@ class QuantityPredictions:
         )
 
 
-def predictions_of(model: Model, frames: Sequence[Atoms]) -> list[QuantityPredictions]:
+def predictions_of(model: Model, frames: Sequence[Atoms], quiet: bool = True) -> list[QuantityPredictions]:
     """What a model in memory predicts of labelled frames, for each quantity that some frame has.
 
     Parameters
@@ -51,8 +52,11 @@ def predictions_of(model: Model, frames: Sequence[Atoms]) -> list[QuantityPredic
     model : Model
     frames : sequence of Atoms
         With the labels of targets in their info.
+    quiet : bool
+        Show no progress.
     """
-    graphs = (AtomGraph.from_atoms(atoms, model.cutoff) for atoms in frames)
+    shown = ShownFrames("predicting the test frames", frames, quiet)
+    graphs = (AtomGraph.from_atoms(atoms, model.cutoff) for atoms in shown)
     values = values_of(model.eval(), graphs)
     predicted = [{name: value.cpu().numpy() for name, value in one.items()} for one in values]
     return compare(model.quantities, frames, predicted)
