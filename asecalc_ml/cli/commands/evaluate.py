@@ -60,12 +60,14 @@ def evaluate(
     Options of the dataset reader may follow: `--energy-unit Hartree --forces-unit Hartree/Bohr`.
     """
     show_messages(quiet=False)
+    spec = config.parse_value(name)
     if directory is not None:
         check_folder(directory)
+        _check_drawn(spec, directory)
     if data is None:
         refuse_reader_options(context.args)
     dataset = None if data is None else reader(data, context.args)
-    evaluation = _evaluated(config.parse_value(name), dataset, by, strict, device)
+    evaluation = _evaluated(spec, dataset, by, strict, device)
     typer.echo(f"\n{evaluation}")
     if directory is not None:
         for path in _write(evaluation, directory):
@@ -87,6 +89,22 @@ def _evaluated(
     return evaluate_committee(spec, dataset, strict, quiet=False)
 
 
+def _check_drawn(spec: Spec, directory: Path) -> None:
+    """Refuse a folder for figures of a model that has none: of energies, without standard deviations."""
+    if isinstance(spec, dict):
+        return
+    from asecalc_ml.store.stored_model import StoredModel
+
+    card = StoredModel.find(str(spec)).card
+    if card.predicts_energy and not card.uncertainty:
+        raise ConfigError(
+            f"{card.name} predicts energies without standard deviations: there is nothing to draw",
+            name="directory",
+            value=str(directory),
+            remedy=f"give it an uncertainty (asecalc-ml calibrate {card.name}), or evaluate a committee",
+        )
+
+
 def _write(evaluation: ModelEvaluation, directory: Path) -> list[Path]:
     """Write figures and numbers of what was evaluated."""
     paths = []
@@ -98,14 +116,6 @@ def _write(evaluation: ModelEvaluation, directory: Path) -> list[Path]:
         factors = {name: scale.factor for name, scale in evaluation.scales.items()}
         paths.append(directory / "calibration.png")
         write_whole(paths[-1], calibration_figure(evaluation.calibrations, factors))
-    if not paths:
-        raise ConfigError(
-            f"{evaluation.model} has no values of properties and no standard deviations of what "
-            f"{evaluation.data} has labels of: there is nothing to draw",
-            name="directory",
-            value=str(directory),
-            remedy="give the model an uncertainty (asecalc-ml calibrate NAME), or evaluate a committee",
-        )
     return paths
 
 

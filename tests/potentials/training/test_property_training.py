@@ -507,5 +507,5 @@ def test_eval_draws_predicted_against_labelled_values(tmp_path, monkeypatch):
 def test_parity_of_energies_is_refused_before_anything_is_computed(tmp_path, tiny_model_file):
     done = CliRunner().invoke(app, ["eval", str(tiny_model_file), "--directory", str(tmp_path / "figures")])
     assert done.exit_code == 2
-    assert "predicts energies and forces" in " ".join(done.output.split())
+    assert "nothing to draw" in " ".join(done.output.split())
     assert not (tmp_path / "figures").exists()
