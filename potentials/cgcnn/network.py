@@ -13,7 +13,7 @@ from torch_geometric.nn.conv import CGConv
 from asecalc_ml._lazy import renamed
 from asecalc_ml.graph.cutoffs import smooth_cutoff
 from asecalc_ml.graph.segments import segment_mean, segment_sum, take
-from asecalc_ml.model.potential import AtomOutput, Potential, PotentialInput
+from asecalc_ml.model.potential import AtomOutput, Modules, Potential, PotentialInput
 from asecalc_ml.potentials.cgcnn.matrix import neighbor_matrix
 from asecalc_ml.potentials.shared.geometric import OwnEdges
 from asecalc_ml.potentials.shared.radial_basis import GaussianBasis
@@ -115,8 +115,9 @@ class CGCNNPotential(Potential):
         return [self.embedding]
 
     @property
-    def interactions(self) -> nn.ModuleList:
-        return self.convolutions
+    def interactions(self) -> Modules:
+        # With padding atoms, rows of a convolution are no atoms.
+        return self.convolutions if self.max_atoms is None else ()
 
     @property
     def readout(self) -> nn.Module:

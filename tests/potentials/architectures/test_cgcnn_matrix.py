@@ -6,7 +6,8 @@ from ase import Atoms
 from ase.build import bulk
 from torch import Tensor
 
-from asecalc_ml.errors import ModelError
+from asecalc_ml.analysis.relevance import explain
+from asecalc_ml.errors import AnalysisError, ModelError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.potential import PotentialInput
@@ -136,6 +137,14 @@ def test_matrices_are_not_continuous_and_have_room_for_so_many_atoms():
     assert not potential.continuous
     with pytest.raises(ModelError, match=r"36 atoms.*20 rows.*adjacency: list"):
         potential(inputs_of(structures()))
+
+
+def test_methods_that_need_rows_of_atoms_are_not_offered_with_padding_atoms():
+    layout = {"adjacency": "matrix", "max_neighbors": 60, "max_atoms": 10}
+    atoms, model = small_crystal(("H", "C", "O"), 1.3), untrained_model(CGCNN(**SMALL, **layout))
+    with pytest.raises(AnalysisError, match="'grad-cam' cannot be offered"):
+        explain(model, atoms, method="grad-cam")
+    assert explain(model, atoms, method="occlusion")
 
 
 @pytest.mark.parametrize(
