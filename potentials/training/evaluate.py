@@ -22,7 +22,7 @@ from asecalc_ml.calculators.ml_calculator import MLCalculator, check_trained
 from asecalc_ml.calculators.protocol import std_names
 from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.config.options import parse_options
-from asecalc_ml.errors import AsecalcError, DatasetError, StructureError, lacks_room
+from asecalc_ml.errors import AsecalcError, DatasetError, StructureError, TrainingError, lacks_room
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
 from asecalc_ml.model.dipoles import dipole_of
@@ -511,16 +511,25 @@ def split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
             name=card.name,
             remedy=f"give a file (asecalc-ml eval {card.name} DATA)",
         )
-    data = read_data(parse_options(card.options, TrainOptions, f"card of {card.name!r}"), None, lineage)
+    options = parse_options(card.options, TrainOptions, f"card of {card.name!r}")
     names = [] if card.predicts_energy else [quantity.name for quantity in card.quantities]
+    try:
+        data = read_data(options, None, lineage)
+    except TrainingError as error:  # other data need not divide into parts of these sizes
+        raise _other_data(card, options) from error
     if dataset_hash(data.train, names) != card.dataset.hash:
-        raise DatasetError(
-            f"{data.source.place} does not hold the frames that {card.name!r} was trained on, so nobody "
-            "knows which were held out",
-            name=data.source.place,
-            remedy=f"put the old data back, or give a file (asecalc-ml eval {card.name} DATA)",
-        )
+        raise _other_data(card, options)
     return data
+
+
+def _other_data(card: ModelCard, options: TrainOptions) -> DatasetError:
+    place = dataset(options.data).place
+    return DatasetError(
+        f"{place} does not hold the frames that {card.name!r} was trained on, so nobody knows which were "
+        "held out",
+        name=place,
+        remedy=f"put the old data back, or give a file (asecalc-ml eval {card.name} DATA)",
+    )
 
 
 def held_out_frames(card: ModelCard, lineage: Lineage) -> tuple[str, dict[str, Atoms]]:

@@ -86,18 +86,17 @@ def evaluate_committee(
         metrics: Metrics = errors_of(frames, predictions.results).metrics()
     else:
         metrics = target_metrics(len(frames), compare(card.quantities, frames, predictions.results))
+    n_trained, n_validated = count_seen(frames, _seen_by_any(members))
     return ModelEvaluation(
         f"the committee of {', '.join(member.card.name for member in members)}",
         label,
         metrics,
         None,
-        {},
-        {},
-        {},
-        *count_seen(frames, _seen_by_any(members)),
-        tuple(member.card.name for member in members if member.seen is None),
-        tuple(measured),
-        _scales(calculator, members, quiet),
+        n_trained=n_trained,
+        n_validated=n_validated,
+        unknown=tuple(member.card.name for member in members if member.seen is None),
+        calibrations=tuple(measured),
+        scales=_scales(calculator, members, quiet),
     )
 
 

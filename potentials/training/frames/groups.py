@@ -143,8 +143,8 @@ def draw_grouped(
         part = int(np.argmax(np.where(fits, gain, -np.inf)))
         if not fits[part]:
             raise TrainingError(
-                f"a group of {len(frames)} frames fits into none of the parts of "
-                f"{', '.join(map(str, sizes))} frames",
+                f"a group of {len(frames)} frames, copies of one structure included, fits into none of the "
+                f"parts of {', '.join(map(str, sizes))} frames",
                 value=len(frames),
                 allowed=f"up to {max(sizes)} frames",
                 remedy="leave a few frames out of the sizes, lower split.group_distance_A, or leave repeated "

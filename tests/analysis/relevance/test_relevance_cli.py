@@ -207,7 +207,7 @@ def test_a_file_for_chemiscope_reads_back(tiny_model, tmp_path):
 def test_chemiscope_is_asked_for_before_anything_is_computed(tiny_model, tmp_path, monkeypatch):
     code, output = run("tiny", "water", "--chemiscope", tmp_path / "water.txt", "-q")
     assert code == 2
-    assert "end in .json or .json.gz" in " ".join(output.split())
+    assert "ends in .json or .json.gz" in " ".join(output.split())
     monkeypatch.setitem(sys.modules, "chemiscope", None)
     monkeypatch.chdir(tmp_path)
     code, output = run("tiny", "water", "--chemiscope", tmp_path / "water.json", "-q")

@@ -213,9 +213,10 @@ def test_an_element_without_a_network_gives_no_number():
 
 
 def test_training_on_an_element_without_a_network_is_refused(tmp_path):
-    atoms = bulk("Si")
-    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((2, 3)))
-    write(tmp_path / "data.xyz", 4 * [atoms])
+    frames = [bulk("Si", a=5.43 + 0.01 * k) for k in range(4)]
+    for atoms in frames:
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((2, 3)))
+    write(tmp_path / "data.xyz", frames)
     options = TrainOptions(
         name="silicon",
         data={"format": "ase", "path": str(tmp_path / "data.xyz")},
