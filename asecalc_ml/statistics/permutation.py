@@ -91,11 +91,11 @@ def blocked_difference(
     >>> found.difference, found.superiority, found.p_value
     (2.0, 1.0, 0.001)
     """
-    blocks = [
-        (np.asarray(x, dtype=float), np.asarray(member, dtype=bool))
-        for x, member in zip(values, is_member, strict=True)
-        if 0 < np.count_nonzero(member) < np.size(x)
+    given = [
+        (np.asarray(x, dtype=float), np.asarray(labels, dtype=bool))
+        for x, labels in zip(values, is_member, strict=True)
     ]
+    blocks = [(x, labels) for x, labels in given if labels.any() and not labels.all()]
     if not blocks:
         raise AnalysisError(
             "no block has both members of the group and others",

@@ -162,6 +162,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("qm9_transfer.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    parse_targets(arguments.targets)  # refuses names of no target
     n_trained = arguments.repeats * arguments.molecules
     frames = unseen(qm9(), [arguments.model], n_trained + N_TEST, arguments.seed, keep=lambda atoms: True)
     parts = np.split(np.arange(n_trained), arguments.repeats)
