@@ -180,7 +180,7 @@ class DatasetOptions(Options):
             f"{self.place} has no frames{self._selection}; it has {n_frames} in all",
             name=self.place,
             value=self.frames,
-            remedy="correct `path`, or the option that selects frames",
+            remedy="correct `frames`" if self.frames else "correct `path`, or what leaves frames out",
         )
 
     def _checked(self) -> Sequence[Atoms]:

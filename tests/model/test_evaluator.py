@@ -289,7 +289,7 @@ def test_sources_of_every_model_are_complete():
     geometry = {"graph.atom_graph", "graph.memory_left", "graph.padding", "graph.triplets"}
     geometry |= {name for name in imported if name.startswith(("graph.neighbors", "structure"))}
     messages = {name for name in imported if name.startswith(("config", "files"))}
-    messages |= {"contracts", "errors", "_checkout", "_lazy", "_moved"}
+    messages |= {"contracts", "errors", "units", "_checkout", "_lazy", "_moved"}
     packages = {"graph", "model", "model.compile", "model.heads", "runs", "targets"}
     numbers = imported - geometry - messages - packages
     assert {f"{name.replace('.', '/')}.py" for name in numbers} <= {*sources.CORE_SOURCES}

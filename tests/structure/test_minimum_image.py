@@ -25,12 +25,12 @@ from asecalc_ml.errors import StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.md_protocols.scan.coordinate_choice import _contiguous
 from asecalc_ml.model.pair_potentials import Morse
-from asecalc_ml.potentials.training.frames.domain import _bonds_of, _lengths
+from asecalc_ml.potentials.training.frames.domain import _lengths, _references, _shifts_in
 from asecalc_ml.potentials.training.frames.groups import find_groups
 from asecalc_ml.structure import minimum_image as module
 from asecalc_ml.structure.lattice import complete, flatness, reduced, shortest_period
 from asecalc_ml.structure.minimum_image import Lattices, image_shifts, minimum_image
-from asecalc_ml.structure.topology.bonds import bond_graph, find_bonds_and_shifts
+from asecalc_ml.structure.topology.bonds import find_bonds_and_shifts
 from asecalc_ml.testing.models import untrained_model
 
 EVERYWHERE = np.array([True, True, True])
@@ -222,9 +222,10 @@ def test_scans_splits_and_cards_take_the_nearest_image(written):
     expected = water.get_distance(0, 1)
     assert _distance(moved, (0, 1)) == pytest.approx(expected)
     assert _contiguous(moved, [1, 0, 2], {}).get_angle(1, 0, 2) == pytest.approx(water.get_angle(1, 0, 2))
-    references = [(start, bond_graph(start))]
-    assert _lengths(moved, _bonds_of(moved, references)) == pytest.approx(expected)
-    assert len(references) == 1
+    first, reference = _references([start, moved])
+    assert reference is first  # the same bonds
+    lengths = _lengths([moved], _shifts_in([moved], reference), reference[1])
+    assert lengths == pytest.approx(np.full((1, 2), expected))
     near = start.copy()
     near.positions += [[1, 0, 0], [-2, 3, 1], [0, 0, 0]] @ cell + 0.01
     assert find_groups([start, near, moved], None, 0.1).tolist() == [0, 0, 1]
