@@ -59,8 +59,8 @@ class QuantityErrors(Options):
 
     def __str__(self) -> str:
         mae, rmse = (number_with_unit(f"{error:.4g}", self.unit) for error in (self.mae, self.rmse))
-        relative = f", {100 * self.mae / self.spread:.3g} % of the labels' spread" if self.spread else ""
-        return f"MAE {mae}, RMSE {rmse}{relative}"
+        relative = f" ({100 * self.mae / self.spread:.3g} % of the labels' spread)" if self.spread else ""
+        return f"MAE {mae}{relative}, RMSE {rmse}"
 
 
 class Metrics(Options):

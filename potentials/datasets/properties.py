@@ -78,6 +78,8 @@ def take_properties(
 ) -> None:
     """Put the values of targets into a frame's info, under the targets' names and in their units.
 
+    A frame that lacks what a key names has no value, even if it has another under the target's name.
+
     Raises
     ------
     DatasetError
@@ -85,6 +87,7 @@ def take_properties(
     """
     values = {name: atoms.info.get(source.key or name) for name, source in sources.items()}
     for name, value in values.items():
+        atoms.info.pop(name, None)
         if value is not None:
             atoms.info[name] = _numbers(value, f"{where}: {sources[name].key or name}", name) * factor[name]
 

@@ -82,10 +82,11 @@ def evaluate_committee(
     predictions = predict(calculator, located, quiet)
     frames = list(located.values())
     measured = calibrations(card.quantities, frames, predictions.results)
+    compared = [] if card.predicts_energy else compare(card.quantities, frames, predictions.results)
     if card.predicts_energy:
         metrics: Metrics = errors_of(frames, predictions.results).metrics()
     else:
-        metrics = target_metrics(len(frames), compare(card.quantities, frames, predictions.results))
+        metrics = target_metrics(len(frames), compared)
     n_trained, n_validated = count_seen(frames, _seen_by_any(members))
     return ModelEvaluation(
         f"the committee of {', '.join(member.card.name for member in members)}",
@@ -95,6 +96,8 @@ def evaluate_committee(
         n_trained=n_trained,
         n_validated=n_validated,
         unknown=tuple(member.card.name for member in members if member.seen is None),
+        predictions=tuple(compared),
+        places=tuple(located),
         calibrations=tuple(measured),
         scales=_scales(calculator, members, quiet),
     )

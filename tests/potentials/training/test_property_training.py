@@ -233,6 +233,20 @@ def test_labels_that_are_missing_are_left_out_and_counted(tmp_path):
     assert errors["zpve"].n_labelled == 8
 
 
+def test_a_value_under_the_target_s_name_is_none_of_the_key(tmp_path):
+    """Where some frames have `homo` of one method and `epsHOMO` of another, labels are of one method."""
+    frames = labelled(n_frames=4)
+    for atoms in frames:
+        atoms.info["homo"] = -1.0
+    del frames[1].info["epsHOMO"]
+    write(tmp_path / "mixed.xyz", frames, format="extxyz")
+    source = {"homo": {"key": "epsHOMO", "unit": "eV"}}
+    read_again = list(AseFile(path=tmp_path / "mixed.xyz", properties=source).read_free(()).values())
+    assert [atoms.info.get("homo") for atoms in read_again] == [
+        pytest.approx(atoms.info["epsHOMO"]) if "epsHOMO" in atoms.info else None for atoms in frames
+    ]
+
+
 def batch_of(given, frames, targets):
     """A batch with all frames, and the model and loss of a training."""
     scaling = fit_target_scaling(frames, parse_targets(targets))
@@ -502,6 +516,25 @@ def test_eval_draws_predicted_against_labelled_values(tmp_path, monkeypatch):
         assert quantity.mae == pytest.approx(entry.card.metrics.quantities[quantity.name].mae, rel=1e-4)
     test = json.loads((tmp_path / "training" / "split.json").read_text())["test"]
     assert [int(place.rsplit(" ", 1)[1]) for place in result.quantities[0].structures] == test
+
+
+def test_eval_draws_those_of_a_committee(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = options(tmp_path, max_epochs=1)
+    train(first, quiet=True)
+    split = {"file": str(first.training_directory / "split.json")}
+    again = options(tmp_path, max_epochs=1, name="second", seed=1, split=split, directory=tmp_path / "again")
+    train(again, quiet=True)
+    spec = "{committee: {members: [small, second]}}"
+    done = CliRunner().invoke(app, ["eval", spec, "--directory", "figures"])
+    assert done.exit_code == 0, done.output
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == ["calibration.png", "parity-homo.png", "parity.json", "parity_homo.csv"]
+    (homo,) = Parity.model_validate(json.loads((tmp_path / "figures" / "parity.json").read_text())).quantities
+    calculators = [MLCalculator(name) for name in ("small", "second")]
+    atoms = read(tmp_path / "frames.xyz", int(homo.structures[0].rsplit(" ", 1)[1]))
+    mean = np.mean([calculator.get_property("homo", atoms) for calculator in calculators])
+    assert homo.predicted[0] == pytest.approx(mean, abs=1e-5)
 
 
 def test_parity_of_energies_is_refused_before_anything_is_computed(tmp_path, tiny_model_file):
