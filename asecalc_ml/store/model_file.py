@@ -190,11 +190,18 @@ def read_uncertainty(path: Path) -> LastLayerUncertainty | None:
     Raises
     ------
     ModelError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or holds another uncertainty than its card states.
     """
     from asecalc_ml.model.heads.last_layer import LastLayerUncertainty
 
-    return _read_further(path, _UNCERTAINTY, LastLayerUncertainty.from_arrays, "uncertainty")
+    uncertainty = _read_further(path, _UNCERTAINTY, LastLayerUncertainty.from_arrays, "uncertainty")
+    # numbers of features by quantity
+    held = {name: len(factor) for name, factor in uncertainty.factors.items()} if uncertainty else {}
+    stated = {name: one.n_features for name, one in read_card(path).uncertainty.items()}
+    if held != stated:
+        problem = f"the uncertainty in {path} is of {held or 'nothing'}, and its card states {stated}"
+        raise _damaged(path, problem)
+    return uncertainty
 
 
 def _read_further(path: Path, prefix: str, make: Callable[[dict[str, np.ndarray]], T], what: str) -> T:

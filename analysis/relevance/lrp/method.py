@@ -138,5 +138,5 @@ def _sum_of_rows(products: list[Tensor], n_rows: int, like: Tensor) -> Tensor:
     """Sums over features, of the first rows."""
     total = torch.zeros(n_rows, dtype=torch.float64, device=like.device)
     for product in products:
-        total = total + product.detach().reshape(len(product), -1).sum(dim=1)[:n_rows]
+        total = total + product.detach().reshape(*product.shape, 1).flatten(1).sum(dim=1)[:n_rows]
     return total

@@ -475,6 +475,14 @@ def test_an_atom_alone_has_the_relevance_of_its_embedding(name):
     assert frame(model, atoms, name).atoms == pytest.approx([walk_by_hand(model, atoms, (0, 0, 0, 0))])
 
 
+def test_an_atom_alone_has_no_triplets_to_take_relevance():
+    """In a network that sums over triplets, whose numbers of edges and of triplets are zero."""
+    options = get("architectures", "ani")(elements=["H", "O"], hidden_channels=[6, 5])
+    one = relevance.explain(untrained_model(options), Atoms("O"), method="lrp", compared_frames=0)
+    (explained,) = one.of("lrp").frames
+    assert sum(explained.atoms) + sum(explained.absorbed.values()) == pytest.approx(one.structures[0].value)
+
+
 class Branches(ToyNetwork):
     """Computes something that nobody reads, by an operation without a rule, and adds in place."""
 

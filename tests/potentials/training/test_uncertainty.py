@@ -17,6 +17,7 @@ from asecalc_ml.cli.ml import app
 from asecalc_ml.errors import ConfigError, ModelError, RunError
 from asecalc_ml.md_protocols.nve import NVE
 from asecalc_ml.model.heads.build import build_heads
+from asecalc_ml.model.heads.last_layer import LastLayerUncertainty
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets import AseFile
 from asecalc_ml.potentials.schnetpack import SchNet
@@ -26,7 +27,7 @@ from asecalc_ml.potentials.training.calibration.committee import evaluate_commit
 from asecalc_ml.potentials.training.evaluate import evaluate_model
 from asecalc_ml.potentials.training.frames.training_data import read_data
 from asecalc_ml.runs import COMMITTEE_DEVIATION, ENERGY_STD, RunReader
-from asecalc_ml.store.model_file import contents_hash, read_uncertainty
+from asecalc_ml.store.model_file import contents_hash, read_model, read_uncertainty, save_model
 from asecalc_ml.store.registry import Registry
 from asecalc_ml.targets import parse_targets
 from asecalc_ml.testing.models import untrained_card
@@ -168,6 +169,15 @@ def test_a_model_of_vectors_has_no_scalar_to_calibrate(tmp_path):
     Registry().add_model(model, untrained_card("vector", options, model, molecule("CH3OH")))
     with pytest.raises(ModelError, check=told(name="vector", remedy="committee")):
         calibrate("vector")
+
+
+@pytest.mark.parametrize("held", [{}, {"energy": np.eye(4)}, {"forces": np.eye(9)}])
+def test_an_uncertainty_that_its_card_does_not_state_is_damage(trained, tmp_path, held):
+    """A file that another program has written: its checksum is right."""
+    model, card = read_model(trained.path)
+    save_model(tmp_path / "strange.safetensors", model, card, uncertainty=LastLayerUncertainty(held))
+    with pytest.raises(ModelError, match="and its card states", check=told(remedy="damaged")):
+        MLCalculator(tmp_path / "strange.safetensors").get_property("energy_std", molecule("CH3OH"))
 
 
 # ----------------------------------------------------------------------------------------------- eval
