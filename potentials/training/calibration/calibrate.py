@@ -130,7 +130,23 @@ def _frames(
             raise error.at(place) from None
     train_frames = list(train.values())
     known = SeenFrames.of(train_frames, []) if seen is None else seen.and_of(SeenFrames.of(train_frames, []))
-    return train_frames, _untrained(list(held_out.values()), known, validation), validation.label
+    usable = _of_known_zero(list(held_out.values()), card, validation)
+    return train_frames, _untrained(usable, known, validation), validation.label
+
+
+def _of_known_zero(frames: list[Atoms], card: ModelCard, source: DatasetOptions) -> list[Atoms]:
+    """Frames whose energies the model can be compared with; all of them for other quantities."""
+    if not card.predicts_energy:
+        return frames
+    known = [atoms for atoms in frames if card.knows_energies_of(atoms.numbers)]
+    if len(known) < len(frames):
+        warnings.warn(
+            f"{len(frames) - len(known)} of the {len(frames)} validation structures of {source.place} have "
+            f"compositions that {card.name!r} was not trained on, so that its energies have another zero "
+            "there; they are left out",
+            stacklevel=3,
+        )
+    return known
 
 
 def _untrained(frames: list[Atoms], known: SeenFrames, source: DatasetOptions) -> list[Atoms]:

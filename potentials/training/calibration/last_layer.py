@@ -11,6 +11,7 @@ errors are most likely, as draws from normal distributions with variances :math:
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -34,6 +35,9 @@ from asecalc_ml.store.card import UncertaintyCard
 
 #: Fewer errors than this do not tell the size of an uncertainty.
 FEWEST = 10
+
+#: Share of the root mean square error that a mean error is taken for a shift of the labels.
+MOSTLY_SHIFT = 0.95
 
 #: Smallest regularizer, as a fraction of the largest eigenvalue of H: features have the rounding errors of
 #: float32, of which ς² should make less than a hundredth of the variance.
@@ -140,6 +144,7 @@ def fit_uncertainty(
     hessians, n_train = _sums_over_training(model, train, names, fitted)
     factors, cards = {}, {}
     for name, (features, errors) in _held_out(model, validation, names).items():
+        _warn_of_shift(name, errors, data)
         of_name = fit(hessians[name], features, errors)
         measured = Calibration(name, "", errors, of_name.stds)
         factors[name] = of_name.factor
@@ -156,6 +161,18 @@ def fit_uncertainty(
             spearman=measured.spearman,
         )
     return LastLayerUncertainty(factors), cards
+
+
+def _warn_of_shift(name: str, errors: np.ndarray, data: str) -> None:
+    """Warn where nearly all of the error is one constant, as with labels that have another zero."""
+    mean, rmse = float(errors.mean()), float(np.sqrt((errors**2).mean()))
+    if abs(mean) > MOSTLY_SHIFT * rmse:
+        warnings.warn(
+            f"errors of {name} on the validation structures of {data} are mostly one constant, {mean:.4g}, "
+            "and standard deviations will be of this size: if the labels have another zero than those of the "
+            "training, take labels that have the same",
+            stacklevel=4,
+        )
 
 
 def _sums_over_training(

@@ -111,9 +111,7 @@ def test_rmd17_with_a_fault(npz, changes, place, expected):
 
 
 def test_no_frames_left(npz):
-    with pytest.raises(
-        DatasetError, check=told(name="npz", value="100:", remedy="`frames`")
-    ):
+    with pytest.raises(DatasetError, check=told(name="npz", value="100:", remedy="`frames`")):
         RMD17(path=npz(), frames="100:").read()
 
 

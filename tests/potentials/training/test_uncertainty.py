@@ -161,6 +161,22 @@ def test_what_cannot_be_calibrated_is_one_paragraph(trained, model_file, tmp_pat
     assert trained.path.read_bytes() == content
 
 
+def test_labels_with_another_zero_are_noticed(trained, tmp_path):
+    """Shifted energies give a warning, and compositions that were not trained on are left out."""
+    shifted = labelled(n_frames=15, seed=3)
+    for atoms in shifted:
+        atoms.calc.results["energy"] += 1000.0
+    write(tmp_path / "old.xyz", labelled(n_frames=20), format="extxyz")
+    write(tmp_path / "shifted.xyz", shifted, format="extxyz")
+    write(tmp_path / "ethanol.xyz", labelled("CH3CH2OH", 15, seed=3), format="extxyz")
+    command = ["calibrate", "methanol", "--as", "other", "--training", tmp_path / "old.xyz", "--validation"]
+    with pytest.warns(UserWarning, match="mostly one constant, -999"):
+        assert run(*command, tmp_path / "shifted.xyz").exit_code == 0
+    with pytest.warns(UserWarning, match="15 of the 15 validation structures"):
+        result = run(*command, tmp_path / "ethanol.xyz", "--replace")
+    assert (result.exit_code, "too few" in result.stderr) == (2, True), result.stderr
+
+
 def test_a_model_of_vectors_has_no_scalar_to_calibrate(tmp_path):
     options = SchNet(n_atom_basis=8, n_interactions=1, n_rbf=8)
     torch.manual_seed(0)
