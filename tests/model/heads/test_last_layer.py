@@ -90,8 +90,8 @@ def registered(name, options=SCHNET, targets="energy", **fields):
     uncertainty = uncertainty_of(model, quantity)
     n_features = len(uncertainty.factors[quantity])
     stated = UncertaintyCard(
-        data="made up", n_train=60, n_validation=20, n_features=n_features, alpha=1.0, varsigma=0.03, rmse=1.0,
-        rms_std=1.0, miscalibration_area=0.1, spearman=None,
+        data="made up", n_train=60, n_validation=20, n_features=n_features, alpha=1.0, varsigma=0.03,
+        rmse=1.0, rms_std=1.0, miscalibration_area=0.1, spearman=None,
     )  # fmt: skip
     card = card.model_copy(update={"uncertainty": {quantity: stated}})
     Registry().with_uncertainty(name, card, uncertainty)
