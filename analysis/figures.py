@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import re
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -239,6 +242,15 @@ def svg(result: Result, panel: str, label: str) -> str:
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return inline(text.getvalue(), f"{result.analysis}-{panel}", label)
+
+
+def write_figures(result: Result, directory: str | Path) -> list[Path]:
+    """Write each panel of a result as PNG; the paths."""
+    paths = []
+    for panel in result.panels():
+        paths.append(Path(directory) / f"{result.analysis}-{panel.key}.png")
+        write_whole(paths[-1], png(result, panel.key))
+    return paths
 
 
 def png(result: Result, panel: str) -> bytes:

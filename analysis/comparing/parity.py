@@ -10,8 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from asecalc_ml.analysis.base import Panel, Record, Result, Table
-from asecalc_ml.analysis.figures import BLUE, INK, VERMILION, png
-from asecalc_ml.files.writing import write_whole
+from asecalc_ml.analysis.figures import BLUE, INK, VERMILION, write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +29,7 @@ class ParityQuantity(Record):
     components: list[str] = Field(description="names of components; an empty name for a scalar")
     structures: list[str] = Field(description="file and number of each structure")
     labelled: list[list[float]] = Field(description="in the unit, a number for each component")
-    predicted: list[list[float]] = Field(description="likewise")
+    predicted: list[list[float]] = Field(description="in the unit, a number for each component")
 
     @classmethod
     def of(
@@ -97,12 +96,8 @@ class Parity(Result):
         return [_table(quantity) for quantity in self.quantities]
 
     def write(self, directory: str | Path) -> list[Path]:
-        """As for every result: JSON and CSV; and each figure as PNG beside them."""
-        paths = super().write(directory)
-        for panel in self.panels():
-            paths.append(Path(directory) / f"{self.analysis}-{panel.key}.png")
-            write_whole(paths[-1], png(self, panel.key))
-        return paths
+        """Write JSON, CSV, and each figure as PNG; the paths."""
+        return [*super().write(directory), *write_figures(self, directory)]
 
 
 def draw(ax: Axes, quantity: ParityQuantity) -> None:

@@ -1,4 +1,4 @@
-"""Whether similar values lie together in a representation and in its projections."""
+"""Similarity of the values of neighboring points, in a representation and in its projections."""
 
 from __future__ import annotations
 

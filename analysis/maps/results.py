@@ -9,10 +9,9 @@ from pydantic import Field
 
 from asecalc_ml._lazy import renamed
 from asecalc_ml.analysis.base import Panel, Record, Result, Table, unknown_part_error
-from asecalc_ml.analysis.figures import png
+from asecalc_ml.analysis.figures import write_figures
 from asecalc_ml.analysis.maps import figures
 from asecalc_ml.analysis.maps.options import Level
-from asecalc_ml.files.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +31,7 @@ class MapQuantity(Record):
 
     @property
     def is_known_number(self) -> bool:
-        """Whether all points have a number, and that of the frame is not meant."""
+        """True if all points have a number, other than the number of the frame."""
         return self.is_number and self.name != "frame" and None not in self.values
 
     @property
@@ -240,12 +239,8 @@ class RepresentationMap(Result):
         ]
 
     def write(self, directory: str | Path) -> list[Path]:
-        """As for every result: JSON and CSV; and each figure as PNG beside them."""
-        paths = super().write(directory)
-        for panel in self.panels():
-            paths.append(Path(directory) / f"{self.analysis}-{panel.key}.png")
-            write_whole(paths[-1], png(self, panel.key))
-        return paths
+        """Write JSON, CSV, and each figure as PNG; the paths."""
+        return [*super().write(directory), *write_figures(self, directory)]
 
 
 __getattr__ = renamed(__name__, {"Quantity": "MapQuantity"})

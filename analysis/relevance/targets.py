@@ -96,7 +96,7 @@ class Target:
         return systems[:-1]
 
     def readouts(self, subject: ExplainedBatch, atoms: Tensor, systems: Tensor, charges: Tensor) -> Tensor:
-        """That of a single structure by the atom it is read out at, shape (n_atoms,).
+        """Target of a single structure by the atom it is read out at, shape (n_atoms,).
 
         Of shape (1,) where no atom has a share.
         """

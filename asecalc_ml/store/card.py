@@ -281,7 +281,7 @@ class ModelCard(Options):
 
     @property
     def zeros(self) -> dict[str, str]:
-        """What values are relative to, by quantity, as far as the training data state it."""
+        """Zeros of the predicted values, by quantity, as far as the training data state them."""
         return self.dataset.zeros if self.dataset else {}
 
     def unknown_ancestors(self) -> list[str]:

@@ -185,7 +185,7 @@ def read_seen(path: Path) -> SeenFrames | None:
 
 
 def read_uncertainty(path: Path) -> LastLayerUncertainty | None:
-    """What a model's uncertainty is computed with; None if the file holds none.
+    """Read the last-layer uncertainty of a model; None if the file holds none.
 
     Raises
     ------

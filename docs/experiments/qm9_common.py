@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from comparisons import markdown
 
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.plugins import get
@@ -54,7 +55,8 @@ class Record:
     def add(self, name: str, rows: Sequence[dict[str, object]]) -> None:
         """Print a table and keep it."""
         self.tables[name] = list(rows)
-        print(f"\n### {name}\n\n{markdown(rows)}\n", flush=True)
+        cells = [[_cell(value) for value in row.values()] for row in rows]
+        print(f"\n### {name}\n\n{markdown(list(rows[0]), cells) if rows else '(empty)'}\n", flush=True)
 
     def write(self, path: Path) -> None:
         """Write everything, with the core minutes it took."""
@@ -68,14 +70,6 @@ class Record:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(contents, indent=1) + "\n")
         print(f"{minutes:.1f} core minutes. Wrote {path}")
-
-
-def markdown(rows: Sequence[dict[str, object]]) -> str:
-    """A table with the keys of the first row as its heading."""
-    if not rows:
-        return "(empty)"
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(one) for one in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(value: object) -> str:

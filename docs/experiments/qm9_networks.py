@@ -21,9 +21,9 @@ def cards_of(prefix: str, targets: list[str]) -> dict[str, dict[str, ModelCard]]
     cards: dict[str, dict[str, ModelCard]] = {}
     for entry in Registry().list():
         for target in targets:
-            if entry.name.startswith(prefix) and entry.name.endswith(f"-{target}"):
-                network = entry.name.removeprefix(prefix).removesuffix(f"-{target}")
-                cards.setdefault(network, {})[target] = entry.card
+            network = entry.name.removeprefix(prefix)
+            if entry.name.startswith(prefix) and network.endswith(f"-{target}"):
+                cards.setdefault(network.removesuffix(f"-{target}"), {})[target] = entry.card
     return cards
 
 

@@ -45,7 +45,7 @@ def explain(subject: ExplainedBatch, target: Target, options: RelevanceOptions) 
 
 
 def of_target(subject: ExplainedBatch, target: Target, propagate: Energies) -> MethodOutput:
-    """What a function finds; for a force the slope of what the energy has."""
+    """Relevance of a target by a function of energies; for a force the slope of the energy's relevance."""
     if not isinstance(target, Force):
         return propagate(subject, target)
     # −dR/dε for a motion ε u of the atom, by central differences of fourth order

@@ -124,7 +124,7 @@ class Propagation:
     # ------------------------------------------------------------------------------------------- operations
 
     def operation(self, target: Callable, args: tuple, kwargs: dict) -> Any:
-        """One operation by its rule; its result is wrapped again."""
+        """Apply an operation by its rule, and wrap its result again."""
         if target is aten.scatter_add.default:
             self._note_sum(args[3])
         in_place, target = target in rules.OUT_OF_PLACE, rules.OUT_OF_PLACE.get(target, target)

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 
 class Operations(Protocol):
-    """What carries out operations."""
+    """Carries out operations on tensors of rules."""
 
     def operation(self, target: Callable, args: tuple, kwargs: dict) -> Any:
         """The result of an operation of which some arguments are tensors of rules."""

@@ -183,7 +183,7 @@ def register_rule(operation: Callable, kind: str) -> None:
 
 
 def has_rule(operation: Callable) -> bool:
-    """Whether relevance passes an operation, or ends at it."""
+    """Return True if relevance passes an operation, and False if it ends there."""
     return operation in SPECIAL or any(operation in ruled for ruled in (ADDITIVE, BILINEAR, *KINDS.values()))
 
 

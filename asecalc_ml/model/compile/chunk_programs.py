@@ -129,7 +129,7 @@ def _program(
 ) -> Program:
     return Program(
         program_shape(shape, number, function_of is _backward_of),
-        f"chunks of {shape.n_atoms} atoms",
+        f"chunks of {shape.n_atoms - 1} atoms",  # one is padding
         shape.n_edges,
         plain(tensors),
         lambda model: _trace(function_of(model, number, n_rows), tensors),

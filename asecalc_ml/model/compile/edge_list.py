@@ -18,7 +18,7 @@ def edge_list_program(inputs: PotentialInput) -> Program:
     shape = shape_of(inputs)
     return Program(
         shape,
-        f"{inputs.n_atoms - 1} atoms",
+        _in_words(inputs),
         max(shape[2:]),
         inputs.tensors,
         lambda model: trace(model, inputs),
@@ -42,6 +42,12 @@ def shape_of(inputs: PotentialInput) -> Shape:
     """Numbers of atoms, systems, edges, and triplets where there are some."""
     n_triplets = () if inputs.triplets is None else (inputs.triplets.shape[1],)
     return inputs.n_atoms, inputs.n_systems, inputs.edge_index.shape[1], *n_triplets
+
+
+def _in_words(inputs: PotentialInput) -> str:
+    """Numbers of atoms, pairs and triplets: a structure whose pairs need more room is announced again."""
+    n_triplets = "" if inputs.triplets is None else f" and {inputs.triplets.shape[1]:,} triplets"
+    return f"{inputs.n_atoms - 1} atoms with room for {inputs.edge_index.shape[1]:,} pairs{n_triplets}"
 
 
 def _call(model: Model, inputs: PotentialInput) -> KnownCall:
