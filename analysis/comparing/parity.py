@@ -82,9 +82,9 @@ class Parity(Result):
         return [
             Panel(
                 key=quantity.name,
-                title=f"{quantity.name} of {self.on}",
-                caption=f"{len(quantity.structures)} structures, predicted by {self.model}; on the line a "
-                "prediction equals its label.",
+                title=f"{quantity.name} by {self.model}",
+                caption=f"{len(quantity.structures)} structures of {self.on}; on the line a prediction "
+                "equals its label.",
             )
             for quantity in self.quantities
         ]

@@ -218,7 +218,7 @@ def label(
     quiet: Quiet = False,
     strict: Strict = False,
 ) -> None:
-    """Compute energies and forces of structures, and write them for a training."""
+    """Compute energies, forces and further labels of structures, and write them for a training."""
     set_threads(1)
     show_messages(quiet)
     from asecalc_ml.potentials.datasets.generation.label import label_file

@@ -274,7 +274,7 @@ class ModelEvaluation:
         if self.groups:
             lines += ["", *table(self.groups, self.sizes)]
         if self.calibrations:
-            lines += ["", *calibration_lines(self.calibrations, n_frames, self.scales)]
+            lines += ["", *calibration_lines(self.calibrations, self.scales)]
         return "\n".join(lines)
 
     def leakage(self) -> list[str]:

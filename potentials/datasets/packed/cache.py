@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,14 @@ def kept(kind: str, sources: Sequence[Path], build: Callable[[], PackedFrames], 
         with suppress(OSError):  # a folder of others, or a copy that has just been removed
             os.utime(path)  # the time of its last use
     if frames.left_out:
-        print_line(f"{place}: {left_out_text(frames)} (listed in {_list_of(path)})", stderr=True)
+        _print_once(f"{place}: {left_out_text(frames)} (listed in {_list_of(path)})")
     return frames
+
+
+@cache
+def _print_once(line: str) -> None:
+    """Print a line on the standard error, once in a process: a command may read a set several times."""
+    print_line(line, stderr=True)
 
 
 def left_out_text(frames: PackedFrames) -> str:

@@ -15,13 +15,13 @@ from asecalc_ml.targets.target import ENERGY, STD, Quantity
 
 COLUMNS = ("values", "RMSE", "std", "miscalibration", "rank correlation", "likelihood", "surest half")
 
-#: Mean area of a single value that is calibrated; of n values it is smaller by the square root of n.
-AREA_OF_ONE = np.sqrt(np.pi / 32)
+#: Committees with fewer members have no reliable factor: the mean of 1/σ² of so few normal draws is infinite.
+FEWEST_MEMBERS = 4
 
 #: What the columns are.
 LEGEND = (
     "RMSE and std (root mean square) agree where uncertainties are calibrated.",
-    "Miscalibration: area from 0 to 0.5, on average {floor:.3f} for so many structures where calibrated.",
+    "Miscalibration: area from 0 to 0.5, on average 0.31/√n for n independent values where calibrated.",
     "Rank correlation (Spearman): of std and absolute error. Likelihood: its mean negative logarithm.",
     "Surest half: MAE of the half with the smaller std over that of all.",
 )
@@ -36,10 +36,13 @@ class FittedScale:
     factor : float
     n_structures : int
         Validation structures.
+    n_members : int
+        Of the committee.
     """
 
     factor: float
     n_structures: int
+    n_members: int
 
 
 def calibrations(
@@ -73,7 +76,7 @@ def calibrations(
 
 
 def calibration_lines(
-    measured: Sequence[Calibration], n_structures: int, scales: Mapping[str, FittedScale] | None = None
+    measured: Sequence[Calibration], scales: Mapping[str, FittedScale] | None = None
 ) -> list[str]:
     """Table of calibrations, before and after the scaling of standard deviations where there is one."""
     if not measured:
@@ -89,10 +92,17 @@ def calibration_lines(
     lines = [f"{'uncertainty':<{width}}" + "".join(f"{heading:>18}" for heading in COLUMNS)]
     lines += [f"{name:<{width}}" + "".join(f"{cell:>18}" for cell in cells) for name, cells in rows]
     if scales:
-        n_fitted = max(scale.n_structures for scale in scales.values())
-        lines.append(f"The factor was fitted to {n_fitted:,} validation structures that trained no member.")
+        scale = next(iter(scales.values()))
+        lines.append(
+            f"The factor was fitted to {scale.n_structures:,} validation structures that trained no member."
+        )
+        if scale.n_members < FEWEST_MEMBERS:
+            lines.append(
+                f"It cannot be relied on: of {scale.n_members} members some standard deviations are nearly "
+                "zero by chance, and these structures decide it. Use five members or more."
+            )
     lines += [f"{one.quantity}: {sentence}." for one in measured if (sentence := _without_meaning(one))]
-    return [*lines, *(line.format(floor=AREA_OF_ONE / np.sqrt(n_structures)) for line in LEGEND)]
+    return [*lines, *LEGEND]
 
 
 def _cells(measured: Calibration) -> list[str]:

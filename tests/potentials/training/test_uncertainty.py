@@ -235,6 +235,7 @@ def test_a_committee_is_scaled_on_validation_frames(tmp_path):
     result = run("eval", "{committee: {members: [m0, m1]}}", "--directory", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert f"std × {factor:.3g}" in result.stdout
+    assert "cannot be relied on: of 2 members" in result.stdout
     assert (tmp_path / "calibration.png").read_bytes()[:4] == b"\x89PNG"
     # its members' own uncertainties are not mixed in
     assert committee.get_property("energy_std", frames[0]) == pytest.approx(
