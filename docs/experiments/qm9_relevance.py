@@ -29,7 +29,7 @@ larger on N, H(N) than on C, O, because of the training" is
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,6 +156,35 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
     return corrected
 
 
+def compare_sizes(
+    method: str,
+    values: list[np.ndarray],
+    contrasts: Sequence[str],
+    chosen: list[Molecule],
+    random: list[dict[str, list[np.ndarray]]],
+    n_permutations: int,
+) -> list[dict[str, object]]:
+    """Size of relevance in some contrasts, of the trained network and of untrained ones; a row for each."""
+    rows = []
+    for contrast in contrasts:
+        trained = compare(values, chosen, contrast, True, n_permutations)
+        if trained is None:
+            continue
+        untrained = [compare(maps[method], chosen, contrast, True, 0).superiority for maps in random]
+        rows.append(
+            {
+                "method": method,
+                "contrast": contrast,
+                "superiority of the size": trained.superiority,
+                "± 95 %": 1.96 * trained.superiority_error,
+                "p": trained.p_value,
+                "untrained, mean": float(np.mean(untrained)) if untrained else float("nan"),
+                "molecules": trained.n_blocks,
+            }
+        )
+    return rows
+
+
 def judge(
     model: str, chosen: list[Molecule], arguments: argparse.Namespace, record: Record
 ) -> dict[str, tuple[float, list[float]]]:
@@ -176,6 +205,7 @@ def judge(
     corrected = holm({name: found.p_value for name, found in sizes.items()})
     rows, others, by_group = [], [], []
     superiorities = {}
+    groups = sorted({one.group for molecule in chosen for one in molecule.nitrogens})
     for name, values in trained.items():
         of_untrained = [compare(one[name], chosen, MAIN, True, 0).superiority for one in random]
         found, signed = sizes[name], compare(values, chosen, MAIN, False, n_permutations)
@@ -197,35 +227,8 @@ def judge(
                 "verdict": decision,
             }
         )
-        for contrast in ("N / C, O", "H(N) / H"):
-            found = compare(values, chosen, contrast, True, n_permutations)
-            untrained = [compare(one[name], chosen, contrast, True, 0).superiority for one in random]
-            others.append(
-                {
-                    "method": name,
-                    "contrast": contrast,
-                    "superiority of the size": found.superiority,
-                    "± 95 %": 1.96 * found.superiority_error,
-                    "p": found.p_value,
-                    "untrained, mean": float(np.mean(untrained)) if random else float("nan"),
-                    "molecules": found.n_blocks,
-                }
-            )
-        for group in sorted({one.group for molecule in chosen for one in molecule.nitrogens}):
-            found = compare(values, chosen, group, True, n_permutations)
-            if found is not None:
-                untrained = [compare(one[name], chosen, group, True, 0).superiority for one in random]
-                by_group.append(
-                    {
-                        "method": name,
-                        "group": group,
-                        "superiority of the size": found.superiority,
-                        "± 95 %": 1.96 * found.superiority_error,
-                        "p": found.p_value,
-                        "untrained, mean": float(np.mean(untrained)) if random else float("nan"),
-                        "molecules": found.n_blocks,
-                    }
-                )
+        others += compare_sizes(name, values, ("N / C, O", "H(N) / H"), chosen, random, n_permutations)
+        by_group += compare_sizes(name, values, groups, chosen, random, n_permutations)
     record.add(f"{model}: relevance on {MAIN}", rows)
     record.add(f"{model}: N and H apart", others)
     record.add(f"{model}: by functional group, its N and H against C, O", by_group)
