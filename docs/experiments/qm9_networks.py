@@ -23,8 +23,8 @@ from asecalc_ml.store.registry import Registry
 PROPERTIES = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "u0", "u298", "h298", "g298", "cv")
 
 #: Mean absolute errors in the units of PROPERTIES (eV for energies), std. MAE in % and logMAE; trained on
-#: 110,000 molecules. SchNet, PhysNet and DimeNet: arXiv:2003.03123, table 1; DimeNet++: arXiv:2011.14115, table 2; PaiNN:
-#: arXiv:2102.03150, table II.
+#: 110,000 molecules. SchNet, PhysNet and DimeNet: arXiv:2003.03123, table 1; DimeNet++: arXiv:2011.14115,
+#: table 2; PaiNN: arXiv:2102.03150, table II.
 PUBLISHED = {
     "SchNet": (
         0.033, 0.235, 0.041, 0.034, 0.063, 0.073, 0.0017, 0.014, 0.019, 0.014, 0.014, 0.033,
