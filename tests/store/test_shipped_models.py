@@ -48,8 +48,13 @@ RMD17_AIMS = {
     "schnet-uracil": 28,
 }
 MOLECULES = (*RMD17_AIMS, "torchmdnet-ethanol-xtb", "torchmdnet-uracil-xtb")
-#: Errors that were aimed at, of molecules that never trained the model: property and bound in its unit.
-PROPERTY_AIMS = {"qm9-homo": ("homo", 0.09)}
+#: Property, error that was aimed at on 10,000 molecules that never trained the model, and a bound on that of
+#: molecules of five heavy atoms, of which QM9 has few; in the property's unit.
+PROPERTY_AIMS = {
+    "qm9-homo": ("homo", 0.09, 0.09),
+    "qm9-zpve": ("zpve", 0.005, 0.005),
+    "qm9-alpha": ("alpha", 0.227, 0.3),
+}
 LIQUID = ("neuralil-ean", "jat-ean")
 NITRATES = ("torchmdnet-nitrate-xtb", "jat-nitrate-xtb")
 
@@ -74,7 +79,7 @@ def test_is_found_and_small(name):
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", PROPERTY_AIMS)
 def test_a_property_model_is_small_and_meets_its_aim(name):
-    entry, (quantity, aim) = Registry().find(name), PROPERTY_AIMS[name]
+    entry, (quantity, aim, _) = Registry().find(name), PROPERTY_AIMS[name]
     assert entry.path.parent == SHIPPED
     assert entry.path.stat().st_size <= 2_000_000
     metrics = entry.card.metrics
@@ -85,8 +90,8 @@ def test_a_property_model_is_small_and_meets_its_aim(name):
 
 @pytest.mark.parametrize("name", PROPERTY_AIMS)
 def test_properties_of_molecules_that_never_trained(name, shared_data):
-    """Molecules of five heavy atoms and more in a sample of the original data."""
-    quantity, aim = PROPERTY_AIMS[name]
+    """Molecules of five heavy atoms in a sample of the original data."""
+    quantity, _, bound = PROPERTY_AIMS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the file does not number its molecules
         frames = list(QM9(path=shared_data / "qm9" / "qm9_reduced_100.xyz").read())
@@ -96,7 +101,7 @@ def test_properties_of_molecules_that_never_trained(name, shared_data):
     assert len(new) > 30
     calculator = MLCalculator(name)
     errors = [calculator.get_property(quantity, atoms) - atoms.info[quantity] for atoms in new]
-    assert np.abs(errors).mean() < aim
+    assert np.abs(errors).mean() < bound
 
 
 def test_all_together_stay_within_their_budget():
