@@ -248,6 +248,7 @@ def fetch(
 def check_training(data: Mapping, source: str) -> TrainOptions:
     """Options of a training, with those of its data and its architecture checked too."""
     kinds.check_kind(data, (kinds.TRAINING,), source)
+    choices.check_trackers(data, source)
     options = config.parse_file(data, templates.of_file(FILES["train"]), source)
     for key in ("data", "test_data"):
         if data.get(key) is not None:

@@ -38,6 +38,7 @@ PURPOSES = {
     "properties": "QM9 and CoRE MOF as data",
     "reference": "the calculators gfn2-xtb and pyscf-dft",
     "test": "the tests",
+    "tracking": "TensorBoard",
 }
 
 

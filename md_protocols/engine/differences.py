@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Options that may change before a run is resumed. The calculator is compared by what it is.
 FREE = {
     "analyses", "calculator", "checkpoint_every", "directory", "distributions", "flag", "more_calculators",
-    "reference", "stop", "structure", "threads", "wandb", "workers",
+    "reference", "stop", "structure", "threads", "tracking", "wandb", "workers",
 }  # fmt: skip
 
 
