@@ -1,5 +1,6 @@
 """Trackers: rows, tables and final numbers where asked for; what fails there never ends a run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -410,6 +411,25 @@ def test_runs_of_a_campaign_are_a_group_and_the_table_is_a_record(tmp_path):
 # ---------------------------------------------------------------------- the real package
 
 
+def rows_of(file):
+    """Columns of the rows in an offline file: blocks of 32 kB with checksummed parts of messages."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, place, message, columns = file.read_bytes(), 7, b"", {}
+    while place + 7 <= len(data):
+        if (left := 32_768 - place % 32_768) < 7:
+            place += left
+            continue
+        size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        message += data[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            record, message = Record.FromString(message), b""
+            for item in record.history.item:
+                columns.setdefault("".join(item.nested_key), []).append(json.loads(item.value_json))
+    return columns
+
+
 @pytest.mark.slow
 def test_the_real_package_offline(tmp_path):
     pytest.importorskip("wandb")
@@ -417,8 +437,13 @@ def test_the_real_package_offline(tmp_path):
         warnings.simplefilter("error", UserWarning)
         run = NVE(**SHORT).run(directory=tmp_path / "run", quiet=True)
         analyse(run.directory)
-    files = list(run.directory.glob("wandb/offline-run-*/*.wandb"))
+    files = sorted(run.directory.glob("wandb/offline-run-*/*.wandb"))
     assert len(files) == 2  # the run, and what was found in it
+    assert rows_of(files[0])["thermo/temperature_K"] == run.read_thermo()["temperature_K"].tolist()
+    sync = [Path(sys.executable).with_name("wandb"), "sync", "--dry-run", files[0].parent]
+    if sync[0].exists():
+        done = subprocess.run(sync, capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert files[0].name in done.stdout + done.stderr
     assert len({path.parent.name.rpartition("-")[2] for path in files}) == 1
     again = RunReader(run.directory)
     assert again.finished
