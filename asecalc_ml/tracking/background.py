@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +15,9 @@ from asecalc_ml.tracking.tracker import Tracker
 
 #: Calls that may wait. A tracker that lags behind by more has stopped answering.
 MOST_WAITING = 20_000
+
+#: Time, s, between two looks for calls: many rows at once take less time than each of them alone.
+INTERVAL_s = 1.0
 
 #: Time, s, for everything that waits to be written once the run has ended.
 CLOSING_s = 120.0
@@ -32,7 +35,8 @@ class BackgroundTracker(Tracker):
 
     def __init__(self, options: TrackerOptions, run: RunFacts):
         self._options = options
-        self._calls: queue.Queue[Callable[[Tracker], None] | None] = queue.Queue(MOST_WAITING)
+        self._calls: deque[Callable[[Tracker], None]] = deque()
+        self._is_closing = threading.Event()
         self._failure: str | None = None
         self._is_told = False
         self._thread = threading.Thread(target=self._work, args=(run,), daemon=True)
@@ -54,8 +58,7 @@ class BackgroundTracker(Tracker):
 
     def close(self) -> None:
         """Wait until everything is written, for :data:`CLOSING_s` at most."""
-        with suppress(queue.Full):
-            self._calls.put_nowait(None)
+        self._is_closing.set()
         self._thread.join(CLOSING_s)
         if self._thread.is_alive() and self._failure is None:
             self._hangs(f"it has not finished within {CLOSING_s:.0f} s")
@@ -64,23 +67,28 @@ class BackgroundTracker(Tracker):
     def _pass_on(self, call: Callable[[Tracker], None]) -> None:
         if self._failure is not None:
             self._tell()
-            return
-        try:
-            self._calls.put_nowait(call)
-        except queue.Full:
+        elif len(self._calls) >= MOST_WAITING:
             self._hangs(f"{MOST_WAITING} rows wait, and it takes no more")
+        else:
+            self._calls.append(call)
 
     def _work(self, run: RunFacts) -> None:
         try:
             tracker = self._options.start(run)
-            while (call := self._calls.get()) is not None and self._failure is None:
-                call(tracker)
+            while not self._is_closing.wait(INTERVAL_s):
+                self._carry_out(tracker)
+            self._carry_out(tracker)
             tracker.close()
         except Exception as error:  # whatever it meets: no package, no network, no login, a full disk
             if self._failure is None:  # else it was given up already
                 first_line = (reason(error) if isinstance(error, OSError) else str(error)).strip()
                 self._failure = first_line.partition("\n")[0] or type(error).__name__
                 self._give_up(is_hanging=False)
+
+    def _carry_out(self, tracker: Tracker) -> None:
+        """Carry out the calls that wait, unless the record has been given up."""
+        while self._calls and self._failure is None:
+            self._calls.popleft()(tracker)
 
     def _hangs(self, what: str) -> None:
         self._failure = what

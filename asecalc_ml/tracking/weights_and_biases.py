@@ -82,7 +82,10 @@ class WandbTracker(Tracker):
             mode=options.mode,
             dir=str(run.directory),
             config=dict(run.config),
-            settings=wandb.Settings(silent=True, init_timeout=INIT_TIMEOUT_S, console="off"),
+            # a run of its own, also where another one of this process has not ended
+            settings=wandb.Settings(
+                silent=True, init_timeout=INIT_TIMEOUT_S, console="off", reinit="create_new"
+            ),
         )
         for handler in logging.getLogger(
             "wandb"

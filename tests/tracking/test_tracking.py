@@ -450,6 +450,21 @@ def test_the_real_package_offline(tmp_path):
     NVE(**SHORT | {"wandb": None}).run(directory=run.directory, quiet=True, overwrite=True)
 
 
+@pytest.mark.slow
+def test_the_real_package_keeps_two_runs_of_one_process_apart(tmp_path):
+    pytest.importorskip("wandb")
+    trackers = Trackers({"wandb": {}})
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    with trackers.start(tmp_path / "a") as first, trackers.start(tmp_path / "b") as second:
+        for step in range(50):
+            first.row("thermo", {"energy": step}, step)
+            second.row("thermo", {"energy": -step}, step)
+    for name, sign in (("a", 1), ("b", -1)):
+        (file,) = (tmp_path / name).glob("wandb/offline-run-*/*.wandb")
+        assert rows_of(file)["thermo/energy"] == [sign * step for step in range(50)]
+
+
 REAL = """
 import sys, time
 from pathlib import Path
@@ -462,7 +477,7 @@ background.CLOSING_s = 60 if how != "suspend" else 2
 with Trackers({"wandb": {"project": "p"}}).start(folder, config={"seed": 1}) as record:
     record.row("thermo", {"a": 0}, 0)
     waiting = record._trackers[0]
-    while not (waiting._calls.empty() or waiting._failure):
+    while waiting._calls and not waiting._failure:
         time.sleep(0.1)
     if how in ("kill", "suspend"):
         for child in psutil.Process().children():
