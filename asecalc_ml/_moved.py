@@ -230,6 +230,7 @@ MOVED = {
     "asecalc_ml.structure.xyz_file": "asecalc_ml.structure.files.xyz_file",
     "asecalc_ml.structures": "asecalc_ml.structure.loading",
     "asecalc_ml.synonyms": "asecalc_ml.config.synonyms",
+    "asecalc_ml.terminal.tracking": "asecalc_ml.tracking",
     "asecalc_ml.topology": "asecalc_ml.structure.topology.bonds",
     "asecalc_ml.trajectories": "asecalc_ml.runs.trajectories",
     "asecalc_ml.trajectories.ase_format": "asecalc_ml.runs.trajectories.ase_format",

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -456,10 +457,16 @@ def test_the_real_package_keeps_two_runs_of_one_process_apart(tmp_path):
     trackers = Trackers({"wandb": {}})
     for name in "ab":
         (tmp_path / name).mkdir()
-    with trackers.start(tmp_path / "a") as first, trackers.start(tmp_path / "b") as second:
-        for step in range(50):
+    with trackers.start(tmp_path / "a") as first:
+        first.row("thermo", {"energy": 0}, 0)
+        while first._trackers[0]._calls:  # until it has begun
+            time.sleep(0.1)
+        second = trackers.start(tmp_path / "b")
+        second.row("thermo", {"energy": 0}, 0)
+        for step in range(1, 50):
             first.row("thermo", {"energy": step}, step)
             second.row("thermo", {"energy": -step}, step)
+        second.close()
     for name, sign in (("a", 1), ("b", -1)):
         (file,) = (tmp_path / name).glob("wandb/offline-run-*/*.wandb")
         assert rows_of(file)["thermo/energy"] == [sign * step for step in range(50)]
