@@ -93,9 +93,7 @@ def package_state(requirement: Requirement) -> PackageState:
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return PackageState(
-            requirement, None, remedy=_pip(str(requirement.specifier and requirement) or name)
-        )
+        return PackageState(requirement, None, remedy=_pip(f"{name}{requirement.specifier}"))
     if not requirement.specifier.contains(version, prereleases=True):
         fault = f"{name} {version} is installed, and {requirement.specifier} is needed"
         return PackageState(requirement, version, fault, _pip(f"{name}{requirement.specifier}"))
