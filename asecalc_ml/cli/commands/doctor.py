@@ -67,7 +67,8 @@ def doctor(
         check_output(json_file, overwrite=True)
     if model is not None:
         Registry().find(model)  # a misspelled name is no fault of the installation
-    console, findings = make_console(), []
+    console = make_console()
+    findings: list[Finding] = []
     for finding in examine(environment, model or MODEL, device):
         if not findings or findings[-1].topic != finding.topic:
             console.print(finding.topic, style="bold")
