@@ -53,6 +53,7 @@ CONTRACTS = {
     ),
     "losses": Contract("asecalc_ml.potentials.training.losses:Penalty", is_object=True),
     "targets": Contract("asecalc_ml.targets.target:TargetOptions", (("kind",),), key="name"),
+    "trackers": Contract("asecalc_ml.tracking.options:TrackerOptions", (("start",),)),
 }
 
 

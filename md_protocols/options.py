@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asecalc_ml.config.options import NEEDED_IN_FILES, Options
 from asecalc_ml.contracts import plugin_code, returned
 from asecalc_ml.errors import PluginError
 from asecalc_ml.md_protocols.stages.stage import Stage
-from asecalc_ml.terminal.tracking import WandbOptions
+from asecalc_ml.tracking.spec import TrackingSpec, with_current_name
 
 if TYPE_CHECKING:
     from typing import Self
@@ -60,9 +60,12 @@ class ProtocolOptions(Options):
         None, description="analyses by name, each with its options; by default those that always make sense"
     )
 
-    wandb: WandbOptions | None = Field(
-        None, description="log thermo.csv, scans and final numbers to Weights & Biases as well"
+    tracking: TrackingSpec | None = Field(
+        None,
+        description="trackers to log thermo.csv, scans and final numbers to as well, each with its options, "
+        "as in {wandb: {mode: offline}} or {tensorboard: {}}",
     )
+    _former_names = model_validator(mode="before")(with_current_name)
 
     def run(
         self,

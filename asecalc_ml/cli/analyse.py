@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asecalc_ml.config.options import parse_options
-from asecalc_ml.terminal.tracking import WandbOptions, tracking
+from asecalc_ml.tracking.spec import with_current_name
+from asecalc_ml.tracking.trackers import Trackers
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Result
@@ -34,8 +34,7 @@ def analyse(directory: Path) -> Path:
     run = RunReader(directory)
     results, _ = carry_out(run, run.read_options().get("analyses"))
     page = write_report(run)
-    if run.read_options().get("wandb"):
-        _log(run, results)
+    _log(run, results)
     failures = Failures(directory)  # those of the report among them
     if failures.all:
         error = failures.error()
@@ -51,11 +50,12 @@ def final_numbers(results: list[Result]) -> dict[str, float | None]:
 
 
 def _log(run: RunReader, results: list[Result]) -> None:
-    from asecalc_ml.runs import PROTOCOL
-
-    config, began = run.read_options(), run.read_provenance()["started"]
-    options = parse_options(config["wandb"], WandbOptions, f"{run.directory / PROTOCOL}: wandb")
-    with tracking(options, run.directory, began, config) as tracker:
+    """Log final numbers to the trackers that the run's options name."""
+    config = with_current_name(run.read_options())
+    if not config.get("tracking"):
+        return
+    began = run.read_provenance()["started"]
+    with Trackers(config["tracking"]).start(run.directory, began=began, config=config) as tracker:
         tracker.summary(final_numbers(results))
         if columns := run.read_scan_table():
             tracker.table("scan", list(columns), list(zip(*columns.values(), strict=True)))

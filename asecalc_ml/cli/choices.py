@@ -5,6 +5,7 @@ from typing import Any
 
 from asecalc_ml import config, plugins
 from asecalc_ml.errors import ConfigError, PluginError
+from asecalc_ml.tracking.spec import CURRENT, FORMER
 
 
 def load(group: str, name: Any, place: str) -> type[Any]:
@@ -37,6 +38,20 @@ def check_analyses(data: Mapping, source: str) -> None:
     for name in data.get("analyses") or {}:
         model = load("analyses", name, config.locate(source, data, "analyses", name))
         config.parse_options(data, model, source, within=("analyses", name))
+
+
+def check_trackers(data: Mapping, source: str) -> None:
+    """Check `tracking: {NAME: {option: value}}`, and `wandb: {option: value}` of earlier versions."""
+    paths = [(CURRENT, name) for name in _keys(data.get(CURRENT))]
+    paths += [(FORMER,)] if data.get(FORMER) is not None else []
+    for path in paths:
+        model = load("trackers", path[-1], config.locate(source, data, *path))
+        config.parse_options(data, model, source, within=path)
+
+
+def _keys(value: Any) -> list[str]:
+    """Keys of a mapping; none of anything else, which is refused elsewhere."""
+    return list(value) if isinstance(value, Mapping) else []
 
 
 def check_dataset(data: Mapping, key: str, source: str) -> None:

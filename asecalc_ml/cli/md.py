@@ -175,6 +175,7 @@ def _check(data: Mapping, source: str) -> ProtocolOptions:
     """Options of the protocol that the data name, with the options of its analyses checked too."""
     kinds.check_kind(data, (kinds.PROTOCOL,), source)
     protocol = choices.load_chosen("protocols", data, "protocol", source, source)
+    choices.check_trackers(data, source)
     options = config.parse_file(data, protocol, source)
     choices.check_analyses(data, source)
     return options

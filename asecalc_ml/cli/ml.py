@@ -16,6 +16,7 @@ from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, rea
 from asecalc_ml.cli.commands import (
     calibrate,
     check,
+    doctor,
     draw_map,
     evaluate,
     explain,
@@ -40,6 +41,7 @@ app.add_typer(import_models.app, name="import")
 app.command("compile")(compile_model)
 app.command("check", context_settings=OPEN)(check.check)
 app.command("explain", context_settings=OPEN)(explain.explain)
+app.command("doctor")(doctor.doctor)
 app.command("predict")(predict.predict)
 app.command("eval", context_settings=OPEN)(evaluate.evaluate)
 app.command("calibrate", context_settings=OPEN)(calibrate.calibrate)
@@ -246,6 +248,7 @@ def fetch(
 def check_training(data: Mapping, source: str) -> TrainOptions:
     """Options of a training, with those of its data and its architecture checked too."""
     kinds.check_kind(data, (kinds.TRAINING,), source)
+    choices.check_trackers(data, source)
     options = config.parse_file(data, templates.of_file(FILES["train"]), source)
     for key in ("data", "test_data"):
         if data.get(key) is not None:

@@ -46,13 +46,18 @@ def reason(error: OSError, place: str | Path | None = None) -> str:
 
 def _file_system(path: Path) -> str:
     """Return the mount point of a file that need not exist, with the space left there."""
-    nearest = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    nearest = nearest_existing(path)
     mount = next(folder for folder in (nearest, *nearest.parents) if folder.is_mount())
     usage = shutil.disk_usage(nearest)
-    return f"{_size(usage.free)} of {_size(usage.total)} are free on the file system at {mount}"
+    return f"{size_text(usage.free)} of {size_text(usage.total)} are free on the file system at {mount}"
 
 
-def _size(n_bytes: int) -> str:
+def nearest_existing(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+
+
+def size_text(n_bytes: int) -> str:
     """Return a number of bytes with a unit, such as ``1.2 MB``."""
     power = min(max(len(str(n_bytes)) - 1, 3) // 3, len(UNITS))
     return f"{n_bytes / 1000**power:.1f} {UNITS[power - 1]}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asecalc_ml.errors import AsecalcError, ConfigError
-from asecalc_ml.files.full_disk import reason, writing
+from asecalc_ml.files.full_disk import nearest_existing, reason, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def obstacle(directory: Path) -> str | None:
 
     Tried with a file that never has a name, where the system can do that, and leaves nothing behind.
     """
-    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    nearest = nearest_existing(directory)
     if not nearest.is_dir():
         return f"{nearest} is a file"
     if not os.access(nearest, os.W_OK | os.X_OK):

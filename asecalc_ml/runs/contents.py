@@ -38,7 +38,8 @@ class OptionsFile(Contents):
     threads: int | None = Field(None, ge=1)
     trajectory_format: str = "traj"
     analyses: dict[str, dict[str, Any] | None] | None = None
-    wandb: dict[str, Any] | None = None
+    tracking: dict[str, dict[str, Any] | None] | None = None
+    wandb: dict[str, Any] | None = None  # of earlier versions
 
 
 class CalculatorEntry(Contents):

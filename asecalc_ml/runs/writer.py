@@ -41,7 +41,7 @@ from asecalc_ml.runs.trajectories.writer import Moment, Origin
 from asecalc_ml.runs.vacancy import check_free
 from asecalc_ml.structure.files.extended_xyz import FrameText
 from asecalc_ml.structure.files.stored_constraints import storable_copy
-from asecalc_ml.terminal.tracking import Tracker
+from asecalc_ml.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from ase import Atoms

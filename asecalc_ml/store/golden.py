@@ -15,11 +15,11 @@ from asecalc_ml.files.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
-from asecalc_ml.model.evaluator import assemble
+from asecalc_ml.model.evaluator import Evaluation, assemble
 from asecalc_ml.model.heads.values import rounding_of_values, values_of
 from asecalc_ml.model.model import Model
 from asecalc_ml.model.potential import PotentialInput
-from asecalc_ml.model.rounding import rounding
+from asecalc_ml.model.rounding import Rounding, rounding
 from asecalc_ml.sources import code_of_model, source_of_plugin
 from asecalc_ml.store.card import Golden, ModelCard, formula_of
 from asecalc_ml.store.stored_model import StoredModel
@@ -151,11 +151,36 @@ def deviation_from(golden: Golden, model: Model) -> GoldenDeviation | ValueDevia
         return _deviation_of_values(golden, model, atoms)
     assert golden.energy_eV is not None  # the card's quantities say so
     derivative, inputs = _evaluate(model, atoms)
-    found, bounds = assemble(inputs, derivative), rounding(model, inputs, derivative)
-    off = (found.forces - torch.tensor(golden.forces_eV_A, dtype=torch.float64).to(found.forces)).abs()
+    forces = torch.tensor(golden.forces_eV_A, dtype=torch.float64)
+    bounds = rounding(model, inputs, derivative)
+    return _compared(assemble(inputs, derivative), golden.energy_eV, forces, bounds)
+
+
+def deviation_of(evaluation: Evaluation, model: Model, atoms: Atoms) -> GoldenDeviation:
+    """Compare results for one structure, such as those of compiled code, with the model in plain PyTorch.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the structure alone.
+    model : Model
+        In the type, and on the device, of the evaluation.
+    atoms : Atoms
+    """
+    derivative, inputs = _evaluate(model, atoms)
+    expected = assemble(inputs, derivative)
+    bounds = rounding(model, inputs, derivative)
+    return _compared(evaluation, float(expected.energy[0]), expected.forces, bounds)
+
+
+def _compared(
+    evaluation: Evaluation, energy_eV: float, forces_eV_A: torch.Tensor, bounds: Rounding
+) -> GoldenDeviation:
+    """Deviation of an energy, and of the force component that is nearest to its bound."""
+    off = (evaluation.forces - forces_eV_A.to(evaluation.forces)).abs()
     allowed = bounds.forces[:-1].expand_as(off)
     worst = (off / allowed.clamp(min=TINY)).nan_to_num(nan=torch.inf).argmax()
-    energy, energy_bound = found.energy[0] - golden.energy_eV, bounds.systems[0]
+    energy, energy_bound = evaluation.energy[0] - energy_eV, bounds.systems[0]
     return GoldenDeviation(
         *(float(one) for one in (energy.abs(), energy_bound, off.flatten()[worst], allowed.flatten()[worst]))
     )

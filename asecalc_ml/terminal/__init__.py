@@ -1,1 +1,1 @@
-"""What a user sees of long work: progress in a terminal, and tracking by Weights & Biases."""
+"""What a user sees of long work: progress in a terminal."""

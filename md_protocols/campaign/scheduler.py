@@ -18,6 +18,7 @@ from asecalc_ml.local_modules import added_folders
 from asecalc_ml.md_protocols.campaign.executors import BUSY, FAILED, LOST, Executor, Job, Outcome
 from asecalc_ml.md_protocols.campaign.state import DONE, STOPPED, WAITING, state_of, steps_of
 from asecalc_ml.runs import RunReader
+from asecalc_ml.tracking.spec import grouped
 
 if TYPE_CHECKING:
     from asecalc_ml.md_protocols.campaign.options import Campaign, GridPoint
@@ -130,6 +131,7 @@ class Scheduler:
     def _job(self, status: Status) -> Job:
         log = self._folder.directory / "logs" / f"{status.point.name}.log"
         options = status.point.options.model_dump(mode="json")
+        options["tracking"] = grouped(options["tracking"], self._folder.directory.absolute().name)
         directory, here = str(status.directory.absolute()), str(Path.cwd())
         return Job(directory, options, here, str(log.absolute()), added_folders())
 

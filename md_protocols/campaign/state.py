@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FAILURES = "campaign.json"
 LOCK = ".campaign.lock"
-FREE = {"directory", "threads", "wandb", "workers"}  # options that may differ from those of the run
+FREE = {"directory", "threads", "tracking", "workers"}  # options that may differ from those of the run
 
 WAITING, UNFINISHED, UNANALYSED = "waiting", "unfinished", "to be analysed"
 DONE, STOPPED = "done", "stopped"  # came to its end, or to one that `stop` in its options names

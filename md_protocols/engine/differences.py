@@ -10,6 +10,7 @@ from asecalc_ml.config.options import parse_options
 from asecalc_ml.md_protocols.engine.provenance import describe, machine, versions
 from asecalc_ml.md_protocols.integrators import thermostat_choice
 from asecalc_ml.sources import changed
+from asecalc_ml.tracking.spec import with_current_name
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: Options that may change before a run is resumed. The calculator is compared by what it is.
 FREE = {
     "analyses", "calculator", "checkpoint_every", "directory", "distributions", "flag", "more_calculators",
-    "reference", "stop", "structure", "threads", "wandb", "workers",
+    "reference", "stop", "structure", "threads", "tracking", "workers",
 }  # fmt: skip
 
 
@@ -100,8 +101,8 @@ def more_steps(run: RunReader, options: ProtocolOptions) -> int:
 
 
 def options_before(run: RunReader) -> dict[str, Any]:
-    """Options of the run as it was begun or last resumed."""
-    return run.read_provenance().get("options") or run.read_options()
+    """Options of the run as it was begun or last resumed, under their present names."""
+    return with_current_name(run.read_provenance().get("options") or run.read_options())
 
 
 def options_begun_with(run: RunReader) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from asecalc_ml.model.compile.no_compiling import without_compiling
 from asecalc_ml.runs import PROVENANCE, TRAJECTORY_SUFFIXES, EventKind, RunReader, RunWriter, now
 from asecalc_ml.runs.trajectories import lost_constraints
 from asecalc_ml.terminal.progress import Progress, make_progress
-from asecalc_ml.terminal.tracking import tracking
+from asecalc_ml.tracking.trackers import Trackers
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -105,7 +105,8 @@ def _continued(writer: RunWriter) -> contextlib.AbstractContextManager[None]:
 def _tracked(options: ProtocolOptions, writer: RunWriter) -> Iterator[None]:
     began = RunReader(writer.directory).read_provenance()["started"]
     config = options.model_dump(mode="json")
-    with tracking(options.wandb, writer.directory, began, config) as writer.tracker:
+    trackers = Trackers(options.tracking)
+    with trackers.start(writer.directory, began=began, config=config) as writer.tracker:
         yield
 
 

@@ -24,7 +24,7 @@ METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"
 
 #: Options that a resumed training may have otherwise: they change neither data nor model. The number of
 #: epochs is one of them only where the learning rate does not follow from it.
-FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "wandb", "directory"}
+FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "tracking", "directory"}
 
 
 def check_directory(request: TrainingRequest) -> None:

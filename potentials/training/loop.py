@@ -22,7 +22,7 @@ from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines
 from asecalc_ml.potentials.training.task import EnergyForcesTask, columns, monitor
-from asecalc_ml.terminal.tracking import Tracker
+from asecalc_ml.tracking.tracker import Tracker
 
 #: Added to the norm of the gradient before it divides, as in :func:`torch.nn.utils.clip_grad_norm_`.
 CLIP_EPSILON = 1e-6
@@ -100,6 +100,8 @@ class TrainingLoop:
             tracker.row("training", metrics, step=epoch + 1)
             if self.is_stuck(metrics):
                 break
+        best = {f"best_{monitor(self.options.loss)}": self.progress.best_error}
+        tracker.summary({"epochs": self.progress.n_epochs, **best})
 
     def train_epoch(self, epoch: int) -> float:
         """Take a step for each batch; the mean loss over the frames."""

@@ -15,7 +15,7 @@ from asecalc_ml.errors import AsecalcError
 from asecalc_ml.plugins import names
 from asecalc_ml.targets import TargetOptions, TargetSpec, parse_targets
 from asecalc_ml.targets.target import ENERGY
-from asecalc_ml.terminal.tracking import WandbOptions
+from asecalc_ml.tracking.spec import TrackingSpec, with_current_name
 
 
 class SplitOptions(Options):
@@ -258,7 +258,12 @@ class TrainOptions(Options):
     directory: Path | None = Field(
         None, description="where checkpoints and metrics go; default training/NAME"
     )
-    wandb: WandbOptions | None = Field(None, description="log to Weights & Biases as well")
+    tracking: TrackingSpec | None = Field(
+        None,
+        description="trackers to log the metrics of each epoch to as well, each with its options, as in "
+        "{wandb: {mode: offline}} or {tensorboard: {}}",
+    )
+    _former_names = model_validator(mode="before")(with_current_name)
 
     @property
     def targets(self) -> list[TargetOptions]:

@@ -29,7 +29,7 @@ from asecalc_ml.potentials.training.optimization.whole_step import checked_predi
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.progress import ShownFrames, quiet_torch
 from asecalc_ml.potentials.training.task import monitor
-from asecalc_ml.terminal.tracking import tracking
+from asecalc_ml.tracking.trackers import Trackers
 
 __all__ = ["accelerator", "architecture", "build_model", "compile_step", "fit", "monitor"]
 
@@ -84,7 +84,9 @@ def fit(request: TrainingRequest, data: TrainingData, model: Model, scaling: Sca
         loop.load()
     with (
         quiet_torch(),
-        tracking(options.wandb, directory, data.split.data_hash, options.model_dump(mode="json")) as tracker,
+        Trackers(options.tracking).start(
+            directory, began=data.split.data_hash, config=options.model_dump(mode="json")
+        ) as tracker,
     ):
         if options.compile:
             compile_step(loop)

@@ -171,7 +171,7 @@ def test_a_nested_option_wins_over_that_of_the_file_and_is_recorded(nve, tmp_pat
         "energy-drift": {"limit_meV_atom_ps": 2.5},
         "angles": {},
     }
-    assert options.wandb.mode == "offline"
+    assert options.tracking == {"wandb": {"mode": "offline"}}
     result = CliRunner().invoke(
         md, ["run", str(nve(*lines[:1])), "--stop.wall_time_h", "2", "--directory", str(tmp_path / "run"),
                  "--steps", "2", "--equilibration_ps", "0", "--relax", "false"]

@@ -33,7 +33,7 @@ def campaign(
     of the file can be given here too: `--workers 4`. `asecalc-md template campaign` lists them all.
     """
     from asecalc_ml.cli.campaign.progress import make_display, show_status
-    from asecalc_ml.cli.campaign.table import write_tables
+    from asecalc_ml.cli.campaign.table import track_table, write_tables
     from asecalc_ml.md_protocols.campaign.executors import make_executor
     from asecalc_ml.md_protocols.campaign.scheduler import Scheduler
     from asecalc_ml.md_protocols.campaign.state import CampaignFolder
@@ -48,6 +48,7 @@ def campaign(
         with make_display(scheduler.statuses, quiet) as display, continued_by(lambda: BEGUN_AGAIN):
             scheduler.run(lambda: make_executor(options), display)
         paths = write_tables(folder.directory, scheduler.statuses)
+        track_table(folder.directory, scheduler.statuses)
     finally:
         folder.close()
     if not quiet:

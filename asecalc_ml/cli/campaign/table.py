@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asecalc_ml.cli.analyse import final_numbers
 from asecalc_ml.files.writing import write_whole
+from asecalc_ml.tracking.trackers import Trackers
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.base import Verdict
@@ -34,6 +35,18 @@ def write_tables(directory: Path, statuses: list[Status]) -> list[Path]:
     for name, content in contents.items():
         write_whole(directory / name, content)
     return [directory / name for name in contents]
+
+
+def track_table(directory: Path, statuses: list[Status]) -> None:
+    """Log results.csv to the trackers of the runs, as a record of its own in their group."""
+    spec = statuses[0].point.options.tracking
+    if not spec:
+        return
+    with (directory / "results.csv").open(newline="") as file:
+        columns, *rows = csv.reader(file)
+    name = directory.absolute().name
+    with Trackers(spec).start(directory, group=name) as tracker:
+        tracker.table("results", columns, rows)
 
 
 def _row(status: Status) -> Row:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from asecalc_ml.errors import ModelError
-from asecalc_ml.files.full_disk import reason
+from asecalc_ml.files.full_disk import file_of, reason
+from asecalc_ml.files.in_use import mark_in_use
 from asecalc_ml.files.user_cache import ANOTHER_CACHE, cache_folder, fingerprint, hardware, is_writable
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.model.compile.compiled_graph import INDUCTOR_OPTIONS, load_package, write_package
@@ -64,10 +65,12 @@ class PackageCache:
         """The compiled function; a package that is damaged or wrong is removed, and None comes back."""
         folder = self.folder(shape)
         try:
-            return self._verified(folder)
+            function = self._verified(folder)
         except Exception:  # whatever a damaged file makes torch, json or safetensors raise
             shutil.rmtree(folder, ignore_errors=True)
             return None
+        mark_in_use(folder / MANIFEST)
+        return function
 
     def build(self, program: Program) -> Function:
         """Compile a program, compare it with eager mode, and keep the package.
@@ -85,7 +88,9 @@ class PackageCache:
                 function = self._built(made, folder, program)
                 _move(made, folder)
         except OSError as error:
-            raise CompilationError(reason(error, folder.parent)) from error
+            file = file_of(error)
+            raise CompilationError(f"{file}: " * bool(file) + reason(error, folder.parent)) from error
+        mark_in_use(folder / MANIFEST)
         return function
 
     def _built(self, folder: Path, place: Path, program: Program) -> Function:

@@ -1,5 +1,7 @@
 """The inherited checks, and a law of each plugin."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -125,3 +127,11 @@ def test_a_training_takes_the_target():
     (target,) = parse_targets({"boiling-point": {"pooling": "softmax"}})
     assert str(target.as_quantity()) == "boiling-point (K)"
     assert target.as_quantity().pooling == "softmax"
+
+
+def test_a_run_logs_to_the_tracker(tmp_path):
+    changes = {"tracking": {"json-lines": {"group": "waters"}}}
+    run = TestAndersen.options.model_copy(update=changes).run(directory=tmp_path / "run", quiet=True)
+    first, *rows = map(json.loads, (run.directory / "log.jsonl").read_text().splitlines())
+    assert (first["run"], first["group"]) == ("run", "waters")
+    assert [row["temperature_K"] for row in rows] == run.read_thermo()["temperature_K"].tolist()

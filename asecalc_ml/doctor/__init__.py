@@ -1,0 +1,1 @@
+"""The examination behind `asecalc-ml doctor`: packages, machine, folders, models, a step."""
