@@ -7,7 +7,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
 
@@ -29,10 +29,12 @@ from asecalc_ml.md_protocols.engine.differences import (
 from asecalc_ml.md_protocols.engine.process import threads
 from asecalc_ml.md_protocols.engine.provenance import describe, machine, versions
 from asecalc_ml.md_protocols.integrators import thermostat_choice
-from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.runs import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now, trajectory_of
 from asecalc_ml.sources import changed
 from asecalc_ml.terminal.progress import make_progress
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.options import ProtocolOptions
 
 FROM_THE_END = (
     "A new run begins at its last frame with structure: {directory}/{trajectory}@-1, velocities: structure, "
