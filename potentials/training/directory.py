@@ -158,7 +158,7 @@ def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> Non
     if different:
         raise TrainingError(
             f"{directory} holds a training that began with other options ({'; '.join(different)})",
-            name=", ".join(text.partition(":")[0] for text in different),
+            name=different[0].partition(":")[0],
             value=different,
             remedy="put them back to resume it, or start another training with a new `directory`",
         )
