@@ -131,7 +131,7 @@ def epoch_of(loop: TrainingLoop) -> Epoch:
         start = time.perf_counter()
         loop.train_epoch(0)  # ends when the device has given the loss
         seconds = time.perf_counter() - start
-        loop.progress.batch_losses.clear()  # the next epoch takes all batches again
+        loop.progress.step_losses.clear()  # the next epoch takes all batches again
         return seconds
 
     return epoch

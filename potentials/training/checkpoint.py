@@ -47,8 +47,8 @@ class TrainingProgress:
         Number of epochs since then.
     last_error : float or None
         Error of the last epoch; None where a checkpoint does not say.
-    batch_losses : list of (float, int)
-        Loss and number of frames of each batch that the unfinished epoch has had.
+    step_losses : list of (float, int)
+        Loss and number of frames of each step that the unfinished epoch has had.
     cpu_s : float or None
         Time of all processor cores since the first epoch began, s; None where a checkpoint does not say.
     """
@@ -58,7 +58,7 @@ class TrainingProgress:
     best_error: float | None = None
     n_since_best: int = 0
     last_error: float | None = None
-    batch_losses: list[tuple[float, int]] = field(default_factory=list)
+    step_losses: list[tuple[float, int]] = field(default_factory=list)
     cpu_s: float | None = None
 
 
@@ -96,7 +96,7 @@ def write_checkpoint(
             "ModelCheckpoint": {"best_model_score": progress.best_error},
             "EarlyStopping": {"wait_count": progress.n_since_best},
         },
-        "progress": {name: getattr(progress, name) for name in ("last_error", "batch_losses", "cpu_s")},
+        "progress": {name: getattr(progress, name) for name in ("last_error", "step_losses", "cpu_s")},
     }
     content = io.BytesIO()
     torch.save(stored, content)

@@ -126,7 +126,7 @@ class TrainingLoop:
         """Take a step for each batch that the epoch has not had; the mean loss over the frames."""
         losses: list[Tensor] = []
         n_frames: list[int] = []
-        batches = self.train.of_epoch(epoch, len(self.progress.batch_losses))
+        batches = self.train.of_epoch(epoch, len(self.progress.step_losses))
         try:
             for batch in self._until_asked_to_end(batches):
                 losses.append(self.train_step(batch))
@@ -134,8 +134,8 @@ class TrainingLoop:
         finally:
             # the only numbers of an epoch that the device is waited for
             values = torch.stack(losses).double().tolist() if losses else []
-            self.progress.batch_losses += zip(values, n_frames, strict=True)
-        means, weights = torch.tensor(self.progress.batch_losses, dtype=torch.float64).T
+            self.progress.step_losses += zip(values, n_frames, strict=True)
+        means, weights = torch.tensor(self.progress.step_losses, dtype=torch.float64).T
         return float(means @ weights / weights.sum())
 
     def _until_asked_to_end(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -155,7 +155,7 @@ class TrainingLoop:
             self.write(directory / LAST)
         return TrainingPausedError(
             f"{directory}: the system asked the training to end (SIGTERM), after {progress.n_epochs} epochs "
-            f"and {len(progress.batch_losses)} batches.",
+            f"and {len(progress.step_losses)} steps.",
             name=str(directory),
             value="SIGTERM",
             remedy=continued(directory),
@@ -189,7 +189,7 @@ class TrainingLoop:
         """
         progress, directory = self.progress, self.options.training_directory
         progress.n_epochs += 1
-        progress.batch_losses.clear()
+        progress.step_losses.clear()
         self.lines.show(progress.n_epochs, metrics)
         self.metrics_file.append(progress.n_epochs, metrics)
         if not math.isfinite(metrics["train_loss"]):

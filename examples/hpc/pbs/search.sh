@@ -5,6 +5,5 @@
 #PBS -N search -l select=1:ncpus=8
 cd "$PBS_O_WORKDIR" && . ./job.sh || exit 1
 signal_after 86100 # walltime less 300 s
-name=$(basename "$FILE" .yaml)
-on_scratch "tuning/$name" asecalc-ml tune "$FILE" --resume-or-start --workers 8
+in_place asecalc-ml tune "$FILE" --resume-or-start --search.workers 8
 resubmit_or_end pbs/search.sh "$FILE"

@@ -4,6 +4,5 @@
 #SBATCH --output=%x-%j.log --open-mode=append
 #SBATCH --job-name=search --nodes=1 --ntasks=1 --cpus-per-task=8
 . ./job.sh || exit 1
-name=$(basename "$1" .yaml)
-on_scratch "tuning/$name" asecalc-ml tune "$1" --resume-or-start --workers "$SLURM_CPUS_PER_TASK"
+in_place asecalc-ml tune "$1" --resume-or-start --search.workers "$SLURM_CPUS_PER_TASK"
 requeue_or_end
