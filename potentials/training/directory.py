@@ -54,9 +54,8 @@ def finished(request: TrainingRequest) -> Entry | None:
         return None
     if contents_hash(entries[0].path) != contents_hash(trained):
         return None
-    _check_resumable(directory, (directory / LAST).exists(), options)
-    has_more_epochs = options.max_epochs != load_options(directory / OPTIONS, TrainOptions).max_epochs
-    return None if has_more_epochs else entries[0]
+    stored = _check_same_options(directory, options)
+    return entries[0] if options.max_epochs == stored.max_epochs else None
 
 
 def check_directory(request: TrainingRequest) -> None:
@@ -147,6 +146,11 @@ def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> Non
             name=str(directory / LAST),
             remedy="start without --resume",
         )
+    _check_same_options(directory, options)
+
+
+def _check_same_options(directory: Path, options: TrainOptions) -> TrainOptions:
+    """Options that a training began with, which a resumed one must not change."""
     stored = load_options(directory / OPTIONS, TrainOptions)
     before, now = (
         {key: value for key, value in one.model_dump(mode="json").items() if key not in FREE_AT_RESUME}
@@ -162,6 +166,7 @@ def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> Non
             value=different,
             remedy="put them back to resume it, or start another training with a new `directory`",
         )
+    return stored
 
 
 def _sources(options: TrainOptions) -> dict[str, str]:
