@@ -29,6 +29,9 @@ FREE = {
     "reference", "stop", "structure", "threads", "wandb", "workers",
 }  # fmt: skip
 
+#: Those that are compared by what they are where a run goes on; a finished run keeps them as written.
+BY_CONTENT = {"calculator", "more_calculators", "reference", "structure"}
+
 #: Structures are the same if no coordinate differs by more, such as one from SMILES on another machine.
 SAME_POSITION_A = 1e-3
 
@@ -142,6 +145,11 @@ def other_processor(provenance: dict) -> list[str]:
 def fixed_options(options: dict) -> dict:
     """Return the options that must not change before a run is resumed."""
     return {name: value for name, value in options.items() if name not in FREE}
+
+
+def options_of_finished(options: dict) -> dict:
+    """Return the options that a finished run keeps."""
+    return {name: value for name, value in options.items() if name not in FREE - BY_CONTENT}
 
 
 def more_steps(run: RunReader, options: ProtocolOptions) -> int:

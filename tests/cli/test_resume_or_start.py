@@ -362,6 +362,17 @@ def test_atoms_and_calculator_of_python_are_continued(tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.parametrize("words", [["run", "{file}", "--resume-or-start"], ["resume", "{directory}"]])
+def test_a_finished_run_is_not_said_to_have_another_calculator(words, md_file, tmp_path):
+    """Nothing is left to do, but what is stored about the run stays true."""
+    assert command(md, "run", md_file, "--quiet")[0] == 0
+    before = (tmp_path / "run" / "protocol.yaml").read_text()
+    given = [word.format(file=md_file, directory=tmp_path / "run") for word in words]
+    status, said = command(md, *given, "--quiet", "--calculator", "toy_calculators:SlowSprings")
+    assert (status, "SlowSprings instead of toy_calculators:Springs" in said) == (2, True), said
+    assert (tmp_path / "run" / "protocol.yaml").read_text() == before
+
+
 def test_overwriting_contradicts_resuming(md_file, tmp_path):
     status, said = command(md, "run", md_file, "--resume-or-start", "--overwrite")
     assert (status, "contradict each other" in said) == (2, True)
