@@ -100,6 +100,13 @@ class DatasetError(AsecalcError):
     """Data that cannot be read, downloaded, split or labelled."""
 
 
+class PausedError(AsecalcError):
+    """Work that was asked to end before it was done: nothing is lost, and the same command continues it.
+
+    The command line exits with status 75, as queueing systems know "try again later".
+    """
+
+
 class StructureFileError(StructureError, DatasetError):
     """A file of structures that is damaged, cut short, or holds frames that would be left out."""
 
@@ -120,8 +127,12 @@ class RunError(AsecalcError):
     """A run directory or a run that cannot be started, resumed or read."""
 
 
-class RunPausedError(RunError):
+class RunPausedError(RunError, PausedError):
     """A run that was asked to end before it was done: it is whole, and can be resumed."""
+
+
+class TrainingPausedError(TrainingError, PausedError):
+    """A training that was asked to end before it was done: its last step is stored, and it can be resumed."""
 
 
 class RunBusyError(RunError):
@@ -160,6 +171,21 @@ def together(kind: type[Kind], errors: Sequence[AsecalcError]) -> Kind:
     whole = errors[0].as_kind(kind)
     whole.others = (*whole.others, *errors[1:])
     return whole
+
+
+def refuse_both(**switches: bool) -> None:
+    """Refuse switches that contradict each other, such as ``resume_or_start`` and ``overwrite``.
+
+    Raises
+    ------
+    ConfigError
+        If more than one is on.
+    """
+    on = [f"--{name.replace('_', '-')}" for name, is_on in switches.items() if is_on]
+    if len(on) > 1:
+        raise ConfigError(
+            f"{' and '.join(on)} contradict each other", name=on[0], value=on, remedy="give one"
+        )
 
 
 def lacks_room(error: BaseException | None) -> bool:

@@ -130,7 +130,9 @@ def epoch_of(loop: TrainingLoop) -> Epoch:
     def epoch() -> float:
         start = time.perf_counter()
         loop.train_epoch(0)  # ends when the device has given the loss
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        loop.progress.step_losses.clear()  # the next epoch takes all batches again
+        return seconds
 
     return epoch
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from asecalc_ml.config.options import NEEDED_IN_FILES, Options
 from asecalc_ml.contracts import plugin_code, returned
-from asecalc_ml.errors import PluginError
+from asecalc_ml.errors import PluginError, refuse_both
 from asecalc_ml.md_protocols.stages.stage import Stage
 from asecalc_ml.tracking.spec import TrackingSpec, with_current_name
 
@@ -73,6 +73,7 @@ class ProtocolOptions(Options):
         directory: str | Path | None = None,
         overwrite: bool = False,
         quiet: bool = False,
+        resume_or_start: bool = False,
     ) -> RunReader:
         """Run the protocol.
 
@@ -87,6 +88,9 @@ class ProtocolOptions(Options):
             Replace a run that is there.
         quiet : bool
             Print nothing.
+        resume_or_start : bool
+            Continue the run that is in the directory, or start it if there is none. For scripts that a
+            queueing system begins again.
 
         Returns
         -------
@@ -97,8 +101,14 @@ class ProtocolOptions(Options):
         AsecalcError
             As :meth:`check`, before anything is written.
         RunError
-            If the run cannot go on; the last good state is kept.
+            If the run cannot go on; the last good state is kept. With ``resume_or_start`` also if the
+            directory holds a run of other options or another structure.
         """
+        refuse_both(resume_or_start=resume_or_start, overwrite=overwrite)
+        if resume_or_start:
+            from asecalc_ml.md_protocols.engine.resume_or_start import resume_or_start as resume
+
+            return resume(self, atoms, directory, quiet)
         from asecalc_ml.md_protocols.engine.launch import start_run
 
         return start_run(self, atoms, directory, overwrite, quiet)

@@ -34,6 +34,13 @@ Version = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, ...")]
+ResumeOrStart = Annotated[
+    bool,
+    typer.Option(
+        "--resume-or-start",
+        help="Continue what is in the directory, or start it: the same command for every start of a job.",
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse labels that contradict themselves, instead of warning.")
 ]

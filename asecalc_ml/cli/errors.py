@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from asecalc_ml.cli.app import COMMAND, Group
-from asecalc_ml.errors import AsecalcError, RunPausedError, lacks_room
+from asecalc_ml.errors import AsecalcError, PausedError, lacks_room
 from asecalc_ml.files.full_disk import file_of, reason
 from asecalc_ml.terminal.console import make_console
+from asecalc_ml.terminal.signals import Terminated, terminated_by_sigterm
 
 if TYPE_CHECKING:
     from typer._click.core import Context
@@ -36,10 +37,11 @@ class FriendlyGroup(Group):
 
 @contextmanager
 def friendly(ctx: Context) -> Iterator[None]:
-    """Turn an error that a user can cause, and Ctrl-C, into a message and an exit status."""
+    """Turn an error that a user can cause, Ctrl-C and SIGTERM into a message and an exit status."""
     try:
-        yield
-    except RunPausedError as error:
+        with terminated_by_sigterm():
+            yield
+    except PausedError as error:
         _fail(str(error), PAUSED)
     except AsecalcError as error:
         _fail(str(error))
@@ -47,6 +49,8 @@ def friendly(ctx: Context) -> Iterator[None]:
         if error.errno == errno.EPIPE:  # the reader of our output has left, as `head` does: typer knows
             raise
         _fail(explain(error))
+    except Terminated as error:
+        _fail(f"the system asked {_command(ctx)} to end (SIGTERM). {_kept(error)}", PAUSED)
     except KeyboardInterrupt as error:
         _fail(f"{_command(ctx)} was interrupted. {_kept(error)}", INTERRUPTED)
     except Exception as error:

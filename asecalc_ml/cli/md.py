@@ -14,7 +14,15 @@ from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.analyse import analyse
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import OPEN, Quiet, Version, check_folder, given_options, read_options
+from asecalc_ml.cli.arguments import (
+    OPEN,
+    Quiet,
+    ResumeOrStart,
+    Version,
+    check_folder,
+    given_options,
+    read_options,
+)
 from asecalc_ml.cli.campaign.command import campaign, validate_campaign
 from asecalc_ml.cli.commands.compare import Output, compare
 from asecalc_ml.cli.errors import FriendlyGroup
@@ -61,6 +69,7 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing run directory.")
     ] = False,
+    resume_or_start: ResumeOrStart = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a protocol, analyse what it wrote, and write the report.
@@ -73,7 +82,7 @@ def run(
     set_threads(getattr(options, "threads", None))
     show_messages(quiet)
     directory = _directory(options, file)
-    options.run(directory=directory, overwrite=overwrite, quiet=quiet)
+    options.run(directory=directory, overwrite=overwrite, quiet=quiet, resume_or_start=resume_or_start)
     _analyse(directory, quiet)
 
 

@@ -12,7 +12,7 @@ import typer
 from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds, summary, templates
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
+from asecalc_ml.cli.arguments import OPEN, Quiet, ResumeOrStart, Strict, Version, override, read_options
 from asecalc_ml.cli.commands import (
     calibrate,
     check,
@@ -79,6 +79,7 @@ def train(
     file: Annotated[Path, typer.Argument(help="YAML file; `asecalc-ml template train` prints one.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue after the last finished epoch.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
+    resume_or_start: ResumeOrStart = False,
     quiet: Quiet = False,
     strict: Strict = False,
     allow_different: Annotated[
@@ -105,6 +106,7 @@ def train(
         quiet=quiet,
         strict=strict,
         allow_different=allow_different,
+        resume_or_start=resume_or_start,
     )
     if not quiet:
         assert entry.card.metrics is not None  # a training that ends measures them

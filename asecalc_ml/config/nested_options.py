@@ -1,9 +1,9 @@
-"""Nested options by one name, such as ``stop.wall_time_h``: on the command line and in a campaign's grid."""
+"""Nested options by one name, such as ``stop.wall_time_h``: on the command line, in grids and in messages."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
@@ -11,6 +11,28 @@ from ruamel.yaml.comments import CommentedMap
 from asecalc_ml.errors import ConfigError
 
 Section = MutableMapping[Any, Any] | list[Any]
+
+
+def flat(options: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each option by its dotted name, with its value."""
+    for key, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{section}{key}.")
+        else:
+            yield f"{section}{key}", value
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the options that differ, with both values.
+
+    Examples
+    --------
+    >>> differences({"seed": 0, "stop": {"wall_time_h": 1.0}}, {"seed": 0, "stop": {"wall_time_h": 2.0}})
+    ['stop.wall_time_h: 1.0 there, 2.0 now']
+    """
+    old, new = dict(flat(before)), dict(flat(now))
+    names = [name for name in old | new if name not in old or name not in new or old[name] != new[name]]
+    return [f"{name}: {old.get(name, 'none')} there, {new.get(name, 'none')} now" for name in names]
 
 
 def put_all(data: dict[str, Any], options: Mapping[str, Any], place: str) -> None:

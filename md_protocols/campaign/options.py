@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from asecalc_ml import plugins
 from asecalc_ml._lazy import renamed
-from asecalc_ml.config.nested_options import put_all
+from asecalc_ml.config.nested_options import flat, put_all
 from asecalc_ml.config.options import Options, parse_options, read_yaml
 from asecalc_ml.errors import AsecalcError, ConfigError
 from asecalc_ml.md_protocols.options import ProtocolOptions
@@ -52,7 +52,7 @@ class Campaign(Options):
     @classmethod
     def _options_of_sections(cls, given: Any) -> Any:
         """Name `stop: {wall_time_h: [1, 2]}` as `stop.wall_time_h: [1, 2]`."""
-        return dict(_flat(given)) if isinstance(given, dict) else given
+        return dict(flat(given)) if isinstance(given, dict) else given
 
     @field_validator("grid")
     @classmethod
@@ -63,14 +63,6 @@ class Campaign(Options):
             if not values:
                 raise ValueError(f"{name} has no values: give it some, as in [300, 500], or leave it out")
         return given
-
-
-def _flat(grid: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
-    for key, values in grid.items():
-        if isinstance(values, dict):
-            yield from _flat(values, f"{section}{key}.")
-        else:
-            yield f"{section}{key}", values
 
 
 @dataclass(frozen=True)

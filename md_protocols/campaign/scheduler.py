@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import RunPausedError
@@ -18,6 +15,7 @@ from asecalc_ml.local_modules import added_folders
 from asecalc_ml.md_protocols.campaign.executors import BUSY, FAILED, LOST, Executor, Job, Outcome
 from asecalc_ml.md_protocols.campaign.state import DONE, STOPPED, WAITING, state_of, steps_of
 from asecalc_ml.runs import RunReader
+from asecalc_ml.terminal.signals import on_sigterm
 from asecalc_ml.tracking.spec import grouped
 
 if TYPE_CHECKING:
@@ -102,10 +100,19 @@ class Scheduler:
             return
         executor = make_executor()
         try:
-            with _ending_on_sigterm(self._folder.directory):
+            with on_sigterm(self._pause):
                 self._work(left, executor, display)
         finally:
             executor.close()
+
+    def _pause(self) -> None:
+        """End between two looks at the runs, which pause when the executor is closed."""
+        raise RunPausedError(
+            f"{self._folder.directory}: the system asked the campaign to end (SIGTERM).",
+            name=str(self._folder.directory),
+            value="SIGTERM",
+            remedy="Begun again, it continues from there",
+        )
 
     def _work(self, left: list[Status], executor: Executor, display: Callable) -> None:
         running: dict[Future[Outcome], Status] = {}
@@ -152,28 +159,6 @@ class Scheduler:
     def _failure(self, why: list[str]) -> str:
         often = "once" if len(why) == 1 else f"{len(why)} times"
         return f"{why[-1].rstrip('.')}. It failed {often} (retries: {self._options.retries})."
-
-
-@contextmanager
-def _ending_on_sigterm(directory: Path) -> Iterator[None]:
-    """Let the runs pause when the system asks the process to end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(signal_number: int, frame: Any) -> None:
-        raise RunPausedError(
-            f"{directory}: the system asked the campaign to end (SIGTERM).",
-            name=str(directory),
-            value="SIGTERM",
-            remedy="Begun again, it continues from there",
-        )
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _ended(running: dict[Future[Outcome], Status]) -> set[Future[Outcome]]:

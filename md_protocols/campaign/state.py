@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -13,7 +13,7 @@ from asecalc_ml.errors import RunError
 from asecalc_ml.files.folder_lock import FolderLock
 from asecalc_ml.files.reading import read_json
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.md_protocols.engine.differences import more_steps
+from asecalc_ml.md_protocols.engine.differences import more_steps, other_run
 from asecalc_ml.md_protocols.integrators import thermostat_choice
 from asecalc_ml.runs import FAILURES as FAILED_ANALYSES
 from asecalc_ml.runs import PROTOCOL, PROVENANCE, REPORT, RESULTS, THERMO, RunReader, check_free
@@ -62,12 +62,8 @@ def _is_analysed(directory: Path) -> bool:
 def _check_same(run: RunReader, options: ProtocolOptions) -> None:
     """Refuse a run with other options than more steps, where it can have more."""
     stored = parse_options(run.read_options(), type(options), str(run.directory / PROTOCOL))
-    begun = thermostat_choice.of_begun_run(stored)
-    before = _compared(begun)
-    if more_steps(run, options) > 0 and not begun.why_not_longer:
-        before["steps"] = options.model_dump()["steps"]
-    choices = [_compared(options.with_thermostat(name)) for name in thermostat_choice.CHOICES]
-    different = min((_differences(before, now) for now in choices), key=len)
+    is_longer = more_steps(run, options) > 0 and not thermostat_choice.of_begun_run(stored).why_not_longer
+    different = other_run(run, options, FREE | ({"steps"} if is_longer else set()))
     if different:
         raise RunError(
             f"{run.directory} holds a run with other options ({'; '.join(different)})",
@@ -75,14 +71,6 @@ def _check_same(run: RunReader, options: ProtocolOptions) -> None:
             value=different,
             remedy="bring them back, give the campaign another directory, or remove that run",
         )
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [f"{name}: {before[name]} there, {now[name]} now" for name in now if before.get(name) != now[name]]
-
-
-def _compared(options: ProtocolOptions) -> dict[str, Any]:
-    return {name: value for name, value in options.model_dump(mode="json").items() if name not in FREE}
 
 
 def steps_of(directory: Path) -> int | None:

@@ -1,15 +1,21 @@
-"""Compares a run with its beginning: calculator, versions, options and processor may have changed since."""
+"""Compares a run with its beginning: what it is made of, and with, may have changed since."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from asecalc_ml import plugins
 from asecalc_ml._moved import current_name
+from asecalc_ml.config.nested_options import differences
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.md_protocols.engine.provenance import describe, machine, versions
 from asecalc_ml.md_protocols.integrators import thermostat_choice
+from asecalc_ml.runs import PROTOCOL
 from asecalc_ml.sources import changed
+from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.tracking.spec import with_current_name
 
 if TYPE_CHECKING:
@@ -23,6 +29,12 @@ FREE = {
     "analyses", "calculator", "checkpoint_every", "directory", "distributions", "flag", "more_calculators",
     "reference", "stop", "structure", "threads", "tracking", "workers",
 }  # fmt: skip
+
+#: Those that are compared by what they are where a run goes on; a finished run keeps them as written.
+BY_CONTENT = {"calculator", "more_calculators", "reference", "structure"}
+
+#: Structures are the same if no coordinate differs by more, such as one from SMILES on another machine.
+SAME_POSITION_A = 1e-3
 
 
 def differences_of(run: RunReader, options: ProtocolOptions, atoms: Atoms) -> list[str]:
@@ -80,6 +92,48 @@ def other_options(run: RunReader, options: ProtocolOptions) -> list[str]:
     return [*(f"{text} ({why})" for text in steps if why), *others]
 
 
+def other_run(run: RunReader, options: ProtocolOptions, free: Collection[str]) -> list[str]:
+    """List the options by which a run that has begun is another one than these options describe.
+
+    A thermostat that the options leave to be chosen is the one that was chosen.
+
+    Parameters
+    ----------
+    run : RunReader
+    options : ProtocolOptions
+    free : collection of str
+        Options that may differ.
+    """
+    before = run.read_options()
+    if before["protocol"] != options.protocol:
+        return differences({"protocol": before["protocol"]}, {"protocol": options.protocol})
+    stored = parse_options(before, type(options), str(run.directory / PROTOCOL))
+    begun = _without(thermostat_choice.of_begun_run(stored), free)
+    choices = [_without(options.with_thermostat(name), free) for name in thermostat_choice.CHOICES]
+    return min((differences(begun, now) for now in choices), key=len)
+
+
+def _without(options: ProtocolOptions, free: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.model_dump(mode="json").items() if name not in free}
+
+
+def other_structure(run: RunReader, atoms: Atoms) -> list[str]:
+    """List the differences of a structure from the one that a run began with."""
+    begun = run.atoms
+    if different := differences(_stated(begun), _stated(atoms)):
+        return different
+    lengths = [(begun.positions, atoms.positions), (begun.cell.array, atoms.cell.array)]
+    if all(np.allclose(old, new, rtol=0, atol=SAME_POSITION_A) for old, new in lengths):
+        return []
+    return ["structure: other positions or another cell than there"]
+
+
+def _stated(atoms: Atoms) -> dict[str, Any]:
+    """What structures have in common exactly or not at all."""
+    charge, spin = charge_and_spin(atoms)
+    return {"structure": str(atoms.symbols), "pbc": atoms.pbc.tolist(), "charge": charge, "spin": spin}
+
+
 def other_processor(provenance: dict) -> list[str]:
     """Name another processor, which may round differently.
 
@@ -92,6 +146,11 @@ def other_processor(provenance: dict) -> list[str]:
 def fixed_options(options: dict) -> dict:
     """Return the options that must not change before a run is resumed."""
     return {name: value for name, value in options.items() if name not in FREE}
+
+
+def options_of_finished(options: dict) -> dict:
+    """Return the options that a finished run keeps."""
+    return {name: value for name, value in options.items() if name not in FREE - BY_CONTENT}
 
 
 def more_steps(run: RunReader, options: ProtocolOptions) -> int:

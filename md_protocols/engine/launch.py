@@ -11,12 +11,13 @@ from asecalc_ml._lazy import lazily
 from asecalc_ml.errors import RunError, continued_by
 from asecalc_ml.md_protocols.engine.engine import Engine
 from asecalc_ml.md_protocols.engine.preparation import announce, examined, first_state
-from asecalc_ml.md_protocols.engine.process import ending_on_sigterm, threads
+from asecalc_ml.md_protocols.engine.process import threads
 from asecalc_ml.md_protocols.engine.provenance import write_beginning
 from asecalc_ml.model.compile.no_compiling import without_compiling
 from asecalc_ml.runs import PROVENANCE, TRAJECTORY_SUFFIXES, EventKind, RunReader, RunWriter, now
 from asecalc_ml.runs.trajectories import lost_constraints
 from asecalc_ml.terminal.progress import Progress, make_progress
+from asecalc_ml.terminal.signals import ending_on_sigterm
 from asecalc_ml.tracking.trackers import Trackers
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
 
@@ -20,19 +20,21 @@ from asecalc_ml.md_protocols.engine import launch, preparation
 from asecalc_ml.md_protocols.engine.checkpoint import Checkpoint, State, load
 from asecalc_ml.md_protocols.engine.differences import (
     differences_of,
-    fixed_options,
     more_steps,
     options_before,
     options_begun_with,
+    options_of_finished,
     other_processor,
 )
 from asecalc_ml.md_protocols.engine.process import threads
 from asecalc_ml.md_protocols.engine.provenance import describe, machine, versions
 from asecalc_ml.md_protocols.integrators import thermostat_choice
-from asecalc_ml.md_protocols.options import ProtocolOptions
 from asecalc_ml.runs import PROTOCOL, PROVENANCE, EventKind, RunReader, RunWriter, now, trajectory_of
 from asecalc_ml.sources import changed
 from asecalc_ml.terminal.progress import make_progress
+
+if TYPE_CHECKING:
+    from asecalc_ml.md_protocols.options import ProtocolOptions
 
 FROM_THE_END = (
     "A new run begins at its last frame with structure: {directory}/{trajectory}@-1, velocities: structure, "
@@ -78,7 +80,7 @@ def resume_run(
     run = RunReader(directory)
     data = copy.deepcopy(run.read_options())
     put_all(data, changes or {}, str(directory))
-    if run.finished and not changed(fixed_options(options_before(run)), fixed_options(data)):
+    if run.finished and not changed(options_of_finished(options_before(run)), options_of_finished(data)):
         return _nothing_left(run, data, quiet)
     search_also(*run.read_provenance().get("module_folders", []))
     options = _options(run, data)
@@ -108,8 +110,8 @@ def _store(options: ProtocolOptions, writer: RunWriter) -> None:
 def _check_finished(run: RunReader, options: ProtocolOptions) -> None:
     """Refuse other options of a finished run than more steps."""
     if run.finished and more_steps(run, options) <= 0:
-        given = fixed_options(options.model_dump(mode="json"))
-        different = changed(fixed_options(options_before(run)), given)
+        given = options_of_finished(options.model_dump(mode="json"))
+        different = changed(options_of_finished(options_before(run)), given)
         raise RunError(
             f"{run.directory} is finished, and cannot have {'; '.join(different)} any more",
             name=str(run.directory),

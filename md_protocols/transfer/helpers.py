@@ -15,11 +15,12 @@ from asecalc_ml.errors import RunPausedError
 from asecalc_ml.local_modules import search_also
 from asecalc_ml.md_protocols.engine import preparation
 from asecalc_ml.md_protocols.engine.checkpoint import State
-from asecalc_ml.md_protocols.engine.process import ending_on_sigterm, threads
+from asecalc_ml.md_protocols.engine.process import threads
 from asecalc_ml.md_protocols.transfer.plan import TransferPlan
 from asecalc_ml.md_protocols.transfer.runs import TransferRuns
 from asecalc_ml.runs import RunReader
 from asecalc_ml.terminal.progress import Progress
+from asecalc_ml.terminal.signals import ending_on_sigterm
 
 
 @contextmanager

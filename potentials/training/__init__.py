@@ -19,6 +19,7 @@ def train(
     quiet: bool = False,
     strict: bool = False,
     allow_different: bool = False,
+    resume_or_start: bool = False,
 ) -> Entry:
     """Fit a model, test it on held-out frames, and register it.
 
@@ -35,6 +36,9 @@ def train(
         Refuse labels that contradict themselves, instead of warning.
     allow_different : bool
         Resume although the code of another party's architecture or dataset reader has changed.
+    resume_or_start : bool
+        Continue the training that is in the directory, or start it if there is none; return the model of one
+        that is finished. For scripts that a queueing system begins again.
 
     Returns
     -------
@@ -48,7 +52,10 @@ def train(
     TrainingError, DatasetError, ConfigError
         For data that cannot be read or split, options that do not fit together and, where ``strict`` is true,
         labels that contradict themselves.
+    TrainingPausedError
+        If the system asks the process to end (SIGTERM); the last step is stored.
     """
     from asecalc_ml.potentials.training.run import run
 
-    return run(TrainingRequest(options, resume, replace, quiet, strict, allow_different))
+    request = TrainingRequest(options, resume, replace, quiet, strict, allow_different, resume_or_start)
+    return run(request)

@@ -6,7 +6,7 @@ The keys are those that Lightning gave them, which ran the loop in earlier versi
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,21 @@ class TrainingProgress:
         Lowest error of the epochs; None before the first.
     n_since_best : int
         Number of epochs since then.
+    last_error : float or None
+        Error of the last epoch; None where a checkpoint does not say.
+    step_losses : list of (float, int)
+        Loss and number of frames of each step that the unfinished epoch has had.
+    cpu_s : float or None
+        Time of all processor cores since the first epoch began, s; None where a checkpoint does not say.
     """
 
     n_epochs: int = 0
     n_steps: int = 0
     best_error: float | None = None
     n_since_best: int = 0
+    last_error: float | None = None
+    step_losses: list[tuple[float, int]] = field(default_factory=list)
+    cpu_s: float | None = None
 
 
 def write_checkpoint(
@@ -84,9 +93,10 @@ def write_checkpoint(
         ],
         "callbacks": {
             STATE_KEY: {"rises": average.rises},
-            "ModelCheckpoint": {"best_model_score": torch.tensor(progress.best_error, dtype=torch.float64)},
+            "ModelCheckpoint": {"best_model_score": progress.best_error},
             "EarlyStopping": {"wait_count": progress.n_since_best},
         },
+        "progress": {name: getattr(progress, name) for name in ("last_error", "step_losses", "cpu_s")},
     }
     content = io.BytesIO()
     torch.save(stored, content)
@@ -158,9 +168,11 @@ def _progress(stored: dict[str, Any]) -> TrainingProgress:
     values: dict[str, Any] = {}
     for state in stored["callbacks"].values():
         values |= {name: value for name, value in state.items() if value is not None}
+    best_error = values.get("best_model_score")
     return TrainingProgress(
         n_epochs=stored["epoch"] + 1,
         n_steps=stored["global_step"],
-        best_error=float(values["best_model_score"]),
+        best_error=None if best_error is None else float(best_error),
         n_since_best=values.get("wait_count", 0),
+        **stored.get("progress", {}),
     )

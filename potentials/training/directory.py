@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from asecalc_ml.config.nested_options import differences
 from asecalc_ml.config.options import dump_yaml, load_options
 from asecalc_ml.errors import TrainingError, continued_by
+from asecalc_ml.files.folder_lock import FolderLock
 from asecalc_ml.files.full_disk import file_of, reason
 from asecalc_ml.files.reading import read_json
 from asecalc_ml.files.writing import is_unfinished, obstacle, write_whole
@@ -17,14 +20,42 @@ from asecalc_ml.potentials.training.frames.split import Split
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.sources import changed, sources_of_plugins
 from asecalc_ml.store.model_file import SUFFIX, contents_hash
-from asecalc_ml.store.registry import Registry
+from asecalc_ml.store.registry import Entry, Registry
 
 OPTIONS, SPLIT, LABELS, SOURCES = "train.yaml", "split.json", "labels.json", "sources.json"
 METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"
+LOCK = ".lock"
 
 #: Options that a resumed training may have otherwise: they change neither data nor model. The number of
 #: epochs is one of them only where the learning rate does not follow from it.
 FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "tracking", "directory"}
+
+
+def resumed_or_started(request: TrainingRequest) -> TrainingRequest:
+    """Turn a request to resume or start into one of the two."""
+    if not request.resume_or_start:
+        return request
+    has_begun = (request.options.training_directory / LAST).exists()
+    return replace(request, resume=has_begun, resume_or_start=False)
+
+
+def finished(request: TrainingRequest) -> Entry | None:
+    """Return the registered model of a training that may resume or start and is finished; None otherwise.
+
+    Raises
+    ------
+    TrainingError
+        If its options are not those of the request.
+    """
+    options, directory = request.options, request.options.training_directory
+    trained = directory / f"{options.name}{SUFFIX}"
+    entries = [entry for entry in Registry().list() if entry.name == options.name]
+    if not (request.resume_or_start and trained.exists() and entries):
+        return None
+    if contents_hash(entries[0].path) != contents_hash(trained):
+        return None
+    stored = _check_same_options(directory, options)
+    return entries[0] if options.max_epochs == stored.max_epochs else None
 
 
 def check_directory(request: TrainingRequest) -> None:
@@ -75,31 +106,35 @@ def begin(options: TrainOptions, split: Split, resume: bool) -> None:
 
 @contextmanager
 def writable(directory: Path) -> Iterator[None]:
-    """Say of a file that cannot be written, and of Ctrl-C, what is kept and how the training continues.
+    """Keep other processes out; say of files that cannot be written, and of Ctrl-C, how a training continues.
 
     Raises
     ------
     TrainingError
         In place of the operating system's error.
+    RunBusyError
+        If another process is running the training.
     """
     try:
-        with continued_by(lambda: _continued(directory)):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(directory / LOCK, "running this training")
+        with closing(lock), continued_by(lambda: continued(directory)):
             yield
     except OSError as error:
         name = file_of(error) or str(directory)
         raise TrainingError(
             f"cannot write to {name}: {reason(error, directory)}.",
             name=name,
-            remedy=f"{_continued(directory)}, once there is space and the permission to write",
+            remedy=f"{continued(directory)}, once there is space and the permission to write",
         ) from error
 
 
-def _continued(directory: Path) -> str:
+def continued(directory: Path) -> str:
     """Sentence on what is kept of a training, and how it continues."""
     if not (directory / LAST).exists():
         return "No epoch is finished: start again"
     return (
-        f"All epochs up to {directory / LAST} are kept: continue with "
+        f"Everything up to {directory / LAST} is kept: continue with "
         f"`asecalc-ml train {directory / OPTIONS} --resume`"
     )
 
@@ -111,18 +146,27 @@ def _check_resumable(directory: Path, begun: bool, options: TrainOptions) -> Non
             name=str(directory / LAST),
             remedy="start without --resume",
         )
+    _check_same_options(directory, options)
+
+
+def _check_same_options(directory: Path, options: TrainOptions) -> TrainOptions:
+    """Options that a training began with, which a resumed one must not change."""
     stored = load_options(directory / OPTIONS, TrainOptions)
-    before = stored.model_dump()
-    changed = [key for key, value in options.model_dump().items() if value != before[key]]
-    changed = sorted(set(changed) - FREE_AT_RESUME)
-    if not changed and options.optimizer.spans_training and options.max_epochs != stored.max_epochs:
+    before, now = (
+        {key: value for key, value in one.model_dump(mode="json").items() if key not in FREE_AT_RESUME}
+        for one in (stored, options)
+    )
+    different = differences(before, now)
+    if not different and options.optimizer.spans_training and options.max_epochs != stored.max_epochs:
         raise _other_length(directory, stored, options)
-    if changed:
+    if different:
         raise TrainingError(
-            f"{', '.join(changed)} differ from the training that began in {directory} (see {OPTIONS} there)",
-            name=", ".join(changed),
+            f"{directory} holds a training that began with other options ({'; '.join(different)})",
+            name=different[0].partition(":")[0],
+            value=different,
             remedy="put them back to resume it, or start another training with a new `directory`",
         )
+    return stored
 
 
 def _sources(options: TrainOptions) -> dict[str, str]:

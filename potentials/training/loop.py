@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from asecalc_ml.errors import TrainingError
+from asecalc_ml.errors import TrainingError, TrainingPausedError
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.training.checkpoint import TrainingProgress, load_checkpoint, write_checkpoint
-from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS
+from asecalc_ml.potentials.training.directory import BEST, LAST, METRICS, continued
 from asecalc_ml.potentials.training.frames.batches import EpochBatches
 from asecalc_ml.potentials.training.frames.labelled_graphs import Batch
 from asecalc_ml.potentials.training.metrics_file import MetricsFile
@@ -22,10 +23,15 @@ from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines
 from asecalc_ml.potentials.training.task import EnergyForcesTask, columns, monitor
+from asecalc_ml.terminal.signals import ending_on_sigterm
 from asecalc_ml.tracking.tracker import Tracker
 
 #: Added to the norm of the gradient before it divides, as in :func:`torch.nn.utils.clip_grad_norm_`.
 CLIP_EPSILON = 1e-6
+
+
+class AskedToEndError(Exception):
+    """The system asks the process to end, between two batches."""
 
 
 class TrainingLoop:
@@ -45,6 +51,8 @@ class TrainingLoop:
     step : Step
         Loss and gradient of a batch; may be replaced by a compiled one.
     progress : TrainingProgress
+    terminated : bool
+        Set when the system asks the process to end; looked at before each batch.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class TrainingLoop:
         self.step: Step = eager_step(model, self.weights, options.loss)
         self.average = ExponentialAverage(options.optimizer.ema_decay)
         self.progress = TrainingProgress()
+        self.terminated = False
         optimizer = options.optimizer
         self.optimizer = torch.optim.AdamW(
             [self.weights.values], lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
@@ -71,7 +80,7 @@ class TrainingLoop:
         self.lines = ProgressLines(options.max_epochs, quiet)
 
     def load(self) -> None:
-        """Continue after the last finished epoch.
+        """Continue after the last epoch that is stored, or after the step at which the training paused.
 
         Raises
         ------
@@ -90,28 +99,69 @@ class TrainingLoop:
             )
 
     def run(self, tracker: Tracker) -> None:
-        """Train until the end; metrics of each epoch go to the tracker, too."""
-        self.metrics_file.begin(self.progress.n_epochs)
+        """Train until the end; metrics of each epoch go to the tracker, too.
+
+        Raises
+        ------
+        TrainingPausedError
+            If the system asks the process to end; the last step is stored.
+        """
+        self.metrics_file.begin(self.progress.n_epochs, self.progress.cpu_s)
         self.lines.begin(self.progress.n_epochs)
-        for epoch in range(self.progress.n_epochs, self.options.max_epochs):
-            train_loss = self.train_epoch(epoch)
+        with ending_on_sigterm(self):
+            try:
+                self._run(tracker)
+                self._end_if_asked()
+            except AskedToEndError:
+                raise self._paused() from None
+
+    def _run(self, tracker: Tracker) -> None:
+        while self.progress.n_epochs < self.options.max_epochs and not self.is_stuck:
+            train_loss = self.train_epoch(self.progress.n_epochs)
             metrics = {"train_loss": train_loss, **self.validate()}
             self.end_epoch(metrics)
-            tracker.row("training", metrics, step=epoch + 1)
-            if self.is_stuck(metrics):
-                break
+            tracker.row("training", metrics, step=self.progress.n_epochs)
         best = {f"best_{monitor(self.options.loss)}": self.progress.best_error}
         tracker.summary({"epochs": self.progress.n_epochs, **best})
 
     def train_epoch(self, epoch: int) -> float:
-        """Take a step for each batch; the mean loss over the frames."""
-        losses, n_frames = [], []
-        for batch in self.train.of_epoch(epoch):
-            losses.append(self.train_step(batch))
-            n_frames.append(batch.n_systems)
-        # the only number of an epoch that the device is waited for
-        weights = torch.tensor(n_frames, dtype=torch.float64)
-        return float(torch.stack(losses).double().cpu() @ weights / weights.sum())
+        """Take a step for each batch that the epoch has not had; the mean loss over the frames."""
+        losses: list[Tensor] = []
+        n_frames: list[int] = []
+        batches = self.train.of_epoch(epoch, len(self.progress.step_losses))
+        try:
+            for batch in self._until_asked_to_end(batches):
+                losses.append(self.train_step(batch))
+                n_frames.append(batch.n_systems)
+        finally:
+            # the only numbers of an epoch that the device is waited for
+            values = torch.stack(losses).double().tolist() if losses else []
+            self.progress.step_losses += zip(values, n_frames, strict=True)
+        means, weights = torch.tensor(self.progress.step_losses, dtype=torch.float64).T
+        return float(means @ weights / weights.sum())
+
+    def _until_asked_to_end(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield batches until the system asks the process to end."""
+        for batch in batches:
+            self._end_if_asked()
+            yield batch
+
+    def _end_if_asked(self) -> None:
+        if self.terminated:
+            raise AskedToEndError
+
+    def _paused(self) -> TrainingPausedError:
+        """Store the last step; the error that ends the training for now."""
+        directory, progress = self.options.training_directory, self.progress
+        if progress.n_steps:  # before the first, the optimizer has nothing to store
+            self.write(directory / LAST)
+        return TrainingPausedError(
+            f"{directory}: the system asked the training to end (SIGTERM), after {progress.n_epochs} epochs "
+            f"and {len(progress.step_losses)} steps.",
+            name=str(directory),
+            value="SIGTERM",
+            remedy=continued(directory),
+        )
 
     def train_step(self, batch: Batch) -> Tensor:
         """Change the weights once; the loss before it."""
@@ -129,7 +179,7 @@ class TrainingLoop:
     def validate(self) -> dict[str, float]:
         """Errors of the averaged weights."""
         with self.weights.replaced_by(self.average.values):
-            return self.task.validation_errors(self.validation)
+            return self.task.validation_errors(self._until_asked_to_end(self.validation))
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Print and store an epoch.
@@ -141,6 +191,7 @@ class TrainingLoop:
         """
         progress, directory = self.progress, self.options.training_directory
         progress.n_epochs += 1
+        progress.step_losses.clear()
         self.lines.show(progress.n_epochs, metrics)
         self.metrics_file.append(progress.n_epochs, metrics)
         if not math.isfinite(metrics["train_loss"]):
@@ -150,7 +201,7 @@ class TrainingLoop:
                 remedy=f"lower optimizer.learning_rate ({self.options.optimizer.learning_rate}) or raise "
                 "optimizer.warmup_steps, and look for frames with huge forces in the data",
             )
-        error = metrics[monitor(self.options.loss)]
+        error = progress.last_error = metrics[monitor(self.options.loss)]
         if progress.best_error is None or error < progress.best_error:
             progress.best_error = math.inf if math.isnan(error) else error  # every number is better than NaN
             progress.n_since_best = 0
@@ -159,14 +210,16 @@ class TrainingLoop:
             progress.n_since_best += 1
         self.write(directory / LAST)
 
-    def is_stuck(self, metrics: dict[str, float]) -> bool:
-        """Return True if there was no improvement for as long as the options allow."""
-        patience = self.options.patience_epochs
-        finite = math.isfinite(metrics[monitor(self.options.loss)])
-        return patience is not None and (self.progress.n_since_best >= patience or not finite)
+    @property
+    def is_stuck(self) -> bool:
+        """True if there was no improvement for as long as the options allow."""
+        patience, progress = self.options.patience_epochs, self.progress
+        is_finite = progress.last_error is None or math.isfinite(progress.last_error)
+        return patience is not None and (progress.n_since_best >= patience or not is_finite)
 
     def write(self, path: Path) -> None:
         """Write a checkpoint."""
+        self.progress.cpu_s = self.metrics_file.cpu_s
         write_checkpoint(path, self.model, self.weights, self.average, self.optimizer, self.progress)
 
     def release(self) -> None:

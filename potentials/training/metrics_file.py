@@ -68,17 +68,29 @@ class MetricsFile:
         self.columns = ("train_loss", "val_loss", *validation)
         self.cpu_s_at_zero = 0.0
 
-    def begin(self, n_epochs_done: int) -> None:
-        """Keep the lines of the epochs that are done."""
+    @property
+    def cpu_s(self) -> float:
+        """Time of all processor cores since the first epoch began, s."""
+        return time.process_time() - self.cpu_s_at_zero
+
+    def begin(self, n_epochs_done: int, cpu_s: float | None = None) -> None:
+        """Keep the lines of the epochs that are done.
+
+        Parameters
+        ----------
+        n_epochs_done : int
+        cpu_s : float, optional
+            Time of all processor cores so far, s; by default that of the last line that is kept.
+        """
         cut_to_whole_lines(self.path)
         header, rows = _rows(self.path)
         kept = {line: row for line, row in rows.items() if row[0] <= n_epochs_done}
-        self.cpu_s_at_zero = time.process_time() - (_seconds(header, kept) or 0.0)
+        cpu_s = _seconds(header, kept) if cpu_s is None else cpu_s
+        self.cpu_s_at_zero = time.process_time() - (cpu_s or 0.0)
         write_whole(self.path, "\n".join([",".join(("epoch", *self.columns, "cpu_s")), *kept]) + "\n")
 
     def append(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Write the line of an epoch, counted from 1."""
         values = [repr(metrics[name]) for name in self.columns]
-        cpu_s = f"{time.process_time() - self.cpu_s_at_zero:.2f}"
         with writing(self.path), self.path.open("a") as file:
-            file.write(",".join([str(epoch), *values, cpu_s]) + "\n")
+            file.write(",".join([str(epoch), *values, f"{self.cpu_s:.2f}"]) + "\n")

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from asecalc_ml.config.options import Options
 from asecalc_ml.config.quantities import ErrorScale, LearningRate
-from asecalc_ml.errors import AsecalcError
+from asecalc_ml.errors import AsecalcError, refuse_both
 from asecalc_ml.plugins import names
 from asecalc_ml.targets import TargetOptions, TargetSpec, parse_targets
 from asecalc_ml.targets.target import ENERGY
@@ -315,3 +315,8 @@ class TrainingRequest:
     quiet: bool = False
     strict: bool = False
     allow_different: bool = False
+    resume_or_start: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("resume", "replace"):
+            refuse_both(resume_or_start=self.resume_or_start, **{name: getattr(self, name)})

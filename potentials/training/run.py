@@ -18,7 +18,15 @@ from asecalc_ml.files.writing import write_whole
 from asecalc_ml.graph.neighbors import find_pairs
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.label_checks import LabelReport
-from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory, writable
+from asecalc_ml.potentials.training.directory import (
+    LABELS,
+    SPLIT,
+    begin,
+    check_directory,
+    finished,
+    resumed_or_started,
+    writable,
+)
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, fit_scaling
@@ -65,10 +73,15 @@ class Start:
 
 def run(request: TrainingRequest) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
+    if entry := finished(request):
+        logger.info("%s is finished: nothing is left to do", request.options.training_directory)
+        return entry
+    request = resumed_or_started(request)
     options = request.options
     with torch_threads(options.threads), torch.random.fork_rng():
         start = prepare(request)
         with writable(options.training_directory):
+            check_directory(request)  # again: another process may have begun meanwhile
             begin(options, start.data.split, request.resume)
             write_whole(options.training_directory / LABELS, start.labels.as_json())
             checkpoint = fit(request, start.to_fit, start.model, start.scaling)

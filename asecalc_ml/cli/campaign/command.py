@@ -10,7 +10,7 @@ import typer
 
 from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds
-from asecalc_ml.cli.arguments import Quiet, read_options
+from asecalc_ml.cli.arguments import Quiet, ResumeOrStart, read_options
 from asecalc_ml.errors import AsecalcError, ConfigError, RunError, RunPausedError, continued_by, together
 from asecalc_ml.local_modules import search_also
 
@@ -25,12 +25,14 @@ def campaign(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="YAML file with `base: FILE` and `grid: {option: [values]}`.")],
     status: Annotated[bool, typer.Option("--status", help="Show how far it is, and run nothing.")] = False,
+    resume_or_start: ResumeOrStart = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a grid of protocols, each in a directory of its own, and collect one table of results.
 
-    Begun again, it skips what is done, goes on with what was interrupted, and takes up what failed. Options
-    of the file can be given here too: `--workers 4`. `asecalc-md template campaign` lists them all.
+    Begun again, it skips what is done, goes on with what was interrupted, and takes up what failed, with or
+    without --resume-or-start. Options of the file can be given here too: `--workers 4`.
+    `asecalc-md template campaign` lists them all.
     """
     from asecalc_ml.cli.campaign.progress import make_display, show_status
     from asecalc_ml.cli.campaign.table import track_table, write_tables

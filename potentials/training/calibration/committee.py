@@ -146,9 +146,7 @@ def _scales(calculator: Committee, members: Sequence[_Member], quiet: bool) -> d
     predictions = predict(calculator, frames, quiet)
     measured = calibrations(members[0].card.quantities, list(frames.values()), predictions.results)
     fitted = {one.quantity: one.fitted_scale for one in measured}
-    return {
-        name: FittedScale(factor, len(frames), len(members)) for name, factor in fitted.items() if factor
-    }
+    return {name: FittedScale(factor, len(frames), len(members)) for name, factor in fitted.items() if factor}
 
 
 def _validation_frames(members: Sequence[_Member]) -> Mapping[str, Atoms]:

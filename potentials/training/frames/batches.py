@@ -208,16 +208,24 @@ class StoredFrames:
             rows["from_centre"] = Ragged.of(_filled(centred, n_atoms, (3,)), n_atoms)
         return rows
 
-    def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
+    def batches(self, order: np.ndarray, batch_size: int, n_skipped: int = 0) -> Iterator[Batch]:
         """Batches of frames in an order; the last one may have fewer.
 
         Parameters
         ----------
         order : ndarray of int, shape (n,)
         batch_size : int
+        n_skipped : int
+            Number of batches that are left out at the beginning. The others lie in memory as they would
+            without, since the rounding of sums may depend on the alignment of their terms.
         """
-        for start in range(0, len(order), BATCHES_AT_ONCE * batch_size):
-            yield from self._joined(order[start : start + BATCHES_AT_ONCE * batch_size], batch_size)
+        n_groups, n_skipped = divmod(n_skipped, BATCHES_AT_ONCE)
+        n_frames = BATCHES_AT_ONCE * batch_size
+        groups = (
+            self._joined(order[start : start + n_frames], batch_size)
+            for start in range(n_groups * n_frames, len(order), n_frames)
+        )
+        return itertools.islice(itertools.chain.from_iterable(groups), n_skipped, None)
 
     def _joined(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Batches of a few frames, whose rows are taken at once."""
@@ -274,11 +282,11 @@ class EpochBatches:
     def __iter__(self) -> Iterator[Batch]:
         return self.of_epoch(0)
 
-    def of_epoch(self, epoch: int) -> Iterator[Batch]:
-        """Batches of an epoch, counted from 0."""
+    def of_epoch(self, epoch: int, n_skipped: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch, counted from 0, without the first ``n_skipped``."""
         n_frames, seed = self.frames.n_frames, self.shuffle_seed
         order = np.arange(n_frames) if seed is None else epoch_order(n_frames, seed, epoch)
-        return self.frames.batches(order[: len(self) * self.batch_size], self.batch_size)
+        return self.frames.batches(order[: len(self) * self.batch_size], self.batch_size, n_skipped)
 
 
 def loader(
