@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, 
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
+from asecalc_ml.potentials.training.processes.launch import Place, joined
 from asecalc_ml.potentials.training.targets.scaling import fit_target_scaling
 from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
 from asecalc_ml.store.card import formula_of
@@ -71,20 +72,36 @@ class Start:
     labels: LabelReport
 
 
-def run(request: TrainingRequest) -> Entry:
-    """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
+def run(request: TrainingRequest, place: Place | None = None) -> Entry | None:
+    """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`.
+
+    Parameters
+    ----------
+    request : TrainingRequest
+    place : Place, optional
+        Of a process that another one has started to train together.
+
+    Returns
+    -------
+    Entry
+        The registered model; None in all processes but the first, which write no file.
+    """
     if entry := finished(request):
         logger.info("%s is finished: nothing is left to do", request.options.training_directory)
         return entry
     request = resumed_or_started(request)
     options = request.options
-    with torch_threads(options.threads), torch.random.fork_rng():
-        start = prepare(request)
+    with torch_threads(options.threads), torch.random.fork_rng(), joined(request, place) as world:
+        start = prepare(request if world.is_first else replace(request, quiet=True))
+        world.wait()  # no file changes before all have read what is there
+        if not world.is_first:
+            fit(request, start.to_fit, start.model, start.scaling, world)
+            return None
         with writable(options.training_directory):
             check_directory(request)  # again: another process may have begun meanwhile
             begin(options, start.data.split, request.resume)
             write_whole(options.training_directory / LABELS, start.labels.as_json())
-            checkpoint = fit(request, start.to_fit, start.model, start.scaling)
+            checkpoint = fit(request, start.to_fit, start.model, start.scaling, world)
             best = load_best(start.model, checkpoint)
             notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
             if options.fits_energy and "energy" not in options.loss.fitted:
@@ -118,6 +135,7 @@ def prepare(request: TrainingRequest) -> Start:
     labels = data.check_labels()
     labels.show(request.quiet, request.strict)
     warn_of_absent_labels(data, options.loss.fitted)
+    _check_parts(options, data)
     _check_elements(options, data)
     _check_cutoff(options, data)
     # The model learns what the analytic terms leave of the labels.
@@ -134,6 +152,21 @@ def _scaling(options: TrainOptions, frames: Sequence[Atoms]) -> Scaling:
     if options.fits_energy:
         return fit_scaling(frames, options.reference_energies_eV)
     return fit_target_scaling(frames, options.targets)
+
+
+def _check_parts(options: TrainOptions, data: TrainingData) -> None:
+    """Refuse batches that cannot be divided into parts of equal size."""
+    n_parts = options.devices * options.num_nodes * options.accumulate
+    n_frames = min(options.batch_size, len(data.train))
+    if n_frames % n_parts:
+        raise TrainingError(
+            f"batches of {n_frames} frames cannot be divided into {n_parts} parts of equal size (devices "
+            "times num_nodes times accumulate)",
+            name="batch_size",
+            value=n_frames,
+            allowed=f"a multiple of {n_parts}",
+            remedy="change batch_size",
+        )
 
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:
