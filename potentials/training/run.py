@@ -33,7 +33,7 @@ from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, 
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
-from asecalc_ml.potentials.training.processes.launch import Place, joined
+from asecalc_ml.potentials.training.processes.launch import Place, joined, place_of
 from asecalc_ml.potentials.training.targets.scaling import fit_target_scaling
 from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
 from asecalc_ml.store.card import formula_of
@@ -91,17 +91,20 @@ def run(request: TrainingRequest, place: Place | None = None) -> Entry | None:
         return entry
     request = resumed_or_started(request)
     options = request.options
-    with torch_threads(options.threads), torch.random.fork_rng(), joined(request, place) as world:
+    place = place or place_of(options)
+    world = place.world
+    with torch_threads(options.threads), torch.random.fork_rng():
         start = prepare(request if world.is_first else replace(request, quiet=True))
-        world.wait()  # no file changes before all have read what is there
         if not world.is_first:
-            fit(request, start.to_fit, start.model, start.scaling, world)
+            with joined(request, place):
+                fit(request, start.to_fit, start.model, start.scaling, world)
             return None
         with writable(options.training_directory):
             check_directory(request)  # again: another process may have begun meanwhile
-            begin(options, start.data.split, request.resume)
-            write_whole(options.training_directory / LABELS, start.labels.as_json())
-            checkpoint = fit(request, start.to_fit, start.model, start.scaling, world)
+            with joined(request, place):  # no file changes before all processes have read what is there
+                begin(options, start.data.split, request.resume)
+                write_whole(options.training_directory / LABELS, start.labels.as_json())
+                checkpoint = fit(request, start.to_fit, start.model, start.scaling, world)
             best = load_best(start.model, checkpoint)
             notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
             if options.fits_energy and "energy" not in options.loss.fitted:

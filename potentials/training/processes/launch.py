@@ -22,8 +22,8 @@ import torch
 from torch import distributed
 
 from asecalc_ml.errors import TrainingError
-from asecalc_ml.potentials.training.options import TrainingRequest
-from asecalc_ml.potentials.training.processes.world import ALONE, LostProcessError, World
+from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
+from asecalc_ml.potentials.training.processes.world import LostProcessError, World
 
 #: Longest time that a process waits for the others, which may read data or compile meanwhile.
 TIMEOUT = timedelta(hours=1)
@@ -33,6 +33,8 @@ GRACE_s = 60
 
 #: Port of the first process under Slurm: this, and the number of the job below the number of ports.
 FIRST_PORT, N_PORTS = 20_000, 20_000
+
+LOCAL = "127.0.0.1"
 
 WORKER = "from asecalc_ml.potentials.training.processes.worker import main; main()"
 
@@ -44,47 +46,28 @@ class Place:
     Parameters
     ----------
     world : World
-    address : str
+    address : str, optional
+        None in a first process that starts the others itself.
     port : int
     """
 
     world: World
-    address: str
-    port: int
+    address: str | None = None
+    port: int = 0
 
 
-@contextlib.contextmanager
-def joined(request: TrainingRequest, place: Place | None = None) -> Iterator[World]:
-    """Join the other processes of a training, which are started if nothing has started them.
-
-    Parameters
-    ----------
-    request : TrainingRequest
-    place : Place, optional
-        Of a process that the first one has started.
+def place_of(options: TrainOptions) -> Place:
+    """Place of this process in a training that it begins, or that a launcher has started.
 
     Raises
     ------
     TrainingError
         If the environment is that of another number of processes, or of one machine where several are asked
         for.
-    LostProcessError
-        If another process ends before the training does.
     """
-    options = request.options
     n = options.devices * options.num_nodes
-    if n == 1:
-        yield ALONE
-        return
-    place = place or _place_in_environment(os.environ, n)
-    if place is not None:
-        store = distributed.TCPStore(
-            place.address, place.port, n, is_master=place.world.is_first and not _has_agent(), timeout=TIMEOUT
-        )
-        with _group(options.device, store, place.world):
-            yield place.world
-        return
-    if options.num_nodes > 1:
+    place = _place_in_environment(os.environ, n) if n > 1 else None
+    if place is None and options.num_nodes > 1:
         raise TrainingError(
             f"num_nodes is {options.num_nodes}, and nothing in the environment says which process this is",
             name="num_nodes",
@@ -92,9 +75,32 @@ def joined(request: TrainingRequest, place: Place | None = None) -> Iterator[Wor
             remedy="start a process for each device, as with `srun --ntasks-per-node="
             f"{options.devices} asecalc-ml train FILE.yaml` or with torchrun",
         )
-    store = distributed.TCPStore("127.0.0.1", 0, n, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
-    with _workers(request, n, store.port), _group(options.device, store, World(n)):
-        yield World(n)
+    return place or Place(World(n))
+
+
+@contextlib.contextmanager
+def joined(request: TrainingRequest, place: Place) -> Iterator[None]:
+    """Join the other processes of a training, which are started if nothing has started them.
+
+    The block begins once all have joined.
+
+    Raises
+    ------
+    LostProcessError
+        If another process ends before the training does.
+    """
+    world, device = place.world, request.options.device
+    if world.n == 1:
+        yield
+    elif place.address is None:
+        store = distributed.TCPStore(LOCAL, 0, world.n, True, TIMEOUT, wait_for_workers=False)
+        with _workers(request, world.n, store.port), _group(device, store, world):
+            yield
+    else:
+        listens = world.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        store = distributed.TCPStore(place.address, place.port, world.n, listens, TIMEOUT)
+        with _group(device, store, world):
+            yield
 
 
 def _place_in_environment(environment: Mapping[str, str], n: int) -> Place | None:
@@ -120,11 +126,6 @@ def _place_in_environment(environment: Mapping[str, str], n: int) -> Place | Non
     return Place(World(n, int(rank), int(local)), address, port)
 
 
-def _has_agent() -> bool:
-    """Return True if torchrun itself listens at the address."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-
-
 @contextlib.contextmanager
 def _group(device: str, store: distributed.Store, world: World) -> Iterator[None]:
     """Group of all processes, by NCCL between GPUs and by gloo between CPUs."""
@@ -135,6 +136,7 @@ def _group(device: str, store: distributed.Store, world: World) -> Iterator[None
         "nccl" if on_gpu else "gloo", store=store, rank=world.rank, world_size=world.n, timeout=TIMEOUT
     )
     try:
+        world.wait()
         yield
     finally:
         distributed.destroy_process_group()
@@ -146,7 +148,7 @@ def _workers(request: TrainingRequest, n: int, port: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, n)]
         workers = [
-            _start(request, Place(World(n, rank, rank), "127.0.0.1", port), output)
+            _start(request, Place(World(n, rank, rank), LOCAL, port), output)
             for rank, output in enumerate(outputs, 1)
         ]
         try:
