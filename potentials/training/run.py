@@ -33,7 +33,7 @@ from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, 
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
-from asecalc_ml.potentials.training.processes.launch import Place, joined, place_of
+from asecalc_ml.potentials.training.processes.launch import ProcessPlace, joined, place_of
 from asecalc_ml.potentials.training.targets.scaling import fit_target_scaling
 from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
 from asecalc_ml.store.card import formula_of
@@ -72,13 +72,13 @@ class Start:
     labels: LabelReport
 
 
-def run(request: TrainingRequest, place: Place | None = None) -> Entry | None:
+def run(request: TrainingRequest, place: ProcessPlace | None = None) -> Entry | None:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`.
 
     Parameters
     ----------
     request : TrainingRequest
-    place : Place, optional
+    place : ProcessPlace, optional
         Of a process that another one has started to train together.
 
     Returns

@@ -40,7 +40,7 @@ WORKER = "from asecalc_ml.potentials.training.processes.worker import main; main
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessPlace:
     """Number of a process, and where the first one listens.
 
     Parameters
@@ -56,8 +56,8 @@ class Place:
     port: int = 0
 
 
-def place_of(options: TrainOptions) -> Place:
-    """Place of this process in a training that it begins, or that a launcher has started.
+def place_of(options: TrainOptions) -> ProcessPlace:
+    """ProcessPlace of this process in a training that it begins, or that a launcher has started.
 
     Raises
     ------
@@ -75,11 +75,11 @@ def place_of(options: TrainOptions) -> Place:
             remedy="start a process for each device, as with `srun --ntasks-per-node="
             f"{options.devices} asecalc-ml train FILE.yaml` or with torchrun",
         )
-    return place or Place(World(n))
+    return place or ProcessPlace(World(n))
 
 
 @contextlib.contextmanager
-def joined(request: TrainingRequest, place: Place) -> Iterator[None]:
+def joined(request: TrainingRequest, place: ProcessPlace) -> Iterator[None]:
     """Join the other processes of a training, which are started if nothing has started them.
 
     The block begins once all have joined.
@@ -103,8 +103,8 @@ def joined(request: TrainingRequest, place: Place) -> Iterator[None]:
             yield
 
 
-def _place_in_environment(environment: Mapping[str, str], n: int) -> Place | None:
-    """Place that torchrun or srun gave to this process; None if neither started it."""
+def _place_in_environment(environment: Mapping[str, str], n: int) -> ProcessPlace | None:
+    """ProcessPlace that torchrun or srun gave to this process; None if neither started it."""
     if {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         n_started, rank, local = (environment.get(key, "0") for key in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
         address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
@@ -123,7 +123,7 @@ def _place_in_environment(environment: Mapping[str, str], n: int) -> Place | Non
             allowed=int(n_started),
             remedy="start as many, or correct the options",
         )
-    return Place(World(n, int(rank), int(local)), address, port)
+    return ProcessPlace(World(n, int(rank), int(local)), address, port)
 
 
 @contextlib.contextmanager
@@ -148,7 +148,7 @@ def _workers(request: TrainingRequest, n: int, port: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, n)]
         workers = [
-            _start(request, Place(World(n, rank, rank), LOCAL, port), output)
+            _start(request, ProcessPlace(World(n, rank, rank), LOCAL, port), output)
             for rank, output in enumerate(outputs, 1)
         ]
         try:
@@ -163,7 +163,7 @@ def _workers(request: TrainingRequest, n: int, port: int) -> Iterator[None]:
                 worker.wait()
 
 
-def _start(request: TrainingRequest, place: Place, output: IO[bytes]) -> subprocess.Popen:
+def _start(request: TrainingRequest, place: ProcessPlace, output: IO[bytes]) -> subprocess.Popen:
     environment = {"GLOO_SOCKET_IFNAME": "lo", **os.environ}
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
