@@ -28,7 +28,17 @@ LOCK = ".lock"
 
 #: Options that a resumed training may have otherwise: they change neither data nor model. The number of
 #: epochs is one of them only where the learning rate does not follow from it.
-FREE_AT_RESUME = {"max_epochs", "patience_epochs", "threads", "device", "compile", "tracking", "directory"}
+FREE_AT_RESUME = {
+    "max_epochs",
+    "patience_epochs",
+    "threads",
+    "device",
+    "devices",
+    "num_nodes",
+    "compile",
+    "tracking",
+    "directory",
+}
 
 
 def resumed_or_started(request: TrainingRequest) -> TrainingRequest:

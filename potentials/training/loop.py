@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,10 +23,13 @@ from asecalc_ml.potentials.training.optimization.exponential_average import Expo
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.processes.world import ALONE, World
 from asecalc_ml.potentials.training.progress import ProgressLines
 from asecalc_ml.potentials.training.task import EnergyForcesTask, columns, monitor
 from asecalc_ml.terminal.signals import ending_on_sigterm
 from asecalc_ml.tracking.tracker import Tracker
+
+Item = TypeVar("Item")
 
 #: Added to the norm of the gradient before it divides, as in :func:`torch.nn.utils.clip_grad_norm_`.
 CLIP_EPSILON = 1e-6
@@ -43,13 +48,15 @@ class TrainingLoop:
         On the device of the batches. Its parameters are views of ``weights`` until :meth:`release`.
     options : TrainOptions
     train, validation : EpochBatches
+    world : World
+        Processes that train together; each computes the parts of batches that ``train`` yields in it.
     quiet : bool
         Print nothing.
 
     Attributes
     ----------
     step : Step
-        Loss and gradient of a batch; may be replaced by a compiled one.
+        Loss and gradient of a batch, or part of one; may be replaced by a compiled one.
     progress : TrainingProgress
     terminated : bool
         Set when the system asks the process to end; looked at before each batch.
@@ -61,8 +68,10 @@ class TrainingLoop:
         options: TrainOptions,
         train: EpochBatches,
         validation: EpochBatches,
+        world: World = ALONE,
         quiet: bool = False,
     ):
+        self.world = world
         self.model, self.options, self.train, self.validation = model, options, train, validation
         self.task = EnergyForcesTask(model, options.loss)
         self.weights = FlatWeights(model)
@@ -77,7 +86,7 @@ class TrainingLoop:
         n_batches = len(train)
         self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, options.max_epochs * n_batches, n_batches)
         self.metrics_file = MetricsFile(options.training_directory / METRICS, columns(options.loss))
-        self.lines = ProgressLines(options.max_epochs, quiet)
+        self.lines = ProgressLines(options.max_epochs, quiet or not world.is_first)
 
     def load(self) -> None:
         """Continue after the last epoch that is stored, or after the step at which the training paused.
@@ -106,7 +115,8 @@ class TrainingLoop:
         TrainingPausedError
             If the system asks the process to end; the last step is stored.
         """
-        self.metrics_file.begin(self.progress.n_epochs, self.progress.cpu_s)
+        if self.world.is_first:
+            self.metrics_file.begin(self.progress.n_epochs, self.progress.cpu_s)
         self.lines.begin(self.progress.n_epochs)
         with ending_on_sigterm(self):
             try:
@@ -128,11 +138,12 @@ class TrainingLoop:
         """Take a step for each batch that the epoch has not had; the mean loss over the frames."""
         losses: list[Tensor] = []
         n_frames: list[int] = []
-        batches = self.train.of_epoch(epoch, len(self.progress.step_losses))
+        parts = self.train.of_epoch(epoch, len(self.progress.step_losses))
+        batches = zip(*[parts] * self.options.accumulated_batches, strict=True)
         try:
             for batch in self._until_asked_to_end(batches):
                 losses.append(self.train_step(batch))
-                n_frames.append(batch.n_systems)
+                n_frames.append(self.train.n_frames_of_first)
         finally:
             # the only numbers of an epoch that the device is waited for
             values = torch.stack(losses).double().tolist() if losses else []
@@ -140,14 +151,14 @@ class TrainingLoop:
         means, weights = torch.tensor(self.progress.step_losses, dtype=torch.float64).T
         return float(means @ weights / weights.sum())
 
-    def _until_asked_to_end(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield batches until the system asks the process to end."""
+    def _until_asked_to_end(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """Yield batches until the system asks the process, or another one, to end."""
         for batch in batches:
             self._end_if_asked()
             yield batch
 
     def _end_if_asked(self) -> None:
-        if self.terminated:
+        if self.world.any(self.terminated, self.weights.values.device):
             raise AskedToEndError
 
     def _paused(self) -> TrainingPausedError:
@@ -163,10 +174,20 @@ class TrainingLoop:
             remedy=continued(directory),
         )
 
-    def train_step(self, batch: Batch) -> Tensor:
-        """Change the weights once; the loss before it."""
+    def train_step(self, parts: Sequence[Batch]) -> Tensor:
+        """Change the weights once; the loss before it.
+
+        Parameters
+        ----------
+        parts : sequence of Batch
+            Of one batch, those that are computed here.
+        """
         options, values = self.options.optimizer, self.weights.values
-        loss, gradient = self.step(values, batch)
+        loss, gradient = self.step(values, parts[0])
+        for part in parts[1:]:
+            loss_of_part, gradient_of_part = self.step(values, part)
+            loss, gradient = loss + loss_of_part, gradient + gradient_of_part
+        loss, gradient = self.world.sum(loss), self.world.sum(gradient)
         norm = torch.nn.utils.get_total_norm(gradient.split(self.weights.sizes))
         values.grad = gradient.mul_((options.gradient_clip / (norm + CLIP_EPSILON)).clamp(max=1.0))
         rate = options.learning_rate * self.rate_factor(self.progress.n_steps)
@@ -179,7 +200,10 @@ class TrainingLoop:
     def validate(self) -> dict[str, float]:
         """Errors of the averaged weights."""
         with self.weights.replaced_by(self.average.values):
-            return self.task.validation_errors(self._until_asked_to_end(self.validation))
+            if self.world.n == 1:
+                return self.task.validation_errors(self._until_asked_to_end(self.validation))
+            self._end_if_asked()  # processes may have different numbers of batches, and ask together
+            return self.task.validation_errors(self.validation, self.world)
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Print and store an epoch.
@@ -193,7 +217,9 @@ class TrainingLoop:
         progress.n_epochs += 1
         progress.step_losses.clear()
         self.lines.show(progress.n_epochs, metrics)
-        self.metrics_file.append(progress.n_epochs, metrics)
+        self._count_processor_time()
+        if self.world.is_first:
+            self.metrics_file.append(progress.n_epochs, metrics)
         if not math.isfinite(metrics["train_loss"]):
             raise TrainingError(
                 f"the loss is not finite after epoch {progress.n_epochs}",
@@ -217,8 +243,15 @@ class TrainingLoop:
         is_finite = progress.last_error is None or math.isfinite(progress.last_error)
         return patience is not None and (progress.n_since_best >= patience or not is_finite)
 
+    def _count_processor_time(self) -> None:
+        """Let the first process know how long the others have computed."""
+        own = torch.tensor([time.process_time()], dtype=torch.float64, device=self.weights.values.device)
+        self.metrics_file.cpu_s_of_others = float(self.world.sum(own.clone()) - own)
+
     def write(self, path: Path) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, in the first process."""
+        if not self.world.is_first:
+            return
         self.progress.cpu_s = self.metrics_file.cpu_s
         write_checkpoint(path, self.model, self.weights, self.average, self.optimizer, self.progress)
 

@@ -2,7 +2,9 @@ r"""The loss: a weighted sum of terms, each the mean of a penalty over errors of
 
 The mean is that over the labels in the batch. With sums over the frames i that have forces, their atoms a and
 three components k, the term of the forces is Σ_iak penalty(ΔF_iak) / Σ_i 3 n_i: a frame without forces is in
-neither sum. A term is zero in a batch in which no frame has its label.
+neither sum. A term is zero in a batch in which no frame has its label. A batch may be computed in parts, one
+after the other or by several processes: each part gives its sum over the number of labels in the whole batch,
+so that the losses and gradients of the parts sum to those of the batch.
 
 A term is a function of prediction, batch and options; its weight is the option of the name under which it
 stands in :data:`TERMS`. A penalty is a function of an error and of a characteristic scale of the same unit:
@@ -159,10 +161,10 @@ def targets_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) 
 
 
 def penalty_term(predicted: EdgeDerivative, batch: Batch, options: LossOptions) -> Tensor:
-    """Mean over the frames of what the architecture adds itself; zero for one that adds nothing."""
+    """Mean over the batch's frames of what the architecture adds itself; zero for one that adds nothing."""
     if len(predicted.penalty) == 0:
         return predicted.systems.new_zeros(())
-    return predicted.penalty[:-1].mean()
+    return predicted.penalty[:-1].sum() / batch.n_frames
 
 
 #: A term of the loss by the option that is its weight; the order is that of the sum.

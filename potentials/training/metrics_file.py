@@ -61,17 +61,22 @@ class MetricsFile:
     path : Path
     validation : sequence of str
         Names of the validation errors.
+
+    Attributes
+    ----------
+    cpu_s_of_others : float
+        Time of further processes that take part, s.
     """
 
     def __init__(self, path: Path, validation: Sequence[str]):
         self.path = path
         self.columns = ("train_loss", "val_loss", *validation)
-        self.cpu_s_at_zero = 0.0
+        self.cpu_s_at_zero = self.cpu_s_of_others = 0.0
 
     @property
     def cpu_s(self) -> float:
         """Time of all processor cores since the first epoch began, s."""
-        return time.process_time() - self.cpu_s_at_zero
+        return time.process_time() + self.cpu_s_of_others - self.cpu_s_at_zero
 
     def begin(self, n_epochs_done: int, cpu_s: float | None = None) -> None:
         """Keep the lines of the epochs that are done.

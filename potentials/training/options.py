@@ -239,7 +239,13 @@ class TrainOptions(Options):
     )
     loss: LossOptions = Field(LossOptions(), description="weights of the errors")
     optimizer: OptimizerOptions = Field(OptimizerOptions(), description="optimizer and schedule")
-    batch_size: int = Field(8, ge=1, description="frames per step")
+    batch_size: int = Field(8, ge=1, description="frames per batch, of all devices together")
+    accumulated_batches: int = Field(
+        1,
+        ge=1,
+        description="batches for a step, computed one after the other: the step is that of one batch of all "
+        "their frames, with the memory of one",
+    )
     max_epochs: int = Field(500, ge=1, description="passes through the training frames")
     patience_epochs: int | None = Field(
         None, ge=1, description="stop after so many epochs without improvement"
@@ -247,6 +253,15 @@ class TrainOptions(Options):
     precision: Literal["float32", "float64"] = Field("float32", description="the potential's numbers")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a CUDA device where there is one"
+    )
+    devices: int = Field(
+        1, ge=1, description="processes on a machine, one for each GPU; on a CPU each has `threads` threads"
+    )
+    num_nodes: int = Field(
+        1, ge=1, description="machines; of several, srun or torchrun starts a process for each device"
+    )
+    strategy: Literal["ddp"] = Field(
+        "ddp", description="how several processes train: ddp, each computes a part of every batch"
     )
     threads: int = Field(1, ge=1, description="CPU threads of torch")
     compile: bool = Field(
@@ -296,6 +311,11 @@ class TrainOptions(Options):
                 raise ValueError(f"{key} is for energies, and target is {', '.join(names)}: leave it out")
         object.__setattr__(self, "loss", self.loss.of_targets(names))  # options are frozen afterwards
         return self
+
+    @property
+    def frames_per_step(self) -> int:
+        """Frames of accumulated batches together."""
+        return self.batch_size * self.accumulated_batches
 
     @property
     def training_directory(self) -> Path:

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, 
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
+from asecalc_ml.potentials.training.processes.launch import ProcessPlace, joined, place_of
 from asecalc_ml.potentials.training.targets.scaling import fit_target_scaling
 from asecalc_ml.potentials.training.trainer import accelerator, architecture, build_model, fit
 from asecalc_ml.store.card import formula_of
@@ -71,20 +72,39 @@ class Start:
     labels: LabelReport
 
 
-def run(request: TrainingRequest) -> Entry:
-    """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
+def run(request: TrainingRequest, place: ProcessPlace | None = None) -> Entry | None:
+    """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`.
+
+    Parameters
+    ----------
+    request : TrainingRequest
+    place : ProcessPlace, optional
+        Of a process that another one has started to train together.
+
+    Returns
+    -------
+    Entry
+        The registered model; None in all processes but the first, which write no file.
+    """
     if entry := finished(request):
         logger.info("%s is finished: nothing is left to do", request.options.training_directory)
         return entry
     request = resumed_or_started(request)
     options = request.options
+    place = place or place_of(options)
+    world = place.world
     with torch_threads(options.threads), torch.random.fork_rng():
-        start = prepare(request)
+        start = prepare(request if world.is_first else replace(request, quiet=True))
+        if not world.is_first:
+            with joined(request, place):
+                fit(request, start.to_fit, start.model, start.scaling, world)
+            return None
         with writable(options.training_directory):
             check_directory(request)  # again: another process may have begun meanwhile
-            begin(options, start.data.split, request.resume)
-            write_whole(options.training_directory / LABELS, start.labels.as_json())
-            checkpoint = fit(request, start.to_fit, start.model, start.scaling)
+            with joined(request, place):  # no file changes before all processes have read what is there
+                begin(options, start.data.split, request.resume)
+                write_whole(options.training_directory / LABELS, start.labels.as_json())
+                checkpoint = fit(request, start.to_fit, start.model, start.scaling, world)
             best = load_best(start.model, checkpoint)
             notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
             if options.fits_energy and "energy" not in options.loss.fitted:
@@ -118,6 +138,7 @@ def prepare(request: TrainingRequest) -> Start:
     labels = data.check_labels()
     labels.show(request.quiet, request.strict)
     warn_of_absent_labels(data, options.loss.fitted)
+    _check_parts(options, data)
     _check_elements(options, data)
     _check_cutoff(options, data)
     # The model learns what the analytic terms leave of the labels.
@@ -134,6 +155,21 @@ def _scaling(options: TrainOptions, frames: Sequence[Atoms]) -> Scaling:
     if options.fits_energy:
         return fit_scaling(frames, options.reference_energies_eV)
     return fit_target_scaling(frames, options.targets)
+
+
+def _check_parts(options: TrainOptions, data: TrainingData) -> None:
+    """Refuse steps whose frames cannot be divided among devices and accumulated batches."""
+    n_parts = options.devices * options.num_nodes * options.accumulated_batches
+    n_frames = min(options.frames_per_step, len(data.train))
+    if n_frames < n_parts or (options.compile and n_frames % n_parts):
+        equal = ", which a compiled step needs to be equal," if n_frames >= n_parts else ""
+        raise TrainingError(
+            f"the {n_frames} frames of a step cannot be divided into {n_parts} parts{equal} for devices "
+            "times num_nodes times accumulated_batches",
+            name="batch_size",
+            value=options.batch_size,
+            remedy="change batch_size",
+        )
 
 
 def _check_elements(options: TrainOptions, data: TrainingData) -> None:

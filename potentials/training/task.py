@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from asecalc_ml.potentials.training.losses import (
 )
 from asecalc_ml.potentials.training.optimization.eager import Forward, energies_alone
 from asecalc_ml.potentials.training.options import LossOptions
+from asecalc_ml.potentials.training.processes.world import ALONE, World
 
 
 class EnergyForcesTask:
@@ -38,11 +40,22 @@ class EnergyForcesTask:
         derive = edge_derivative if loss.needs_derivative else energies_alone
         self.predict: Forward = lambda inputs: derive(model, inputs)
 
-    def validation_errors(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Loss and mean absolute errors of the labels that are fitted, each over the frames that have it."""
-        sums = [self.validation_step(batch) for batch in batches]
-        names = sums[0].keys()
-        totals = torch.stack([torch.stack(list(one.values())) for one in sums]).sum(dim=0)
+    def validation_errors(self, batches: Iterable[Batch], world: World = ALONE) -> dict[str, float]:
+        """Loss and mean absolute errors of the labels that are fitted, each over the frames that have it.
+
+        Parameters
+        ----------
+        batches : iterable of Batch
+        world : World
+            Processes among which the batches are divided.
+        """
+        own = itertools.islice(batches, world.rank, None, world.n)
+        sums = [self.validation_step(batch) for batch in own]
+        names = ("val_loss", *columns(self.loss))
+        rows = [torch.stack([one[name] for name in names]).double() for one in sums]
+        device = next(self.model.parameters()).device
+        none = torch.zeros(len(names), 2, dtype=torch.float64, device=device)
+        totals = world.sum(torch.stack([none, *rows]).sum(dim=0))
         return {name: float(total / count) for name, (total, count) in zip(names, totals, strict=True)}
 
     def validation_step(self, batch: Batch) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from asecalc_ml.potentials.training.frames.training_data import TrainingData
 from asecalc_ml.potentials.training.loop import TrainingLoop
 from asecalc_ml.potentials.training.optimization.whole_step import checked_prediction, checked_step
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
+from asecalc_ml.potentials.training.processes.world import ALONE, World
 from asecalc_ml.potentials.training.progress import ShownFrames, quiet_torch
 from asecalc_ml.potentials.training.task import monitor
 from asecalc_ml.tracking.trackers import Trackers
@@ -56,10 +57,12 @@ def architecture(options: TrainOptions) -> Options:
     return parse_options(hyperparameters, kind, source="model")
 
 
-def fit(request: TrainingRequest, data: TrainingData, model: Model, scaling: Scaling) -> Path:
+def fit(
+    request: TrainingRequest, data: TrainingData, model: Model, scaling: Scaling, world: World = ALONE
+) -> Path:
     """Train and return the checkpoint of the best epoch; its weights are the averaged ones."""
     options, cutoff, directory = request.options, model.potential.cutoff, request.options.training_directory
-    names, device = options.target_names, accelerator(options.device)
+    names, device, quiet = options.target_names, accelerator(options.device), request.quiet
     labels = [label for label in options.loss.fitted if label not in names]
     targets = list(zip(model.quantities, scaling.spreads, strict=True)) if names else []
     model.to(device)
@@ -74,17 +77,19 @@ def fit(request: TrainingRequest, data: TrainingData, model: Model, scaling: Sca
             sum(n_of_all_pairs(atoms) for atoms in shown.frames),
         )
         for shown in (
-            ShownFrames("graphs of training frames", data.train, request.quiet),
-            ShownFrames("graphs of validation frames", data.validation, request.quiet),
+            ShownFrames("graphs of training frames", data.train, quiet or not world.is_first),
+            ShownFrames("graphs of validation frames", data.validation, quiet or not world.is_first),
         )
     )
-    shuffled = EpochBatches(train, options.batch_size, options.seed)
-    loop = TrainingLoop(model, options, shuffled, EpochBatches(validation, options.batch_size), request.quiet)
+    own_parts = world.parts(options.accumulated_batches)
+    shuffled = EpochBatches(train, options.frames_per_step, options.seed, own_parts)
+    in_order = EpochBatches(validation, options.batch_size)
+    loop = TrainingLoop(model, options, shuffled, in_order, world, quiet)
     if request.resume:
         loop.load()
     with (
         quiet_torch(),
-        Trackers(options.tracking).start(
+        Trackers(options.tracking if world.is_first else None).start(
             directory, began=data.split.data_hash, config=options.model_dump(mode="json")
         ) as tracker,
     ):
@@ -148,4 +153,4 @@ def accelerator(device: str) -> torch.device:
             allowed=["auto", "cpu"],
             remedy="use `device: cpu`",
         )
-    return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
+    return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")  # of several the current one

@@ -21,12 +21,14 @@ def with_labels(inputs: PotentialInput, seed: int = 0) -> Batch:
     def label(n_rows: int, *row: int) -> Label:
         weights = torch.ones(n_rows, dtype=torch.float64)
         weights[-1] = 0
-        return Label(torch.randn(n_rows, *row, generator=random, dtype=torch.float64), weights)
+        values = torch.randn(n_rows, *row, generator=random, dtype=torch.float64)
+        return Label(values, weights, weights.sum())
 
     n_systems, n_atoms = inputs.n_systems, inputs.n_atoms
     return Batch(
         inputs,
         n_atoms=inputs.batch.bincount(minlength=n_systems),
+        n_frames=torch.tensor(n_systems - 1.0, dtype=torch.float64),
         energy=label(n_systems),
         forces=label(n_atoms, 3),
         stress=label(n_systems, 3, 3),

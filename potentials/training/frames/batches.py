@@ -37,6 +37,29 @@ ROW = {"energy": (), "forces": (3,), "stress": (3, 3), "dipole": (3,)}
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Parts of equal size that each batch is divided into, and those of them that this process computes.
+
+    Parameters
+    ----------
+    n : int
+        Parts of a batch.
+    own : range
+        Numbers of the parts that are computed here, one after the other.
+    """
+
+    n: int = 1
+    own: range = range(1)
+
+    def of(self, frames: np.ndarray) -> list[np.ndarray]:
+        """The parts that are computed here, of the numbers of a batch's frames."""
+        return [np.array_split(frames, self.n)[k] for k in self.own]
+
+
+WHOLE = Parts()
+
+
+@dataclass(frozen=True)
 class Ragged:
     """Rows of all frames, one frame after the other.
 
@@ -183,6 +206,7 @@ class StoredFrames:
         for name, table in tables.items():
             table.add(ghost[name] if name in ghost else _absent(table.ragged))
         self.tables = {name: table.ragged.to(self.device) for name, table in tables.items()}
+        self.n_labelled = {name: _sums_by_frame(self.tables[name]) for name in self._tables_of_weights()}
 
     def _rows_of_labels(
         self, frames: Sequence[LabelledGraph], targets: Sequence[Quantity]
@@ -193,7 +217,7 @@ class StoredFrames:
         for label in self.labels:
             n_rows = n_atoms if label == "forces" else once
             values = [getattr(frame, label) for frame in frames]
-            rows |= _with_weights(label, f"{label} weights", values, n_rows, ROW[label])
+            rows |= _with_weights(label, _weights(label), values, n_rows, ROW[label])
         for target in targets:
             values = [frame.targets.get(target.name) for frame in frames]
             rows |= _with_weights(
@@ -208,8 +232,13 @@ class StoredFrames:
             rows["from_centre"] = Ragged.of(_filled(centred, n_atoms, (3,)), n_atoms)
         return rows
 
-    def batches(self, order: np.ndarray, batch_size: int, n_skipped: int = 0) -> Iterator[Batch]:
-        """Batches of frames in an order; the last one may have fewer.
+    def _tables_of_weights(self) -> list[str]:
+        return [_weights(label) for label in self.labels] + [_table(name, "weights") for name in self.targets]
+
+    def batches(
+        self, order: np.ndarray, batch_size: int, n_skipped: int = 0, parts: Parts = WHOLE
+    ) -> Iterator[Batch]:
+        """Batches of frames in an order, or parts of them; the last one may have fewer frames.
 
         Parameters
         ----------
@@ -218,18 +247,26 @@ class StoredFrames:
         n_skipped : int
             Number of batches that are left out at the beginning. The others lie in memory as they would
             without, since the rounding of sums may depend on the alignment of their terms.
+        parts : Parts
+            Yield these parts of each batch in its place.
         """
         n_groups, n_skipped = divmod(n_skipped, BATCHES_AT_ONCE)
         n_frames = BATCHES_AT_ONCE * batch_size
         groups = (
-            self._joined(order[start : start + n_frames], batch_size)
+            self._joined(order[start : start + n_frames], batch_size, parts)
             for start in range(n_groups * n_frames, len(order), n_frames)
         )
-        return itertools.islice(itertools.chain.from_iterable(groups), n_skipped, None)
+        return itertools.islice(itertools.chain.from_iterable(groups), n_skipped * len(parts.own), None)
 
-    def _joined(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """Batches of a few frames, whose rows are taken at once."""
-        parts = np.split(order, range(batch_size, len(order), batch_size))
+    def _joined(self, order: np.ndarray, batch_size: int, own: Parts) -> Iterator[Batch]:
+        """Parts of a few batches, whose rows are taken at once."""
+        wholes = np.split(order, range(batch_size, len(order), batch_size))
+        parts = [part for whole in wholes for part in own.of(whole)]
+        n_frames = torch.tensor([len(whole) for whole in wholes], device=self.device)
+        batch = torch.arange(len(wholes), device=self.device).repeat_interleave(n_frames)
+        all_frames = torch.from_numpy(order).to(self.device)
+        of_whole = {name: _sums(counts[all_frames], batch) for name, counts in self.n_labelled.items()}
+        of_whole["n_frames"] = n_frames.double()
         with_ghosts = np.concatenate([np.append(part, self.n_frames) for part in parts])
         frames = torch.from_numpy(with_ghosts).to(self.device)
         taken = {name: table.take(frames) for name, table in self.tables.items()}
@@ -240,9 +277,10 @@ class StoredFrames:
         rows = {name: table.rows for name, table in taken.items()} | _renumbered(taken, n_systems)
         for k in range(len(parts)):
             sliced = {name: rows[name][slice(*bounds[name][k : k + 2])] for name in rows}
-            yield self._batch(sliced)
+            yield self._batch(sliced, {name: sums[k // len(own.own)] for name, sums in of_whole.items()})
 
-    def _batch(self, rows: dict[str, Tensor]) -> Batch:
+    def _batch(self, rows: dict[str, Tensor], of_whole: dict[str, Tensor]) -> Batch:
+        """A part from its rows, and the numbers of frames and labels of the whole batch."""
         triplets = rows["triplets"].T.contiguous() if "triplets" in rows else None
         inputs = PotentialInput(
             atomic_numbers=rows["atomic_numbers"],
@@ -254,10 +292,20 @@ class StoredFrames:
             triplets=triplets,
             reverse_edges=rows.get("reverse_edges"),
         )
-        labels = {label: Label(rows[label], rows[f"{label} weights"]) for label in self.labels}
+        weights = self._tables_of_weights()
+        values = [*self.labels, *map(_table, self.targets)]
+        found = [Label(rows[v], rows[w], of_whole[w]) for v, w in zip(values, weights, strict=True)]
+        labels = dict(zip(self.labels, found, strict=False))
         extras = {name: rows[name] for name in ("volume", "from_centre") if name in rows}
-        targets = tuple(Label(rows[_table(name)], rows[_table(name, "weights")]) for name in self.targets)
-        return Batch(inputs, rows["n_atoms"], **labels, **extras, targets=targets, spreads=self.spreads)
+        return Batch(
+            inputs,
+            rows["n_atoms"],
+            of_whole["n_frames"],
+            **labels,
+            **extras,
+            targets=tuple(found[len(labels) :]),
+            spreads=self.spreads,
+        )
 
 
 class EpochBatches:
@@ -269,10 +317,19 @@ class EpochBatches:
     batch_size : int
     shuffle_seed : int, optional
         Shuffle; the order depends on the seed and on the number of the epoch alone.
+    parts : Parts
+        Parts of each batch that are computed here; by default it is whole.
     """
 
-    def __init__(self, frames: StoredFrames, batch_size: int, shuffle_seed: int | None = None):
+    def __init__(
+        self,
+        frames: StoredFrames,
+        batch_size: int,
+        shuffle_seed: int | None = None,
+        parts: Parts = WHOLE,
+    ):
         self.frames, self.batch_size, self.shuffle_seed = frames, batch_size, shuffle_seed
+        self.parts = parts
 
     def __len__(self) -> int:
         n_frames = self.frames.n_frames
@@ -282,11 +339,17 @@ class EpochBatches:
     def __iter__(self) -> Iterator[Batch]:
         return self.of_epoch(0)
 
+    @property
+    def n_frames_of_first(self) -> int:
+        """Frames of the first batch, and of all others but an incomplete last one."""
+        return min(self.batch_size, self.frames.n_frames)
+
     def of_epoch(self, epoch: int, n_skipped: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch, counted from 0, without the first ``n_skipped``."""
+        """Own parts of the batches of an epoch, counted from 0, without the first ``n_skipped`` batches."""
         n_frames, seed = self.frames.n_frames, self.shuffle_seed
         order = np.arange(n_frames) if seed is None else epoch_order(n_frames, seed, epoch)
-        return self.frames.batches(order[: len(self) * self.batch_size], self.batch_size, n_skipped)
+        chosen = order[: len(self) * self.batch_size]
+        return self.frames.batches(chosen, self.batch_size, n_skipped, self.parts)
 
 
 def loader(
@@ -330,6 +393,22 @@ def _filled(values: Sequence[Tensor | None], n_rows: Sequence[int], shape: tuple
 def _absent(rows: Ragged) -> Ragged:
     """Row of the ghost in a table of labels, which it has none of."""
     return Ragged.of(rows.rows.new_zeros((1, *rows.rows.shape[1:])), [1])
+
+
+def _weights(label: str) -> str:
+    """Name of the table of a label's weights."""
+    return f"{label} weights"
+
+
+def _sums_by_frame(table: Ragged) -> Tensor:
+    """Sum of the rows of each frame, shape (n_frames,)."""
+    frames = torch.arange(len(table.n_rows), device=table.rows.device)
+    return _sums(table.rows, frames.repeat_interleave(table.n_rows))
+
+
+def _sums(values: Tensor, groups: Tensor) -> Tensor:
+    """Sums of values by the number of their group; every group has at least one."""
+    return values.new_zeros(int(groups[-1]) + 1).index_add_(0, groups, values)
 
 
 def _table(target: str, part: str = "values") -> str:

@@ -82,10 +82,13 @@ class Label(NamedTuple):
         A row for each system or each atom; zero where the label is absent.
     weights : Tensor, shape (n_rows,)
         1 for a row that has the label, 0 for others, among which the ghost's is.
+    n_labelled : Tensor, shape ()
+        Rows that have the label in the whole batch, of which this may be a part.
     """
 
     values: Tensor
     weights: Tensor
+    n_labelled: Tensor
 
     def errors(self, predicted: Tensor) -> Tensor:
         """Predicted less labelled values; zero where there is no label, shape (n_rows, ...).
@@ -97,14 +100,17 @@ class Label(NamedTuple):
         return (predicted - self.values) * self._as_factor(predicted)
 
     def mean(self, numbers: Tensor) -> Tensor:
-        """Mean over the rows that have the label; zero, with a derivative of zero, if none has.
+        """Contribution to the mean over the rows of the whole batch that have the label.
+
+        The contributions of its parts sum to the mean; zero, with a derivative of zero, if no row has it.
 
         Parameters
         ----------
         numbers : Tensor, shape (n_rows, ...)
             Penalties or sizes of the errors.
         """
-        return (numbers * self._as_factor(numbers)).sum() / self.n_components(numbers).clamp(min=1)
+        n_components = self.n_labelled * numbers[:1].numel()
+        return (numbers * self._as_factor(numbers)).sum() / n_components.clamp(min=1)
 
     def n_components(self, numbers: Tensor) -> Tensor:
         """Number of components of the rows that have the label, shape ()."""
@@ -115,13 +121,15 @@ class Label(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Padded input and labels. The last atom and the last system are the ghost's.
+    """Padded input and labels of a batch, or of a part of it. The last atom and system are the ghost's.
 
     Parameters
     ----------
     inputs : PotentialInput
     n_atoms : Tensor, shape (n_systems,), int64
         Number of atoms of each system.
+    n_frames : Tensor, shape ()
+        Frames of the whole batch, without the ghost.
     energy : Label, rows of shape (), eV, or None
     forces : Label, rows of shape (3,), eV/Å, or None
     stress : Label, rows of shape (3, 3), eV/Å³, or None
@@ -140,6 +148,7 @@ class Batch(NamedTuple):
 
     inputs: PotentialInput
     n_atoms: Tensor
+    n_frames: Tensor
     energy: Label | None = None
     forces: Label | None = None
     stress: Label | None = None
