@@ -32,7 +32,7 @@ from asecalc_ml.potentials.training.trainer import build_model
 from asecalc_ml.store.registry import Registry
 
 CUTOFF = 4.0
-#: Columns of metrics.csv: loss of the training, and errors. The loss of the validation is a mean over batches and
+#: Columns of metrics.csv: loss of the training, and errors. That of the validation is a mean over batches and
 #: depends on their size where frames lack labels.
 METRICS = [1, 3, 4, 5]
 
