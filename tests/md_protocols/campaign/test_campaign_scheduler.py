@@ -4,7 +4,6 @@ import csv
 import json
 import time
 from concurrent.futures import Future
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,10 @@ import pytest
 from asecalc_ml.cli.campaign import worker as campaign_worker
 from asecalc_ml.cli.campaign.progress import counts, progress_table
 from asecalc_ml.cli.campaign.table import write_tables
+from asecalc_ml.cli.process import job_outcome
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.jobs.executors import Job, LocalExecutor, Outcome
 from asecalc_ml.md_protocols.campaign import scheduler as campaign_scheduler
-from asecalc_ml.md_protocols.campaign.executors import Job, LocalExecutor, Outcome
 from asecalc_ml.md_protocols.campaign.options import Campaign, expand
 from asecalc_ml.md_protocols.campaign.scheduler import Scheduler
 from asecalc_ml.md_protocols.campaign.state import CampaignFolder
@@ -45,7 +45,7 @@ class Answers:
         self.outcomes, self.started, self.closed, self.open, self.most = outcomes, [], False, [], 0
 
     def start(self, job: Job) -> Future[Outcome]:
-        name = Path(job.directory).name.replace("seed=", "s")
+        name = Path(job.message["directory"]).name.replace("seed=", "s")
         self.started.append(name)
         future = Future()
         self.open.append(future)
@@ -153,7 +153,7 @@ class InThisProcess:
 
     def start(self, job: Job) -> Future[Outcome]:
         future = Future()
-        future.set_result(Outcome(*campaign_worker._outcome(json.loads(json.dumps(asdict(job))))))
+        future.set_result(Outcome(*job_outcome(campaign_worker.work, json.loads(json.dumps(job.message)))))
         return future
 
     def close(self) -> None:
@@ -233,7 +233,7 @@ def test_the_table_of_a_large_campaign_shows_what_matters(folder):
 def test_a_process_that_cannot_begin_is_lost(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     executor = LocalExecutor(1)
-    job = Job(str(tmp_path / "run"), {}, str(tmp_path), str(tmp_path / "logs" / "run.log"), [])
+    job = Job("nothing", {}, str(tmp_path), str(tmp_path / "logs" / "run.log"), [])
     outcome = executor.start(job).result(timeout=60)
     assert (outcome.state, "ended with status 1" in outcome.text) == ("lost", True)
     executor.close()
