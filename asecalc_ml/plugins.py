@@ -1,4 +1,4 @@
-"""Plugins (architectures, protocols, analyses, dataset readers, losses, targets), found through entry points.
+"""Plugins (architectures, protocols, analyses, dataset readers, losses, targets, objectives), as entry points.
 
 Ours are declared in `setup.cfg` exactly as a third party's are in its own. A checkout reads its own
 `setup.cfg`, so that it needs no installation and never takes the plugins of an older installed copy for its
@@ -24,6 +24,7 @@ GROUPS = {
     "datasets": "dataset reader",
     "losses": "loss",
     "targets": "target",
+    "objectives": "objective",
 }
 
 

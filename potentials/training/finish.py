@@ -32,7 +32,6 @@ from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, UncertaintyCard, formula_of
 from asecalc_ml.store.model_file import SUFFIX, save_model
-from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.fingerprints import fingerprints
 
@@ -73,16 +72,15 @@ def fit_constant(model: Model, frames: Sequence[Atoms]) -> Model:
     return model
 
 
-def register(
+def save_trained(
     options: TrainOptions,
     data: TrainingData,
     model: Model,
     scaling: Scaling,
-    replace: bool,
     notes: Sequence[str] = (),
     quiet: bool = True,
-) -> Entry:
-    """Test the model on the held-out frames, write its card with these notes, and register it."""
+) -> Path:
+    """Test the model on the held-out frames, and save it with its card and these notes."""
     card = trained_card(options, data, model, scaling, quiet)
     uncertainty, stated = _uncertainty(options, data, model)
     card = card.model_copy(update={"notes": [*card.notes, *notes], "uncertainty": stated})
@@ -90,7 +88,7 @@ def register(
         warnings.warn(note, stacklevel=2)
     path = options.training_directory / f"{options.name}{SUFFIX}"
     save_model(path, model, card, data.seen, uncertainty)
-    return Registry().add(path, options.name, replace)
+    return path
 
 
 def _uncertainty(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -89,11 +90,20 @@ class TrainingLoop:
                 remedy="raise it",
             )
 
-    def run(self, tracker: Tracker) -> None:
-        """Train until the end; metrics of each epoch go to the tracker, too."""
+    def run(self, tracker: Tracker, ends_early: Callable[[int], bool] | None = None) -> None:
+        """Train until the end; metrics of each epoch go to the tracker, too.
+
+        Parameters
+        ----------
+        tracker : Tracker
+        ends_early : callable, optional
+            Asked before each epoch, with the number of finished ones, whether the training ends there.
+        """
         self.metrics_file.begin(self.progress.n_epochs)
         self.lines.begin(self.progress.n_epochs)
         for epoch in range(self.progress.n_epochs, self.options.max_epochs):
+            if ends_early is not None and ends_early(epoch):
+                break
             train_loss = self.train_epoch(epoch)
             metrics = {"train_loss": train_loss, **self.validate()}
             self.end_epoch(metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -302,6 +302,13 @@ class TrainingRequest:
     """A training that is asked for, and what it may do with what exists already.
 
     The flags are those of :func:`asecalc_ml.potentials.training.train`.
+
+    Attributes
+    ----------
+    is_trial : bool
+        True if the model is not registered, so that its name need not be free.
+    ends_early : callable or None
+        Asked before each epoch, with the number of finished ones; the training ends where it returns True.
     """
 
     options: TrainOptions
@@ -310,3 +317,5 @@ class TrainingRequest:
     quiet: bool = False
     strict: bool = False
     allow_different: bool = False
+    is_trial: bool = False
+    ends_early: Callable[[int], bool] | None = None

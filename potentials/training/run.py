@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from asecalc_ml.graph.neighbors import find_pairs
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory, writable
-from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
+from asecalc_ml.potentials.training.finish import fit_constant, load_best, save_trained
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, fit_scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
@@ -65,18 +67,48 @@ class Start:
 
 def run(request: TrainingRequest) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
+    with _fitted(request) as (start, checkpoint):
+        path = _save_best(request, start, checkpoint)
+        return Registry().add(path, request.options.name, request.replace)
+
+
+def run_trial(request: TrainingRequest, saves_model: bool) -> Path | None:
+    """Read and fit; nothing is registered.
+
+    Parameters
+    ----------
+    request : TrainingRequest
+    saves_model : bool
+        Test the model, and save it in the training directory.
+
+    Returns
+    -------
+    Path or None
+        The model file, where there is one.
+    """
+    with _fitted(request) as (start, checkpoint):
+        return _save_best(request, start, checkpoint) if saves_model else None
+
+
+@contextmanager
+def _fitted(request: TrainingRequest) -> Iterator[tuple[Start, Path]]:
+    """What the training began with, and the checkpoint of its best epoch."""
     options = request.options
     with torch_threads(options.threads), torch.random.fork_rng():
         start = prepare(request)
         with writable(options.training_directory):
             begin(options, start.data.split, request.resume)
             write_whole(options.training_directory / LABELS, start.labels.as_json())
-            checkpoint = fit(request, start.to_fit, start.model, start.scaling)
-            best = load_best(start.model, checkpoint)
-            notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
-            if options.fits_energy and "energy" not in options.loss.fitted:
-                fit_constant(best, start.to_fit.train)
-            return register(options, start.data, best, start.scaling, request.replace, notes, request.quiet)
+            yield start, fit(request, start.to_fit, start.model, start.scaling)
+
+
+def _save_best(request: TrainingRequest, start: Start, checkpoint: Path) -> Path:
+    options = request.options
+    best = load_best(start.model, checkpoint)
+    notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
+    if options.fits_energy and "energy" not in options.loss.fitted:
+        fit_constant(best, start.to_fit.train)
+    return save_trained(options, start.data, best, start.scaling, notes, request.quiet)
 
 
 def check(request: TrainingRequest) -> Start:
@@ -89,7 +121,8 @@ def prepare(request: TrainingRequest) -> Start:
     """Read the data, build the model, and refuse what cannot be trained."""
     options = request.options
     check_directory(request)
-    Registry().check_free(options.name, request.replace)
+    if not request.is_trial:
+        Registry().check_free(options.name, request.replace)
     accelerator(options.device)
     # Frames, split into parts, and what they are known to have trained before.
     lineage = Lineage.of_parent(options.init_from)
