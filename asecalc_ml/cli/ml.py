@@ -57,8 +57,8 @@ FILES = {
 Name = Annotated[
     str,
     typer.Argument(
-        help="train (a training), tune (a search), generate (`data generate`), or the name of an architecture, "
-        "a dataset reader or another plugin, such as schnet."
+        help="train (a training), tune (a search), generate (`data generate`), or the name of an "
+        "architecture, a dataset reader or another plugin, such as schnet."
     ),
 ]
 

@@ -75,8 +75,11 @@ def _of_search(options: TuneOptions, start: Start) -> Lines:
     search = options.search
     yield "space", ", ".join(f"{name} ({parameter.kind})" for name, parameter in search.space.items())
     yield "objectives", ", ".join(search.objectives)
-    limits = [f"{search.trials:,} trials"] * (search.trials is not None)
-    yield "budget", ", ".join([*limits, *[f"{search.hours:g} h"] * (search.hours is not None)])
+    limits = [
+        f"{search.trials:,} trials" if search.trials is not None else "",
+        f"{search.hours:g} h" if search.hours is not None else "",
+    ]
+    yield "budget", ", ".join(filter(None, limits))
 
 
 def _of_generation(options: GenerateOptions, atoms: Atoms) -> Lines:

@@ -211,8 +211,8 @@ class MpiExecutor:
                 "executor: mpi, and MPI runs this process alone",
                 name="executor",
                 value="mpi",
-                remedy="start it with `mpiexec -n N python -m mpi4py.futures -m asecalc_ml.cli.ml ...`, where N "
-                "is one more than the number of jobs at the same time",
+                remedy="start it with `mpiexec -n N python -m mpi4py.futures -m asecalc_ml.cli.ml ...`, N "
+                "being one more than the number of jobs at the same time",
             )
 
     def start(self, job: Job) -> Future[Outcome]:

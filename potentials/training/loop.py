@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from asecalc_ml.potentials.training.metrics_file import MetricsFile
 from asecalc_ml.potentials.training.optimization.eager import Step, eager_step
 from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.optimizers import make_optimizer
 from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.progress import ProgressLines
@@ -59,15 +61,13 @@ class TrainingLoop:
         self.model, self.options, self.train, self.validation = model, options, train, validation
         self.task = EnergyForcesTask(model, options.loss)
         self.weights = FlatWeights(model)
-        self.step: Step = eager_step(model, self.weights, options.loss)
+        self.step: Step = eager_step(model, self.weights, options.loss, options.mixed_precision)
         self.average = ExponentialAverage(options.optimizer.ema_decay)
         self.progress = TrainingProgress()
         optimizer = options.optimizer
-        self.optimizer = torch.optim.AdamW(
-            [self.weights.values], lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
-        )
-        n_batches = len(train)
-        self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, options.max_epochs * n_batches, n_batches)
+        self.optimizer = make_optimizer(optimizer, self.weights)
+        n_steps = math.ceil(len(train) / options.accumulated_batches)
+        self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, options.max_epochs * n_steps, n_steps)
         self.metrics_file = MetricsFile(options.training_directory / METRICS, columns(options.loss))
         self.lines = ProgressLines(options.max_epochs, quiet)
 
@@ -114,25 +114,38 @@ class TrainingLoop:
     def train_epoch(self, epoch: int) -> float:
         """Take a step for each batch; the mean loss over the frames."""
         losses, n_frames = [], []
-        for batch in self.train.of_epoch(epoch):
-            losses.append(self.train_step(batch))
-            n_frames.append(batch.n_systems)
+        batches = iter(self.train.of_epoch(epoch))
+        while accumulated := list(itertools.islice(batches, self.options.accumulated_batches)):
+            losses.append(self.train_step(*accumulated))
+            n_frames.append(sum(batch.n_systems for batch in accumulated))
         # the only number of an epoch that the device is waited for
         weights = torch.tensor(n_frames, dtype=torch.float64)
         return float(torch.stack(losses).double().cpu() @ weights / weights.sum())
 
-    def train_step(self, batch: Batch) -> Tensor:
-        """Change the weights once; the loss before it."""
+    def train_step(self, *batches: Batch) -> Tensor:
+        """Change the weights once, by the gradient of one batch or of several; the loss before it."""
         options, values = self.options.optimizer, self.weights.values
-        loss, gradient = self.step(values, batch)
+        loss, gradient = self.loss_and_gradient(batches)
         norm = torch.nn.utils.get_total_norm(gradient.split(self.weights.sizes))
-        values.grad = gradient.mul_((options.gradient_clip / (norm + CLIP_EPSILON)).clamp(max=1.0))
+        gradient = gradient.mul_((options.gradient_clip / (norm + CLIP_EPSILON)).clamp(max=1.0))
         rate = options.learning_rate * self.rate_factor(self.progress.n_steps)
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
+        self.optimizer.step(gradient, rate)
         self.average.update(values)
         self.progress.n_steps += 1
         return loss
+
+    def loss_and_gradient(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Loss and its derivative by the weights, means over batches weighted by their numbers of frames."""
+        if len(batches) == 1:
+            return self.step(self.weights.values, batches[0])
+        n_frames = sum(batch.n_systems for batch in batches)
+        losses, gradients = zip(*(self.step(self.weights.values, batch) for batch in batches), strict=True)
+        parts = [batch.n_systems / n_frames for batch in batches]
+        loss = torch.stack([part * value for part, value in zip(parts, losses, strict=True)]).sum(dim=0)
+        gradient = gradients[0] * parts[0]
+        for part, other in zip(parts[1:], gradients[1:], strict=True):
+            gradient.add_(other, alpha=part)
+        return loss, gradient
 
     def validate(self) -> dict[str, float]:
         """Errors of the averaged weights."""

@@ -72,7 +72,7 @@ def _check_loss_stays(objective: Any, space: Mapping[str, Any]) -> None:
     varied = [name for name in space if name.split(".")[0] == "loss"]
     if varied and isinstance(objective, Validation) and objective.metric in (LOSS, "train_loss"):
         raise ConfigError(
-            f"the objective is {objective.metric}, and {varied[0]} varies: every trial would have another loss.",
+            f"the objective is {objective.metric}, and {varied[0]} varies: no two trials have the same loss.",
             name="objectives.validation.metric",
             value=objective.metric,
             remedy="Choose an error that is the same for all, such as metric: val_forces_mae_meV_A",
@@ -88,8 +88,8 @@ def _same_frames(options: TuneOptions) -> Iterator[ConfigError]:
                 "give split.file, whose frames are the same for every seed" if section == "seed" else None
             )
             yield ConfigError(
-                f"search.space, {name}: it decides which frames and labels a trial is judged by, so that trials "
-                f"could not be compared{':' if remedy else '.'}",
+                f"search.space, {name}: it decides which frames and labels a trial is judged by, so that "
+                f"trials could not be compared{':' if remedy else '.'}",
                 name=name,
                 remedy=remedy or "Leave it out",
             )

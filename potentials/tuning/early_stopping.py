@@ -1,7 +1,7 @@
 """When a trial ends before its last epoch: asynchronous successive halving, and the median rule.
 
-Both compare a trial with the others at the same epoch. Values are those of the epoch that was best until then,
-as the trial's model would have them.
+Both compare a trial with the others at the same epoch. Values are those of the epoch that was best until
+then, as the trial's model would have them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def asha(
     Notes
     -----
     L. Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, in the form without
-    promotion of paused trials: where fewer than ``reduction_factor`` have reached the rung, the best continues.
+    promotion of paused trials. The best one of fewer than ``reduction_factor`` at a rung continues.
     """
     epoch = len(curve)
     if not is_rung(epoch, min_epochs, reduction_factor):

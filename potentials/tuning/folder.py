@@ -128,8 +128,8 @@ def _check_same(directory: Path, options: TuneOptions, allow_different: bool) ->
     versions = [event["version"] for event in read_events(directory) if event["kind"] in (BEGUN, RESUMED)]
     if versions[-1] != __version__ and not allow_different:
         raise TuningError(
-            f"the search in {directory} was run by version {versions[-1]} of asecalc-ml, and this is {__version__}: "
-            "results may not compare.",
+            f"the search in {directory} was run by version {versions[-1]} of asecalc-ml, and this is "
+            f"{__version__}: results may not compare.",
             name=str(directory),
             value=versions[-1],
             allowed=[__version__],

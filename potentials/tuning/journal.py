@@ -66,8 +66,8 @@ class Journal:
             raise TuningError(
                 f"cannot write to {self.path}: {reason(error, self.path)}.",
                 name=str(self.path),
-                remedy="The journal is whole: continue with --resume, once there is space and the permission to "
-                "write",
+                remedy="The journal is whole: continue with --resume, once there is space and the permission "
+                "to write",
             ) from error
         return event
 

@@ -21,8 +21,8 @@ class SearchOptions(Options):
     """What is searched, how, and for how long."""
 
     space: dict[str, Parameter] = Field(
-        description="options of the training that vary, each with the distribution of its values; a dot leads "
-        "into sections",
+        description="options of the training that vary, each with the distribution of its values; a dot "
+        "leads into sections",
         examples=[{"optimizer.learning_rate": {"log_uniform": [1e-4, 1e-2]}}],
     )
     objectives: dict[str, dict[str, Any] | None] = Field(
@@ -32,8 +32,8 @@ class SearchOptions(Options):
     method: Literal["bayesian", "random"] = Field(
         "bayesian", description="Bayesian optimization by DeepHyper's CBO, or random values as its baseline"
     )
-    surrogate: Literal["extra-trees", "random-forest", "gaussian-process"] = Field(
-        "extra-trees", description="model of the objective as a function of the parameters"
+    surrogate: Literal["gaussian-process", "extra-trees", "random-forest"] = Field(
+        "gaussian-process", description="model of the objective as a function of the parameters"
     )
     acquisition: Literal["upper-confidence-bound", "expected-improvement", "probability-of-improvement"] = (
         Field("upper-confidence-bound", description="function of the surrogate that the next trial maximizes")
@@ -60,7 +60,8 @@ class SearchOptions(Options):
     workers: int | None = Field(
         None,
         ge=1,
-        description="trials at the same time; empty: one for each GPU, without GPUs one for each `threads` cores",
+        description="trials at the same time; empty: one for each GPU, without GPUs one for each `threads` "
+        "cores",
     )
     ray_address: str | None = Field(
         None, description="address of the Ray cluster; by default $RAY_ADDRESS, or a new one of this machine"
@@ -72,9 +73,7 @@ class SearchOptions(Options):
     @classmethod
     def _has_parameters(cls, space: dict[str, Parameter]) -> dict[str, Parameter]:
         if not space:
-            raise ValueError(
-                "it is empty: name options of the training with the distributions of their values"
-            )
+            raise ValueError("it is empty: name options of the training with distributions of their values")
         for name in set(space) & set(SET_BY_SEARCH):
             raise ValueError(f"the search itself sets {name}: leave it out")
         return space
@@ -92,8 +91,8 @@ class SearchOptions(Options):
             raise ValueError("it has no end: give trials, hours, or both")
         if self.early_stopping != "none" and list(self.objectives) != ["validation"]:
             raise ValueError(
-                f"early_stopping {self.early_stopping} compares one objective, validation, epoch by epoch, and "
-                f"the objectives are {', '.join(self.objectives)}: leave out early_stopping"
+                f"early_stopping {self.early_stopping} compares one objective, validation, epoch by epoch, "
+                f"and the objectives are {', '.join(self.objectives)}: leave out early_stopping"
             )
         return self
 

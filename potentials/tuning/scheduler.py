@@ -30,7 +30,10 @@ Display = Callable[["Trial | None"], None]
 
 
 def number_of_workers(options: TuneOptions) -> tuple[int, int]:
-    """Trials at the same time, and GPUs that they share: one trial for each GPU, or for each `threads` cores."""
+    """Trials at the same time, and GPUs that they share.
+
+    By default one trial for each GPU; without GPUs one for each `threads` cores.
+    """
     gpus = 0
     if options.device != "cpu":
         import torch
@@ -72,8 +75,8 @@ class SearchScheduler:
         Raises
         ------
         TuningError
-            If the journal cannot be written, or a worker refuses to run trials. What runs is ended, and can be
-            continued.
+            If the journal cannot be written, or a worker refuses to run trials. What runs is ended, and can
+            be continued.
         """
         if not self._waiting and not self._may_submit():
             return

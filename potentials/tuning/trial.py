@@ -39,8 +39,8 @@ def carry_out(message: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     Parameters
     ----------
     message : dict
-        ``directory`` of the trial, ``options`` of its training, ``search`` options, ``token`` of the lease, and
-        ``version`` of the package that wants it.
+        ``directory`` of the trial, ``options`` of its training, ``search`` options, ``token`` of the lease,
+        and ``version`` of the package that wants it.
 
     Returns
     -------
