@@ -66,8 +66,9 @@ class TrainingLoop:
         self.progress = TrainingProgress()
         optimizer = options.optimizer
         self.optimizer = make_optimizer(optimizer, self.weights)
-        n_steps = math.ceil(len(train) / options.accumulated_batches)
-        self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, options.max_epochs * n_steps, n_steps)
+        self.n_steps = max(1, len(train) // options.accumulated_batches)  # an incomplete last one is left out
+        n_steps_in_all = options.max_epochs * self.n_steps
+        self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, n_steps_in_all, self.n_steps)
         self.metrics_file = MetricsFile(options.training_directory / METRICS, columns(options.loss))
         self.lines = ProgressLines(options.max_epochs, quiet)
 
@@ -115,7 +116,8 @@ class TrainingLoop:
         """Take a step for each batch; the mean loss over the frames."""
         losses, n_frames = [], []
         batches = iter(self.train.of_epoch(epoch))
-        while accumulated := list(itertools.islice(batches, self.options.accumulated_batches)):
+        for _ in range(self.n_steps):
+            accumulated = list(itertools.islice(batches, self.options.accumulated_batches))
             losses.append(self.train_step(*accumulated))
             n_frames.append(sum(batch.n_systems for batch in accumulated))
         # the only number of an epoch that the device is waited for

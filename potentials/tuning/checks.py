@@ -17,6 +17,8 @@ from asecalc_ml.potentials.tuning.options import TuneOptions
 if TYPE_CHECKING:
     from asecalc_ml.potentials.training.run import Start
 
+ABSENT = object()
+
 ARCHITECTURE = "model.architecture"
 
 #: Options that decide which frames and labels validate.
@@ -146,10 +148,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], free: Sequenc
 def _pairs(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in dict.fromkeys([*before, *now]):
-            yield from _pairs(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+            inner = f"{name}.{key}" if name else str(key)
+            yield from _pairs(before.get(key, ABSENT), now.get(key, ABSENT), inner)
     else:
         yield name, before, now
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)
+    return "none" if value is ABSENT else str(value)
