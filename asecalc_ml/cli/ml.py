@@ -261,3 +261,7 @@ def check_generation(data: Mapping, source: str) -> GenerateOptions:
     """Options of `data generate`."""
     kinds.check_kind(data, (kinds.GENERATION,), source)
     return config.parse_file(data, templates.of_file(FILES["generate"]), source)
+
+
+if __name__ == "__main__":
+    main()

@@ -54,6 +54,9 @@ class Speed(ObjectiveOptions):
         description="largest errors of validation that a trial may have, by column of metrics.csv, as in "
         "{val_forces_mae_meV_A: 30}; a trial beyond has failed",
     )
+    compile: Literal["never", "always"] = Field(
+        "never", description="whether the model is compiled first, which takes up to a minute a trial"
+    )
     calls: int = Field(50, ge=3, description="calls, of which the median time is taken")
 
     @property
@@ -65,7 +68,7 @@ class Speed(ObjectiveOptions):
             check_metric("objectives.speed.at_most", name, metrics)
 
     def measure(self, trained: TrainedModel) -> float:
-        """Median time of a call, ms, eagerly and with small displacements from call to call.
+        """Median time of a call, ms, with small displacements from call to call.
 
         Raises
         ------
@@ -83,7 +86,7 @@ class Speed(ObjectiveOptions):
         assert trained.model is not None  # needs_model
         golden = golden_atoms(read_card(trained.model).golden)
         atoms = golden if self.structure is None else load_structure(self.structure)
-        atoms.calc = MLCalculator(trained.model, compile=False)
+        atoms.calc = MLCalculator(trained.model, compile=self.compile)
         random, times = np.random.default_rng(trained.seed), []
         for _ in range(self.calls):
             atoms.positions += random.normal(scale=1e-3, size=atoms.positions.shape)

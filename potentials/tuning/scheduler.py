@@ -12,13 +12,13 @@ from pathlib import Path
 from asecalc_ml import __version__
 from asecalc_ml.errors import TuningError
 from asecalc_ml.jobs import BUSY, DONE, LOST, PAUSED
-from asecalc_ml.jobs.executors import Executor, Job, Outcome
+from asecalc_ml.jobs.executors import Executor, Job, Outcome, make_executor
 from asecalc_ml.local_modules import added_folders
 from asecalc_ml.potentials.tuning import journal
 from asecalc_ml.potentials.tuning.folder import SearchFolder
 from asecalc_ml.potentials.tuning.options import TuneOptions
 from asecalc_ml.potentials.tuning.proposals import Values, propose
-from asecalc_ml.potentials.tuning.results import TRIALS, sign
+from asecalc_ml.potentials.tuning.results import TRIALS, SearchResults, sign
 from asecalc_ml.potentials.tuning.trial import REFUSED, lease
 from asecalc_ml.potentials.tuning.trials import FAILED, STOPPED, Trial
 
@@ -41,6 +41,32 @@ def number_of_workers(options: TuneOptions) -> tuple[int, int]:
         gpus = torch.cuda.device_count()
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return options.search.workers or gpus or max(1, here // options.threads), gpus
+
+
+def run_search(
+    options: TuneOptions,
+    resume: bool = False,
+    allow_different: bool = False,
+    make_display: Callable[[SearchResults, int], Display] | None = None,
+) -> SearchResults:
+    """Carry a search out; see :func:`asecalc_ml.potentials.tuning.tune`.
+
+    Parameters
+    ----------
+    make_display : callable, optional
+        From the results, which grow, and the number of workers to what is told of every change.
+    """
+    search, (workers, gpus) = options.search, number_of_workers(options)
+    folder = SearchFolder(options, resume, allow_different)
+    try:
+        display = make_display(folder.results, workers) if make_display else lambda trial: None
+        SearchScheduler(folder, workers, gpus).run(
+            lambda: make_executor(search.executor, workers, search.ray_address, gpus), display
+        )
+        folder.write_results()
+        return folder.results
+    finally:
+        folder.close()
 
 
 class SearchScheduler:

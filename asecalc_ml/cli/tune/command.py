@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,8 @@ from asecalc_ml.errors import AsecalcError, ConfigError, continued_by
 if TYPE_CHECKING:
     from asecalc_ml.potentials.training.run import Start
     from asecalc_ml.potentials.tuning.options import TuneOptions
+    from asecalc_ml.potentials.tuning.results import SearchResults
+    from asecalc_ml.potentials.tuning.trials import Trial
 
 
 def tune(
@@ -43,31 +45,17 @@ def tune(
         return
     show_messages(quiet)
     options, _ = check_search_start(data, file, resume, allow_different)
-    _run(options, file, resume, allow_different, quiet)
-
-
-def _run(options: TuneOptions, file: Path, resume: bool, allow_different: bool, quiet: bool) -> None:
     from asecalc_ml.cli.tune.table import SearchLines, show_results
-    from asecalc_ml.jobs.executors import make_executor
-    from asecalc_ml.potentials.tuning.folder import SearchFolder
-    from asecalc_ml.potentials.tuning.scheduler import SearchScheduler, number_of_workers
+    from asecalc_ml.potentials.tuning.scheduler import run_search
 
-    workers, gpus = number_of_workers(options)
-    folder = SearchFolder(options, resume, allow_different)
-    search = options.search
-    try:
-        lines = SearchLines(folder.results, workers)
-        with continued_by(lambda: f"Nothing is lost: `asecalc-ml tune {file} --resume` continues."):
-            SearchScheduler(folder, workers, gpus).run(
-                lambda: make_executor(search.executor, workers, search.ray_address, gpus),
-                (lambda trial: None) if quiet else lines.show,
-            )
-        path = folder.write_results()
-    finally:
-        folder.close()
+    def make_display(results: SearchResults, workers: int) -> Callable[[Trial | None], None]:
+        return (lambda trial: None) if quiet else SearchLines(results, workers).show
+
+    with continued_by(lambda: f"Nothing is lost: `asecalc-ml tune {file} --resume` continues."):
+        results = run_search(options, resume, allow_different, make_display)
     if not quiet:
-        show_results(folder.results)
-        typer.echo(f"Results: {path}")
+        show_results(results)
+        typer.echo(f"Results: {results.directory / 'results.csv'}")
 
 
 def check_tuning(data: Mapping, source: str) -> TuneOptions:
