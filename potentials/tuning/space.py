@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -76,7 +77,7 @@ class Parameter(Options):
         return self.categorical or []
 
     @property
-    def bounds(self) -> list[float]:
+    def bounds(self) -> Sequence[float]:
         """Lowest and highest value; none of a categorical parameter."""
         if self.normal is not None:
             return [self.normal.low, self.normal.high]
@@ -110,7 +111,7 @@ class Parameter(Options):
         return float(truncnorm.cdf(value, low, high, loc=mean, scale=width))
 
 
-def _check_order(bounds: list[float]) -> None:
+def _check_order(bounds: Sequence[float]) -> None:
     low, high = bounds
     if low > high:
         raise ValueError(f"the lowest value {low:g} is above the highest, {high:g}")

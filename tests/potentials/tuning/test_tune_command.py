@@ -257,7 +257,7 @@ def test_dynamics_of_a_shipped_model_are_stable_and_conserve_the_energy(tmp_path
     assert stability.measure(trained) == 0.05
     value = drift.measure(trained)
     analysed = EnergyDrift().run(RunReader(tmp_path / "drift"))
-    assert value == pytest.approx(abs(analysed.slope_meV_atom_ps), rel=1e-9)
+    assert value == pytest.approx(abs(analysed.slope_meV_atom_ps), rel=1e-6)
     assert value < 1.0
     assert drift.measure(trained) == value  # measured anew after an interruption
 
