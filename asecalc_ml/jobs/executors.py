@@ -68,7 +68,9 @@ class Executor(Protocol):
         """Let the jobs that still run pause, and end."""
 
 
-def make_executor(kind: str, workers: int, ray_address: str | None = None, gpus: int = 0) -> Executor:
+def make_executor(
+    kind: str, workers: int, ray_address: str | None = None, cpus: int = 1, gpus: int = 0
+) -> Executor:
     """Make an executor.
 
     Parameters
@@ -79,6 +81,8 @@ def make_executor(kind: str, workers: int, ray_address: str | None = None, gpus:
         Jobs at the same time.
     ray_address : str, optional
         Address of the Ray cluster.
+    cpus : int
+        Largest number of CPUs that a job asks for.
     gpus : int
         Number of GPUs of this machine that local jobs share, one for each job.
     """
@@ -86,7 +90,7 @@ def make_executor(kind: str, workers: int, ray_address: str | None = None, gpus:
         return LocalExecutor(workers, gpus)
     if kind == "mpi":
         return MpiExecutor()
-    return RayExecutor(workers, ray_address, gpus)
+    return RayExecutor(ray_address, workers * cpus, gpus)
 
 
 class LocalExecutor:
@@ -141,12 +145,10 @@ class RayExecutor:
 
     Parameters
     ----------
-    workers : int
-        CPUs of a cluster that is begun here.
     address : str or None
         Address of a cluster that runs already.
-    gpus : int
-        Number of GPUs of a cluster that is begun here.
+    cpus, gpus : int
+        Number of CPUs and of GPUs of a cluster that is begun here.
 
     Raises
     ------
@@ -154,7 +156,7 @@ class RayExecutor:
         If Ray is not installed, or no cluster answers.
     """
 
-    def __init__(self, workers: int, address: str | None, gpus: int = 0):
+    def __init__(self, address: str | None, cpus: int = 1, gpus: int = 0):
         try:
             import ray
         except ImportError:
@@ -165,7 +167,7 @@ class RayExecutor:
                 remedy="pip install 'asecalc-ml[distributed]', or use executor: local",
             ) from None
         address = address or os.environ.get("RAY_ADDRESS")
-        here = {"num_cpus": workers, "num_gpus": gpus, "include_dashboard": False}
+        here = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
         size: dict[str, Any] = {} if address else here
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **size)

@@ -58,7 +58,8 @@ class SearchFolder:
         try:
             check_folder(options, resume, allow_different)  # another process may have begun it meanwhile
             events = read_events(self.directory)
-            self.journal, self.trials = Journal(self.directory), TrialList(events)
+            self.trials = TrialList.read(self.directory, events)
+            self.journal = Journal(self.directory)
             write_whole(self.directory / OPTIONS, dump_yaml(_stored(options)), sync=True)
             self.note(RESUMED if events else BEGUN, version=__version__)
         except BaseException:

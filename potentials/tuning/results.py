@@ -12,6 +12,7 @@ from typing import Any
 
 from asecalc_ml.config.options import load_options
 from asecalc_ml.errors import TuningError
+from asecalc_ml.files.reading import damage_named
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.objectives import ObjectiveOptions
 from asecalc_ml.potentials.tuning.journal import JOURNAL, read_events
@@ -95,9 +96,22 @@ def read_search(directory: str | Path) -> SearchResults:
     directory = Path(directory)
     if not (directory / JOURNAL).is_file():
         raise TuningError(f"{directory} holds no search: it has no {JOURNAL}", name=str(directory))
-    trials = TrialList(read_events(directory))
+    trials = TrialList.read(directory, read_events(directory))
     options = load_options(directory / OPTIONS, TuneOptions)
-    return SearchResults(directory, options, trials.trials, trials.seconds)
+    results = SearchResults(directory, options, trials.trials, trials.seconds)
+    _check_complete(results)
+    return results
+
+
+def _check_complete(results: SearchResults) -> None:
+    """Refuse a journal whose trials have other parameters or objectives than the options."""
+    parameters = set(results.options.search.space)
+    measured = {objective.label for objective in results.objectives}
+    with damage_named(results.directory / JOURNAL):
+        for trial in results.trials:
+            is_complete = set(trial.objectives) in (measured, set()) and "cpu_seconds" in trial.numbers
+            if set(trial.values) != parameters or not (is_complete or not trial.objectives):
+                raise ValueError(f"trial {trial.number} has other parameters or objectives than {OPTIONS}")
 
 
 def write_results(results: SearchResults) -> Path:

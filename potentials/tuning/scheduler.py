@@ -61,7 +61,8 @@ def run_search(
     try:
         display = make_display(folder.results, workers) if make_display else lambda trial: None
         SearchScheduler(folder, workers, gpus).run(
-            lambda: make_executor(search.executor, workers, search.ray_address, gpus), display
+            lambda: make_executor(search.executor, workers, search.ray_address, options.threads, gpus),
+            display,
         )
         folder.write_results()
         return folder.results

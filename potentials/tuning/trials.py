@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from asecalc_ml.potentials.tuning.journal import BEGUN, ENDED, LOST, RESUMED, STARTED, SUBMITTED
+from asecalc_ml.files.reading import damage_named
+from asecalc_ml.potentials.tuning.journal import BEGUN, ENDED, JOURNAL, LOST, RESUMED, STARTED, SUBMITTED
 
 #: States of a trial. "stopped": early stopping has ended it; the others are in the words' own sense.
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
@@ -68,13 +70,26 @@ class TrialList:
         Time between the first and the last event of each session, summed over sessions.
     """
 
-    def __init__(self, events: Iterable[Mapping[str, Any]] = ()):
+    def __init__(self) -> None:
         self.trials: list[Trial] = []
         self.ended: list[Trial] = []
         self.seconds = 0.0
         self._last: float | None = None
-        for event in events:
-            self.take(event)
+
+    @classmethod
+    def read(cls, directory: Path, events: Iterable[Mapping[str, Any]]) -> TrialList:
+        """Trials as the events of a journal have them.
+
+        Raises
+        ------
+        RunError
+            If an event makes no sense; the message names its line.
+        """
+        trials = cls()
+        for line, event in enumerate(events, 1):
+            with damage_named(directory / JOURNAL, place=f"in line {line}"):
+                trials.take(event)
+        return trials
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Change the trials as an event says."""
@@ -86,9 +101,16 @@ class TrialList:
         self.seconds += max(0.0, time - (self._last if self._last is not None else time))
         self._last = time
         if kind == SUBMITTED:
-            self.trials.append(Trial(event["trial"], event["values"], submitted=time))
+            if event["trial"] != len(self.trials) + 1:
+                raise ValueError(f"trial {event['trial']} comes after trial {len(self.trials)}")
+            self.trials.append(Trial(event["trial"], dict(event["values"]), submitted=time))
         elif kind in (STARTED, LOST, ENDED):
-            self._change(self.trials[event["trial"] - 1], event)
+            trial = {one.number: one for one in self.open}.get(event["trial"])
+            if trial is None:
+                raise ValueError(f"no trial {event['trial']} is open")
+            self._change(trial, event)
+        elif kind not in (BEGUN, RESUMED):
+            raise ValueError(f"no event is called {kind!r}")
 
     def _change(self, trial: Trial, event: Mapping[str, Any]) -> None:
         if event["kind"] == STARTED:
@@ -96,11 +118,20 @@ class TrialList:
         elif event["kind"] == LOST:
             trial.state, trial.n_lost = WAITING, trial.n_lost + 1
         else:
-            trial.state, trial.reason, trial.ended = event["state"], event["reason"], event["time"]
-            trial.objectives, trial.numbers = event["objectives"], event["numbers"]
+            trial.objectives, trial.numbers = _numbers(event["objectives"]), _numbers(event["numbers"])
+            trial.state, trial.reason, trial.ended = event["state"], str(event["reason"]), event["time"]
+            if not trial.has_ended:
+                raise ValueError(f"no trial ends as {trial.state!r}")
             self.ended.append(trial)
 
     @property
     def open(self) -> list[Trial]:
         """Trials whose result is not known."""
         return [trial for trial in self.trials if not trial.has_ended]
+
+
+def _numbers(given: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers by name; ValueError or TypeError where one is none."""
+    if not all(isinstance(value, int | float) for value in given.values()):
+        raise ValueError(f"{dict(given)} are no numbers")
+    return dict(given)

@@ -46,8 +46,9 @@ def campaign(
             show_status(scheduler.statuses)
             return
         with make_display(scheduler.statuses, quiet) as display, continued_by(lambda: BEGUN_AGAIN):
+            cpus = max(point.options.threads for point in points)
             scheduler.run(
-                lambda: make_executor(options.executor, options.workers, options.ray_address), display
+                lambda: make_executor(options.executor, options.workers, options.ray_address, cpus), display
             )
         paths = write_tables(folder.directory, scheduler.statuses)
     finally:

@@ -36,9 +36,16 @@ class SearchLines:
             return
         values = ", ".join(f"{label} {value:.4g}" for label, value in trial.objectives.items())
         words = ", ".join(filter(None, (trial.reason, values)))
+        line = f"trial {trial.number}: {trial.state} ({words}); {self._record()}{self._left()}"
+        print_line(line, stderr=True)
+
+    def _record(self) -> str:
         best = self.results.best
-        record = f"; best so far: trial {best[0].number}" if best else ""
-        print_line(f"trial {trial.number}: {trial.state} ({words}){record}; {self._left()}", stderr=True)
+        if not best:
+            return ""
+        if len(self.results.objectives) > 1:
+            return f"{len(best)} on the Pareto front; "
+        return f"best so far: trial {best[0].number}; "
 
     def _left(self) -> str:
         n_ended, search = _n_ended(self.results), self.results.options.search
