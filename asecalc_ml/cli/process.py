@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import threading
-import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +148,8 @@ def job_outcome(work: Callable[[dict], tuple], message: dict) -> tuple[str, str,
     except OSError as error:
         return FAILED, explain(error), {}
     except Exception as error:  # a calculator may raise anything; one job must not end the others
+        import traceback
+
         traceback.print_exc()
         return FAILED, f"{type(error).__name__}: {error}", {}
 

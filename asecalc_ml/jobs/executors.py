@@ -199,6 +199,7 @@ class MpiExecutor:
 
     def __init__(self) -> None:
         try:
+            from mpi4py import MPI
             from mpi4py.futures import MPIPoolExecutor
         except (ImportError, RuntimeError) as error:  # without mpi4py, or without an MPI library
             raise RunError(
@@ -207,8 +208,7 @@ class MpiExecutor:
                 value="mpi",
                 remedy="pip install mpi4py next to an MPI library, or use executor: local",
             ) from None
-        self._pool = MPIPoolExecutor()
-        if not self._pool.num_workers:
+        if MPI.COMM_WORLD.Get_size() == 1:  # a pool would start processes by itself
             raise RunError(
                 "executor: mpi, and MPI runs this process alone",
                 name="executor",
@@ -216,6 +216,7 @@ class MpiExecutor:
                 remedy="start it with `mpiexec -n N python -m mpi4py.futures -m asecalc_ml.cli.ml ...`, N "
                 "being one more than the number of jobs at the same time",
             )
+        self._pool = MPIPoolExecutor()
 
     def start(self, job: Job) -> Future[Outcome]:
         """Begin a job, and return at once."""

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from pathlib import Path
 
 from asecalc_ml import __version__
@@ -57,17 +58,13 @@ def run_search(
         From the results, which grow, and the number of workers to what is told of every change.
     """
     search, (workers, gpus) = options.search, number_of_workers(options)
-    folder = SearchFolder(options, resume, allow_different)
-    try:
+    executor = make_executor(search.executor, workers, search.ray_address, options.threads, gpus)
+    # an executor that cannot be had is refused before the search has begun
+    with closing(executor), closing(SearchFolder(options, resume, allow_different)) as folder:
         display = make_display(folder.results, workers) if make_display else lambda trial: None
-        SearchScheduler(folder, workers, gpus).run(
-            lambda: make_executor(search.executor, workers, search.ray_address, options.threads, gpus),
-            display,
-        )
+        SearchScheduler(folder, workers, gpus).run(executor, display)
         folder.write_results()
         return folder.results
-    finally:
-        folder.close()
 
 
 class SearchScheduler:
@@ -89,13 +86,13 @@ class SearchScheduler:
         self._waiting = list(folder.trials.open)  # those that an earlier session left
         self._not_before: dict[int, float] = {}
 
-    def run(self, make_executor: Callable[[], Executor], display: Display = lambda trial: None) -> None:
+    def run(self, executor: Executor, display: Display = lambda trial: None) -> None:
         """Run trials until the budget is spent, those that are open first.
 
         Parameters
         ----------
-        make_executor : callable
-            Called where anything is to be done.
+        executor : Executor
+            Closed at the end, while the lock of the search is held.
         display : callable
             Told a trial that has changed; None where time has passed.
 
@@ -105,9 +102,6 @@ class SearchScheduler:
             If the journal cannot be written, or a worker refuses to run trials. What runs is ended, and can
             be continued.
         """
-        if not self._waiting and not self._may_submit():
-            return
-        executor = make_executor()
         try:
             self._work(executor, display)
         finally:

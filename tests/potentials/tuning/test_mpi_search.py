@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ase.io import write
@@ -16,8 +17,16 @@ from asecalc_ml.potentials.tuning import read_search
 
 
 def test_without_mpi4py_the_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mpi4py.futures", None)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(RunError, match=r"mpi needs mpi4py.*pip install mpi4py"):
+        MpiExecutor()
+
+
+def test_a_process_alone_is_refused(monkeypatch):
+    alone = SimpleNamespace(COMM_WORLD=SimpleNamespace(Get_size=lambda: 1))
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=alone))
+    monkeypatch.setitem(sys.modules, "mpi4py.futures", SimpleNamespace(MPIPoolExecutor=None))
+    with pytest.raises(RunError, match=r"MPI runs this process alone: start it with `mpiexec -n N python"):
         MpiExecutor()
 
 

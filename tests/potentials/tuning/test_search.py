@@ -71,7 +71,7 @@ class Toy:
 def run(given: TuneOptions, executor: Toy, resume: bool = False, workers: int = 1, **flags):
     folder = SearchFolder(given, resume, **flags)
     try:
-        SearchScheduler(folder, workers).run(lambda: executor)
+        SearchScheduler(folder, workers).run(executor)
         folder.write_results()
     finally:
         folder.close()
@@ -199,7 +199,7 @@ def test_no_more_at_once_than_workers_and_results_count_in_their_order():
 
     executor, folder = Slow(), SearchFolder(options(trials=8), resume=False)
     try:
-        SearchScheduler(folder, workers=3).run(lambda: executor, executor.end_the_last)
+        SearchScheduler(folder, workers=3).run(executor, executor.end_the_last)
     finally:
         folder.close()
     assert executor.most == 3
