@@ -32,6 +32,7 @@ from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, UncertaintyCard, formula_of
 from asecalc_ml.store.model_file import SUFFIX, save_model
+from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.fingerprints import fingerprints
 
@@ -89,6 +90,20 @@ def save_trained(
     path = options.training_directory / f"{options.name}{SUFFIX}"
     save_model(path, model, card, data.seen, uncertainty)
     return path
+
+
+def register(
+    options: TrainOptions,
+    data: TrainingData,
+    model: Model,
+    scaling: Scaling,
+    replace: bool,
+    notes: Sequence[str] = (),
+    quiet: bool = True,
+) -> Entry:
+    """Test and save the model as :func:`save_trained` does, and register it."""
+    path = save_trained(options, data, model, scaling, notes, quiet)
+    return Registry().add(path, options.name, replace)
 
 
 def _uncertainty(

@@ -21,7 +21,7 @@ from asecalc_ml.graph.neighbors import find_pairs
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.directory import LABELS, SPLIT, begin, check_directory, writable
-from asecalc_ml.potentials.training.finish import fit_constant, load_best, save_trained
+from asecalc_ml.potentials.training.finish import fit_constant, load_best, register, save_trained
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, fit_scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
@@ -68,8 +68,9 @@ class Start:
 def run(request: TrainingRequest) -> Entry:
     """Read, fit, test, register; see :func:`asecalc_ml.potentials.training.train`."""
     with _fitted(request) as (start, checkpoint):
-        path = _save_best(request, start, checkpoint)
-        return Registry().add(path, request.options.name, request.replace)
+        model, notes = _best(request, start, checkpoint)
+        options, quiet = request.options, request.quiet
+        return register(options, start.data, model, start.scaling, request.replace, notes, quiet)
 
 
 def run_trial(request: TrainingRequest, saves_model: bool) -> Path | None:
@@ -87,7 +88,10 @@ def run_trial(request: TrainingRequest, saves_model: bool) -> Path | None:
         The model file, where there is one.
     """
     with _fitted(request) as (start, checkpoint):
-        return _save_best(request, start, checkpoint) if saves_model else None
+        if not saves_model:
+            return None
+        model, notes = _best(request, start, checkpoint)
+        return save_trained(request.options, start.data, model, start.scaling, notes, request.quiet)
 
 
 @contextmanager
@@ -102,13 +106,14 @@ def _fitted(request: TrainingRequest) -> Iterator[tuple[Start, Path]]:
             yield start, fit(request, start.to_fit, start.model, start.scaling)
 
 
-def _save_best(request: TrainingRequest, start: Start, checkpoint: Path) -> Path:
+def _best(request: TrainingRequest, start: Start, checkpoint: Path) -> tuple[Model, list[str]]:
+    """Model with the weights of the best epoch, and what its card says of them."""
     options = request.options
     best = load_best(start.model, checkpoint)
     notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
     if options.fits_energy and "energy" not in options.loss.fitted:
         fit_constant(best, start.to_fit.train)
-    return save_trained(options, start.data, best, start.scaling, notes, request.quiet)
+    return best, list(notes)
 
 
 def check(request: TrainingRequest) -> Start:

@@ -51,5 +51,10 @@ def _has_stopped(directory: Path) -> bool:
     return (directory / PROTOCOL).is_file() and RunReader(directory).stopped_as_asked
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do what the standard input says."""
     carry_out_job(work, threads=lambda message: message["options"].get("threads"))
+
+
+if __name__ == "__main__":
+    main()
