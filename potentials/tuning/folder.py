@@ -85,6 +85,11 @@ class SearchFolder:
         self._lock.close()
 
 
+def has_begun(directory: Path) -> bool:
+    """Whether a folder holds a search."""
+    return (directory / JOURNAL).is_file() and bool(read_events(directory))
+
+
 def check_folder(options: TuneOptions, resume: bool, allow_different: bool) -> None:
     """Look whether the search may begin or continue; nothing is touched.
 
@@ -99,14 +104,13 @@ def check_folder(options: TuneOptions, resume: bool, allow_different: bool) -> N
             name=str(directory),
             remedy="choose another search.directory",
         )
-    has_begun = bool(read_events(directory)) if (directory / JOURNAL).is_file() else False
-    if has_begun and not resume:
+    if has_begun(directory) and not resume:
         raise TuningError(
             f"{directory} holds a search that has begun",
             name=str(directory),
             remedy="continue with --resume, or choose another name or search.directory",
         )
-    if resume and not has_begun:
+    if resume and not has_begun(directory):
         raise TuningError(
             f"nothing to resume: {directory} holds no search;",
             name=str(directory),

@@ -25,6 +25,9 @@ def tune(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="YAML file; `asecalc-ml template tune` prints one.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue a search that has begun.")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="Continue the search that is there, or start it.")
+    ] = False,
     status: Annotated[bool, typer.Option("--status", help="Show how far it is, and run nothing.")] = False,
     quiet: Quiet = False,
     allow_different: Annotated[
@@ -44,6 +47,9 @@ def tune(
         show_results(read_search(check_tuning(data, str(file)).search_directory))
         return
     show_messages(quiet)
+    from asecalc_ml.potentials.tuning.folder import has_begun
+
+    resume = resume or (resume_or_start and has_begun(check_tuning(data, str(file)).search_directory))
     options, _ = check_search_start(data, file, resume, allow_different)
     from asecalc_ml.cli.tune.table import SearchLines, show_results
     from asecalc_ml.potentials.tuning.scheduler import run_search

@@ -76,7 +76,7 @@ def outcome(told: dict) -> tuple[str, str, dict]:
 
 
 def test_a_search_from_its_file(tmp_path):
-    result = command(given())
+    result = command(given(), "--resume-or-start")
     assert result.exit_code == 0, result.output
     assert "2 of 2 trials (2 done)" in said(result)
     assert "The 2 best trials" in result.output
@@ -88,6 +88,8 @@ def test_a_search_from_its_file(tmp_path):
         assert (row["state"], row["epochs"]) == ("done", "4")
     assert not list((tmp_path / "home").rglob("*.safetensors"))  # trials are not registered
     assert "2 of 2 trials (2 done)" in said(command(given(), "--status"))
+    finished = command(given(), "--resume-or-start")
+    assert (finished.exit_code, "2 of 2 trials (2 done)" in said(finished)) == (0, True)
     again = command(given())
     assert again.exit_code == 2
     assert "holds a search that has begun: continue with --resume" in said(again)
