@@ -105,10 +105,10 @@ class TrialList:
                 raise ValueError(f"trial {event['trial']} comes after trial {len(self.trials)}")
             self.trials.append(Trial(event["trial"], dict(event["values"]), submitted=time))
         elif kind in (STARTED, LOST, ENDED):
-            trial = {one.number: one for one in self.open}.get(event["trial"])
-            if trial is None:
+            changed = {trial.number: trial for trial in self.open}.get(event["trial"])
+            if changed is None:
                 raise ValueError(f"no trial {event['trial']} is open")
-            self._change(trial, event)
+            self._change(changed, event)
         elif kind not in (BEGUN, RESUMED):
             raise ValueError(f"no event is called {kind!r}")
 
