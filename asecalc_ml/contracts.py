@@ -54,6 +54,9 @@ CONTRACTS = {
     "losses": Contract("asecalc_ml.potentials.training.losses:Penalty", is_object=True),
     "targets": Contract("asecalc_ml.targets.target:TargetOptions", (("kind",),), key="name"),
     "trackers": Contract("asecalc_ml.tracking.options:TrackerOptions", (("start",),)),
+    "objectives": Contract(
+        "asecalc_ml.objectives.objective:ObjectiveOptions", (("label",), ("measure",)), key="objective"
+    ),
 }
 
 

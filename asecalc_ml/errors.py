@@ -115,6 +115,10 @@ class TrainingError(AsecalcError):
     """A training that cannot start, go on or register its result."""
 
 
+class TuningError(AsecalcError):
+    """A hyperparameter search that cannot start or continue."""
+
+
 class CalculationError(AsecalcError):
     """A calculation that did not converge, or whose result is not finite."""
 

@@ -1,8 +1,8 @@
-"""Plugins (architectures, protocols, analyses, dataset readers, losses, targets, trackers) as entry points.
+"""Plugins (architectures, protocols, analyses, dataset readers, losses, targets, trackers, objectives).
 
-Ours are declared in `setup.cfg` exactly as a third party's are in its own. A checkout reads its own
-`setup.cfg`, so that it needs no installation and never takes the plugins of an older installed copy for its
-own.
+They are found through entry points. Ours are declared in `setup.cfg` exactly as a third party's are in its
+own. A checkout reads its own `setup.cfg`, so that it needs no installation and never takes the plugins of
+an older installed copy for its own.
 """
 
 import sys
@@ -25,6 +25,7 @@ GROUPS = {
     "losses": "loss",
     "targets": "target",
     "trackers": "tracker",
+    "objectives": "objective",
 }
 
 

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from asecalc_ml import config, plugins
 from asecalc_ml._checkout import ROOMS, ROOT, is_checkout
 from asecalc_ml.cli import md, ml
+from asecalc_ml.cli.tune.command import check_tuning
+from asecalc_ml.potentials.tuning.checks import check_search
 
 pytestmark = pytest.mark.skipif(
     not is_checkout(), reason="README and examples are part of the checkout alone"
@@ -71,6 +73,9 @@ def test_example_is_valid(path, tmp_path, request, monkeypatch):
         liquid(request.getfixturevalue("shared_data"))
     if str(data.get("structure")).startswith("examples/"):
         monkeypatch.chdir(ROOT)
+    if "search" in data:
+        check_search(check_tuning(data, str(path)))
+        return
     if "data" in data:
         ml.check_training(data, str(path))
         return

@@ -54,6 +54,23 @@ def _keys(value: Any) -> list[str]:
     return list(value) if isinstance(value, Mapping) else []
 
 
+def check_objectives(data: Mapping, source: str) -> None:
+    """Check `search: {objectives: {NAME: {option: value}}}`."""
+    for name in data["search"].get("objectives") or {}:
+        place = config.locate(source, data, "search", "objectives", name)
+        model = load("objectives", name, place)
+        config.parse_options(data, model, source, within=("search", "objectives", name))
+
+
+def check_training_plugins(data: Mapping, source: str) -> None:
+    """Check the data sets and the architecture that a training names."""
+    for key in ("data", "test_data"):
+        if data.get(key) is not None:
+            check_dataset(data, key, source)
+    if "model" in data:
+        check_architecture(data, source)
+
+
 def check_dataset(data: Mapping, key: str, source: str) -> None:
     """Check `KEY: {format: NAME, option: value}`."""
     model = load_chosen("datasets", data[key], "format", config.locate(source, data, key), source)

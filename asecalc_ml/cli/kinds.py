@@ -31,13 +31,14 @@ class Kind:
 
 PROTOCOL = Kind("a protocol", ("protocol",), "asecalc-md run", "asecalc-md validate")
 CAMPAIGN = Kind("a campaign", ("grid", "base"), "asecalc-md campaign", "asecalc-md validate")
+TUNING = Kind("a hyperparameter search", ("search",), "asecalc-ml tune", "asecalc-ml validate")
 TRAINING = Kind("a training", ("data", "split", "optimizer"), "asecalc-ml train", "asecalc-ml validate")
 GENERATION = Kind("a sampling", ("output", "n_frames"), "asecalc-ml data generate", "asecalc-ml validate")
 
 
 def kind_of(data: Mapping) -> Kind | None:
     """The kind that a file's keys tell; None if they tell none."""
-    kinds = (PROTOCOL, CAMPAIGN, TRAINING, GENERATION)
+    kinds = (PROTOCOL, CAMPAIGN, TUNING, TRAINING, GENERATION)
     return next((kind for kind in kinds if any(key in data for key in kind.keys)), None)
 
 

@@ -28,6 +28,7 @@ from asecalc_ml.cli.commands.compile import compile_model
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.cli.structures import reader
+from asecalc_ml.cli.tune.command import check_search_start, tune
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
@@ -46,18 +47,20 @@ app.command("predict")(predict.predict)
 app.command("eval", context_settings=OPEN)(evaluate.evaluate)
 app.command("calibrate", context_settings=OPEN)(calibrate.calibrate)
 app.command("map", context_settings=OPEN)(draw_map.draw_map)
+app.command("tune", context_settings=OPEN)(tune)
 
 #: Option models of the YAML files, each loaded where it is asked for.
 FILES = {
     "train": "asecalc_ml.potentials.training.options:TrainOptions",
+    "tune": "asecalc_ml.potentials.tuning.options:TuneOptions",
     "generate": "asecalc_ml.potentials.datasets.generation.generate:GenerateOptions",
 }
 
 Name = Annotated[
     str,
     typer.Argument(
-        help="train (a training), generate (`data generate`), or the name of an architecture, a dataset "
-        "reader or another plugin, such as schnet."
+        help="train (a training), tune (a search), generate (`data generate`), or the name of an "
+        "architecture, a dataset reader or another plugin, such as schnet."
     ),
 ]
 
@@ -117,22 +120,25 @@ def train(
 @app.command(context_settings=OPEN)
 def validate(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="YAML file of a training or of `data generate`.")],
+    file: Annotated[Path, typer.Argument(help="YAML file of a training, a search or of `data generate`.")],
     replace: Annotated[bool, typer.Option("--replace", help="As for `train`.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="As for `data generate`.")] = False,
     strict: Strict = False,
 ) -> None:
-    """Do everything that `train` or `data generate` does before its first step, and write nothing.
+    """Do everything that `train`, `tune` or `data generate` does before its first step, and write nothing.
 
     Options of the file can be given here too, as for these commands: `--split.n_train 100`.
     """
     data = read_options(file, context.args)
-    kinds.check_kind(data, (kinds.TRAINING, kinds.GENERATION), str(file))
+    kinds.check_kind(data, (kinds.TRAINING, kinds.TUNING, kinds.GENERATION), str(file))
     show_messages(quiet=False)
-    if kinds.kind_of(data) is kinds.GENERATION:
+    kind = kinds.kind_of(data)
+    if kind is kinds.GENERATION:
         generation = check_generation(data, str(file))
         set_threads(1)
         lines = summary.of_generation(generation, generation.check(overwrite))
+    elif kind is kinds.TUNING:
+        lines = summary.of_search(*check_search_start(data, file))
     else:
         options = check_training(data, str(file))
         set_threads(options.threads)
@@ -252,11 +258,7 @@ def check_training(data: Mapping, source: str) -> TrainOptions:
     kinds.check_kind(data, (kinds.TRAINING,), source)
     choices.check_trackers(data, source)
     options = config.parse_file(data, templates.of_file(FILES["train"]), source)
-    for key in ("data", "test_data"):
-        if data.get(key) is not None:
-            choices.check_dataset(data, key, source)
-    if "model" in data:
-        choices.check_architecture(data, source)
+    choices.check_training_plugins(data, source)
     return options
 
 
@@ -264,3 +266,7 @@ def check_generation(data: Mapping, source: str) -> GenerateOptions:
     """Options of `data generate`."""
     kinds.check_kind(data, (kinds.GENERATION,), source)
     return config.parse_file(data, templates.of_file(FILES["generate"]), source)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import ctypes
 import getpass
+import json
 import logging
 import os
 import signal
@@ -9,9 +10,13 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from asecalc_ml.errors import ConfigError
+from asecalc_ml.cli.errors import explain
+from asecalc_ml.errors import AsecalcError, ConfigError, RunBusyError, PausedError
+from asecalc_ml.jobs import BUSY, FAILED, PAUSED
 from asecalc_ml.local_modules import search_also
 from asecalc_ml.terminal.console import print_line
 
@@ -103,6 +108,50 @@ def end_with_the_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def carry_out_job(
+    work: Callable[[dict], tuple], threads: Callable[[dict], int | None] = lambda message: None
+) -> None:
+    """Do the one job of this process, as :class:`asecalc_ml.jobs.executors.Job` describes it.
+
+    What to do is one line of JSON on the standard input. When that closes, the process that wanted the job is
+    gone, killed or not, and this one ends. The outcome is the last line of the standard output.
+
+    Parameters
+    ----------
+    work : callable
+        From the message to state and text, and numbers by name where there are any.
+    threads : callable
+        From the message to the number of threads.
+    """
+    message = json.loads(sys.stdin.readline())
+    search_also(*message["module_folders"])
+    end_with_the_parent()
+    set_threads(threads(message))
+    show_messages(quiet=True)
+    state, text, values = job_outcome(work, message)
+    print(json.dumps({"state": state, "text": text, "values": values}), flush=True)
+
+
+def job_outcome(work: Callable[[dict], tuple], message: dict) -> tuple[str, str, dict[str, Any]]:
+    """State, text and numbers of a job; an error of any kind is an outcome too."""
+    try:
+        state, text, *values = work(message)
+        return state, text, values[0] if values else {}
+    except PausedError as error:
+        return PAUSED, str(error), {}
+    except RunBusyError as error:
+        return BUSY, str(error), {}
+    except AsecalcError as error:
+        return FAILED, str(error), {}
+    except OSError as error:
+        return FAILED, explain(error), {}
+    except Exception as error:  # a calculator may raise anything; one job must not end the others
+        import traceback
+
+        traceback.print_exc()
+        return FAILED, f"{type(error).__name__}: {error}", {}
 
 
 def show_messages(quiet: bool) -> None:

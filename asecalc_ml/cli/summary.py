@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
     from asecalc_ml.potentials.training.options import TrainOptions
     from asecalc_ml.potentials.training.run import Start
+    from asecalc_ml.potentials.tuning.options import TuneOptions
     from asecalc_ml.runs import RunPlan
 
 Lines = Iterator[tuple[str, str]]  # name and text; those without a text are left out
@@ -38,6 +39,11 @@ def of_run(options: ProtocolOptions, atoms: Atoms, directory: Path) -> str:
 def of_training(options: TrainOptions, start: Start) -> str:
     """Describe what a training will fit, from its prepared start."""
     return _text(f"a training in {options.training_directory}", _of_training(options, start))
+
+
+def of_search(options: TuneOptions, start: Start) -> str:
+    """Describe what a search will try, from the prepared start of a training without its values."""
+    return _text(f"a hyperparameter search in {options.search_directory}", _of_search(options, start))
 
 
 def of_generation(options: GenerateOptions, atoms: Atoms) -> str:
@@ -62,6 +68,18 @@ def _of_training(options: TrainOptions, start: Start) -> Lines:
     yield "labels", f"{', '.join(options.loss.fitted)} are fitted"
     n_batches = -(-len(data.train) // options.batch_size)
     yield "epochs", f"at most {options.max_epochs:,}, batches in each: {n_batches:,}"
+
+
+def _of_search(options: TuneOptions, start: Start) -> Lines:
+    yield from _of_training(options, start)
+    search = options.search
+    yield "space", ", ".join(f"{name} ({parameter.kind})" for name, parameter in search.space.items())
+    yield "objectives", ", ".join(search.objectives)
+    limits = [
+        f"{search.trials:,} trials" if search.trials is not None else "",
+        f"{search.hours:g} h" if search.hours is not None else "",
+    ]
+    yield "budget", ", ".join(filter(None, limits))
 
 
 def _of_generation(options: GenerateOptions, atoms: Atoms) -> Lines:

@@ -22,6 +22,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "architectures": ("model:", "  architecture: {name}"),
     "datasets": ("data:",),
     "targets": ("target:", "  {name}:"),
+    "objectives": ("search:", "  objectives:", "    {name}:"),
 }
 
 Group = Annotated[

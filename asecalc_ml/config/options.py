@@ -514,7 +514,8 @@ def _template_lines(model: type[BaseModel], indent: str) -> Iterator[str]:
 
 
 def _template_value(key: str, field: FieldInfo, indent: str) -> Iterator[str]:
-    inner = _models(field)
+    is_mapping = typing.get_origin(field.annotation) is dict
+    inner = [] if is_mapping else _models(field)
     if inner and (field.is_required() or isinstance(field.get_default(call_default_factory=True), BaseModel)):
         yield f"{indent}{key}:\n"
         yield from _template_lines(inner[0], indent + "  ")

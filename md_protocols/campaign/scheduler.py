@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import RunPausedError
+from asecalc_ml.jobs import BUSY, FAILED, LOST
+from asecalc_ml.jobs.executors import Executor, Job, Outcome
 from asecalc_ml.local_modules import added_folders
-from asecalc_ml.md_protocols.campaign.executors import BUSY, FAILED, LOST, Executor, Job, Outcome
 from asecalc_ml.md_protocols.campaign.state import DONE, STOPPED, WAITING, state_of, steps_of
 from asecalc_ml.runs import RunReader
 from asecalc_ml.terminal.signals import on_sigterm
@@ -139,8 +140,14 @@ class Scheduler:
         log = self._folder.directory / "logs" / f"{status.point.name}.log"
         options = status.point.options.model_dump(mode="json")
         options["tracking"] = grouped(options["tracking"], self._folder.directory.absolute().name)
-        directory, here = str(status.directory.absolute()), str(Path.cwd())
-        return Job(directory, options, here, str(log.absolute()), added_folders())
+        return Job(
+            "asecalc_ml.cli.campaign.worker",
+            {"directory": str(status.directory.absolute()), "options": options},
+            str(Path.cwd()),
+            str(log.absolute()),
+            added_folders(),
+            cpus=options.get("threads") or 1,
+        )
 
     def _is_to_be_repeated(self, status: Status, outcome: Outcome) -> bool:
         status.state, status.text, status.step = outcome.state, outcome.text, steps_of(status.directory)

@@ -57,5 +57,7 @@ def train(
     """
     from asecalc_ml.potentials.training.run import run
 
-    request = TrainingRequest(options, resume, replace, quiet, strict, allow_different, resume_or_start)
+    request = TrainingRequest(
+        options, resume, replace, quiet, strict, allow_different, resume_or_start=resume_or_start
+    )
     return run(request)

@@ -25,12 +25,10 @@ from asecalc_ml.potentials.training.optimization.exponential_average import (
     read_checkpoint,
 )
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.optimizers import WeightOptimizer
 
 #: Of the model's weights in a checkpoint.
 PREFIX = "model."
-
-#: Moments of the gradient that AdamW keeps for each weight.
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -67,14 +65,12 @@ def write_checkpoint(
     model: Model,
     weights: FlatWeights,
     average: ExponentialAverage,
-    optimizer: torch.optim.Optimizer,
+    optimizer: WeightOptimizer,
     progress: TrainingProgress,
 ) -> None:
     """Store everything that the rest of a training depends on; the file is replaced at once or not at all."""
     with weights.replaced_by(average.values):
         averaged = _named_state(model)
-    state = optimizer.state[weights.values]
-    moments = [weights.named(state[name]) for name in MOMENTS]
     places = {name: place for place, (name, _) in enumerate(model.named_parameters())}
     stored = {
         "epoch": progress.n_epochs - 1,
@@ -84,11 +80,8 @@ def write_checkpoint(
         "averaging_state": {"n_averaged": torch.tensor(average.n_averaged)},
         "optimizer_states": [
             {
-                "state": {
-                    places[name]: {"step": state["step"].clone()}
-                    | {moment: values[name] for moment, values in zip(MOMENTS, moments, strict=True)}
-                    for name in weights.names
-                }
+                "state": {places[name]: state for name, state in optimizer.state().items()},
+                "n_steps": optimizer.n_steps,
             }
         ],
         "callbacks": {
@@ -108,7 +101,7 @@ def load_checkpoint(
     model: Model,
     weights: FlatWeights,
     average: ExponentialAverage,
-    optimizer: torch.optim.Optimizer,
+    optimizer: WeightOptimizer,
 ) -> TrainingProgress:
     """Put weights, their average and the optimizer's moments back as they were stored.
 
@@ -127,8 +120,11 @@ def load_checkpoint(
         average.values, average.rises = weights.flatten(averaged), decay_rises(stored)
         average.n_averaged = int(stored["averaging_state"]["n_averaged"])
         model.load_state_dict(own)
-        (moments,) = stored["optimizer_states"]
-        optimizer.state[weights.values] = _flat_moments(moments["state"], model, weights)
+        names = [name for name, _ in model.named_parameters()]
+        (kept,) = stored["optimizer_states"]
+        # a parameter that no gradient has reached has no state in a checkpoint of an earlier version
+        named = {names[place]: state for place, state in kept["state"].items()}
+        optimizer.load(named, kept.get("n_steps"))
         return _progress(stored)
     except Exception as error:  # whatever unpickling meets in a file that a kill or a full disk cut
         raise TrainingError(
@@ -144,23 +140,6 @@ def _named_state(model: Model) -> dict[str, Tensor]:
 
 def _unnamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(PREFIX): tensor for name, tensor in state.items()}
-
-
-def _flat_moments(
-    state: dict[int, dict[str, Tensor]], model: Model, weights: FlatWeights
-) -> dict[str, Tensor]:
-    """State of the optimizer for the joined weights, from that for each parameter.
-
-    A parameter that no gradient has reached has no state in a checkpoint of an earlier version.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    named = {names[place]: moments for place, moments in state.items()}
-    step = max((float(moments["step"]) for moments in named.values()), default=0.0)
-    flat = {
-        moment: weights.flatten({name: moments[moment] for name, moments in named.items()})
-        for moment in MOMENTS
-    }
-    return {"step": torch.tensor(step), **flat}
 
 
 def _progress(stored: dict[str, Any]) -> TrainingProgress:

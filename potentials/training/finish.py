@@ -73,6 +73,25 @@ def fit_constant(model: Model, frames: Sequence[Atoms]) -> Model:
     return model
 
 
+def save_trained(
+    options: TrainOptions,
+    data: TrainingData,
+    model: Model,
+    scaling: Scaling,
+    notes: Sequence[str] = (),
+    quiet: bool = True,
+) -> Path:
+    """Test the model on the held-out frames, and save it with its card and these notes."""
+    card = trained_card(options, data, model, scaling, quiet)
+    uncertainty, stated = _uncertainty(options, data, model)
+    card = card.model_copy(update={"notes": [*card.notes, *notes], "uncertainty": stated})
+    for note in card.notes[len(data.notes()) :]:  # those were printed at the start
+        warnings.warn(note, stacklevel=2)
+    path = options.training_directory / f"{options.name}{SUFFIX}"
+    save_model(path, model, card, data.seen, uncertainty)
+    return path
+
+
 def register(
     options: TrainOptions,
     data: TrainingData,
@@ -82,14 +101,8 @@ def register(
     notes: Sequence[str] = (),
     quiet: bool = True,
 ) -> Entry:
-    """Test the model on the held-out frames, write its card with these notes, and register it."""
-    card = trained_card(options, data, model, scaling, quiet)
-    uncertainty, stated = _uncertainty(options, data, model)
-    card = card.model_copy(update={"notes": [*card.notes, *notes], "uncertainty": stated})
-    for note in card.notes[len(data.notes()) :]:  # those were printed at the start
-        warnings.warn(note, stacklevel=2)
-    path = options.training_directory / f"{options.name}{SUFFIX}"
-    save_model(path, model, card, data.seen, uncertainty)
+    """Test and save the model as :func:`save_trained` does, and register it."""
+    path = save_trained(options, data, model, scaling, notes, quiet)
     return Registry().add(path, options.name, replace)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from asecalc_ml.potentials.training.metrics_file import MetricsFile
 from asecalc_ml.potentials.training.optimization.eager import Step, eager_step
 from asecalc_ml.potentials.training.optimization.exponential_average import ExponentialAverage
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
+from asecalc_ml.potentials.training.optimization.optimizers import make_optimizer
 from asecalc_ml.potentials.training.optimization.schedules import SCHEDULES
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.processes.world import ALONE, World
@@ -75,16 +76,14 @@ class TrainingLoop:
         self.model, self.options, self.train, self.validation = model, options, train, validation
         self.task = EnergyForcesTask(model, options.loss)
         self.weights = FlatWeights(model)
-        self.step: Step = eager_step(model, self.weights, options.loss)
+        self.step: Step = eager_step(model, self.weights, options.loss, options.mixed_precision)
         self.average = ExponentialAverage(options.optimizer.ema_decay)
         self.progress = TrainingProgress()
         self.terminated = False
         optimizer = options.optimizer
-        self.optimizer = torch.optim.AdamW(
-            [self.weights.values], lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
-        )
-        n_batches = len(train)
-        self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, options.max_epochs * n_batches, n_batches)
+        self.optimizer = make_optimizer(optimizer, self.weights)
+        n_steps = len(train)
+        self.rate_factor = SCHEDULES[optimizer.schedule](optimizer, options.max_epochs * n_steps, n_steps)
         self.metrics_file = MetricsFile(options.training_directory / METRICS, columns(options.loss))
         self.lines = ProgressLines(options.max_epochs, quiet or not world.is_first)
 
@@ -107,8 +106,14 @@ class TrainingLoop:
                 remedy="raise it",
             )
 
-    def run(self, tracker: Tracker) -> None:
+    def run(self, tracker: Tracker, ends_early: Callable[[int], bool] | None = None) -> None:
         """Train until the end; metrics of each epoch go to the tracker, too.
+
+        Parameters
+        ----------
+        tracker : Tracker
+        ends_early : callable, optional
+            Asked before each epoch, with the number of finished ones, whether the training ends there.
 
         Raises
         ------
@@ -120,13 +125,15 @@ class TrainingLoop:
         self.lines.begin(self.progress.n_epochs)
         with ending_on_sigterm(self):
             try:
-                self._run(tracker)
+                self._run(tracker, ends_early or (lambda n_epochs: False))
                 self._end_if_asked()
             except AskedToEndError:
                 raise self._paused() from None
 
-    def _run(self, tracker: Tracker) -> None:
+    def _run(self, tracker: Tracker, ends_early: Callable[[int], bool]) -> None:
         while self.progress.n_epochs < self.options.max_epochs and not self.is_stuck:
+            if self.world.any(ends_early(self.progress.n_epochs), self.weights.values.device):
+                break
             train_loss = self.train_epoch(self.progress.n_epochs)
             metrics = {"train_loss": train_loss, **self.validate()}
             self.end_epoch(metrics)
@@ -189,10 +196,9 @@ class TrainingLoop:
             loss, gradient = loss + loss_of_part, gradient + gradient_of_part
         loss, gradient = self.world.sum(loss), self.world.sum(gradient)
         norm = torch.nn.utils.get_total_norm(gradient.split(self.weights.sizes))
-        values.grad = gradient.mul_((options.gradient_clip / (norm + CLIP_EPSILON)).clamp(max=1.0))
+        gradient = gradient.mul_((options.gradient_clip / (norm + CLIP_EPSILON)).clamp(max=1.0))
         rate = options.learning_rate * self.rate_factor(self.progress.n_steps)
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
+        self.optimizer.step(gradient, rate)
         self.average.update(values)
         self.progress.n_steps += 1
         return loss

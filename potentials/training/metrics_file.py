@@ -10,6 +10,7 @@ from pathlib import Path
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files.full_disk import writing
 from asecalc_ml.files.reading import damage_named, read_text
+from asecalc_ml.files.tables import whole_lines
 from asecalc_ml.files.writing import cut_to_whole_lines, write_whole
 
 REMEDY = "remove that line, or the file: it reports the epochs and decides nothing"
@@ -25,6 +26,20 @@ def processor_hours(path: Path) -> float | None:
     """
     seconds = _seconds(*_rows(path))
     return seconds / 3600 if seconds is not None else None
+
+
+def read_metrics(path: Path) -> dict[str, list[float]]:
+    """Columns of metrics.csv, also while a training writes it; none before its first line.
+
+    Raises
+    ------
+    RunError
+        If it is damaged; the message names the line.
+    """
+    header, *lines = whole_lines(path) or [""]
+    with damage_named(path):
+        rows = [[float(cell) for cell in line.split(",")] for line in lines]
+        return {name: [row[place] for row in rows] for place, name in enumerate(header.split(","))}
 
 
 def _rows(path: Path) -> tuple[str, dict[str, list[float]]]:

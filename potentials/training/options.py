@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,9 @@ class SplitOptions(Options):
         description="split.json of another training, or frame numbers like it, in place of all of the above",
     )
 
+
+#: Optimizers that the package pytorch-optimizer has.
+FROM_PYTORCH_OPTIMIZER = ("lamb", "yogi")
 
 #: Labels of a training on energies; each has a weight in the loss.
 OF_ENERGY = ("energy", "forces", "stress", "dipole")
@@ -160,8 +164,12 @@ class LossOptions(Options):
 
 
 class OptimizerOptions(Options):
-    """AdamW; cosine: linear warm-up, then decay to zero over `max_epochs`; one-cycle: up, down and out."""
+    """Cosine: linear warm-up, then decay to zero over `max_epochs`; one-cycle: up, down and out."""
 
+    algorithm: Literal["adamw", "adam", "sgd", "lamb", "yogi"] = Field(
+        "adamw", description="how gradients change weights; lamb and yogi need the extra [optimizers]"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd: part of the last change that is kept")
     learning_rate: LearningRate = Field(1e-3, description="peak learning rate")
     schedule: Literal["cosine", "one-cycle"] = Field("cosine", description="how the learning rate goes")
     warmup_steps: int = Field(
@@ -176,7 +184,13 @@ class OptimizerOptions(Options):
     cycle_epochs: int | None = Field(
         None, ge=1, description="one-cycle: epochs in a cycle; empty: one cycle over the whole training"
     )
-    weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW weight decay; with 0 it is Adam")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="decay of the weights, times the learning rate; of adam and sgd an L2 penalty in the "
+        "gradient",
+    )
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(
         0.999,
@@ -190,6 +204,16 @@ class OptimizerOptions(Options):
     def spans_training(self) -> bool:
         """True if the learning rate at every step depends on `max_epochs`."""
         return self.schedule != "one-cycle" or self.cycle_epochs is None
+
+    @field_validator("algorithm")
+    @classmethod
+    def _is_installed(cls, algorithm: str) -> str:
+        if algorithm in FROM_PYTORCH_OPTIMIZER and find_spec("pytorch_optimizer") is None:
+            raise ValueError(
+                f"{algorithm} needs the package pytorch-optimizer: pip install 'asecalc-ml[optimizers]', or "
+                "take adamw"
+            )
+        return algorithm
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> OptimizerOptions:
@@ -251,6 +275,11 @@ class TrainOptions(Options):
         None, ge=1, description="stop after so many epochs without improvement"
     )
     precision: Literal["float32", "float64"] = Field("float32", description="the potential's numbers")
+    mixed_precision: bool = Field(
+        False,
+        description="multiply matrices of the training step in bfloat16; weights, sums and validation stay "
+        "in float32",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a CUDA device where there is one"
     )
@@ -312,6 +341,17 @@ class TrainOptions(Options):
         object.__setattr__(self, "loss", self.loss.of_targets(names))  # options are frozen afterwards
         return self
 
+    @model_validator(mode="after")
+    def _mixes_what_can_be_mixed(self) -> TrainOptions:
+        if self.mixed_precision and self.precision != "float32":
+            raise ValueError(f"mixed_precision is for precision float32, and it is {self.precision}")
+        if self.mixed_precision and self.compile:
+            raise ValueError(
+                "mixed_precision and compile exclude each other: a compiled step is compared with the eager "
+                "one, and rounding errors of bfloat16 would hide others; choose one of the two"
+            )
+        return self
+
     @property
     def frames_per_step(self) -> int:
         """Frames of accumulated batches together."""
@@ -327,6 +367,13 @@ class TrainingRequest:
     """A training that is asked for, and what it may do with what exists already.
 
     The flags are those of :func:`asecalc_ml.potentials.training.train`.
+
+    Attributes
+    ----------
+    is_trial : bool
+        True if the model is not registered, so that its name need not be free.
+    ends_early : callable or None
+        Asked before each epoch, with the number of finished ones; the training ends where it returns True.
     """
 
     options: TrainOptions
@@ -335,6 +382,8 @@ class TrainingRequest:
     quiet: bool = False
     strict: bool = False
     allow_different: bool = False
+    is_trial: bool = False
+    ends_early: Callable[[int], bool] | None = None
     resume_or_start: bool = False
 
     def __post_init__(self) -> None:

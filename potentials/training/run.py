@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ from asecalc_ml.potentials.training.directory import (
     resumed_or_started,
     writable,
 )
-from asecalc_ml.potentials.training.finish import fit_constant, load_best, register
+from asecalc_ml.potentials.training.finish import fit_constant, load_best, register, save_trained
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, fit_scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
@@ -90,26 +92,67 @@ def run(request: TrainingRequest, place: ProcessPlace | None = None) -> Entry | 
         logger.info("%s is finished: nothing is left to do", request.options.training_directory)
         return entry
     request = resumed_or_started(request)
-    options = request.options
-    place = place or place_of(options)
-    world = place.world
-    with torch_threads(options.threads), torch.random.fork_rng():
-        start = prepare(request if world.is_first else replace(request, quiet=True))
-        if not world.is_first:
-            with joined(request, place):
-                fit(request, start.to_fit, start.model, start.scaling, world)
+    place = place or place_of(request.options)
+    if not place.world.is_first:
+        return _take_part(request, place)
+    with _fitted(request, place) as (start, checkpoint):
+        model, notes = _best(request, start, checkpoint)
+        options, quiet = request.options, request.quiet
+        return register(options, start.data, model, start.scaling, request.replace, notes, quiet)
+
+
+def run_trial(request: TrainingRequest, saves_model: bool) -> Path | None:
+    """Read and fit; nothing is registered.
+
+    Parameters
+    ----------
+    request : TrainingRequest
+    saves_model : bool
+        Test the model, and save it in the training directory.
+
+    Returns
+    -------
+    Path or None
+        The model file, where there is one.
+    """
+    with _fitted(request, place_of(request.options)) as (start, checkpoint):
+        if not saves_model:
             return None
+        model, notes = _best(request, start, checkpoint)
+        return save_trained(request.options, start.data, model, start.scaling, notes, request.quiet)
+
+
+def _take_part(request: TrainingRequest, place: ProcessPlace) -> None:
+    """Compute parts of batches until the training ends; the first process does all else."""
+    with torch_threads(request.options.threads), torch.random.fork_rng():
+        start = prepare(replace(request, quiet=True))
+        with joined(request, place):
+            fit(request, start.to_fit, start.model, start.scaling, place.world)
+
+
+@contextmanager
+def _fitted(request: TrainingRequest, place: ProcessPlace) -> Iterator[tuple[Start, Path]]:
+    """What the training began with, and the checkpoint of its best epoch, in the first process."""
+    options = request.options
+    with torch_threads(options.threads), torch.random.fork_rng():
+        start = prepare(request)
         with writable(options.training_directory):
             check_directory(request)  # again: another process may have begun meanwhile
             with joined(request, place):  # no file changes before all processes have read what is there
                 begin(options, start.data.split, request.resume)
                 write_whole(options.training_directory / LABELS, start.labels.as_json())
-                checkpoint = fit(request, start.to_fit, start.model, start.scaling, world)
-            best = load_best(start.model, checkpoint)
-            notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
-            if options.fits_energy and "energy" not in options.loss.fitted:
-                fit_constant(best, start.to_fit.train)
-            return register(options, start.data, best, start.scaling, request.replace, notes, request.quiet)
+                checkpoint = fit(request, start.to_fit, start.model, start.scaling, place.world)
+            yield start, checkpoint
+
+
+def _best(request: TrainingRequest, start: Start, checkpoint: Path) -> tuple[Model, list[str]]:
+    """Model with the weights of the best epoch, and what its card says of them."""
+    options = request.options
+    best = load_best(start.model, checkpoint)
+    notes = lagging_average(options, best, checkpoint, start.to_fit.validation)
+    if options.fits_energy and "energy" not in options.loss.fitted:
+        fit_constant(best, start.to_fit.train)
+    return best, list(notes)
 
 
 def check(request: TrainingRequest) -> Start:
@@ -122,7 +165,8 @@ def prepare(request: TrainingRequest) -> Start:
     """Read the data, build the model, and refuse what cannot be trained."""
     options = request.options
     check_directory(request)
-    Registry().check_free(options.name, request.replace)
+    if not request.is_trial:
+        Registry().check_free(options.name, request.replace)
     accelerator(options.device)
     # Frames, split into parts, and what they are known to have trained before.
     lineage = Lineage.of_parent(options.init_from)

@@ -97,7 +97,7 @@ def fit(
             compile_step(loop)
             if len(loop.validation) * options.max_epochs >= WORTH_COMPILING:
                 compile_validation(loop)
-        loop.run(tracker)
+        loop.run(tracker, request.ends_early)
     loop.release()
     return directory / BEST
 

@@ -331,7 +331,7 @@ def test_unknown_command():
 
 
 def test_unknown_kind_of_options():
-    assert "There are files: train, generate; protocols: " in says(ml, "template", "cook")
+    assert "There are files: train, tune, generate; protocols: " in says(ml, "template", "cook")
     assert "did you mean 'schnet'?" in says(ml, "template", "schnte")
     assert "the groups are protocols, " in says(ml, "template", "nve", "--group", "recipes")
 
@@ -457,7 +457,9 @@ def test_template_and_schema_of_every_plugin(app, group):
         fields = YAML().load(text)
         for key in templates.PLACES[group][:1]:
             fields = fields[key.rstrip(":")]
-        if group in ("analyses", "targets"):
+        if group == "objectives":
+            fields = fields["objectives"]
+        if group in ("analyses", "targets", "objectives"):
             fields = fields[name] or {}
         if group == "architectures":
             assert fields.pop("architecture") == name

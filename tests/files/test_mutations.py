@@ -451,6 +451,31 @@ def write_training(folder: Path) -> None:
     (folder / "train.yaml").write_text(dump_yaml(TRAINING | {"max_epochs": 2}))
 
 
+def write_search(folder: Path) -> None:
+    """A hyperparameter search with a finished, a failed, a lost and a running trial."""
+    space = {"optimizer.learning_rate": {"log_uniform": [1e-4, 1e-2]}, "batch_size": {"integer": [1, 8]}}
+    options = {
+        "name": "toy",
+        "data": {"format": "ase", "path": "frames.xyz"},
+        "search": {"space": space, "trials": 4},
+    }
+    (folder / "tuning" / "toy").mkdir(parents=True)
+    for file in ("tune.yaml", "tuning/toy/tune.yaml"):
+        (folder / file).write_text(dump_yaml(options))
+    values = {"optimizer.learning_rate": 1e-3, "batch_size": 4}
+    result = {"objectives": {"val_loss": 0.5}, "numbers": {"epochs": 9, "cpu_seconds": 1.5}}
+    events = [{"kind": "begun", "version": "0.1.0"}]
+    events += [{"kind": "submitted", "trial": number, "values": values} for number in (1, 2, 3)]
+    events += [{"kind": "started", "trial": number, "token": "a"} for number in (1, 2, 3)]
+    events += [
+        {"kind": "ended", "trial": 2, "state": "done", "reason": "", **result},
+        {"kind": "lost", "trial": 1, "reason": "killed"},
+        {"kind": "ended", "trial": 3, "state": "failed", "reason": "no", "objectives": {}, "numbers": {}},
+    ]
+    lines = [json.dumps({**event, "time": 1000.0 + place}) for place, event in enumerate(events)]
+    (folder / "tuning" / "toy" / "journal.jsonl").write_text("\n".join(lines) + "\n")
+
+
 SUBJECTS = {
     "options": Subject(write_options, ("*.yaml",), command(md, "validate", FILE)),
     "reference values": Subject(write_options, ("values.csv",), read_reference_values),
@@ -485,6 +510,11 @@ SUBJECTS = {
     "vibrations": Subject(write_vibrations, (*RUN, "run/hessian.npz"), both(read_run, report)),
     "transfer": Subject(
         write_transfer, (*TEXTS, "run/*/*/thermo.csv", "run/*/*/provenance.json", "run/*/*/*.traj"), report
+    ),
+    "search": Subject(
+        write_search,
+        ("tune.yaml", "tuning/toy/tune.yaml", "tuning/toy/journal.jsonl"),
+        command(ml, "tune", "tune.yaml", "--status"),
     ),
     "campaign": Subject(
         write_campaign,

@@ -36,7 +36,7 @@ def campaign(
     """
     from asecalc_ml.cli.campaign.progress import make_display, show_status
     from asecalc_ml.cli.campaign.table import track_table, write_tables
-    from asecalc_ml.md_protocols.campaign.executors import make_executor
+    from asecalc_ml.jobs.executors import make_executor
     from asecalc_ml.md_protocols.campaign.scheduler import Scheduler
     from asecalc_ml.md_protocols.campaign.state import CampaignFolder
 
@@ -48,7 +48,10 @@ def campaign(
             show_status(scheduler.statuses)
             return
         with make_display(scheduler.statuses, quiet) as display, continued_by(lambda: BEGUN_AGAIN):
-            scheduler.run(lambda: make_executor(options), display)
+            cpus = max(point.options.threads for point in points)
+            scheduler.run(
+                lambda: make_executor(options.executor, options.workers, options.ray_address, cpus), display
+            )
         paths = write_tables(folder.directory, scheduler.statuses)
         track_table(folder.directory, scheduler.statuses)
     finally:

@@ -1,49 +1,16 @@
-"""One run of a campaign in a process of its own: begun, or gone on with, and analysed.
-
-`python -m asecalc_ml.cli.campaign.worker` reads what to do as one line of JSON from its standard input. When
-that closes, the process that wanted the run is gone, killed or not: the run pauses. What came out is the last
-line of the standard output.
-"""
+"""One run of a campaign in a process of its own: begun, or gone on with, and analysed."""
 
 from __future__ import annotations
 
-import json
-import sys
-import traceback
 from pathlib import Path
 
-from asecalc_ml.cli.errors import explain
-from asecalc_ml.cli.process import end_with_the_parent, set_threads, show_messages
-from asecalc_ml.errors import AsecalcError, RunBusyError, RunError, RunPausedError
-from asecalc_ml.local_modules import search_also
-from asecalc_ml.md_protocols.campaign.executors import BUSY, FAILED, PAUSED
+from asecalc_ml.cli.process import carry_out_job
+from asecalc_ml.errors import RunError, RunPausedError
 
 
-def main() -> None:
-    """Do what the standard input says."""
-    job = json.loads(sys.stdin.readline())
-    search_also(*job["module_folders"])
-    end_with_the_parent()
-    set_threads(job["options"].get("threads"))
-    show_messages(quiet=True)
-    state, text = _outcome(job)
-    print(json.dumps({"state": state, "text": text}), flush=True)
-
-
-def _outcome(job: dict) -> tuple[str, str]:
-    try:
-        return _carry_out(Path(job["directory"]), job["options"])
-    except RunPausedError as error:
-        return PAUSED, str(error)
-    except RunBusyError as error:
-        return BUSY, str(error)
-    except AsecalcError as error:
-        return FAILED, str(error)
-    except OSError as error:
-        return FAILED, explain(error)
-    except Exception as error:  # a calculator may raise anything; one run must not end the others
-        traceback.print_exc()
-        return FAILED, f"{type(error).__name__}: {error}"
+def work(message: dict) -> tuple[str, str]:
+    """Carry the run out; its state in the end, and why."""
+    return _carry_out(Path(message["directory"]), message["options"])
 
 
 def _carry_out(directory: Path, options: dict) -> tuple[str, str]:
@@ -82,6 +49,11 @@ def _has_stopped(directory: Path) -> bool:
     from asecalc_ml.runs import PROTOCOL, RunReader
 
     return (directory / PROTOCOL).is_file() and RunReader(directory).stopped_as_asked
+
+
+def main() -> None:
+    """Do what the standard input says."""
+    carry_out_job(work, threads=lambda message: message["options"].get("threads"))
 
 
 if __name__ == "__main__":

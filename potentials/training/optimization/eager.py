@@ -40,12 +40,20 @@ def energies_alone(model: Evaluate, inputs: PotentialInput) -> EdgeDerivative:
     return with_derivative(output, output.systems.new_empty(0))
 
 
-def eager_step(model: Model, weights: FlatWeights, loss: LossOptions) -> Step:
-    """Return a step by autograd, for the weights that the model has; other weights are ignored."""
+def eager_step(model: Model, weights: FlatWeights, loss: LossOptions, mixed_precision: bool = False) -> Step:
+    """Return a step by autograd, for the weights that the model has; other weights are ignored.
+
+    Parameters
+    ----------
+    mixed_precision : bool
+        Multiply matrices in bfloat16.
+    """
     forward = eager_forward(model, loss.needs_derivative)
 
     def step(values: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        value = total_loss(forward(batch.inputs), batch, loss)
+        with torch.autocast(values.device.type, torch.bfloat16, enabled=mixed_precision):
+            predicted = forward(batch.inputs)
+        value = total_loss(predicted, batch, loss)
         gradients = torch.autograd.grad(value, weights.parameters, allow_unused=True, materialize_grads=True)
         return value.detach(), torch.cat([gradient.reshape(-1) for gradient in gradients])
 

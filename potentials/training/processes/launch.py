@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import IO
 
@@ -170,7 +170,7 @@ def _start(request: TrainingRequest, place: ProcessPlace, output: IO[bytes]) -> 
     )
     assert worker.stdin is not None
     with worker.stdin:
-        worker.stdin.write(pickle.dumps((request, place)))
+        worker.stdin.write(pickle.dumps((replace(request, ends_early=None), place)))
     return worker
 
 

@@ -2,19 +2,21 @@
 
 import csv
 import json
+import sys
 import time
 from concurrent.futures import Future
-from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from asecalc_ml.cli.campaign import worker as campaign_worker
 from asecalc_ml.cli.campaign.progress import counts, progress_table
 from asecalc_ml.cli.campaign.table import write_tables
+from asecalc_ml.cli.process import job_outcome
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.jobs.executors import Job, LocalExecutor, Outcome, make_executor
 from asecalc_ml.md_protocols.campaign import scheduler as campaign_scheduler
-from asecalc_ml.md_protocols.campaign.executors import Job, LocalExecutor, Outcome
 from asecalc_ml.md_protocols.campaign.options import Campaign, expand
 from asecalc_ml.md_protocols.campaign.scheduler import Scheduler
 from asecalc_ml.md_protocols.campaign.state import CampaignFolder
@@ -45,7 +47,7 @@ class Answers:
         self.outcomes, self.started, self.closed, self.open, self.most = outcomes, [], False, [], 0
 
     def start(self, job: Job) -> Future[Outcome]:
-        name = Path(job.directory).name.replace("seed=", "s")
+        name = Path(job.message["directory"]).name.replace("seed=", "s")
         self.started.append(name)
         future = Future()
         self.open.append(future)
@@ -153,7 +155,7 @@ class InThisProcess:
 
     def start(self, job: Job) -> Future[Outcome]:
         future = Future()
-        future.set_result(Outcome(*campaign_worker._outcome(json.loads(json.dumps(asdict(job))))))
+        future.set_result(Outcome(*job_outcome(campaign_worker.work, json.loads(json.dumps(job.message)))))
         return future
 
     def close(self) -> None:
@@ -233,7 +235,44 @@ def test_the_table_of_a_large_campaign_shows_what_matters(folder):
 def test_a_process_that_cannot_begin_is_lost(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     executor = LocalExecutor(1)
-    job = Job(str(tmp_path / "run"), {}, str(tmp_path), str(tmp_path / "logs" / "run.log"), [])
+    job = Job("nothing", {}, str(tmp_path), str(tmp_path / "logs" / "run.log"), [])
     outcome = executor.start(job).result(timeout=60)
     assert (outcome.state, "ended with status 1" in outcome.text) == ("lost", True)
     executor.close()
+
+
+def test_a_ray_cluster_that_is_begun_here_has_the_cpus_that_its_jobs_ask_for(monkeypatch):
+    """With fewer, no job would ever start."""
+    begun = {}
+    ray = SimpleNamespace(
+        init=lambda **options: begun.update(options), remote=lambda **options: lambda function: function
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    make_executor("ray", workers=3, cpus=2)
+    assert (begun["num_cpus"], begun["num_gpus"]) == (6, 0)
+    begun.clear()
+    make_executor("ray", workers=3, cpus=2, ray_address="there:6379")
+    assert (begun["address"], "num_cpus" in begun) == ("there:6379", False)
+
+
+def test_each_job_of_this_machine_sees_a_gpu_of_its_own(monkeypatch, tmp_path):
+    """Three jobs on two GPUs; names are those that this process may use."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    seen, at_once = [], set()
+
+    def carry_out(job, processes, environment):
+        gpu = environment["CUDA_VISIBLE_DEVICES"]
+        assert gpu not in at_once
+        at_once.add(gpu)
+        time.sleep(0.05)
+        at_once.remove(gpu)
+        seen.append(gpu)
+        return Outcome("done", "")
+
+    monkeypatch.setattr("asecalc_ml.jobs.executors.carry_out", carry_out)
+    executor = LocalExecutor(3, gpus=2)
+    jobs = [Job("nothing", {}, str(tmp_path), str(tmp_path / "log"), [], gpus=1)] * 3
+    assert [future.result().state for future in [executor.start(job) for job in jobs]] == ["done"] * 3
+    executor.close()
+    assert set(seen) == {"4", "7"}

@@ -182,7 +182,7 @@ def test_a_training_follows_the_cycle(tmp_path, monkeypatch):
     end_epoch = TrainingLoop.end_epoch
 
     def with_rate(loop, metrics):
-        rates.append(loop.optimizer.param_groups[0]["lr"])
+        rates.append(loop.optimizer.learning_rate)
         end_epoch(loop, metrics)
 
     monkeypatch.setattr(TrainingLoop, "end_epoch", with_rate)

@@ -1,0 +1,1 @@
+"""The command `asecalc-ml tune`, its processes, table and progress."""

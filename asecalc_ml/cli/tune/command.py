@@ -1,0 +1,99 @@
+"""`asecalc-ml tune`: a hyperparameter search from one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asecalc_ml import config
+from asecalc_ml.cli import choices, kinds
+from asecalc_ml.cli.arguments import Quiet, read_options
+from asecalc_ml.cli.process import set_threads, show_messages
+from asecalc_ml.errors import AsecalcError, ConfigError, continued_by
+
+if TYPE_CHECKING:
+    from asecalc_ml.potentials.training.run import Start
+    from asecalc_ml.potentials.tuning.options import TuneOptions
+    from asecalc_ml.potentials.tuning.results import SearchResults
+    from asecalc_ml.potentials.tuning.trials import Trial
+
+
+def tune(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="YAML file; `asecalc-ml template tune` prints one.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a search that has begun.")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="Continue the search that is there, or start it.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show how far it is, and run nothing.")] = False,
+    quiet: Quiet = False,
+    allow_different: Annotated[
+        bool,
+        typer.Option("--allow-different", help="Resume although another version of the package began it."),
+    ] = False,
+) -> None:
+    """Search for the options of a training with which it does best.
+
+    Options of the file can be given here too: `--search.trials 50`, `--max_epochs 20`.
+    """
+    data = read_options(file, context.args)
+    if status:
+        from asecalc_ml.cli.tune.table import show_results
+        from asecalc_ml.potentials.tuning.results import read_search
+
+        show_results(read_search(check_tuning(data, str(file)).search_directory))
+        return
+    show_messages(quiet)
+    from asecalc_ml.potentials.tuning.folder import has_begun
+
+    resume = resume or (resume_or_start and has_begun(check_tuning(data, str(file)).search_directory))
+    options, _ = check_search_start(data, file, resume, allow_different)
+    from asecalc_ml.cli.tune.table import SearchLines, show_results
+    from asecalc_ml.potentials.tuning.scheduler import run_search
+
+    def make_display(results: SearchResults, workers: int) -> Callable[[Trial | None], None]:
+        return (lambda trial: None) if quiet else SearchLines(results, workers).show
+
+    with continued_by(lambda: f"Nothing is lost: `asecalc-ml tune {file} --resume` continues."):
+        results = run_search(options, resume, allow_different, make_display)
+    if not quiet:
+        show_results(results)
+        typer.echo(f"Results: {results.directory / 'results.csv'}")
+
+
+def check_tuning(data: Mapping, source: str) -> TuneOptions:
+    """Options of a search, with those of its data, its architecture and its objectives checked too."""
+    from asecalc_ml.potentials.tuning.options import TuneOptions
+
+    kinds.check_kind(data, (kinds.TUNING,), source)
+    options = config.parse_file(data, TuneOptions, source)
+    choices.check_training_plugins(data, source)
+    choices.check_objectives(data, source)
+    return options
+
+
+def check_search_start(
+    data: Mapping, file: Path, resume: bool = False, allow_different: bool = False
+) -> tuple[TuneOptions, Start]:
+    """Do everything that a search does before its first trial; nothing is written.
+
+    Returns
+    -------
+    options : TuneOptions
+    start : Start
+        Data and model of a training without values of the search.
+    """
+    options = check_tuning(data, str(file))
+    set_threads(options.threads)
+    from asecalc_ml.potentials.tuning.checks import check_search, check_training
+    from asecalc_ml.potentials.tuning.folder import check_folder
+
+    check_folder(options, resume, allow_different)
+    try:
+        check_search(options)
+    except AsecalcError as error:
+        raise error.as_kind(ConfigError).at(str(file)) from error
+    return options, check_training(options)
