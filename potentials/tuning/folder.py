@@ -20,7 +20,7 @@ LOCK = ".search.lock"
 
 #: Options that a resumed search may have otherwise: no trial's values or result depends on them.
 FREE_AT_RESUME = (
-    "device", "threads", "wandb", "search.trials", "search.hours", "search.executor", "search.workers",
+    "device", "threads", "tracking", "search.trials", "search.hours", "search.executor", "search.workers",
     "search.ray_address", "search.retries", "search.directory",
 )  # fmt: skip
 

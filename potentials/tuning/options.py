@@ -12,9 +12,10 @@ from asecalc_ml.config.nested_options import put_all
 from asecalc_ml.config.options import Options
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.tuning.space import Parameter
+from asecalc_ml.tracking.spec import grouped
 
 #: Options of a training that the search sets itself.
-SET_BY_SEARCH = ("name", "directory", "wandb")
+SET_BY_SEARCH = ("name", "directory", "tracking")
 
 
 class SearchOptions(Options):
@@ -129,6 +130,8 @@ class TuneOptions(TrainOptions):
             If a section on the way to an option holds a value that has no options.
         """
         options = self.base | {"directory": str(directory)}
+        if self.tracking:  # a run for each trial, in one group
+            options["tracking"] = grouped(options["tracking"], self.name)
         put_all(options, values, "search.space")
         return options
 

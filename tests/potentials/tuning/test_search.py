@@ -13,6 +13,7 @@ import pytest
 from asecalc_ml.config.options import dump_yaml
 from asecalc_ml.errors import AsecalcError, RunBusyError, RunError, TuningError
 from asecalc_ml.jobs.executors import Job, Outcome
+from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.tuning import TuneOptions, read_search, scheduler
 from asecalc_ml.potentials.tuning import folder as search_folder
 from asecalc_ml.potentials.tuning.folder import SearchFolder
@@ -378,3 +379,18 @@ def test_options_are_read_back_as_they_were():
     stored = read_search("tuning/toy").options
     assert dump_yaml(stored) == dump_yaml(options(trials=1))
     assert stored.base == options(trials=1).base
+
+
+def test_trials_are_a_group_at_the_tracker():
+    """Under the name of the search, in files of earlier versions too, unless a group is given."""
+    for tracked in ({"tracking": {"wandb": {"mode": "offline"}}}, {"wandb": {"mode": "offline"}}):
+        given = TuneOptions(**options().model_dump(exclude={"tracking"}), **tracked)
+        training = given.training({"batch_size": 4}, Path("tuning/toy/trials/0001"))
+        assert training["tracking"]["wandb"]["group"] == "toy"
+        assert TrainOptions(**training).tracking["wandb"]["mode"] == "offline"
+    given = TuneOptions(
+        **options().model_dump(exclude={"tracking"}),
+        tracking={"wandb": {"group": "mine"}, "tensorboard": None},
+    )
+    assert given.training({}, Path())["tracking"]["wandb"]["group"] == "mine"
+    assert "tracking" not in options().training({}, Path())
