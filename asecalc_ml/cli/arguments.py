@@ -33,6 +33,9 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+Processes = Annotated[
+    int, typer.Option(min=1, help="Processes that compute structures, each with a copy of the model.")
+]
 Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, ...")]
 ResumeOrStart = Annotated[
     bool,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asecalc_ml.cli.errors import explain
-from asecalc_ml.errors import AsecalcError, ConfigError, RunBusyError, PausedError
+from asecalc_ml.errors import AsecalcError, ConfigError, PausedError, RunBusyError
 from asecalc_ml.jobs import BUSY, FAILED, PAUSED
 from asecalc_ml.local_modules import search_also
 from asecalc_ml.terminal.console import print_line

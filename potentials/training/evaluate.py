@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 
-from asecalc_ml.calculators.batches.many import batches, results_of_each
+from asecalc_ml.calculators.batches.many import batches
 from asecalc_ml.calculators.batches.predict import predict
+from asecalc_ml.calculators.batches.processes import computing
 from asecalc_ml.calculators.corrections import correction_calculators, with_terms
 from asecalc_ml.calculators.ml_calculator import MLCalculator, check_trained
 from asecalc_ml.calculators.protocol import std_names
@@ -180,7 +181,7 @@ def _finite_results(evaluation: SystemArrays, atoms: Atoms, place: str) -> Resul
 
 
 def _by_calculator(
-    stored: StoredModel, calculator: MLCalculator, located: Mapping[str, Atoms], quiet: bool
+    stored: StoredModel, calculator: MLCalculator, located: Mapping[str, Atoms], quiet: bool, processes: int
 ) -> Iterator[Results]:
     """Results of a registered model for each frame, computed together.
 
@@ -188,12 +189,14 @@ def _by_calculator(
     evaluated as in a training.
     """
     further = std_names(calculator, [ENERGY])
-    with progress(f"evaluating {stored.card.name}", len(located), quiet, unit="frames") as advance:
-        for batch in batches(calculator, located.items(), n_atoms=lambda item: len(item[1])):
-            places, frames = zip(*batch, strict=True)
-            for place, atoms, results in zip(
-                places, frames, results_of_each(calculator, frames, further=further), strict=True
-            ):
+    with (
+        computing(calculator, ("forces", ENERGY), further, processes) as compute,
+        progress(f"evaluating {stored.card.name}", len(located), quiet, unit="frames") as advance,
+    ):
+        for batch, of_batch in compute(
+            batches(calculator, located.items(), n_atoms=lambda item: len(item[1]))
+        ):
+            for (place, atoms), results in zip(batch, of_batch, strict=True):
                 if not isinstance(results, Exception):
                     yield results
                 elif lacks_room(results):
@@ -304,6 +307,7 @@ def evaluate_model(
     strict: bool = False,
     quiet: bool = True,
     device: str = "cpu",
+    processes: int = 1,
 ) -> ModelEvaluation:
     """Measure a registered model's errors.
 
@@ -324,6 +328,8 @@ def evaluate_model(
         Show no progress, and no summary of the labels.
     device : str
         Device on which the model runs, such as "cuda".
+    processes : int
+        Processes that compute frames; see :func:`asecalc_ml.calculators.batches.processes.computing`.
 
     Raises
     ------
@@ -344,11 +350,12 @@ def evaluate_model(
     labels = examine({label: frames}, {label: list(located)}, training or ())
     labels.show(quiet, strict)
     if not card.predicts_energy:
-        return _of_quantities(stored, label, located, quiet, seen or lineage.and_own(training or (), ()))
+        known = seen or lineage.and_own(training or (), ())
+        return _of_quantities(stored, label, located, quiet, known, processes)
     groups = _by_group(frames, by)
     places = {id(atoms): place for place, atoms in located.items()}
     in_groups = {places[id(atoms)]: atoms for members in groups.values() for atoms in members}
-    computed = [*_by_calculator(stored, MLCalculator(name, device=device), in_groups, quiet)]
+    computed = [*_by_calculator(stored, MLCalculator(name, device=device), in_groups, quiet, processes)]
     results = iter(computed)
     found = {group: errors_of(members, islice(results, len(members))) for group, members in groups.items()}
     unknown = Counter(
@@ -397,11 +404,16 @@ def read_labelled(data: DatasetOptions, card: ModelCard) -> dict[str, Atoms]:
 
 
 def _of_quantities(
-    stored: StoredModel, label: str, located: Mapping[str, Atoms], quiet: bool, seen: SeenFrames
+    stored: StoredModel,
+    label: str,
+    located: Mapping[str, Atoms],
+    quiet: bool,
+    seen: SeenFrames,
+    processes: int,
 ) -> ModelEvaluation:
     """Errors of a registered model of other quantities than the energy."""
     card, frames = stored.card, list(located.values())
-    values = predict(MLCalculator(stored.path, device=str(stored.device)), located, quiet)
+    values = predict(MLCalculator(stored.path, device=str(stored.device)), located, quiet, processes)
     predictions = compare(card.quantities, frames, values.results)
     n_trained, n_validated = count_seen(frames, seen)
     return ModelEvaluation(

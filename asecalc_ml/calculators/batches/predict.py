@@ -13,7 +13,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from asecalc_ml.calculators.batches.many import batches, results_of_each
+from asecalc_ml.calculators.batches.many import batches
+from asecalc_ml.calculators.batches.processes import computing
 from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.calculators.protocol import model_cards, std_names
 from asecalc_ml.calculators.results import Results
@@ -82,7 +83,9 @@ def quantities_of(calculator: BaseCalculator) -> list[Quantity]:
     return [Quantity(name=ENERGY, unit="eV", kind="extensive scalar", pooling="sum")]
 
 
-def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: bool = True) -> Predictions:
+def predict(
+    calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: bool = True, processes: int = 1
+) -> Predictions:
     """Values of structures, computed in batches where the calculator can.
 
     Parameters
@@ -92,6 +95,8 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
         Structures by file and number in it.
     quiet : bool
         Show no progress.
+    processes : int
+        Processes that compute structures; see :func:`asecalc_ml.calculators.batches.processes.computing`.
 
     Raises
     ------
@@ -105,13 +110,19 @@ def predict(calculator: BaseCalculator, located: Mapping[str, Atoms], quiet: boo
     _warn_of_values_without_zero(cards, located.values())
     names, results = [quantity.name for quantity in quantities], []
     deviations = std_names(calculator, names)
-    with progress("predicting", len(located), quiet, unit="structures") as advance:
-        for batch in batches(calculator, located.items(), n_atoms=lambda item: len(item[1])):
-            places, frames = zip(*batch, strict=True)
-            results += _checked(results_of_each(calculator, frames, names, deviations), places)
+    with (
+        computing(calculator, names, deviations, processes) as compute,
+        progress("predicting", len(located), quiet, unit="structures") as advance,
+    ):
+        for batch, of_batch in compute(batches(calculator, located.items(), n_atoms=_n_atoms)):
+            results += _checked(of_batch, [place for place, _ in batch])
             advance(len(batch))
     formulas = [formula_of(atoms.numbers) for atoms in located.values()]
     return Predictions(list(located), formulas, quantities, results)
+
+
+def _n_atoms(item: tuple[str, Atoms]) -> int:
+    return len(item[1])
 
 
 def _warn_of_values_without_zero(cards: Sequence[ModelCard], structures: Iterable[Atoms]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asecalc_ml import config
-from asecalc_ml.cli.arguments import Device, Strict, check_folder
+from asecalc_ml.cli.arguments import Device, Processes, Strict, check_folder
 from asecalc_ml.cli.process import show_messages
 from asecalc_ml.cli.structures import reader, refuse_reader_options
 from asecalc_ml.errors import ConfigError
@@ -49,6 +49,7 @@ def evaluate(
         ),
     ] = None,
     device: Device = "cpu",
+    processes: Processes = 1,
     strict: Strict = False,
 ) -> None:
     """Measure a model's errors on labelled structures; by default on the test data its card names.
@@ -67,7 +68,7 @@ def evaluate(
     if data is None:
         refuse_reader_options(context.args)
     dataset = None if data is None else reader(data, context.args)
-    evaluation = _evaluated(spec, dataset, by, strict, device)
+    evaluation = _evaluated(spec, dataset, by, strict, device, processes)
     typer.echo(f"\n{evaluation}")
     if directory is not None:
         for path in _write(evaluation, directory):
@@ -75,18 +76,18 @@ def evaluate(
 
 
 def _evaluated(
-    spec: Spec, dataset: DatasetOptions | None, by: str | None, strict: bool, device: str
+    spec: Spec, dataset: DatasetOptions | None, by: str | None, strict: bool, device: str, processes: int
 ) -> ModelEvaluation:
     if not isinstance(spec, dict):
         from asecalc_ml.potentials.training.evaluate import evaluate_model
 
-        return evaluate_model(str(spec), dataset, by, strict, quiet=False, device=device)
+        return evaluate_model(str(spec), dataset, by, strict, quiet=False, device=device, processes=processes)
     if by is not None:
         problem = "errors by group are those of a single model"
         raise ConfigError(problem, name="by", value=by, remedy="leave out --by")
     from asecalc_ml.potentials.training.calibration.committee import evaluate_committee
 
-    return evaluate_committee(spec, dataset, strict, quiet=False)
+    return evaluate_committee(spec, dataset, strict, quiet=False, processes=processes)
 
 
 def _check_drawn(spec: Spec, directory: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asecalc_ml import config
-from asecalc_ml.cli.arguments import Device, Quiet
+from asecalc_ml.cli.arguments import Device, Processes, Quiet
 from asecalc_ml.cli.process import set_threads, show_messages
 from asecalc_ml.cli.structures import read_structures
 from asecalc_ml.errors import ConfigError
@@ -36,7 +36,8 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="CSV file to write (default: the terminal).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     device: Device = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each process.")] = 1,
+    processes: Processes = 1,
     quiet: Quiet = False,
 ) -> None:
     """Predict a model's quantities for structures: a line for each, a column for each component.
@@ -52,7 +53,7 @@ def predict(
 
     on_device = {} if device == "cpu" else {"device": device}  # calculators of other packages have none
     calculator = make_calculator(config.parse_value(name), **on_device)
-    predictions = predict_values(calculator, _located(files), quiet or output is None)
+    predictions = predict_values(calculator, _located(files), quiet or output is None, processes)
     if output is None:
         typer.echo(predictions.as_csv(), nl=False)
         return

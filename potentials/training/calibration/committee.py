@@ -42,7 +42,11 @@ class _Member:
 
 
 def evaluate_committee(
-    spec: Spec, data: DatasetOptions | None = None, strict: bool = False, quiet: bool = True
+    spec: Spec,
+    data: DatasetOptions | None = None,
+    strict: bool = False,
+    quiet: bool = True,
+    processes: int = 1,
 ) -> ModelEvaluation:
     """Measure the errors of a committee's mean, and the calibration of its standard deviations.
 
@@ -59,6 +63,8 @@ def evaluate_committee(
         Refuse labels that contradict themselves, instead of warning.
     quiet : bool
         Show no progress, and no summary of the labels.
+    processes : int
+        Processes that compute frames; see :func:`asecalc_ml.calculators.batches.processes.computing`.
 
     Raises
     ------
@@ -79,7 +85,7 @@ def evaluate_committee(
     card = members[0].card
     label, located = _test_frames(members) if data is None else (data.label, read_labelled(data, card))
     examine({label: list(located.values())}, {label: list(located)}, ()).show(quiet, strict)
-    predictions = predict(calculator, located, quiet)
+    predictions = predict(calculator, located, quiet, processes)
     frames = list(located.values())
     measured = calibrations(card.quantities, frames, predictions.results)
     compared = [] if card.predicts_energy else compare(card.quantities, frames, predictions.results)
@@ -99,7 +105,7 @@ def evaluate_committee(
         predictions=tuple(compared),
         places=tuple(located),
         calibrations=tuple(measured),
-        scales=_scales(calculator, members, quiet),
+        scales=_scales(calculator, members, quiet, processes),
     )
 
 
@@ -138,12 +144,14 @@ def _test_frames(members: Sequence[_Member]) -> tuple[str, dict[str, Atoms]]:
     return label, unseen
 
 
-def _scales(calculator: Committee, members: Sequence[_Member], quiet: bool) -> dict[str, FittedScale]:
+def _scales(
+    calculator: Committee, members: Sequence[_Member], quiet: bool, processes: int
+) -> dict[str, FittedScale]:
     """Factors of the standard deviations by quantity; empty where there is nothing to fit them to."""
     frames = _validation_frames(members)
     if len(frames) < FEWEST:
         return {}
-    predictions = predict(calculator, frames, quiet)
+    predictions = predict(calculator, frames, quiet, processes)
     measured = calibrations(members[0].card.quantities, list(frames.values()), predictions.results)
     fitted = {one.quantity: one.fitted_scale for one in measured}
     return {name: FittedScale(factor, len(frames), len(members)) for name, factor in fitted.items() if factor}
