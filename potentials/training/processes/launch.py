@@ -13,6 +13,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,6 +23,7 @@ import torch
 from torch import distributed
 
 from asecalc_ml.errors import TrainingError
+from asecalc_ml.local_modules import added_folders
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.processes.world import LostProcessError, World
 
@@ -35,6 +37,9 @@ GRACE_s = 60
 FIRST_PORT, N_PORTS = 20_000, 20_000
 
 LOCAL = "127.0.0.1"
+
+#: Number in the store of the processes that are ready, and how often the first process looks at it.
+READY, LOOK_EVERY_s = "ready", 0.05
 
 WORKER = "from asecalc_ml.potentials.training.processes.worker import main; main()"
 
@@ -94,11 +99,12 @@ def joined(request: TrainingRequest, place: ProcessPlace) -> Iterator[None]:
         yield
     elif place.address is None:
         store = distributed.TCPStore(LOCAL, 0, world.n, True, TIMEOUT, wait_for_workers=False)
-        with _workers(request, world.n, store.port), _group(device, store, world):
+        with _workers(request, world.n, store), _group(device, store, world):
             yield
     else:
         listens = world.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         store = distributed.TCPStore(place.address, place.port, world.n, listens, TIMEOUT)
+        store.add(READY, 1)
         with _group(device, store, world):
             yield
 
@@ -143,15 +149,16 @@ def _group(device: str, store: distributed.Store, world: World) -> Iterator[None
 
 
 @contextlib.contextmanager
-def _workers(request: TrainingRequest, n: int, port: int) -> Iterator[None]:
-    """The other processes on this machine, which end with the block."""
+def _workers(request: TrainingRequest, n: int, store: distributed.TCPStore) -> Iterator[None]:
+    """The other processes on this machine, which end with the block; it begins once they are ready."""
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, n)]
         workers = [
-            _start(request, ProcessPlace(World(n, rank, rank), LOCAL, port), output)
+            _start(request, ProcessPlace(World(n, rank, rank), LOCAL, store.port), output)
             for rank, output in enumerate(outputs, 1)
         ]
         try:
+            _wait_until_ready(workers, store)
             yield
             for worker in workers:
                 worker.wait(GRACE_s)
@@ -164,14 +171,20 @@ def _workers(request: TrainingRequest, n: int, port: int) -> Iterator[None]:
 
 
 def _start(request: TrainingRequest, place: ProcessPlace, output: IO[bytes]) -> subprocess.Popen:
-    environment = {"GLOO_SOCKET_IFNAME": "lo", **os.environ}
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
-    )
+    command = [sys.executable, "-c", WORKER]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)
     assert worker.stdin is not None
     with worker.stdin:
-        worker.stdin.write(pickle.dumps((replace(request, ends_early=None), place)))
+        worker.stdin.write(pickle.dumps((added_folders(), replace(request, ends_early=None), place)))
     return worker
+
+
+def _wait_until_ready(workers: list[subprocess.Popen], store: distributed.TCPStore) -> None:
+    """Return once all workers have read what they need; raise if one of them ends before."""
+    while store.add(READY, 0) < len(workers):
+        if any(worker.poll() is not None for worker in workers):
+            raise LostProcessError("another process of the training has ended", name="process")
+        time.sleep(LOOK_EVERY_s)
 
 
 def _with_reason(

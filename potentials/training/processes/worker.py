@@ -8,6 +8,7 @@ import signal
 import sys
 
 from asecalc_ml.errors import AsecalcError, TrainingPausedError
+from asecalc_ml.local_modules import search_also
 
 
 def main() -> None:
@@ -15,7 +16,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
     from asecalc_ml.potentials.training.run import run
 
-    request, place = pickle.load(sys.stdin.buffer)
+    folders, request, place = pickle.load(sys.stdin.buffer)
+    search_also(*folders)
     with contextlib.suppress(TrainingPausedError):
         try:
             run(request, place)

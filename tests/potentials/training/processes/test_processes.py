@@ -26,6 +26,7 @@ from asecalc_ml.potentials.training.losses import total_loss
 from asecalc_ml.potentials.training.optimization.eager import eager_forward, eager_step
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.options import LossOptions
+from asecalc_ml.potentials.training.processes import launch
 from asecalc_ml.potentials.training.processes.launch import _place_in_environment
 from asecalc_ml.potentials.training.processes.world import World
 from asecalc_ml.potentials.training.trainer import build_model
@@ -221,6 +222,13 @@ def test_all_processes_pause_after_the_same_step(yaml):
     subprocess.run([*COMMAND, path, "--resume", "--quiet"], check=True)
     train(in_parts(options, "straight"), quiet=True)
     assert np.array_equal(rows(options), rows(in_parts(options, "straight")))
+
+
+def test_a_process_that_cannot_begin_ends_the_training(options, monkeypatch):
+    """Before the processes have joined: nobody waits for it."""
+    monkeypatch.setattr(launch, "WORKER", "raise SystemExit('no licence here')")
+    with pytest.raises(TrainingError, match="process 1 of the training ended with status 1: no licence here"):
+        train(changed(options, devices=2), quiet=True)
 
 
 @pytest.mark.slow
