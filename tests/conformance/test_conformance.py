@@ -101,7 +101,7 @@ def broken(_environment_is_put_back):
 
 def test_the_honest_one_passes_everything():
     report = check("WithStresses")
-    if report.failed == ["memory"]:  # threads of earlier tests in this process may have taken some: a leak stays
+    if report.failed == ["memory"]:  # threads of earlier tests may have taken some; a leak would show again
         assert check("WithStresses", ["memory"]).failed == []
     else:
         assert report.failed == []
