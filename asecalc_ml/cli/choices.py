@@ -42,7 +42,7 @@ def check_analyses(data: Mapping, source: str) -> None:
 
 def check_trackers(data: Mapping, source: str) -> None:
     """Check `tracking: {NAME: {option: value}}`, and `wandb: {option: value}` of earlier versions."""
-    paths = [(CURRENT, name) for name in _keys(data.get(CURRENT))]
+    paths: list[tuple[str, ...]] = [(CURRENT, name) for name in _keys(data.get(CURRENT))]
     paths += [(FORMER,)] if data.get(FORMER) is not None else []
     for path in paths:
         model = load("trackers", path[-1], config.locate(source, data, *path))

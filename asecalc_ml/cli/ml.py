@@ -111,7 +111,7 @@ def train(
         allow_different=allow_different,
         resume_or_start=resume_or_start,
     )
-    if not quiet:
+    if entry is not None and not quiet:  # of several processes that srun has started, the first has the model
         assert entry.card.metrics is not None  # a training that ends measures them
         typer.echo(f"\n{ModelEvaluation(entry.name, 'its test data', entry.card.metrics, None)}")
         typer.echo(f"\nRegistered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")

@@ -15,7 +15,7 @@ from asecalc_ml.model.compile.no_compiling import without_compiling
 if TYPE_CHECKING:
     from asecalc_ml.graph.atom_graph import AtomGraph
     from asecalc_ml.model.evaluator import Evaluation, Evaluator
-    from asecalc_ml.store.golden import GoldenDeviation
+    from asecalc_ml.store.golden import GoldenDeviation, ValueDeviation
 
 #: The smallest of the shipped equivariant transformers, with which the README begins.
 MODEL = "torchmdnet-ethanol"
@@ -81,7 +81,7 @@ def _compiled(evaluator: Evaluator, graph: AtomGraph, may_compile: bool) -> Eval
             return evaluator(graph)
 
 
-def _compared(name: str, deviation: GoldenDeviation, text: str, remedy: str) -> Finding:
+def _compared(name: str, deviation: GoldenDeviation | ValueDeviation, text: str, remedy: str) -> Finding:
     if deviation.is_rounding:
         return Finding(TOPIC, name, "passed", text)
     return Finding(TOPIC, name, "failed", text, remedy)

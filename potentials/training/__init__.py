@@ -43,7 +43,8 @@ def train(
     Returns
     -------
     Entry
-        The registered model: ``MLCalculator(entry.name)`` runs it.
+        The registered model: ``MLCalculator(entry.name)`` runs it. Of several processes that srun or torchrun
+        has started, the first alone returns it, the others return None.
 
     Raises
     ------

@@ -94,7 +94,8 @@ def run(request: TrainingRequest, place: ProcessPlace | None = None) -> Entry | 
     request = resumed_or_started(request)
     place = place or place_of(request.options)
     if not place.world.is_first:
-        return _take_part(request, place)
+        _take_part(request, place)
+        return None
     with _fitted(request, place) as (start, checkpoint):
         model, notes = _best(request, start, checkpoint)
         options, quiet = request.options, request.quiet

@@ -235,7 +235,10 @@ def test_a_process_that_cannot_begin_ends_the_training(options, monkeypatch):
 def test_torchrun_starts_the_processes(yaml, tmp_path):
     options, path = yaml
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
-    subprocess.run([*launcher, *COMMAND, path, "--max_epochs", "4", "--quiet"], check=True)
+    done = subprocess.run(
+        [*launcher, *COMMAND, path, "--max_epochs", "4"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.count("Registered long") == 1
     train(in_parts(options, "straight", max_epochs=4), quiet=True)
     assert np.allclose(rows(options), rows(in_parts(options, "straight", max_epochs=4)), rtol=1e-9)
 
