@@ -89,7 +89,7 @@ MOMENTS = {
     "before the relaxation ends": lambda run: (run / "protocol.yaml").is_file(),
     "in the equilibration": lambda run: rows(run, "equilibration.csv") > 5,
     "early in the production": lambda run: rows(run, "thermo.csv") > 2,
-    "late in the production": lambda run: rows(run, "thermo.csv") > 55,
+    "late in the production": lambda run: rows(run, "thermo.csv") > 40,
 }
 
 
