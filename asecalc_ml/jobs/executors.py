@@ -21,7 +21,7 @@ from asecalc_ml.jobs import LOST, PAUSED
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is to do.
+    """Job for a process: the module that runs it and the message that the module gets.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out: "done", "paused", "busy", "failed" or "lost", why, and numbers by name."""
+    """Outcome of a job: done, paused, busy, failed or lost, with the reason, and numbers by name."""
 
     state: str
     text: str
@@ -65,7 +65,7 @@ class Executor(Protocol):
         """Begin a job, and return at once."""
 
     def close(self) -> None:
-        """Let the jobs that still run pause, and end."""
+        """Pause the jobs that still run, and end the executor."""
 
 
 def make_executor(
@@ -124,7 +124,7 @@ class LocalExecutor:
             self._gpus.put(gpu)
 
     def close(self) -> None:
-        """Let the jobs that still run pause, and end."""
+        """Pause the jobs that still run, and end the executor."""
         for process in list(self._processes):
             with suppress(OSError, ValueError):
                 stdin, _ = _pipes(process)
@@ -182,7 +182,7 @@ class RayExecutor:
         return _or_lost(reference.future(), "its Ray worker was lost")
 
     def close(self) -> None:
-        """Let the jobs that still run pause, and end: a process whose worker is gone does."""
+        """Pause the jobs that still run, and end the executor: a process whose worker is gone pauses."""
         self._ray.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""What an objective is asked, and what it is given: the result of one training."""
+"""Base class of the objectives of a hyperparameter search, and the trained model that they measure."""
 
 from __future__ import annotations
 

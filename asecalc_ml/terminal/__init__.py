@@ -1,1 +1,1 @@
-"""What a user sees of long work: progress in a terminal."""
+"""Output in a terminal: progress bars, tables, and the system's signal to end."""

@@ -1,4 +1,4 @@
-"""One run of a campaign in a process of its own: begun, or gone on with, and analysed."""
+"""Process that starts or continues one run of a campaign, and analyses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search prints: a line for each trial that ends, and tables of the best ones."""
+"""Terminal output of a hyperparameter search: a line for each finished trial, and tables of the best."""
 
 from __future__ import annotations
 
