@@ -2,7 +2,7 @@
 
 python docs/experiments/search_qm9.py [--directory tuning] [--output search_qm9.json] [--figure FILE.png]
 
-The loss is the mean squared error on 200 validation molecules, divided by the variance of the training labels.
+The loss is the mean squared error on 200 validation molecules over the variance of the training labels.
 """
 
 from __future__ import annotations
