@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asecalc_ml import config
-from asecalc_ml.cli import choices, kinds, summary, templates
+from asecalc_ml.cli import kinds, summary, templates
 from asecalc_ml.cli.app import App
-from asecalc_ml.cli.arguments import OPEN, Quiet, ResumeOrStart, Strict, Version, override, read_options
+from asecalc_ml.cli.arguments import OPEN, Quiet, Strict, Version, override, read_options
 from asecalc_ml.cli.commands import (
     calibrate,
     check,
@@ -25,14 +25,15 @@ from asecalc_ml.cli.commands import (
     predict,
 )
 from asecalc_ml.cli.commands.compile import compile_model
+from asecalc_ml.cli.commands.train import check_training, train
 from asecalc_ml.cli.errors import FriendlyGroup
 from asecalc_ml.cli.process import prepare_process, set_threads, show_messages
 from asecalc_ml.cli.structures import reader
 from asecalc_ml.cli.tune.command import check_search_start, tune
+from asecalc_ml.cli.tune.retrain import retrain
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.datasets.generation.generate import GenerateOptions
-    from asecalc_ml.potentials.training.options import TrainOptions
 
 app = App(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = App(no_args_is_help=True, help="Make or download labelled structures.")
@@ -47,7 +48,9 @@ app.command("predict")(predict.predict)
 app.command("eval", context_settings=OPEN)(evaluate.evaluate)
 app.command("calibrate", context_settings=OPEN)(calibrate.calibrate)
 app.command("map", context_settings=OPEN)(draw_map.draw_map)
+app.command("train", context_settings=OPEN)(train)
 app.command("tune", context_settings=OPEN)(tune)
+app.command("retrain", context_settings=OPEN)(retrain)
 
 #: Option models of the YAML files, each loaded where it is asked for.
 FILES = {
@@ -74,47 +77,6 @@ def main() -> None:
 def _common(version: Version = False) -> None:
     """Train, test and keep interatomic potentials."""
     prepare_process()
-
-
-@app.command(context_settings=OPEN)
-def train(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="YAML file; `asecalc-ml template train` prints one.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Continue after the last finished epoch.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a model of the same name.")] = False,
-    resume_or_start: ResumeOrStart = False,
-    quiet: Quiet = False,
-    strict: Strict = False,
-    allow_different: Annotated[
-        bool,
-        typer.Option("--allow-different", help="Resume although the code of a plugin has changed."),
-    ] = False,
-) -> None:
-    """Fit a model and register it under its name.
-
-    Options of the file can be given here too: `--seed 1` wins over `seed:`, `--split.n_train 100` over
-    `n_train` in `split:`.
-    `asecalc-ml template train` lists them all.
-    """
-    options = check_training(read_options(file, context.args), str(file))
-    set_threads(options.threads)
-    show_messages(quiet)
-    from asecalc_ml.potentials.training import train as fit
-    from asecalc_ml.potentials.training.evaluate import ModelEvaluation
-
-    entry = fit(
-        options,
-        resume=resume,
-        replace=replace,
-        quiet=quiet,
-        strict=strict,
-        allow_different=allow_different,
-        resume_or_start=resume_or_start,
-    )
-    if entry is not None and not quiet:  # of several processes that srun has started, the first has the model
-        assert entry.card.metrics is not None  # a training that ends measures them
-        typer.echo(f"\n{ModelEvaluation(entry.name, 'its test data', entry.card.metrics, None)}")
-        typer.echo(f"\nRegistered {entry.name} ({entry.hash[:12]}) in {entry.path.parent}")
 
 
 @app.command(context_settings=OPEN)
@@ -251,15 +213,6 @@ def fetch(
 
     for path in download(name, directory, quiet=quiet):
         typer.echo(f"Wrote {path}")
-
-
-def check_training(data: Mapping, source: str) -> TrainOptions:
-    """Options of a training, with those of its data and its architecture checked too."""
-    kinds.check_kind(data, (kinds.TRAINING,), source)
-    choices.check_trackers(data, source)
-    options = config.parse_file(data, templates.of_file(FILES["train"]), source)
-    choices.check_training_plugins(data, source)
-    return options
 
 
 def check_generation(data: Mapping, source: str) -> GenerateOptions:

@@ -127,6 +127,20 @@ class UncertaintyCard(Options):
         )
 
 
+class SearchCard(Options):
+    """The trial of a hyperparameter search that a training takes its options from."""
+
+    name: str = Field(description="name of the search")
+    method: str = Field(description="how values were proposed: random, or bayesian with its surrogate")
+    trials: int = Field(description="trials that had ended")
+    trial: int = Field(description="number of the trial")
+    objectives: dict[str, float] = Field(
+        description="its values, by objective; validation frames chose the trial, so that these are lower "
+        "than errors on new frames"
+    )
+    values: dict[str, Any] = Field(description="its value of each option of the space")
+
+
 class Domain(Options):
     """What the training frames cover.
 
@@ -236,6 +250,7 @@ class ModelCard(Options):
     )
     notes: list[str] = Field([], description="what was found out later, such as how far dynamics was tried")
     options: dict[str, Any] = Field({}, description="the training's options")
+    search: SearchCard | None = Field(None, description="the hyperparameter search that chose them")
 
     @model_validator(mode="before")
     @classmethod

@@ -14,15 +14,17 @@ from asecalc_ml.config.options import dump_yaml, load_options
 from asecalc_ml.errors import TrainingError, continued_by
 from asecalc_ml.files.folder_lock import FolderLock
 from asecalc_ml.files.full_disk import file_of, reason
-from asecalc_ml.files.reading import read_json
+from asecalc_ml.files.reading import damage_named, read_json
 from asecalc_ml.files.writing import is_unfinished, obstacle, write_whole
 from asecalc_ml.potentials.training.frames.split import Split
 from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.sources import changed, sources_of_plugins
+from asecalc_ml.store.card import SearchCard
 from asecalc_ml.store.model_file import SUFFIX, contents_hash
 from asecalc_ml.store.registry import Entry, Registry
 
 OPTIONS, SPLIT, LABELS, SOURCES = "train.yaml", "split.json", "labels.json", "sources.json"
+SEARCH = "search.json"
 METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"
 LOCK = ".lock"
 
@@ -101,17 +103,31 @@ def check_directory(request: TrainingRequest) -> None:
         )
 
 
-def begin(options: TrainOptions, split: Split, resume: bool) -> None:
+def begin(request: TrainingRequest, split: Split) -> None:
     """Store options, split and sources; of a former training nothing is left unless it is resumed."""
-    directory = options.training_directory
+    options, directory = request.options, request.options.training_directory
     for path in filter(is_unfinished, list(directory.glob(".*"))):
         path.unlink()
-    if not resume:
-        for path in (*(directory / name for name in (LAST, BEST, METRICS)), *directory.glob(f"*{SUFFIX}")):
+    if not request.resume:
+        for path in (
+            *(directory / name for name in (LAST, BEST, METRICS, SEARCH)),
+            *directory.glob(f"*{SUFFIX}"),
+        ):
             path.unlink(missing_ok=True)
     write_whole(directory / OPTIONS, dump_yaml(options))
     split.write(directory / SPLIT)
     write_whole(directory / SOURCES, json.dumps(_sources(options) | _parent(options), indent=2))
+    if request.search is not None:
+        write_whole(directory / SEARCH, request.search.model_dump_json(indent=2))
+
+
+def search_of(directory: Path) -> SearchCard | None:
+    """The search that chose the options of a training; None where they were given."""
+    path = directory / SEARCH
+    if not path.exists():
+        return None
+    with damage_named(path):
+        return SearchCard.model_validate(read_json(path, error=TrainingError))
 
 
 @contextmanager

@@ -19,20 +19,19 @@ from asecalc_ml.potentials.datasets import dataset_hash
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
 from asecalc_ml.potentials.training.baselines import worse_than_baselines
 from asecalc_ml.potentials.training.calibration.last_layer import fit_uncertainty
-from asecalc_ml.potentials.training.directory import METRICS
+from asecalc_ml.potentials.training.directory import METRICS, search_of
 from asecalc_ml.potentials.training.evaluate import evaluate, measure
 from asecalc_ml.potentials.training.frames.domain import measure_domain
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, missing_shift
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, less_terms
 from asecalc_ml.potentials.training.metrics_file import processor_hours
 from asecalc_ml.potentials.training.optimization.exponential_average import read_checkpoint, weights_of
-from asecalc_ml.potentials.training.options import TrainOptions
+from asecalc_ml.potentials.training.options import TrainingRequest, TrainOptions
 from asecalc_ml.potentials.training.targets.evaluate import no_better_than_composition
 from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, UncertaintyCard, formula_of
 from asecalc_ml.store.model_file import SUFFIX, save_model
-from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.fingerprints import fingerprints
 
@@ -74,15 +73,11 @@ def fit_constant(model: Model, frames: Sequence[Atoms]) -> Model:
 
 
 def save_trained(
-    options: TrainOptions,
-    data: TrainingData,
-    model: Model,
-    scaling: Scaling,
-    notes: Sequence[str] = (),
-    quiet: bool = True,
+    request: TrainingRequest, data: TrainingData, model: Model, scaling: Scaling, notes: Sequence[str] = ()
 ) -> Path:
     """Test the model on the held-out frames, and save it with its card and these notes."""
-    card = trained_card(options, data, model, scaling, quiet)
+    options = request.options
+    card = trained_card(request, data, model, scaling)
     uncertainty, stated = _uncertainty(options, data, model)
     card = card.model_copy(update={"notes": [*card.notes, *notes], "uncertainty": stated})
     for note in card.notes[len(data.notes()) :]:  # those were printed at the start
@@ -90,20 +85,6 @@ def save_trained(
     path = options.training_directory / f"{options.name}{SUFFIX}"
     save_model(path, model, card, data.seen, uncertainty)
     return path
-
-
-def register(
-    options: TrainOptions,
-    data: TrainingData,
-    model: Model,
-    scaling: Scaling,
-    replace: bool,
-    notes: Sequence[str] = (),
-    quiet: bool = True,
-) -> Entry:
-    """Test and save the model as :func:`save_trained` does, and register it."""
-    path = save_trained(options, data, model, scaling, notes, quiet)
-    return Registry().add(path, options.name, replace)
 
 
 def _uncertainty(
@@ -118,10 +99,9 @@ def _uncertainty(
         return LastLayerUncertainty({}), {}
 
 
-def trained_card(
-    options: TrainOptions, data: TrainingData, model: Model, scaling: Scaling, quiet: bool = True
-) -> ModelCard:
+def trained_card(request: TrainingRequest, data: TrainingData, model: Model, scaling: Scaling) -> ModelCard:
     """Everything the model will say about itself, measured here."""
+    options, quiet = request.options, request.quiet
     frames, labels = [*data.train, *data.validation], options.loss.fitted
     charges, spins = zip(*map(charge_and_spin, frames), strict=True)
     compositions: set[str] = set()
@@ -158,6 +138,7 @@ def trained_card(
             ),
         ],
         options=options.model_dump(mode="json"),
+        search=search_of(options.training_directory),
     )
 
 

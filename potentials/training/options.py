@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,9 @@ from asecalc_ml.plugins import names
 from asecalc_ml.targets import TargetOptions, TargetSpec, parse_targets
 from asecalc_ml.targets.target import ENERGY
 from asecalc_ml.tracking.spec import TrackingSpec, with_current_name
+
+if TYPE_CHECKING:
+    from asecalc_ml.store.card import SearchCard
 
 
 class SplitOptions(Options):
@@ -374,6 +377,8 @@ class TrainingRequest:
         True if the model is not registered, so that its name need not be free.
     ends_early : callable or None
         Asked before each epoch, with the number of finished ones; the training ends where it returns True.
+    search : SearchCard or None
+        The search that chose the options, for the model's card.
     """
 
     options: TrainOptions
@@ -385,6 +390,7 @@ class TrainingRequest:
     is_trial: bool = False
     ends_early: Callable[[int], bool] | None = None
     resume_or_start: bool = False
+    search: SearchCard | None = None
 
     def __post_init__(self) -> None:
         for name in ("resume", "replace"):

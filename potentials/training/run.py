@@ -29,7 +29,7 @@ from asecalc_ml.potentials.training.directory import (
     resumed_or_started,
     writable,
 )
-from asecalc_ml.potentials.training.finish import fit_constant, load_best, register, save_trained
+from asecalc_ml.potentials.training.finish import fit_constant, load_best, save_trained
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, fit_scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
@@ -98,8 +98,8 @@ def run(request: TrainingRequest, place: ProcessPlace | None = None) -> Entry | 
         return None
     with _fitted(request, place) as (start, checkpoint):
         model, notes = _best(request, start, checkpoint)
-        options, quiet = request.options, request.quiet
-        return register(options, start.data, model, start.scaling, request.replace, notes, quiet)
+        path = save_trained(request, start.data, model, start.scaling, notes)
+        return Registry().add(path, request.options.name, request.replace)
 
 
 def run_trial(request: TrainingRequest, saves_model: bool) -> Path | None:
@@ -120,7 +120,7 @@ def run_trial(request: TrainingRequest, saves_model: bool) -> Path | None:
         if not saves_model:
             return None
         model, notes = _best(request, start, checkpoint)
-        return save_trained(request.options, start.data, model, start.scaling, notes, request.quiet)
+        return save_trained(request, start.data, model, start.scaling, notes)
 
 
 def _take_part(request: TrainingRequest, place: ProcessPlace) -> None:
@@ -140,7 +140,7 @@ def _fitted(request: TrainingRequest, place: ProcessPlace) -> Iterator[tuple[Sta
         with writable(options.training_directory):
             check_directory(request)  # again: another process may have begun meanwhile
             with joined(request, place):  # no file changes before all processes have read what is there
-                begin(options, start.data.split, request.resume)
+                begin(request, start.data.split)
                 write_whole(options.training_directory / LABELS, start.labels.as_json())
                 checkpoint = fit(request, start.to_fit, start.model, start.scaling, place.world)
             yield start, checkpoint

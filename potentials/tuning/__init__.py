@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from asecalc_ml._lazy import lazily
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.tuning.options import SearchOptions, TuneOptions
     from asecalc_ml.potentials.tuning.results import SearchResults, read_search
+    from asecalc_ml.store.registry import Entry
 
-__all__ = ["SearchOptions", "SearchResults", "TuneOptions", "read_search", "tune"]
+__all__ = ["SearchOptions", "SearchResults", "TuneOptions", "read_search", "retrain", "tune"]
 
 _OPTIONS, _RESULTS = "asecalc_ml.potentials.tuning.options", "asecalc_ml.potentials.tuning.results"
 __getattr__ = lazily(
@@ -50,3 +53,46 @@ def tune(options: TuneOptions, resume: bool = False, allow_different: bool = Fal
     check_search(options)
     check_training(options)
     return run_search(options, resume, allow_different)
+
+
+def retrain(
+    directory: str | Path,
+    trial: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
+    resume_or_start: bool = False,
+) -> Entry | None:
+    """Train the model of a trial anew, test it, and register it with its search in the card.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Folder of the search, finished or not.
+    trial : int, optional
+        Number of the trial; the best by default, where there is one objective.
+    options : mapping, optional
+        Options of the training that take the place of those of the search, by their dotted names, such as
+        ``{"name": "my-model", "max_epochs": 500}``.
+    resume, replace, quiet, resume_or_start : bool
+        As of :func:`asecalc_ml.potentials.training.train`.
+
+    Returns
+    -------
+    Entry
+        The registered model, as of :func:`asecalc_ml.potentials.training.train`.
+
+    Raises
+    ------
+    TuningError
+        If there is no search or no such trial, or none is the best in both of two objectives.
+    AsecalcError
+        As of :func:`asecalc_ml.potentials.training.train`.
+    """
+    from asecalc_ml.potentials.training.run import run
+    from asecalc_ml.potentials.tuning.results import read_search
+    from asecalc_ml.potentials.tuning.retraining import request_retraining
+
+    flags = {"resume": resume, "replace": replace, "quiet": quiet, "resume_or_start": resume_or_start}
+    return run(request_retraining(read_search(directory), trial, options or {}, **flags))

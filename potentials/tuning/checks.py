@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asecalc_ml import plugins
@@ -64,7 +63,7 @@ def check_training(options: TuneOptions) -> Start:
     """
     from asecalc_ml.potentials.training.run import check
 
-    given = options.training({}, options.search_directory / "trials" / "0000")
+    given = options.trial({}, options.search_directory / "trials" / "0000")
     training = parse_options(given, TrainOptions, source="options of the training")
     return check(TrainingRequest(training, is_trial=True, quiet=True))
 
@@ -101,7 +100,7 @@ def _refusal(options: TuneOptions, name: str, value: Any) -> AsecalcError | None
     """Why an option cannot have a value whatever the others are; None if it can."""
     for others in _choices_of_architecture(options, name):
         try:
-            data = options.training({**others, name: value}, Path("trial"))
+            data = options.training({**others, name: value})
         except AsecalcError as error:  # on the way to it is a value that has no options
             return error
         try:

@@ -114,25 +114,28 @@ class TuneOptions(TrainOptions):
         given = self.model_dump(mode="json", exclude_unset=True, exclude={"search"})
         return given | {"model": copy.deepcopy(self.model)}
 
-    def training(self, values: dict[str, Any], directory: Path) -> dict[str, Any]:
-        """Options of a trial's training, as plain values that are not yet checked.
+    def training(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Options of a training with a trial's values, as plain values that are not yet checked.
 
         Parameters
         ----------
         values : dict
             Value of each parameter, by the option's dotted name.
-        directory : Path
-            Its training directory.
 
         Raises
         ------
         ConfigError
             If a section on the way to an option holds a value that has no options.
         """
-        options = self.base | {"directory": str(directory)}
-        if self.tracking:  # a run for each trial, in one group
-            options["tracking"] = grouped(options["tracking"], self.name)
+        options = self.base
         put_all(options, values, "search.space")
+        return options
+
+    def trial(self, values: dict[str, Any], directory: Path) -> dict[str, Any]:
+        """Options of a trial: those of :meth:`training`, a directory, and trackers that group trials."""
+        options = self.training(values) | {"directory": str(directory)}
+        if self.tracking:
+            options["tracking"] = grouped(self.base["tracking"], self.name)
         return options
 
     @model_validator(mode="after")

@@ -153,7 +153,7 @@ class SearchScheduler:
         directory, token = self.folder.directory / TRIALS / trial.name, uuid.uuid4().hex
         self.folder.note(journal.STARTED, trial=trial.number, token=token)
         lease(directory, token)
-        training = self.options.training(trial.values, directory.absolute())
+        training = self.options.trial(trial.values, directory.absolute())
         message = {
             "version": __version__,
             "token": token,

@@ -385,12 +385,12 @@ def test_trials_are_a_group_at_the_tracker():
     """Under the name of the search, in files of earlier versions too, unless a group is given."""
     for tracked in ({"tracking": {"wandb": {"mode": "offline"}}}, {"wandb": {"mode": "offline"}}):
         given = TuneOptions(**options().model_dump(exclude={"tracking"}), **tracked)
-        training = given.training({"batch_size": 4}, Path("tuning/toy/trials/0001"))
+        training = given.trial({"batch_size": 4}, Path("tuning/toy/trials/0001"))
         assert training["tracking"]["wandb"]["group"] == "toy"
         assert TrainOptions(**training).tracking["wandb"]["mode"] == "offline"
     given = TuneOptions(
         **options().model_dump(exclude={"tracking"}),
         tracking={"wandb": {"group": "mine"}, "tensorboard": None},
     )
-    assert given.training({}, Path())["tracking"]["wandb"]["group"] == "mine"
-    assert "tracking" not in options().training({}, Path())
+    assert given.trial({}, Path())["tracking"]["wandb"]["group"] == "mine"
+    assert "tracking" not in options().trial({}, Path())

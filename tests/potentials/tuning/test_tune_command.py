@@ -66,7 +66,7 @@ def message(number: int = 1, values: dict | None = None, **search) -> dict:
         "version": __version__,
         "token": "token",
         "directory": str(directory),
-        "options": options.training(values or {}, directory),
+        "options": options.trial(values or {}, directory),
         "search": options.search.model_dump(mode="json"),
     }
 
