@@ -18,8 +18,8 @@ from ase.io import write
 from places import EXAMPLES, HELPERS
 from small_training import SMALL, labelled
 
-from asecalc_ml import config
 from asecalc_ml.potentials.training import TrainOptions
+from asecalc_ml.potentials.tuning import TuneOptions, read_search
 
 FOLDER = os.environ.get("ASECALC_TEST_SLURM", "")
 
@@ -36,7 +36,11 @@ LIMIT = ["--time=1", "--signal=B:TERM@5"]
 
 #: Steps of runs and trainings, which take longer than two time limits in the first two starts of a job.
 N_STEPS, N_BATCHES = 700, 72
+N_TRIALS = 3
 PATIENCE_S = 300
+
+#: Options of a training that two processes do as one does, to rounding.
+OF_TWO = {"batch_size": 2, "max_epochs": 6, "precision": "float64"}
 
 #: Our commands; steps take long until a job has been started for the third time.
 COMMAND = """#!{python}
@@ -51,6 +55,13 @@ def slow_step(loop, batch):
     return train_step(loop, batch)
 TrainingLoop.train_step = slow_step
 main()
+"""
+
+#: A trial that a job starts before it was requeued takes longer than the time limit. Python imports this.
+SLOW_TRIAL = """
+import os, sys, time
+if "asecalc_ml.cli.tune.worker" in sys.orig_argv and os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+    time.sleep(120)
 """
 
 RAY = """#!{python}
@@ -82,11 +93,13 @@ class Cluster:
             "ASECALC_ML_HOME": str(folder / "models"),
             "XDG_CACHE_HOME": str(folder / "cache"),
             "NODE_DISK": str(folder / "disk"),
+            "PYTHONPATH": str(folder / "start"),
             "TOY_DELAY_S": "0",
             "OMP_NUM_THREADS": "1",
         }
-        for name in ("bin", "disk"):
+        for name in ("bin", "disk", "start"):
             (folder / name).mkdir()
+        (folder / "start" / "sitecustomize.py").write_text(SLOW_TRIAL)
         shutil.copy(EXAMPLES / "hpc" / "job.sh", folder)
         shutil.copytree(EXAMPLES / "hpc" / "slurm", folder / "slurm")
         shutil.copy(HELPERS / "toy_calculators.py", folder)
@@ -143,13 +156,13 @@ def cluster(tmp_path_factory):
 
 
 def file(folder: Path, name: str, options: dict | TrainOptions) -> str:
-    is_dict = isinstance(options, dict)
-    (folder / name).write_text(json.dumps(options) if is_dict else config.dump_yaml(options))  # JSON is YAML
+    given = options if isinstance(options, dict) else options.model_dump(mode="json", exclude_unset=True)
+    (folder / name).write_text(json.dumps(given))  # JSON is YAML
     return name
 
 
-def training(folder: Path, name: str) -> TrainOptions:
-    """Three epochs; one takes longer than some time limits leave after the start."""
+def training(folder: Path, name: str, **further) -> TrainOptions:
+    """Three epochs by default; one takes longer than some time limits leave after the start."""
     if not (folder / "frames.xyz").exists():
         write(folder / "frames.xyz", labelled(), format="extxyz")
     n_epochs = 3
@@ -159,8 +172,16 @@ def training(folder: Path, name: str) -> TrainOptions:
         split={"n_train": N_BATCHES // n_epochs, "n_validation": 8, "n_test": 8},
         model=SMALL,
         optimizer={"warmup_steps": 5, "ema_decay": 0.9},
-        batch_size=1,
-        max_epochs=n_epochs,
+        **{"batch_size": 1, "max_epochs": n_epochs, **further},
+    )
+
+
+def search(folder: Path) -> TuneOptions:
+    """Trials of seconds, but for the first, which waits for a time limit: see :data:`SLOW_TRIAL`."""
+    space = {"optimizer.learning_rate": {"log_uniform": [1e-4, 1e-2]}}
+    return TuneOptions(
+        **training(folder, "search", batch_size=4).model_dump(exclude_unset=True),
+        search={"space": space, "trials": N_TRIALS},
     )
 
 
@@ -180,6 +201,13 @@ def jobs(cluster) -> dict[str, str]:
         "training": cluster.submit(
             "slurm/training.sh", file(folder, "small.yaml", training(folder, "small"))
         ),
+        "two processes": cluster.submit(
+            "--nodes=1",
+            "--ntasks-per-node=2",
+            "slurm/training_nodes.sh",
+            file(folder, "two.yaml", training(folder, "two", **OF_TWO)),
+        ),
+        "search": cluster.submit("slurm/search.sh", file(folder, "search.yaml", search(folder))),
         "campaign": cluster.submit(
             "--cpus-per-task=2", "slurm/campaign.sh", file(folder, "grid.yaml", campaign)
         ),
@@ -254,6 +282,30 @@ def test_a_training_over_three_time_limits_has_the_weights_of_one_go(cluster, jo
     assert errors[0] == errors[1]
     assert len(errors[0]) == 4
     assert (cluster.folder / "models" / "small.safetensors").is_file()
+
+
+def test_a_training_of_two_processes_over_three_time_limits_is_that_of_one(cluster, jobs):
+    import numpy as np
+
+    alone = file(cluster.folder, "alone.yaml", training(cluster.folder, "alone", **OF_TWO))
+    straight = in_one_go(cluster, "straight/alone", "asecalc-ml", "train", alone)
+    needed_three_limits(cluster, jobs["two processes"])
+    together = cluster.folder / "training" / "two"
+    errors, expected = (
+        np.loadtxt(folder / "metrics.csv", delimiter=",", skiprows=1)[:, :-1]
+        for folder in (together, straight)
+    )
+    np.testing.assert_allclose(errors, expected, rtol=1e-7)
+    assert "another process" not in cluster.log(jobs["two processes"])
+
+
+def test_a_search_over_time_limits_runs_each_trial_once(cluster, jobs):
+    job = cluster.ended(jobs["search"])
+    assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), cluster.log(jobs["search"])
+    assert int(job["Restarts"]) >= 1
+    results = read_search(cluster.folder / "tuning" / "search")
+    assert [trial.state for trial in results.trials] == ["done"] * N_TRIALS
+    assert [trial.numbers["epochs"] for trial in results.trials] == [3] * N_TRIALS
 
 
 def test_a_campaign_over_three_time_limits_is_that_of_one_go(cluster, jobs):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -117,7 +118,7 @@ def _place_in_environment(environment: Mapping[str, str], n: int) -> ProcessPlac
     elif "SLURM_STEP_NUM_TASKS" in environment and environment["SLURM_STEP_NUM_TASKS"] != "1":
         keys = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
         n_started, rank, local = (environment.get(key, "0") for key in keys)
-        address = environment.get("MASTER_ADDR") or environment["SLURM_LAUNCH_NODE_IPADDR"]
+        address = environment.get("MASTER_ADDR") or _first_node(environment["SLURM_STEP_NODELIST"])
         port = int(environment.get("MASTER_PORT", FIRST_PORT + int(environment["SLURM_JOB_ID"]) % N_PORTS))
     else:
         return None
@@ -130,6 +131,13 @@ def _place_in_environment(environment: Mapping[str, str], n: int) -> ProcessPlac
             remedy="start as many, or correct the options",
         )
     return ProcessPlace(World(n, int(rank), int(local)), address, port)
+
+
+def _first_node(nodes: str) -> str:
+    """Node of the first process: the first of Slurm's list, such as gpu07 of ``gpu[07-09,12],fat1``."""
+    first = re.match(r"([^,\[]+)(?:\[([^],-]+)[^]]*\])?([^,]*)", nodes)
+    assert first is not None  # Slurm names one node at least
+    return "".join(part or "" for part in first.groups())
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from asecalc_ml.potentials.training.optimization.eager import eager_forward, eag
 from asecalc_ml.potentials.training.optimization.flat_weights import FlatWeights
 from asecalc_ml.potentials.training.options import LossOptions
 from asecalc_ml.potentials.training.processes import launch
-from asecalc_ml.potentials.training.processes.launch import _place_in_environment
+from asecalc_ml.potentials.training.processes.launch import _first_node, _place_in_environment
 from asecalc_ml.potentials.training.processes.world import World
 from asecalc_ml.potentials.training.trainer import build_model
 from asecalc_ml.store.registry import Registry
@@ -266,19 +266,27 @@ SLURM = {
     "SLURM_PROCID": "3",
     "SLURM_LOCALID": "1",
     "SLURM_JOB_ID": "17",
-    "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1",
+    "SLURM_STEP_NODELIST": "gpu[07-09,12],fat1",
 }
 
 
 def test_a_process_finds_its_place_in_the_environment():
     torchrun = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a", "MASTER_PORT": "5"}
-    for environment, address, port in ((SLURM, "10.0.0.1", 20017), (torchrun, "a", 5)):
+    for environment, address, port in ((SLURM, "gpu07", 20017), (torchrun, "a", 5)):
         place = _place_in_environment(environment, 4)
         assert (place.world, place.address, place.port) == (World(4, 3, 1), address, port)
         with pytest.raises(TrainingError, match="4 processes were started", check=told(name="devices")):
             _place_in_environment(environment, 2)
     # a batch script of Slurm is no step of srun
     assert _place_in_environment({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "17"}, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("vm", "vm"), ("a-1,a-2", "a-1"), ("n[3,5]", "n3"), ("r1n[01-16]-ib,r2n[01-02]-ib", "r1n01-ib")],
+)
+def test_the_first_process_is_on_the_first_node(nodes, first):
+    assert _first_node(nodes) == first
 
 
 @pytest.mark.parametrize("n_accumulated", [1, 3])
