@@ -65,7 +65,7 @@ def propose(
     -----
     A failed trial counts as the worst of those that succeeded. A running one counts as the best (the
     constant liar "cl_max" for maximization: Ginsbourger, Le Riche & Carraro 2010, whose CL-min minimizes), so
-    that parallel trials differ.
+    that parallel trials differ. The surrogate is fitted to :func:`normal_scores`.
     """
     known = [objectives for _, objectives in results if objectives is not None]
     is_random = options.method == "random" or number < options.initial_trials or not known
@@ -74,7 +74,21 @@ def propose(
     worst, best = np.min(known, axis=0), np.max(known, axis=0)
     told = [(values, worst if objectives is None else objectives) for values, objectives in results]
     told += [(values, best) for values in running]
-    return _bayesian_values(options, number, told)
+    told_values, objectives = zip(*told, strict=True)
+    scores = normal_scores(np.array(objectives, dtype=float))
+    return _bayesian_values(options, number, list(zip(told_values, scores, strict=True)))
+
+
+def normal_scores(objectives: np.ndarray) -> np.ndarray:
+    """Quantiles of the normal distribution at the ranks of each objective, shape (n_trials, n_objectives).
+
+    Only the order of trials counts: a training that blows up may have a loss of any size, next to which all
+    others would look alike. Equal values share their mean rank. Of n values the k-th smallest has the score
+    Φ⁻¹((k − ½)/n).
+    """
+    from scipy.stats import norm, rankdata
+
+    return norm.ppf((rankdata(objectives, axis=0) - 0.5) / len(objectives))
 
 
 def random_values(options: SearchOptions, number: int) -> Values:

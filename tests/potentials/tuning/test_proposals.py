@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kstest
+from scipy.stats import kstest, norm
 
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import ConfigError
 from asecalc_ml.potentials.tuning.options import SearchOptions
-from asecalc_ml.potentials.tuning.proposals import propose, random_values
+from asecalc_ml.potentials.tuning.proposals import normal_scores, propose, random_values
 from asecalc_ml.potentials.tuning.space import Parameter
 
 SPACE = {
@@ -150,6 +150,21 @@ def test_a_failure_or_a_diverged_loss_does_not_poison_the_surrogate():
     results += [({"decay": 0.9}, None), ({"decay": 1.0}, [-1e12])]
     proposed = [propose(options, number, results, [])["decay"] for number in range(11, 21)]
     assert np.median(np.abs(np.array(proposed) - 0.3)) < 0.2
+
+
+@pytest.mark.parametrize("surrogate", ["gaussian-process", "extra-trees"])
+def test_only_the_order_of_results_counts(surrogate):
+    options, curve = search(initial_trials=3, surrogate=surrogate), np.random.default_rng(0).normal(size=6)
+    values = [random_values(options, number) for number in range(6)]
+    results = [(value, [number]) for value, number in zip(values, curve, strict=True)]
+    steep = [(value, [-math.exp(-9 * number)]) for value, (number,) in results]
+    assert propose(options, 7, steep, values[:1]) == propose(options, 7, results, values[:1])
+
+
+def test_normal_scores():
+    scores = normal_scores(np.array([[3.0, 1.0], [1.0, 1.0], [2.0, 1.0], [1.0, 1.0]]))
+    assert scores[:, 0] == pytest.approx(norm.ppf([7 / 8, 1 / 4, 5 / 8, 1 / 4]))
+    assert scores[:, 1] == pytest.approx(0.0)
 
 
 def test_parallel_trials_differ():
