@@ -25,9 +25,11 @@ TIME_UNITS = (("h", 3600), ("min", 60), ("s", 1))
 
 def draw_over_trials(ax: Axes, record: SearchRecord, objective: SearchedObjective) -> None:
     """Values of trials, and the best so far, over the number of the trial."""
+    from matplotlib.ticker import MaxNLocator
+
     trials = record.ended
     _draw_course(ax, trials, [trial.number for trial in trials], objective)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="trial")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from matplotlib.axis import Axis
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.ticker import LogLocator
 
     from asecalc_ml.objectives import SearchedObjective
@@ -44,7 +44,7 @@ class ValueAxis(NamedTuple):
         """Whether each value lies beyond the limits."""
         return (np.asarray(values) < self.low) | (np.asarray(values) > self.high)
 
-    def apply(self, axis: Axis) -> None:
+    def apply(self, axis: XAxis | YAxis) -> None:
         """Set scale and limits of a figure's axis."""
         from matplotlib.ticker import NullLocator
 
