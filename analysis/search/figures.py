@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def draw_over_trials(ax: Axes, record: SearchRecord, objective: SearchedObjectiv
 
     trials = record.ended
     _draw_course(ax, trials, [trial.number for trial in trials], objective)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.set(xlabel="trial")
 
 
@@ -153,23 +153,24 @@ def draw_importance(ax: Axes, importance: ObjectiveImportance) -> None:
     ax.scatter(
         first, places, marker="D", s=22, facecolor="white", edgecolor=INK, label="first-order index", zorder=3
     )
-    ax.set(xlabel="Sobol index (share of the variance)", xlim=(0, 1.02), yticks=places)
+    label = f"Sobol index (share of the variance)\n{importance.objective}"
+    ax.set(xlabel=label, xlim=(-0.02, 1.02), yticks=places)
     ax.set_yticklabels([wrapped(one.name) for _, one in rows])
     ax.set_ylim(max(len(rows), 3) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
     ax.grid(visible=True, axis="x")
-    legend_below(ax)
+    legend_below(ax, 0.7)
 
 
-def legend_below(ax: Axes, inches: float = 0.5) -> None:
+def legend_below(ax: Axes, inches: float = 0.5, side: Literal["left", "right"] = "right") -> None:
     """Put the legend below the axis and its label, where it hides nothing."""
     from matplotlib.transforms import ScaledTranslation
 
     labels = ax.get_legend_handles_labels()[1]
     below = ScaledTranslation(0, -inches, ax.figure.dpi_scale_trans)
     ax.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
+        loc=f"upper {side}",
+        bbox_to_anchor=(float(side == "right"), 0.0),
         bbox_transform=ax.transAxes + below,
         ncols=2 if len(labels) == 4 or max(map(len, labels)) > 16 else 3,
         columnspacing=1.2,

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from asecalc_ml.analysis.figures import BLUE, GREY, INK, PAPER
 from asecalc_ml.analysis.search.figures import legend_below
 from asecalc_ml.analysis.search.text import wrapped
@@ -58,7 +56,7 @@ def draw_parallel_coordinates(ax: Axes, record: SearchRecord) -> None:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.grid(visible=False)
-    legend_below(ax, 0.05)
+    legend_below(ax, 0.05, side="left")
 
 
 def _colormap() -> Colormap:
@@ -94,7 +92,8 @@ def _parameter_row(record: SearchRecord, parameter: SearchedParameter) -> Row:
     else:
         assert parameter.low is not None
         assert parameter.high is not None
-        ticks = _ticks(parameter.low, parameter.high, parameter.is_logarithmic, parameter.place)
+        bounds, is_log = (parameter.low, parameter.high), parameter.is_logarithmic
+        ticks = _ticks(bounds, is_log, parameter.place, parameter.is_integer)
     return Row(parameter.name, ticks, places)
 
 
@@ -104,7 +103,11 @@ def _objective_row(record: SearchRecord, objective: SearchedObjective) -> Row:
     places = dict(
         zip((trial.number for trial in record.measured), axis.places(axis.shown(values)), strict=True)
     )
-    ticks = _ticks(axis.low, axis.high, axis.is_logarithmic, lambda value: float(axis.places([value])[0]))
+
+    def place(value: float) -> float:
+        return float(axis.places([value])[0])
+
+    ticks = _ticks((axis.low, axis.high), axis.is_logarithmic, place)
     return Row(objective.label, _marked_ends(ticks, axis, values), places)
 
 
@@ -120,20 +123,26 @@ def _marked_ends(
 
 
 def _ticks(
-    low: float, high: float, is_logarithmic: bool, place: Callable[[float], float]
+    bounds: tuple[float, float],
+    is_logarithmic: bool,
+    place: Callable[[float], float],
+    is_integer: bool = False,
 ) -> list[tuple[float, str]]:
     """Both ends of an axis, and round values between them where there is room."""
     from matplotlib.ticker import MaxNLocator
 
-    locator = log_locator(low, high) if is_logarithmic else MaxNLocator(5)
+    low, high = bounds
+    locator = log_locator(low, high) if is_logarithmic else MaxNLocator(5, integer=is_integer)
     ticks = [(0.0, _text(low)), (1.0, _text(high))]
-    for value in np.asarray(locator.tick_values(low, high)):
+    for value in map(float, locator.tick_values(low, high)):
         if low < value < high and min(abs(place(value) - other) for other, _ in ticks) > NEAREST:
-            ticks.append((place(value), _text(float(value))))
+            ticks.append((place(value), _text(value)))
     return sorted(ticks)
 
 
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1e3 <= abs(value) < 1e5 else f"{value:.3g}"
+    return str(value)

@@ -110,29 +110,23 @@ class SearchReport(Result):
             if importance.parameters:
                 panel = Panel(
                     key=f"importance{self._suffix(importance.objective)}",
-                    title=self._title("Importance of parameters", "Importance", importance.objective),
+                    title="Importance of parameters",
                     caption=f"{_importance_caption(importance)} {IMPORTANCE}",
-                    height=max(1.0, (0.36 * len(importance.parameters) + 1.2) / 3.1),
+                    height=max(1.0, (0.36 * len(importance.parameters) + 1.4) / 3.1),
                 )
                 yield panel, partial(draw_importance, importance=importance)
 
     def _courses(self, objective: SearchedObjective) -> Iterator[tuple[Panel, Draw]]:
-        suffix, label = self._suffix(objective.label), objective.label
-        title = self._title("Best so far over trials", "Over trials", label)
-        panel = Panel(key=f"over-trials{suffix}", title=title, caption=OVER_TRIALS)
+        suffix = self._suffix(objective.label)
+        panel = Panel(key=f"over-trials{suffix}", title="Best so far over trials", caption=OVER_TRIALS)
         yield panel, partial(draw_over_trials, record=self.record, objective=objective)
-        title = self._title("Best so far over time", "Over time", label)
-        panel = Panel(key=f"over-time{suffix}", title=title, caption=OVER_TIME)
+        panel = Panel(key=f"over-time{suffix}", title="Best so far over time", caption=OVER_TIME)
         yield panel, partial(draw_over_time, record=self.record, objective=objective)
 
     def _suffix(self, label: str) -> str:
         """End of a key: nothing for the first objective, -2 for the second."""
         place = [objective.label for objective in self.record.objectives].index(label)
         return f"-{place + 1}" if place else ""
-
-    def _title(self, title: str, short: str, label: str) -> str:
-        """Title of a figure: a short one with the objective where there are two."""
-        return title if len(self.record.objectives) == 1 else f"{short}: {label}"
 
     def tables(self) -> list[Table]:
         """The best trials, states and reasons, importances, and what was searched."""
@@ -205,7 +199,7 @@ class SearchReport(Result):
         ]
         return Table(
             key=f"importance{self._suffix(importance.objective)}",
-            title=self._title("Importance of parameters", "Importance", importance.objective),
+            title=f"Importance of parameters for {importance.objective}",
             columns=columns,
             rows=rows,
             caption="In 95 % of searches in which no parameter matters, none exceeds its bound of chance.",

@@ -25,6 +25,7 @@ class SearchedParameter(_Plain):
     low: float | None = Field(None, description="lowest value; None of a categorical parameter")
     high: float | None = Field(None, description="highest value; None of a categorical parameter")
     is_logarithmic: bool = Field(False, description="whether each decade is as likely as the next")
+    is_integer: bool = Field(False, description="whether its values are whole numbers")
     choices: list[Value] = Field([], description="values of a categorical parameter")
 
     def place(self, value: Value) -> float:

@@ -134,6 +134,7 @@ class Parameter(Options):
             low=low,
             high=high,
             is_logarithmic=self.kind in LOGARITHMIC,
+            is_integer="integer" in self.kind,
             choices=self.choices,
         )
 
