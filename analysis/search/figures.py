@@ -115,9 +115,9 @@ def draw_pareto_front(ax: Axes, record: SearchRecord) -> None:
     ax.scatter(shown_x, shown_y, s=26, color=BLUE, label="Pareto front", zorder=3)
     for place_x, place_y, (_, number) in list(zip(shown_x, shown_y, front, strict=True))[:MOST_NUMBERS]:
         ax.annotate(str(number), (place_x, place_y), (4, 4), textcoords="offset points", fontsize=8)
-    for axis, of_figure, objective in zip(axes, (ax.xaxis, ax.yaxis), (x, y), strict=True):
-        axis.apply(of_figure)
-        of_figure.set_label_text(f"{objective.label} ({objective.direction}d)")
+    axes[0].apply(ax.xaxis)
+    axes[1].apply(ax.yaxis)
+    ax.set(xlabel=f"{x.label} ({x.direction}d)", ylabel=f"{y.label} ({y.direction}d)")
     legend_below(ax)
 
 
@@ -162,15 +162,17 @@ def draw_importance(ax: Axes, importance: ObjectiveImportance) -> None:
     legend_below(ax, 0.7)
 
 
-def legend_below(ax: Axes, inches: float = 0.5, side: Literal["left", "right"] = "right") -> None:
+def legend_below(
+    ax: Axes, inches: float = 0.5, place: Literal["upper left", "upper right"] = "upper right"
+) -> None:
     """Put the legend below the axis and its label, where it hides nothing."""
     from matplotlib.transforms import ScaledTranslation
 
     labels = ax.get_legend_handles_labels()[1]
     below = ScaledTranslation(0, -inches, ax.figure.dpi_scale_trans)
     ax.legend(
-        loc=f"upper {side}",
-        bbox_to_anchor=(float(side == "right"), 0.0),
+        loc=place,
+        bbox_to_anchor=(float(place == "upper right"), 0.0),
         bbox_transform=ax.transAxes + below,
         ncols=2 if len(labels) == 4 or max(map(len, labels)) > 16 else 3,
         columnspacing=1.2,

@@ -24,7 +24,7 @@ NEAREST = 0.09  # distance of labels along an axis
 COLORS = (BLUE, "#009E73", "#E69F00")  # best to worst rank; visible on white and on black
 
 
-class Row(NamedTuple):
+class CoordinateAxis(NamedTuple):
     """One axis of the figure: its name, its ticks with labels, and the place of each trial by number."""
 
     name: str
@@ -56,7 +56,7 @@ def draw_parallel_coordinates(ax: Axes, record: SearchRecord) -> None:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.grid(visible=False)
-    legend_below(ax, 0.05, side="left")
+    legend_below(ax, 0.05, place="upper left")
 
 
 def _colormap() -> Colormap:
@@ -65,11 +65,11 @@ def _colormap() -> Colormap:
     return LinearSegmentedColormap.from_list("rank", COLORS)
 
 
-def _draw_line(ax: Axes, number: int, rows: Sequence[Row], **style: Any) -> None:
+def _draw_line(ax: Axes, number: int, rows: Sequence[CoordinateAxis], **style: Any) -> None:
     ax.plot([row.places[number] for row in rows], range(len(rows)), **style)
 
 
-def _draw_axis(ax: Axes, height: int, row: Row) -> None:
+def _draw_axis(ax: Axes, height: int, row: CoordinateAxis) -> None:
     """A horizontal line with ticks, their labels below it."""
     ax.plot([0, 1], [height, height], color=INK, linewidth=1.0, zorder=3)
     for place, label in row.ticks:
@@ -84,7 +84,7 @@ def _draw_axis(ax: Axes, height: int, row: Row) -> None:
 # ------------------------------------------------------------------------------------------- rows
 
 
-def _parameter_row(record: SearchRecord, parameter: SearchedParameter) -> Row:
+def _parameter_row(record: SearchRecord, parameter: SearchedParameter) -> CoordinateAxis:
     places = {trial.number: parameter.place(trial.values[parameter.name]) for trial in record.ended}
     if parameter.choices:
         width = CHARACTERS // len(parameter.choices) - 1
@@ -94,10 +94,10 @@ def _parameter_row(record: SearchRecord, parameter: SearchedParameter) -> Row:
         assert parameter.high is not None
         bounds, is_log = (parameter.low, parameter.high), parameter.is_logarithmic
         ticks = _ticks(bounds, is_log, parameter.place, parameter.is_integer)
-    return Row(parameter.name, ticks, places)
+    return CoordinateAxis(parameter.name, ticks, places)
 
 
-def _objective_row(record: SearchRecord, objective: SearchedObjective) -> Row:
+def _objective_row(record: SearchRecord, objective: SearchedObjective) -> CoordinateAxis:
     values = [trial.objectives[objective.label] for trial in record.measured]
     axis = value_axis(values, objective)
     places = dict(
@@ -108,7 +108,7 @@ def _objective_row(record: SearchRecord, objective: SearchedObjective) -> Row:
         return float(axis.places([value])[0])
 
     ticks = _ticks((axis.low, axis.high), axis.is_logarithmic, place)
-    return Row(objective.label, _marked_ends(ticks, axis, values), places)
+    return CoordinateAxis(objective.label, _marked_ends(ticks, axis, values), places)
 
 
 def _marked_ends(
