@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from asecalc_ml.analysis.figures import BLUE, GREY, INK, VERMILION
-from asecalc_ml.analysis.search.text import wrapped
+from asecalc_ml.analysis.search.text import literal, wrapped
 from asecalc_ml.analysis.search.value_axis import ValueAxis, value_axis
 from asecalc_ml.objectives.search_record import sign
 
@@ -72,7 +72,7 @@ def _draw_course(
             failed, low, low + 0.05, transform=ax.get_xaxis_transform(), color=VERMILION, label="failed"
         )
     axis.apply(ax.yaxis)
-    ax.set(ylabel=objective.label)
+    ax.set(ylabel=literal(objective.label))
     legend_below(ax)
 
 
@@ -117,7 +117,7 @@ def draw_pareto_front(ax: Axes, record: SearchRecord) -> None:
         ax.annotate(str(number), (place_x, place_y), (4, 4), textcoords="offset points", fontsize=8)
     axes[0].apply(ax.xaxis)
     axes[1].apply(ax.yaxis)
-    ax.set(xlabel=f"{x.label} ({x.direction}d)", ylabel=f"{y.label} ({y.direction}d)")
+    ax.set(xlabel=literal(f"{x.label} ({x.direction}d)"), ylabel=literal(f"{y.label} ({y.direction}d)"))
     legend_below(ax)
 
 
@@ -153,7 +153,7 @@ def draw_importance(ax: Axes, importance: ObjectiveImportance) -> None:
     ax.scatter(
         first, places, marker="D", s=22, facecolor="white", edgecolor=INK, label="first-order index", zorder=3
     )
-    label = f"Sobol index (share of the variance)\n{importance.objective}"
+    label = f"Sobol index (share of the variance)\n{literal(importance.objective)}"
     ax.set(xlabel=label, xlim=(-0.02, 1.02), yticks=places)
     ax.set_yticklabels([wrapped(one.name) for _, one in rows])
     ax.set_ylim(max(len(rows), 3) - 0.5, -0.5)

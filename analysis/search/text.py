@@ -30,7 +30,12 @@ def wrapped(name: str, width: int = NAME_WIDTH, n_lines: int = 4) -> str:
     kept = lines[:n_lines]
     if len(lines) > n_lines:
         kept[-1] = f"{kept[-1].rstrip('._- ')[: width - 1]}…"
-    return "\n".join(line.strip() for line in kept)
+    return literal("\n".join(line.strip() for line in kept))
+
+
+def literal(text: str) -> str:
+    """Text for a figure in which a dollar is no mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _cut(text: str, width: int) -> list[str]:

@@ -99,11 +99,13 @@ class SearchRecord(_Plain):
 
         With one objective these are its ranks; with two, rank 1 is the Pareto front (Fonseca & Fleming 1993).
         """
-        scores = {trial.number: self.scores(trial) for trial in self.measured}
-        return {
-            number: 1 + sum(dominates(other, own) for other in scores.values())
-            for number, own in scores.items()
-        }
+        import numpy as np
+
+        scores = np.array([self.scores(trial) for trial in self.measured])
+        numbers = [trial.number for trial in self.measured]
+        # trial j dominates trial i: no score of j is lower, and one is higher
+        counts = [int(((scores >= own).all(axis=1) & (scores > own).any(axis=1)).sum()) for own in scores]
+        return {number: 1 + count for number, count in zip(numbers, counts, strict=True)}
 
     @property
     def best(self) -> list[TrialRecord]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.cbook import STEP_LOOKUP_MAP
 from matplotlib.figure import Figure
 from search_records import LOSS, SPACE, SPEED, mixed_search, search, trial
 
@@ -18,6 +19,7 @@ from asecalc_ml.analysis.search.result import SearchReport
 from asecalc_ml.analysis.search.text import wrapped
 from asecalc_ml.analysis.search.value_axis import value_axis
 from asecalc_ml.errors import AnalysisError
+from asecalc_ml.potentials.tuning.space import Parameter
 
 SMALL = {"rate": SPACE["optimizer.learning_rate"], "algorithm": SPACE["optimizer.algorithm"]}
 
@@ -226,8 +228,9 @@ def test_steps_of_the_pareto_front_go_through_dominated_points_alone(directions)
     ax = drawn(record, "pareto-front")
     front = points(ax, "Pareto front")
     assert len(front) == sum(rank == 1 for rank in record.ranks.values())
-    steps = ax.lines[0].get_path().vertices
-    corners = ax.lines[0]._path.vertices if len(steps) < 2 * len(front) - 1 else steps
+    (line,) = ax.lines
+    corners = np.transpose(STEP_LOOKUP_MAP[line.get_drawstyle()](*line.get_data()))
+    assert len(corners) == 2 * len(front) - 1
     signs = np.array([1 if way == "maximize" else -1 for way in directions])
     for corner in corners:
         assert any((signs * (np.array(point) - corner) >= -1e-12).all() for point in front)
@@ -276,7 +279,21 @@ def test_each_panel_is_a_picture_of_its_size(two):
 def test_names_fit_into_their_room(name, width, n_lines):
     lines = wrapped(name, width, n_lines).split("\n")
     assert len(lines) <= n_lines
-    assert max(map(len, lines)) <= width
+    assert max(len(line.replace("\\$", "$")) for line in lines) <= width
+
+
+def test_a_dollar_in_a_name_is_no_mathematics(tmp_path):
+    space = SMALL | {"x": Parameter(categorical=["$\\a$", "b"])}
+    objective = LOSS.model_copy(update={"label": "$e^$"})
+    trials = [
+        trial(
+            number, {"rate": 1e-3, "algorithm": "adam", "x": "b"}, space, objectives={"$e^$": float(number)}
+        )
+        for number in range(1, 4)
+    ]
+    text = write_search_page(search(trials, space, (objective,)), tmp_path).read_text()
+    assert "$e^$" in text
+    assert "$\\a$" in text
 
 
 def test_names_break_after_dots():
