@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -74,6 +74,8 @@ class Panel(Record):
     key: str
     title: str
     caption: str = Field(description="what to see in it")
+    columns: Literal[1, 2] = Field(1, description="columns of the page that it takes")
+    height: float = Field(1.0, gt=0, description="height relative to that of an ordinary figure")
 
 
 class Table(Record):
@@ -156,7 +158,7 @@ class Result(Record):
         key = panel if panel is not None else next(iter(known), None)
         if key not in known:
             raise unknown_part_error(self.analysis, "figure", panel, known)
-        ax = ax if ax is not None else new_axes()
+        ax = ax if ax is not None else new_axes(known[key])
         self._draw(ax, key)
         ax.set_title(known[key].title)
         return ax

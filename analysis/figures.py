@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-    from asecalc_ml.analysis.base import Result
+    from asecalc_ml.analysis.base import Panel, Result
     from asecalc_ml.analysis.checks.thermo_series import TimeBand
     from asecalc_ml.analysis.comparing.compared_functions import FunctionComparison
     from asecalc_ml.analysis.comparing.comparison import PatternComparison
@@ -29,10 +30,18 @@ GREY = "#8C8C8C"  # visible on white and on black
 
 INK = "#1A2B3C"  # stands for the page's text colour, and is replaced by it
 RULE = "#1A2B3D"  # likewise for its thin lines
+PAPER = "#FEFEFE"  # likewise for its background
 
-PAGE_COLORS = {INK: "currentColor", RULE: "var(--rule)", BLUE: "var(--run)", VERMILION: "var(--aim)"}
+PAGE_COLORS = {
+    INK: "currentColor",
+    RULE: "var(--rule)",
+    PAPER: "var(--paper)",
+    BLUE: "var(--run)",
+    VERMILION: "var(--aim)",
+}
 
 SIZE_INCHES = (4.6, 3.1)
+GAP_INCHES = 0.33  # between the columns of a page, at the scale of its figures
 STYLE = {
     "figure.figsize": SIZE_INCHES,
     "figure.facecolor": "none",
@@ -69,11 +78,17 @@ STYLE = {
 }
 
 
-def new_axes() -> Axes:
-    """Axes on a new figure, in matplotlib's current style."""
+def new_axes(panel: Panel) -> Axes:
+    """Axes on a new figure of a panel's size, in matplotlib's current style."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=SIZE_INCHES, layout="constrained")[1]
+    return plt.subplots(figsize=size_inches(panel), layout="constrained")[1]
+
+
+def size_inches(panel: Panel) -> tuple[float, float]:
+    """Width and height of a panel's figure; two columns have the gap between them as well."""
+    width, height = SIZE_INCHES
+    return panel.columns * width + (panel.columns - 1) * GAP_INCHES, panel.height * height
 
 
 # ------------------------------------------------------------------------------------------------ drawing
@@ -234,12 +249,9 @@ def svg(result: Result, panel: str, label: str) -> str:
         Read out in place of the figure.
     """
     from matplotlib import style
-    from matplotlib.figure import Figure
 
     with style.context(["default", STYLE]):  # whatever style the user has set
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-        result.plot(figure.add_subplot(), panel)
-        text = io.StringIO()
+        figure, text = _drawn(result, panel), io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return inline(text.getvalue(), f"{result.analysis}-{panel}", label)
 
@@ -256,14 +268,21 @@ def write_figures(result: Result, directory: str | Path) -> list[Path]:
 def png(result: Result, panel: str) -> bytes:
     """A figure of a result as a picture on white."""
     from matplotlib import style
-    from matplotlib.figure import Figure
 
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="white")
-        result.plot(figure.add_subplot(), panel)
-        picture = io.BytesIO()
+        figure, picture = _drawn(result, panel), io.BytesIO()
         figure.savefig(picture, format="png", dpi=200, facecolor="white")
     return picture.getvalue()
+
+
+def _drawn(result: Result, key: str) -> Figure:
+    """A panel of a result on a figure of its size, in matplotlib's current style."""
+    from matplotlib.figure import Figure
+
+    panel = next(panel for panel in result.panels() if panel.key == key)
+    figure = Figure(figsize=size_inches(panel), layout="constrained")
+    result.plot(figure.add_subplot(), key)
+    return figure
 
 
 def inline(text: str, name: str, label: str) -> str:

@@ -26,9 +26,9 @@ def html(result: Result) -> str:
 def figure(result: Result, panel: Panel) -> str:
     """A figure with colours of its own, since a notebook has none of a page's."""
     drawn = svg(result, panel.key, panel.caption)
-    for of_page, color in (("--rule", GREY), ("--run", BLUE), ("--aim", VERMILION)):
+    for of_page, color in (("--rule", GREY), ("--paper", "none"), ("--run", BLUE), ("--aim", VERMILION)):
         drawn = drawn.replace(f"var({of_page})", color)
-    return f'<div style="max-width: 30em">{drawn}</div><p>{escape(panel.caption)}</p>'
+    return f'<div style="max-width: {30 * panel.columns}em">{drawn}</div><p>{escape(panel.caption)}</p>'
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -12,6 +12,7 @@ from asecalc_ml import __version__
 from asecalc_ml.analysis.base import Cell, Panel, Result
 from asecalc_ml.analysis.figures import svg
 from asecalc_ml.analysis.number_text import number_text
+from asecalc_ml.outcome import MARKS
 
 if TYPE_CHECKING:
     from asecalc_ml.analysis.report.viewer import Scene
@@ -25,6 +26,7 @@ class Drawing(NamedTuple):
     title: str
     svg: str
     caption: str
+    columns: int
 
 
 def render_page(template: str, title: str, kind: str, scenes: Iterable[Scene] = (), **content: Any) -> str:
@@ -61,6 +63,7 @@ def render_page(template: str, title: str, kind: str, scenes: Iterable[Scene] = 
         script=script,
         policy=content_policy(script if scenes else None),
         version=__version__,
+        marks=MARKS,
         **content,
     )
 
@@ -82,7 +85,7 @@ def drawings(
         for panel in result.panels():
             if chosen(result, panel):
                 label = f"{panel.title}. {panel.caption}"
-                yield Drawing(panel.title, svg(result, panel.key, label), panel.caption)
+                yield Drawing(panel.title, svg(result, panel.key, label), panel.caption, panel.columns)
 
 
 def is_number(value: Cell) -> bool:

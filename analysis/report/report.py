@@ -21,7 +21,6 @@ from asecalc_ml.analysis.report.page import drawings, render_page
 from asecalc_ml.analysis.report.run_scene import run_scene
 from asecalc_ml.errors import PluginError
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.outcome import MARKS
 from asecalc_ml.runs import REPORT, EventKind, open_run
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 
@@ -109,7 +108,6 @@ def render(run: RunReader, results: list[Result], failures: Failures) -> str:
         completion=completion(run),
         facts=list(key_facts(run)),
         verdicts=verdicts,
-        marks=MARKS,
         **contents,
         options=list(option_rows(run.read_options())),
         model=list(model_rows(run)),

@@ -73,7 +73,8 @@ class SearchFolder:
     @property
     def results(self) -> SearchResults:
         """Trials as they are now."""
-        return SearchResults(self.directory, self.options, self.trials.trials, self.trials.seconds)
+        trials = self.trials
+        return SearchResults(self.directory, self.options, trials.trials, trials.seconds, trials.version)
 
     def write_results(self) -> Path:
         """Write results.csv."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asecalc_ml.objectives.search_record import place_among
 from asecalc_ml.potentials.tuning.options import SearchOptions
 from asecalc_ml.potentials.tuning.space import Parameter
 
@@ -183,17 +184,12 @@ def _scaled(space: Mapping[str, Parameter], values: Values) -> dict[str, Any]:
     for name, parameter in space.items():
         value = values[name]
         if parameter.kind == "categorical":
-            scaled[name] = str(_place(parameter.choices, value))
+            scaled[name] = str(place_among(parameter.choices, value))
         elif parameter.kind == "normal":
-            scaled[name] = min(max(parameter.fraction(value), 0.0), 1.0)
+            scaled[name] = parameter.fraction(value)
         else:
             scaled[name] = value
     return scaled
-
-
-def _place(choices: Sequence[Any], value: Any) -> int:
-    """Place of a value among choices, of which True and 1 are two."""
-    return next(k for k, choice in enumerate(choices) if (type(choice), choice) == (type(value), value))
 
 
 def is_number(value: Any) -> bool:

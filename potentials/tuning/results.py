@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from asecalc_ml.config.options import load_options
 from asecalc_ml.errors import TuningError
 from asecalc_ml.files.reading import damage_named
 from asecalc_ml.files.writing import write_whole
-from asecalc_ml.objectives import ObjectiveOptions
+from asecalc_ml.objectives import ObjectiveOptions, SearchedObjective, SearchRecord
+from asecalc_ml.objectives.search_record import dominates, sign
 from asecalc_ml.potentials.tuning.journal import JOURNAL, read_events
 from asecalc_ml.potentials.tuning.objectives import parse_objectives
 from asecalc_ml.potentials.tuning.options import TuneOptions
@@ -37,12 +37,15 @@ class SearchResults:
         In the order of submission.
     seconds : float
         Time that the search has run, over all sessions.
+    version : str
+        Version of the package that ran it last.
     """
 
     directory: Path
     options: TuneOptions
     trials: list[Trial]
     seconds: float
+    version: str
 
     @property
     def objectives(self) -> list[ObjectiveOptions]:
@@ -63,24 +66,41 @@ class SearchResults:
             measured = [
                 trial
                 for trial in measured
-                if not any(_dominates(scores(other), scores(trial)) for other in measured)
+                if not any(dominates(scores(other), scores(trial)) for other in measured)
             ]
         return sorted(measured, key=scores, reverse=True)
+
+    @property
+    def record(self) -> SearchRecord:
+        """The search as plain data, which its report is made from."""
+        search = self.options.search
+        with damage_named(self.directory / JOURNAL):
+            trials = [trial.record(search.space) for trial in self.trials]
+        is_bayesian = search.method == "bayesian"
+        return SearchRecord(
+            name=self.options.name,
+            version=self.version,
+            settings={
+                "method": search.method,
+                "surrogate": search.surrogate if is_bayesian else None,
+                "acquisition": search.acquisition if is_bayesian else None,
+                "initial random trials": search.initial_trials if is_bayesian else None,
+                "early stopping": search.early_stopping,
+                "budget in trials": search.trials,
+                "budget in hours": search.hours,
+                "seed": search.seed,
+            },
+            seconds=self.seconds,
+            parameters=[parameter.record(name) for name, parameter in search.space.items()],
+            objectives=[
+                SearchedObjective(label=one.label, direction=one.direction) for one in self.objectives
+            ],
+            trials=trials,
+        )
 
     def folder(self, trial: Trial) -> Path:
         """Training directory of a trial."""
         return self.directory / TRIALS / trial.name
-
-
-def sign(objective: ObjectiveOptions) -> float:
-    """Factor after which larger values of an objective are better."""
-    return 1.0 if objective.direction == "maximize" else -1.0
-
-
-def _dominates(scores: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether no score is lower and one is higher."""
-    pairs = list(zip(scores, others, strict=True))
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def read_search(directory: str | Path) -> SearchResults:
@@ -98,7 +118,7 @@ def read_search(directory: str | Path) -> SearchResults:
         raise TuningError(f"{directory} holds no search: it has no {JOURNAL}", name=str(directory))
     trials = TrialList.read(directory, read_events(directory))
     options = load_options(directory / OPTIONS, TuneOptions)
-    results = SearchResults(directory, options, trials.trials, trials.seconds)
+    results = SearchResults(directory, options, trials.trials, trials.seconds, trials.version)
     _check_complete(results)
     return results
 

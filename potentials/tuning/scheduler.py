@@ -15,11 +15,12 @@ from asecalc_ml.errors import TuningError
 from asecalc_ml.jobs import BUSY, DONE, LOST, PAUSED
 from asecalc_ml.jobs.executors import Executor, Job, Outcome, make_executor
 from asecalc_ml.local_modules import added_folders
+from asecalc_ml.objectives.search_record import sign
 from asecalc_ml.potentials.tuning import journal
 from asecalc_ml.potentials.tuning.folder import SearchFolder
 from asecalc_ml.potentials.tuning.options import TuneOptions
 from asecalc_ml.potentials.tuning.proposals import Values, propose
-from asecalc_ml.potentials.tuning.results import TRIALS, SearchResults, sign
+from asecalc_ml.potentials.tuning.results import TRIALS, SearchResults
 from asecalc_ml.potentials.tuning.trial import REFUSED, lease
 from asecalc_ml.potentials.tuning.trials import FAILED, STOPPED, Trial
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from asecalc_ml.config.options import Options
+from asecalc_ml.objectives import SearchedParameter
+from asecalc_ml.objectives.search_record import place_among
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 IntegerRange = Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -101,14 +103,50 @@ class Parameter(Options):
         value = float(truncnorm.ppf(fraction, low, high, loc=mean, scale=width))
         return min(max(value, self.normal.low), self.normal.high)
 
-    def fraction(self, value: float) -> float:
-        """Fraction of a normal distribution that lies below a value, the inverse of :meth:`quantile`."""
+    def fraction(self, value: Any) -> float:
+        """Fraction of the distribution that lies below a value; half of an integer or category counts.
+
+        Of a normal distribution the inverse of :meth:`quantile`.
+        """
+        if self.kind == "categorical":
+            return (place_among(self.choices, value) + 0.5) / len(self.choices)
+        if self.normal is not None:
+            return min(max(self._normal_fraction(value), 0.0), 1.0)
+        half = 0.5 if "integer" in self.kind else 0.0  # an integer stands for the range around it
+        scale = math.log if self.kind in LOGARITHMIC else float
+        low, high = scale(self.bounds[0] - half), scale(self.bounds[1] + half)
+        return min(max((scale(value) - low) / (high - low), 0.0), 1.0)
+
+    def _normal_fraction(self, value: float) -> float:
         from scipy.stats import truncnorm
 
         assert self.normal is not None
         mean, width = self.normal.mean, self.normal.standard_deviation
         low, high = ((bound - mean) / width for bound in self.bounds)
         return float(truncnorm.cdf(value, low, high, loc=mean, scale=width))
+
+    def record(self, name: str) -> SearchedParameter:
+        """Distribution of an option as plain data."""
+        low, high = self.bounds or (None, None)
+        return SearchedParameter(
+            name=name,
+            distribution=f"{self.kind.replace('_', '-')}: {self._limits}",
+            low=low,
+            high=high,
+            is_logarithmic=self.kind in LOGARITHMIC,
+            is_integer="integer" in self.kind,
+            choices=self.choices,
+        )
+
+    @property
+    def _limits(self) -> str:
+        if self.kind == "categorical":
+            return ", ".join(map(str, self.choices))
+        low, high = self.bounds
+        limits = f"{low:g} to {high:g}"
+        if self.normal is None:
+            return limits
+        return f"mean {self.normal.mean:g}, standard deviation {self.normal.standard_deviation:g}, {limits}"
 
 
 def _check_order(bounds: Sequence[float]) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from asecalc_ml.files.reading import damage_named
+from asecalc_ml.objectives import TrialRecord
 from asecalc_ml.potentials.tuning.journal import BEGUN, ENDED, JOURNAL, LOST, RESUMED, STARTED, SUBMITTED
+from asecalc_ml.potentials.tuning.space import Parameter
 
 #: States of a trial. "stopped": early stopping has ended it; the others are in the words' own sense.
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
@@ -34,6 +36,8 @@ class Trial:
         How often its process was lost.
     submitted, ended : float
         Times, seconds since 1970.
+    ended_after_seconds : float or None
+        Time that the search had run when the trial ended, over all sessions.
     """
 
     number: int
@@ -45,6 +49,7 @@ class Trial:
     n_lost: int = 0
     submitted: float = 0.0
     ended: float | None = None
+    ended_after_seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -55,6 +60,19 @@ class Trial:
     def has_ended(self) -> bool:
         """True if its result is known, be it that it failed."""
         return self.state in (DONE, STOPPED, FAILED)
+
+    def record(self, space: Mapping[str, Parameter]) -> TrialRecord:
+        """The trial as plain data."""
+        return TrialRecord(
+            number=self.number,
+            state=self.state,
+            reason=self.reason,
+            values=self.values,
+            fractions={name: parameter.fraction(self.values[name]) for name, parameter in space.items()},
+            objectives=self.objectives,
+            cpu_seconds=self.numbers.get("cpu_seconds"),
+            ended_after_seconds=self.ended_after_seconds,
+        )
 
 
 class TrialList:
@@ -68,12 +86,15 @@ class TrialList:
         Those that have ended, in the order in which they did.
     seconds : float
         Time between the first and the last event of each session, summed over sessions.
+    version : str
+        Version of the package that ran the last session.
     """
 
     def __init__(self) -> None:
         self.trials: list[Trial] = []
         self.ended: list[Trial] = []
         self.seconds = 0.0
+        self.version = ""
         self._last: float | None = None
 
     @classmethod
@@ -95,7 +116,7 @@ class TrialList:
         """Change the trials as an event says."""
         kind, time = event["kind"], event["time"]
         if kind in (BEGUN, RESUMED):
-            self._last = time
+            self._last, self.version = time, str(event["version"])
             for trial in self.open:
                 trial.state = WAITING
         self.seconds += max(0.0, time - (self._last if self._last is not None else time))
@@ -120,6 +141,7 @@ class TrialList:
         else:
             trial.objectives, trial.numbers = _numbers(event["objectives"]), _numbers(event["numbers"])
             trial.state, trial.reason, trial.ended = event["state"], str(event["reason"]), event["time"]
+            trial.ended_after_seconds = self.seconds
             if not trial.has_ended:
                 raise ValueError(f"no trial ends as {trial.state!r}")
             self.ended.append(trial)

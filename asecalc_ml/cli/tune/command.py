@@ -29,6 +29,9 @@ def tune(
         bool, typer.Option("--resume-or-start", help="Continue the search that is there, or start it.")
     ] = False,
     status: Annotated[bool, typer.Option("--status", help="Show how far it is, and run nothing.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the report page from what is there, and run nothing.")
+    ] = False,
     quiet: Quiet = False,
     allow_different: Annotated[
         bool,
@@ -40,17 +43,15 @@ def tune(
     Options of the file can be given here too: `--search.trials 50`, `--max_epochs 20`.
     """
     data = read_options(file, context.args)
-    if status:
-        from asecalc_ml.cli.tune.table import show_results
-        from asecalc_ml.potentials.tuning.results import read_search
-
-        show_results(read_search(check_tuning(data, str(file)).search_directory))
-        return
     show_messages(quiet)
+    if status or report:
+        show_search(data, str(file), status, report)
+        return
     from asecalc_ml.potentials.tuning.folder import has_begun
 
     resume = resume or (resume_or_start and has_begun(check_tuning(data, str(file)).search_directory))
     options, _ = check_search_start(data, file, resume, allow_different)
+    from asecalc_ml.cli.tune.report import try_report
     from asecalc_ml.cli.tune.table import SearchLines, show_results
     from asecalc_ml.potentials.tuning.scheduler import run_search
 
@@ -59,9 +60,25 @@ def tune(
 
     with continued_by(lambda: f"Nothing is lost: `asecalc-ml tune {file} --resume` continues."):
         results = run_search(options, resume, allow_different, make_display)
+    page = try_report(results, f"asecalc-ml tune {file} --report")
     if not quiet:
         show_results(results)
         typer.echo(f"Results: {results.directory / 'results.csv'}")
+        if page is not None:
+            typer.echo(f"Report: {page}")
+
+
+def show_search(data: Mapping, source: str, status: bool, report: bool) -> None:
+    """Print how far a search is, write its report page, or both."""
+    from asecalc_ml.cli.tune.report import write_report
+    from asecalc_ml.cli.tune.table import show_results
+    from asecalc_ml.potentials.tuning.results import read_search
+
+    results = read_search(check_tuning(data, source).search_directory)
+    if status:
+        show_results(results)
+    if report:
+        typer.echo(f"Report: {write_report(results)}")
 
 
 def check_tuning(data: Mapping, source: str) -> TuneOptions:

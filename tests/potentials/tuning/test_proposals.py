@@ -87,6 +87,30 @@ def test_a_quantile_of_a_normal_distribution_has_its_fraction(mean, width, low, 
         assert parameter.fraction(value) == pytest.approx(fraction, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("distribution", "value", "fraction"),
+    [
+        ({"uniform": [1.0, 3.0]}, 1.5, 0.25),
+        ({"log_uniform": [1e-4, 1e-2]}, 1e-3, 0.5),
+        ({"integer": [1, 4]}, 2, 0.375),
+        ({"log_integer": [1, 64]}, 64, math.log(128) / math.log(129)),
+        ({"normal": {"mean": 0.0, "standard_deviation": 1.0, "low": -2.0, "high": 2.0}}, 0.0, 0.5),
+        ({"categorical": ["a", True, 1, 1.5]}, 1, 0.625),
+    ],
+)
+def test_a_fraction_of_a_distribution_lies_below_a_value(distribution, value, fraction):
+    assert Parameter(**distribution).fraction(value) == pytest.approx(fraction)
+
+
+def test_fractions_of_random_values_are_uniform():
+    drawn = [random_values(search(), number) for number in range(400)]
+    for name, parameter in search().space.items():
+        fractions = np.array([parameter.fraction(values[name]) for values in drawn])
+        assert ((fractions >= 0) & (fractions <= 1)).all()
+        assert fractions.mean() == pytest.approx(0.5, abs=4 * 12**-0.5 / 20)
+        assert fractions.std() == pytest.approx(12**-0.5, abs=0.05)
+
+
 def test_random_values_are_distributed_as_they_say():
     drawn = [random_values(search(), number) for number in range(400)]
     column = {name: np.array([values[name] for values in drawn], dtype=object) for name in SPACE}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from asecalc_ml import __version__
 from asecalc_ml.config.options import dump_yaml
 from asecalc_ml.errors import AsecalcError, RunBusyError, RunError, TuningError
 from asecalc_ml.jobs.executors import Job, Outcome
@@ -394,3 +395,56 @@ def test_trials_are_a_group_at_the_tracker():
     )
     assert given.trial({}, Path())["tracking"]["wandb"]["group"] == "mine"
     assert "tracking" not in options().trial({}, Path())
+
+
+# ---------------------------------------------------------------------------------- the record for a report
+
+
+def test_a_trial_ends_at_a_time_of_the_search_without_its_interruptions(monkeypatch):
+    """Ten seconds for each event, and a day between two sessions."""
+    times = iter([*range(0, 1000, 10)])
+    monkeypatch.setattr("asecalc_ml.potentials.tuning.journal.time.time", lambda: float(next(times)))
+    with pytest.raises(KilledError):
+        run(options(), Toy(killed_at(3)))
+    later = iter(range(86_400, 87_400, 10))
+    monkeypatch.setattr("asecalc_ml.potentials.tuning.journal.time.time", lambda: float(next(later)))
+    results = run(options(), Toy(), resume=True)
+    # begun; submitted, started and ended of two trials; submitted and started of the third, which is lost;
+    # resumed, then started and ended of the third
+    ended = [trial.ended_after_seconds for trial in results.trials]
+    assert ended == [30, 60, 80 + 20, 130, 160, 190]
+    assert results.seconds == 190
+    assert results.trials[2].ended == 86_420
+
+
+def test_the_record_of_a_search_is_what_its_journal_holds():
+    def work(job: Job) -> Outcome:
+        return Outcome("failed", "no memory", {}) if job.message["directory"].endswith("2") else loss(job)
+
+    results = run(options(), Toy(work))
+    record = results.record
+    assert (record.name, record.version, record.seconds) == ("toy", __version__, results.seconds)
+    assert [one.name for one in record.parameters] == list(SPACE)
+    assert [one.distribution for one in record.parameters] == [
+        "log-uniform: 0.0001 to 0.01",
+        "integer: 1 to 8",
+    ]
+    assert record.settings["method"] == "random"
+    assert record.settings["surrogate"] is None
+    assert [(one.number, one.state, one.reason) for one in record.trials[:2]] == [
+        (1, "done", ""),
+        (2, "failed", "no memory"),
+    ]
+    for trial, one in zip(results.trials, record.trials, strict=True):
+        assert (one.values, one.objectives) == (trial.values, trial.objectives)
+        assert one.cpu_seconds == trial.numbers.get("cpu_seconds")
+    assert record.best[0].number == results.best[0].number
+    assert type(record).model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_value_outside_its_space_names_the_journal():
+    run(options(), Toy())
+    path = Path("tuning/toy/journal.jsonl")
+    path.write_text(path.read_text().replace('"batch_size": ', '"batch_size": "a", "b": '))
+    with pytest.raises(AsecalcError, match="journal"):
+        _ = read_search("tuning/toy").record

@@ -88,6 +88,14 @@ def test_a_search_from_its_file(tmp_path):
         assert (row["state"], row["epochs"]) == ("done", "4")
     assert not list((tmp_path / "home").rglob("*.safetensors"))  # trials are not registered
     assert "2 of 2 trials (2 done)" in said(command(given(), "--status"))
+    assert "Report: tuning/methanol/report/search.html" in said(result)
+    page = Path("tuning/methanol/report/search.html")
+    assert (
+        f"The best is trial {min(rows, key=lambda row: float(row['val_loss']))['trial']}" in page.read_text()
+    )
+    page.unlink()
+    assert command(given(), "--report").exit_code == 0
+    assert "2 done" in page.read_text()
     finished = command(given(), "--resume-or-start")
     assert (finished.exit_code, "2 of 2 trials (2 done)" in said(finished)) == (0, True)
     again = command(given())
@@ -127,6 +135,52 @@ def test_what_is_refused_before_anything_starts(search, words):
     assert words in said(result)
     assert "tune.yaml" in said(result)
     assert not Path("tuning").exists()
+
+
+def test_a_report_runs_nothing_and_needs_a_trial_that_has_ended():
+    result = command(given(), "--report")
+    assert (result.exit_code, "tuning/methanol holds no search" in said(result)) == (2, True)
+    begun = {"kind": "begun", "time": 0.0, "version": __version__}
+    values = {"optimizer.learning_rate": 1e-3}
+    submitted = {"kind": "submitted", "time": 1.0, "trial": 1, "values": values}
+    failed = {"kind": "ended", "time": 5.0, "trial": 1, "state": "failed", "reason": "no memory"}
+    failed |= {"objectives": {}, "numbers": {}}
+    folder = Path("tuning/methanol")
+    folder.mkdir(parents=True)
+    (folder / "tune.yaml").write_text(dump_yaml(given()))
+    (folder / "journal.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in (begun, submitted)))
+    result = command(given(), "--report")
+    assert (result.exit_code, "no trial of the search methanol has ended" in said(result)) == (2, True)
+    with (folder / "journal.jsonl").open("a") as file:
+        file.write(f"{json.dumps(failed)}\n" + '{"kind": "ende')  # a line that is being written
+    result = command(given(), "--report", "--status")
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 trials (1 failed) in 0:00:05" in said(result)
+    assert "no memory" in (folder / "report" / "search.html").read_text()
+    assert not (folder / "trials").exists()
+
+
+def test_a_page_that_cannot_be_drawn_is_a_warning_and_loses_nothing(monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError("no such line")
+
+    monkeypatch.setattr("asecalc_ml.analysis.search.page.render", broken)
+    monkeypatch.setattr("asecalc_ml.potentials.tuning.scheduler.SearchScheduler.run", lambda *arguments: None)
+    with pytest.warns(UserWarning, match="could not be written: no trial of the search methanol has ended"):
+        assert command(given()).exit_code == 0
+    journal = Path("tuning/methanol/journal.jsonl")
+    with journal.open("a") as file:
+        for event in (
+            {"kind": "submitted", "trial": 1, "values": {"optimizer.learning_rate": 1e-3}},
+            {"kind": "ended", "trial": 1, "state": "failed", "reason": "", "objectives": {}, "numbers": {}},
+        ):
+            file.write(f"{json.dumps(event | {'time': 1e10})}\n")
+    words = "could not be written: no such line. The results are whole; `asecalc-ml tune tune.yaml --report`"
+    with pytest.warns(UserWarning, match=words):
+        result = command(given(), "--resume")
+    assert result.exit_code == 0
+    assert "1 failed" in said(result)
+    assert Path("tuning/methanol/results.csv").is_file()
 
 
 def test_missing_data_are_refused_before_anything_starts():
