@@ -16,7 +16,7 @@ from asecalc_ml.store.card import SearchCard
 
 
 def request_retraining(
-    results: SearchResults, number: int | None, given: Mapping[str, Any], **flags: bool
+    results: SearchResults, number: int | None, given: Mapping[str, Any], **flags: Any
 ) -> TrainingRequest:
     """Training of a trial's model; see :func:`asecalc_ml.potentials.tuning.retrain`.
 
