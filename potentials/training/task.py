@@ -46,6 +46,7 @@ class EnergyForcesTask:
         Parameters
         ----------
         batches : iterable of Batch
+            Parts of all frames, whose contributions to the loss sum to it.
         world : World
             Processes among which the batches are divided.
         """
@@ -63,8 +64,7 @@ class EnergyForcesTask:
         with torch.no_grad():
             predicted = self.predict(batch.inputs)
             loss = total_loss(predicted, batch, self.loss)
-            n_systems = loss.new_tensor(batch.n_systems)
-            sums = {"val_loss": torch.stack([loss * n_systems, n_systems])}
+            sums = {"val_loss": torch.stack([loss.double(), batch.n_systems / batch.n_frames])}
             for label in self.loss.fitted:
                 if label in self.loss.target_weights:
                     continue

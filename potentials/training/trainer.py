@@ -83,7 +83,7 @@ def fit(
     )
     own_parts = world.parts(options.accumulated_batches)
     shuffled = EpochBatches(train, options.frames_per_step, options.seed, own_parts)
-    in_order = EpochBatches(validation, options.batch_size)
+    in_order = EpochBatches(validation, options.batch_size, of_all=True)
     loop = TrainingLoop(model, options, shuffled, in_order, world, quiet)
     if request.resume:
         loop.load()

@@ -236,7 +236,12 @@ class StoredFrames:
         return [_weights(label) for label in self.labels] + [_table(name, "weights") for name in self.targets]
 
     def batches(
-        self, order: np.ndarray, batch_size: int, n_skipped: int = 0, parts: Parts = WHOLE
+        self,
+        order: np.ndarray,
+        batch_size: int,
+        n_skipped: int = 0,
+        parts: Parts = WHOLE,
+        of_all: bool = False,
     ) -> Iterator[Batch]:
         """Batches of frames in an order, or parts of them; the last one may have fewer frames.
 
@@ -249,24 +254,41 @@ class StoredFrames:
             without, since the rounding of sums may depend on the alignment of their terms.
         parts : Parts
             Yield these parts of each batch in its place.
+        of_all : bool
+            Each batch is a part of all frames of the order, and knows their numbers of frames and labels, so
+            that what batches contribute to a loss sums to the loss of all frames.
         """
         n_groups, n_skipped = divmod(n_skipped, BATCHES_AT_ONCE)
         n_frames = BATCHES_AT_ONCE * batch_size
+        totals = self._numbers_of(order, np.zeros(len(order), dtype=int)) if of_all else None
         groups = (
-            self._joined(order[start : start + n_frames], batch_size, parts)
+            self._joined(order[start : start + n_frames], batch_size, parts, totals)
             for start in range(n_groups * n_frames, len(order), n_frames)
         )
         return itertools.islice(itertools.chain.from_iterable(groups), n_skipped * len(parts.own), None)
 
-    def _joined(self, order: np.ndarray, batch_size: int, own: Parts) -> Iterator[Batch]:
-        """Parts of a few batches, whose rows are taken at once."""
+    def _numbers_of(self, order: np.ndarray, batch: np.ndarray) -> dict[str, Tensor]:
+        """Numbers of frames, and of labels of each kind, in each batch, shape (n_batches,).
+
+        Parameters
+        ----------
+        order, batch : ndarray of int, shape (n,)
+            Frames, and the batch of each.
+        """
+        frames, groups = (torch.from_numpy(numbers).to(self.device) for numbers in (order, batch))
+        numbers = {name: _sums(counts[frames], groups) for name, counts in self.n_labelled.items()}
+        return numbers | {"n_frames": _sums(torch.ones_like(groups, dtype=torch.float64), groups)}
+
+    def _joined(
+        self, order: np.ndarray, batch_size: int, own: Parts, totals: dict[str, Tensor] | None
+    ) -> Iterator[Batch]:
+        """Parts of a few batches, whose rows are taken at once; with the numbers of all frames if given."""
         wholes = np.split(order, range(batch_size, len(order), batch_size))
         parts = [part for whole in wholes for part in own.of(whole)]
-        n_frames = torch.tensor([len(whole) for whole in wholes], device=self.device)
-        batch = torch.arange(len(wholes), device=self.device).repeat_interleave(n_frames)
-        all_frames = torch.from_numpy(order).to(self.device)
-        of_whole = {name: _sums(counts[all_frames], batch) for name, counts in self.n_labelled.items()}
-        of_whole["n_frames"] = n_frames.double()
+        if totals is None:
+            of_whole = self._numbers_of(order, np.arange(len(order)) // batch_size)
+        else:
+            of_whole = {name: total.expand(len(wholes)) for name, total in totals.items()}
         with_ghosts = np.concatenate([np.append(part, self.n_frames) for part in parts])
         frames = torch.from_numpy(with_ghosts).to(self.device)
         taken = {name: table.take(frames) for name, table in self.tables.items()}
@@ -319,6 +341,8 @@ class EpochBatches:
         Shuffle; the order depends on the seed and on the number of the epoch alone.
     parts : Parts
         Parts of each batch that are computed here; by default it is whole.
+    of_all : bool
+        Each batch is a part of all frames; see :meth:`StoredFrames.batches`.
     """
 
     def __init__(
@@ -327,9 +351,10 @@ class EpochBatches:
         batch_size: int,
         shuffle_seed: int | None = None,
         parts: Parts = WHOLE,
+        of_all: bool = False,
     ):
         self.frames, self.batch_size, self.shuffle_seed = frames, batch_size, shuffle_seed
-        self.parts = parts
+        self.parts, self.of_all = parts, of_all
 
     def __len__(self) -> int:
         n_frames = self.frames.n_frames
@@ -349,7 +374,7 @@ class EpochBatches:
         n_frames, seed = self.frames.n_frames, self.shuffle_seed
         order = np.arange(n_frames) if seed is None else epoch_order(n_frames, seed, epoch)
         chosen = order[: len(self) * self.batch_size]
-        return self.frames.batches(chosen, self.batch_size, n_skipped, self.parts)
+        return self.frames.batches(chosen, self.batch_size, n_skipped, self.parts, self.of_all)
 
 
 def loader(

@@ -23,11 +23,17 @@ from asecalc_ml.potentials.datasets import AseFile
 from asecalc_ml.potentials.training import TrainOptions, train
 from asecalc_ml.potentials.training.baselines import mean_errors
 from asecalc_ml.potentials.training.evaluate import evaluate, evaluate_model
-from asecalc_ml.potentials.training.frames.batches import LabelledGraph, loader
+from asecalc_ml.potentials.training.frames.batches import (
+    EpochBatches,
+    LabelledGraph,
+    StoredFrames,
+    loader,
+)
 from asecalc_ml.potentials.training.frames.scaling import fit_scaling
 from asecalc_ml.potentials.training.losses import total_loss
 from asecalc_ml.potentials.training.optimization.eager import eager_forward
 from asecalc_ml.potentials.training.options import LossOptions
+from asecalc_ml.potentials.training.task import EnergyForcesTask
 from asecalc_ml.potentials.training.trainer import build_model
 from asecalc_ml.structure.loading import load_structure
 
@@ -151,6 +157,17 @@ def test_loss_and_gradient_are_those_by_hand(frames, tmp_path):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-7)  # √N is float32
     found, by_hand = gradient_of(loss, model), gradient_of(expected, model)
     torch.testing.assert_close(found, by_hand, rtol=1e-6, atol=1e-7 * float(by_hand.abs().max()))
+
+
+@pytest.mark.parametrize("frames", [mixed, half_without_forces])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
+def test_the_validation_loss_does_not_depend_on_the_batches(frames, batch_size, tmp_path):
+    frames = frames()
+    model, weights = small_model(frames, tmp_path), LossOptions(energy_weight=0.3, stress_weight=2.0)
+    stored = StoredFrames([LabelledGraph.from_atoms(atoms, CUTOFF, ALL) for atoms in frames], CUTOFF, ALL)
+    batches = EpochBatches(stored, batch_size, of_all=True)
+    errors = EnergyForcesTask(model, weights).validation_errors(batches)
+    assert errors["val_loss"] == pytest.approx(loss_by_hand(model, frames, weights).item(), rel=1e-7)
 
 
 def test_the_gradient_with_absent_labels_is_that_of_finite_differences(tmp_path):
