@@ -79,9 +79,8 @@ def parameter_importance(record: SearchRecord, objective: SearchedObjective) -> 
     1996; estimators: Saltelli et al. 2010) are integrals over the whole search space.
     The interval is that of fits to trials drawn with replacement.
     Chance is what shuffled ranks give: of the shares of variance, each in units of its mean over shuffles,
-    the largest among the parameters is taken, and its 95 % quantile is the bound. So no parameter is called
-    important in 95 % of the searches in which none matters. The means differ among parameters, since trees
-    split numbers and categories differently.
+    the largest among the parameters is taken, and its 95 % quantile is the bound. The means differ among
+    parameters, since trees split numbers and categories differently.
     """
     ended, names = record.ended, [parameter.name for parameter in record.parameters]
     basis: dict[str, Any] = {"objective": objective.label, "n_trials": len(ended)}
