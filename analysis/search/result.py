@@ -202,7 +202,7 @@ class SearchReport(Result):
             title=f"Importance of parameters for {importance.objective}",
             columns=columns,
             rows=rows,
-            caption="Of 200 tested searches in which no parameter mattered, 7 had one beyond its bound of chance.",
+            caption="Of 200 searches in which no parameter mattered, 7 had one beyond its bound of chance.",
         )
 
 
