@@ -85,10 +85,10 @@ def parameter_importance(record: SearchRecord, objective: SearchedObjective) -> 
     ended, names = record.ended, [parameter.name for parameter in record.parameters]
     basis: dict[str, Any] = {"objective": objective.label, "n_trials": len(ended)}
     ranks = objective_ranks(record, objective)
-    if why := _not_applicable(names, ranks):
+    if why := _not_applicable(record, ranks):
         return ObjectiveImportance(status="not applicable", text=why, **basis)
     if len(ended) < LEAST_TRIALS:
-        text = f"{len(ended)} trials have ended, and {LEAST_TRIALS} are needed"
+        text = f"{len(ended)} of the {LEAST_TRIALS} trials that are needed have ended"
         return ObjectiveImportance(status="undecided", text=text, **basis)
     n_choices = [len(parameter.choices) for parameter in record.parameters]
     fractions = np.array([[trial.fractions[name] for name in names] for trial in ended])
@@ -105,10 +105,12 @@ def parameter_importance(record: SearchRecord, objective: SearchedObjective) -> 
     return ObjectiveImportance(status="passed", text=skill, parameters=parameters, **basis)
 
 
-def _not_applicable(names: list[str], ranks: np.ndarray) -> str:
-    if len(names) == 1:
-        return f"{names[0]} is the only parameter: all variance is its own"
-    return "all trials have the same value" if len(np.unique(ranks)) < 2 else ""
+def _not_applicable(record: SearchRecord, ranks: np.ndarray) -> str:
+    if len(record.parameters) == 1:
+        return f"{record.parameters[0].name} is the only parameter: all variance is its own"
+    if not record.measured:
+        return "no trial has a result"
+    return "all trials have the same value" if len(ranks) > 1 and len(np.unique(ranks)) == 1 else ""
 
 
 def objective_ranks(record: SearchRecord, objective: SearchedObjective) -> np.ndarray:

@@ -61,8 +61,7 @@ class SearchReport(Result):
         record = self.record
         states = Counter(trial.state for trial in record.trials)
         counts = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
-        time, n_trials = _clock(record.seconds), len(record.trials)
-        return f"{self._outcome} The search has run for {time}; of {n_trials} trials: {counts}."
+        return f"{self._outcome} The search has run for {_clock(record.seconds)}; trials: {counts}."
 
     @property
     def _outcome(self) -> str:

@@ -9,6 +9,7 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -100,13 +101,14 @@ class LocalExecutor:
     ----------
     workers : int
     gpus : int
-        Number of GPUs, of which each job that asks for one sees its own alone.
+        Number of GPUs, of which each job that asks for some sees its own alone.
     """
 
     def __init__(self, workers: int, gpus: int = 0):
         self._threads = ThreadPoolExecutor(workers)
         self._processes: set[subprocess.Popen] = set()
         self._gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._taking = threading.Lock()  # one job at a time, so that no two wait for each other's GPUs
         for name in visible_gpus(gpus):
             self._gpus.put(name)
 
@@ -117,11 +119,13 @@ class LocalExecutor:
     def _carry_out(self, job: Job) -> Outcome:
         if not job.gpus:
             return carry_out(job, self._processes)
-        gpu = self._gpus.get()
+        with self._taking:
+            taken = [self._gpus.get() for _ in range(job.gpus)]
         try:
-            return carry_out(job, self._processes, {"CUDA_VISIBLE_DEVICES": gpu})
+            return carry_out(job, self._processes, {"CUDA_VISIBLE_DEVICES": ",".join(taken)})
         finally:
-            self._gpus.put(gpu)
+            for gpu in taken:
+                self._gpus.put(gpu)
 
     def close(self) -> None:
         """Pause the jobs that still run, and end the executor."""

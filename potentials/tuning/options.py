@@ -62,7 +62,7 @@ class SearchOptions(Options):
         None,
         ge=1,
         description="trials at the same time; empty: one for each GPU, without GPUs one for each `threads` "
-        "cores",
+        "cores; with `devices` of the training, fewer by that factor",
     )
     ray_address: str | None = Field(
         None, description="address of the Ray cluster; by default $RAY_ADDRESS, or a new one of this machine"
@@ -142,4 +142,10 @@ class TuneOptions(TrainOptions):
     def _directory_is_of_the_search(self) -> TuneOptions:
         if self.directory is not None:
             raise ValueError("directory is that of a training: give search.directory")
+        return self
+
+    @model_validator(mode="after")
+    def _trials_have_one_machine(self) -> TuneOptions:
+        if self.num_nodes > 1 or "num_nodes" in self.search.space:
+            raise ValueError("a trial runs on one machine: leave out num_nodes")
         return self

@@ -35,6 +35,13 @@ def request_retraining(
     put_all(options, given, "options of the training")
     source = f"trial {trial.number} of {results.directory}"
     training = parse_options(options, TrainOptions, source=source)
+    if training.directory and training.directory.absolute().is_relative_to(results.directory.absolute()):
+        raise TuningError(
+            f"directory is {training.directory}, a folder of the search itself:",
+            name="directory",
+            value=str(training.directory),
+            remedy="choose another one, so that no trial is written over",
+        )
     return TrainingRequest(training, search=_search_card(results, trial), **flags)
 
 

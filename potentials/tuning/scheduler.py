@@ -34,7 +34,8 @@ Display = Callable[["Trial | None"], None]
 def number_of_workers(options: TuneOptions) -> tuple[int, int]:
     """Trials at the same time, and GPUs that they share.
 
-    By default one trial for each GPU; without GPUs one for each `threads` cores.
+    By default as many trials as there are GPUs, or else cores, for: each takes a GPU, or `threads` cores,
+    for each of its `devices`.
     """
     gpus = 0
     if options.device != "cpu":
@@ -42,7 +43,8 @@ def number_of_workers(options: TuneOptions) -> tuple[int, int]:
 
         gpus = torch.cuda.device_count()
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return options.search.workers or gpus or max(1, here // options.threads), gpus
+    fitting = (gpus or here // options.threads) // options.devices
+    return options.search.workers or max(1, fitting), gpus
 
 
 def run_search(
@@ -59,7 +61,8 @@ def run_search(
         From the results, which grow, and the number of workers to what is told of every change.
     """
     search, (workers, gpus) = options.search, number_of_workers(options)
-    executor = make_executor(search.executor, workers, search.ray_address, options.threads, gpus)
+    cores = options.threads * options.devices
+    executor = make_executor(search.executor, workers, search.ray_address, cores, gpus)
     # an executor that cannot be had is refused before the search has begun
     with closing(executor), closing(SearchFolder(options, resume, allow_different)) as folder:
         display = make_display(folder.results, workers) if make_display else lambda trial: None
@@ -77,7 +80,7 @@ class SearchScheduler:
     workers : int
         Trials at the same time.
     gpus : int
-        Number of GPUs; with any, each trial takes one.
+        Number of GPUs; with any, each trial takes one for each of its devices.
     """
 
     def __init__(self, folder: SearchFolder, workers: int = 1, gpus: int = 0):
@@ -163,8 +166,9 @@ class SearchScheduler:
             "search": self.options.search.model_dump(mode="json"),
         }
         log = str((directory / "log.txt").absolute())
-        threads, gpus = int(training.get("threads", 1)), int(self._gpus > 0)
-        return Job(WORKER, message, str(Path.cwd()), log, added_folders(), cpus=threads, gpus=gpus)
+        devices = int(training.get("devices", 1))
+        cpus, gpus = devices * int(training.get("threads", 1)), min(devices, self._gpus)
+        return Job(WORKER, message, str(Path.cwd()), log, added_folders(), cpus=cpus, gpus=gpus)
 
     def _take(self, trial: Trial, outcome: Outcome) -> None:
         """Write the outcome of a trial to the journal."""

@@ -12,7 +12,7 @@ from asecalc_ml import config
 from asecalc_ml.cli import choices, kinds
 from asecalc_ml.cli.arguments import Quiet, read_options
 from asecalc_ml.cli.process import set_threads, show_messages
-from asecalc_ml.errors import AsecalcError, ConfigError, continued_by
+from asecalc_ml.errors import AsecalcError, ConfigError, TuningError, continued_by, refuse_both
 
 if TYPE_CHECKING:
     from asecalc_ml.potentials.training.run import Start
@@ -42,6 +42,7 @@ def tune(
 
     Options of the file can be given here too: `--search.trials 50`, `--max_epochs 20`.
     """
+    refuse_both(resume_or_start=resume_or_start, resume=resume)
     data = read_options(file, context.args)
     show_messages(quiet)
     if status or report:
@@ -66,6 +67,17 @@ def tune(
         typer.echo(f"Results: {results.directory / 'results.csv'}")
         if page is not None:
             typer.echo(f"Report: {page}")
+    if not results.best:
+        raise TuningError(
+            f"no trial of {results.directory} has a result{_last_reason(results)}",
+            name=str(results.directory),
+            remedy="results.csv has the reason of each; change the options, and start another search",
+        )
+
+
+def _last_reason(results: SearchResults) -> str:
+    reasons = [trial.reason for trial in results.trials if trial.reason]
+    return f" ({reasons[-1]});" if reasons else ";"
 
 
 def show_search(data: Mapping, source: str, status: bool, report: bool) -> None:

@@ -67,7 +67,10 @@ def show_results(results: SearchResults) -> None:
     if not best:
         return
     labels, parameters = [one.label for one in results.objectives], list(results.options.search.space)
-    title = f"The {min(N_BEST, len(best))} best trials" if len(labels) == 1 else "Pareto front"
+    shown, title = best, "Pareto front"
+    if len(labels) == 1:
+        shown = best[:N_BEST]
+        title = f"The {len(shown)} best trials" if len(shown) > 1 else "The best trial"
     rows = [
         [
             str(trial.number),
@@ -76,7 +79,7 @@ def show_results(results: SearchResults) -> None:
             f"{trial.numbers['cpu_seconds']:.0f}",
             *(_text(trial.values[name]) for name in parameters),
         ]
-        for trial in best[: N_BEST if len(labels) == 1 else None]
+        for trial in shown
     ]
     console.print(make_table(["trial", "state", *labels, "cpu s", *parameters], rows, title))
 
@@ -84,7 +87,7 @@ def show_results(results: SearchResults) -> None:
 def counts(results: SearchResults) -> str:
     """How many trials are in which state, and how long the search has run."""
     numbers = Counter(trial.state for trial in results.trials)
-    states = ", ".join(f"{number} {state}" for state, number in numbers.items())
+    states = ", ".join(f"{number} {state}" for state, number in numbers.items()) or "none has begun"
     search = results.options.search
     planned = f" of {search.trials}" if search.trials is not None else ""
     return (

@@ -168,11 +168,20 @@ def test_a_category_that_decides_is_important():
     assert (first.name, first.status, second.status) == ("algorithm", "passed", "undecided")
 
 
+def failed_search(n_trials: int) -> SearchRecord:
+    """A search of two parameters in which all trials have failed."""
+    record = function_search(linear(1.0, 2.0), 2, n_trials, 0)
+    failed = [one.model_copy(update={"state": "failed", "objectives": {}}) for one in record.trials]
+    return record.model_copy(update={"trials": failed})
+
+
 @pytest.mark.parametrize(
     ("record", "status", "words"),
     [
         (function_search(linear(1.0), 1, 20, 0), "not applicable", "x1 is the only parameter"),
-        (function_search(linear(1.0, 2.0), 2, 9, 0), "undecided", "9 trials have ended, and 10 are needed"),
+        (function_search(linear(1.0, 2.0), 2, 9, 0), "undecided", "9 of the 10 trials that are needed"),
+        (function_search(linear(1.0, 2.0), 2, 1, 0), "undecided", "1 of the 10 trials that are needed"),
+        (failed_search(12), "not applicable", "no trial has a result"),
         (function_search(linear(0.0, 0.0), 2, 20, 0), "not applicable", "all trials have the same value"),
     ],
 )

@@ -276,3 +276,22 @@ def test_each_job_of_this_machine_sees_a_gpu_of_its_own(monkeypatch, tmp_path):
     assert [future.result().state for future in [executor.start(job) for job in jobs]] == ["done"] * 3
     executor.close()
     assert set(seen) == {"4", "7"}
+
+
+def test_jobs_of_two_gpus_do_not_wait_for_each_other(monkeypatch, tmp_path):
+    """Three jobs on three GPUs, which are enough for one at a time."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    seen = []
+
+    def carry_out(job, processes, environment):
+        time.sleep(0.05)
+        seen.append(environment["CUDA_VISIBLE_DEVICES"].split(","))
+        return Outcome("done", "")
+
+    monkeypatch.setattr("asecalc_ml.jobs.executors.carry_out", carry_out)
+    executor = LocalExecutor(3, gpus=3)
+    jobs = [Job("nothing", {}, str(tmp_path), str(tmp_path / "log"), [], gpus=2)] * 3
+    started = [executor.start(job) for job in jobs]
+    assert [future.result(timeout=20).state for future in started] == ["done"] * 3
+    executor.close()
+    assert [len(set(names)) for names in seen] == [2, 2, 2]

@@ -146,6 +146,10 @@ def test_what_the_command_refuses():
         ([directory, "--max_epoch", "1"], "unknown key 'max_epoch'; did you mean 'max_epochs'?"),
         ([directory, "--model.n_layer", "1"], "did you mean 'n_layers'?"),
         ([directory, "--resume", "--resume-or-start"], "contradict each other"),
+        (
+            [directory, "--replace", "--directory", f"{directory}/trials/0001"],
+            "directory is tuning/methanol/trials/0001, a folder of the search itself",
+        ),
         ([directory, "--resume"], "nothing to resume: training/methanol/last.ckpt does not exist"),
     ):
         result = command("retrain", *arguments)

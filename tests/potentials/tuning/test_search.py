@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -368,6 +369,23 @@ def test_workers_by_default(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert number_of_workers(options()) == (2, 2)
     assert number_of_workers(options().model_copy(update={"device": "cpu"})) == (8, 0)
+
+
+def test_a_trial_of_two_devices_takes_the_cores_and_gpus_of_both(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(8))
+    given = options().model_copy(update={"devices": 2, "threads": 2})
+    assert number_of_workers(given) == (2, 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 5)
+    assert number_of_workers(given) == (2, 5)
+    jobs = []
+
+    def work(job: Job) -> Outcome:
+        jobs.append((job.cpus, job.gpus))
+        return loss(job)
+
+    with closing(SearchFolder(given, resume=False)) as folder:
+        SearchScheduler(folder, workers=2, gpus=5).run(Toy(work))
+    assert set(jobs) == {(4, 2)}
 
 
 def test_no_search_is_named():

@@ -98,6 +98,8 @@ def test_a_search_from_its_file(tmp_path):
     assert "2 done" in page.read_text()
     finished = command(given(), "--resume-or-start")
     assert (finished.exit_code, "2 of 2 trials (2 done)" in said(finished)) == (0, True)
+    both = command(given(), "--resume-or-start", "--resume")
+    assert (both.exit_code, "--resume-or-start and --resume contradict" in said(both)) == (2, True)
     again = command(given())
     assert again.exit_code == 2
     assert "holds a search that has begun: continue with --resume" in said(again)
@@ -117,6 +119,7 @@ def test_a_search_from_its_file(tmp_path):
         ({"space": {"batch_size.a": {"integer": [1, 4]}}}, "search.space"),
         ({"space": {"split.n_train": {"integer": [8, 20]}}}, "could not be compared"),
         ({"space": {"seed": {"integer": [0, 9]}}}, "give split.file"),
+        ({"space": {"num_nodes": {"integer": [1, 2]}}}, "a trial runs on one machine: leave out num_nodes"),
         ({"space": {"loss.energy_weight": {"uniform": [0, 1]}}}, "no two trials have the same loss"),
         ({"objectives": {"validation": {"metric": "val_homo_mae"}}}, "which the training does not give"),
         ({"objectives": {"validatoin": None}}, "did you mean 'validation'?"),
@@ -149,6 +152,7 @@ def test_a_report_runs_nothing_and_needs_a_trial_that_has_ended():
     folder.mkdir(parents=True)
     (folder / "tune.yaml").write_text(dump_yaml(given()))
     (folder / "journal.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in (begun, submitted)))
+    assert "tuning/methanol: 1 of 2 trials (1 waiting)" in said(command(given(), "--status"))
     result = command(given(), "--report")
     assert (result.exit_code, "no trial of the search methanol has ended" in said(result)) == (2, True)
     with (folder / "journal.jsonl").open("a") as file:
@@ -167,19 +171,22 @@ def test_a_page_that_cannot_be_drawn_is_a_warning_and_loses_nothing(monkeypatch)
     monkeypatch.setattr("asecalc_ml.analysis.search.page.render", broken)
     monkeypatch.setattr("asecalc_ml.potentials.tuning.scheduler.SearchScheduler.run", lambda *arguments: None)
     with pytest.warns(UserWarning, match="could not be written: no trial of the search methanol has ended"):
-        assert command(given()).exit_code == 0
+        result = command(given())
+    assert (result.exit_code, "no trial of tuning/methanol has a result;" in said(result)) == (2, True)
     journal = Path("tuning/methanol/journal.jsonl")
     with journal.open("a") as file:
         for event in (
             {"kind": "submitted", "trial": 1, "values": {"optimizer.learning_rate": 1e-3}},
-            {"kind": "ended", "trial": 1, "state": "failed", "reason": "", "objectives": {}, "numbers": {}},
+            {"kind": "ended", "trial": 1, "state": "failed", "reason": "luck"},
         ):
-            file.write(f"{json.dumps(event | {'time': 1e10})}\n")
+            others = {"time": 1e10, "objectives": {}, "numbers": {}}
+            file.write(f"{json.dumps(event | others)}\n")
     words = "could not be written: no such line. The results are whole; `asecalc-ml tune tune.yaml --report`"
     with pytest.warns(UserWarning, match=words):
         result = command(given(), "--resume")
-    assert result.exit_code == 0
     assert "1 failed" in said(result)
+    words = "no trial of tuning/methanol has a result (luck); results.csv has the reason of each"
+    assert (result.exit_code, words in said(result)) == (2, True)
     assert Path("tuning/methanol/results.csv").is_file()
 
 
