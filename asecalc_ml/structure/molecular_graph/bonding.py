@@ -21,9 +21,9 @@ from asecalc_ml.structure.smiles import molecule_of_smiles
 if TYPE_CHECKING:
     from rdkit.Chem import Mol, RWMol
 
-#: Longest bonds without a SMILES, in units of the sum of covalent radii. In QM9 bonds end at
-#: 1.07, and opposite corners of small rings come as close as 1.17. The second is for bonds that vibrations have
-#: stretched, and is tried where the first gives no molecule.
+#: Longest bonds without a SMILES, in units of the sum of covalent radii. Bonds of QM9
+#: end at 1.07, and opposite corners of its small rings come as close as 1.17. The second is for bonds that
+#: vibrations have stretched, and is tried where the first gives no molecule.
 TOLERANCES = (1.15, 1.3)
 
 #: Longest bond of a structure whose SMILES says how many bonds there are.
