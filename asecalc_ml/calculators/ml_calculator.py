@@ -517,11 +517,6 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
     A dipole, or its norm, is refused of a periodic structure, where it depends on the choice of the cell; a
     model that takes a molecular graph refuses a structure without one.
     """
-    if card.molecular_graph:
-        try:
-            constant_features(atoms)
-        except StructureError as error:
-            raise error.at(f"model {card.name!r} needs a molecular graph") from None
     dipoles = [quantity.name for quantity in card.quantities if quantity.kind in ("vector", "vector norm")]
     if dipoles and atoms.pbc.any():
         raise StructureError(
@@ -553,6 +548,11 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
                 allowed=trained,
                 remedy="correct it, or use a model trained for it",
             )
+    if card.molecular_graph:
+        try:
+            constant_features(atoms)
+        except StructureError as error:
+            raise error.at(f"model {card.name!r} needs a molecular graph") from None
 
 
 def _remade(kind: type[MLCalculator], parameters: dict) -> MLCalculator:

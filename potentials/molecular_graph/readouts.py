@@ -55,7 +55,7 @@ class MoleculeReadout(nn.Module):
 
 
 class GaussianHistogram(nn.Module):
-    """Membership of each feature in eleven Gaussian bins that sum to 1: fuzzy histograms of arXiv:1603.00856."""
+    """Membership of each feature in eleven Gaussian bins that sum to 1, as in arXiv:1603.00856."""
 
     centres: Tensor
     widths: Tensor

@@ -42,6 +42,7 @@ from asecalc_ml.potentials.training.calibration.report import (
 )
 from asecalc_ml.potentials.training.frames.groups import info_values
 from asecalc_ml.potentials.training.frames.lineage import Lineage
+from asecalc_ml.potentials.training.frames.molecular_graphs import with_molecular_graphs
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.targets.evaluate import (
@@ -530,6 +531,8 @@ def split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
         data = read_data(options, None, lineage)
     except TrainingError as error:  # other data need not divide into parts of these sizes
         raise _other_data(card, options) from error
+    if card.molecular_graph:
+        data = with_molecular_graphs(options, data)
     if dataset_hash(data.train, names) != card.dataset.hash:
         raise _other_data(card, options)
     return data

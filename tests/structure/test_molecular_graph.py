@@ -225,7 +225,7 @@ def test_graph_distances_are_shortest_paths():
 
 
 def test_valences():
-    """Each neutral hydrogen has one bond, carbon four, counting a bond as often as its order; aromatic left out."""
+    """A neutral hydrogen has one bond, a carbon four, counting a bond as often as its order."""
     order = {"single": 1, "double": 2, "triple": 3, "aromatic": 1.5}
     for atoms in small_molecules():
         graph = molecular_graph(atoms)
