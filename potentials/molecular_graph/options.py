@@ -78,7 +78,11 @@ class GatedGraph(MolecularGraphOptions):
 
     hidden_channels: int = Field(64, ge=1, description="width of the features of atoms")
     n_passes: int = Field(3, ge=0, description="message passes, which share their weights")
-    edge_channels: int = Field(64, ge=1, description="width of the hidden layer of the edge network")
+    edge_channels: int = Field(
+        16,
+        ge=1,
+        description="width of the edge network, which is the number of matrices that messages are made with",
+    )
     readout: Literal["gated", "set2set"] = Field(
         "gated", description="gated: a contribution of each atom; set2set: a value of the whole molecule"
     )
