@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Modules, Potential, PotentialInput
-from asecalc_ml.potentials.molecular_graph.inputs import CUTOFF_A, MoleculePairs
+from asecalc_ml.potentials.molecular_graph.inputs import CUTOFF_A, FeaturedPairs
 from asecalc_ml.potentials.mpnn.layers import GatedRecurrentUnit
 from asecalc_ml.potentials.mpnn.readouts import GatedReadout, SetReadout
 from asecalc_ml.potentials.shared.layers import SharedPass
@@ -55,14 +55,15 @@ class GatedGraphPotential(Potential):
         self.embedding = nn.Linear(N_ATOM_FEATURES, width)
         self.edge_network = nn.Sequential(nn.Linear(N_PAIR_FEATURES, options.edge_channels), nn.ReLU())
         self.layer = GatedGraphLayer(width, options.edge_channels)
+        self.average_neighbors = options.average_neighbors
         self.passes = nn.ModuleList(SharedPass() for _ in range(options.n_passes))
         gated = options.readout == "gated"
         self.readout_network = GatedReadout(width) if gated else SetReadout(width, options.set2set_steps)
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         assert inputs.atom_features is not None  # self.molecular_graph asks for them
-        pairs = MoleculePairs.of(inputs, self.max_graph_distance)
-        coefficients = self.edge_network(pairs.features)
+        pairs = FeaturedPairs.of(inputs, self.max_graph_distance)
+        coefficients = self.edge_network(pairs.features) / self.average_neighbors
         if pairs.weights is not None:
             coefficients = pairs.weights[:, None] * coefficients
         start = x = self.embedding(inputs.atom_features)

@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from asecalc_ml.graph.segments import segment_sum, take
 from asecalc_ml.model.potential import AtomOutput, Modules, Potential, PotentialInput
-from asecalc_ml.potentials.molecular_graph.inputs import CUTOFF_A, MoleculePairs
+from asecalc_ml.potentials.molecular_graph.inputs import CUTOFF_A, FeaturedPairs
 from asecalc_ml.potentials.molecular_graph.readouts import AtomReadout, MoleculeReadout
 from asecalc_ml.structure.molecular_graph.features import N_ATOM_FEATURES, N_PAIR_FEATURES
 
@@ -24,7 +24,7 @@ class GraphConvolutionsPotential(Potential):
     =============================================== =============================================
     paper                                           code
     =============================================== =============================================
-    atom layer A⁰, pair layer P⁰                    ``inputs.atom_features``, ``MoleculePairs``
+    atom layer A⁰, pair layer P⁰                    ``inputs.atom_features``, ``FeaturedPairs``
     weave module (A→A, A→P, P→A, P→P)               :class:`WeaveModule`
     maximum atom pair distance                      ``max_graph_distance``
     final atom layer, contributions                 :class:`~.readouts.AtomReadout`
@@ -61,7 +61,7 @@ class GraphConvolutionsPotential(Potential):
 
     def forward(self, inputs: PotentialInput) -> AtomOutput:
         assert inputs.atom_features is not None  # self.molecular_graph asks for them
-        edges = MoleculePairs.of(inputs, self.max_graph_distance)
+        edges = FeaturedPairs.of(inputs, self.max_graph_distance)
         x, pairs = self.embedding(inputs.atom_features), edges.features
         for weave in self.modules_of_weave:
             x, pairs = weave(x, pairs, edges.edge_index, edges.distances, edges.weights)
@@ -92,11 +92,11 @@ class WeaveModule(nn.Module):
 
     .. math::
         A'_i &= f\Big( f(A_i), \, \sum_j \big[ m_{ij}, m_{ij} / d_{ij}^p, \dots \big] \Big),
-            \qquad m_{ij} = f(P_{ij}) \\
+            \qquad m_{ij} = f(P_{ij}) / n \\
         P'_{ij} &= f\big( f(A_i, A_j), \, f(P_{ij}) \big)
 
-    the operations A→A and P→A of the first line and A→P and P→P of the second. With ``symmetric_pairs``
-    A→P is f(A_i, A_j) + f(A_j, A_i).
+    the operations A→A and P→A of the first line and A→P and P→P of the second, n the option
+    ``average_neighbors``. With ``symmetric_pairs`` A→P is f(A_i, A_j) + f(A_j, A_i).
 
     Parameters
     ----------
@@ -118,14 +118,14 @@ class WeaveModule(nn.Module):
             self.atom_to_pair = nn.Linear(2 * atoms, pairs)
             self.pair_to_pair = nn.Linear(n_pair_features, pairs)
             self.new_pairs = nn.Linear(2 * pairs, pairs)
-        self.makes_pairs = makes_pairs
+        self.makes_pairs, self.average_neighbors = makes_pairs, options.average_neighbors
         self.activation = nn.ReLU()
 
     def forward(
         self, x: Tensor, pairs: Tensor, edge_index: Tensor, distances: Tensor, weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         own = self.activation(self.atom_to_atom(x))
-        messages = self.activation(self.pair_to_atom(pairs))
+        messages = self.activation(self.pair_to_atom(pairs)) / self.average_neighbors
         if weights is not None:
             messages = weights[:, None] * messages
         # Σ_j of m_ij and of m_ij / d_ij^p

@@ -14,7 +14,7 @@ from asecalc_ml.structure.molecular_graph.features import PAIR_GROUPS, places_of
 CUTOFF_A = 100.0
 
 
-class MoleculePairs(NamedTuple):
+class FeaturedPairs(NamedTuple):
     """Pairs of atoms of molecules, in both orders.
 
     Parameters
@@ -33,7 +33,7 @@ class MoleculePairs(NamedTuple):
     weights: Tensor | None
 
     @classmethod
-    def of(cls, inputs: PotentialInput, max_graph_distance: int | None) -> MoleculePairs:
+    def of(cls, inputs: PotentialInput, max_graph_distance: int | None) -> FeaturedPairs:
         """Pairs of a batch.
 
         Parameters

@@ -30,6 +30,12 @@ class MolecularGraphOptions(Options):
         le=GRAPH_DISTANCES[-1],
         description="bonds between atoms up to which a pair sends messages; empty: all pairs of the molecule",
     )
+    average_neighbors: float = Field(
+        17.0,
+        gt=0,
+        description="number that sums over pairs are divided by, so that features keep their size: 1 as "
+        "published, with batch normalisation; the average number of other atoms in a molecule, 17 in QM9",
+    )
 
 
 class GraphConvolutions(MolecularGraphOptions):

@@ -102,7 +102,7 @@ def test_a_weave_module_is_its_equations(symmetric, powers):
     for i in range(len(atoms)):
         messages = []
         for j in set(range(len(atoms))) - {i}:
-            message = relu(weave.pair_to_atom(pairs[i, j]))
+            message = relu(weave.pair_to_atom(pairs[i, j])) / 17
             messages.append(torch.cat([message, *(message / pairs[i, j, -1] ** p for p in powers)]))
         own = relu(weave.atom_to_atom(x[i]))
         expected = relu(weave.new_atoms(torch.cat([own, torch.stack(messages).sum(dim=0)])))
@@ -152,7 +152,7 @@ def test_a_gated_graph_pass_is_its_equations():
             torch.einsum("k,kab->ab", potential.edge_network(pairs[i, j]), matrices) @ x[j]
             for j in set(range(len(atoms))) - {i}
         ]
-        messages.append(torch.stack(terms).sum(dim=0))
+        messages.append(torch.stack(terms).sum(dim=0) / 17)
     cell, update = torch.nn.GRUCell(6, 6).double(), potential.layer.update
     own = (update.of_message.weight, update.of_state.weight, update.of_message.bias, update.of_state.bias)
     for parameter, value in zip(cell.parameters(), own, strict=True):
