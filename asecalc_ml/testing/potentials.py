@@ -511,7 +511,8 @@ class PotentialChecks(OptionChecks):
     def test_memory_is_known_beforehand(self) -> None:
         """What torch's fake tensors would take is what real ones take."""
         model = self.model().requires_grad_(False)
-        inputs = self.inputs(self.examples()[1], model)
+        atoms = self.molecule(9) if self.molecules_only else self.crystal()
+        inputs = self.inputs(atoms, model)
         real = peak_of(lambda: edge_derivative(model, inputs))
         assert abs(peak_of_the_whole(model, inputs) / real - 1) < 0.2
 
