@@ -272,14 +272,11 @@ def test_golden_values_keep_the_smiles_that_the_bonds_come_from():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [CONVOLUTIONS, GATED], ids=lambda model: model["architecture"])
-def test_a_compiled_training_is_the_eager_one(tmp_path, model):
+def test_a_compiled_training_is_the_eager_one(tmp_path):
     """The compiled step is compared with the eager one before it is used; here without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        compiled = train(options(tmp_path, labelled(), model=model, compile=True), quiet=True)
-    eager = train(
-        options(tmp_path, labelled(), model=model, name="eager", directory=tmp_path / "eager"), quiet=True
-    )
+        compiled = train(options(tmp_path, labelled(), compile=True), quiet=True)
+    eager = train(options(tmp_path, labelled(), name="eager", directory=tmp_path / "eager"), quiet=True)
     first, second = (entry.card.metrics.quantities["alpha"].mae for entry in (compiled, eager))
     assert first == pytest.approx(second, rel=1e-3)
