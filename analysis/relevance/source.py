@@ -14,8 +14,8 @@ from ase import Atoms
 from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.calculators.ml_calculator import check_trained
 from asecalc_ml.errors import AnalysisError
-from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.batching import batches_by_atoms
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.model.heads.single import single
 from asecalc_ml.model.model import Model
 from asecalc_ml.store.card import ModelCard
@@ -99,8 +99,7 @@ class Source:
 
     def subject(self, frames: Sequence[Atoms]) -> ExplainedBatch:
         """Structures side by side."""
-        reach = self.model.cutoff + MARGIN_A
-        graphs = [AtomGraph.from_atoms(atoms, reach) for atoms in frames]
+        graphs = [graph_of(atoms, self.model, margin_A=MARGIN_A) for atoms in frames]
         return ExplainedBatch.of(self.model, graphs)
 
     def batches(self, frames: Sequence[Atoms]) -> Iterator[tuple[list[Atoms], ExplainedBatch]]:

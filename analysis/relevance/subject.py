@@ -128,17 +128,19 @@ class Run:
 
 def _single(graph: AtomGraph, system: int) -> AtomGraph:
     atoms, row = graph.batch == system, slice(system, system + 1)
-    edges, first = atoms[graph.edge_index[0]], int(atoms.nonzero()[0, 0])
+    own, first = graph.with_edges(atoms[graph.edge_index[0]]), int(atoms.nonzero()[0, 0])
     return AtomGraph(
         atomic_numbers=graph.atomic_numbers[atoms],
         positions=graph.positions[atoms],
         cell=graph.cell[row],
         pbc=graph.pbc[row],
-        edge_index=graph.edge_index[:, edges] - first,
-        cell_shifts=graph.cell_shifts[edges],
+        edge_index=own.edge_index - first,
+        cell_shifts=own.cell_shifts,
         batch=graph.batch[atoms] - system,
         charge=graph.charge[row],
         spin=graph.spin[row],
+        atom_features=None if graph.atom_features is None else graph.atom_features[atoms],
+        pair_features=own.pair_features,
     )
 
 

@@ -36,6 +36,7 @@ from asecalc_ml.config.suggestions import unknown_name_error
 from asecalc_ml.errors import ConfigError, ModelError, StructureError
 from asecalc_ml.graph.atom_graph import AtomGraph, collate, position_tensor
 from asecalc_ml.graph.batching import batches_by_atoms
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.graph.neighbors.skin import DEFAULT_SKIN_A, SkinNeighborList
 from asecalc_ml.model.compile.compiled_functions import Compile
 from asecalc_ml.model.evaluator import BATCH_ATOMS, Evaluator, SystemArrays
@@ -48,6 +49,7 @@ from asecalc_ml.store.stored_model import StoredModel
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.checks_of_many import are_in_order, is_small_molecule
 from asecalc_ml.structure.loading import check_structure
+from asecalc_ml.structure.molecular_graph.graph import constant_features
 from asecalc_ml.targets.target import ENERGY, STD
 
 #: Name of the standard deviation of an energy among results.
@@ -425,13 +427,12 @@ class MLCalculator(Calculator):
     def _new_graph(self, atoms: Atoms) -> AtomGraph:
         """Graph of a structure that has nothing to do with the others."""
         self._check(atoms)
-        return AtomGraph.from_atoms(atoms, self.card.cutoff_A, self.parameters.neighbors)
+        return graph_of(atoms, self.stored, self.parameters.neighbors)
 
     def _values(self, structures: Sequence[Atoms]) -> list[Results]:
         """Values of a model that predicts other quantities than energies."""
         self._check_many(structures, first=0)
-        cutoff, backend = self.card.cutoff_A, self.parameters.neighbors
-        graphs = (AtomGraph.from_atoms(atoms, cutoff, backend) for atoms in structures)
+        graphs = (graph_of(atoms, self.stored, self.parameters.neighbors) for atoms in structures)
         values = values_of(self._evaluator.model, graphs, self.stored.uncertainty)
         return [
             values_as_results(of_structure, atoms, self.card)
@@ -501,6 +502,8 @@ def are_trained(structures: Sequence[Atoms], card: ModelCard) -> bool:
     except StructureError:
         return False
     numbers = {number for atoms in structures for number in atoms.numbers.tolist()}
+    if card.molecular_graph:
+        return False  # each is looked at
     return (
         {chemical_symbols[number] for number in numbers} <= set(card.elements)
         and {charge for charge, _ in states} <= set(card.charges)
@@ -511,7 +514,8 @@ def are_trained(structures: Sequence[Atoms], card: ModelCard) -> bool:
 def check_trained(atoms: Atoms, card: ModelCard) -> None:
     """Refuse elements, charge or spin that the model was not trained on, with a StructureError.
 
-    A dipole, or its norm, is refused of a periodic structure, where it depends on the choice of the cell.
+    A dipole, or its norm, is refused of a periodic structure, where it depends on the choice of the cell; a
+    model that takes a molecular graph refuses a structure without one.
     """
     dipoles = [quantity.name for quantity in card.quantities if quantity.kind in ("vector", "vector norm")]
     if dipoles and atoms.pbc.any():
@@ -544,6 +548,11 @@ def check_trained(atoms: Atoms, card: ModelCard) -> None:
                 allowed=trained,
                 remedy="correct it, or use a model trained for it",
             )
+    if card.molecular_graph:
+        try:
+            constant_features(atoms)
+        except StructureError as error:
+            raise error.at(f"model {card.name!r} needs a molecular graph") from None
 
 
 def _remade(kind: type[MLCalculator], parameters: dict) -> MLCalculator:

@@ -37,6 +37,10 @@ class AtomGraph:
         The system each atom belongs to.
     charge, spin : Tensor, shape (n_systems,), float64
         Total charge in units of e; number of unpaired electrons.
+    atom_features : Tensor, shape (n_atoms, 21), float32, or None
+    pair_features : Tensor, shape (n_edges, 12), uint8, or None
+        Features of a molecular graph, which :func:`asecalc_ml.graph.graph_of.graph_of` adds for a model that
+        takes them.
     """
 
     atomic_numbers: Tensor
@@ -48,6 +52,8 @@ class AtomGraph:
     batch: Tensor
     charge: Tensor
     spin: Tensor
+    atom_features: Tensor | None = None
+    pair_features: Tensor | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -71,7 +77,27 @@ class AtomGraph:
         """The same graph on another device."""
         if self.positions.device == torch.device(device):
             return self
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Those that are present, by name."""
+        by_name = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: tensor for name, tensor in by_name.items() if tensor is not None}
+
+    def with_edges(self, mask: Tensor) -> AtomGraph:
+        """The same atoms with some of the edges.
+
+        Parameters
+        ----------
+        mask : Tensor, shape (n_edges,), bool
+            True for those that are kept.
+        """
+        return replace(
+            self,
+            edge_index=self.edge_index[:, mask],
+            cell_shifts=self.cell_shifts[mask],
+            pair_features=None if self.pair_features is None else self.pair_features[mask],
+        )
 
     def with_pairs(self, cutoff: float, backend: str = "auto") -> AtomGraph:
         """The same atoms with their pairs found anew, on the device where they lie.
@@ -83,7 +109,7 @@ class AtomGraph:
             See :func:`asecalc_ml.graph.neighbors.find_pairs`.
         """
         pairs = find_batch_pairs(self.positions, self.cell, self.pbc, self.batch, cutoff, backend)
-        return replace(self, edge_index=pairs.edge_index, cell_shifts=pairs.cell_shifts)
+        return replace(self, edge_index=pairs.edge_index, cell_shifts=pairs.cell_shifts, pair_features=None)
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, cutoff: float, backend: str = "auto") -> AtomGraph:
@@ -129,7 +155,8 @@ def collate(graphs: Sequence[AtomGraph]) -> AtomGraph:
     """Join graphs into one batch; atoms and systems keep their order."""
     first_atom = np.cumsum([0] + [graph.n_atoms for graph in graphs])
     first_system = np.cumsum([0] + [graph.n_systems for graph in graphs])
-    joined = {f.name: [getattr(graph, f.name) for graph in graphs] for f in fields(AtomGraph)}
+    tables = [graph._tensors() for graph in graphs]
+    joined = {name: [table[name] for table in tables] for name in tables[0]}
     joined["batch"] = [batch + int(n) for batch, n in zip(joined["batch"], first_system, strict=False)]
     edges = [edge_index + int(n) for edge_index, n in zip(joined["edge_index"], first_atom, strict=False)]
     joined["edge_index"] = [edge_index.T for edge_index in edges]

@@ -51,8 +51,23 @@ def with_ghost(
         batch=torch.cat([graph.batch, graph.batch.new_full((1,), graph.n_systems)]),
         charge=torch.cat([graph.charge, graph.charge.new_zeros(1)]),
         spin=torch.cat([graph.spin, graph.spin.new_zeros(1)]),
+        atom_features=_with_zeros(graph.atom_features, graph.n_atoms + 1),
+        pair_features=_of_seen_pairs(graph, edge_index),
     )
     return inputs if triplet_cutoff is None else with_triplets(inputs, triplet_cutoff)
+
+
+def _with_zeros(features: Tensor | None, n_rows: int) -> Tensor | None:
+    """Features with rows of zeros for what the ghost adds."""
+    if features is None:
+        return None
+    return torch.cat([features, features.new_zeros(n_rows - len(features), features.shape[1])])
+
+
+def _of_seen_pairs(graph: AtomGraph, edge_index: Tensor) -> Tensor | None:
+    """Features of pairs, zero for edges of the ghost."""
+    features = _with_zeros(graph.pair_features, edge_index.shape[1])
+    return None if features is None else features * (edge_index[0] < graph.n_atoms)[:, None]
 
 
 def _redirect(graph: AtomGraph, cutoff: float) -> tuple[Tensor, Tensor]:

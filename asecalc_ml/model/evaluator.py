@@ -14,6 +14,7 @@ from torch import Tensor
 from asecalc_ml.forks import allow_forks, check_not_forked_from_cuda
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
 from asecalc_ml.graph.batching import batches_by_atoms
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.graph.neighbors.pairs import takes_all_pairs
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
@@ -190,9 +191,7 @@ class Evaluator:
                 evaluated |= zip(places, system_arrays(rows, batch.shape.n_atoms, sizes), strict=True)
         rest = [place for place in range(len(structures)) if place not in evaluated]
         for places in batches_by_atoms(rest, BATCH_ATOMS, n_atoms=lambda place: len(structures[place])):
-            graphs = [
-                AtomGraph.from_atoms(structures[place], self._source.cutoff, backend) for place in places
-            ]
+            graphs = [graph_of(structures[place], self._source, backend) for place in places]
             together = self.eagerly(collate(graphs))
             evaluated |= zip(places, together.split([graph.n_atoms for graph in graphs]), strict=True)
         return [evaluated[place] for place in range(len(structures))]
@@ -246,21 +245,29 @@ class Evaluator:
 
     def _current_shape(self, shape: Sequence[int]) -> Shape:
         """A shape as it is named now; versions up to 0.1.0 had edge lists for molecules too."""
-        if len(shape) == 3 and shape[1] == 2 and self._source.triplet_cutoff is None:
+        if len(shape) == 3 and shape[1] == 2 and self._may_be_array:
             n_atoms = shape[0] - 1
             if shape[2] == n_atoms * (n_atoms - 1) > 0:
                 return (1, n_atoms)
         return tuple(shape)
 
+    @property
+    def _may_be_array(self) -> bool:
+        """True for a model that molecules may be given to as arrays of all pairs."""
+        return self._source.triplet_cutoff is None and not self._source.molecular_graph
+
     def _takes_all_pairs(self, graph: AtomGraph) -> bool:
         """True for a molecule whose graph is compiled as an array of pairs."""
-        has_room = self._source.triplet_cutoff is None and graph.n_atoms > 1
-        return has_room and _is_static(graph)
+        return self._may_be_array and graph.n_atoms > 1 and _is_static(graph)
 
     def is_molecule(self, atoms: Atoms, backend: str) -> bool:
         """True if the graph of a structure would be one that :meth:`_takes_all_pairs`."""
-        has_room = self._source.triplet_cutoff is None and len(atoms) > 1
-        return has_room and not atoms.pbc.any() and takes_all_pairs(len(atoms), atoms.pbc, backend)
+        return (
+            self._may_be_array
+            and len(atoms) > 1
+            and not atoms.pbc.any()
+            and takes_all_pairs(len(atoms), atoms.pbc, backend)
+        )
 
     def _programs(self, graph: AtomGraph) -> list[Program]:
         """Everything that is compiled for a structure."""

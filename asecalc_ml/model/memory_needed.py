@@ -58,7 +58,7 @@ def peak_of_the_whole(model: Model, inputs: PotentialInput) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        shapes = PotentialInput(*(fake.from_tensor(value) for value in inputs.tensors))
+        shapes = inputs.with_tensors([fake.from_tensor(value) for value in inputs.tensors])
         return peak_of(lambda: edge_derivative(model, shapes))
 
 

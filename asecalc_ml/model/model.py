@@ -126,6 +126,11 @@ class Model(nn.Module):
         return self.potential.triplet_cutoff
 
     @property
+    def molecular_graph(self) -> bool:
+        """True if the potential takes features of atoms and pairs."""
+        return self.potential.molecular_graph
+
+    @property
     def device(self) -> torch.device:
         return self.scale.device
 
@@ -167,12 +172,9 @@ class Model(nn.Module):
 
     def _cast(self, inputs: PotentialInput) -> PotentialInput:
         """Inputs in the type that the potential computes in."""
-        dtype = self.dtype
-        return inputs._replace(
-            edge_vectors=inputs.edge_vectors.to(dtype),
-            charge=inputs.charge.to(dtype),
-            spin=inputs.spin.to(dtype),
-        )
+        numbers = ("edge_vectors", "charge", "spin", "atom_features", "pair_features")
+        present = {name: getattr(inputs, name) for name in numbers if getattr(inputs, name) is not None}
+        return inputs._replace(**{name: tensor.to(self.dtype) for name, tensor in present.items()})
 
     def _output(self, inputs: PotentialInput) -> AtomOutput:
         """What the potential returns; PluginError where it raises an exception or returns something else."""

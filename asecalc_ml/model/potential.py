@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from torch import Tensor, nn
@@ -34,6 +34,12 @@ class PotentialInput(NamedTuple):
         Where edges are all pairs of a molecule's atoms in an array (n_atoms, n_atoms): the diagonal, pairs of
         an atom with itself. No sum counts them. An architecture with self loops may put these there, where
         others append them to the edges.
+    atom_features : Tensor, shape (n_atoms, 21), or None
+        Of a molecular graph, for a potential that takes one; see
+        :mod:`asecalc_ml.structure.molecular_graph.features`. Zero for the ghost.
+    pair_features : Tensor, shape (n_edges, 12), or None
+        Of the two atoms of each edge, given with them: those of the table but the spatial distance, which is
+        the length of the edge vector. Zero for edges of the ghost.
     """
 
     atomic_numbers: Tensor
@@ -45,11 +51,20 @@ class PotentialInput(NamedTuple):
     triplets: Tensor | None = None
     reverse_edges: Tensor | None = None
     self_pairs: Tensor | None = None
+    atom_features: Tensor | None = None
+    pair_features: Tensor | None = None
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Arguments in order, without ``self_pairs``: ``PotentialInput(*tensors)`` is the same edge list."""
+        """Those that are present, in order, without ``self_pairs``."""
         return [tensor for tensor in self._replace(self_pairs=None) if tensor is not None]
+
+    def with_tensors(self, tensors: Iterable[Tensor]) -> PotentialInput:
+        """Return an input of other tensors of the same kinds, in the order of :attr:`tensors`."""
+        names = [
+            name for name, value in self._replace(self_pairs=None)._asdict().items() if value is not None
+        ]
+        return PotentialInput(**dict(zip(names, tensors, strict=True)))
 
     @property
     def n_atoms(self) -> int:
@@ -135,6 +150,9 @@ class Potential(nn.Module, ABC):
     cutoff : float, Å
     triplet_cutoff : float, Å, or None
         Edges up to this length come with triplets; None where the potential needs no angles.
+    molecular_graph : bool
+        Whether the inputs have features of atoms and pairs. Its edges are then all pairs of a molecule's
+        atoms, and it is not continuous: the features change abruptly with the bonds.
     continuous : bool
         Whether the energy is continuous where an atom crosses the cutoff. Dynamics refuses a
         potential for which it is not.
@@ -151,6 +169,7 @@ class Potential(nn.Module, ABC):
 
     cutoff: float
     triplet_cutoff: float | None = None
+    molecular_graph: bool = False
     continuous: bool = True
     takes: frozenset[str] = frozenset()
     partial_charges: bool = False

@@ -59,6 +59,7 @@ def build_card(
         "quantities": model.quantities,
         "cutoff_A": potential.cutoff,
         "triplet_cutoff_A": model.triplet_cutoff,
+        "molecular_graph": potential.molecular_graph,
         "continuous": potential.continuous,
         "partial_charges": potential.partial_charges,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -172,6 +172,7 @@ class Golden(Options):
     pbc: list[bool] = Field(description="periodic directions")
     charge: int = Field(0, description="total charge, e")
     spin: int = Field(0, description="unpaired electrons")
+    smiles: str = Field("", description="bonds, for a model that takes a molecular graph, if they are stated")
     energy_eV: float | None = Field(None, description="energy; none of a model of other quantities")
     forces_eV_A: list[list[float]] | None = Field(None, description="forces")
     values: dict[str, list[float]] = Field(
@@ -213,6 +214,9 @@ class ModelCard(Options):
     cutoff_A: float = Field(description="distance beyond which atoms do not see each other, Å")
     triplet_cutoff_A: float | None = Field(
         None, description="length of edges up to which the architecture needs triplets, Å"
+    )
+    molecular_graph: bool = Field(
+        False, description="whether the architecture takes features of atoms and pairs, and so molecules only"
     )
     continuous: bool = Field(description="whether the energy is continuous where an atom crosses the cutoff")
     partial_charges: bool = Field(False, description="whether the model gives charges of atoms, and dipoles")

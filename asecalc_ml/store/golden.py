@@ -13,6 +13,7 @@ from asecalc_ml._lazy import renamed
 from asecalc_ml.errors import ModelError
 from asecalc_ml.files.user_cache import cache_folder, fingerprint, hardware
 from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.derivative import EdgeDerivative, edge_derivative
 from asecalc_ml.model.evaluator import Evaluation, assemble
@@ -53,6 +54,7 @@ def make_golden(model: Model, atoms: Atoms) -> Golden:
         pbc=atoms.pbc.tolist(),
         charge=charge,
         spin=spin,
+        smiles=str(atoms.info.get("smiles") or "") if model.molecular_graph else "",
         **results,
     )
     deviation = deviation_from(golden, model)
@@ -254,12 +256,13 @@ def _changed_source(card: ModelCard) -> str | None:
 
 def golden_atoms(golden: Golden) -> Atoms:
     """The structure of golden values."""
+    smiles = {"smiles": golden.smiles} if golden.smiles else {}
     return Atoms(
         golden.atomic_numbers,
         positions=golden.positions_A,
         cell=golden.cell_A,
         pbc=golden.pbc,
-        info={"charge": golden.charge, "spin": golden.spin},
+        info={"charge": golden.charge, "spin": golden.spin, **smiles},
     )
 
 
@@ -273,7 +276,7 @@ def _inputs(model: Model, atoms: Atoms) -> PotentialInput:
 
 
 def _graph(model: Model, atoms: Atoms) -> AtomGraph:
-    return AtomGraph.from_atoms(atoms, model.cutoff).to(model.device)
+    return graph_of(atoms, model).to(model.device)
 
 
 def _name(dtype: torch.dtype) -> str:

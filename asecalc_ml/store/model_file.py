@@ -238,10 +238,11 @@ def _has_changed(path: Path, header: dict[str, str]) -> bool:
 
 
 def _check_cutoffs(path: Path, card: ModelCard, potential: Potential) -> None:
-    """Refuse a card with other cutoffs than its architecture's: it decides which pairs are searched for."""
+    """Refuse a card with other cutoffs than its architecture's: it decides what a graph is made of."""
     for what, said, built in (
         ("cutoff_A", card.cutoff_A, potential.cutoff),
         ("triplet_cutoff_A", card.triplet_cutoff_A, potential.triplet_cutoff),
+        ("molecular_graph", card.molecular_graph, potential.molecular_graph),
     ):
         if said != built:
             problem = f"the model card in {path} has {what} {said}, its architecture {built}"

@@ -57,6 +57,10 @@ class StoredCommittee:
         return self.members[0].triplet_cutoff
 
     @property
+    def molecular_graph(self) -> bool:
+        return self.members[0].molecular_graph
+
+    @property
     def model(self) -> tuple[Model, ...]:
         """The models themselves."""
         return tuple(member.model for member in self.members)
@@ -69,5 +73,6 @@ def _architecture(card: ModelCard) -> tuple:
         card.quantities,
         card.cutoff_A,
         card.triplet_cutoff_A,
+        card.molecular_graph,
         card.partial_charges,
     )

@@ -69,6 +69,10 @@ class StoredModel:
     def triplet_cutoff(self) -> float | None:
         return self.card.triplet_cutoff_A
 
+    @property
+    def molecular_graph(self) -> bool:
+        return self.card.molecular_graph
+
     @cached_property
     def model(self) -> Model:
         """The model itself, ready to be evaluated; importing its architecture takes a second.

@@ -15,6 +15,7 @@ from asecalc_ml.structure.charge_and_spin import charge_and_spin, set_charge_and
 from asecalc_ml.structure.element_checks import check_elements
 from asecalc_ml.structure.lattice import check_cell
 from asecalc_ml.structure.pair_vectors import pair_vectors
+from asecalc_ml.structure.smiles import molecule_of_smiles
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -206,33 +207,10 @@ def _read(path: Path, index: str) -> Atoms:
 
 
 def _from_smiles(smiles: str) -> Atoms:
-    try:
-        from rdkit import Chem, rdBase
-        from rdkit.Chem import AllChem, rdDistGeom
-    except ImportError:
-        raise StructureError(
-            f"'smiles:{smiles}' needs RDKit",
-            name="RDKit",
-            value=smiles,
-            remedy="pip install 'asecalc-ml[molecules]', or give a name or a file",
-        ) from None
-    with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None or molecule.GetNumAtoms() == 0:
-        raise StructureError(
-            f"'{smiles}' is not a SMILES that RDKit can read",
-            name="SMILES",
-            value=smiles,
-            remedy="correct it, or give a name or a file",
-        )
-    if len(Chem.GetMolFrags(molecule)) > 1:
-        raise StructureError(
-            f"'{smiles}' holds several molecules, and a SMILES does not say where they are",
-            name="SMILES",
-            value=smiles,
-            remedy="give a file",
-        )
-    molecule = Chem.AddHs(molecule)
+    molecule = molecule_of_smiles(smiles)
+    from rdkit import Chem
+    from rdkit.Chem import AllChem, rdDistGeom
+
     if rdDistGeom.EmbedMolecule(molecule, randomSeed=EMBED_SEED) != 0:
         raise StructureError(
             f"RDKit finds no three-dimensional geometry for the SMILES '{smiles}'",

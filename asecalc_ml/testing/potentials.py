@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import molecule
 from numpy.typing import ArrayLike
 from torch.utils._pytree import tree_leaves
 
@@ -21,6 +23,7 @@ from asecalc_ml.analysis.relevance import explain
 from asecalc_ml.analysis.relevance.subject import embedding_modules
 from asecalc_ml.config.options import Options
 from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.graph.triplets import pad_triplets
 from asecalc_ml.model.chunks import ChunkShape, chunked_derivative
@@ -51,7 +54,7 @@ from asecalc_ml.store.model_file import read_model, save_model
 from asecalc_ml.targets import parse_targets
 from asecalc_ml.testing.models import compiled_agrees, untrained_card, untrained_model, without_ghost
 from asecalc_ml.testing.options import OptionChecks
-from asecalc_ml.testing.structures import cluster, random_rotation, small_crystal
+from asecalc_ml.testing.structures import cluster, random_rotation, real_molecule, small_crystal
 
 STEP_A = 1e-4  # of finite differences
 
@@ -100,17 +103,33 @@ class PotentialChecks(OptionChecks):
 
     def molecule(self, n_atoms: int = 6, seed: int = 0) -> Atoms:
         """A molecule without symmetry."""
+        if self.molecules_only:
+            return real_molecule(n_atoms, seed)
         return cluster(self.elements, self.spacing_A, n_atoms, seed)
 
     def crystal(self) -> Atoms:
         """Three atoms in a cell that is smaller than the cutoff."""
         return small_crystal(self.elements, self.spacing_A)
 
+    @property
+    def fewest_atoms(self) -> int:
+        """Atoms of the smallest structure that the architecture takes."""
+        return 2 if self.molecules_only else 1
+
+    @cached_property
+    def molecules_only(self) -> bool:
+        """True if the architecture takes molecular graphs."""
+        return self.model().molecular_graph
+
+    def examples(self) -> list[Atoms]:
+        """A molecule and a crystal; two molecules for an architecture of molecular graphs."""
+        return [self.molecule(), self.molecule(4) if self.molecules_only else self.crystal()]
+
     def evaluate(self, atoms: Atoms | Sequence[Atoms], model: Model | None = None) -> Evaluation:
         """Results for one structure or a batch."""
         model = self.model() if model is None else model
         structures = [atoms] if isinstance(atoms, Atoms) else atoms
-        graphs = [AtomGraph.from_atoms(structure, model.potential.cutoff) for structure in structures]
+        graphs = [graph_of(structure, model) for structure in structures]
         return Evaluator(model)(collate(graphs))
 
     def raw_output(self, atoms: Atoms, model: Model) -> tuple[AtomOutput, torch.Tensor]:
@@ -120,7 +139,7 @@ class PotentialChecks(OptionChecks):
 
     def inputs(self, atoms: Atoms, model: Model, n_extra: int = 0) -> PotentialInput:
         """What the architecture is given, with so many more edges and triplets of the ghost."""
-        graph = AtomGraph.from_atoms(atoms, model.cutoff)
+        graph = graph_of(atoms, model)
         inputs = with_ghost(graph, model.cutoff, graph.n_edges + n_extra, model.triplet_cutoff)
         return inputs if inputs.triplets is None else pad_triplets(inputs, inputs.triplets.shape[1] + n_extra)
 
@@ -141,6 +160,7 @@ class PotentialChecks(OptionChecks):
         assert sizes[0] != sizes[1]
 
     def test_stress_is_the_slope_under_strain(self) -> None:
+        self._skip_if_molecules_only()
         atoms, model = self.crystal(), self.model()
         numerical = np.zeros((3, 3))
         for a, b in np.ndindex(3, 3):
@@ -150,9 +170,9 @@ class PotentialChecks(OptionChecks):
 
     def test_virials_of_atoms_are_slopes_under_a_strain_of_their_edges(self) -> None:
         """A strain (w_i + w_j) ε / 2 of each edge changes the energy by Σ_i w_i W_i : ε."""
-        atoms, model, random = self.crystal(), self.model(), np.random.default_rng(3)
+        atoms, model, random = self.examples()[1], self.model(), np.random.default_rng(3)
         inputs, n_atoms = self.inputs(atoms, model), len(atoms)
-        atomic = Evaluator(model).atomic_virials(AtomGraph.from_atoms(atoms, model.cutoff))
+        atomic = Evaluator(model).atomic_virials(graph_of(atoms, model))
         _assert_close(atomic.sum(dim=0), self.evaluate(atoms, model).virial[0], 1e-10)
         for _ in range(3):
             strain = torch.tensor(random.uniform(-0.5, 0.5, (3, 3)))
@@ -168,7 +188,7 @@ class PotentialChecks(OptionChecks):
             _assert_close(slope, expected, 1e-5, scale=atomic.abs().sum())
 
     def test_net_force_is_zero(self) -> None:
-        for atoms in (self.molecule(), self.crystal()):
+        for atoms in self.examples():
             forces = self.evaluate(atoms).forces
             _assert_close(forces.sum(dim=0), np.zeros(3), 1e-9, scale=forces)
 
@@ -183,18 +203,20 @@ class PotentialChecks(OptionChecks):
         self._check_turned(-random_rotation(2))
 
     def test_translation(self) -> None:
-        for atoms in (self.molecule(), self.crystal()):
+        for atoms in self.examples():
             moved = atoms.copy()
             moved.translate([3.7, -41.3, 0.9])
             _assert_same(self.evaluate(atoms), self.evaluate(moved))
 
     def test_atoms_outside_their_cell(self) -> None:
+        self._skip_if_molecules_only()
         atoms = self.crystal()
         outside = atoms.copy()
         outside.positions[1] += atoms.cell[0] - 2 * atoms.cell[2]
         _assert_same(self.evaluate(atoms), self.evaluate(outside))
 
     def test_charge_and_spin_count_where_they_are_taken(self) -> None:
+        self._skip_if_molecules_only()
         for key in ("charge", "spin"):
             atoms, other = self.molecule(), self.molecule()
             other.info[key] = 2
@@ -210,7 +232,7 @@ class PotentialChecks(OptionChecks):
         _assert_close(after.energies, before.energies[order], 1e-10)
 
     def _check_turned(self, matrix: np.ndarray) -> None:
-        for atoms in (self.molecule(), self.crystal()):
+        for atoms in self.examples():
             turned = atoms.copy()
             turned.set_cell(atoms.cell.array @ matrix.T)
             turned.positions = atoms.positions @ matrix.T
@@ -223,7 +245,12 @@ class PotentialChecks(OptionChecks):
 
     def test_batch_is_one_by_one(self) -> None:
         model = self.model()
-        structures = [self.molecule(4), self.crystal(), self.molecule(1), self.molecule(6, seed=1)]
+        structures = [
+            self.molecule(4),
+            *self.examples(),
+            self.molecule(self.fewest_atoms),
+            self.molecule(6, seed=1),
+        ]
         batch, alone = (
             self.evaluate(structures, model),
             [self.evaluate(structure, model) for structure in structures],
@@ -234,7 +261,7 @@ class PotentialChecks(OptionChecks):
             )
 
     def test_ghost_edges_change_nothing(self) -> None:
-        for atoms in (self.molecule(), self.crystal()):
+        for atoms in self.examples():
             for n_extra in (0, 1, 1000):
                 _assert_same(self.evaluate(atoms), self._padded(atoms, n_extra))
 
@@ -250,6 +277,7 @@ class PotentialChecks(OptionChecks):
 
     def test_pairs_beyond_the_cutoff_change_nothing(self) -> None:
         """All pairs, as a molecule has them, and only those within the cutoff, as a list has them."""
+        self._skip_if_molecules_only()
         model = self.model()
         atoms = _stretched(self.molecule(), 0.8 * model.potential.cutoff)
         cutoff = model.potential.cutoff
@@ -259,6 +287,7 @@ class PotentialChecks(OptionChecks):
         _assert_same(evaluator(every), evaluator(near))
 
     def test_small_cell_is_its_supercell(self) -> None:
+        self._skip_if_molecules_only()
         atoms, model = self.crystal(), self.model()
         self._skip_unless_additive(atoms, model)
         small, large = self.evaluate(atoms, model), self.evaluate(atoms * (2, 1, 2), model)
@@ -274,6 +303,7 @@ class PotentialChecks(OptionChecks):
     # -------------------------------------------------------------------------------- few atoms, cutoff
 
     def test_isolated_atom(self) -> None:
+        self._skip_if_molecules_only()
         for symbol in self.elements:
             for atoms in (Atoms(symbol), Atoms(symbol, cell=100 * np.eye(3), pbc=True)):
                 evaluation = self.evaluate(atoms)
@@ -282,6 +312,7 @@ class PotentialChecks(OptionChecks):
                 assert not evaluation.virial.any()
 
     def test_far_atoms_do_not_see_each_other(self) -> None:
+        self._skip_if_molecules_only()
         model = self.model()
         far = Atoms([self.elements[0], self.elements[-1]], [[0, 0, 0], [0, 0, 3 * model.potential.cutoff]])
         self._skip_unless_additive(far, model)
@@ -319,7 +350,9 @@ class PotentialChecks(OptionChecks):
         """Where vectors cancel, a norm has no derivative; training meets it in every linear molecule."""
         d = self.spacing_A
         symmetric = Atoms([self.elements[-1], *2 * [self.elements[0]]], [[0, 0, 0], [0, 0, d], [0, 0, -d]])
-        for atoms in (symmetric, self.molecule(1)):
+        if self.molecules_only:
+            symmetric = molecule("CO2")
+        for atoms in (symmetric, self.molecule(self.fewest_atoms)):
             for gradient in self._gradients(atoms).values():
                 assert gradient is None or torch.isfinite(gradient).all()
 
@@ -328,9 +361,10 @@ class PotentialChecks(OptionChecks):
     def test_traced_is_eager(self) -> None:
         """The second structure has the first one's shape: nothing of the first may be baked in."""
         model = self.model()
-        for pbc in (False, True):
+        for pbc in (False,) if self.molecules_only else (False, True):
             structures = [self._in_box(seed, pbc) for seed in (0, 1)]
-            structures[1].numbers = structures[1].numbers[::-1]
+            if not self.molecules_only:
+                structures[1].numbers = structures[1].numbers[::-1]
             first, second = self._of_one_shape(structures, model)
             traced = trace(model.requires_grad_(False), first)
             for inputs, atoms in zip((first, second), structures, strict=True):
@@ -338,7 +372,7 @@ class PotentialChecks(OptionChecks):
                 _assert_same(traced_evaluation, self.evaluate(atoms, model), 1e-10)
 
     def _of_one_shape(self, structures: Sequence[Atoms], model: Model) -> list[PotentialInput]:
-        graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures]
+        graphs = [graph_of(atoms, model) for atoms in structures]
         capacity = max(graph.n_edges for graph in graphs)
         inputs = [with_ghost(graph, model.cutoff, capacity, model.triplet_cutoff) for graph in graphs]
         if model.triplet_cutoff is None:
@@ -354,6 +388,7 @@ class PotentialChecks(OptionChecks):
 
     def test_molecules_in_an_array_are_eager(self) -> None:
         """As they are traced for compiling, and with an edge list in its place; atoms may be missing."""
+        self._skip_if_molecules_only()
         model = self.model().eval().requires_grad_(False)
         if model.triplet_cutoff is not None:
             pytest.skip("triplets have an edge list of their own")
@@ -406,20 +441,24 @@ class PotentialChecks(OptionChecks):
         model = self.model()
         if not list(model.parameters()):
             pytest.skip("there is nothing to train")
-        graphs = [AtomGraph.from_atoms(a, model.cutoff) for a in (self.molecule(), self.crystal())]
+        graphs = [graph_of(a, model) for a in self.examples()]
         random = torch.Generator().manual_seed(0)
         frames = [
             LabelledGraph(
                 graph,
                 energy=None if k == 0 else torch.randn(1, generator=random, dtype=torch.float64),
                 forces=torch.randn(graph.n_atoms, 3, generator=random, dtype=torch.float64),
-                stress=None if k == 0 else 0.1 * torch.eye(3, dtype=torch.float64)[None],
+                stress=None
+                if k == 0 or self.molecules_only
+                else 0.1 * torch.eye(3, dtype=torch.float64)[None],
             )
             for k, graph in enumerate(graphs)
         ]
         (batch,) = loader(frames, model.cutoff, 2, triplet_cutoff=model.triplet_cutoff)
         loss, weights = (
-            LossOptions(forces_weight=forces_weight, stress_weight=forces_weight),
+            LossOptions(
+                forces_weight=forces_weight, stress_weight=0.0 if self.molecules_only else forces_weight
+            ),
             FlatWeights(model),
         )
         check_step(step_of(step_graph(model, weights, batch, loss)), model, weights, [batch], loss)
@@ -428,10 +467,11 @@ class PotentialChecks(OptionChecks):
     @pytest.mark.parametrize("forces_weight", [0.0, 1.0])
     def test_a_training_step_on_arrays_is_the_eager_one(self, forces_weight: float) -> None:
         """For molecules of one size, of which some have pairs beyond the cutoff."""
+        self._skip_if_molecules_only()
         model = self.model()
         structures = [self.molecule(6, seed) for seed in range(3)]
         structures[0].positions *= 1.01 * model.cutoff / np.median(structures[0].get_all_distances())
-        graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures]
+        graphs = [graph_of(atoms, model) for atoms in structures]
         random = torch.Generator().manual_seed(0)
         frames = [
             LabelledGraph(
@@ -458,7 +498,7 @@ class PotentialChecks(OptionChecks):
         ion = self.molecule(5, seed=1)
         ion.info["charge"] = 1
         structures = [self.crystal(), ion, self.molecule(1), self.molecule()]
-        graph = collate([AtomGraph.from_atoms(atoms, model.cutoff) for atoms in structures])
+        graph = collate([graph_of(atoms, model) for atoms in structures])
         inputs = with_ghost(graph, model.cutoff)
         most = int(inputs.edge_index[0].bincount().max())
         expected = without_ghost(edge_derivative(model, inputs), inputs)
@@ -471,7 +511,8 @@ class PotentialChecks(OptionChecks):
     def test_memory_is_known_beforehand(self) -> None:
         """What torch's fake tensors would take is what real ones take."""
         model = self.model().requires_grad_(False)
-        inputs = self.inputs(self.crystal(), model)
+        atoms = self.molecule(9) if self.molecules_only else self.crystal()
+        inputs = self.inputs(atoms, model)
         real = peak_of(lambda: edge_derivative(model, inputs))
         assert abs(peak_of_the_whole(model, inputs) / real - 1) < 0.2
 
@@ -541,9 +582,7 @@ class PotentialChecks(OptionChecks):
         atoms, matrix = self.molecule(), random_rotation(6)
         turned = atoms.copy()
         turned.positions = atoms.positions @ matrix.T
-        before, after = (
-            values_of(model, [AtomGraph.from_atoms(one, model.cutoff)])[0] for one in (atoms, turned)
-        )
+        before, after = (values_of(model, [graph_of(one, model)])[0] for one in (atoms, turned))
         rotation = torch.from_numpy(matrix)
         for name, value in before.items():
             expected = value
@@ -622,7 +661,7 @@ class PotentialChecks(OptionChecks):
         for part in model.potential.attentions:
             part.register_forward_hook(lambda part, inputs, weights: rows.append(weights.shape))
         self.raw_output(self.molecule(), model)
-        graph = AtomGraph.from_atoms(self.molecule(), model.cutoff)
+        graph = graph_of(self.molecule(), model)
         assert len(rows) == len(model.potential.attentions)
         assert {len(shape) for shape in rows} == {2}
         assert {n for n, _ in rows} <= {graph.n_edges, graph.n_edges + graph.n_atoms + 1}
@@ -647,6 +686,10 @@ class PotentialChecks(OptionChecks):
             return {}
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         return dict(zip(parameters, gradients, strict=True))
+
+    def _skip_if_molecules_only(self) -> None:
+        if self.molecules_only:
+            pytest.skip("this architecture takes molecules with bonds, all of whose pairs are edges")
 
     def _skip_unless_additive(self, atoms: Atoms, model: Model) -> None:
         if self.raw_output(atoms, model)[0].contributions is None:

@@ -8,6 +8,7 @@ from itertools import cycle, islice, product
 
 import numpy as np
 from ase import Atoms
+from ase.build import molecule
 
 
 def cluster(elements: Sequence[str], spacing: float, n_atoms: int = 6, seed: int = 0) -> Atoms:
@@ -17,6 +18,17 @@ def cluster(elements: Sequence[str], spacing: float, n_atoms: int = 6, seed: int
     grid = np.array(list(islice(product(range(side), repeat=3), n_atoms)), dtype=float)
     positions = spacing * (grid + random.uniform(-0.1, 0.1, grid.shape))
     return Atoms(list(islice(cycle(elements), n_atoms)), positions)
+
+
+#: Molecules of ASE's g2 set with so many atoms.
+REAL = {2: "HF", 3: "H2O", 4: "H2CO", 5: "HCOOH", 6: "CH3OH", 7: "CH3CHO", 8: "CH3COOH", 9: "CH3CH2OH"}
+
+
+def real_molecule(n_atoms: int = 6, seed: int = 0) -> Atoms:
+    """A molecule with bonds and 2 to 9 atoms, shaken by hundredths of an Å."""
+    atoms = molecule(REAL[n_atoms])
+    atoms.positions += np.random.default_rng(seed).uniform(-0.03, 0.03, atoms.positions.shape)
+    return atoms
 
 
 def small_crystal(elements: Sequence[str], spacing: float, seed: int = 0) -> Atoms:

@@ -25,6 +25,7 @@ from asecalc_ml.store.registry import Entry, Registry
 
 OPTIONS, SPLIT, LABELS, SOURCES = "train.yaml", "split.json", "labels.json", "sources.json"
 SEARCH = "search.json"
+LEFT_OUT = "left_out.csv"
 METRICS, BEST, LAST = "metrics.csv", "best.ckpt", "last.ckpt"
 LOCK = ".lock"
 
@@ -110,7 +111,7 @@ def begin(request: TrainingRequest, split: Split) -> None:
         path.unlink()
     if not request.resume:
         for path in (
-            *(directory / name for name in (LAST, BEST, METRICS, SEARCH)),
+            *(directory / name for name in (LAST, BEST, METRICS, SEARCH, LEFT_OUT)),
             *directory.glob(f"*{SUFFIX}"),
         ):
             path.unlink(missing_ok=True)

@@ -24,8 +24,9 @@ from asecalc_ml.calculators.protocol import std_names
 from asecalc_ml.calculators.results import Results, results_of
 from asecalc_ml.config.options import parse_options
 from asecalc_ml.errors import AsecalcError, DatasetError, StructureError, TrainingError, lacks_room
-from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.atom_graph import collate
 from asecalc_ml.graph.batching import batches_by_atoms
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.model.dipoles import dipole_of
 from asecalc_ml.model.evaluator import Evaluator, SystemArrays
 from asecalc_ml.model.model import Model
@@ -41,6 +42,7 @@ from asecalc_ml.potentials.training.calibration.report import (
 )
 from asecalc_ml.potentials.training.frames.groups import info_values
 from asecalc_ml.potentials.training.frames.lineage import Lineage
+from asecalc_ml.potentials.training.frames.molecular_graphs import with_molecular_graphs
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.potentials.training.targets.evaluate import (
@@ -163,7 +165,7 @@ def _in_memory(
     """Results of a model and terms for each frame, in batches of :data:`ATOMS_AT_ONCE`."""
     evaluator, terms, named = Evaluator(model), correction_calculators(corrections), iter(places)
     for batch in batches_by_atoms(frames, ATOMS_AT_ONCE):
-        graph = collate([AtomGraph.from_atoms(atoms, model.potential.cutoff) for atoms in batch])
+        graph = collate([graph_of(atoms, model) for atoms in batch])
         parts = evaluator.eagerly(graph).split([len(atoms) for atoms in batch])
         for atoms, evaluation in zip(batch, parts, strict=True):
             yield with_terms(_finite_results(evaluation, atoms, next(named)), terms, atoms)
@@ -529,6 +531,8 @@ def split_again(card: ModelCard, lineage: Lineage) -> TrainingData:
         data = read_data(options, None, lineage)
     except TrainingError as error:  # other data need not divide into parts of these sizes
         raise _other_data(card, options) from error
+    if card.molecular_graph:
+        data = with_molecular_graphs(options, data)
     if dataset_hash(data.train, names) != card.dataset.hash:
         raise _other_data(card, options)
     return data

@@ -18,10 +18,12 @@ from ase.data import chemical_symbols
 from asecalc_ml.errors import TrainingError
 from asecalc_ml.files.writing import write_whole
 from asecalc_ml.graph.neighbors import find_pairs
+from asecalc_ml.model.architectures import build_potential
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.label_checks import LabelReport
 from asecalc_ml.potentials.training.directory import (
     LABELS,
+    LEFT_OUT,
     SPLIT,
     begin,
     check_directory,
@@ -31,6 +33,7 @@ from asecalc_ml.potentials.training.directory import (
 )
 from asecalc_ml.potentials.training.finish import fit_constant, load_best, save_trained
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
+from asecalc_ml.potentials.training.frames.molecular_graphs import table_of, with_molecular_graphs
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, fit_scaling
 from asecalc_ml.potentials.training.frames.training_data import TrainingData, read_data, warn_of_absent_labels
 from asecalc_ml.potentials.training.optimization.lagging_average import lagging_average
@@ -142,6 +145,8 @@ def _fitted(request: TrainingRequest, place: ProcessPlace) -> Iterator[tuple[Sta
             with joined(request, place):  # no file changes before all processes have read what is there
                 begin(request, start.data.split)
                 write_whole(options.training_directory / LABELS, start.labels.as_json())
+                if start.data.left_out:
+                    write_whole(options.training_directory / LEFT_OUT, table_of(start.data.left_out))
                 checkpoint = fit(request, start.to_fit, start.model, start.scaling, place.world)
             yield start, checkpoint
 
@@ -179,6 +184,8 @@ def prepare(request: TrainingRequest) -> Start:
         warnings.warn(note, stacklevel=2)
     if not request.resume:
         data.refuse_copies(options)
+    if build_potential(architecture(options)).molecular_graph:
+        data = with_molecular_graphs(options, data, request.quiet)
     # Labels, elements and distances have to make sense before a model is fitted to them.
     labels = data.check_labels()
     labels.show(request.quiet, request.strict)

@@ -12,6 +12,7 @@ import torch
 
 from asecalc_ml.config.options import Options, parse_options
 from asecalc_ml.errors import TrainingError
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.graph.neighbors.pairs import n_of_all_pairs
 from asecalc_ml.model.architectures import build_potential
 from asecalc_ml.model.derivative import EdgeDerivative
@@ -61,15 +62,15 @@ def fit(
     request: TrainingRequest, data: TrainingData, model: Model, scaling: Scaling, world: World = ALONE
 ) -> Path:
     """Train and return the checkpoint of the best epoch; its weights are the averaged ones."""
-    options, cutoff, directory = request.options, model.potential.cutoff, request.options.training_directory
+    options, directory = request.options, request.options.training_directory
     names, device, quiet = options.target_names, accelerator(options.device), request.quiet
     labels = [label for label in options.loss.fitted if label not in names]
     targets = list(zip(model.quantities, scaling.spreads, strict=True)) if names else []
     model.to(device)
     train, validation = (
         StoredFrames(
-            (LabelledGraph.from_atoms(atoms, cutoff, labels, names) for atoms in shown),
-            cutoff,
+            (LabelledGraph.of(graph_of(atoms, model), atoms, labels, names) for atoms in shown),
+            model.cutoff,
             labels,
             model.triplet_cutoff,
             device,

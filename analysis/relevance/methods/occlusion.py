@@ -11,7 +11,6 @@ energies play no role. It takes one pass for each atom and each pair; other meth
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,7 +19,6 @@ from asecalc_ml.analysis.relevance.methods.method_output import MethodOutput
 from asecalc_ml.analysis.relevance.options import RelevanceOptions
 from asecalc_ml.analysis.relevance.subject import ExplainedBatch
 from asecalc_ml.analysis.relevance.targets import Target
-from asecalc_ml.graph.atom_graph import AtomGraph
 from asecalc_ml.graph.batching import batches_by_atoms
 
 #: Atoms of copies that are computed together.
@@ -62,10 +60,6 @@ def _edges(subject: ExplainedBatch, bound: Target, whole: Tensor) -> Tensor:
 def _values(subject: ExplainedBatch, bound: Target, kept: list[Tensor]) -> Iterator[Tensor]:
     """The target with only the edges that are kept, for each choice; many at once."""
     for masks in batches_by_atoms(kept, BATCH_ATOMS, n_atoms=lambda mask: subject.n_atoms):
-        graphs = [_with_edges(subject.graph, mask) for mask in masks]
+        graphs = [subject.graph.with_edges(mask) for mask in masks]
         copies = ExplainedBatch.of(subject.model, graphs)
         yield bound.on_copies(copies).value(copies.run()).detach()
-
-
-def _with_edges(graph: AtomGraph, mask: Tensor) -> AtomGraph:
-    return replace(graph, edge_index=graph.edge_index[:, mask], cell_shifts=graph.cell_shifts[mask])

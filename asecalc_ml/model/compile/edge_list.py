@@ -30,7 +30,7 @@ def trace(model: Model, inputs: PotentialInput) -> GraphModule:
     """One graph of plain tensor operations for energy and edge derivative, for inputs of one shape."""
 
     def energy_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(edge_derivative(model, PotentialInput(*tensors)))
+        return tuple(edge_derivative(model, inputs.with_tensors(tensors)))
 
     graph = traced(energy_and_gradient, inputs.tensors)
     if inputs.edge_vectors.device.type != "cpu":

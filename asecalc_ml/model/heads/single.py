@@ -28,6 +28,7 @@ class HeadedPotential(Potential):
         super().__init__()
         self.body, self.head = body, head
         self.cutoff, self.triplet_cutoff = body.cutoff, body.triplet_cutoff
+        self.molecular_graph = body.molecular_graph
         self.continuous, self.takes = body.continuous, body.takes
         self.atom_features = body.atom_features
 

@@ -22,8 +22,9 @@ from ase import Atoms
 from torch import Tensor
 
 from asecalc_ml.errors import DatasetError
-from asecalc_ml.graph.atom_graph import AtomGraph, collate
+from asecalc_ml.graph.atom_graph import collate
 from asecalc_ml.graph.batching import batches_by_atoms
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.graph.padding import with_ghost
 from asecalc_ml.model.heads.last_layer import LastLayerUncertainty, last_layer_features
 from asecalc_ml.model.heads.values import BATCH_ATOMS
@@ -214,7 +215,7 @@ def _of_batches(
     """Structures, with last-layer features and values of each scalar by name, a batch at a time."""
     model.eval()
     for batch in batches_by_atoms(frames, BATCH_ATOMS):
-        graphs = [AtomGraph.from_atoms(atoms, model.cutoff) for atoms in batch]
+        graphs = [graph_of(atoms, model) for atoms in batch]
         inputs = with_ghost(collate(graphs), model.cutoff, triplet_cutoff=model.triplet_cutoff)
         output, inputs = model.outputs(inputs)
         values = model.by_name(model.combine(output, inputs).systems)

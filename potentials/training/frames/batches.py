@@ -313,6 +313,8 @@ class StoredFrames:
             spin=rows["spin"],
             triplets=triplets,
             reverse_edges=rows.get("reverse_edges"),
+            atom_features=rows.get("atom_features"),
+            pair_features=rows.get("pair_features"),
         )
         weights = self._tables_of_weights()
         values = [*self.labels, *map(_table, self.targets)]
@@ -481,6 +483,13 @@ def _rows_of_graphs(
         of_ghost |= {
             "triplets": torch.empty(0, 2, dtype=torch.int64),
             "reverse_edges": torch.full((1,), GHOST),
+        }
+    if inputs.atom_features is not None and inputs.pair_features is not None:
+        own["atom_features"] = Ragged.of(inputs.atom_features[:-1], n_atoms)
+        own["pair_features"] = Ragged.of(inputs.pair_features[: len(frame)], n_edges)
+        of_ghost |= {
+            "atom_features": inputs.atom_features[-1:],
+            "pair_features": inputs.pair_features[len(frame) :],
         }
     return own, {name: Ragged.of(rows, [len(rows)]) for name, rows in of_ghost.items()}
 

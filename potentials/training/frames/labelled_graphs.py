@@ -53,7 +53,14 @@ class LabelledGraph:
         labels: Collection[str] = ("energy", "forces"),
         targets: Collection[str] = (),
     ) -> LabelledGraph:
-        """A frame with those of the named labels, or targets, that it has."""
+        """A frame with those of the named labels, or targets, that it has, and pairs within a cutoff (Å)."""
+        return cls.of(AtomGraph.from_atoms(atoms, cutoff), atoms, labels, targets)
+
+    @classmethod
+    def of(
+        cls, graph: AtomGraph, atoms: Atoms, labels: Collection[str] = (), targets: Collection[str] = ()
+    ) -> LabelledGraph:
+        """A frame whose graph is known, with those of the named labels, or targets, that it has."""
         found = {label: atoms.calc.results[label] for label in labels if label in atoms.calc.results}
         if "stress" in found:
             found["stress"] = voigt_6_to_full_3x3_stress(found["stress"])
@@ -70,7 +77,7 @@ class LabelledGraph:
             for name, value in values.items()
             if value is not None
         }
-        return cls(AtomGraph.from_atoms(atoms, cutoff), **tensors, targets=of_targets)
+        return cls(graph, **tensors, targets=of_targets)
 
 
 class Label(NamedTuple):

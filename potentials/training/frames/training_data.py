@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from asecalc_ml.potentials.datasets.label_checks import LabelReport, examine
 from asecalc_ml.potentials.datasets.labels import incomplete, label_counts, with_label
 from asecalc_ml.potentials.datasets.properties import check_properties, frames_of
 from asecalc_ml.potentials.training.frames.copies import refuse_copies
-from asecalc_ml.potentials.training.frames.lineage import Lineage
+from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.frames.split import NO_LINEAGE, Split
 from asecalc_ml.potentials.training.options import TrainOptions
 from asecalc_ml.store.seen_frames import SeenFrames
@@ -39,6 +42,7 @@ class TrainingData:
     ``places`` has file and number of each frame of a part, as messages name them; ``lineage`` the models that
     the training starts from, and ``n_left_out`` counts frames of `test_data` that one of these has seen.
     ``zeros`` has what the fitted values are relative to, by quantity, as far as the data state it.
+    ``left_out`` has the reason for each frame, by its place, that the split has and the parts lack.
     """
 
     train: list[Atoms]
@@ -50,6 +54,7 @@ class TrainingData:
     lineage: Lineage
     n_left_out: int
     zeros: Mapping[str, str]
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def check_labels(self) -> LabelReport:
         """Summary of the labels of all parts, and where they contradict themselves."""
@@ -89,6 +94,19 @@ class TrainingData:
         """Frames that the weights will rest on, those of the ancestors included."""
         return self.lineage.and_own(self.train, self.validation)
 
+    def without(self, left_out: Mapping[str, str]) -> TrainingData:
+        """Parts without some frames; the split stays as it was drawn.
+
+        Parameters
+        ----------
+        left_out : mapping of str to str
+            Reason for each frame by its place.
+        """
+        kept = {part: [place not in left_out for place in places] for part, places in self.places.items()}
+        frames = {part: list(compress(getattr(self, part), kept[part])) for part in PARTS}
+        places = {part: list(compress(self.places[part], kept[part])) for part in PARTS}
+        return dataclasses.replace(self, **frames, places=places, left_out={**self.left_out, **left_out})
+
     def less_terms(self, corrections: Sequence[Any]) -> TrainingData:
         """Frames to fit: with labels less the terms that the model is trained on top of."""
         train, validation = (less_terms(part, corrections) for part in (self.train, self.validation))
@@ -102,7 +120,17 @@ class TrainingData:
                 f"{self.n_left_out} frames of `test_data` are left out of the test: {self.lineage.names}, "
                 "which the training starts from, has seen them in its own training"
             )
+        if self.left_out:
+            notes.append(left_out_text(self.left_out))
         return notes
+
+
+def left_out_text(left_out: Mapping[str, str]) -> str:
+    """Number of the frames that are left out, with the reasons and an example."""
+    counts = Counter(re.split("[:(,;]", reason)[0].strip() for reason in left_out.values())
+    reasons = ", ".join(f"{count}: {reason}" for reason, count in counts.most_common())
+    place, reason = next(iter(left_out.items()))
+    return f"{len(left_out)} frames have no molecular graph and are left out: {reasons}; {place}: {reason}"
 
 
 def read_data(options: TrainOptions, split_file: Path | None, lineage: Lineage = NO_LINEAGE) -> TrainingData:

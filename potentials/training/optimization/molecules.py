@@ -38,6 +38,8 @@ def molecule_model(
     """
     if model.triplet_cutoff is not None:
         raise NotDenseError("triplets depend on positions")
+    if model.molecular_graph:
+        raise NotDenseError("features of a molecular graph are no part of the array")
     if model(example).potential.penalty is not None:
         raise NotDenseError("a penalty is no part of the graph of an energy")
     arrays = _Arrays(example, model.cutoff)

@@ -100,7 +100,7 @@ def prediction_graph(
     evaluate = (molecule_model if all_pairs else edge_list_model)(model, weights, example)
 
     def predict(values: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        predicted = eager_forward(evaluate(values), with_gradient)(PotentialInput(*tensors))
+        predicted = eager_forward(evaluate(values), with_gradient)(example.with_tensors(tensors))
         return tuple(tensor.detach() for tensor in predicted)
 
     return _graph(predict, [weights.values.detach(), *example.tensors], dynamic)

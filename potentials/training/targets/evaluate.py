@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from asecalc_ml.graph.atom_graph import AtomGraph
+from asecalc_ml.graph.graph_of import graph_of
 from asecalc_ml.model.heads.values import values_of
 from asecalc_ml.model.model import Model
 from asecalc_ml.potentials.datasets.labels import label_of, with_label
@@ -56,7 +56,7 @@ def predictions_of(model: Model, frames: Sequence[Atoms], quiet: bool = True) ->
         Show no progress.
     """
     shown = ShownFrames("predicting the test frames", frames, quiet)
-    graphs = (AtomGraph.from_atoms(atoms, model.cutoff) for atoms in shown)
+    graphs = (graph_of(atoms, model) for atoms in shown)
     values = values_of(model.eval(), graphs)
     predicted = [{name: value.cpu().numpy() for name, value in one.items()} for one in values]
     return compare(model.quantities, frames, predicted)

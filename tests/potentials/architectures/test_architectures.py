@@ -97,4 +97,5 @@ def test_every_architecture_of_ours_is_checked():
 def test_defaults_can_be_built(name):
     with torch.random.fork_rng(devices=[]):
         potential = get("architectures", name)().build()
-    assert potential.continuous  # dynamics refuses anything else, so it cannot be the default
+    # dynamics refuses anything else, so it cannot be the default; networks on molecular graphs have no forces
+    assert potential.continuous != potential.molecular_graph

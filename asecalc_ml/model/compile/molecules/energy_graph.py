@@ -37,7 +37,7 @@ def energy_graph(model: Model, inputs: PotentialInput) -> GraphModule:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     def energies(*tensors: Tensor) -> tuple[Tensor, ...]:
-        output = model(PotentialInput(*tensors)._replace(self_pairs=inputs.self_pairs))
+        output = model(inputs.with_tensors(tensors)._replace(self_pairs=inputs.self_pairs))
         charges = output.potential.charges
         return output.atoms, output.systems, *(() if charges is None else (charges.double(),))
 

@@ -210,6 +210,8 @@ def molecule_output(
 def _dense(model: Model, example: MoleculeInput) -> Evaluate:
     if model.triplet_cutoff is not None:
         raise NotDenseError("triplets depend on positions")
+    if model.molecular_graph:
+        raise NotDenseError("features of a molecular graph are no part of the array")
     pairs = PairArrays.of(example, model.cutoff)
     inputs = pairs.potential_input(example)
     dense = DenseEnergy(energy_graph(model, inputs), example.molecules, inputs.tensors)

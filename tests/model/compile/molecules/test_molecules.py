@@ -37,7 +37,7 @@ from asecalc_ml.testing.structures import cluster
 CUTOFF_A = 4.0
 
 #: Of no form with sums along an axis: NeuralIL sums into slots of elements, the others need triplets.
-WITH_EDGE_LIST = {"ani", "dimenet-plus-plus", "neuralil"}
+WITH_EDGE_LIST = {"ani", "dimenet-plus-plus", "neuralil", "graph-convolutions", "gated-graph"}
 
 
 def array(sizes: list[int], shape: Molecules, stretch: float = 1.0) -> MoleculeInput:
