@@ -32,6 +32,7 @@ from asecalc_ml.potentials.training.trainer import architecture
 from asecalc_ml.store.build_card import build_card
 from asecalc_ml.store.card import DatasetCard, Metrics, ModelCard, UncertaintyCard, formula_of
 from asecalc_ml.store.model_file import SUFFIX, save_model
+from asecalc_ml.store.registry import Entry, Registry
 from asecalc_ml.structure.charge_and_spin import charge_and_spin
 from asecalc_ml.structure.fingerprints import fingerprints
 
@@ -85,6 +86,14 @@ def save_trained(
     path = options.training_directory / f"{options.name}{SUFFIX}"
     save_model(path, model, card, data.seen, uncertainty)
     return path
+
+
+def register(
+    request: TrainingRequest, data: TrainingData, model: Model, scaling: Scaling, notes: Sequence[str] = ()
+) -> Entry:
+    """Test and save the model as :func:`save_trained` does, and register it."""
+    path = save_trained(request, data, model, scaling, notes)
+    return Registry().add(path, request.options.name, request.replace)
 
 
 def _uncertainty(

@@ -31,7 +31,7 @@ from asecalc_ml.potentials.training.directory import (
     resumed_or_started,
     writable,
 )
-from asecalc_ml.potentials.training.finish import fit_constant, load_best, save_trained
+from asecalc_ml.potentials.training.finish import fit_constant, load_best, register, save_trained
 from asecalc_ml.potentials.training.frames.lineage import PARTS, Lineage
 from asecalc_ml.potentials.training.frames.molecular_graphs import table_of, with_molecular_graphs
 from asecalc_ml.potentials.training.frames.scaling import Scaling, elements_of, fit_scaling
@@ -101,8 +101,7 @@ def run(request: TrainingRequest, place: ProcessPlace | None = None) -> Entry | 
         return None
     with _fitted(request, place) as (start, checkpoint):
         model, notes = _best(request, start, checkpoint)
-        path = save_trained(request, start.data, model, start.scaling, notes)
-        return Registry().add(path, request.options.name, request.replace)
+        return register(request, start.data, model, start.scaling, notes)
 
 
 def run_trial(request: TrainingRequest, saves_model: bool) -> Path | None:
