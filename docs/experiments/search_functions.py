@@ -36,7 +36,7 @@ def smooth(values: Values) -> float:
 
 
 def steep(values: Values) -> float:
-    """Grows by a factor of e for each unit of :func:`smooth` squared, up to 10⁷."""
+    """Grows by a factor of e for each unit of :func:`smooth` squared, up to 10²⁰."""
     return math.expm1(smooth(values) ** 2)
 
 
