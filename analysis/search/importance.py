@@ -34,7 +34,7 @@ class ParameterImportance(Record):
     high: float = Field(description="upper bound of the interval of the total index")
     first_order: float = Field(description="first-order Sobol index: share of the variance due to it alone")
     explained: float = Field(description="share of the variance of all ranks that it takes part in")
-    chance: float = Field(description="what `explained` does not exceed by chance in 95 % of searches")
+    chance: float = Field(description="bound: fits to shuffled ranks exceed it in 5 % of cases")
     status: Outcome = Field(description="whether `explained` exceeds chance")
 
 

@@ -74,7 +74,7 @@ class SearchReport(Result):
         return f"The best is trial {best.number} with {label} {best.objectives[label]:.4g}."
 
     def verdicts(self) -> list[Verdict]:
-        """Whether there is anything to learn importances from."""
+        """Checks of whether the parameters explain each objective."""
         return [importance.verdict for importance in self.importances]
 
     def panels(self) -> list[Panel]:
@@ -201,7 +201,7 @@ class SearchReport(Result):
             title=f"Importance of parameters for {importance.objective}",
             columns=columns,
             rows=rows,
-            caption="Of 200 searches in which no parameter mattered, 7 had one beyond its bound of chance.",
+            caption="Chance is the bound that the largest share exceeds in 5 % of fits to shuffled results.",
         )
 
 
@@ -229,7 +229,7 @@ def _importance_caption(importance: ObjectiveImportance) -> str:
     named = [one.name for one in importance.parameters if one.status == "passed"]
     if not named:
         return "No single parameter matters more than chance."
-    return f"More than chance (95 %): {', '.join(named)}."
+    return f"More than chance: {', '.join(named)}."
 
 
 OVER_TRIALS = (

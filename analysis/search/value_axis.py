@@ -41,7 +41,7 @@ class ValueAxis(NamedTuple):
         return np.clip(values, self.low, self.high)
 
     def is_beyond(self, values: Values) -> np.ndarray:
-        """Whether each value lies beyond the limits."""
+        """Return True for each value that lies beyond the limits of the axis."""
         return (np.asarray(values) < self.low) | (np.asarray(values) > self.high)
 
     def apply(self, axis: XAxis | YAxis) -> None:

@@ -122,7 +122,7 @@ def sign(objective: SearchedObjective | ObjectiveOptions) -> float:
 
 
 def dominates(scores: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether no score is lower and one is higher."""
+    """Return True if a trial is better than another in one objective and worse in none."""
     pairs = list(zip(scores, others, strict=True))
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 

@@ -1,4 +1,4 @@
-"""What both networks see of a molecule."""
+"""Pairs of atoms with the features that networks on molecular graphs take."""
 
 from __future__ import annotations
 
